@@ -1,0 +1,112 @@
+"""What an engine is asked to do. About ten verbs; an implementer needs nothing beside this file.
+
+An engine runs the containers of instances. It decides nothing: the plan says what to start, replace, stop and remove.
+Every verb may raise `EngineError`; a verb that finds its work already done returns quietly. Verbs of one instance are
+called by one process at a time (flow holds the instance's lock); `observe`, `exec` and `logs` may run beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from devbox.model.container import ContainerSpec
+from devbox.model.image import Baked
+from devbox.model.observed import BoundPort, ObservedContainer
+from devbox.model.resolved import Instance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What an engine can do beyond the verbs; plans and messages ask here instead of asking who it is."""
+
+    rootless: bool
+    limits: bool
+    ipv6: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceView:
+    """One look at an instance. `containers` by name, also stopped ones; `notes` are sentences for a person."""
+
+    supervised: bool
+    containers: Mapping[str, ObservedContainer]
+    ports: Mapping[str, int]  # remembered host ports: "dev/8000/tcp" → 18000
+    volumes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """A container to start: its spec, its image, its identity, its host ports, its environment with credentials."""
+
+    spec: ContainerSpec
+    image: Baked
+    spec_key: str
+    ports: tuple[BoundPort, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line a container wrote. `at` is RFC 3339 UTC with microseconds."""
+
+    container: str
+    at: str
+    text: str
+
+
+class Engine(Protocol):
+    """Runs the containers of one machine."""
+
+    name: str
+    capabilities: Capabilities
+
+    def observe(self, instance: Instance) -> InstanceView:
+        """Look once. Starts nothing, repairs nothing, takes no lock."""
+
+    def ensure_network(
+        self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
+    ) -> None:
+        """Give the instance its network: every container of `names` an address, every published port its way in.
+
+        Called before the first start, and again when the set of ports or names changed. A host port that is taken is
+        an EngineError naming it.
+        """
+
+    def start(self, instance: Instance, request: StartRequest) -> None:
+        """Start a container (its volumes are made on first use). Returns when its process runs, not when ready.
+
+        A job is started the same way. A container of that name must not exist.
+        """
+
+    def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
+        """Wait until a service is healthy (or runs, where it has no health) or a job has exited.
+
+        Raises NotReady with the container's last log lines when it is dead, exited or out of its start period.
+        """
+
+    def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
+        """Record that a container's setup ran with these inputs; its supervised command may start now."""
+
+    def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
+        """Send the container's stop signal, wait up to its timeout, then kill. It stays in `observe` as exited."""
+
+    def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
+        """Stop and forget a container; its writable top goes too unless `keep_top`."""
+
+    def exec(self, instance: Instance, name: str, argv: tuple[str, ...], *, tty: bool, env: Mapping[str, str]) -> int:
+        """Run a command in a running container on this process's own streams; its exit code (126/127 told apart)."""
+
+    def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
+        """Run a one-shot container on this process's own streams, on the instance network; gone when it returns."""
+
+    def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
+        """Log lines of containers in the order they were written. `tail`: only the last N of each."""
+
+    def teardown(self, instance: Instance, *, volumes: bool) -> None:
+        """Stop everything of the instance, remaining strays included, and leave nothing of it running or mounted.
+
+        With `volumes`: its volumes, kept tops, generated credentials and logs go too.
+        """

@@ -1,0 +1,88 @@
+"""The error tree. An error holds a sentence, details, a remedy and an exit code; only `cli/main.py` turns it into an exit."""
+
+from __future__ import annotations
+
+# Exit codes of DESIGN §3.
+FAILED = 1
+USAGE = 2
+WOULD_CHANGE = 3
+CANNOT_RUN = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+INTERRUPTED = 130
+
+
+class DevboxError(Exception):
+    """What went wrong, for a person.
+
+    `sentence` says what and why in one sentence; `where` is `file:line` when a file is to blame; `details` are at
+    most a few lines (a command's last output); `remedy` is the next command or edit; `retryable` says whether the
+    same call may succeed later without a change.
+    """
+
+    exit_code = FAILED
+    retryable = False
+
+    def __init__(
+        self, sentence: str, *, where: str = "", details: str = "", remedy: str = "", exit_code: int | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.where = where
+        self.details = details
+        self.remedy = remedy
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+    def render(self) -> str:
+        """The text for stderr: the sentence, then details and remedy when there are any."""
+        head = f"{self.where}: {self.sentence}" if self.where else self.sentence
+        lines = [f"devbox: {head}"]
+        lines += [f"  | {line}" for line in self.details.strip().splitlines()[-8:]]
+        if self.remedy:
+            lines.append(f"  → {self.remedy}")
+        return "\n".join(lines)
+
+
+class UsageError(DevboxError):
+    """The command line asks for something that does not exist or does not fit."""
+
+    exit_code = USAGE
+
+
+class EnvFileError(DevboxError):
+    """The env file (or a recipe it uses) is wrong; `where` says file and line."""
+
+    exit_code = USAGE
+
+
+class HostError(DevboxError):
+    """This machine lacks something devbox needs: a program, a kernel feature, a permission."""
+
+
+class CommandFailed(DevboxError):
+    """A program devbox started failed. `details` are its last lines."""
+
+
+class BakeFailed(DevboxError):
+    """A step of an image could not be made."""
+
+
+class EngineError(DevboxError):
+    """A container could not be started, stopped or reached."""
+
+
+class NotReady(DevboxError):
+    """A container started but did not become ready in time."""
+
+
+class CannotRun(DevboxError):
+    """`exec`, `run`, `shell` or `tool` could not run the command at all."""
+
+    exit_code = CANNOT_RUN
+
+
+class Interrupted(DevboxError):
+    """The person pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED

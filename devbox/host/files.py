@@ -1,0 +1,79 @@
+"""Files: atomic writes, private directories, locks, hashes of trees. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+
+from devbox.errors import HostError
+
+
+def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a whole file so that a reader sees the old text or the new, also after a crash."""
+    raw = data.encode() if isinstance(data, str) else data
+    directory = os.path.dirname(path)
+    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(raw)
+            out.flush()
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def read_text(path: str) -> str | None:
+    """A file's text, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            return source.read()
+    except FileNotFoundError:
+        return None
+
+
+def private_dir(path: str, *, mode: int = 0o711) -> str:
+    """A directory that belongs to this user: made with its parents, refused when another user owns it."""
+    os.makedirs(path, mode=mode, exist_ok=True)
+    facts = os.lstat(path)
+    if facts.st_uid != os.geteuid():
+        raise HostError(
+            f"{path} belongs to uid {facts.st_uid}, not to you",
+            remedy="remove it, or point DEVBOX_HOME and DEVBOX_RUNTIME_DIR somewhere else",
+        )
+    return path
+
+
+@contextlib.contextmanager
+def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+    """Hold a file lock; yields False at once when `wait` is false and another process holds it.
+
+    The lock ends with the process, so a killed holder leaves none. The file holds the holder's pid, for messages.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        flags = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, flags)
+        except BlockingIOError:
+            yield False
+            return
+        if not shared:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield True
+    finally:
+        os.close(fd)
+
+
+def lock_holder(path: str) -> int | None:
+    """The pid in a lock file, for the sentence 'waiting for …'."""
+    text = read_text(path)
+    return int(text) if text and text.isdigit() else None

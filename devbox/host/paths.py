@@ -1,0 +1,142 @@
+"""The only place where paths are made. On the hot path: standard library only, strings instead of pathlib.
+
+`DEVBOX_HOME` (default: root `/var/lib/devbox`, others `$XDG_DATA_HOME/devbox`) holds what lasts; the runtime directory
+lies on tmpfs and holds what a boot forgets: sockets, bundles, resolved environments.
+"""
+
+from __future__ import annotations
+
+import os
+
+from devbox.host import environ
+
+
+class Paths:
+    """Every path of one `DEVBOX_HOME`."""
+
+    def __init__(self, home: str, runtime: str) -> None:
+        self.home = home
+        self.runtime = runtime
+
+    # What lasts.
+    @property
+    def oci(self) -> str:
+        """The OCI image layout."""
+        return f"{self.home}/oci"
+
+    @property
+    def snapshots(self) -> str:
+        """Unpacked layers, one directory per diff id."""
+        return f"{self.home}/snapshots"
+
+    @property
+    def cache(self) -> str:
+        """Download caches shared by all bakes, and the step index."""
+        return environ.get("DEVBOX_CACHE", f"{self.home}/cache")
+
+    @property
+    def steps(self) -> str:
+        """The step cache: one small file per step or image key."""
+        return f"{self.home}/steps"
+
+    @property
+    def tmp(self) -> str:
+        """Work in progress of bakes; what a killed one leaves is swept by the next command."""
+        return f"{self.home}/tmp"
+
+    @property
+    def idmap(self) -> str:
+        """The recorded id range of this store."""
+        return f"{self.home}/idmap.json"
+
+    def lock(self, name: str) -> str:
+        """A lock file of the store."""
+        return f"{self.home}/locks/{name}"
+
+    def project(self, instance: str) -> str:
+        """What devbox keeps about one instance."""
+        return f"{self.home}/projects/{instance}"
+
+    def volume(self, instance: str, name: str) -> str:
+        """A named volume's data."""
+        return f"{self.home}/volumes/{instance}/{name}"
+
+    def volumes(self, instance: str) -> str:
+        """All volumes of an instance."""
+        return f"{self.home}/volumes/{instance}"
+
+    def top(self, instance: str, container: str) -> str:
+        """A container's writable top: `upper/`, `work/` and its facts."""
+        return f"{self.project(instance)}/tops/{container}"
+
+    def log(self, instance: str, container: str) -> str:
+        """A container's log file."""
+        return f"{self.project(instance)}/logs/{container}.log"
+
+    # What a boot forgets.
+    def run(self, instance: str) -> str:
+        """An instance's runtime directory."""
+        return f"{self.runtime}/{instance}"
+
+    def state(self, instance: str) -> str:
+        """The instance's state file, written by its supervisor, read by everyone."""
+        return f"{self.run(instance)}/state.json"
+
+    def socket(self, instance: str) -> str:
+        """The supervisor's socket."""
+        return f"{self.run(instance)}/sock"
+
+    def crun_root(self, instance: str) -> str:
+        """The OCI runtime's own state."""
+        return f"{self.run(instance)}/oci"
+
+
+def default_paths() -> Paths:
+    """The paths of this process: `DEVBOX_HOME` and the runtime directory that belongs to it."""
+    home = os.path.realpath(environ.get("DEVBOX_HOME") or _default_home())
+    return Paths(home, _runtime_for(home))
+
+
+def _default_home() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/devbox"
+    data = environ.get("XDG_DATA_HOME") or f"{os.path.expanduser('~')}/.local/share"
+    return f"{data}/devbox"
+
+
+def _runtime_for(home: str) -> str:
+    """A tmpfs directory of this user for this home. Its name is short: socket paths end at 107 bytes."""
+    uid = os.geteuid()
+    tag = f"{hash_name(home)}"
+    explicit = environ.get("DEVBOX_RUNTIME_DIR")
+    if explicit:
+        return f"{explicit}/{tag}"
+    candidates = [environ.get("XDG_RUNTIME_DIR") if uid else "/run", "/dev/shm"]  # noqa: S108 - tmpfs, ownership checked
+    for base in candidates:
+        if base and _is_tmpfs(base):
+            return f"{base}/devbox-{uid}/{tag}"
+    return f"/tmp/devbox-{uid}/{tag}"  # noqa: S108 - last resort, ownership checked by files.private_dir
+
+
+def hash_name(text: str) -> str:
+    """Eight hex digits of a string, without importing hashlib on the hot path."""
+    import zlib
+
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _is_tmpfs(path: str) -> bool:
+    """Whether a directory lies on a tmpfs that this user can write to."""
+    if not os.access(path, os.W_OK):
+        return False
+    try:
+        device = os.stat(path).st_dev
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                left, _, right = line.partition(" - ")
+                major, minor = left.split(" ", 3)[2].split(":")
+                if os.makedev(int(major), int(minor)) == device:
+                    return right.split(" ", 1)[0] in ("tmpfs", "ramfs")
+    except OSError:
+        return False
+    return False

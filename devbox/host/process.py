@@ -1,0 +1,98 @@
+"""The one door for programs. A failure shows the command, its last lines, and how to run it again."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+
+from devbox.errors import CommandFailed, HostError
+
+# Which Debian package brings a program that devbox may start: the remedy of "not found".
+PACKAGES = {
+    "crun": "crun",
+    "runc": "runc",
+    "pasta": "passt",
+    "nft": "nftables",
+    "mmdebstrap": "mmdebstrap",
+    "catatonit": "catatonit",
+    "newuidmap": "uidmap",
+    "newgidmap": "uidmap",
+}
+
+
+def find(program: str) -> str:
+    """The path of a program, looked for on PATH and in the system's sbin directories."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec/podman")
+    if path is None:
+        package = PACKAGES.get(program, program)
+        raise HostError(
+            f"the program {program} is not installed",
+            remedy=f"sudo apt-get install {package}",
+        )
+    return path
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    purpose: str,
+    input: bytes | None = None,  # noqa: A002 - subprocess's own word
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    check: bool = True,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end and keep its output. `purpose` completes 'could not …'."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise HostError(
+            f"could not {purpose}: {argv[0]} is not installed",
+            remedy=f"sudo apt-get install {PACKAGES.get(argv[0], argv[0])}",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(f"could not {purpose}: no answer in {timeout:.0f} s", details=shlex.join(argv)) from None
+    if check and done.returncode != 0:
+        raise CommandFailed(
+            f"could not {purpose}: {argv[0]} ended with {done.returncode}",
+            details=(done.stderr or done.stdout).decode(errors="replace"),
+            remedy=f"to see it again: {shlex.join(argv)}",
+        )
+    return done
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    pass_fds: Sequence[int] = (),
+    new_session: bool = False,
+    before_exec: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program and return its handle. Streams are file descriptors; None is /dev/null."""
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.DEVNULL if stderr is None else stderr,
+        env=dict(env) if env is not None else None,
+        cwd=cwd,
+        pass_fds=tuple(pass_fds),
+        start_new_session=new_session,
+        preexec_fn=before_exec,  # noqa: PLW1509 - callers are single-threaded
+    )

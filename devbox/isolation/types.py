@@ -1,0 +1,130 @@
+"""What the isolation core is told. Named tuples, because the hot path can't afford dataclasses; JSON by `pack`/`unpack`.
+
+Everything here is already decided: paths are absolute, users are numbers, nothing is looked up again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Range(NamedTuple):
+    """Ids `inside … inside+count-1` of a user namespace are ids `outside …` of the host."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+class IdMap(NamedTuple):
+    """The user namespace of a store. `rootless`: made by an ordinary user through newuidmap."""
+
+    rootless: bool
+    uids: tuple[Range, ...]
+    gids: tuple[Range, ...]
+
+
+class Bind(NamedTuple):
+    """A host directory or file in the container. `owner`/`group`: container root appears as these ids on disk."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    owner: int | None = None
+    group: int | None = None
+
+
+class Process(NamedTuple):
+    """A process to start in a container."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]  # "NAME=value"
+    cwd: str
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    tty: bool = False
+    rows: int = 0
+    columns: int = 0
+
+
+class Confine(NamedTuple):
+    """How tight. Capabilities without "CAP_"; limits None = unlimited; memory in bytes, cpus in cores."""
+
+    add_capabilities: tuple[str, ...] = ()
+    read_only: bool = False
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
+class NetNode(NamedTuple):
+    """A container's place in the instance network. None instead of a NetNode: loopback only."""
+
+    address: str  # IPv4, "10.213.0.5"
+    address6: str  # IPv6 ULA, "" where the host has none
+
+
+class Launch(NamedTuple):
+    """A container, ready to be started by `isolation.launch`."""
+
+    name: str  # in the instance; its host name
+    oci_id: str  # unique for the OCI runtime's root
+    lowers: tuple[str, ...]  # unpacked layers, topmost first
+    top: str  # directory of `upper/` and `work/`, made when missing
+    process: Process
+    binds: tuple[Bind, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    network: NetNode | None = None
+    confine: Confine = Confine()
+    stop_signal: str = "TERM"
+    stop_timeout: float = 10.0
+    init: bool = True  # wrap the process in an init as pid 1
+
+
+class Probe(NamedTuple):
+    """A readiness probe the supervisor runs: exactly one of argv, http, tcp_port. Seconds."""
+
+    argv: tuple[str, ...] = ()
+    http: str = ""
+    port: int = 0
+    interval: float = 10.0
+    timeout: float = 5.0
+    retries: int = 3
+    start_period: float = 60.0
+
+
+class Publish(NamedTuple):
+    """A host port that leads to a container's port."""
+
+    host: int
+    address: str
+    container: int
+    protocol: str
+
+
+class Supervised(NamedTuple):
+    """A container as its supervisor keeps it: how to start it, probe it, restart it, and what `ps` says of it."""
+
+    launch: Launch
+    role: str
+    image: str
+    digest: str
+    image_key: str
+    spec_key: str
+    kind: str = "service"  # "service" | "job"
+    restart: str = "on-failure"  # "no" | "on-failure" | "always"
+    probe: Probe | None = None
+    ports: tuple[Publish, ...] = ()
+    command: Process | None = None  # supervised inside the standing container (role dev)
+    after_setup: bool = False  # hold `command` back until told that the setup has run
+    log: str = ""  # log file
+
+
+def pack(value: Any) -> Any:
+    """A named tuple, deeply, as JSON-able dicts and lists."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: pack(getattr(value, name)) for name in value._fields}
+    if isinstance(value, tuple | list):
+        return [pack(item) for item in value]
+    return value

@@ -1,0 +1,82 @@
+"""Models to plain JSON values and back. Unknown and missing keys are errors: a state file is never half understood."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+T = typing.TypeVar("T")
+
+
+class CodecError(ValueError):
+    """A stored value does not have the shape its model asks for."""
+
+
+def dump(value: Any) -> Any:
+    """A model as dicts, lists and scalars. Variants of a union carry their class variable `op`."""
+    if dataclasses.is_dataclass(value):
+        plain = {f.name: dump(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if tag := getattr(type(value), "op", None):
+            plain["op"] = tag
+        return plain
+    if isinstance(value, tuple | list):
+        return [dump(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: dump(item) for key, item in value.items()}
+    return value
+
+
+def load(cls: type[T], plain: Any) -> T:
+    """The model `cls` from what `dump` gave."""
+    return typing.cast("T", _load(cls, plain))
+
+
+def _load(hint: Any, plain: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _load_dataclass(typing.cast("type[Any]", hint), plain)
+    if origin is tuple:
+        return tuple(_load(typing.get_args(hint)[0], item) for item in plain)
+    if origin in (dict, Mapping):
+        return {key: _load(typing.get_args(hint)[1], item) for key, item in plain.items()}
+    if origin in (typing.Union, types.UnionType):
+        return _load_union(typing.get_args(hint), plain)
+    return plain
+
+
+def _load_union(options: tuple[Any, ...], plain: Any) -> Any:
+    if plain is None and type(None) in options:
+        return None
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    if not classes:
+        return plain
+    if len(classes) == 1:
+        return _load(classes[0], plain)
+    for option in classes:
+        if getattr(option, "op", None) == plain.get("op"):
+            return _load(option, plain)
+    raise CodecError(f"no variant named {plain.get('op')!r}")
+
+
+def _load_dataclass(cls: type[Any], plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        raise CodecError(f"{cls.__name__} wants an object, not {type(plain).__name__}")
+    hints = _hints(cls)
+    given = {key: item for key, item in plain.items() if not (key == "op" and "op" not in hints)}
+    if unknown := given.keys() - hints.keys():
+        raise CodecError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+    try:
+        return cls(**{key: _load(hints[key], item) for key, item in given.items()})
+    except TypeError as error:
+        raise CodecError(str(error)) from None
+
+
+@functools.cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

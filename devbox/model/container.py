@@ -1,0 +1,98 @@
+"""What a container is, whatever its role: the one noun that roles expand to and engines run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A published port. `host` is None when devbox chooses it per instance (the same number if free)."""
+
+    container: int
+    host: int | None = None
+    address: str = "127.0.0.1"
+    protocol: str = "tcp"  # "tcp" | "udp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """Something mounted into a container. `source` is a volume's name, or a host path for workspace and bind."""
+
+    kind: str  # "workspace" | "volume" | "bind" | "tmpfs"
+    target: str
+    source: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """A readiness probe: exactly one of `command`, `http` (a path), `tcp`. Times in seconds."""
+
+    command: tuple[str, ...] = ()
+    http: str = ""
+    tcp: bool = False
+    port: int = 0  # for http and tcp
+    interval: float = 10.0  # once healthy; before that devbox probes fast
+    timeout: float = 5.0
+    retries: int = 3  # failures in a row before healthy becomes unhealthy
+    start_period: float = 60.0  # not ready by then: `up` fails
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Resource limits; None is unlimited. `memory` in bytes, `cpus` in cores."""
+
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """How tight the container is."""
+
+    preset: str = "integrated"  # "integrated" | "isolated"
+    network: str = "project"  # "project" | "none"
+    capabilities: tuple[str, ...] = ()  # added to Docker's default set, as "NET_ADMIN"
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Commands run in the started container when `inputs` (globs below the workspace) changed or its top is new."""
+
+    commands: tuple[str | tuple[str, ...], ...]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """A container of an instance, completely resolved but for generated credentials (`{{…}}` never remains).
+
+    `command` is what pid 1's init runs; a `supervised` command runs inside an already standing container and may
+    crash without taking it down (role dev). `keep_top` keeps the writable top over `down` until the image changes.
+    """
+
+    name: str  # unique in the instance; also its host name
+    label: str  # as in the file: "dev", "service.db"
+    role: str
+    image: str  # name of an ImageSpec of the same Resolved
+    kind: str = "service"  # "service" | "job"
+    command: tuple[str, ...] = ()
+    supervised: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    user: str = "root"
+    workdir: str = "/"
+    mounts: tuple[Mount, ...] = ()
+    ports: tuple[Port, ...] = ()
+    needs: tuple[str, ...] = ()  # container names
+    health: Health | None = None
+    restart: str = "on-failure"  # "no" | "on-failure" | "always"
+    stop_signal: str = "TERM"
+    stop_timeout: float = 10.0
+    limits: Limits = field(default_factory=Limits)
+    isolation: Isolation = field(default_factory=Isolation)
+    setup: Setup | None = None
+    keep_top: bool = False
+    where: str = ""  # file:line of its table

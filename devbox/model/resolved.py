@@ -1,0 +1,49 @@
+"""The whole file, resolved: what should be. The input of planning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from devbox.model.container import ContainerSpec
+from devbox.model.image import ImageSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """A project and its worktree. `root` is canonical; `owner` is the uid of the project directory."""
+
+    id: str
+    name: str
+    root: str
+    env_file: str
+    owner: int
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A named volume of the instance; `on_disk` is where the store keeps it, relative to the volumes directory."""
+
+    name: str
+    label: str  # as a person wrote it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A named command of `[tasks]`, run in `dev`. `command` is argv."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """One instance as the file wants it: images and containers by name, start order by `needs`."""
+
+    instance: Instance
+    images: dict[str, ImageSpec]
+    containers: dict[str, ContainerSpec]
+    volumes: tuple[Volume, ...] = ()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] waits for …"
