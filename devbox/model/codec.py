@@ -54,7 +54,8 @@ def _load_union(options: tuple[Any, ...], plain: Any) -> Any:
         return None
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if not classes:
-        return plain
+        sequence = next((option for option in options if typing.get_origin(option) is tuple), None)
+        return _load(sequence, plain) if sequence and isinstance(plain, list) else plain
     if len(classes) == 1:
         return _load(classes[0], plain)
     for option in classes:
