@@ -1,0 +1,65 @@
+"""What a running plan tells whoever watches it. Displays consume these; the runner never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanMade:
+    """The plan that is about to run, before its first step. `steps` are (id, op, resource, reason)."""
+
+    steps: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStarted:
+    """A step of the plan began."""
+
+    id: str
+    op: str
+    resource: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProgress:
+    """A step is under way. `text` is what it does just now; sizes in bytes and None where unknown."""
+
+    id: str
+    text: str
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLine:
+    """One line a step's program printed."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnded:
+    """A step ended: `outcome` is "done", "failed" or "skipped". `text` is its result in a few words."""
+
+    id: str
+    op: str
+    resource: str
+    reason: str
+    outcome: str
+    seconds: float
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """A sentence for the person: a warning, an address, what was adopted."""
+
+    text: str
+
+
+Event = PlanMade | StepStarted | StepProgress | StepLine | StepEnded | Note
+Sink = Callable[[Event], None]
