@@ -8,7 +8,7 @@ called by one process at a time (flow holds the instance's lock); `observe`, `ex
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from devbox.model.container import ContainerSpec
@@ -27,13 +27,27 @@ class Capabilities:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTop:
+    """A writable top that outlived its container (`keep_top`): which image it grew on, which setup ran in it."""
+
+    image_key: str
+    setup_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceView:
-    """One look at an instance. `containers` by name, also stopped ones; `notes` are sentences for a person."""
+    """One look at an instance. `containers` by name, also stopped ones; `notes` are sentences for a person.
+
+    `names` and `published` say what the standing network was made for (empty without one); `tops` are the kept
+    writable tops by container name, whether their container stands or not.
+    """
 
     supervised: bool
     containers: Mapping[str, ObservedContainer]
-    ports: Mapping[str, int]  # remembered host ports: "dev/8000/tcp" → 18000
     volumes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    published: Mapping[str, tuple[BoundPort, ...]] = field(default_factory=dict)
+    tops: Mapping[str, KeptTop] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -78,7 +92,9 @@ class Engine(Protocol):
     def start(self, instance: Instance, request: StartRequest) -> None:
         """Start a container (its volumes are made on first use). Returns when its process runs, not when ready.
 
-        A job is started the same way. A container of that name must not exist.
+        A job is started the same way. A container of that name must not be running; an exited one is replaced. A
+        kept top that grew on another image (`image.key`) is discarded, one of the same image is used again. Where
+        the spec has a `setup`, the supervised command is held back until `setup_done`.
         """
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
@@ -88,7 +104,7 @@ class Engine(Protocol):
         """
 
     def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
-        """Record that a container's setup ran with these inputs; its supervised command may start now."""
+        """Record in the container's top that its setup ran with these inputs, and (re)start its supervised command."""
 
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
         """Send the container's stop signal, wait up to its timeout, then kill. It stays in `observe` as exited."""

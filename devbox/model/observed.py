@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from devbox.model.container import ContainerSpec
+from devbox.model.image import KeyedImage
+
 STATES = ("created", "starting", "running", "restarting", "exited", "dead")
 HEALTH = ("starting", "healthy", "unhealthy", "none")
 
@@ -40,20 +43,30 @@ class ObservedContainer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What the instance was last made from, for reasons a person understands. Empty before the first `up`."""
+
+    images: dict[str, KeyedImage] = field(default_factory=dict)
+    specs: dict[str, ContainerSpec] = field(default_factory=dict)
+    setup_files: dict[str, dict[str, str]] = field(default_factory=dict)  # container → input file → digest
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observed:
     """One instance on this machine, looked at once.
 
-    `baked` has the keys of the wanted images that the store holds (image name → index digest); `steps` the keys of
-    wanted steps that are cached. `ports` are host ports remembered for this instance ("NAME/8000/tcp" → 18000).
+    `baked` has the wanted images that the store holds (image name → index digest), `steps` the keys of wanted steps
+    that are cached. `setup_files` are the setup inputs of each container as they are now (file → digest).
     """
 
     supervised: bool  # a live supervisor holds the instance
     containers: dict[str, ObservedContainer] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # what the standing network was made for
+    published: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)
+    tops: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # kept tops: image key, setup key
     baked: dict[str, str] = field(default_factory=dict)
-    steps: frozenset[str] | tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    ports: dict[str, int] = field(default_factory=dict)
-    setup_inputs: dict[str, str] = field(default_factory=dict)  # container name → key of its setup inputs now
-    last_images: dict[str, tuple[str, ...]] = field(default_factory=dict)  # image name → step lines last made
-    last_specs: dict[str, dict[str, object]] = field(default_factory=dict)  # container name → spec last started
+    steps: tuple[str, ...] = ()
+    ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports each container is to have
+    setup_files: dict[str, dict[str, str]] = field(default_factory=dict)
+    last: LastRun = field(default_factory=LastRun)
     notes: tuple[str, ...] = ()  # what a person should know: "the supervisor was killed; adopting what runs"
