@@ -7,7 +7,7 @@ called by one process at a time (flow holds the instance's lock); `observe`, `ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,8 +112,20 @@ class Engine(Protocol):
     def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
         """Stop and forget a container; its writable top goes too unless `keep_top`."""
 
-    def exec(self, instance: Instance, name: str, argv: tuple[str, ...], *, tty: bool, env: Mapping[str, str]) -> int:
-        """Run a command in a running container on this process's own streams; its exit code (126/127 told apart)."""
+    def exec(
+        self,
+        instance: Instance,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        tty: bool = False,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> int:
+        """Run a command in a running container; its exit code (126/127 told apart).
+
+        It has this process's own streams; with `on_line`, no input, and its output goes line by line to the callback.
+        """
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
         """Run a one-shot container on this process's own streams, on the instance network; gone when it returns."""

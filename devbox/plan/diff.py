@@ -1,0 +1,144 @@
+"""What should be (`Resolved`) against what is (`Observed`): the plan. Pure; the same value is printed and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devbox.model.container import ContainerSpec
+from devbox.model.image import KeyedImage, keyed
+from devbox.model.observed import BoundPort, Observed, ObservedContainer
+from devbox.model.plan import Plan, Step
+from devbox.model.resolved import Resolved
+from devbox.plan import explain, keys, order
+
+
+def diff(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
+    """The steps that turn what is into what the file wants; empty when nothing has to change.
+
+    With `names`, only these containers and what they need; nothing is removed then.
+    """
+    chosen = order.with_needs(names, resolved.containers) if names else frozenset(resolved.containers)
+    return _Differ(resolved, observed, chosen).plan(removing=not names)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What happens to one container: `op` is "start", "replace" or "" (it stays)."""
+
+    op: str
+    reason: str = ""
+
+
+class _Differ:
+    """One diff: reads the two sides, collects steps."""
+
+    def __init__(self, resolved: Resolved, observed: Observed, chosen: frozenset[str]) -> None:
+        self._resolved = resolved
+        self._observed = observed
+        self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
+        names = order.wanted_images(resolved, self._specs.values())
+        self._images = {name: keyed(name, resolved.images) for name in names}
+
+    def plan(self, *, removing: bool) -> Plan:
+        """Bakes, then removals, then the network, then containers with their setups."""
+        changes = {name: self._change(spec) for name, spec in self._specs.items()}
+        bakes = self._bakes()
+        removals = self._removals() if removing else []
+        network = self._network(changes, after=tuple(step.id for step in removals))
+        starts = self._containers(changes, after=tuple(step.id for step in network))
+        return Plan(steps=(*bakes, *removals, *network, *starts))
+
+    def _bakes(self) -> list[Step]:
+        steps = []
+        for name, image in self._images.items():
+            if name in self._observed.baked:
+                continue
+            parent = self._resolved.images[name].parent
+            own = image.chain[len(self._images[parent].chain) if parent else 0 :]
+            cached = frozenset(self._observed.steps)
+            reason = explain.why_bake(image, own, self._observed.last.images.get(name), cached)
+            after = (f"bake {parent}",) if parent and parent not in self._observed.baked else ()
+            steps.append(Step(op="bake", resource=name, reason=reason, after=after))
+        return steps
+
+    def _removals(self) -> list[Step]:
+        gone = [name for name in self._observed.containers if name not in self._resolved.containers]
+        return [Step(op="remove", resource=name, reason="no longer in the env file") for name in gone]
+
+    def _network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
+        wanted = tuple(self._resolved.containers)
+        added = [name for name in wanted if name not in self._observed.names]
+        ports, was = _hosts(self._observed.ports), _hosts(self._observed.published)
+        standing = self._observed.supervised and bool(self._observed.names)
+        if standing and not added and ports == was:
+            return []
+        if not standing and not any(change.op for change in changes.values()):
+            return []
+        reason = explain.why_network(standing=standing, added=added, ports=ports, was=was)
+        return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
+
+    def _change(self, spec: ContainerSpec) -> _Change:
+        seen = self._observed.containers.get(spec.name)
+        image = self._images[spec.image]
+        if seen is None or not self._observed.supervised:
+            return _Change("start", explain.why_start(None))
+        if seen.spec_key != keys.spec_key(spec) or seen.image_key != image.key:
+            last = self._observed.last.specs.get(spec.name)
+            return _Change("replace", explain.why_replace(spec, seen, last, image.key))
+        if _has_ended(spec, seen):
+            return _Change("start", explain.why_start(seen))
+        return _Change("")
+
+    def _containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
+        steps: list[Step] = []
+        ready: dict[str, tuple[str, ...]] = {}  # container → the step after which it can be relied on
+        for name in order.start_order(self._specs):
+            spec, change = self._specs[name], changes[name]
+            needed = tuple(step for need in spec.needs for step in ready.get(need, ()))
+            mine = self._container(spec, change, after=(*after, *needed))
+            steps += mine
+            ready[name] = (mine[-1].id,) if mine else ()
+        return steps
+
+    def _container(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:
+        steps = []
+        if change.op:
+            baking = (f"bake {spec.image}",) if spec.image not in self._observed.baked else ()
+            steps.append(Step(op=change.op, resource=spec.name, reason=change.reason, after=(*after, *baking)))
+        setup = self._setup(spec, change, after=tuple(step.id for step in steps) or after)
+        steps += setup
+        seen = self._observed.containers.get(spec.name)
+        waits = not change.op and seen is not None and seen.health in ("starting", "unhealthy")
+        if setup or waits:
+            reason = "its setup ran" if setup else f"it is {seen.health if seen else 'starting'}"
+            step_after = tuple(step.id for step in setup) or after
+            steps.append(Step(op="ready", resource=spec.name, reason=reason, after=step_after))
+        return steps
+
+    def _setup(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:
+        if spec.setup is None:
+            return []
+        files = self._observed.setup_files.get(spec.name, {})
+        image_key, done = self._observed.tops.get(spec.name, ("", None))
+        fresh = image_key != self._images[spec.image].key
+        if not fresh and done == keys.setup_key(spec.setup, files):
+            return []
+        last = self._observed.last.setup_files.get(spec.name)
+        reason = explain.why_setup(spec.setup, files, last, fresh=fresh or done is None)
+        return [Step(op="setup", resource=spec.name, reason=reason, after=after)]
+
+
+def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
+    if spec.kind == "job":
+        return seen.state in ("exited", "dead") and seen.exit_code != 0
+    return seen.state in ("exited", "dead", "created")
+
+
+def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
+    return tuple(sorted(port.host for ports in published.values() for port in ports))
+
+
+def keyed_images(resolved: Resolved) -> dict[str, KeyedImage]:
+    """All images that containers of the file need, with their keys, parents first."""
+    return {name: keyed(name, resolved.images) for name in order.wanted_images(resolved)}

@@ -1,0 +1,108 @@
+"""Why: the sentences of a plan. Pure; every reason is what changed, in the words of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devbox.model.container import ContainerSpec, Setup
+from devbox.model.image import KeyedImage, KeyedStep, Packages
+from devbox.model.observed import ObservedContainer
+from devbox.plan import keys
+
+_WORDS = {"preset": "isolation", "mounts": "volumes"}
+
+
+def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, cached: frozenset[str]) -> str:
+    """Why an image has to be baked. `own` are its steps without its parent's."""
+    todo = [step.describe for step in own if step.key not in cached]
+    if last is None:
+        return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: its layers are there"
+    if last.key == image.key:
+        return "no longer in the store"
+    before, after = _first_difference(last.chain, image.chain)
+    if before is None and after is None:
+        return "its environment or command changed"
+    if after is not None and after not in own:
+        return f"what it is based on changed: {_step_change(before, after)}"
+    return _step_change(before, after)
+
+
+def _first_difference(
+    last: tuple[KeyedStep, ...], now: tuple[KeyedStep, ...]
+) -> tuple[KeyedStep | None, KeyedStep | None]:
+    for index in range(max(len(last), len(now))):
+        before = last[index] if index < len(last) else None
+        after = now[index] if index < len(now) else None
+        if before is None or after is None or before.key != after.key:
+            return before, after
+    return None, None
+
+
+def _step_change(before: KeyedStep | None, after: KeyedStep | None) -> str:
+    if after is None:
+        return f"removed: {before.describe}" if before else "changed"
+    if before is None:
+        return f"added: {after.describe}"
+    if isinstance(before.step, Packages) and isinstance(after.step, Packages):
+        return f"packages changed: {_difference(before.step.names, after.step.names)}"
+    return f"changed: {after.describe}"
+
+
+def _difference(before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    added = [f"+ {name}" for name in after if name not in before]
+    gone = [f"- {name}" for name in before if name not in after]
+    return ", ".join(added + gone) or "their order"
+
+
+def why_start(seen: ObservedContainer | None) -> str:
+    """Why a container that the file wants has to be started."""
+    if seen is None:
+        return "not running"
+    if seen.state in ("exited", "dead"):
+        ended = f"it ended with {seen.exit_code}" if seen.exit_code is not None else "it ended"
+        return f"{ended} ({seen.reason})" if seen.reason else ended
+    return f"it is {seen.state}"
+
+
+def why_replace(spec: ContainerSpec, seen: ObservedContainer, last: ContainerSpec | None, image_key: str) -> str:
+    """Why a running container is replaced."""
+    if seen.image_key != image_key:
+        return f"its image {spec.image} changed"
+    if last is None:
+        return "its definition changed"
+    before, after = keys.identity(last), keys.identity(spec)
+    changed = [name for name in after if before.get(name) != after[name]]
+    return ", ".join(_field_change(name, before.get(name), after[name]) for name in changed) or "its definition changed"
+
+
+def _field_change(name: str, before: object, after: object) -> str:
+    word = _WORDS.get(name, name.replace("_", " "))
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        return f"{word} changed: {', '.join(names)}"
+    return f"{word} changed"
+
+
+def why_setup(setup: Setup, now: Mapping[str, str], last: Mapping[str, str] | None, *, fresh: bool) -> str:
+    """Why a setup runs. `fresh`: its container's writable top is new."""
+    if fresh or last is None:
+        return f"new container: {_first_line(setup)}"
+    changed = sorted(path for path in now.keys() | last.keys() if now.get(path) != last.get(path))
+    return f"changed: {', '.join(changed[:4])}" if changed else f"not finished last time: {_first_line(setup)}"
+
+
+def _first_line(setup: Setup) -> str:
+    first = setup.commands[0]
+    return first if isinstance(first, str) else " ".join(first)
+
+
+def why_network(
+    *, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]
+) -> str:
+    """Why the network is made or changed."""
+    if not standing:
+        listed = f"; publishes {', '.join(map(str, ports))}" if ports else ""
+        return f"not there yet{listed}"
+    if ports != was:
+        return f"published ports changed: {', '.join(map(str, was)) or 'none'} → {', '.join(map(str, ports)) or 'none'}"
+    return f"new names: {', '.join(added)}"

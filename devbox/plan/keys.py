@@ -1,0 +1,27 @@
+"""Identities that plans compare. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devbox.model import codec, ids
+from devbox.model.container import ContainerSpec, Setup
+
+# Changing these does not make another container: order and setup are acted on by themselves, the rest is for people.
+_NOT_IDENTITY = ("where", "label", "needs", "setup")
+
+
+def identity(spec: ContainerSpec) -> dict[str, Any]:
+    """The part of a spec that a container is made from."""
+    plain: dict[str, Any] = codec.dump(spec)
+    return {name: value for name, value in plain.items() if name not in _NOT_IDENTITY}
+
+
+def spec_key(spec: ContainerSpec) -> str:
+    """The identity of a container, its image aside."""
+    return ids.key_of(identity(spec))
+
+
+def setup_key(setup: Setup, files: dict[str, str]) -> str:
+    """The identity of a setup: its commands and the contents of its inputs."""
+    return ids.key_of({"commands": codec.dump(setup.commands), "files": files})

@@ -1,0 +1,51 @@
+"""Orders: which images come before which, which containers start before which. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
+
+from devbox.model.container import ContainerSpec
+from devbox.model.image import ImageSpec
+from devbox.model.resolved import Resolved
+
+
+def wanted_images(resolved: Resolved, containers: Iterable[ContainerSpec] | None = None) -> tuple[str, ...]:
+    """The images of the containers and all their ancestors, parents first; all containers where none are given."""
+    chosen = resolved.containers.values() if containers is None else containers
+    graph: dict[str, tuple[str, ...]] = {}
+    for container in chosen:
+        _add_lineage(container.image, resolved.images, graph)
+    return tuple(TopologicalSorter(graph).static_order())
+
+
+def _add_lineage(name: str, images: Mapping[str, ImageSpec], graph: dict[str, tuple[str, ...]]) -> None:
+    while name not in graph:
+        parent = images[name].parent
+        graph[name] = (parent,) if parent else ()
+        if parent is None:
+            return
+        name = parent
+
+
+def start_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
+    """Container names, needs first; otherwise as in the file."""
+    graph = {name: tuple(need for need in spec.needs if need in containers) for name, spec in containers.items()}
+    return tuple(TopologicalSorter(graph).static_order())
+
+
+def with_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> frozenset[str]:
+    """The named containers and everything they need, transitively."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += containers[name].needs
+    return frozenset(found)
+
+
+def dependants_first(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
+    """The order of stopping: who needs others goes before them."""
+    return tuple(reversed(start_order(containers)))

@@ -1,0 +1,70 @@
+"""Host ports: fixed ones as written, free ones chosen once per instance and remembered. Pure but for the probe given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from devbox.errors import EngineError
+from devbox.model.container import ContainerSpec, Port
+from devbox.model.observed import BoundPort
+
+# Where a free port is looked for when the wanted number is taken: above the usual servers, below the ephemeral range.
+_FIRST, _LAST = 20000, 32000
+
+IsFree = Callable[[str, int, str], bool]
+
+
+def choose(
+    containers: Mapping[str, ContainerSpec],
+    *,
+    remembered: Mapping[str, int],
+    held: frozenset[int],
+    is_free: IsFree,
+    seed: int,
+) -> dict[str, tuple[BoundPort, ...]]:
+    """The host ports of every container.
+
+    `remembered` maps "NAME/8000/tcp" to the number used last; `held` are numbers this instance publishes now, which
+    count as free; `is_free(address, port, protocol)` probes the host; `seed` spreads instances over the range.
+    """
+    taken: set[int] = {port.host for spec in containers.values() for port in spec.ports if port.host is not None}
+
+    def usable(port: Port, number: int) -> bool:
+        return number not in taken and (number in held or is_free(port.address, number, port.protocol))
+
+    chosen: dict[str, tuple[BoundPort, ...]] = {}
+    for spec in containers.values():
+        ports = []
+        for port in spec.ports:
+            number = port.host
+            if number is None:
+                number = _pick(port, remembered.get(port_name(spec.name, port)), usable, seed)
+                taken.add(number)
+            elif number not in held and not is_free(port.address, number, port.protocol):
+                raise EngineError(
+                    f"{spec.label} wants port {number} on {port.address}, and another program has it",
+                    where=spec.where,
+                    remedy=f"see who: ss -Hltnp 'sport = :{number}'; or write `ports = [{port.container}]` and devbox "
+                    "picks a free one",
+                )
+            ports.append(
+                BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol)
+            )
+        if ports:
+            chosen[spec.name] = tuple(ports)
+    return chosen
+
+
+def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool], seed: int) -> int:
+    first = [number for number in (remembered, port.container) if number]
+    span = _LAST - _FIRST
+    rest = (_FIRST + (seed + step) % span for step in range(span))
+    for number in (*first, *rest):
+        if usable(port, number):
+            return number
+    raise EngineError(f"no free port between {_FIRST} and {_LAST} for container port {port.container}")
+
+
+def port_name(container: str, port: Port) -> str:
+    """How a chosen port is remembered."""
+    return f"{container}/{port.container}/{port.protocol}"

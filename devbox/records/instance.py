@@ -1,0 +1,89 @@
+"""What devbox remembers about one instance between commands: chosen ports, what it was last made from, credentials.
+
+Every file carries a `format` and is 0600, since resolved environments hold generated development credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model import codec
+from devbox.model.observed import LastRun
+
+FORMAT = 1
+_CREDENTIAL_BYTES = 18
+
+
+class InstanceRecords:
+    """The record files of one instance. Writers hold the instance's lock."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._dir = paths.project(instance)
+
+    def ports(self) -> dict[str, int]:
+        """Host ports by "NAME/8000/tcp", as used last."""
+        return dict(self._read("ports.json").get("ports", {}))
+
+    def remember_ports(self, ports: dict[str, int]) -> None:
+        """Keep the chosen host ports, those of containers that are away now included."""
+        known = self.ports()
+        if known | ports != known:
+            self._write("ports.json", {"ports": known | ports})
+
+    def last(self) -> LastRun:
+        """What the instance was last made from."""
+        plain = self._read("last.json").get("last")
+        try:
+            return codec.load(LastRun, plain) if plain else LastRun()
+        except codec.CodecError:
+            return LastRun()  # written by another version: reasons are less exact once, nothing else
+
+    def remember(self, last: LastRun) -> None:
+        """Keep what the instance is made from now."""
+        self._write("last.json", {"last": codec.dump(last)})
+
+    def credentials(self, wanted: Iterable[str]) -> dict[str, str]:
+        """The generated credentials by "db.password"; missing ones are made and kept."""
+        known: dict[str, str] = dict(self._read("credentials.json").get("credentials", {}))
+        missing = [name for name in wanted if name not in known]
+        if missing:
+            known |= {name: secrets.token_urlsafe(_CREDENTIAL_BYTES) for name in missing}
+            self._write("credentials.json", {"credentials": known})
+        return known
+
+    def forget(self) -> None:
+        """Drop everything that goes with the instance's data (`down -v`); chosen ports stay."""
+        for name in ("last.json", "credentials.json", "resolved.json"):
+            if os.path.exists(self._path(name)):
+                os.unlink(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._dir}/{name}"
+
+    def _read(self, name: str) -> dict[str, Any]:
+        text = files.read_text(self._path(name))
+        if text is None:
+            return {}
+        try:
+            plain: dict[str, Any] = json.loads(text)
+        except json.JSONDecodeError:
+            raise DevboxError(
+                f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}"
+            ) from None
+        if plain.get("format", 0) > FORMAT:
+            raise DevboxError(
+                f"{self._path(name)} was written by a newer devbox (format {plain['format']})",
+                remedy="upgrade devbox: pip install -U devbox-pipeline",
+            )
+        return plain
+
+    def _write(self, name: str, plain: dict[str, Any]) -> None:
+        os.makedirs(self._dir, mode=0o711, exist_ok=True)
+        files.write_atomic(self._path(name), json.dumps({"format": FORMAT, **plain}), mode=0o600)

@@ -1,0 +1,69 @@
+"""The resolved file, kept by the hash of everything it was read from, so that a warm `up` parses and validates nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+
+from devbox.host import environ, files
+from devbox.host.paths import Paths
+from devbox.model import codec
+from devbox.model.resolved import Resolved
+
+FORMAT = 1
+
+
+def read(paths: Paths, instance: str, version: str) -> Resolved | None:
+    """The cached model, or None when it is absent, of another version, or any of its inputs changed."""
+    text = files.read_text(_path(paths, instance))
+    if text is None:
+        return None
+    try:
+        plain = json.loads(text)
+        if plain["format"] != FORMAT or plain["version"] != version or plain["inputs"] != _still(plain):
+            return None
+        return codec.load(Resolved, plain["resolved"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def write(
+    paths: Paths, resolved: Resolved, version: str, *, inputs: Iterable[str], variables: Iterable[str]
+) -> None:
+    """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
+    names = sorted(set(variables))
+    plain = {
+        "format": FORMAT,
+        "version": version,
+        "files": sorted(set(inputs)),
+        "variables": names,
+        "resolved": codec.dump(resolved),
+    }
+    plain["inputs"] = _still(plain)
+    directory = paths.project(resolved.instance.id)
+    os.makedirs(directory, mode=0o711, exist_ok=True)
+    files.write_atomic(_path(paths, resolved.instance.id), json.dumps(plain), mode=0o600)
+
+
+def _still(plain: dict[str, list[str]]) -> str:
+    """The hash of the inputs as they are now."""
+    total = hashlib.sha256()
+    for path in plain["files"]:
+        total.update(f"{path}\0{_digest(path)}\0".encode())
+    for name in plain["variables"]:
+        total.update(f"{name}\0{environ.get(name)}\0".encode())
+    return total.hexdigest()
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError:
+        return "absent"
+
+
+def _path(paths: Paths, instance: str) -> str:
+    return f"{paths.project(instance)}/resolved.json"
