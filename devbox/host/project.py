@@ -1,0 +1,58 @@
+"""Finding a project: the env file, walking up from a directory. Standard library only: every command starts here."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.errors import UsageError
+
+ENV_FILE = "devbox.toml"
+LOCAL_FILE = "devbox.local.toml"
+
+
+def find(start: str, *, file: str | None = None) -> tuple[str, str]:
+    """The project's canonical root and the env file's name there.
+
+    `file` names the env file itself (relative to `start`). Otherwise the nearest devbox.toml at or above `start`
+    counts; one of a foreign owner ends the walk with an error, because its commands would run as this user.
+    """
+    if file is not None:
+        return _explicit(os.path.join(start, file))
+    directory = os.path.realpath(start)
+    if not os.path.isdir(directory):
+        raise UsageError(f"{start} is not a directory")
+    while True:
+        path = os.path.join(directory, ENV_FILE)
+        if os.path.lexists(path):
+            _refuse_foreign(path)
+            return directory, ENV_FILE
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            raise UsageError(
+                f"no {ENV_FILE} in {os.path.realpath(start)} or above it",
+                remedy="devbox init makes one",
+            )
+        directory = parent
+
+
+def _explicit(path: str) -> tuple[str, str]:
+    if not os.path.isfile(path):
+        raise UsageError(f"there is no env file {path}")
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.realpath(directory), name
+
+
+def _refuse_foreign(path: str) -> None:
+    """Accept the caller's and root's files; root also accepts a project that is wholly another user's."""
+    try:
+        owner = os.stat(path).st_uid
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+    trusted = {os.geteuid(), 0}
+    if os.geteuid() == 0:
+        trusted.add(os.stat(os.path.dirname(path)).st_uid)
+    if owner not in trusted:
+        raise UsageError(
+            f"{path} belongs to uid {owner}, neither to you nor to root, and is not used",
+            remedy=f"read it, then name it: devbox -f {path} …",
+        )
