@@ -64,6 +64,7 @@ class Observed:
     names: tuple[str, ...] = ()  # what the standing network was made for
     published: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)
     tops: dict[str, tuple[str, str | None]] = field(default_factory=dict)  # kept tops: image key, setup key
+    volumes: tuple[str, ...] = ()
     baked: dict[str, str] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
     ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports each container is to have

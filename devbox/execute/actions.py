@@ -1,0 +1,181 @@
+"""What each op of a plan does: bakes go to the image store, the rest to the engine. One small function per op."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devbox.engines.contract import Engine, StartRequest
+from devbox.errors import CommandFailed
+from devbox.execute.events import Sink, StepLine, StepProgress
+from devbox.execute.runner import Action
+from devbox.images.bake import BakeEvent
+from devbox.images.store import ImageStore
+from devbox.model.container import ContainerSpec
+from devbox.model.image import Baked
+from devbox.model.observed import Observed, ObservedContainer
+from devbox.model.plan import Plan, Step
+from devbox.model.resolved import Resolved
+from devbox.plan import keys
+from devbox.plan.diff import keyed_images
+
+
+class Actions:
+    """The ops of one plan of one instance."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        resolved: Resolved,
+        observed: Observed,
+        *,
+        engine: Engine,
+        store: ImageStore,
+        sink: Sink,
+        wait: bool = True,
+        volumes: bool = False,
+    ) -> None:
+        self._plan = plan
+        self._resolved = resolved
+        self._observed = observed
+        self._engine = engine
+        self._store = store
+        self._sink = sink
+        self._wait = wait
+        self._volumes = volumes
+        self._images = keyed_images(resolved)
+
+    def table(self) -> Mapping[str, Action]:
+        """Which function does which op."""
+        return {
+            "bake": self.bake,
+            "remove": self.remove,
+            "network": self.network,
+            "start": self.start,
+            "replace": self.replace,
+            "setup": self.setup,
+            "ready": self.ready,
+            "stop": self.stop,
+            "teardown": self.teardown,
+        }
+
+    def bake(self, step: Step) -> str:
+        """Make an image's missing layers."""
+
+        def show(event: BakeEvent) -> None:
+            if event.state == "line":
+                self._sink(StepLine(id=step.id, text=event.text))
+            else:
+                self._sink(
+                    StepProgress(id=step.id, text=event.text, done=event.bytes_done, total=event.bytes_total)
+                )
+
+        baked = self._store.bake(self._images[step.resource], show)
+        return f"{len(baked.layers)} layers, {_megabytes(baked)}"
+
+    def remove(self, step: Step) -> str:
+        """Take away a container that the file no longer has."""
+        self._engine.remove(self._resolved.instance, step.resource)
+        return "removed"
+
+    def network(self, _step: Step) -> str:
+        """Make or change the instance's network."""
+        self._engine.ensure_network(
+            self._resolved.instance, published=self._observed.ports, names=tuple(self._resolved.containers)
+        )
+        hosts = sorted(port.host for ports in self._observed.ports.values() for port in ports)
+        return f"publishes {', '.join(map(str, hosts))}" if hosts else "no published ports"
+
+    def start(self, step: Step) -> str:
+        """Start a container and, where somebody relies on it, wait until it is ready."""
+        spec = self._resolved.containers[step.resource]
+        self._engine.start(self._resolved.instance, self.request(spec))
+        if spec.setup is not None:
+            if self._planned(f"setup {spec.name}"):
+                return "started"
+            self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
+        return self._ready_text(spec.name)
+
+    def replace(self, step: Step) -> str:
+        """Stop the container as it was and start it as it is to be. Its image is there by now."""
+        self._engine.remove(self._resolved.instance, step.resource)
+        return self.start(step)
+
+    def setup(self, step: Step) -> str:
+        """Run a container's setup commands inside it, its output line by line to the watcher."""
+        spec = self._resolved.containers[step.resource]
+        assert spec.setup is not None
+        for command in spec.setup.commands:
+            self._setup_command(step, spec, command)
+        self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
+        return f"{len(spec.setup.commands)} command{'s' if len(spec.setup.commands) > 1 else ''}"
+
+    def ready(self, step: Step) -> str:
+        """Wait until a container that already runs is ready."""
+        return self._ready_text(step.resource)
+
+    def stop(self, step: Step) -> str:
+        """Stop a container."""
+        self._engine.stop(self._resolved.instance, step.resource)
+        return "stopped"
+
+    def teardown(self, _step: Step) -> str:
+        """Leave nothing of the instance running."""
+        self._engine.teardown(self._resolved.instance, volumes=self._volumes)
+        return "nothing left running"
+
+    def request(self, spec: ContainerSpec) -> StartRequest:
+        """The engine's request for a container whose image is baked."""
+        image = self._store.find(self._images[spec.image].key)
+        assert image is not None, f"{spec.image} is baked by an earlier step"
+        return StartRequest(
+            spec=spec,
+            image=image,
+            spec_key=keys.spec_key(spec),
+            ports=self._observed.ports.get(spec.name, ()),
+            env=spec.env,
+        )
+
+    def _setup_command(self, step: Step, spec: ContainerSpec, command: str | tuple[str, ...]) -> None:
+        argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
+        shown = command if isinstance(command, str) else " ".join(command)
+        last: list[str] = []
+
+        def line(text: str) -> None:
+            last.append(text)
+            del last[:-8]
+            self._sink(StepLine(id=step.id, text=text))
+
+        self._sink(StepProgress(id=step.id, text=shown))
+        code = self._engine.exec(self._resolved.instance, spec.name, argv, env={}, on_line=line)
+        if code != 0:
+            raise CommandFailed(
+                f"the setup of {spec.label} failed: `{shown}` ended with {code}",
+                where=spec.where,
+                details="\n".join(last),
+                remedy=f"look inside: devbox shell {spec.name}; then `devbox up` runs it again",
+            )
+
+    def _ready_text(self, name: str) -> str:
+        if not (self._wait or self._relied_on(name)):
+            return "started"
+        return _state_text(self._engine.wait_ready(self._resolved.instance, name))
+
+    def _relied_on(self, name: str) -> bool:
+        return any(name in spec.needs for spec in self._resolved.containers.values())
+
+    def _planned(self, step_id: str) -> bool:
+        return any(step.id == step_id for step in self._plan.steps)
+
+    def _setup_key(self, spec: ContainerSpec) -> str:
+        assert spec.setup is not None
+        return keys.setup_key(spec.setup, self._observed.setup_files.get(spec.name, {}))
+
+
+def _state_text(seen: ObservedContainer) -> str:
+    if seen.state == "exited":
+        return f"finished with {seen.exit_code}"
+    return seen.health if seen.health != "none" else seen.state
+
+
+def _megabytes(baked: Baked) -> str:
+    return f"{sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"

@@ -1,0 +1,97 @@
+"""Walks a plan: every step once, after those it waits for, independent ones side by side. Decides nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from devbox.errors import DevboxError
+from devbox.execute.events import PlanMade, Sink, StepEnded, StepStarted
+from devbox.model.plan import Plan, Step
+
+Action = Callable[[Step], str]
+"""Does one step and says its result in a few words; raises DevboxError when it can't."""
+
+# Bakes, starts and waits mostly wait for other programs; more than this at once only makes the display hard to read.
+MOST_AT_ONCE = 8
+
+
+def run(plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
+    """Run a plan. When a step fails, what depends on it is skipped, the rest ends, and the first failure is raised."""
+    sink(PlanMade(steps=tuple((step.id, step.op, step.resource, step.reason) for step in plan.steps)))
+    _Walk(plan, actions, sink).run()
+
+
+class _Walk:
+    """One run of one plan. Only the calling thread touches its fields; workers report through a queue."""
+
+    def __init__(self, plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
+        self._waiting = {step.id: step for step in plan.steps}
+        self._actions = actions
+        self._sink = sink
+        self._ended: dict[str, bool] = {}  # id → succeeded
+        self._running = 0
+        self._results: queue.SimpleQueue[tuple[Step, float, str, BaseException | None]] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        self._start_what_can()
+        while self._running:
+            self._take_result()
+            self._start_what_can()
+        for step in self._waiting.values():
+            self._sink(_ended(step, "skipped", 0.0, "not reached"))
+        if self._failure is not None:
+            raise self._failure
+
+    def _start_what_can(self) -> None:
+        """Start the steps whose predecessors succeeded. After a failure nothing new is started."""
+        if self._failure is not None:
+            return
+        for step in list(self._waiting.values()):
+            if self._running >= MOST_AT_ONCE:
+                return
+            if all(self._succeeded(before) for before in step.after):
+                del self._waiting[step.id]
+                self._start(step)
+
+    def _succeeded(self, step_id: str) -> bool:
+        return self._ended.get(step_id, False)
+
+    def _start(self, step: Step) -> None:
+        self._running += 1
+        self._sink(StepStarted(id=step.id, op=step.op, resource=step.resource, reason=step.reason))
+        # A daemon thread, so that Ctrl-C ends devbox at once; what it had started ends with it or is adopted.
+        threading.Thread(target=self._work, args=(step,), name=step.id, daemon=True).start()
+
+    def _work(self, step: Step) -> None:
+        began = time.monotonic()
+        try:
+            text, failure = self._actions[step.op](step), None
+        except BaseException as error:  # noqa: BLE001 - handed to the calling thread, which raises it
+            text, failure = "", error
+        self._results.put((step, time.monotonic() - began, text, failure))
+
+    def _take_result(self) -> None:
+        step, seconds, text, failure = self._results.get()
+        self._running -= 1
+        self._ended[step.id] = failure is None
+        outcome = "done" if failure is None else "failed"
+        if failure is not None:
+            text = failure.sentence if isinstance(failure, DevboxError) else str(failure)
+            self._failure = self._failure or failure
+        self._sink(_ended(step, outcome, seconds, text))
+
+
+def _ended(step: Step, outcome: str, seconds: float, text: str) -> StepEnded:
+    return StepEnded(
+        id=step.id,
+        op=step.op,
+        resource=step.resource,
+        reason=step.reason,
+        outcome=outcome,
+        seconds=seconds,
+        text=text,
+    )
