@@ -121,6 +121,35 @@ class Supervised(NamedTuple):
     log: str = ""  # log file
 
 
+class ProcessRef(NamedTuple):
+    """A process by pid and start time (field 22 of /proc/PID/stat): a reused pid is another process."""
+
+    pid: int
+    start_time: int
+
+
+class Context(NamedTuple):
+    """Where the containers of one instance run: all that a launch needs beside the container itself."""
+
+    instance: str  # id: names the cgroup
+    run_dir: str  # the instance's runtime directory, reachable for everyone (0711), on tmpfs
+    oci_root: str  # the OCI runtime's own state
+    runtime: str  # path of the OCI runtime: crun, runc
+    init: str  # path of catatonit
+    idmap: IdMap
+    holder: ProcessRef  # whose user and network namespace the containers join
+    hosts: str = ""  # file shown as /etc/hosts
+    resolv: str = ""  # file shown as /etc/resolv.conf
+    cgroups: str = "none"  # what `cgroups.detect` said: "v1" | "hybrid" | "v2" | "none"
+
+
+class Route(NamedTuple):
+    """A published port and the container it leads to."""
+
+    publish: Publish
+    node: NetNode
+
+
 def pack(value: Any) -> Any:
     """A named tuple, deeply, as JSON-able dicts and lists."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
