@@ -90,6 +90,30 @@ class Paths:
         """The OCI runtime's own state."""
         return f"{self.run(instance)}/oci"
 
+    def supervisor_lock(self, instance: str) -> str:
+        """Held by the instance's supervisor as long as it lives."""
+        return f"{self.run(instance)}/lock"
+
+    def supervisor_log(self, instance: str) -> str:
+        """What the supervisor itself has to say: its traces."""
+        return f"{self.run(instance)}/supervisor.log"
+
+    def kept(self, instance: str) -> str:
+        """What the supervisor keeps of its containers; nobody else may look in."""
+        return f"{self.run(instance)}/kept"
+
+    def launch_file(self, instance: str, container: str) -> str:
+        """How a container was started, environment included: for restarts and one-shots beside it."""
+        return f"{self.kept(instance)}/{container}.json"
+
+    def entry(self, instance: str, container: str) -> str:
+        """The few facts that entering a running container takes, as `key=value` lines."""
+        return f"{self.kept(instance)}/{container}.entry"
+
+    def fifo(self, instance: str, container: str) -> str:
+        """Where a container's output goes."""
+        return f"{self.kept(instance)}/{container}.fifo"
+
 
 def default_paths() -> Paths:
     """The paths of this process: `DEVBOX_HOME` and the runtime directory that belongs to it."""

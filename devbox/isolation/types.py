@@ -5,7 +5,10 @@ Everything here is already decided: paths are absolute, users are numbers, nothi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 
 class Range(NamedTuple):
@@ -157,3 +160,19 @@ def pack(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [pack(item) for item in value]
     return value
+
+
+def unpack(cls: type[T], plain: Any) -> T:
+    """The named tuple that `pack` took apart. A field that the class lacks is a TypeError."""
+    hints = get_type_hints(cls)
+    return cls(**{name: _value(hints.get(name), item) for name, item in plain.items()})
+
+
+def _value(hint: Any, plain: Any) -> Any:
+    if plain is None:
+        return None
+    if get_origin(hint) is tuple:
+        return tuple(_value(get_args(hint)[0], item) for item in plain)
+    if get_origin(hint) is UnionType:  # always "X | None" here
+        return _value(get_args(hint)[0], plain)
+    return unpack(hint, plain) if hasattr(hint, "_fields") else plain
