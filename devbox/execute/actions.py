@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.errors import CommandFailed
+from devbox.errors import BakeFailed, CommandFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
 from devbox.images.bake import BakeEvent
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Baked
+from devbox.model.image import Baked, keyed
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
@@ -65,9 +65,7 @@ class Actions:
             if event.state == "line":
                 self._sink(StepLine(id=step.id, text=event.text))
             else:
-                self._sink(
-                    StepProgress(id=step.id, text=event.text, done=event.bytes_done, total=event.bytes_total)
-                )
+                self._sink(StepProgress(id=step.id, text=event.text, done=event.bytes_done, total=event.bytes_total))
 
         baked = self._store.bake(self._images[step.resource], show)
         return f"{len(baked.layers)} layers, {_megabytes(baked)}"
@@ -88,7 +86,7 @@ class Actions:
     def start(self, step: Step) -> str:
         """Start a container and, where somebody relies on it, wait until it is ready."""
         spec = self._resolved.containers[step.resource]
-        self._engine.start(self._resolved.instance, self.request(spec))
+        self._engine.start(self._resolved.instance, request(spec, self._resolved, self._observed, self._store))
         if spec.setup is not None:
             if self._planned(f"setup {spec.name}"):
                 return "started"
@@ -122,18 +120,6 @@ class Actions:
         """Leave nothing of the instance running."""
         self._engine.teardown(self._resolved.instance, volumes=self._volumes)
         return "nothing left running"
-
-    def request(self, spec: ContainerSpec) -> StartRequest:
-        """The engine's request for a container whose image is baked."""
-        image = self._store.find(self._images[spec.image].key)
-        assert image is not None, f"{spec.image} is baked by an earlier step"
-        return StartRequest(
-            spec=spec,
-            image=image,
-            spec_key=keys.spec_key(spec),
-            ports=self._observed.ports.get(spec.name, ()),
-            env=spec.env,
-        )
 
     def _setup_command(self, step: Step, spec: ContainerSpec, command: str | tuple[str, ...]) -> None:
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
@@ -179,3 +165,17 @@ def _state_text(seen: ObservedContainer) -> str:
 
 def _megabytes(baked: Baked) -> str:
     return f"{sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"
+
+
+def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: ImageStore) -> StartRequest:
+    """The engine's request for a container whose image an earlier step has baked."""
+    image = store.find(keyed(spec.image, resolved.images).key)
+    if image is None:
+        raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
+    return StartRequest(
+        spec=spec,
+        image=image,
+        spec_key=keys.spec_key(spec),
+        ports=observed.ports.get(spec.name, ()),
+        env=spec.env,
+    )

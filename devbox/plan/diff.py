@@ -13,13 +13,22 @@ from devbox.model.resolved import Resolved
 from devbox.plan import explain, keys, order
 
 
-def diff(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
+def diff(
+    resolved: Resolved,
+    observed: Observed,
+    *,
+    names: tuple[str, ...] | None = None,
+    images: tuple[str, ...] = (),
+    network: bool = False,
+) -> Plan:
     """The steps that turn what is into what the file wants; empty when nothing has to change.
 
-    With `names`, only these containers and what they need; nothing is removed then.
+    With `names`, only these containers and what they need; nothing is removed then. `images` are baked in any case,
+    and `network` asks for the network even where no container starts (a one-shot container is about to join).
     """
-    chosen = order.with_needs(names, resolved.containers) if names else frozenset(resolved.containers)
-    return _Differ(resolved, observed, chosen).plan(removing=not names)
+    chosen = frozenset(resolved.containers) if names is None else order.with_needs(names, resolved.containers)
+    differ = _Differ(resolved, observed, chosen, images=images, network=network)
+    return differ.plan(removing=names is None)
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,21 @@ class _Change:
 class _Differ:
     """One diff: reads the two sides, collects steps."""
 
-    def __init__(self, resolved: Resolved, observed: Observed, chosen: frozenset[str]) -> None:
+    def __init__(
+        self,
+        resolved: Resolved,
+        observed: Observed,
+        chosen: frozenset[str],
+        *,
+        images: tuple[str, ...],
+        network: bool,
+    ) -> None:
         self._resolved = resolved
         self._observed = observed
+        self._network_wanted = network
         self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
-        names = order.wanted_images(resolved, self._specs.values())
-        self._images = {name: keyed(name, resolved.images) for name in names}
+        wanted = (*(spec.image for spec in self._specs.values()), *images)
+        self._images = {name: keyed(name, resolved.images) for name in order.lineage(wanted, resolved.images)}
 
     def plan(self, *, removing: bool) -> Plan:
         """Bakes, then removals, then the network, then containers with their setups."""
@@ -73,7 +91,7 @@ class _Differ:
         standing = self._observed.supervised and bool(self._observed.names)
         if standing and not added and ports == was:
             return []
-        if not standing and not any(change.op for change in changes.values()):
+        if not (standing or self._network_wanted or any(change.op for change in changes.values())):
             return []
         reason = explain.why_network(standing=standing, added=added, ports=ports, was=was)
         return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
@@ -141,4 +159,5 @@ def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
 
 def keyed_images(resolved: Resolved) -> dict[str, KeyedImage]:
     """All images that containers of the file need, with their keys, parents first."""
-    return {name: keyed(name, resolved.images) for name in order.wanted_images(resolved)}
+    wanted = (spec.image for spec in resolved.containers.values())
+    return {name: keyed(name, resolved.images) for name in order.lineage(wanted, resolved.images)}

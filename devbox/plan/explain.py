@@ -96,9 +96,7 @@ def _first_line(setup: Setup) -> str:
     return first if isinstance(first, str) else " ".join(first)
 
 
-def why_network(
-    *, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]
-) -> str:
+def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]) -> str:
     """Why the network is made or changed."""
     if not standing:
         listed = f"; publishes {', '.join(map(str, ports))}" if ports else ""

@@ -7,15 +7,13 @@ from graphlib import TopologicalSorter
 
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Resolved
 
 
-def wanted_images(resolved: Resolved, containers: Iterable[ContainerSpec] | None = None) -> tuple[str, ...]:
-    """The images of the containers and all their ancestors, parents first; all containers where none are given."""
-    chosen = resolved.containers.values() if containers is None else containers
+def lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
+    """The wanted images and all their ancestors, parents first."""
     graph: dict[str, tuple[str, ...]] = {}
-    for container in chosen:
-        _add_lineage(container.image, resolved.images, graph)
+    for name in wanted:
+        _add_lineage(name, images, graph)
     return tuple(TopologicalSorter(graph).static_order())
 
 

@@ -47,9 +47,7 @@ def choose(
                     remedy=f"see who: ss -Hltnp 'sport = :{number}'; or write `ports = [{port.container}]` and devbox "
                     "picks a free one",
                 )
-            ports.append(
-                BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol)
-            )
+            ports.append(BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol))
         if ports:
             chosen[spec.name] = tuple(ports)
     return chosen
@@ -65,6 +63,11 @@ def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool
     raise EngineError(f"no free port between {_FIRST} and {_LAST} for container port {port.container}")
 
 
-def port_name(container: str, port: Port) -> str:
+def remember(chosen: Mapping[str, tuple[BoundPort, ...]]) -> dict[str, int]:
+    """The chosen numbers as they are kept for the next time."""
+    return {port_name(name, port): port.host for name, ports in chosen.items() for port in ports}
+
+
+def port_name(container: str, port: Port | BoundPort) -> str:
     """How a chosen port is remembered."""
     return f"{container}/{port.container}/{port.protocol}"

@@ -45,9 +45,7 @@ def _stops(
     specs: Mapping[str, ContainerSpec], observed: Observed, names: tuple[str, ...], *, reason: str
 ) -> list[Step]:
     standing = [
-        name
-        for name, seen in observed.containers.items()
-        if seen.state in _STANDING and (not names or name in names)
+        name for name, seen in observed.containers.items() if seen.state in _STANDING and (not names or name in names)
     ]
     steps = []
     for name in standing:

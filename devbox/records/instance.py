@@ -74,9 +74,7 @@ class InstanceRecords:
         try:
             plain: dict[str, Any] = json.loads(text)
         except json.JSONDecodeError:
-            raise DevboxError(
-                f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}"
-            ) from None
+            raise DevboxError(f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}") from None
         if plain.get("format", 0) > FORMAT:
             raise DevboxError(
                 f"{self._path(name)} was written by a newer devbox (format {plain['format']})",

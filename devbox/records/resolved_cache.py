@@ -29,9 +29,7 @@ def read(paths: Paths, instance: str, version: str) -> Resolved | None:
         return None
 
 
-def write(
-    paths: Paths, resolved: Resolved, version: str, *, inputs: Iterable[str], variables: Iterable[str]
-) -> None:
+def write(paths: Paths, resolved: Resolved, version: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
     """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
     names = sorted(set(variables))
     plain = {

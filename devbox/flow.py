@@ -1,0 +1,228 @@
+"""READ FIRST. The story of every command: load → resolve → observe → diff → execute → record, each verb a few lines.
+
+A project is opened, its file becomes a `Resolved` (what should be), one look at the machine an `Observed` (what is),
+their difference a `Plan`, which is printed by `plan` and run by `up`. What is decided here is only the order of verbs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.engines.contract import Engine
+from devbox.engines.select import select
+from devbox.errors import UsageError
+from devbox.execute.events import Note, Sink
+from devbox.execute.observe import observe
+from devbox.host import files, project
+from devbox.host.paths import Paths, default_paths
+from devbox.host.version import VERSION
+from devbox.images.store import ImageStore
+from devbox.model.ids import instance_id
+from devbox.model.observed import LastRun, Observed
+from devbox.model.plan import Plan
+from devbox.model.resolved import Instance, Resolved
+from devbox.plan import diff as differ
+from devbox.plan import takedown
+from devbox.plan.ports import remember
+from devbox.records import resolved_cache
+from devbox.records.instance import InstanceRecords
+
+
+@dataclass(frozen=True)
+class Project:
+    """An opened project: where it lies, where its state is kept, and what runs its containers."""
+
+    root: str
+    env_file: str
+    id: str
+    paths: Paths
+    engine: Engine
+    store: ImageStore
+    records: InstanceRecords
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command found and did: the plan it ran, on what."""
+
+    plan: Plan
+    resolved: Resolved
+    observed: Observed
+
+
+def open_project(start: str, *, file: str | None = None) -> Project:
+    """The project at or above a directory; nothing is read yet."""
+    root, env_file = project.find(start, file=file)
+    paths = default_paths()
+    key = instance_id(root, env_file)
+    return Project(
+        root=root,
+        env_file=env_file,
+        id=key,
+        paths=paths,
+        engine=select(paths),
+        store=ImageStore(paths),
+        records=InstanceRecords(paths, key),
+    )
+
+
+def load(opened: Project) -> Resolved:
+    """The file, resolved: from the cache when nothing it was made from has changed."""
+    cached = resolved_cache.read(opened.paths, opened.id, VERSION)
+    if cached is not None and cached.instance == _instance(opened, cached.instance.name):
+        return cached
+    from devbox.envfile.load import load as read
+    from devbox.roles.expand import credentials_wanted, resolve
+
+    env = read(opened.root, file=opened.env_file)
+    credentials = opened.records.credentials(credentials_wanted(env))
+    resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
+    resolved_cache.write(opened.paths, resolved, VERSION, inputs=env.inputs, variables=env.variables)
+    return resolved
+
+
+def look(opened: Project, resolved: Resolved) -> Observed:
+    """One look at the machine."""
+    return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records)
+
+
+def plan(opened: Project) -> Outcome:
+    """What `up` would do."""
+    resolved = load(opened)
+    observed = look(opened, resolved)
+    return Outcome(differ.diff(resolved, observed), resolved, observed)
+
+
+def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True) -> Outcome:
+    """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`)."""
+    with exclusive(opened, sink):
+        resolved = load(opened)
+        _check_names(resolved, names)
+        observed = look(opened, resolved)
+        made = differ.diff(resolved, observed, names=names)
+        for sentence in (*observed.notes, *resolved.later):
+            sink(Note(text=sentence))
+        if made:
+            opened.records.remember_ports(remember(observed.ports))
+            _execute(opened, made, resolved, observed, sink, wait=wait)
+            _record(opened, resolved, observed)
+        return Outcome(made, resolved, observed)
+
+
+def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
+    """Stop everything and leave nothing running; with `volumes` the data goes, too. Works with a broken file."""
+    with exclusive(opened, sink):
+        opened.store.sweep()
+        last = opened.records.last()
+        resolved = Resolved(instance=_instance(opened, os.path.basename(opened.root)), images={}, containers={})
+        observed = look(opened, resolved)
+        made = takedown.down(last.specs, observed, project=resolved.instance.name, volumes=volumes)
+        _execute(opened, made, resolved, observed, sink, volumes=volumes)
+        if volumes:
+            opened.records.forget()
+        return made
+
+
+def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
+    """Stop containers; `up` starts them again."""
+    with exclusive(opened, sink):
+        resolved = load(opened)
+        _check_names(resolved, names)
+        observed = look(opened, resolved)
+        made = takedown.stop(resolved.containers, observed, names=names)
+        _execute(opened, made, resolved, observed, sink)
+        return made
+
+
+def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
+    """Stop containers and start them again, as the file now wants them."""
+    with exclusive(opened, sink):
+        resolved = load(opened)
+        _check_names(resolved, names)
+        observed = look(opened, resolved)
+        if not observed.supervised:
+            raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
+        made = takedown.restart(resolved.containers, observed, names=names)
+        _execute(opened, made, resolved, observed, sink)
+        return made
+
+
+def run_once(opened: Project, argv: tuple[str, ...], sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
+    """Run a command in a one-shot container of `source`'s image on the project network, its needs started."""
+    from devbox.execute.actions import request
+    from devbox.execute.oneshot import oneshot
+
+    with exclusive(opened, sink):
+        resolved = load(opened)
+        spec = oneshot(resolved, source, argv)
+        observed = look(opened, resolved)
+        made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
+        if made:
+            opened.records.remember_ports(remember(observed.ports))
+            _execute(opened, made, resolved, observed, sink)
+    return opened.engine.run_once(resolved.instance, request(spec, resolved, observed, opened.store), tty=tty)
+
+
+@contextlib.contextmanager
+def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
+    """Hold the instance: two devbox processes that change one project take turns."""
+    path = opened.paths.lock(opened.id)
+    with files.locked(path, wait=False) as got:
+        if got:
+            yield
+            return
+    holder = files.lock_holder(path)
+    sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
+    with files.locked(path):
+        yield
+
+
+def _execute(
+    opened: Project,
+    made: Plan,
+    resolved: Resolved,
+    observed: Observed,
+    sink: Sink,
+    *,
+    wait: bool = True,
+    volumes: bool = False,
+) -> None:
+    from devbox.execute.actions import Actions
+    from devbox.execute.runner import run
+
+    actions = Actions(
+        made, resolved, observed, engine=opened.engine, store=opened.store, sink=sink, wait=wait, volumes=volumes
+    )
+    run(made, actions.table(), sink)
+
+
+def _record(opened: Project, resolved: Resolved, observed: Observed) -> None:
+    opened.records.remember(
+        LastRun(
+            images=differ.keyed_images(resolved),
+            specs=resolved.containers,
+            setup_files=observed.setup_files,
+        )
+    )
+
+
+def _instance(opened: Project, name: str) -> Instance:
+    facts = os.stat(opened.root)
+    return Instance(
+        id=opened.id,
+        name=name,
+        root=opened.root,
+        env_file=opened.env_file,
+        owner=facts.st_uid,
+        group=facts.st_gid,
+    )
+
+
+def _check_names(resolved: Resolved, names: tuple[str, ...] | None) -> None:
+    for name in names or ():
+        if name not in resolved.containers:
+            known = ", ".join(resolved.containers) or "none"
+            raise UsageError(f"there is no container {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
