@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from devbox.errors import CommandFailed, HostError
-
-# Which Debian package brings a program that devbox may start: the remedy of "not found".
-PACKAGES = {
-    "crun": "crun",
-    "runc": "runc",
-    "pasta": "passt",
-    "nft": "nftables",
-    "mmdebstrap": "mmdebstrap",
-    "catatonit": "catatonit",
-    "newuidmap": "uidmap",
-    "newgidmap": "uidmap",
-}
-
-
-def find(program: str) -> str:
-    """The path of a program, looked for on PATH and in the system's sbin directories."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec/podman")
-    if path is None:
-        package = PACKAGES.get(program, program)
-        raise HostError(
-            f"the program {program} is not installed",
-            remedy=f"sudo apt-get install {package}",
-        )
-    return path
-
+from devbox.host.programs import PACKAGES
+from devbox.host.programs import find as find  # the two doors share one search
 
 def run(
     argv: Sequence[str],

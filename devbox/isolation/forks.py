@@ -1,0 +1,83 @@
+"""Forked children that do one piece of work, and whose failure is raised in the parent as if it had happened there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from devbox.errors import DevboxError, EngineError
+
+_FAILED = 70
+
+
+class Child(NamedTuple):
+    """A forked child. `error_fd` ends when the work is done or has become another program."""
+
+    pid: int
+    error_fd: int
+
+
+def fork(work: Callable[[], None]) -> Child:
+    """Run `work` in a child, which ends with it (exit 0) unless it becomes another program."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _run(work, write_end)
+    os.close(write_end)
+    return Child(pid, read_end)
+
+
+def wait(child: Child) -> int:
+    """Wait for the child's end; its wait status. What stopped its work is raised."""
+    failure = read_failure(child.error_fd)
+    status = os.waitpid(child.pid, 0)[1]
+    if failure is not None:
+        raise failure
+    return status
+
+
+def read_failure(error_fd: int) -> EngineError | None:
+    """What stopped a child's work; None when nothing did. Waits until that is known, and closes the descriptor."""
+    with open(error_fd, encoding="utf-8") as stream:
+        sentence, _, rest = stream.read().partition("\0")
+    details, _, remedy = rest.partition("\0")
+    return EngineError(sentence, details=details, remedy=remedy) if sentence else None
+
+
+def inside(work: Callable[[], None]) -> None:
+    """Run `work` in a child and wait for it."""
+    status = wait(fork(work))
+    if status != 0:
+        raise EngineError(f"a helper process ended with {os.waitstatus_to_exitcode(status)}")
+
+
+def _run(work: Callable[[], None], write_end: int) -> None:
+    """The child's whole life: plain signal handling, the work, the report."""
+    code = 0
+    try:
+        _reset_signals()
+        work()
+    except BaseException as error:  # noqa: BLE001 - everything is reported to the parent
+        os.write(write_end, _describe(error).encode(errors="replace"))
+        code = _FAILED
+    finally:
+        os._exit(code)
+
+
+def _reset_signals() -> None:
+    """Undo what Python and the parent set up: an ignored SIGPIPE or a blocked mask would reach the container."""
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, DevboxError):
+        return f"{error.sentence}\0{error.details}\0{error.remedy}"
+    if isinstance(error, OSError):
+        about = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{about}\0\0"
+    return f"{type(error).__name__}: {error}\0\0"

@@ -1,0 +1,168 @@
+"""Which host ids a store's containers have, and the user namespaces that carry such a map.
+
+Root: one range of 65536 host ids, chosen once per store and recorded. An ordinary user: container root is the user, the
+rest are the user's subordinate ids.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING
+
+from devbox.errors import HostError
+from devbox.host import files, programs
+from devbox.isolation import forks, syscalls
+from devbox.isolation.types import IdMap, Range
+
+if TYPE_CHECKING:
+    from devbox.host.paths import Paths
+
+SIZE = 65536
+_FORMAT = 1
+_FIRST_BASE = 0x4000_0000
+_SLOTS = 0x2000
+
+
+def store_map(paths: Paths) -> IdMap:
+    """The map of this store for this user. HostError when an ordinary user has too few subordinate ids."""
+    if os.geteuid() == 0:
+        base = _recorded_base(paths)
+        ranges = (Range(0, base, SIZE),)
+        return IdMap(rootless=False, uids=ranges, gids=ranges)
+    return IdMap(
+        rootless=True,
+        uids=_subordinate("/etc/subuid", os.geteuid(), "subuids"),
+        gids=_subordinate("/etc/subgid", os.getegid(), "subgids"),
+    )
+
+
+def outside(ranges: tuple[Range, ...], inside: int) -> int:
+    """The host id of a container id. ValueError when the map has none."""
+    for span in ranges:
+        if span.inside <= inside < span.inside + span.count:
+            return span.outside + inside - span.inside
+    raise ValueError(f"id {inside} is not mapped")
+
+
+def owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
+    """For an id-mapped mount: files of `owner` and `group` on disk are container root's, all others keep distinct ids.
+
+    Here a range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
+    """
+    return IdMap(
+        rootless=idmap.rootless, uids=_swapped(idmap.uids[0].outside, owner), gids=_swapped(idmap.gids[0].outside, group)
+    )
+
+
+def write_maps(pid: int, idmap: IdMap) -> None:
+    """Give the fresh user namespace of process `pid` its maps: directly as root, else by newuidmap and newgidmap."""
+    for kind, ranges in (("uid", idmap.uids), ("gid", idmap.gids)):
+        if idmap.rootless:
+            numbers = [str(number) for span in ranges for number in span]
+            program = programs.find(f"new{kind}map")
+            programs.call([program, str(pid), *numbers], purpose=f"map the {kind}s of a user namespace")
+        else:
+            text = "".join(f"{span.inside} {span.outside} {span.count}\n" for span in ranges)
+            with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as target:
+                target.write(text)
+
+
+def userns_fd(idmap: IdMap) -> int:
+    """A descriptor of a new user namespace with this map, for id-mapped mounts. Only root can make such mounts."""
+    ready, release = os.pipe(), os.pipe()
+
+    def sit() -> None:
+        os.close(release[1])
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(ready[1], b"1")
+        os.read(release[0], 1)
+
+    child = forks.fork(sit)
+    os.close(ready[1])
+    os.close(release[0])
+    try:
+        if os.read(ready[0], 1):
+            write_maps(child.pid, idmap)
+            return os.open(f"/proc/{child.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(ready[0])
+        os.close(release[1])
+        forks.wait(child)
+    raise HostError("the kernel gives no user namespaces", remedy="sudo sysctl user.max_user_namespaces=15000")
+
+
+def become_root() -> None:
+    """Take uid 0 and gid 0 of the user namespace this process is in."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _swapped(base: int, owner: int) -> tuple[Range, ...]:
+    below, above = min(owner, SIZE - 1), SIZE - owner - 1
+    ranges = [Range(owner, base, 1)]
+    if below:
+        ranges.append(Range(0, base + 1, below))
+    if above > 0:
+        ranges.append(Range(owner + 1, base + owner + 1, above))
+    return tuple(ranges)
+
+
+def _recorded_base(paths: Paths) -> int:
+    """The first id of the store's range: from its record, or chosen and recorded now."""
+    import json
+
+    with files.locked(paths.lock("idmap")):
+        text = files.read_text(paths.idmap)
+        if text is not None:
+            return int(json.loads(text)["base"])
+        base = _free_base(paths.home)
+        record = {"format": _FORMAT, "base": base, "count": SIZE}
+        files.write_atomic(paths.idmap, json.dumps(record) + "\n")
+        return base
+
+
+def _free_base(home: str) -> int:
+    """A range that belongs to no user; stores in different places get different ones."""
+    taken = [(start, count) for path in ("/etc/subuid", "/etc/subgid") for _, start, count in _entries(path)]
+    first = zlib.crc32(home.encode()) % _SLOTS
+    for step in range(_SLOTS):
+        base = _FIRST_BASE + (first + step) % _SLOTS * SIZE
+        if all(base + SIZE <= start or start + count <= base for start, count in taken):
+            return base
+    raise HostError("/etc/subuid and /etc/subgid leave no range of 65536 ids free")
+
+
+def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:
+    """Container 0 is the caller's own id; 1 and up are the caller's ranges in `path`, in their order."""
+    import pwd
+
+    names = {str(os.geteuid())}
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    names.add(user)
+    ranges = [Range(0, own, 1)]
+    for name, start, count in _entries(path):
+        inside = ranges[-1].inside + ranges[-1].count
+        if name in names and inside < SIZE:
+            ranges.append(Range(inside, start, min(count, SIZE - inside)))
+    if ranges[-1].inside + ranges[-1].count < SIZE:
+        raise HostError(
+            f"{path} gives {user} fewer than {SIZE - 1} subordinate ids, which containers need",
+            remedy=f"sudo usermod --add-{option} 100000-165535 {user}",
+        )
+    return tuple(ranges)
+
+
+def _entries(path: str) -> list[tuple[str, int, int]]:
+    """The lines `name:first:count` of /etc/subuid or /etc/subgid."""
+    entries = []
+    for line in (files.read_text(path) or "").splitlines():
+        name, _, numbers = line.partition(":")
+        first, _, count = numbers.partition(":")
+        if first.isdigit() and count.strip().isdigit():
+            entries.append((name, int(first), int(count)))
+    return entries
