@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 
 from devbox.errors import HostError
@@ -14,8 +14,8 @@ from devbox.errors import HostError
 def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write a whole file so that a reader sees the old text or the new, also after a crash."""
     raw = data.encode() if isinstance(data, str) else data
-    directory = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
+    temporary = f"{path}.new-{os.getpid()}-{_thread.get_ident()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:
             out.write(raw)
