@@ -1,0 +1,63 @@
+"""Small models for tests: valid by default, each test names only what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from devbox.model.container import ContainerSpec
+from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages
+from devbox.model.observed import Observed, ObservedContainer
+from devbox.model.resolved import Instance, Resolved
+from devbox.plan import diff, keys
+
+INSTANCE = Instance(id="0123456789ab", name="shop", root="/src/shop", env_file="devbox.toml", owner=1000, group=1000)
+
+
+def image(name: str, *packages: str, parent: str | None = None) -> ImageSpec:
+    """An image of a bootstrap step (without a parent) and one packages step (with any)."""
+    steps: list[Any] = [] if parent else [Bootstrap(distribution="debian", suite="trixie")]
+    if packages:
+        steps.append(Packages(names=packages))
+    return ImageSpec(name=name, parent=parent, steps=tuple(steps), config=ImageConfig())
+
+
+def container(name: str, *, role: str = "service", **fields: Any) -> ContainerSpec:
+    """A container on the image of its own name."""
+    label = name if role == "dev" else f"{role}.{name}"
+    fields.setdefault("image", label)
+    return ContainerSpec(name=name, label=label, role=role, **fields)
+
+
+def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> Resolved:
+    """A file of these containers; images not given are made plain."""
+    known = {spec.name: spec for spec in images}
+    for spec in containers:
+        known.setdefault(spec.image, image(spec.image, spec.name))
+    return Resolved(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
+
+
+def seen(spec: ContainerSpec, wanted: Resolved, **fields: Any) -> ObservedContainer:
+    """The container as it looks when it runs exactly what the file wants."""
+    facts: dict[str, Any] = {
+        "name": spec.name,
+        "role": spec.role,
+        "state": "running",
+        "health": "none",
+        "image": spec.image,
+        "digest": "sha256:0",
+        "pid": 100,
+        "spec_key": keys.spec_key(spec),
+        "image_key": diff.keyed_images(wanted)[spec.image].key,
+    }
+    return ObservedContainer(**facts | fields)
+
+
+def converged(wanted: Resolved, **fields: Any) -> Observed:
+    """An instance that is as the file wants it."""
+    facts: dict[str, Any] = {
+        "supervised": True,
+        "containers": {name: seen(spec, wanted) for name, spec in wanted.containers.items()},
+        "names": tuple(wanted.containers),
+        "baked": dict.fromkeys(wanted.images, "sha256:0"),
+    }
+    return Observed(**facts | fields)

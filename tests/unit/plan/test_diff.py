@@ -1,0 +1,182 @@
+"""Plans against what is: nothing more than needed, in an order that works, each step with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.builders import container, converged, image, resolved, seen
+
+from devbox.model.container import Health, Port, Setup
+from devbox.model.observed import BoundPort, LastRun, Observed
+from devbox.plan import diff, keys
+
+DB = container("db", health=Health(command=("ready",)))
+DEV = container("dev", role="dev", image="dev", needs=("db",), ports=(Port(container=8000),))
+BASE = image("base.py", "python3")
+SHOP = resolved(DEV, DB, images=(BASE, image("dev", "git", parent="base.py")))
+DEV_PORT = {"dev": (BoundPort(host=8000, address="127.0.0.1", container=8000, protocol="tcp"),)}
+
+
+def ops(plan):
+    return [(step.op, step.resource) for step in plan.steps]
+
+
+def reason(plan, step_id):
+    return next(step.reason for step in plan.steps if step.id == step_id)
+
+
+def in_order(plan):
+    before = set()
+    for step in plan.steps:
+        assert set(step.after) <= before, f"{step.id} comes before what it waits for"
+        before.add(step.id)
+    return True
+
+
+def test_from_nothing_everything_is_made_in_an_order_that_works():
+    plan = diff.diff(SHOP, Observed(supervised=False, ports=DEV_PORT))
+    assert sorted(ops(plan)[:3]) == [("bake", "base.py"), ("bake", "dev"), ("bake", "service.db")]
+    assert ops(plan)[3:] == [("network", "shop"), ("start", "db"), ("start", "dev")]
+    assert in_order(plan)
+    assert "start db" in next(step.after for step in plan.steps if step.id == "start dev")
+    assert "bake base.py" in next(step.after for step in plan.steps if step.id == "bake dev")
+    assert "publishes 8000" in reason(plan, "network shop")
+
+
+def test_what_is_as_wanted_needs_nothing():
+    assert not diff.diff(SHOP, converged(SHOP, ports=DEV_PORT, published=DEV_PORT))
+
+
+def test_a_new_package_replaces_only_its_container_and_is_named():
+    changed = resolved(DEV, DB, images=(BASE, image("dev", "git", "tree", parent="base.py")))
+    last = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers)
+    there = {name: digest for name, digest in converged(SHOP).baked.items() if name != "dev"}
+    observed = converged(SHOP, baked=there, last=last, ports=DEV_PORT, published=DEV_PORT)
+    plan = diff.diff(changed, observed)
+    assert ops(plan) == [("bake", "dev"), ("replace", "dev")]
+    assert reason(plan, "bake dev") == "packages changed: + tree"
+    assert reason(plan, "replace dev") == "its image dev changed"
+
+
+def test_a_changed_base_is_the_reason_of_what_stands_on_it():
+    changed = resolved(DEV, DB, images=(image("base.py", "python3", "gcc"), SHOP.images["dev"]))
+    last = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers)
+    plan = diff.diff(changed, converged(SHOP, baked={"service.db": "sha256:0"}, last=last, published=DEV_PORT))
+    assert reason(plan, "bake base.py") == "packages changed: + gcc"
+    assert reason(plan, "bake dev") == "what it is based on changed: packages changed: + gcc"
+
+
+def test_changed_environment_names_the_variables():
+    wanted = resolved(replace(DEV, env={"A": "2", "B": "1"}), DB)
+    was = resolved(replace(DEV, env={"A": "1", "B": "1"}), DB)
+    plan = diff.diff(wanted, converged(was, last=LastRun(specs=was.containers)))
+    assert reason(plan, "replace dev") == "env changed: A"
+
+
+@pytest.mark.parametrize("field", ["where", "label", "needs"])
+def test_what_is_for_people_or_order_makes_no_other_container(field):
+    other = {"where": "devbox.toml:9", "label": "x", "needs": ()}[field]
+    assert keys.spec_key(DEV) == keys.spec_key(replace(DEV, **{field: other}))
+
+
+def test_an_ended_service_starts_again_and_says_how_it_ended():
+    ended = seen(DB, SHOP, state="exited", exit_code=1, reason="killed: out of memory")
+    observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
+    plan = diff.diff(SHOP, replace(observed, containers=observed.containers | {"db": ended}))
+    assert ops(plan) == [("start", "db")]
+    assert reason(plan, "start db") == "it ended with 1 (killed: out of memory)"
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, []), (3, [("start", "job")])])
+def test_a_job_is_done_when_it_exited_with_zero(code, expected):
+    job = container("job", kind="job")
+    wanted = resolved(job)
+    ended = seen(job, wanted, state="exited", exit_code=code)
+    assert ops(diff.diff(wanted, converged(wanted, containers={"job": ended}))) == expected
+
+
+def test_a_container_of_no_table_is_removed_but_not_when_names_are_given():
+    other = container("old")
+    observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
+    observed = replace(observed, containers=observed.containers | {"old": seen(other, resolved(other))})
+    assert ops(diff.diff(SHOP, observed)) == [("remove", "old")]
+    assert not diff.diff(SHOP, observed, names=("db",))
+
+
+def test_names_bring_what_they_need_and_nothing_else():
+    more = resolved(DEV, DB, container("cache"))
+    plan = diff.diff(more, Observed(supervised=False, ports=DEV_PORT), names=("dev",))
+    assert [name for op, name in ops(plan) if op == "start"] == ["db", "dev"]
+
+
+def test_without_a_supervisor_all_is_started_even_if_something_was_seen():
+    plan = diff.diff(SHOP, replace(converged(SHOP, ports=DEV_PORT), supervised=False))
+    assert ops(plan) == [("network", "shop"), ("start", "db"), ("start", "dev")]
+
+
+def test_a_oneshot_gets_its_image_and_the_network_alone():
+    plan = diff.diff(SHOP, Observed(supervised=False), names=(), images=("dev",), network=True)
+    assert ops(plan) == [("bake", "base.py"), ("bake", "dev"), ("network", "shop")]
+
+
+def test_changed_ports_change_the_network():
+    wanted = converged(SHOP, ports={"dev": (replace(DEV_PORT["dev"][0], host=8001),)}, published=DEV_PORT)
+    assert reason(diff.diff(SHOP, wanted), "network shop") == "published ports changed: 8000 → 8001"
+
+
+def test_a_new_name_joins_the_network():
+    observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT, names=("dev",))
+    assert reason(diff.diff(SHOP, observed), "network shop") == "new names: db"
+
+
+@pytest.mark.parametrize("health", ["starting", "unhealthy"])
+def test_what_runs_but_is_not_healthy_is_waited_for(health):
+    observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
+    observed = replace(observed, containers=observed.containers | {"db": seen(DB, SHOP, health=health)})
+    assert ops(diff.diff(SHOP, observed)) == [("ready", "db")]
+
+
+class TestSetup:
+    dev = replace(DEV, setup=Setup(commands=("pip install -r r.txt",), inputs=("r.txt",)), needs=())
+    wanted = resolved(dev, images=(BASE, SHOP.images["dev"]))
+    key = diff.keyed_images(wanted)["dev"].key
+    now = {"dev": {"r.txt": "1"}}
+    done = keys.setup_key(dev.setup, now["dev"])
+
+    def observed(self, **fields):
+        facts = {"ports": DEV_PORT, "published": DEV_PORT, "setup_files": self.now}
+        return converged(self.wanted, **facts | fields)
+
+    def test_runs_in_a_new_container_and_is_then_waited_for(self):
+        plan = diff.diff(self.wanted, Observed(supervised=False, ports=DEV_PORT, setup_files=self.now))
+        assert ops(plan)[-3:] == [("start", "dev"), ("setup", "dev"), ("ready", "dev")]
+        assert reason(plan, "setup dev") == "new container: pip install -r r.txt"
+
+    def test_is_kept_with_the_top(self):
+        assert not diff.diff(self.wanted, self.observed(tops={"dev": (self.key, self.done)}))
+
+    def test_runs_again_when_an_input_changed_and_names_it(self):
+        before = {"dev": {"r.txt": "0"}}
+        old = keys.setup_key(self.dev.setup, before["dev"])
+        observed = self.observed(tops={"dev": (self.key, old)}, last=LastRun(setup_files=before))
+        assert reason(diff.diff(self.wanted, observed), "setup dev") == "changed: r.txt"
+
+    def test_runs_again_when_it_did_not_finish(self):
+        observed = self.observed(tops={"dev": (self.key, "sha256:other")}, last=LastRun(setup_files=self.now))
+        assert reason(diff.diff(self.wanted, observed), "setup dev").startswith("not finished last time")
+
+
+def test_reasons_of_images_name_what_happened():
+    last = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers)
+
+    def why(wanted, **fields):
+        observed = Observed(supervised=False, ports=DEV_PORT, last=last, **fields)
+        return reason(diff.diff(wanted, observed), "bake service.db")
+
+    assert why(SHOP) == "no longer in the store"
+    assert why(resolved(DEV, DB, images=(BASE, image("dev", parent="base.py"), image("service.db")))) == (
+        "removed: packages db"
+    )
+    more = replace(SHOP.images["service.db"], config=replace(SHOP.images["service.db"].config, user="app"))
+    assert why(resolved(DEV, DB, images=(BASE, SHOP.images["dev"], more))) == "its environment or command changed"

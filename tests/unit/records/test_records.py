@@ -1,0 +1,109 @@
+"""What an instance remembers: kept exactly, private, and never half understood."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from support.builders import container, resolved
+
+from devbox.errors import DevboxError
+from devbox.host.paths import Paths
+from devbox.model.observed import LastRun
+from devbox.plan import diff
+from devbox.records import resolved_cache
+from devbox.records.instance import InstanceRecords
+
+SHOP = resolved(container("db"), container("dev", role="dev", needs=("db",)))
+LAST = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+
+
+@pytest.fixture
+def records(paths: Paths) -> InstanceRecords:
+    return InstanceRecords(paths, SHOP.instance.id)
+
+
+def test_the_last_run_comes_back_as_it_was(records):
+    assert records.last() == LastRun()
+    records.remember(LAST)
+    assert records.last() == LAST
+
+
+def test_ports_of_containers_that_are_away_stay_remembered(records):
+    records.remember_ports({"dev/8000/tcp": 8000})
+    records.remember_ports({"web/80/tcp": 20001})
+    assert records.ports() == {"dev/8000/tcp": 8000, "web/80/tcp": 20001}
+
+
+def test_credentials_are_made_once_and_are_private(records, paths):
+    first = records.credentials(("db.password",))
+    assert len(first["db.password"]) >= 20
+    assert records.credentials(("db.password", "mq.password")) == first | {
+        "mq.password": records.credentials(())["mq.password"]
+    }
+    mode = stat.S_IMODE(Path(paths.project(SHOP.instance.id), "credentials.json").stat().st_mode)
+    assert mode == 0o600
+
+
+def test_forgetting_drops_data_but_not_ports(records):
+    records.remember(LAST)
+    records.remember_ports({"dev/8000/tcp": 8000})
+    before = records.credentials(("db.password",))
+    records.forget()
+    assert records.last() == LastRun()
+    assert records.ports() == {"dev/8000/tcp": 8000}
+    assert records.credentials(("db.password",)) != before
+
+
+def test_a_newer_format_is_refused_with_a_remedy(records, paths):
+    records.remember(LAST)
+    Path(paths.project(SHOP.instance.id), "last.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(DevboxError, match="newer devbox") as error:
+        records.last()
+    assert "upgrade" in error.value.remedy
+
+
+def test_a_damaged_record_is_named(records, paths):
+    records.remember(LAST)
+    Path(paths.project(SHOP.instance.id), "last.json").write_text("{")
+    with pytest.raises(DevboxError, match="damaged"):
+        records.last()
+
+
+class TestResolvedCache:
+    @pytest.fixture
+    def env_file(self, tmp_path, paths, monkeypatch):
+        monkeypatch.setenv("WHO", "me")
+        path = tmp_path / "devbox.toml"
+        path.write_text("[dev]\n")
+        resolved_cache.write(paths, SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",))
+        return path
+
+    def read(self, paths, version="1"):
+        return resolved_cache.read(paths, SHOP.instance.id, version)
+
+    def test_an_unchanged_file_gives_the_model(self, env_file, paths):
+        assert self.read(paths) == SHOP
+
+    def test_a_changed_input_a_new_file_a_variable_or_a_version_does_not(self, env_file, paths, tmp_path, monkeypatch):
+        assert self.read(paths, version="2") is None
+        (tmp_path / "absent").write_text("")
+        assert self.read(paths) is None
+        (tmp_path / "absent").unlink()
+        assert self.read(paths) == SHOP
+        monkeypatch.setenv("WHO", "you")
+        assert self.read(paths) is None
+        monkeypatch.setenv("WHO", "me")
+        env_file.write_text("[dev]\n# changed\n")
+        assert self.read(paths) is None
+
+    def test_a_damaged_cache_counts_as_none(self, env_file, paths):
+        Path(paths.project(SHOP.instance.id), "resolved.json").write_text("{}")
+        assert self.read(paths) is None
