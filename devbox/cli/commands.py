@@ -1,0 +1,178 @@
+"""The table of commands: the one truth about names, options and help. Bodies import what they need when they run."""
+
+from __future__ import annotations
+
+from devbox.cli.options import JSON, MANY, NUMBER, TEXT, Args, Argument, Command, Option
+
+_NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True)
+_CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.")
+_ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on your own.", kind=MANY, metavar="NAME[=VALUE]")
+_WORKDIR = Option("-w", "--workdir", about="Start in this directory of the container.", kind=TEXT, metavar="DIR")
+_USER = Option("-u", "--user", about="Run as this user of the container.", kind=TEXT, metavar="USER")
+_NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
+
+
+def _init(args: Args) -> int:
+    from devbox.cli import scaffold
+
+    return scaffold.init(args)
+
+
+def _up(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.up(args)
+
+
+def _down(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.down(args)
+
+
+def _stop(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.stop(args)
+
+
+def _restart(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.restart(args)
+
+
+def _ps(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.ps(args)
+
+
+def _logs(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.logs(args)
+
+
+def _open(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.open_url(args)
+
+
+def _shell(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.shell(args)
+
+
+def _exec(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.execute(args)
+
+
+def _run(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.run(args)
+
+
+def _plan(args: Args) -> int:
+    from devbox.cli import explain
+
+    return explain.plan(args)
+
+
+def _config(args: Args) -> int:
+    from devbox.cli import explain
+
+    return explain.config(args)
+
+
+_TABLE = (
+    Command(
+        "init",
+        _init,
+        Option("-t", "--template", about="Which template (default: bare).", kind=TEXT, metavar="NAME"),
+        Option("--list", about="List the templates."),
+        about="Make a project from a template.",
+        argument=Argument("dir", about="Where; made when missing. Default: here."),
+    ),
+    Command(
+        "up",
+        _up,
+        Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
+        JSON,
+        about="Bring the project up: bake, start and wait until everything is ready.",
+        argument=_NAMES,
+    ),
+    Command(
+        "down",
+        _down,
+        Option("-v", "--volumes", about="Remove volumes, kept changes, credentials and logs as well."),
+        about="Stop and remove everything of the project; volumes stay.",
+    ),
+    Command("stop", _stop, about="Stop containers; they stay in `ps`.", argument=_NAMES),
+    Command("restart", _restart, about="Stop containers and start them again.", argument=_NAMES),
+    Command("ps", _ps, JSON, about="List the containers of the project.", argument=_NAMES),
+    Command(
+        "logs",
+        _logs,
+        Option("-f", "--follow", about="Go on with what is written from now on."),
+        Option("-n", "--tail", about="Only the last N lines of each container.", kind=NUMBER, metavar="N"),
+        Option("-t", "--timestamps", about="Put the time before each line."),
+        about="Show what containers wrote.",
+        argument=_NAMES,
+    ),
+    Command(
+        "open", _open, about="Print the project's address; on a desktop, open it.", argument=_CONTAINER
+    ),
+    Command(
+        "shell",
+        _shell,
+        _ENV,
+        _WORKDIR,
+        _USER,
+        about="A shell in a container; starts the project when it is not up.",
+        argument=_CONTAINER,
+    ),
+    Command(
+        "exec",
+        _exec,
+        _ENV,
+        _WORKDIR,
+        _USER,
+        _NO_TTY,
+        about="Run a command in a running container; its exit code is this one's.",
+        argument=_CONTAINER,
+        after="-- COMMAND…",
+    ),
+    Command(
+        "run",
+        _run,
+        Option("--base", about="A one-shot container of this base instead of dev.", kind=TEXT, metavar="NAME"),
+        Option("--service", about="A one-shot container of this service's image.", kind=TEXT, metavar="NAME"),
+        _ENV,
+        _WORKDIR,
+        _USER,
+        _NO_TTY,
+        about="Run a task of the file in dev, or after -- a command in a one-shot container.",
+        argument=Argument("task", about="A name of [tasks]."),
+        after="| -- COMMAND…",
+    ),
+    Command(
+        "plan", _plan, JSON, about="Show what `up` would do and why; exit 3 when it would change something.",
+        argument=_NAMES,
+    ),
+    Command(
+        "config",
+        _config,
+        JSON,
+        Option("--origin", about="Show the file and line each value came from."),
+        Option("--schema", about="Print the JSON Schema of devbox.toml."),
+        about="Show the file as devbox understands it.",
+    ),
+)
+
+COMMANDS = {command.name: command for command in _TABLE}

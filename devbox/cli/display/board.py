@@ -1,0 +1,100 @@
+"""The board of running steps, as rich draws it: one line a step, and its last output dimmed below."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from devbox.cli import terminal
+from devbox.cli.display import lines
+from devbox.execute.events import Event, StepLine, StepProgress, StepStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, ConsoleOptions
+
+_SPIN = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_SPIN_ASCII = "|/-\\"
+_SPINS = 10  # a second
+_BAR = 20  # columns of a download bar
+
+
+class _Step:
+    """One running step: when it began, what it does, how far it is, what it printed last."""
+
+    def __init__(self, name: str, *, began: float) -> None:
+        self.name = name
+        self.began = began
+        self.text = ""
+        self.line = ""
+        self.done: int | None = None
+        self.total: int | None = None
+
+
+class Board:
+    """What runs now. Told by the display under its lock; drawn by rich's own thread."""
+
+    def __init__(self, *, steps: int, width: int, unicode: bool) -> None:
+        self._steps = steps
+        self._width = width
+        self._unicode = unicode
+        self._running: dict[str, _Step] = {}
+        self._finished = 0
+        self._began = time.monotonic()
+
+    def tell(self, event: Event, *, now: float) -> None:
+        """Take in a step's start, progress or line."""
+        match event:
+            case StepStarted():
+                self._running[event.id] = _Step(f"{event.op} {event.resource}", began=now)
+            case StepProgress() if step := self._running.get(event.id):
+                step.text, step.done, step.total = event.text, event.done, event.total
+            case StepLine() if step := self._running.get(event.id):
+                step.line = event.text.strip()
+            case _:
+                pass
+
+    def forget(self, step: str) -> None:
+        """A step ended; its final line is printed above."""
+        self._running.pop(step, None)
+        self._finished += 1
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Draw at this moment, every line cut to the terminal."""
+        now = time.monotonic()
+        room = max(options.max_width - 1, 1)
+        for step in list(self._running.values()):
+            yield self._cut(self._head(step, now), room)
+            if step.line:
+                yield self._cut(Text(f"    {step.line}", style="dim"), room)
+        count = f"  {self._finished} of {self._steps} steps · {lines.elapsed(now - self._began)}"
+        yield self._cut(Text(count, style="dim"), room)
+
+    def _head(self, step: _Step, now: float) -> Text:
+        signs = _SPIN if self._unicode else _SPIN_ASCII
+        head = Text.assemble(
+            (signs[int((now - self._began) * _SPINS) % len(signs)], "yellow"),
+            f" {step.name.ljust(self._width)}",
+            (f"  {lines.elapsed(now - step.began)}", "dim"),
+        )
+        if step.done is not None and step.total:
+            head.append(f"  {self._bar(step.done / step.total)} {lines.size(step.done)} of {lines.size(step.total)}")
+        elif step.done:
+            head.append(f"  {lines.size(step.done)}")
+        if step.text:
+            head.append(f"  {step.text}")
+        return head
+
+    def _bar(self, share: float) -> str:
+        full, empty = ("━", "─") if self._unicode else ("#", ".")
+        filled = round(min(share, 1.0) * _BAR)
+        return full * filled + empty * (_BAR - filled)
+
+    def _cut(self, text: Text, room: int) -> Text:
+        shown = text if self._unicode else Text(terminal.to_ascii(text.plain))
+        shown.truncate(room, overflow="ellipsis" if self._unicode else "crop")
+        shown.no_wrap = True
+        return shown

@@ -1,0 +1,52 @@
+"""How a finished step reads. Pure: the plain and the live display print the same lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from devbox.execute.events import PlanMade, StepEnded
+
+MARKS = {"done": "✓", "failed": "✗", "skipped": "·"}
+COLORS = {"done": "green", "failed": "red", "skipped": "dim"}
+_MINUTE = 60.0
+_EXACT_BELOW = 10.0
+_LONGEST_NAME = 28
+
+
+def name_width(plan: PlanMade) -> int:
+    """Columns that the names of a plan's steps get, so that results line up."""
+    return min(max((len(f"{op} {resource}") for _, op, resource, _ in plan.steps), default=0), _LONGEST_NAME)
+
+
+def ended(event: StepEnded, *, width: int) -> str:
+    """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not cached`."""
+    name = f"{event.op} {event.resource}".ljust(width)
+    parts = [name, event.text, duration(event.seconds)] if event.outcome != "skipped" else [name, "not reached"]
+    return f"{'  '.join(part for part in parts if part)} — {event.reason}"
+
+
+def duration(seconds: float) -> str:
+    """`0.04 s`, `41.2 s`, `2 min 05 s`."""
+    if seconds < _EXACT_BELOW:
+        return f"{seconds:.2f} s"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def elapsed(seconds: float) -> str:
+    """A running time, coarse enough not to flicker: `1.7 s`, `41 s`, `2 min 05 s`."""
+    if seconds < _EXACT_BELOW:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < _MINUTE else duration(seconds)
+
+
+def size(count: float) -> str:
+    """Bytes for a person: `512 B`, `3.4 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:  # noqa: PLR2004 - the step of SI prefixes
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

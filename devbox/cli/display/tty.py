@@ -1,0 +1,100 @@
+"""The live display: what runs now, with elapsed time, downloads and the last line; finished steps scroll above it.
+
+rich is imported when the first step starts, so that an `up` with nothing to do does not pay for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from devbox.cli import terminal
+from devbox.cli.display import lines
+from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.live import Live
+
+    from devbox.cli.display.board import Board
+
+_REDRAWS = 12  # a second
+
+
+class TtyDisplay:
+    """Final lines as the plain display prints them, and below them a board of running steps."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._width = 0
+        self._steps = 0
+        self._live: Live | None = None
+        self._board: Board | None = None
+
+    def __enter__(self) -> TtyDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Take the board away and give the cursor back."""
+        with self._lock:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            match event:
+                case PlanMade():
+                    self._width = lines.name_width(event)
+                    self._steps = len(event.steps)
+                case Note():
+                    self._print("·", "dim", event.text)
+                case StepEnded():
+                    self._end(event)
+                case _:
+                    self._running().tell(event, now=time.monotonic())
+
+    def _end(self, event: StepEnded) -> None:
+        if self._board is not None:
+            self._board.forget(event.id)
+        self._print(lines.MARKS[event.outcome], lines.COLORS[event.outcome], lines.ended(event, width=self._width))
+
+    def _print(self, mark: str, color: str, text: str) -> None:
+        """A line that stays, above the board when there is one."""
+        if self._live is None:
+            terminal.say(f"{terminal.paint(mark, color, when=terminal.has_color(sys.stderr))} {text}")
+            return
+        from rich.text import Text
+
+        line = Text.assemble((mark, color), f" {text}")
+        if not terminal.has_unicode(sys.stderr):
+            line = Text(terminal.to_ascii(line.plain))
+        self._live.console.print(line, soft_wrap=True, highlight=False)
+
+    def _running(self) -> Board:
+        """The board, shown from now on."""
+        if self._board is None:
+            self._board, self._live = _open_board(steps=self._steps, width=self._width)
+        return self._board
+
+
+def _open_board(*, steps: int, width: int) -> tuple[Board, Live]:
+    from rich.console import Console
+    from rich.live import Live
+
+    from devbox.cli.display.board import Board
+
+    console = Console(
+        stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True
+    )
+    board = Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
+    live = Live(
+        board, console=console, refresh_per_second=_REDRAWS, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+    live.start()
+    return board, live
+
+

@@ -1,0 +1,73 @@
+"""The entry, and the only place that exits. An error becomes its sentence on stderr and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from devbox.errors import FAILED, INTERRUPTED, DevboxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a program that did not catch it
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; its exit code. Nothing but BaseExceptions of the interpreter leaves here."""
+    try:
+        code = _command(argv)
+        sys.stdout.flush()
+    except DevboxError as error:
+        return _fail(error.render(), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("devbox: interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has no reader
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a trace
+        return _unexpected(error)
+    return code
+
+
+def _command(argv: Sequence[str]) -> int:
+    if list(argv) == ["--version"]:
+        from devbox.host.version import VERSION
+
+        sys.stdout.write(f"devbox {VERSION}\n")
+        return 0
+    from devbox.cli.commands import COMMANDS
+    from devbox.cli.parse import NotUnderstood, parse
+
+    try:
+        command, args = parse(argv, COMMANDS)
+    except NotUnderstood:
+        from devbox.cli.app import explain
+
+        return explain(argv, COMMANDS)
+    return command.handler(args)
+
+
+def _fail(text: str, code: int) -> int:
+    from devbox.cli.terminal import say
+
+    say(text)
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    from devbox.host import environ
+
+    if environ.get("DEVBOX_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    sentence = f"devbox: this is a fault of devbox: {type(error).__name__}: {error}"
+    return _fail(f"{sentence}\n  → DEVBOX_DEBUG=1 shows where; please report it with that", FAILED)

@@ -1,0 +1,114 @@
+"""The nouns of the command line. One table (`commands.py`) made of them feeds the light parser, Typer and the manual."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FLAG, TEXT, NUMBER, MANY = "flag", "text", "number", "many"
+
+
+class Option:
+    """`-s, --long VALUE`. `kind`: a FLAG, a TEXT or NUMBER given once, or MANY texts. `variable` sets it as well."""
+
+    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable")
+
+    def __init__(
+        self, *flags: str, about: str, kind: str = FLAG, metavar: str = "", choices: str = "", variable: str = ""
+    ) -> None:
+        self.flags = flags
+        self.about = about
+        self.kind = kind
+        self.metavar = metavar
+        self.choices = tuple(choices.split())
+        self.variable = variable
+        self.name = flags[-1].lstrip("-").replace("-", "_")
+
+    def without(self, taken: set[str]) -> Option:
+        """The same option, leaving alone the flags that a command uses for something of its own (`logs -f`)."""
+        left = [flag for flag in self.flags if flag not in taken]
+        return Option(
+            *left,
+            about=self.about,
+            kind=self.kind,
+            metavar=self.metavar,
+            choices=" ".join(self.choices),
+            variable=self.variable,
+        )
+
+
+class Argument:
+    """The positional words of a command: one optional word, or any number with `many`."""
+
+    __slots__ = ("about", "many", "metavar", "name")
+
+    def __init__(self, name: str, *, about: str, many: bool = False) -> None:
+        self.name = name
+        self.about = about
+        self.many = many
+        self.metavar = f"[{name.upper()}]" + ("…" if many else "")
+
+
+class Command:
+    """A command. `after` names the words behind `--` where they are a program's own; else `--` only ends flags."""
+
+    __slots__ = ("about", "after", "argument", "handler", "name", "options")
+
+    def __init__(
+        self,
+        name: str,
+        handler: Callable[[Args], int],
+        *options: Option,
+        about: str,
+        argument: Argument | None = None,
+        after: str = "",
+    ) -> None:
+        self.name = name
+        self.handler = handler
+        self.about = about
+        self.argument = argument
+        self.after = after
+        taken = {flag for option in options for flag in option.flags}
+        self.options = options + tuple(option.without(taken) for option in GLOBALS)
+
+
+class Args:
+    """What a person asked of a command, read by name and kind; absent options fall back to their variable."""
+
+    __slots__ = ("after", "_values")
+
+    def __init__(self, values: Mapping[str, object], *, after: tuple[str, ...] | None = None) -> None:
+        self._values = values
+        self.after = after
+
+    def flag(self, name: str) -> bool:
+        """Whether a FLAG was given."""
+        return bool(self._values.get(name))
+
+    def text(self, name: str) -> str:
+        """A TEXT, or the single positional word; empty where absent."""
+        return str(self._values.get(name) or "")
+
+    def number(self, name: str) -> int | None:
+        """A NUMBER, or None where absent."""
+        value = self._values.get(name)
+        return value if isinstance(value, int) else None
+
+    def many(self, name: str) -> tuple[str, ...]:
+        """MANY texts, or all positional words."""
+        value = self._values.get(name)
+        return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
+
+
+DIRECTORY = Option("-C", "--directory", about="Work as if started there.", kind=TEXT, metavar="DIR")
+FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE")
+PROGRESS = Option(
+    "--progress",
+    about="How progress is shown on stderr.",
+    kind=TEXT,
+    choices="auto tty plain json quiet",
+    variable="DEVBOX_PROGRESS",
+)
+JSON = Option("--json", about="Print data as one JSON document.")
+GLOBALS = (DIRECTORY, FILE, PROGRESS)

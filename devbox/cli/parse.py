@@ -1,0 +1,129 @@
+"""The light parser: well-formed command lines, without Typer's 45 ms. What it does not understand, Typer explains."""
+
+from __future__ import annotations
+
+from devbox.cli.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
+from devbox.host import environ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class NotUnderstood(Exception):  # noqa: N818 - not an error yet: Typer takes over
+    """These words need Typer: a mistake to explain, or a request for help."""
+
+
+def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> tuple[Command, Args]:
+    """The command and what it was given. Raises NotUnderstood."""
+    words = hoist(argv)
+    if not words or words[0] not in commands:
+        raise NotUnderstood
+    command = commands[words[0]]
+    before, after = split(words[1:], command)
+    return command, Args(_values(before, command), after=after)
+
+
+def hoist(argv: Sequence[str]) -> list[str]:
+    """`-C DIR --json ps` as `ps --directory DIR --json`: one place for options, whatever side they were written on."""
+    flags = _by_flag((*GLOBALS, JSON))
+    moved: list[str] = []
+    words = list(argv)
+    while words and words[0].startswith("-"):
+        option, value, glued = _option(words[0], flags)
+        if option is None:
+            return list(argv)
+        del words[0]
+        moved.append(f"--{option.name}")
+        if option.kind != FLAG:
+            if not glued and not words:
+                return list(argv)
+            moved.append(value if glued else words.pop(0))
+    return [*words[:1], *moved, *words[1:]]
+
+
+def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:
+    """The words before and behind `--`, where those behind are a program's own; None when there is no `--`."""
+    if not command.after or "--" not in words:
+        return list(words), None
+    at = words.index("--")
+    return list(words[:at]), tuple(words[at + 1 :])
+
+
+def _values(words: list[str], command: Command) -> dict[str, object]:
+    flags = _by_flag(command.options)
+    values: dict[str, object] = {}
+    positional: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            positional += rest
+            break
+        if word.startswith("-") and word != "-":
+            _take(word, rest, flags, values)
+        else:
+            positional.append(word)
+    _place(positional, command, values)
+    _from_environment(command, values)
+    return values
+
+
+def _take(word: str, rest: list[str], flags: Mapping[str, Option], values: dict[str, object]) -> None:
+    """Store one option word; its value may be glued to it or be the next word."""
+    option, value, glued = _option(word, flags)
+    if option is None:
+        raise NotUnderstood
+    if option.kind == FLAG:
+        values[option.name] = True
+        if glued:  # -dv is -d -v; --flag=value is a mistake
+            if word.startswith("--"):
+                raise NotUnderstood
+            _take(f"-{value}", rest, flags, values)
+        return
+    if not glued:
+        if not rest:
+            raise NotUnderstood
+        value = rest.pop(0)
+    _store(option, value, values)
+
+
+def _option(word: str, flags: Mapping[str, Option]) -> tuple[Option | None, str, bool]:
+    """The option of a word, the value glued to it, and whether there is one."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return flags.get(name), value, bool(equals)
+    return flags.get(word[:2]), word[2:], len(word) > 2  # noqa: PLR2004 - dash and letter
+
+
+def _store(option: Option, value: str, values: dict[str, object]) -> None:
+    if option.choices and value not in option.choices:
+        raise NotUnderstood
+    if option.kind == MANY:
+        given = values.setdefault(option.name, [])
+        if isinstance(given, list):
+            given.append(value)
+    elif option.kind == NUMBER:
+        if not value.isdigit():
+            raise NotUnderstood
+        values[option.name] = int(value)
+    else:
+        values[option.name] = value
+
+
+def _place(positional: list[str], command: Command, values: dict[str, object]) -> None:
+    argument = command.argument
+    if positional and (argument is None or (len(positional) > 1 and not argument.many)):
+        raise NotUnderstood
+    if argument and positional:
+        values[argument.name] = positional if argument.many else positional[0]
+
+
+def _from_environment(command: Command, values: dict[str, object]) -> None:
+    for option in command.options:
+        if option.variable and option.name not in values and (value := environ.get(option.variable)):
+            _store(option, value, values)
+
+
+def _by_flag(options: Iterable[Option]) -> dict[str, Option]:
+    return {flag: option for option in options for flag in option.flags}

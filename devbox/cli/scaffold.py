@@ -1,0 +1,79 @@
+"""`init`: a project from a template. Nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+
+from devbox.cli.options import Args
+from devbox.cli.terminal import say
+from devbox.errors import UsageError
+from devbox.host.data import data_dir
+
+DEFAULT_TEMPLATE = "bare"
+_SUMMARY = "template.txt"  # one line about the template; not part of the project
+
+
+def init(args: Args) -> int:
+    """Copy a template, or list them."""
+    if args.flag("list"):
+        names = templates()
+        width = max(map(len, names))
+        print("\n".join(f"{name.ljust(width)}  {about}" for name, about in names.items()))
+        return 0
+    name = args.text("template") or DEFAULT_TEMPLATE
+    wanted = args.text("dir") or "."
+    target = os.path.join(args.text("directory") or ".", wanted)
+    made = copy(name, target)
+    say(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
+    enter = "" if os.path.realpath(target) == os.path.realpath(".") else f"cd {shlex.quote(target)} && "
+    say(f"  → {enter}devbox up")
+    return 0
+
+
+def templates() -> dict[str, str]:
+    """The templates that come with devbox, and what each is for."""
+    root = data_dir("templates")
+    found = {}
+    for name in sorted(os.listdir(root)):
+        summary = os.path.join(root, name, _SUMMARY)
+        if os.path.isfile(summary):
+            with open(summary, encoding="utf-8") as source:
+                found[name] = source.read().strip()
+    return found
+
+
+def copy(name: str, target: str) -> list[str]:
+    """Copy the template `name` to a directory, made when missing; the names that it brought."""
+    known = templates()
+    if name not in known:
+        raise UsageError(f"there is no template {name}", remedy=f"known: {', '.join(known)}")
+    source = os.path.join(data_dir("templates"), name)
+    brought = sorted(entry for entry in os.listdir(source) if entry not in (_SUMMARY, "__pycache__"))
+    _refuse_to_overwrite(brought, target)
+    for entry in brought:
+        _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
+    return brought
+
+
+def _refuse_to_overwrite(brought: list[str], target: str) -> None:
+    if os.path.lexists(target) and not os.path.isdir(target):
+        raise UsageError(f"{target} is not a directory")
+    taken = [entry for entry in brought if os.path.lexists(os.path.join(target, entry))]
+    if taken:
+        raise UsageError(
+            f"{os.path.realpath(target)} already has {', '.join(taken)}; nothing was written",
+            remedy="choose another directory: devbox init DIR",
+        )
+
+
+def _copy_entry(source: str, target: str) -> None:
+    """Copy with the permissions that the person's umask gives, whatever those of the installed files are."""
+    if os.path.isdir(source):
+        for entry in sorted(os.listdir(source)):
+            if entry != "__pycache__":
+                _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
+        return
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    shutil.copyfile(source, target)

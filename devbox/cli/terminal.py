@@ -1,0 +1,68 @@
+"""What the person's terminal can show. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from devbox.host import environ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+DEFAULT_WIDTH = 80
+_COLORS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def is_interactive() -> bool:
+    """Whether a program may get a terminal of its own: both ends of this process are one."""
+    return os.isatty(0) and os.isatty(1)
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines can be redrawn there: a terminal that moves its cursor, and no CI log."""
+    return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("CI")
+
+
+def has_color(stream: TextIO) -> bool:
+    """Whether to colour. NO_COLOR wins over FORCE_COLOR, both over what the stream is."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def has_unicode(stream: TextIO) -> bool:
+    """Whether more than ASCII can be written there. An explicit C locale counts as 'no', though Python could."""
+    locale = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG")
+    encoding = (stream.encoding or "").lower()
+    return encoding.startswith("utf") and (not locale or "utf" in locale.lower())
+
+
+def width(stream: TextIO) -> int:
+    """Columns of the terminal behind a stream."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
+    except (OSError, ValueError):
+        return DEFAULT_WIDTH
+
+
+def paint(text: str, color: str, *, when: bool) -> str:
+    """Text in a colour, when wanted."""
+    return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if when and color else text
+
+
+def to_ascii(text: str) -> str:
+    """devbox's own signs for a terminal without UTF-8; anything else that it can't show becomes `?`."""
+    for sign, plain in (("✓", "ok"), ("✗", "!!"), ("→", "->"), ("—", "-"), ("·", "-"), ("…", "...")):
+        text = text.replace(sign, plain)
+    return text.encode("ascii", "replace").decode()
+
+
+def say(text: str, *, stream: TextIO | None = None) -> None:
+    """One whole line for the person, on stderr unless told, in one write."""
+    out = stream or sys.stderr
+    out.write(f"{text if has_unicode(out) else to_ascii(text)}\n")
+    out.flush()
