@@ -1,0 +1,155 @@
+"""Whatever is killed, whenever: the next command converges, and `down` leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support.machine import Box, wait_until
+
+pytestmark = pytest.mark.scenario
+
+
+def kill_ups(box: Box, project: Path, *, times: int, within: float, seed: int) -> None:
+    """Start `up` and kill it at random moments."""
+    moments = random.Random(seed)
+    for _ in range(times):
+        process = subprocess.Popen(
+            box.argv("up"),
+            cwd=project,
+            env=box.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(timeout=moments.uniform(0.02, within))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def supervisor_pid(box: Box) -> int:
+    """The pid of the one supervisor of this box."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"devbox.isolation.supervisor" in command and f"DEVBOX_HOME={box.home}".encode() in environment:
+                found.append(int(entry.name))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_up_killed_at_random_moments_when_warm(box: Box):
+    project = box.from_template("python-web")
+    before = box.footprint()
+    box.ok("up", cwd=project)
+    for round_ in range(3):
+        kill_ups(box, project, times=3, within=1.5, seed=round_)
+        box.ok("down", cwd=project, timeout=120)
+        assert not box.leftovers(before)
+        kill_ups(box, project, times=1, within=1.5, seed=10 + round_)
+    box.ok("up", cwd=project)
+    assert {row["state"] for row in box.ps(project).values()} == {"running"}
+    box.ok("down", "-v", cwd=project)
+    assert not box.leftovers(before)
+
+
+def test_up_killed_at_random_moments_when_cold(boxes: dict[str, Box]):
+    """A store of its own: the kills fall into bootstrap, package installation and unpacking."""
+    from support.machine import destroy, make_box
+
+    box = make_box("root-crun")
+    try:
+        project = box.project('[dev]\nrecipe = "debian"\npackages = ["less"]\n')
+        before = box.footprint()
+        kill_ups(box, project, times=10, within=12, seed=3)
+        box.ok("up", cwd=project)
+        box.ok("exec", "--", "less", "--version", cwd=project)
+        box.ok("down", "-v", cwd=project)
+        assert not box.leftovers(before)
+    finally:
+        destroy(box)
+
+
+def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
+    project = box.from_template("python-web")
+    before = box.footprint()
+    box.ok("up", cwd=project)
+    running = box.ps(project)
+    os.kill(supervisor_pid(box), signal.SIGKILL)
+    wait_until(lambda: all(Path(f"/proc/{row['pid']}").exists() for row in running.values()))
+    assert {row["state"] for row in box.ps(project).values()} == {"running"}, "ps tells what still runs"
+    box.ok("exec", "--", "true", cwd=project)
+    box.ok("up", cwd=project)
+    after = box.ps(project)
+    assert {name: row["pid"] for name, row in after.items()} == {name: row["pid"] for name, row in running.items()}
+    box.ok("exec", "db", "--", "sh", "-c", "kill -9 1 || true", cwd=project)
+    box.ok("down", "-v", cwd=project)
+    assert not box.leftovers(before)
+
+
+def test_down_after_the_supervisor_was_killed_leaves_nothing(box: Box):
+    project = box.from_template("python-web")
+    before = box.footprint()
+    box.ok("up", cwd=project)
+    os.kill(supervisor_pid(box), signal.SIGKILL)
+    box.ok("down", cwd=project)
+    assert box.json("ps", cwd=project) == []
+    assert not box.leftovers(before)
+
+
+def test_a_crashed_service_is_restarted_and_ps_counts_it(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n\n[service.cache]\nrecipe = "redis"\n')
+    box.ok("up", cwd=project)
+    first = box.ps(project)["cache"]
+    os.kill(first["pid"], signal.SIGKILL)
+
+    def again() -> bool:
+        row = box.ps(project)["cache"]
+        return row["state"] == "running" and row["pid"] != first["pid"] and row["restarts"] >= 1
+
+    wait_until(again, what="the restart")
+    assert box.ok("exec", "cache", "--", "redis-cli", "ping", cwd=project) == "PONG\n"
+
+
+def test_a_crashing_dev_command_leaves_dev_standing(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\ncommand = "echo about to fall; exit 3"\n')
+    box.run("up", "-d", cwd=project)
+
+    def told() -> bool:
+        return "about to fall" in box.ok("logs", "dev", cwd=project)
+
+    wait_until(told, what="the crash in the logs")
+    row = box.ps(project)["dev"]
+    assert row["state"] == "running"
+    assert "3" in row["reason"]
+    box.ok("exec", "--", "true", cwd=project)
+
+
+def test_two_ups_at_once_are_one_up(box: Box):
+    project = box.from_template("bare")
+    box.ok("up", cwd=project)
+    box.ok("down", cwd=project)
+    started = time.monotonic()
+    ups = [
+        subprocess.Popen(
+            box.argv("up"), cwd=project, env=box.environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    for process in ups:
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err.decode()
+    assert list(box.ps(project)) == ["dev"]
+    assert time.monotonic() - started < 60

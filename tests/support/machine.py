@@ -1,0 +1,262 @@
+"""Real devbox on this machine for scenario tests: as root or as an ordinary user, with crun or runc, and what it leaves.
+
+A `Box` is one DEVBOX_HOME with one way of calling devbox. Everything a test starts through it is stopped by `clear`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+IN_CI = os.environ.get("CI") == "true"
+USER = "devbox-test"
+# The ordinary user reaches the code here, whatever the permissions above the checkout are.
+_MOUNTED = "/opt/devbox-test"
+
+
+def lacking(reason: str) -> None:
+    """This machine can't run the test: a skip for a user, a failure in CI."""
+    if IN_CI:
+        pytest.fail(f"CI must be able to run this: {reason}")
+    pytest.skip(reason)
+
+
+@dataclass
+class Box:
+    """One way of running devbox. `user` is None for the calling user."""
+
+    home: Path
+    user: str | None = None
+    runtime: str = "crun"
+    projects: list[Path] = field(default_factory=list)
+
+    def argv(self, *words: str | Path) -> list[str]:
+        """The command line that runs devbox with these words."""
+        if self.user is None:
+            return [sys.executable, "-m", "devbox", *map(str, words)]
+        return [*_as_user(self.user, self.home.parent), f"{_MOUNTED}/.venv/bin/python", "-m", "devbox", *map(str, words)]
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of every call."""
+        known = {name: value for name, value in os.environ.items() if not name.startswith("DEVBOX_")}
+        known |= {"DEVBOX_HOME": str(self.home), "DEVBOX_RUNTIME": self.runtime, "NO_COLOR": "1"}
+        known |= {"PYTHONPATH": str(REPOSITORY if self.user is None else _MOUNTED)}
+        if self.user is not None:
+            known |= {"HOME": str(self.home.parent), "USER": self.user}
+            known.pop("XDG_RUNTIME_DIR", None)
+        return known | dict(extra or {})
+
+    def run(
+        self,
+        *words: str | Path,
+        cwd: Path,
+        input: bytes | None = None,  # noqa: A002
+        timeout: float = 900,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run devbox to its end."""
+        return subprocess.run(
+            self.argv(*words),
+            cwd=cwd,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            timeout=timeout,
+            env=self.environment(env),
+            check=False,
+        )
+
+    def ok(self, *words: str | Path, cwd: Path, **how: Any) -> str:
+        """Run devbox, which must succeed; its standard output."""
+        done = self.run(*words, cwd=cwd, **how)
+        assert done.returncode == 0, f"devbox {' '.join(map(str, words))}: {done.returncode}\n{done.stderr.decode()}"
+        return done.stdout.decode()
+
+    def json(self, *words: str | Path, cwd: Path) -> Any:
+        """The JSON document a command prints."""
+        return json.loads(self.run(*words, "--json", cwd=cwd).stdout)
+
+    def ps(self, cwd: Path) -> dict[str, dict[str, Any]]:
+        """The containers of a project by name."""
+        return {row["name"]: row for row in self.json("ps", cwd=cwd)}
+
+    def project(self, text: str, name: str = "app", files: Mapping[str, str] | None = None) -> Path:
+        """A new project directory with this env file."""
+        path = Path(tempfile.mkdtemp(prefix="p-", dir=self.home.parent)) / name
+        path.mkdir()
+        (path / "devbox.toml").write_text(text)
+        for relative, content in (files or {}).items():
+            (path / relative).parent.mkdir(parents=True, exist_ok=True)
+            (path / relative).write_text(content)
+        self.adopt(path)
+        return path
+
+    def from_template(self, template: str, name: str = "app") -> Path:
+        """A new project made by `devbox init`."""
+        parent = Path(tempfile.mkdtemp(prefix="p-", dir=self.home.parent))
+        self._give(parent)
+        self.ok("init", parent / name, "--template", template, cwd=parent)
+        self.adopt(parent / name)
+        return parent / name
+
+    def adopt(self, project: Path) -> None:
+        """Take a project that is to be brought down at the end."""
+        project.parent.chmod(0o755)
+        self._give(project.parent)
+        self.projects.append(project)
+
+    def clear(self) -> None:
+        """Bring every project down, with its data."""
+        for project in self.projects:
+            if (project / "devbox.toml").exists():
+                self.run("down", "-v", cwd=project, timeout=120)
+        self.projects.clear()
+
+    def footprint(self) -> set[str]:
+        """What of this box is on the machine now: processes, host mounts, network namespaces, cgroups, files."""
+        return _processes(self.home) | _mounts(self.home) | _cgroups() | _runtime_files() | _work_files(self.home)
+
+    def leftovers(self, before: set[str]) -> list[str]:
+        """What is there now and was not before; a moment is given to what is just ending."""
+        deadline = time.monotonic() + 3
+        while (new := sorted(self.footprint() - before)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return new
+
+    def _give(self, path: Path) -> None:
+        if self.user is not None:
+            subprocess.run(["chown", "-R", f"{self.user}:{self.user}", str(path)], check=True)
+
+
+def make_box(kind: str) -> Box:
+    """A box of a kind: "root-crun", "root-runc" or "user-crun". Needs root; see `destroy`."""
+    who, runtime = kind.split("-")
+    if os.geteuid() != 0:
+        lacking("scenario tests need root: run `make test`")
+    if shutil.which(runtime) is None and not Path(f"/usr/sbin/{runtime}").exists():
+        lacking(f"{runtime} is not installed")
+    base = Path(tempfile.mkdtemp(prefix=f"devbox-{kind}-"))
+    base.chmod(0o755)
+    user = _ordinary_user() if who == "user" else None
+    box = Box(home=base / "home", user=user, runtime=runtime)
+    (base / "home").mkdir(mode=0o755)
+    box._give(base)
+    return box
+
+
+def destroy(box: Box) -> None:
+    """Remove a box with all its files. Root may remove what belongs to subordinate ids."""
+    box.clear()
+    shutil.rmtree(box.home.parent)
+
+
+def _ordinary_user() -> str:
+    """An ordinary user with subordinate ids, made once."""
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
+    for path in ("/etc/subuid", "/etc/subgid"):
+        if f"{USER}:" not in Path(path).read_text():
+            lacking(f"{USER} has no range in {path}")
+    return USER
+
+
+def _as_user(user: str, base: Path) -> list[str]:
+    """The start of a command line that goes on as the user.
+
+    In a private mount namespace the checkout is mounted where the user can read it, and /dev/net/tun is opened, which
+    some machines keep to root.
+    """
+    tun = base / "tun"
+    if not tun.exists():
+        os.mknod(tun, 0o20666, os.makedev(10, 200))
+        tun.chmod(0o666)
+    Path(_MOUNTED).mkdir(exist_ok=True)
+    script = (
+        f"mount --bind {REPOSITORY} {_MOUNTED} && mount --bind {tun} /dev/net/tun && "
+        f'exec setpriv --reuid {user} --regid {user} --init-groups -- "$@"'
+    )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
+def _processes(home: Path) -> set[str]:
+    """Processes that name this home in their command or environment, and network namespaces other than ours."""
+    found = set()
+    mine = _ancestors()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) in mine:
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes()
+            found.add(f"network namespace {os.readlink(entry / 'ns/net')}")
+        except OSError:
+            continue
+        if str(home) in command or f"DEVBOX_HOME={home}".encode() in environment:
+            found.add(f"process {entry.name} {command[:120]}")
+    return found
+
+
+def _ancestors() -> set[int]:
+    pid, found = os.getpid(), set()
+    while pid > 1:
+        found.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return found
+
+
+def _mounts(home: Path) -> set[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return {f"mount {line.split()[1]}" for line in lines if str(home) in line or "devbox" in line}
+
+
+def _cgroups() -> set[str]:
+    found = set()
+    for directory, children, _files in os.walk("/sys/fs/cgroup"):
+        found |= {f"cgroup {directory}/{child}" for child in children if "devbox" in child}
+        if directory.count("/") > 6:
+            children.clear()
+    return found
+
+
+def _runtime_files() -> set[str]:
+    """Instance directories on tmpfs."""
+    found = set()
+    for base in ("/run", "/dev/shm", "/tmp"):  # noqa: S108
+        for directory in Path(base).glob("devbox-[0-9]*/*/*"):
+            found.add(f"runtime directory {directory}")
+    return found
+
+
+def _work_files(home: Path) -> set[str]:
+    """Work in progress of bakes."""
+    return {f"work file {path}" for path in home.glob("tmp/*")}
+
+
+def wait_until(condition: Any, *, seconds: float = 20, what: str = "the condition") -> Any:
+    """Ask until the answer is true; an assertion failure when it never is."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := condition():
+            return answer
+        assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
+        time.sleep(0.02)
+
+
+def lines(argv: Sequence[str]) -> list[str]:
+    """A program's output, line by line."""
+    return subprocess.run(list(argv), capture_output=True, text=True, check=True).stdout.splitlines()
