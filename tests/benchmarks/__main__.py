@@ -1,0 +1,124 @@
+"""`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
+
+`python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.docker_peer import Docker, docker
+from benchmarks.measure import Contender, Result, command, side_by_side
+from benchmarks.project import Bench
+
+Benchmark = Callable[[Bench, Docker, list[str]], Result]
+
+
+def main() -> int:
+    """Run what the command line names, or all; exit 1 when a ratio falls short of DESIGN §9."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    base = Path(tempfile.mkdtemp(prefix="bench-devbox-"))
+    base.chmod(0o755)
+    short = False
+    try:
+        bench = Bench(base)
+        bench.devbox("up")
+        with docker() as peer:
+            for service in bench.resolved().containers.values():
+                peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")
+            compose = peer.compose(bench.compose())
+            command([*compose, "up", "-d", "--wait"], cwd=base, env=peer.environment)()
+            for name in names:
+                result = BENCHMARKS[name](bench, peer, compose)
+                print("\n".join(result.rows()), flush=True)
+                short = short or any("SHORT" in row for row in result.rows())
+            command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
+        bench.devbox("down", "-v")
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    return 1 if short else 0
+
+
+def _ours(bench: Bench, *words: str) -> Callable[[], None]:
+    return command([bench.program, *words], cwd=bench.root, env=bench.environment)
+
+
+def _theirs(bench: Bench, peer: Docker, *argv: str) -> Callable[[], None]:
+    return command(argv, cwd=bench.root, env=peer.environment)
+
+
+def bench_exec(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+    """A command in a running container, whole process."""
+    container = peer.run("ps", "-q", "--filter", "name=bench-web").strip()
+    contenders = [
+        Contender("devbox", _ours(bench, "exec", "web", "--", "true")),
+        Contender("docker exec", _theirs(bench, peer, "docker", "exec", container, "true")),
+        Contender("compose exec", _theirs(bench, peer, *compose, "exec", "-T", "web", "true")),
+    ]
+    return side_by_side("exec -- true, whole process", contenders, rounds=30, reach=0.4)
+
+
+def bench_oneshot(bench: Bench, peer: Docker, _compose: list[str]) -> Result:
+    """A container for one command, on the project's network."""
+    contenders = [
+        Contender("devbox", _ours(bench, "run", "--service", "web", "--", "true")),
+        Contender(
+            "docker run",
+            _theirs(bench, peer, "docker", "run", "--rm", "--init", "--network", "bench_default", "bench/web", "true"),
+        ),
+    ]
+    return side_by_side("one-shot container with project network", contenders, rounds=20, reach=0.2)
+
+
+def bench_noop(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+    """`up` when everything is up."""
+    contenders = [
+        Contender("devbox", _ours(bench, "up")),
+        Contender("compose", _theirs(bench, peer, *compose, "up", "-d", "--wait")),
+    ]
+    return side_by_side("up, nothing to do, 3 services", contenders, rounds=8, reach=0.15)
+
+
+def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+    """`up` from built images and existing volumes, to the same readiness."""
+    contenders = [
+        Contender("devbox", _ours(bench, "up"), before=_ours(bench, "down")),
+        Contender(
+            "compose",
+            _theirs(bench, peer, *compose, "up", "-d", "--wait"),
+            before=_theirs(bench, peer, *compose, "down"),
+        ),
+    ]
+    return side_by_side("up from built images, 3 services, to ready", contenders, rounds=6, reach=0.4)
+
+
+def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+    """`down` of three running services."""
+    contenders = [
+        Contender("devbox", _ours(bench, "down"), before=_ours(bench, "up")),
+        Contender(
+            "compose",
+            _theirs(bench, peer, *compose, "down"),
+            before=_theirs(bench, peer, *compose, "up", "-d", "--wait"),
+        ),
+    ]
+    result = side_by_side("down, 3 services", contenders, rounds=6, reach=0.1)
+    _ours(bench, "up")()
+    _theirs(bench, peer, *compose, "up", "-d", "--wait")()
+    return result
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "exec": bench_exec,
+    "oneshot": bench_oneshot,
+    "noop": bench_noop,
+    "up": bench_up,
+    "down": bench_down,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The project both sides run: three services from equal images, with the same commands, volumes, limits and probes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from devbox import flow
+from devbox.model.container import ContainerSpec
+from devbox.model.image import keyed
+from devbox.model.resolved import Resolved
+
+ENV_FILE = """
+[project]
+name = "bench"
+
+[service.db]
+recipe = "postgres"
+
+[service.cache]
+recipe = "redis"
+
+[service.web]
+recipe = "python"
+command = ["python3", "-m", "http.server", "8000"]
+health = { http = "/", port = 8000 }
+needs = ["db", "cache"]
+"""
+
+
+class Bench:
+    """The project as devbox has it."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "bench"
+        self.root.mkdir()
+        (self.root / "devbox.toml").write_text(ENV_FILE)
+        self.environment = os.environ | {"DEVBOX_HOME": str(base / "home"), "NO_COLOR": "1"}
+        os.environ["DEVBOX_HOME"] = str(base / "home")
+        self.program = str(Path(sys.executable).with_name("devbox"))
+
+    def devbox(self, *words: str) -> None:
+        """Run devbox, which must succeed; its progress goes to our stderr."""
+        subprocess.run(
+            [self.program, *words], cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL, check=True
+        )
+
+    def resolved(self) -> Resolved:
+        """What the file means."""
+        return flow.load(flow.open_project(str(self.root)))
+
+    def layout(self) -> str:
+        """The OCI layout that holds the images."""
+        return flow.open_project(str(self.root)).paths.oci
+
+    def reference(self, image: str) -> str:
+        """How the layout names an image."""
+        opened = flow.open_project(str(self.root))
+        key = keyed(image, self.resolved().images).key
+        baked = opened.store.find(key)
+        assert baked is not None
+        return opened.store.reference(baked)
+
+    def compose(self) -> dict[str, Any]:
+        """The same project for Docker Compose."""
+        specs = self.resolved().containers
+        return {
+            "services": {name: _service(spec) for name, spec in specs.items()},
+            "volumes": {mount.source: {} for spec in specs.values() for mount in spec.mounts if mount.kind == "volume"},
+        }
+
+
+def _service(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "image": f"bench/{spec.name}",
+        "entrypoint": list(spec.command),
+        "environment": {name: value.replace("$", "$$") for name, value in spec.env.items()},
+        "working_dir": spec.workdir,
+        "user": spec.user,
+        "init": True,
+        "stop_signal": f"SIG{spec.stop_signal}",
+        "volumes": [f"{mount.source}:{mount.target}" for mount in spec.mounts if mount.kind == "volume"],
+        "depends_on": {need: {"condition": "service_healthy"} for need in spec.needs},
+        "healthcheck": {
+            "test": ["CMD", *_probe(spec)],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": "60s",
+            "start_interval": "50ms",
+        },
+    }
+
+
+def _probe(spec: ContainerSpec) -> list[str]:
+    """The probe as a command, since Docker has no other kind."""
+    health = spec.health
+    assert health is not None
+    if health.command:
+        return list(health.command)
+    connect = f"import socket; socket.create_connection(('127.0.0.1', {health.port}), 2).close()"
+    return ["python3", "-c", connect]
