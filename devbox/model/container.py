@@ -82,6 +82,7 @@ class ContainerSpec:
     command: tuple[str, ...] = ()
     supervised: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)  # variable → "env:…", "file:…", "cmd:…"; fetched at start
     user: str = "root"
     workdir: str = "/"
     mounts: tuple[Mount, ...] = ()
