@@ -1,0 +1,78 @@
+"""Reading what apt-get and mmdebstrap print: how far they are, and what went wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_UNITS = {"B": 1, "kB": 1000, "MB": 1000_000, "GB": 1000_000_000}
+_SIZE = r"([\d.,]+) ?(B|kB|MB|GB)"
+_TO_GET = re.compile(rf"(?:Need to get|Download size:) {_SIZE}")
+_GOT = re.compile(rf"Get:\d+ (?P<from>\S+) (?P<what>.*) \[{_SIZE}\]$")
+_COUNT = re.compile(r"(\d+) newly installed")
+_INSTALLING = re.compile(r"(Unpacking|Setting up) (\S+)")
+_UNKNOWN = re.compile(r"(?:Unable to locate package|Package '?([^' ]+)'? has no installation candidate) ?(\S*)")
+_UNREACHABLE = re.compile(
+    r"Temporary failure resolving|Could not resolve|Could not connect|Failed to fetch|Unable to connect|connect \(\d"
+)
+
+
+class Tick(NamedTuple):
+    """How far a step is. Sizes in bytes; None where unknown."""
+
+    text: str
+    fraction: float | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+
+
+class AptProgress:
+    """Follows one apt-get or mmdebstrap run, line by line."""
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+        self._done = 0
+        self._packages = 0
+        self._installed = 0
+
+    def feed(self, line: str) -> Tick | None:
+        """What a line says about the progress; None when nothing."""
+        if match := _TO_GET.match(line):
+            self._total, self._done = _bytes(match[1], match[2]), 0
+            return Tick("downloading packages", 0.0, 0, self._total)
+        if match := _GOT.match(line):
+            return self._got(match)
+        if match := _COUNT.search(line):
+            self._packages, self._installed = int(match[1]), 0
+        elif match := _INSTALLING.match(line):
+            return self._install(match)
+        return None
+
+    def _got(self, match: re.Match[str]) -> Tick:
+        self._done += _bytes(match[3], match[4])
+        if self._total is None:
+            return Tick("downloading package lists", None, self._done, None)
+        words = match["what"].split()
+        name = words[2] if len(words) > 2 else match["what"]
+        done = min(self._done, self._total)
+        return Tick(f"downloading {name}", done / (self._total or 1), done, self._total)
+
+    def _install(self, match: re.Match[str]) -> Tick:
+        self._installed += 1
+        verb = "unpacking" if match[1] == "Unpacking" else "setting up"
+        steps = 2 * self._packages
+        fraction = min(1.0, self._installed / steps) if steps else None
+        return Tick(f"{verb} {match[2].removesuffix(':amd64')}", fraction)
+
+
+def _bytes(number: str, unit: str) -> int:
+    return int(float(number.replace(",", "")) * _UNITS[unit])
+
+
+def explain(output: str, *, system: str) -> tuple[str, str]:
+    """One sentence (and a remedy) for a failed run, or ("", "") when its output names no cause known here."""
+    if match := _UNKNOWN.search(output):
+        return f"there is no package {match[1] or match[2]} in {system}", "correct its name in devbox.toml"
+    if _UNREACHABLE.search(output):
+        return f"the package mirror of {system} can't be reached", "check the network, the proxy and DEVBOX_MIRROR_*"
+    return "", ""

@@ -1,0 +1,71 @@
+"""A base's first layer: a minimal Debian or Ubuntu, made by mmdebstrap from the distribution's own packages."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.errors import BakeFailed
+from devbox.host import environ, process
+from devbox.images import apt, mirrors
+from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.images.output import Output
+from devbox.model.image import Bootstrap
+
+# Left out of every package, now and in later steps (the image keeps them in /etc/dpkg/dpkg.cfg.d): what nobody reads
+# in a container. Licences stay.
+_DPKG_OPTIONS = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "force-unsafe-io",
+)
+_APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
+
+
+def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
+    """Make the root file system in the empty directory `tree`. The caller is root of the store."""
+    mirrors.require_keyring(step)
+    program = process.find("mmdebstrap")
+    sources = f"{tree}.sources"
+    with open(sources, "w", encoding="ascii") as listing:
+        listing.write(mirrors.local_sources(step))
+    code = _run(argv(step, tree, program=program), sources, output)
+    if code:
+        system = f"{step.distribution} {step.suite}"
+        sentence, remedy = apt.explain(output.all(), system=system)
+        raise BakeFailed(sentence or f"mmdebstrap could not make {system}", details=output.tail(), remedy=remedy)
+    with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
+        listing.write(mirrors.canonical_sources(step))
+
+
+def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:
+    """The mmdebstrap call. Its sources come on stdin. Pure."""
+    apt_options = [*_APT_OPTIONS]
+    if not step.check_valid_until:
+        apt_options.append('Acquire::Check-Valid-Until "false"')
+    return [
+        program,
+        "--verbose",
+        "--mode=root",
+        "--variant=minbase",
+        "--format=directory",
+        *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
+        *(f"--aptopt={option}" for option in apt_options),
+        *([f"--include={','.join(step.packages)}"] if step.packages else []),
+        step.suite,
+        tree,
+        "-",
+    ]
+
+
+def _run(command: list[str], sources: str, output: Output) -> int:
+    env = {**environ.snapshot(), "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    stdin = os.open(sources, os.O_RDONLY)
+    try:
+        with output.lines(apt.AptProgress().feed) as sink:
+            return process.spawn(command, stdin=stdin, stdout=sink, stderr=sink, env=env).wait()
+    finally:
+        os.close(stdin)

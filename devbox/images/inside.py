@@ -1,0 +1,126 @@
+"""Steps that run programs in a container over the layers below: packages and commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+
+from devbox.errors import BakeFailed
+from devbox.host import carry
+from devbox.host.paths import Paths
+from devbox.images import apt, mirrors
+from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.images.manifest import DEFAULT_PATH
+from devbox.images.output import Output, Reader, any_line
+from devbox.isolation import sandbox
+from devbox.isolation.types import Bind, IdMap, Process
+from devbox.model.image import Bootstrap, Packages, Run
+
+_ARCHIVES = "/var/cache/apt/archives"
+_LISTS = "/var/lib/apt/lists"
+_POLICY = "/usr/sbin/policy-rc.d"
+_GLOB = re.compile(r"([*?\[\]]+)")
+
+# Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
+# apt's own locks are left aside while installing, since the only locked thing that is shared is the archive.
+_INSTALL = f"""
+exec 9> {_ARCHIVES}/devbox.lock
+flock 9
+apt-get -q update || exit
+apt-get -q -y --no-install-recommends --download-only install "$@" || exit
+flock -u 9
+apt-get -q -y --no-install-recommends -o Debug::NoLocking=true install "$@" || exit
+"""
+
+
+class Inside:
+    """Runs the steps of one job. `top` gets `upper/` with the changes; `work` is scratch; both on the store's disk."""
+
+    def __init__(self, paths: Paths, idmap: IdMap, output: Output, *, lowers: tuple[str, ...], place: str) -> None:
+        self._paths = paths
+        self._idmap = idmap
+        self._output = output
+        self._lowers = lowers
+        self._place = place
+        self._carry = carry.carry()
+
+    def packages(self, step: Packages, base: Bootstrap | None) -> None:
+        """Install packages and remove what the step purges."""
+        if base is None:
+            raise BakeFailed("packages need a base of Debian or Ubuntu below them")
+        cache = f"{self._paths.cache}/apt/{base.distribution}-{base.suite}"
+        binds = [
+            self._shared(f"{cache}/archives", _ARCHIVES),
+            self._shared(f"{cache}/lists", _LISTS),
+            self._file("policy-rc.d", _POLICY, "#!/bin/sh\nexit 101\n", mode=0o755),
+            self._file("sources.list", "/etc/apt/sources.list", mirrors.local_sources(base)),
+        ]
+        argv = ["/bin/sh", "-c", _INSTALL + purge_script(step.purge), "packages", *step.names]
+        code = self._run(argv, {"DEBIAN_FRONTEND": "noninteractive"}, binds, reader=apt.AptProgress().feed)
+        if code:
+            system = f"{base.distribution} {base.suite}"
+            sentence, remedy = apt.explain(self._output.all(), system=system)
+            sentence = sentence or f"could not install {', '.join(step.names)} in {system}"
+            raise BakeFailed(sentence, details=self._output.tail(), remedy=remedy)
+
+    def commands(self, step: Run) -> None:
+        """Run the commands in order; the first that fails ends the step."""
+        binds = [self._shared(f"{self._paths.cache}/run/{name}", path) for name, path in sorted(step.caches.items())]
+        code = self._run(["/bin/sh", "-c", run_script(step.commands)], step.env, binds, reader=any_line)
+        if code:
+            raise BakeFailed(f"a command of the step ended with {code}", details=self._output.tail())
+
+    def _run(self, argv: Sequence[str], env: dict[str, str], binds: list[Bind], *, reader: Reader) -> int:
+        settings = {**self._carry.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+        settings |= {"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH)} | env
+        if self._carry.ca_file:
+            binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
+        process = Process(
+            argv=tuple(argv), env=tuple(f"{name}={value}" for name, value in sorted(settings.items())), cwd="/"
+        )
+        os.mkdir(f"{self._place}/work")
+        with self._output.lines(reader) as sink:
+            return sandbox.run(
+                self._idmap,
+                process,
+                lowers=self._lowers,
+                top=f"{self._place}/top",
+                work=f"{self._place}/work",
+                network="egress",
+                binds=tuple(binds),
+                output=sink,
+            )
+
+    def _shared(self, source: str, target: str) -> Bind:
+        """A cache directory of the store, owned by the container's root."""
+        os.makedirs(source, exist_ok=True)
+        return Bind(source, target, owner=0, group=0)
+
+    def _file(self, name: str, target: str, text: str, *, mode: int = 0o644) -> Bind:
+        """A small file mounted over one of the image."""
+        path = f"{self._place}/{name}"
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(path, mode)
+        return Bind(path, target, read_only=True)
+
+
+def run_script(commands: Sequence[str | tuple[str, ...]]) -> str:
+    """A shell script of the commands: a string by a shell of its own, a list as it is; each is printed first. Pure."""
+    lines = []
+    for command in commands:
+        argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
+        shown = command if isinstance(command, str) else shlex.join(command)
+        lines.append(f"printf '%s\\n' {shlex.quote(f'+ {shown}')}; {shlex.join(argv)} || exit")
+    return "\n".join(lines)
+
+
+def purge_script(paths: Sequence[str]) -> str:
+    """Shell lines that remove paths. `*`, `?` and `[…]` work, nothing else is special. Pure."""
+    return "".join(f"rm -rf -- {_glob(path)}\n" for path in paths)
+
+
+def _glob(path: str) -> str:
+    return "".join(part if _GLOB.fullmatch(part) else shlex.quote(part) for part in _GLOB.split(path) if part)

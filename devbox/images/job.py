@@ -1,0 +1,75 @@
+"""What a bake worker is told (one JSON document on stdin) and what it answers (JSON lines on stdout)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from devbox.model.image import BakeStep, Bootstrap
+
+LAYER_FILE = "layer.tar"
+SNAPSHOT = "snapshot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepJob:
+    """Make one step: leave `layer.tar` and the unpacked `snapshot/` in `place`, an empty directory of the store.
+
+    `lowers` are the layers below, topmost first; `base` is what the chain was bootstrapped from; `parent` is the pid
+    whose death ends the job; every line the step's programs print goes to `log`.
+    """
+
+    op: ClassVar[str] = "step"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    log: str
+    step: BakeStep
+    lowers: tuple[str, ...]
+    base: Bootstrap | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveJob:
+    """Remove directories whose files belong to the store's ids."""
+
+    op: ClassVar[str] = "remove"
+    home: str
+    runtime: str
+    parent: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a job is."""
+
+    op: ClassVar[str] = "progress"
+    text: str
+    fraction: float | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A job's result: the layer's digest and size in bytes, "" and 0 where it made none."""
+
+    op: ClassVar[str] = "done"
+    digest: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Why a job failed, as an error says it."""
+
+    op: ClassVar[str] = "failed"
+    sentence: str
+    details: str
+    remedy: str
+
+
+Job = StepJob | RemoveJob
+Answer = Progress | Done | Failed

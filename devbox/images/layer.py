@@ -1,0 +1,206 @@
+"""A directory tree (an overlay's upper, or a whole root file system) as a layer: one deterministic tar.
+
+Names are sorted, times clamped, owners are the container's numbers without names; whiteouts and opaque directories of
+overlayfs become OCI's `.wh.` entries. What a machine or a minute leaves behind (logs, caches, host names, machine ids,
+mount points of the bake) is left out, so equal steps give equal bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from devbox.images import fscaps
+from devbox.images.epoch import SOURCE_DATE_EPOCH
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+OPAQUE_XATTRS = ("trusted.overlay.opaque", "user.overlay.opaque")
+CHUNK = 1 << 20
+
+# Nothing below these directories belongs to an image.
+_EMPTIED = ("dev/", "proc/", "sys/", ".devbox/")
+# Of these, only the directories do.
+_FILES_DROPPED = ("var/log/", "var/cache/apt/", "var/lib/apt/lists/", "run/")
+_DROPPED = frozenset(
+    {
+        ".devbox",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/resolv.conf",
+        "usr/sbin/policy-rc.d",
+        "var/cache/ldconfig/aux-cache",
+        "var/lib/dbus/machine-id",
+        "var/lib/dpkg/diversions-old",
+        "var/lib/dpkg/status-old",
+        "var/lib/dpkg/statoverride-old",
+        "var/cache/debconf/config.dat-old",
+        "var/cache/debconf/templates.dat-old",
+    }
+)
+
+Ids = Callable[[int], int]
+
+
+class Ownership(NamedTuple):
+    """From ids on disk to the container's: identity for trees made by the store's root, a shift for mapped ones."""
+
+    uid: Ids
+    gid: Ids
+
+
+def _same(number: int) -> int:
+    return number
+
+
+AS_ON_DISK = Ownership(_same, _same)
+
+
+def write_layer(tree: str, out: BinaryIO, *, ownership: Ownership = AS_ON_DISK) -> tuple[str, int]:
+    """Write the tree as a tar and give (digest, size in bytes). One pass: hashed while it is written."""
+    writer = _Hashing(out)
+    links: dict[tuple[int, int], str] = {}
+    for path, facts in _walk(tree, ""):
+        _write_entry(writer, tree, path, facts, ownership=ownership, links=links)
+    writer.write(b"\0" * (2 * tarfile.BLOCKSIZE))
+    return writer.digest(), writer.size
+
+
+def excluded(path: str, mode: int) -> bool:
+    """Whether a path (relative, no leading slash) stays out of layers."""
+    if path in _DROPPED or path.startswith(_EMPTIED):
+        return True
+    if path == "etc/machine-id":
+        return True
+    return not stat.S_ISDIR(mode) and path.startswith(_FILES_DROPPED)
+
+
+class _Hashing:
+    """Writes, counts and hashes."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._out.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _walk(tree: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every path of the tree, parents first, names sorted by their bytes."""
+    for name in sorted(os.listdir(f"{tree}/{inside}"), key=os.fsencode):
+        path = f"{inside}{name}"
+        facts = os.lstat(f"{tree}/{path}")
+        if excluded(path, facts.st_mode):
+            continue
+        yield path, facts
+        if stat.S_ISDIR(facts.st_mode):
+            yield from _walk(tree, f"{path}/")
+
+
+def _write_entry(
+    writer: _Hashing,
+    tree: str,
+    path: str,
+    facts: os.stat_result,
+    *,
+    ownership: Ownership,
+    links: dict[tuple[int, int], str],
+) -> None:
+    mode = facts.st_mode
+    if stat.S_ISCHR(mode) and facts.st_rdev == 0:
+        head, _, name = path.rpartition("/")
+        _write_header(writer, _marker(f"{head}/{WHITEOUT}{name}" if head else f"{WHITEOUT}{name}"))
+        return
+    entry = _header(path, facts, ownership)
+    source = f"{tree}/{path}"
+    if stat.S_ISREG(mode):
+        _write_file(writer, entry, source, facts, links=links)
+    elif stat.S_ISDIR(mode):
+        _write_directory(writer, entry, source)
+    elif stat.S_ISLNK(mode):
+        entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(source)
+        _write_header(writer, entry)
+    elif stat.S_ISFIFO(mode):
+        entry.type = tarfile.FIFOTYPE
+        _write_header(writer, entry)
+    # Sockets and devices never belong to an image: containers get their own /dev.
+
+
+def _header(path: str, facts: os.stat_result, ownership: Ownership) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(path)
+    entry.mode = stat.S_IMODE(facts.st_mode)
+    entry.uid, entry.gid = ownership.uid(facts.st_uid), ownership.gid(facts.st_gid)
+    entry.mtime = min(int(facts.st_mtime), SOURCE_DATE_EPOCH)
+    return entry
+
+
+def _marker(name: str) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.mode, entry.mtime = 0, SOURCE_DATE_EPOCH
+    return entry
+
+
+def _write_file(
+    writer: _Hashing,
+    entry: tarfile.TarInfo,
+    source: str,
+    facts: os.stat_result,
+    *,
+    links: dict[tuple[int, int], str],
+) -> None:
+    identity = (facts.st_dev, facts.st_ino)
+    if first := links.get(identity):
+        entry.type, entry.linkname = tarfile.LNKTYPE, first
+        _write_header(writer, entry)
+        return
+    if facts.st_nlink > 1:
+        links[identity] = entry.name
+    entry.size = facts.st_size
+    entry.pax_headers = _kept_xattrs(source)
+    _write_header(writer, entry)
+    _write_content(writer, source, facts.st_size)
+
+
+def _write_content(writer: _Hashing, source: str, size: int) -> None:
+    left = size
+    with open(source, "rb", buffering=0) as data:
+        while left and (chunk := data.read(min(left, CHUNK))):
+            writer.write(chunk)
+            left -= len(chunk)
+    if left:
+        raise OSError(errno.EIO, "the file shrank while it was read", source)
+    writer.write(b"\0" * (-size % tarfile.BLOCKSIZE))
+
+
+def _write_directory(writer: _Hashing, entry: tarfile.TarInfo, source: str) -> None:
+    entry.type, entry.mtime = tarfile.DIRTYPE, SOURCE_DATE_EPOCH
+    _write_header(writer, entry)
+    if any(name in OPAQUE_XATTRS for name in os.listxattr(source, follow_symlinks=False)):
+        _write_header(writer, _marker(f"{entry.name}/{OPAQUE}"))
+
+
+def _write_header(writer: _Hashing, entry: tarfile.TarInfo) -> None:
+    writer.write(entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+
+
+def _kept_xattrs(source: str) -> dict[str, str]:
+    """The extended attributes an image carries, as pax headers: file capabilities and the user's own."""
+    kept: dict[str, str] = {}
+    for name in sorted(os.listxattr(source, follow_symlinks=False)):
+        if fscaps.portable(name):
+            value = os.getxattr(source, name, follow_symlinks=False)
+            raw = fscaps.without_root(value) if name == fscaps.XATTR else value
+            kept[f"SCHILY.xattr.{name}"] = raw.decode("utf-8", "surrogateescape")
+    return kept

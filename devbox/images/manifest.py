@@ -1,0 +1,61 @@
+"""The JSON documents of an image: config, manifest, index. Pure: equal images give equal bytes."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from devbox.images import layout
+from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.model.image import ImageConfig, Layer
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def architecture() -> str:
+    """This machine's architecture in OCI's words."""
+    machine = platform.machine()
+    return _GO_NAMES.get(machine, machine)
+
+
+def image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence[str]) -> dict[str, Any]:
+    """The OCI image config. `history` has one line per layer."""
+    created = datetime.datetime.fromtimestamp(SOURCE_DATE_EPOCH, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    env = {"PATH": DEFAULT_PATH, **config.env}
+    run: dict[str, Any] = {
+        "Env": [f"{name}={value}" for name, value in sorted(env.items())],
+        "WorkingDir": config.workdir,
+        "User": config.user,
+        "StopSignal": f"SIG{config.stop_signal.removeprefix('SIG')}",
+    }
+    if config.entrypoint:
+        run["Entrypoint"] = list(config.entrypoint)
+    if config.command:
+        run["Cmd"] = list(config.command)
+    return {
+        "architecture": architecture(),
+        "os": "linux",
+        "created": created,
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": created, "created_by": line} for line in history],
+    }
+
+
+def image_manifest(config: layout.Descriptor, layers: Sequence[Layer]) -> dict[str, Any]:
+    """The manifest of one platform."""
+    return {
+        "schemaVersion": 2,
+        "mediaType": layout.MANIFEST,
+        "config": config.plain(),
+        "layers": [layout.Descriptor(layer.media_type, layer.digest, layer.size).plain() for layer in layers],
+    }
+
+
+def image_index(manifest: layout.Descriptor) -> dict[str, Any]:
+    """The index that names an image: one manifest, this machine's platform."""
+    place = {"architecture": architecture(), "os": "linux"}
+    return {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": [manifest.plain(platform=place)]}

@@ -1,0 +1,67 @@
+"""Where the packages of a distribution come from. Images carry the canonical sources; a mirror is a host setting."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.errors import BakeFailed, HostError
+from devbox.host import environ
+from devbox.images.manifest import architecture
+from devbox.model.image import Bootstrap
+
+_KEYRINGS = {
+    "debian": ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    "ubuntu": ("/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring"),
+}
+_ROLLING = ("sid", "unstable", "experimental")
+
+
+def canonical_sources(base: Bootstrap) -> str:
+    """The lines of the image's own /etc/apt/sources.list: the release, its updates and its security fixes."""
+    return _sources(base, _canonical(base.distribution), _canonical_security(base.distribution))
+
+
+def local_sources(base: Bootstrap) -> str:
+    """The same by this machine's mirrors: `DEVBOX_MIRROR_DEBIAN`, `…_DEBIAN_SECURITY`, `DEVBOX_MIRROR_UBUNTU`."""
+    name = f"DEVBOX_MIRROR_{base.distribution.upper()}"
+    mirror = environ.get(name).rstrip("/")
+    if not mirror:
+        return canonical_sources(base)
+    beside = f"{mirror}-security" if base.distribution == "debian" else mirror
+    return _sources(base, mirror, environ.get(f"{name}_SECURITY", beside))
+
+
+def require_keyring(base: Bootstrap) -> None:
+    """HostError when this machine can't check the distribution's signatures."""
+    path, package = _keyring(base.distribution)
+    if not os.path.exists(path):
+        raise HostError(
+            f"this machine has no keys to check packages of {base.distribution}",
+            remedy=f"sudo apt-get install {package}",
+        )
+
+
+def _sources(base: Bootstrap, mirror: str, security: str) -> str:
+    keyring, _ = _keyring(base.distribution)
+    places = [(mirror, base.suite)]
+    if base.suite not in _ROLLING:
+        places += [(mirror, f"{base.suite}-updates"), (security, f"{base.suite}-security")]
+    components = " ".join(base.components)
+    return "".join(f"deb [signed-by={keyring}] {url} {suite} {components}\n" for url, suite in places)
+
+
+def _keyring(distribution: str) -> tuple[str, str]:
+    try:
+        return _KEYRINGS[distribution]
+    except KeyError:
+        raise BakeFailed(f"devbox can't bootstrap {distribution}; it knows {', '.join(_KEYRINGS)}") from None
+
+
+def _canonical(distribution: str) -> str:
+    if distribution == "debian":
+        return "http://deb.debian.org/debian"
+    return "http://archive.ubuntu.com/ubuntu" if architecture() == "amd64" else "http://ports.ubuntu.com/ubuntu-ports"
+
+
+def _canonical_security(distribution: str) -> str:
+    return "http://deb.debian.org/debian-security" if distribution == "debian" else _canonical(distribution)

@@ -1,0 +1,79 @@
+"""The worker's side of the conversation: answers to devbox, and the lines of the programs it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from devbox.images.apt import Tick
+from devbox.images.job import Answer, Progress
+from devbox.isolation import forks
+from devbox.model import codec
+
+TAIL = 15
+_LINE_LIMIT = 2000  # an answer stays below PIPE_BUF, so that lines of two processes never mix
+
+Reader = Callable[[str], Tick | None]
+
+
+class Output:
+    """Where a job's answers and its log go."""
+
+    def __init__(self, answers: int, log: str) -> None:
+        self._answers = answers
+        self._log = log
+
+    def answer(self, message: Answer) -> None:
+        """Tell devbox. Nobody listening is no error: a dead devbox takes this process along anyway."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._answers, json.dumps(codec.dump(message)).encode() + b"\n")
+
+    def tick(self, tick: Tick) -> None:
+        """Tell devbox how far the job is."""
+        text = tick.text[:_LINE_LIMIT]
+        self.answer(
+            Progress(text=text, fraction=tick.fraction, bytes_done=tick.bytes_done, bytes_total=tick.bytes_total)
+        )
+
+    @contextlib.contextmanager
+    def lines(self, read: Reader) -> Iterator[int]:
+        """A descriptor for a program's output: every line is logged, and what `read` makes of it is told to devbox.
+
+        A process of its own reads, since this one waits for the program (and forks, which threads would spoil).
+        """
+        receive, send = os.pipe()
+
+        def pump() -> None:
+            os.close(send)
+            with open(receive, encoding="utf-8", errors="replace") as source, open(self._log, "a") as log:
+                for line in source:
+                    log.write(line)
+                    log.flush()
+                    if tick := read(line.rstrip()):
+                        self.tick(tick)
+
+        child = forks.fork(pump)
+        os.close(receive)
+        try:
+            yield send
+        finally:
+            os.close(send)
+            forks.wait(child)
+
+    def tail(self) -> str:
+        """The last lines of the log."""
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            return "".join(deque(log, maxlen=TAIL))
+
+    def all(self) -> str:
+        """The whole log."""
+        with open(self._log, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+
+def any_line(line: str) -> Tick | None:
+    """Progress of a program nothing is known about: its last line."""
+    return Tick(line) if line.strip() else None

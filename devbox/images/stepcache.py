@@ -1,0 +1,50 @@
+"""What has been baked: one small record per step key (its layer) and per image key (the whole image)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from devbox.host import files
+from devbox.model import codec
+from devbox.model.image import Baked, Layer
+
+FORMAT = 1
+
+
+class StepCache:
+    """The records below one directory, each a file named by the key's digits."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def layer(self, key: str) -> Layer | None:
+        """The layer a step made, or None."""
+        plain = self._read(key, "layer")
+        return None if plain is None else codec.load(Layer, plain)
+
+    def image(self, key: str) -> Baked | None:
+        """The image with this key, or None."""
+        plain = self._read(key, "image")
+        return None if plain is None else codec.load(Baked, plain)
+
+    def keep_layer(self, key: str, layer: Layer) -> None:
+        """Record what a step made. The layer's blob and snapshot are in the store already."""
+        self._write(key, "layer", codec.dump(layer))
+
+    def keep_image(self, baked: Baked) -> None:
+        """Record an image. Its blobs are in the store already."""
+        self._write(baked.key, "image", codec.dump(baked))
+
+    def _read(self, key: str, kind: str) -> Any:
+        text = files.read_text(self._path(key))
+        record = json.loads(text) if text else {}
+        return record.get(kind) if record.get("format") == FORMAT else None
+
+    def _write(self, key: str, kind: str, plain: Any) -> None:
+        os.makedirs(self._root, exist_ok=True)
+        files.write_atomic(self._path(key), json.dumps({"format": FORMAT, kind: plain}))
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key.removeprefix('sha256:')}.json"

@@ -1,0 +1,122 @@
+"""The bake worker: `python -m devbox.images.worker`. Makes one step in namespaces that die with devbox.
+
+It only prepares files in a directory of its own; what becomes part of the store is decided by devbox, afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+
+from devbox.errors import BakeFailed, DevboxError
+from devbox.host.paths import Paths
+from devbox.images import job as jobs
+from devbox.images.apt import Tick
+from devbox.images.inside import Inside
+from devbox.images.layer import AS_ON_DISK, Ownership, write_layer
+from devbox.images.output import Output
+from devbox.images.unpack import unpack
+from devbox.isolation import idmap as idmaps
+from devbox.isolation import sandbox
+from devbox.isolation.types import IdMap, Range
+from devbox.model import codec
+from devbox.model.image import Bootstrap, Files, Packages, Run
+
+
+def main() -> int:
+    """Read the job, do it, answer. 1 when it failed, with the reason as the last answer."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.umask(0o022)  # the caller's must not show in layers
+    plain = json.load(sys.stdin)
+    if plain["op"] == jobs.RemoveJob.op:
+        return _remove(codec.load(jobs.RemoveJob, plain))
+    return _step(codec.load(jobs.StepJob, plain))
+
+
+def _step(job: jobs.StepJob) -> int:
+    os.makedirs(os.path.dirname(job.log), exist_ok=True)
+    with open(job.log, "w"):
+        pass  # a log tells of one attempt
+    output = Output(1, job.log)
+    try:
+        paths = Paths(job.home, job.runtime)
+        idmap = idmaps.store_map(paths)
+        sandbox.enter(idmap, parent=job.parent)
+        digest, size = _make(job, paths, idmap, output)
+    except DevboxError as error:
+        output.answer(jobs.Failed(sentence=error.sentence, details=error.details, remedy=error.remedy))
+        return 1
+    except OSError as error:
+        output.answer(jobs.Failed(sentence=f"the bake could not go on: {error}", details=output.tail(), remedy=""))
+        return 1
+    output.answer(jobs.Done(digest=digest, size=size))
+    return 0
+
+
+def _remove(job: jobs.RemoveJob) -> int:
+    sandbox.enter(idmaps.store_map(Paths(job.home, job.runtime)), parent=job.parent)
+    for path in job.paths:
+        shutil.rmtree(path)
+    return 0
+
+
+def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> tuple[str, int]:
+    """Run the step and leave its layer and snapshot; the layer's digest and size."""
+    scratch = f"{job.place}/scratch"
+    os.mkdir(scratch, 0o755)
+    tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
+    output.tick(Tick("writing the layer"))
+    tar = f"{job.place}/{jobs.LAYER_FILE}"
+    with open(tar, "wb") as out:
+        digest, size = write_layer(tree, out, ownership=ownership)
+    snapshot = f"{job.place}/{jobs.SNAPSHOT}/fs"
+    os.makedirs(snapshot, 0o755)
+    unpack(tar, snapshot, rootless=idmap.rootless)
+    shutil.rmtree(scratch)
+    return digest, size
+
+
+def _run(
+    job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str
+) -> tuple[str, Ownership]:
+    """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
+    if isinstance(job.step, Bootstrap):
+        from devbox.images.bootstrap import bootstrap
+
+        bootstrap(job.step, f"{scratch}/root", output)
+        return f"{scratch}/root", AS_ON_DISK
+    if isinstance(job.step, Files):
+        from devbox.images.textfiles import write_files
+
+        tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
+        return tree, AS_ON_DISK
+    inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
+    if isinstance(job.step, Packages):
+        inside.packages(job.step, job.base)
+    elif isinstance(job.step, Run):
+        inside.commands(job.step)
+    return f"{scratch}/top/upper", container_ids(idmap)
+
+
+def container_ids(idmap: IdMap) -> Ownership:
+    """Ids as a container's files have them on disk, back to the container's own.
+
+    Rootless, the worker is in the map already and sees the container's ids.
+    """
+    if idmap.rootless:
+        return AS_ON_DISK
+    return Ownership(lambda number: _inside(idmap.uids, number), lambda number: _inside(idmap.gids, number))
+
+
+def _inside(ranges: tuple[Range, ...], number: int) -> int:
+    for span in ranges:
+        if span.outside <= number < span.outside + span.count:
+            return number - span.outside + span.inside
+    raise BakeFailed(f"the step left a file of host id {number}, which is outside the store's range")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

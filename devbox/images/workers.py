@@ -1,0 +1,123 @@
+"""devbox's side of the bake workers: start one, follow its answers, end it when devbox ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO
+
+from devbox.errors import BakeFailed, Interrupted
+from devbox.host.paths import Paths
+from devbox.images import job as jobs
+from devbox.model import codec
+from devbox.model.image import Bootstrap, KeyedStep
+
+_MODULE = "devbox.images.worker"
+
+
+class Workers:
+    """The workers of this process. `stop` may be called from any thread."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._guard = threading.Lock()
+        self._running: set[int] = set()
+        self._stopped = False
+
+    def make(
+        self,
+        step: KeyedStep,
+        *,
+        place: str,
+        lowers: tuple[str, ...],
+        base: Bootstrap | None,
+        on_progress: Callable[[jobs.Progress], None],
+    ) -> jobs.Done:
+        """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log."""
+        log = f"{self._paths.home}/logs/bake/{step.key.removeprefix('sha256:')[:12]}.log"
+        job = jobs.StepJob(
+            home=self._paths.home,
+            runtime=self._paths.runtime,
+            parent=os.getpid(),
+            place=place,
+            log=log,
+            step=step.step,
+            lowers=lowers,
+            base=base,
+        )
+        answer = self._run(job, on_progress)
+        if isinstance(answer, jobs.Done):
+            return answer
+        if self._stopped:
+            raise Interrupted("the bake was interrupted")
+        raise BakeFailed(
+            f"{step.describe}: {answer.sentence}",
+            details=answer.details,
+            remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),
+        )
+
+    def remove(self, paths: tuple[str, ...]) -> None:
+        """Remove directories of the store that hold files of its ids."""
+        job = jobs.RemoveJob(home=self._paths.home, runtime=self._paths.runtime, parent=os.getpid(), paths=paths)
+        answer = self._run(job, lambda _: None)
+        if isinstance(answer, jobs.Failed):
+            raise BakeFailed(f"could not remove what a killed bake left: {answer.sentence}", details=answer.details)
+
+    def stop(self) -> None:
+        """Kill what is being made; no more workers start. Whoever waits for one gets Interrupted."""
+        with self._guard:
+            self._stopped = True
+            for pid in self._running:
+                os.kill(pid, 9)
+
+    def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
+        from devbox.host import process
+
+        ask, answers = os.pipe(), os.pipe()
+        argv = [sys.executable, "-s", "-m", _MODULE]
+        with self._guard:
+            if self._stopped:
+                raise Interrupted("the bake was interrupted")
+            worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1])
+            self._running.add(worker.pid)
+        os.close(ask[0])
+        os.close(answers[1])
+        try:
+            with open(ask[1], "w", encoding="utf-8") as stdin:
+                json.dump(codec.dump(job), stdin)
+            with open(answers[0], encoding="utf-8", errors="replace") as stdout:
+                return _follow(stdout, on_progress)
+        except BaseException:
+            worker.kill()
+            raise
+        finally:
+            with self._guard:
+                worker.wait()
+                self._running.discard(worker.pid)
+
+
+def _follow(lines: IO[str], on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
+    """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
+    noise: list[str] = []
+    result: jobs.Done | jobs.Failed | None = None
+    for line in lines:
+        answer = _parse(line)
+        if answer is None:
+            noise.append(line)
+        elif isinstance(answer, jobs.Progress):
+            on_progress(answer)
+        else:
+            result = answer
+    return result or jobs.Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
+
+
+def _parse(line: str) -> jobs.Answer | None:
+    kinds: dict[str, type[jobs.Answer]] = {kind.op: kind for kind in (jobs.Progress, jobs.Done, jobs.Failed)}
+    try:
+        plain = json.loads(line)
+        return codec.load(kinds[plain["op"]], plain)
+    except (ValueError, TypeError, KeyError):
+        return None
