@@ -104,14 +104,14 @@ _TABLE = (
         _up,
         Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
         JSON,
-        about="Bring the project up: bake, start and wait until everything is ready.",
+        about="Bake, start, and wait until everything is ready.",
         argument=_NAMES,
     ),
     Command(
         "down",
         _down,
         Option("-v", "--volumes", about="Remove volumes, kept changes, credentials and logs as well."),
-        about="Stop and remove everything of the project; volumes stay.",
+        about="Stop and remove all containers; volumes stay.",
     ),
     Command("stop", _stop, about="Stop containers; they stay in `ps`.", argument=_NAMES),
     Command("restart", _restart, about="Stop containers and start them again.", argument=_NAMES),
@@ -126,7 +126,7 @@ _TABLE = (
         argument=_NAMES,
     ),
     Command(
-        "open", _open, about="Print the project's address; on a desktop, open it.", argument=_CONTAINER
+        "open", _open, about="Print the address; on a desktop, open it.", argument=_CONTAINER
     ),
     Command(
         "shell",
@@ -134,7 +134,7 @@ _TABLE = (
         _ENV,
         _WORKDIR,
         _USER,
-        about="A shell in a container; starts the project when it is not up.",
+        about="A shell in a container, started when it is not up.",
         argument=_CONTAINER,
     ),
     Command(
@@ -144,7 +144,7 @@ _TABLE = (
         _WORKDIR,
         _USER,
         _NO_TTY,
-        about="Run a command in a running container; its exit code is this one's.",
+        about="Run a command in a running container.",
         argument=_CONTAINER,
         after="-- COMMAND…",
     ),
@@ -157,14 +157,11 @@ _TABLE = (
         _WORKDIR,
         _USER,
         _NO_TTY,
-        about="Run a task of the file in dev, or after -- a command in a one-shot container.",
-        argument=Argument("task", about="A name of [tasks]."),
+        about="Run a task of the file, or a one-shot container.",
+        argument=Argument("task", about="A name of [tasks], run in dev. Or, after --, a command in a one-shot container."),
         after="| -- COMMAND…",
     ),
-    Command(
-        "plan", _plan, JSON, about="Show what `up` would do and why; exit 3 when it would change something.",
-        argument=_NAMES,
-    ),
+    Command("plan", _plan, JSON, about="Show what `up` would do and why; exit 3 if anything."),
     Command(
         "config",
         _config,

@@ -14,7 +14,7 @@ def plan(args: Args) -> int:
     """Print the plan that `up` would run now; exit 3 when it has a step."""
     from devbox import flow
 
-    made = flow.plan(opened(args), names=args.many("names") or None).plan
+    made = flow.plan(opened(args)).plan
     if args.flag("json"):
         steps = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
         print(json.dumps({"steps": steps}))

@@ -105,8 +105,9 @@ DIRECTORY = Option("-C", "--directory", about="Work as if started there.", kind=
 FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE")
 PROGRESS = Option(
     "--progress",
-    about="How progress is shown on stderr.",
+    about="How progress is shown on stderr: auto, tty, plain, json, quiet.",
     kind=TEXT,
+    metavar="HOW",
     choices="auto tty plain json quiet",
     variable="DEVBOX_PROGRESS",
 )

@@ -1,0 +1,76 @@
+"""`up`, `down`, `stop`, `restart`: the verbs of flow, watched by a display."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from devbox import flow
+from devbox.cli import addresses
+from devbox.cli.display.choose import choose
+from devbox.cli.project import locate, opened
+from devbox.cli.terminal import say
+
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+    from devbox.model.plan import Plan
+
+
+def up(args: Args) -> int:
+    """Bring the project up, then print its addresses (data) and what to try next."""
+    with choose(args.text("progress")) as display:
+        outcome = flow.up(
+            opened(args), display, names=args.many("names") or None, wait=not args.flag("detach")
+        )
+    if args.flag("json"):
+        from devbox.cli import rows
+
+        sys.stdout.write(rows.document(rows.read(locate(args))))
+        return 0
+    loud = args.text("progress") not in ("quiet", "json")
+    if loud and not outcome.plan:
+        say("· nothing to do: everything is up as the file says")
+    for line in _addresses(outcome):
+        say(line, stream=sys.stdout)
+    if loud:
+        say("  → devbox shell · devbox logs -f · devbox ps · devbox down")
+    return 0
+
+
+def down(args: Args) -> int:
+    """Stop and remove everything; the volumes too, when asked."""
+    with choose(args.text("progress")) as display:
+        made = flow.down(opened(args), display, volumes=args.flag("volumes"))
+    _say_if_idle(args, made, "nothing was up")
+    return 0
+
+
+def stop(args: Args) -> int:
+    """Stop containers, all or some."""
+    with choose(args.text("progress")) as display:
+        made = flow.stop(opened(args), display, names=args.many("names"))
+    _say_if_idle(args, made, "nothing to stop")
+    return 0
+
+
+def restart(args: Args) -> int:
+    """Stop and start containers, all or some."""
+    with choose(args.text("progress")) as display:
+        flow.restart(opened(args), display, names=args.many("names"))
+    return 0
+
+
+def _addresses(outcome: flow.Outcome) -> list[str]:
+    """`dev  http://127.0.0.1:8000` for every published port."""
+    pairs = []
+    for name, ports in outcome.observed.ports.items():
+        role = outcome.resolved.containers[name].role
+        for port in ports:
+            facts = {"address": port.address, "host": port.host, "protocol": port.protocol}
+            pairs.append((name, addresses.address(role, facts)))
+    return addresses.table(pairs)
+
+
+def _say_if_idle(args: Args, made: Plan, sentence: str) -> None:
+    if not made and args.text("progress") not in ("quiet", "json"):
+        say(f"· {sentence}")
