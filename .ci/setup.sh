@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# From a bare Debian or Ubuntu machine to a working .venv: .ci/setup.sh run|test|bench
+#
+# Installs missing packages (saying which), makes .venv with the best Python ≥ 3.11, installs devbox into it. A stamp
+# makes the next run immediate. No daemon is started or enabled, whatever a package would like to do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:?what for: run, test or bench}
+
+run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
+    ubuntu-keyring uidmap)
+test_packages=(skopeo)
+bench_packages=(buildah docker-cli docker-compose docker.io hyperfine podman)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "root is needed for: $*" "  → run that as root, then make again"
+    fi
+}
+
+# --- packages -----------------------------------------------------------------------------------------------------
+
+missing_packages() {
+    local known
+    known=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
+    local name
+    for name in "$@"; do
+        [[ $'\n'$known$'\n' == *$'\n'"installed $name"$'\n'* ]] || printf '%s\n' "$name"
+    done
+}
+
+offered() { # those of the packages that this distribution has: docker-cli is its own package only on some
+    local name
+    for name in "$@"; do
+        if apt-cache show --no-all-versions "$name" >/dev/null 2>&1; then printf '%s\n' "$name"; fi
+    done
+}
+
+install_packages() {
+    local missing wanted policy=/usr/sbin/policy-rc.d
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "these programs' packages are missing: ${missing[*]}" \
+        "  → install what your distribution calls them, then make again"
+    mapfile -t wanted < <(offered "${missing[@]}")
+    if [ ${#wanted[@]} -lt ${#missing[@]} ] && [ -z "$(ls /var/lib/apt/lists/*Packages* 2>/dev/null)" ]; then
+        say "apt-get update"
+        as_root apt-get update -qq
+        mapfile -t wanted < <(offered "${missing[@]}")
+    fi
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    say "apt-get install ${wanted[*]}"
+    if [ ! -e $policy ]; then # 101: no package starts its daemon
+        printf '#!/bin/sh\nexit 101\n' | as_root install -m 0755 /dev/stdin $policy
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" >&2 ||
+        fail "apt-get install did not work" "  → look above; with old package lists: sudo apt-get update"
+    disable_daemons "${wanted[@]}"
+}
+
+disable_daemons() {
+    [ -d /run/systemd/system ] || return 0
+    case " $* " in *" docker.io "*)
+        as_root systemctl disable --quiet docker.service docker.socket containerd.service ;;
+    esac
+}
+
+# --- Python -------------------------------------------------------------------------------------------------------
+
+new_enough() { "$1" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+best_python() {
+    local candidate
+    for candidate in /usr/bin/python3 /usr/bin/python3.1{4,3,2,1} python3 python3.1{4,3,2,1}; do
+        if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "no Python ≥ 3.11 with its venv module" "  → sudo apt-get install python3 python3-venv"
+}
+
+make_venv() {
+    local extras=$1 stamp=.venv/.made-for wanted python
+    wanted="$extras $(cat pyproject.toml devbox/__main__.py .ci/setup.sh | cksum) $PWD"
+    if [ "$(cat $stamp 2>/dev/null)" = "$wanted" ] || [ "$(cat $stamp 2>/dev/null)" = "[dev] ${wanted#* }" ]; then
+        return 0
+    fi
+    if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+        python=$(best_python)
+        say "$python -m venv .venv"
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
+    say "pip install -e .$extras"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    printf '%s\n' "$wanted" >$stamp
+}
+
+case $what in
+run)
+    install_packages "${run_packages[@]}"
+    make_venv ""
+    ;;
+test)
+    install_packages "${run_packages[@]}" "${test_packages[@]}"
+    make_venv "[dev]"
+    ;;
+bench)
+    install_packages "${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}"
+    make_venv "[dev]"
+    ;;
+*) fail "unknown: $what" ;;
+esac

@@ -1,0 +1,60 @@
+# make demo    from a bare machine to a running web application with PostgreSQL and Redis
+# make test    the quick suite, with real containers; `make test-all` adds what takes minutes
+# DEVBOX_HOME is respected everywhere.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DEMO := .demo
+DEVBOX := .venv/bin/devbox
+# Tests start containers as root does and drop to an ordinary user themselves where that is the point.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
+PYTEST := $(ROOT) env PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -m pytest -p no:cacheprovider
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
+
+.PHONY: demo
+demo: ## set up, bring the demo up, print its address
+	@.ci/setup.sh run
+	@[ -e $(DEMO)/devbox.toml ] || $(DEVBOX) init $(DEMO) --template python-web
+	@$(DEVBOX) -C $(DEMO) up
+	@printf '%s\n' \
+	  '' \
+	  'Open the address above twice: a row in PostgreSQL and a counter in Redis. Then try:' \
+	  '  $(DEVBOX) -C $(DEMO) shell       # a shell in the dev container' \
+	  '  $(DEVBOX) -C $(DEMO) ps          # what runs' \
+	  '  $(DEVBOX) -C $(DEMO) run visits  # a task of $(DEMO)/devbox.toml' \
+	  '  make demo-down                     # stop it and leave nothing'
+
+.PHONY: demo-down
+demo-down: ## stop the demo and remove its data
+	@if [ -e $(DEMO)/devbox.toml ]; then $(DEVBOX) -C $(DEMO) down -v; rm -rf $(DEMO); fi
+
+.PHONY: setup
+setup: ## packages and .venv for working on devbox
+	@.ci/setup.sh test
+
+.PHONY: test
+test: ## the quick suite
+	@.ci/setup.sh test
+	@$(PYTEST) -q -m 'not long'
+
+.PHONY: test-all
+test-all: ## everything
+	@.ci/setup.sh test
+	@$(PYTEST) -q
+
+.PHONY: bench
+bench: ## benchmarks beside Docker, Compose and buildah
+	@.ci/setup.sh bench
+	@$(ROOT) .venv/bin/python tests/benchmarks/run.py
+
+.PHONY: lint
+lint: ## ruff, mypy and the house rules alone
+	@.ci/setup.sh test
+	@.venv/bin/ruff check devbox tests
+	@.venv/bin/mypy
+	@$(PYTEST) -q tests/house_rules
