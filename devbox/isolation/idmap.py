@@ -6,6 +6,7 @@ rest are the user's subordinate ids.
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from typing import TYPE_CHECKING
@@ -68,8 +69,12 @@ def write_maps(pid: int, idmap: IdMap) -> None:
                 target.write(text)
 
 
+@functools.cache
 def userns_fd(idmap: IdMap) -> int:
-    """A descriptor of a new user namespace with this map, for id-mapped mounts. Only root can make such mounts."""
+    """A descriptor of a new user namespace with this map, for id-mapped mounts (only root can make such mounts).
+
+    It stays open for the life of this process, which asks for the same few maps again and again.
+    """
     ready, release = os.pipe(), os.pipe()
 
     def sit() -> None:

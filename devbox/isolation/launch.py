@@ -1,62 +1,185 @@
-"""Start a container: mounts and network in a forked child, which becomes the OCI runtime."""
+"""Start a container: a forked child makes its mounts and its network and becomes the OCI runtime.
+
+The host sees nothing of it but `RUN_DIR/c/NAME/`: `pid`, `log` (the runtime's JSON log) and an empty `stage`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+from collections.abc import Callable
 from typing import NamedTuple
 
-from devbox.isolation.types import Context, Launch, Process, ProcessRef
+from devbox.errors import CommandFailed, EngineError
+from devbox.host import programs
+from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec
+from devbox.isolation.oci import enter_argv as enter_argv
+from devbox.isolation.types import Bind, Context, Launch, ProcessRef
+
+_RUNTIME_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Starting(NamedTuple):
     """A container on its way. `pid` is a child of this process: when it has ended, `finish` says what became of it."""
 
     pid: int
-    error_fd: int  # becomes readable (with the error, or at its end) when the OCI runtime takes over
+    error_fd: int  # readable (with the error, or at its end) when the OCI runtime takes over
     directory: str  # the container's runtime directory
+
+
+class _Maps(NamedTuple):
+    """Descriptors of the user namespaces that id-mapped mounts need; none for an ordinary user."""
+
+    store: int | None
+    owners: dict[tuple[int, int], int]
 
 
 def launch(context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int) -> Starting:
     """Begin to start a long-running container with these streams; returns at once. The caller is its subreaper."""
-    raise NotImplementedError
+    return _start(context, container, streams=(stdin, stdout, stderr), detach=True)
 
 
 def finish(starting: Starting, status: int | None = None) -> ProcessRef:
-    """The container's pid 1. `status` is the wait status of `starting.pid` where the caller has reaped it already.
+    """The container's pid 1 (start time 0 when it has exited and been reaped already).
 
-    Raises EngineError with the runtime's own sentence.
+    `status` is the wait status of `starting.pid` where the caller has reaped it. Raises EngineError with the runtime's
+    own sentence.
     """
-    raise NotImplementedError
+    failure = forks.read_failure(starting.error_fd)
+    if status is None:
+        status = os.waitpid(starting.pid, 0)[1]
+    if failure is not None:
+        raise failure
+    if status != 0:
+        said = oci.complaint(f"{starting.directory}/log") or f"it ended with {os.waitstatus_to_exitcode(status)}"
+        raise EngineError(f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}")
+    with open(f"{starting.directory}/pid", encoding="ascii") as source:
+        pid = int(source.read())
+    return namespaces.identify(pid) or ProcessRef(pid, 0)
 
 
-def run_foreground(context: Context, container: Launch) -> int:
-    """Run a one-shot container on this process's own streams to its end, and remove it; its exit code.
+def run_attached(context: Context, container: Launch, *, streams: tuple[int, int, int] = (0, 1, 2)) -> int:
+    """Run a container on these streams to its end, and remove it; its exit code.
 
-    126 and 127 when its command could not be executed or found, 128+n on a signal.
+    126 and 127 when its command could not be executed or found (only without an init, which would be executed and
+    found), 128+n on a signal.
     """
-    raise NotImplementedError
+    starting = _start(context, container, streams=streams, detach=False)
+    failure = forks.read_failure(starting.error_fd)
+    status = os.waitpid(starting.pid, 0)[1]
+    if failure is not None:
+        raise failure
+    code = oci.exit_code(os.waitstatus_to_exitcode(status), f"{starting.directory}/log")
+    _forget(starting.directory)
+    return code
 
 
 def kill(context: Context, oci_id: str, signal: int) -> None:
     """Send a signal to a container's pid 1; quiet when it is gone."""
-    raise NotImplementedError
+    _ask_runtime(context, ["kill", oci_id, str(signal)])
 
 
 def delete(context: Context, name: str, oci_id: str) -> None:
     """Kill and forget a container, and everything of it but its top; quiet when it is gone."""
-    raise NotImplementedError
+    if os.path.isdir(f"{context.oci_root}/{oci_id}"):
+        _ask_runtime(context, ["delete", "--force", oci_id])
+    _forget(_directory(context, name))
 
 
-def enter_argv(
-    oci_root: str, runtime: str, oci_id: str, process: Process, *, log: str, cgroups: str = "none"
-) -> list[str]:
-    """The command that runs `process` in a running container: `crun exec`, with no_new_privs. Pure.
+def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
+    """Fork the child that becomes the runtime."""
+    directory = _directory(context, container.name)
+    os.makedirs(f"{directory}/stage", mode=0o711, exist_ok=True)
+    for stale in ("pid", "log"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{stale}")
+    maps = _open_maps(context, container.binds)
+    start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{directory}/log")
+    argv = oci.run_argv(
+        start, bundle=f"{directory}/stage", pid_file=f"{directory}/pid", oci_id=container.oci_id, detach=detach
+    )
 
-    `process.env` is added to the container's own. A rootless caller joins the holder's user namespace first
-    (`syscalls.join`). Exit 255 with an entry in `log` means that the command was not executed: `exit_code` tells.
-    """
-    raise NotImplementedError
+    def become_runtime() -> None:
+        _prepare(context, container, f"{directory}/stage", maps)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        os.execve(argv[0], argv, {"PATH": _RUNTIME_PATH})
+
+    child = forks.fork(become_runtime)
+    if maps.store is not None:
+        os.close(maps.store)
+    return Starting(child.pid, child.error_fd, directory)
 
 
-def exit_code(code: int, log: str) -> int:
-    """The exit code for a person: 255 of the runtime as 126 or 127 by what its JSON log says."""
-    raise NotImplementedError
+def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> None:
+    """Make the bundle on the stage: file system, network namespace, config.json."""
+    if context.idmap.rootless:
+        namespaces.join(context.holder, network=False)
+    rootfs.make_private(stage)
+    cgroups.prepare_view(context.cgroups, context.runtime)
+    plug = network.start_plug(context, container.network)
+    rootfs.prepare_top(container.top, context.idmap)
+    root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
+    binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners)
+    network.pin(plug, f"{stage}/netns")
+    staged = spec.Staged(
+        rootfs=root,
+        binds=binds,
+        netns=f"{stage}/netns",
+        userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    )
+    _write_config(f"{stage}/config.json", spec.config(context, container, staged))
+
+
+def _all_binds(context: Context, container: Launch) -> tuple[Bind, ...]:
+    """The container's own binds, and those every container has."""
+    shared = [
+        Bind(source, target, read_only=True)
+        for source, target in ((context.hosts, "/etc/hosts"), (context.resolv, "/etc/resolv.conf"))
+        if source
+    ]
+    init = [Bind(context.init, spec.INIT, read_only=True)] if container.init else []
+    return (*container.binds, *shared, *init)
+
+
+def _open_maps(context: Context, binds: tuple[Bind, ...]) -> _Maps:
+    if context.idmap.rootless:
+        return _Maps(None, {})
+    owners = {key: idmap.userns_fd(ids) for key, ids in rootfs.owner_maps(context, binds).items()}
+    return _Maps(os.open(f"/proc/{context.holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), owners)
+
+
+def _write_config(path: str, config: dict[str, object]) -> None:
+    import json
+
+    with open(path, "w", encoding="utf-8") as target:
+        json.dump(config, target)
+
+
+def _ask_runtime(context: Context, arguments: list[str]) -> None:
+    """A short command of the runtime. What it complains of is that the container is gone, which is what was wanted."""
+    argv = [*oci.global_argv(context.runtime, context.oci_root, context.cgroups), *arguments]
+
+    def ask() -> None:
+        if context.idmap.rootless:
+            namespaces.join(context.holder, network=False)
+        with contextlib.suppress(CommandFailed):
+            programs.call(argv, purpose=f"{arguments[0]} a container")
+
+    forks.inside(ask) if context.idmap.rootless else ask()
+
+
+def _directory(context: Context, name: str) -> str:
+    return f"{context.run_dir}/c/{name}"
+
+
+def _forget(directory: str) -> None:
+    """Remove a container's runtime directory."""
+    for entry in ("pid", "log"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{entry}")
+    for leaf in (f"{directory}/stage", directory):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(leaf)

@@ -2,21 +2,144 @@
 
 from __future__ import annotations
 
-from devbox.isolation.types import NetNode, ProcessRef
+import os
+import socket
+from typing import NamedTuple
 
+from devbox.errors import EngineError
+from devbox.isolation import forks, namespaces, syscalls
+from devbox.isolation.rtnetlink import Netlink
+from devbox.isolation.types import Context, NetNode, ProcessRef
+
+BRIDGE = "devbox0"
+INTERFACE = "eth0"  # inside a container
+SUBNET, PREFIX = "10.213.0.0/16", 16
+SUBNET6, PREFIX6 = "fdd5:6465:7662::/64", 64
 GATEWAY = "10.213.0.1"
+GATEWAY6 = "fdd5:6465:7662::1"
+_MTU = 65520  # nothing here is a wire; pasta's interface has the same
+_FIRST = 2
+_LAST = 65533
 
 
 def host_has_ipv6() -> bool:
-    """Whether the host has a global IPv6 address (then containers get ULAs)."""
-    raise NotImplementedError
+    """Whether the host has an IPv6 address of more than link scope (then containers get ULAs)."""
+    try:
+        with open("/proc/net/if_inet6", encoding="ascii") as source:
+            return any(line.split()[3] == "00" for line in source)
+    except FileNotFoundError:
+        return False
 
 
 def node(index: int, *, ipv6: bool) -> NetNode:
     """The address of the container with this index (0, 1, …) in its instance. Pure."""
-    raise NotImplementedError
+    number = index + _FIRST
+    if not _FIRST <= number <= _LAST:
+        raise EngineError(f"the instance network has no room for container {index}")
+    return NetNode(f"10.213.{number >> 8}.{number & 255}", f"fdd5:6465:7662::{number:x}" if ipv6 else "")
 
 
 def make_bridge(holder: ProcessRef, *, ipv6: bool) -> None:
     """Make the bridge with the gateway's addresses, bring up loopback, allow forwarding. Once per instance."""
-    raise NotImplementedError
+
+    def build() -> None:
+        link = Netlink()
+        link.bring_up("lo")
+        link.add_bridge(BRIDGE, mtu=_MTU)
+        bridge = socket.if_nametoindex(BRIDGE)
+        link.add_address(bridge, GATEWAY, PREFIX)
+        _set("ipv4/ip_forward", "1")
+        _set("ipv4/conf/all/route_localnet", "1")  # a port published on the host's loopback arrives from 127.0.0.1
+        if ipv6:
+            link.add_address(bridge, GATEWAY6, PREFIX6)
+            _set("ipv6/conf/all/forwarding", "1")
+
+    namespaces.run_inside(holder, build)
+
+
+class Plug(NamedTuple):
+    """A child that holds a container's new network namespace until it is pinned."""
+
+    child: forks.Child
+    ready: int
+    release: int
+
+
+def start_plug(context: Context, node: NetNode | None) -> Plug:
+    """Begin to make a container's network namespace, connected to the bridge as `node` (None: loopback only).
+
+    It belongs to the holder's user namespace: else binding port 80 and ping would be denied in the container.
+    """
+    ready, release = os.pipe(), os.pipe()
+
+    def plug() -> None:
+        os.close(release[1])
+        if not context.idmap.rootless:  # a rootless launch has joined it before
+            namespaces.join(context.holder, network=False)
+        _plug_in(context.holder, node)
+        os.write(ready[1], b"1")
+        os.read(release[0], 1)
+
+    child = forks.fork(plug)
+    os.close(ready[1])
+    os.close(release[0])
+    return Plug(child, ready[0], release[1])
+
+
+def pin(plug: Plug, path: str) -> None:
+    """Wait for the namespace and bind it on the file `path`, in this process's mount namespace."""
+    if os.read(plug.ready, 1):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        syscalls.mount(f"/proc/{plug.child.pid}/ns/net", path, flags=syscalls.MS_BIND)
+    os.close(plug.ready)
+    os.close(plug.release)
+    forks.wait(plug.child)
+
+
+def _plug_in(holder: ProcessRef, node: NetNode | None) -> None:
+    """Make this process's network namespace a new one, with a cable to the bridge."""
+    if node is None:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        _open_up(Netlink())
+        return
+    namespaces.join(holder, user=False)
+    outside = Netlink()
+    bridge = socket.if_nametoindex(BRIDGE)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    port = _port_name(node)
+    outside.delete(port)  # of a dead predecessor, whose namespace the kernel has not cleaned up yet
+    outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=_mac(node), peer_netns=own)
+    inside = Netlink()
+    _open_up(inside)
+    inside.bring_up(INTERFACE)
+    interface = socket.if_nametoindex(INTERFACE)
+    inside.add_address(interface, node.address, PREFIX)
+    inside.add_default_route(interface, GATEWAY)
+    if node.address6:
+        inside.add_address(interface, node.address6, PREFIX6)
+        inside.add_default_route(interface, GATEWAY6)
+
+
+def _open_up(link: Netlink) -> None:
+    """Loopback, and what Docker's containers may do as well: bind low ports as any user, ping without a raw socket."""
+    link.bring_up("lo")
+    _set("ipv4/ip_unprivileged_port_start", "0")
+    _set("ipv4/ping_group_range", "0 65535")
+
+
+def _port_name(node: NetNode) -> str:
+    """The name of a container's port of the bridge: unique, since the address is (names end at 15 characters)."""
+    high, low = node.address.split(".")[2:]
+    return f"port{high}.{low}"
+
+
+def _mac(node: NetNode) -> bytes:
+    """A container's hardware address: the same after a restart, so that no neighbour waits for its cache to expire."""
+    return b"\x02\xdb" + socket.inet_aton(node.address)
+
+
+def _set(name: str, value: str) -> None:
+    """Set a sysctl of this process's network namespace."""
+    with open(f"/proc/sys/net/{name}", "w", encoding="ascii") as target:
+        target.write(value)

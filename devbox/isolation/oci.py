@@ -1,0 +1,79 @@
+"""The OCI runtime's command line, and what its JSON log means. Light: `exec` starts through this file alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from devbox.errors import NOT_EXECUTABLE, NOT_FOUND
+
+if TYPE_CHECKING:
+    from devbox.isolation.types import Process
+
+_RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
+_MISSING = ("no such file or directory", "not found in $path", "executable file not found")
+_NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
+
+
+def global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:
+    """The runtime with its global flags. `cgroups` is what `cgroups.detect` said."""
+    argv = [runtime, "--root", oci_root]
+    if log:
+        argv += ["--log", log, "--log-format", "json"]
+    if cgroups == "none" and runtime.rpartition("/")[2] == "crun":
+        argv.append("--cgroup-manager=disabled")
+    return argv
+
+
+def run_argv(start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool) -> list[str]:
+    """`run` after the global flags."""
+    mode = ["--detach"] if detach else []
+    return [*start, "run", *mode, "--bundle", bundle, "--pid-file", pid_file, oci_id]
+
+
+def enter_argv(
+    oci_root: str, runtime: str, oci_id: str, process: Process, *, log: str, cgroups: str = "none", pid_file: str = ""
+) -> list[str]:
+    """The command that runs `process` in a running container: `crun exec`, with no_new_privs. Pure.
+
+    `process.env` is added to the container's own. With `pid_file` the runtime ends as soon as the process runs. A
+    rootless caller joins the holder's user namespace first. `exit_code` tells what an exit of 255 meant, by `log`.
+    """
+    argv = [*global_argv(runtime, oci_root, cgroups, log), "exec", "--no-new-privs", "--cwd", process.cwd]
+    argv += ["--user", f"{process.uid}:{process.gid}"]
+    if process.tty:
+        argv.append("--tty")
+    if pid_file:
+        argv += ["--detach", "--pid-file", pid_file]
+    for variable in process.env:
+        argv += ["--env", variable]
+    return [*argv, oci_id, *process.argv]
+
+
+def exit_code(code: int, log: str) -> int:
+    """The exit code for a person: 126 or 127 where the runtime could not execute the command, 128+n for a signal."""
+    if code < 0:
+        return 128 - code
+    if code in _RUNTIME_FAILED:
+        said = complaint(log).lower()
+        if any(phrase in said for phrase in _MISSING):
+            return NOT_FOUND
+        if any(phrase in said for phrase in _NOT_RUNNABLE):
+            return NOT_EXECUTABLE
+    return code
+
+
+def complaint(log: str) -> str:
+    """The last error in the runtime's JSON log; empty when there is none."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as source:
+            lines = source.read().splitlines()
+    except FileNotFoundError:
+        return ""
+    import json
+
+    said = ""
+    for line in lines:
+        entry = json.loads(line)
+        if entry.get("level") == "error":
+            said = str(entry.get("msg", ""))
+    return said

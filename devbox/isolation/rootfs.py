@@ -1,0 +1,105 @@
+"""A container's file system, made in a private mount namespace: overlay, id maps, binds. Nothing shows on the host.
+
+Everything is attached below one tmpfs, the stage, which vanishes with the namespace. Its layout:
+`rootfs` (the merged root), `l/0 …` (lowers), `t` (the top), `b/0 …` (binds), `netns`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from devbox.isolation import idmap, syscalls
+from devbox.isolation.types import Bind, Context, IdMap
+
+_OPTIONS = "redirect_dir=off,metacopy=off,index=off"
+
+
+def make_private(stage: str) -> None:
+    """Give this process its own mount namespace, with an empty stage mounted on the directory `stage`."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount("tmpfs", stage, "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options="mode=0711")
+
+
+def prepare_top(top: str, ids: IdMap) -> None:
+    """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is."""
+    os.makedirs(top, mode=0o711, exist_ok=True)
+    uid, gid = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
+    for name in ("upper", "work"):
+        path = f"{top}/{name}"
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o755)
+            os.chown(path, uid, gid)
+
+
+def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None) -> str:
+    """Mount the overlay of `lowers` (topmost first) and `top`; the merged directory.
+
+    `userns` is a descriptor of the store's user namespace where lowers carry container ids on disk (root), None where
+    they are the user's own. The option string has short relative paths: it must fit a page, however many lowers.
+    """
+    for directory in ("rootfs", "l", "t"):
+        os.mkdir(f"{stage}/{directory}")
+    syscalls.attach_mount(syscalls.clone_mount(top, recursive=False), f"{stage}/t")
+    for number, lower in enumerate(lowers):
+        target = f"{stage}/l/{number}"
+        os.mkdir(target)
+        _attach(lower, target, attributes=syscalls.MOUNT_ATTR_RDONLY, userns=userns, recursive=False)
+    os.chdir(stage)
+    chain = ":".join(f"l/{number}" for number in range(len(lowers)))
+    options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"
+    if userns is None:
+        options += ",userxattr"
+    syscalls.mount("overlay", "rootfs", "overlay", flags=syscalls.MS_NODEV, options=options)
+    return f"{stage}/rootfs"
+
+
+def stage_binds(
+    stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]
+) -> tuple[tuple[str, str], ...]:
+    """Attach every bind's source below the stage, where the mapped root can reach it: (staged source, target).
+
+    `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount.
+    """
+    os.mkdir(f"{stage}/b")
+    staged = []
+    for number, bind in enumerate(binds):
+        source = f"{stage}/b/{number}"
+        if stat.S_ISDIR(os.stat(bind.source).st_mode):
+            os.mkdir(source)
+        else:
+            os.close(os.open(source, os.O_CREAT | os.O_WRONLY, 0o644))
+        attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
+        if bind.read_only:
+            attributes |= syscalls.MOUNT_ATTR_RDONLY
+        userns = owners.get(owner_of(bind)) if bind.owner is not None else None
+        _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True)
+        staged.append((source, bind.target))
+    return tuple(staged)
+
+
+def owner_of(bind: Bind) -> tuple[int, int]:
+    """The key of a bind's id map."""
+    owner = bind.owner or 0
+    return owner, owner if bind.group is None else bind.group
+
+
+def owner_maps(context: Context, binds: tuple[Bind, ...]) -> dict[tuple[int, int], IdMap]:
+    """The id maps that the binds of a container want; none for an ordinary user, who may not make such mounts."""
+    if context.idmap.rootless:
+        return {}
+    keys = {owner_of(bind) for bind in binds if bind.owner is not None}
+    return {key: idmap.owner_map(context.idmap, owner=key[0], group=key[1]) for key in keys}
+
+
+def _attach(source: str, target: str, *, attributes: int, userns: int | None, recursive: bool) -> None:
+    """Bind `source` at `target` with mount attributes, id-mapped when a user namespace is given."""
+    tree = syscalls.clone_mount(source, recursive=recursive)
+    try:
+        if userns is not None:
+            attributes |= syscalls.MOUNT_ATTR_IDMAP
+        syscalls.set_mount_attributes(tree, attributes, userns=userns or 0, recursive=recursive)
+        syscalls.attach_mount(tree, target)
+    finally:
+        os.close(tree)

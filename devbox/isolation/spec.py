@@ -1,0 +1,141 @@
+"""A launch as the OCI runtime's config.json. Pure: everything that depends on the machine comes in as `Staged`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from devbox.isolation import cgroups, seccomp
+from devbox.isolation.types import Confine, Context, Launch, Process
+
+INIT = "/.devbox/init"
+
+# What Docker gives a container.
+CAPABILITIES = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+)
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_OPEN_FILES = 65536
+_ROWS, _COLUMNS = 24, 80
+
+
+class Staged(NamedTuple):
+    """What was made ready for the container before its runtime starts. Paths as the runtime sees them."""
+
+    rootfs: str
+    binds: tuple[tuple[str, str], ...]  # (source, target in the container); read-only already where wanted
+    netns: str
+    userns: str  # "": the runtime runs in the right one already
+    open_files: int  # the hard limit that devbox has itself
+
+
+def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any]:
+    """The config.json of a container."""
+    has_groups = context.cgroups != "none"
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(staged),
+        "maskedPaths": list(_MASKED),
+        "readonlyPaths": list(_READ_ONLY),
+        "seccomp": seccomp.profile(container.confine.add_capabilities),
+    }
+    if has_groups:
+        linux["cgroupsPath"] = cgroups.path(context.instance, container.name)
+        linux["resources"] = cgroups.resources(container.confine)
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": container.name,
+        "root": {"path": staged.rootfs, "readonly": container.confine.read_only},
+        "process": _process(container, staged.open_files),
+        "mounts": _mounts(container, staged, has_groups=has_groups),
+        "linux": linux,
+    }
+
+
+def _process(container: Launch, open_files: int) -> dict[str, Any]:
+    process = container.process
+    argv = [INIT, "--", *process.argv] if container.init else list(process.argv)
+    wanted: dict[str, Any] = {
+        "terminal": process.tty,
+        "user": {"uid": process.uid, "gid": process.gid, "additionalGids": list(process.groups)},
+        "args": argv,
+        "env": list(process.env),
+        "cwd": process.cwd,
+        "capabilities": _capabilities(container.confine),
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": min(open_files, _OPEN_FILES), "hard": open_files}],
+        "noNewPrivileges": True,
+    }
+    if process.tty:
+        wanted["consoleSize"] = console_size(process)
+    return wanted
+
+
+def console_size(process: Process) -> dict[str, int]:
+    """OCI consoleSize: never 0×0, which is what crun would start with."""
+    return {"height": process.rows or _ROWS, "width": process.columns or _COLUMNS}
+
+
+def _capabilities(confine: Confine) -> dict[str, list[str]]:
+    """Nothing inheritable or ambient: a process of another user has none after its first exec."""
+    names = [f"CAP_{name}" for name in sorted({*CAPABILITIES, *confine.add_capabilities})]
+    return {"bounding": names, "effective": names, "permitted": names}
+
+
+def _namespaces(staged: Staged) -> list[dict[str, str]]:
+    """User first, so that the others are owned by it; the network is the instance's."""
+    user = [{"type": "user", "path": staged.userns}] if staged.userns else []
+    own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")]
+    return [*user, *own, {"type": "network", "path": staged.netns}]
+
+
+def _mounts(container: Launch, staged: Staged, *, has_groups: bool) -> list[dict[str, Any]]:
+    mounts = [
+        _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        _mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108 - inside
+        _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+    ]
+    if has_groups:
+        mounts.append(_mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"))
+    mounts += [_mount(target, "tmpfs", "nosuid", "nodev", "mode=1777") for target in container.tmpfs]
+    mounts += [
+        {"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate"]}
+        for source, target in sorted(staged.binds, key=_depth)
+    ]
+    return mounts
+
+
+def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": kind, "options": list(options)}
+
+
+def _depth(bind: tuple[str, str]) -> int:
+    """Binds are made from the root downwards, so that none hides another."""
+    return bind[1].count("/")
