@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import os
 import select
 import signal
 import time
+import traceback
 from collections.abc import Callable
 
 Callback = Callable[[], None]
@@ -63,11 +65,11 @@ class Loop:
 
     def on_exit(self, pid: int, callback: ExitCallback) -> None:
         """Call back when a process has ended, a child (now or soon by reparenting) or any other."""
-        if pid in self._unclaimed:
+        if _is_child(pid):
+            self._children[pid] = callback
+        elif pid in self._unclaimed:
             status = self._unclaimed.pop(pid)
             self.after(0, lambda: callback(status))
-        elif _is_child(pid):
-            self._children[pid] = callback
         else:
             self._watch_stranger(pid, callback)
 
@@ -81,7 +83,7 @@ class Loop:
         while self._running:
             for fd, _ in self._poll.poll(self._patience()):
                 if callback := self._readers.get(fd):
-                    callback()
+                    _safely(callback)
             self._ring()
 
     def _patience(self) -> int | None:
@@ -96,7 +98,7 @@ class Loop:
         while self._timers and self._timers[0].when <= now:
             timer = heapq.heappop(self._timers)
             if timer.callback is not None:
-                timer.callback()
+                _safely(timer.callback)
 
     def _reap(self) -> None:
         try:
@@ -111,7 +113,7 @@ class Loop:
             if pid == 0:
                 return
             if callback := self._children.pop(pid, None):
-                callback(status)
+                _safely(functools.partial(callback, status))
             else:
                 self._keep_unclaimed(pid, status)
 
@@ -133,6 +135,14 @@ class Loop:
             callback(None)
 
         self.watch(fd, ended)
+
+
+def _safely(callback: Callback) -> None:
+    """A fault in one callback is written down; it must not end what all the others depend on."""
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - see above
+        traceback.print_exc()
 
 
 def _is_child(pid: int) -> bool:

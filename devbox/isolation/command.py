@@ -1,0 +1,118 @@
+"""The command supervised inside a standing container: it may crash as often as it likes, its container stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from devbox.isolation import endings
+from devbox.isolation.loop import Callback, Loop, Timer
+from devbox.isolation.namespaces import identify
+from devbox.isolation.types import ProcessRef
+
+_GRACE = 10.0  # between asking it to end and killing it
+
+
+class Command:
+    """Starts the command, starts it again when it crashes, says how it is."""
+
+    def __init__(self, loop: Loop, policy: str, spawn: Callable[[str], int], pid_file: str, changed: Callback) -> None:
+        """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid."""
+        self._loop = loop
+        self._policy = policy
+        self._spawn = spawn
+        self._pid_file = pid_file
+        self._changed = changed
+        self._backoff = endings.Backoff()
+        self._timer: Timer | None = None
+        self._again = False
+        self._stopped = False
+        self.process: ProcessRef | None = None
+        self.restarts = 0
+        self.exit_code: int | None = None
+        self.reason = ""
+
+    def start(self) -> None:
+        """Start it now."""
+        self._cancel()
+        spawner = self._spawn(self._pid_file)
+        self._loop.on_exit(spawner, self._spawned)
+
+    def adopt(self, process: ProcessRef) -> None:
+        """It runs already."""
+        self._runs(process)
+
+    def restart(self) -> None:
+        """Start it, after ending the one that runs."""
+        self.reason, self.exit_code = "", None
+        if self.process is None:
+            self.start()
+            return
+        self._again = True
+        self._send(signal.SIGTERM)
+        self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
+
+    def stop(self) -> None:
+        """Its container ends, and it with it."""
+        self._stopped = True
+        self._cancel()
+        self.process = None
+
+    def _spawned(self, status: int | None) -> None:
+        if self._stopped:
+            return
+        code = endings.exit_code(status)
+        pid = _read_pid(self._pid_file)
+        if code != 0 or pid is None:
+            self._ended_with(code or 1)
+            return
+        process = identify(pid)
+        if process is None:
+            self._loop.on_exit(pid, self._ended)
+        else:
+            self._runs(process)
+
+    def _runs(self, process: ProcessRef) -> None:
+        self.process = process
+        self._backoff.started()
+        self._loop.on_exit(process.pid, self._ended)
+        self._changed()
+
+    def _ended(self, status: int | None) -> None:
+        if not self._stopped:
+            self._ended_with(endings.exit_code(status))
+
+    def _ended_with(self, code: int | None) -> None:
+        self.process = None
+        self._cancel()
+        if self._again:
+            self._again = False
+            self.start()
+            return
+        self.exit_code = code
+        why = endings.describe(code)
+        self.reason = f"its command ended: {why}" if why else "its command ended"
+        if endings.wants_restart(self._policy, code):
+            self.restarts += 1
+            self._timer = self._loop.after(self._backoff.next(), self.start)
+        self._changed()
+
+    def _send(self, number: int) -> None:
+        if self.process is not None:
+            os.kill(self.process.pid, number)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _read_pid(path: str) -> int | None:
+    try:
+        with open(path, encoding="ascii") as source:
+            text = source.read().strip()
+    except FileNotFoundError:
+        return None
+    os.unlink(path)
+    return int(text) if text.isdigit() else None

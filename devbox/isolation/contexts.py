@@ -1,0 +1,44 @@
+"""Where an instance's containers run: its runtime directory, its holder, the programs that isolate."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.host import environ, files, programs
+from devbox.host.paths import Paths
+from devbox.isolation import cgroups, namespaces
+from devbox.isolation.idmap import store_map
+from devbox.isolation.types import Context, ProcessRef
+
+
+def runtime_program() -> str:
+    """The OCI runtime: $DEVBOX_RUNTIME, or crun."""
+    return programs.find(environ.get("DEVBOX_RUNTIME", "crun"))
+
+
+def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
+    """The context of an instance, with the holder that stands or a new one."""
+    run_dir = paths.run(instance)
+    files.private_dir(paths.runtime)
+    files.private_dir(run_dir)
+    files.private_dir(paths.kept(instance), mode=0o700)
+    files.private_dir(paths.crun_root(instance), mode=0o700)
+    idmap = store_map(paths)
+    init = programs.find("catatonit")
+    return Context(
+        instance=instance,
+        run_dir=run_dir,
+        oci_root=paths.crun_root(instance),
+        runtime=runtime_program(),
+        init=init,
+        idmap=idmap,
+        holder=holder or namespaces.start_holder(idmap, init),
+        hosts=f"{run_dir}/hosts",
+        resolv=f"{run_dir}/resolv.conf",
+        cgroups=cgroups.detect(),
+    )
+
+
+def marker(run_dir: str) -> str:
+    """The environment entry that tells the processes of one instance from all others on the machine."""
+    return f"DEVBOX_SUPERVISED={os.path.normpath(run_dir)}"

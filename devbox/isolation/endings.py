@@ -1,0 +1,61 @@
+"""How processes end, and what follows: exit codes, reasons for a person, when to start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 30.0
+_STABLE = 10.0  # a process that ran this long starts afresh with the first delay
+
+
+def exit_code(status: int | None) -> int | None:
+    """A wait status as a shell would say it: 128+n for signals; None stays unknown."""
+    if status is None:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def describe(code: int | None) -> str:
+    """Why a process ended, in a few words; nothing for success."""
+    if code is None:
+        return "its exit code is not known: it was not this supervisor's child"
+    if code == 0:
+        return ""
+    if code == 126:
+        return "its command is not executable"
+    if code == 127:
+        return "its command was not found"
+    if code > 128:
+        try:
+            return f"ended by {signal.Signals(code - 128).name}"
+        except ValueError:
+            pass
+    return f"exit code {code}"
+
+
+def wants_restart(policy: str, code: int | None) -> bool:
+    """Whether a service that ended by itself is started again. An unknown code counts as a failure."""
+    return policy == "always" or (policy == "on-failure" and code != 0)
+
+
+class Backoff:
+    """Delays that double with each crash and begin anew after a stable while."""
+
+    def __init__(self) -> None:
+        self._delay = _FIRST_DELAY
+        self._started = 0.0
+
+    def started(self) -> None:
+        """The process runs now."""
+        self._started = time.monotonic()
+
+    def next(self) -> float:
+        """Seconds to wait before the next start."""
+        if time.monotonic() - self._started >= _STABLE:
+            self._delay = _FIRST_DELAY
+        delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
+        return delay

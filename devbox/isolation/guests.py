@@ -1,0 +1,64 @@
+"""One-shot containers: run by a `devbox run`, guests in the instance's network as long as that process lives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from devbox.isolation import forks, launch, trees
+from devbox.isolation.loop import Callback, Loop
+from devbox.isolation.namespaces import identify
+from devbox.isolation.segment import Segment
+from devbox.isolation.state import Guest
+from devbox.isolation.types import Context, ProcessRef
+
+
+class Guests:
+    """Gives addresses to one-shots and cleans up after them, also after those that were killed."""
+
+    def __init__(self, loop: Loop, context: Context, segment: Segment, changed: Callback) -> None:
+        self._loop = loop
+        self._context = context
+        self._segment = segment
+        self._changed = changed
+        self._guests: dict[str, Guest] = {}
+
+    @property
+    def all(self) -> tuple[Guest, ...]:
+        """Who is there."""
+        return tuple(self._guests.values())
+
+    def admit(self, client: int, name: str, oci_id: str, top: str) -> Guest:
+        """A new one-shot container of the process `client`."""
+        process = identify(client) or ProcessRef(client, 0)
+        guest = Guest(name, self._segment.lease(name), process, oci_id, top)
+        self._keep(guest)
+        return guest
+
+    def adopt(self, guests: Iterable[Guest]) -> None:
+        """Those that a dead supervisor had admitted."""
+        for guest in guests:
+            self._segment.lease(guest.name, guest.node)
+            self._keep(guest)
+
+    def dismiss(self, name: str) -> None:
+        """Its container has ended, or its client was killed: leave nothing of it."""
+        guest = self._guests.pop(name, None)
+        if guest is None:
+            return
+        launch.delete(self._context, guest.name, guest.oci_id)
+        self._segment.release(name)
+        self._changed()
+        if os.path.lexists(guest.top):
+            child = forks.fork(lambda: trees.remove(self._context, guest.top))
+            os.close(child.error_fd)
+
+    def dismiss_all(self) -> None:
+        """The instance goes down."""
+        for name in tuple(self._guests):
+            self.dismiss(name)
+
+    def _keep(self, guest: Guest) -> None:
+        self._guests[guest.name] = guest
+        self._loop.on_exit(guest.client.pid, lambda _: self.dismiss(guest.name))
+        self._changed()

@@ -1,0 +1,369 @@
+"""One container under supervision: started, watched, probed, started again, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from devbox.errors import DevboxError, EngineError, NotReady
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation import cgroups, endings, inside, launch, logs, probes
+from devbox.isolation.command import Command
+from devbox.isolation.health import Health
+from devbox.isolation.loop import Callback, Loop, Timer
+from devbox.isolation.output import Output
+from devbox.isolation.state import Entry, Row, write_entry
+from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised, pack
+
+_SETTLE = 0.1  # a service without a probe is ready when it has run this long
+_CRASHES = 3  # this many crashes before it was ever ready, and nobody waits any longer
+
+Answer = Callable[[DevboxError | None], None]
+
+
+class Ground(NamedTuple):
+    """What all containers of an instance stand on."""
+
+    loop: Loop
+    paths: Paths
+    context: Context
+    changed: Callback
+
+
+class Keeper:
+    """Keeps one container as its `Supervised` says. `row` is what everyone else sees of it."""
+
+    def __init__(self, ground: Ground, item: Supervised) -> None:
+        self._ground = ground
+        self.item = item
+        name, instance = item.launch.name, ground.context.instance
+        self._output = Output(ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log)
+        self._entry = ground.paths.entry(instance, name)
+        self._backoff = endings.Backoff()
+        self._health: Health | None = None
+        self._command: Command | None = None
+        self._timer: Timer | None = None
+        self._settled = False
+        self._was_ready = False
+        self._stopping = False
+        self._stopped: list[Callback] = []
+        self._waiters: list[Answer] = []
+        self._row = Row(
+            name=name,
+            role=item.role,
+            image=item.image,
+            digest=item.digest,
+            image_key=item.image_key,
+            spec_key=item.spec_key,
+            state="created",
+            health="none",
+            ports=item.ports,
+            released=not item.after_setup,
+        )
+
+    @property
+    def row(self) -> Row:
+        """The container as it is now."""
+        row = self._row
+        if self._health is not None:
+            row = row._replace(health=self._health.state)
+        if self._command is not None:
+            command = self._command
+            row = row._replace(command=command.process, restarts=row.restarts + command.restarts)
+            if command.reason:
+                row = row._replace(exit_code=command.exit_code, reason=command.reason)
+        return row
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it runs or is about to."""
+        return self._row.state in ("exited", "dead", "created")
+
+    # Verbs.
+
+    def start(self, answer: Answer) -> None:
+        """Start it for the first time; the answer comes when its process runs."""
+        path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
+        files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
+        self._launch(answer)
+
+    def adopt(self, row: Row) -> None:
+        """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
+        self._row = row
+        if row.process is not None:
+            self._watch(row.process)
+            self._settled = True
+            self._begin(command=row.command)
+        elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
+            self._forget_container()
+            self._after_end(None)
+
+    def wait(self, answer: Answer) -> None:
+        """Answer when it is ready (a job: when it has succeeded), or will not become so."""
+        if self._health is not None and self._health.state == "unhealthy":
+            self._health.again()
+        self._waiters.append(answer)
+        self._tell()
+
+    def release(self) -> None:
+        """Its setup ran: its supervised command may run, or starts anew."""
+        self._row = self._row._replace(released=True)
+        if self._row.process is not None:
+            if self._command is not None:
+                self._command.restart()
+            else:
+                self._begin(command=None)
+        self._changed()
+
+    def stop(self, timeout: float | None, done: Callback) -> None:
+        """Ask it to end, kill it after the timeout; done when nothing of it runs."""
+        self._stopping = True
+        self._cancel_timer()
+        if self._row.process is None and self._row.state != "starting":
+            self._row = self._row._replace(state="exited", reason=self._row.reason or "stopped")
+            self._changed()
+            done()
+            return
+        self._stopped.append(done)
+        patience = self.item.launch.stop_timeout if timeout is None else timeout
+        self._send(getattr(signal, f"SIG{self.item.launch.stop_signal}"))
+        self._timer = self._ground.loop.after(patience, lambda: self._send(signal.SIGKILL))
+
+    def forget(self) -> None:
+        """Leave nothing of a stopped container but its log and its top."""
+        self._forget_container()
+        self._output.close()
+        for path in (self._entry, self._ground.paths.launch_file(self._ground.context.instance, self._row.name)):
+            if os.path.lexists(path):
+                os.unlink(path)
+
+    # Its life.
+
+    def _launch(self, answer: Answer) -> None:
+        self._row = self._row._replace(state="starting", reason="", exit_code=None)
+        self._changed()
+        stdin, output = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), self._output.writer()
+        try:
+            starting = launch.launch(
+                self._ground.context, self.item.launch, stdin=stdin, stdout=output, stderr=output
+            )
+        finally:
+            os.close(stdin)
+            os.close(output)
+        self._ground.loop.on_exit(starting.pid, lambda status: self._launched(starting, status, answer))
+
+    def _launched(self, starting: launch.Starting, status: int | None, answer: Answer) -> None:
+        try:
+            process = launch.finish(starting, status)
+        except DevboxError as error:
+            self._failed_to_start(error)
+            answer(error)
+            return
+        self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
+        self._backoff.started()
+        self._watch(process)
+        self._write_entry(process)
+        if self._stopping:
+            self._send(signal.SIGKILL)
+        else:
+            self._begin(command=None)
+        self._changed()
+        answer(None)
+
+    def _failed_to_start(self, error: DevboxError) -> None:
+        self._output.note(error.sentence)
+        self._forget_container()
+        self._row = self._row._replace(state="dead", health="none", process=None, reason=error.sentence)
+        self._changed()
+        self._say_stopped()
+
+    def _watch(self, process: ProcessRef) -> None:
+        self._ground.loop.on_exit(process.pid, self._ended)
+
+    def _begin(self, *, command: ProcessRef | None) -> None:
+        """The container stands: run its command in it, probe it."""
+        if not self._row.released:
+            return
+        if self.item.command is not None and self._command is None:
+            self._command = self._new_command(self.item.command)
+            if command is not None:
+                self._command.adopt(command)
+            else:
+                self._command.start()
+        if self.item.probe is not None and self._health is None:
+            probe = self.item.probe
+            self._health = Health(self._ground.loop, probe, lambda output: self._probe(probe, output), self._changed)
+        elif not self._settled:
+            self._ground.loop.after(_SETTLE, self._settle)
+
+    def _settle(self) -> None:
+        self._settled = self._row.state == "running"
+        self._tell()
+
+    def _ended(self, status: int | None) -> None:
+        code = endings.exit_code(status)
+        self._output.drain()
+        self._cancel_timer()
+        if self._health is not None:
+            self._health.stop()
+            self._health = None
+        if self._command is not None:
+            self._command.stop()
+            self._row = self._row._replace(restarts=self._row.restarts + self._command.restarts)
+            self._command = None
+        reason = endings.describe(code)
+        if cgroups.oom_killed(self._ground.context.instance, self._row.name):
+            reason = f"out of memory ({reason})"
+        self._row = self._row._replace(process=None, command=None, health="none", exit_code=code, reason=reason)
+        self._settled = False
+        self._forget_container()
+        self._after_end(code)
+
+    def _after_end(self, code: int | None) -> None:
+        again = self.item.kind != "job" and endings.wants_restart(self.item.restart, code)
+        if again and not self._stopping:
+            self._row = self._row._replace(state="restarting", restarts=self._row.restarts + 1)
+            self._timer = self._ground.loop.after(self._backoff.next(), self._relaunch)
+        else:
+            self._row = self._row._replace(state="exited")
+        self._changed()
+        self._say_stopped()
+
+    def _relaunch(self) -> None:
+        try:
+            self._launch(lambda _: None)
+        except DevboxError as error:
+            self._failed_to_start(error)
+
+    def _say_stopped(self) -> None:
+        told, self._stopped = self._stopped, []
+        for done in told:
+            done()
+
+    # Its parts.
+
+    def _new_command(self, process: Process) -> Command:
+        def spawn(pid_file: str) -> int:
+            output = self._output.writer()
+            try:
+                return self._run_inside(process, output=output, pid_file=pid_file)
+            finally:
+                os.close(output)
+
+        pid_file = f"{self._entry}.pid"
+        return Command(self._ground.loop, self.item.restart, spawn, pid_file, self._command_changed)
+
+    def _command_changed(self) -> None:
+        if self._command is not None and self._command.reason and self._command.process is None:
+            self._output.note(self._command.reason)
+        self._changed()
+
+    def _probe(self, probe: Probe, output: int) -> int:
+        if probe.argv:
+            like = self.item.command or self.item.launch.process
+            process = like._replace(argv=probe.argv, env=(), tty=False)
+            return self._run_inside(process, output=output)
+        node, context = self.item.launch.network, self._ground.context
+        pid = context.holder.pid if node else self._row.process.pid if self._row.process else 0
+        address = node.address if node else "127.0.0.1"
+        user_ns = f"/proc/{context.holder.pid}/ns/user" if context.idmap.rootless else ""
+
+        def attempt() -> None:
+            if probe.http:
+                probes.http(address, probe.port, probe.http, probe.timeout)
+            else:
+                probes.tcp(address, probe.port, probe.timeout)
+
+        return probes.fork_probe(user_ns, f"/proc/{pid}/ns/net", attempt, output)
+
+    def _run_inside(self, process: Process, *, output: int, pid_file: str = "") -> int:
+        oci_id = self.item.launch.oci_id
+        return inside.spawn(self._ground.context, oci_id, process, output=output, log=os.devnull, pid_file=pid_file)
+
+    def _write_entry(self, process: ProcessRef) -> None:
+        context, own = self._ground.context, self.item.launch.process
+        like = self.item.command or own
+        entry = Entry(
+            process=process,
+            holder=context.holder,
+            oci_id=self.item.launch.oci_id,
+            oci_root=context.oci_root,
+            runtime=context.runtime,
+            rootless=context.idmap.rootless,
+            cgroups=context.cgroups,
+            cwd=like.cwd,
+            user=f"{like.uid}:{like.gid}",
+        )
+        write_entry(self._entry, entry)
+
+    def _forget_container(self) -> None:
+        launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
+        if os.path.lexists(self._entry):
+            os.unlink(self._entry)
+
+    def _send(self, number: int) -> None:
+        """Signal pid 1. Until it is reaped its pid is nobody else's."""
+        if self._row.process is not None:
+            try:
+                os.kill(self._row.process.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # Who waits for it.
+
+    def _changed(self) -> None:
+        self._ground.changed()
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._waiters:
+            return
+        row = self.row
+        verdict = self._verdict(row)
+        if verdict == "":
+            return
+        waiters, self._waiters = self._waiters, []
+        error = None if verdict is None else self._not_ready(verdict)
+        for answer in waiters:
+            answer(error)
+
+    def _verdict(self, row: Row) -> str | None:
+        """None: ready. A sentence: it will not be. Empty: not known yet."""
+        if self.item.kind == "job" and row.state == "exited":
+            return None if row.exit_code == 0 else f"the job {row.name} failed: {row.reason}"
+        if row.state in ("exited", "dead"):
+            return f"{row.name} is not running: {row.reason or 'it ended'}"
+        if row.restarts >= _CRASHES and not self._was_ready and (row.state == "restarting" or row.command is None):
+            return f"{row.name} keeps crashing: {row.reason}"
+        if row.health == "unhealthy":
+            complaint = self._health.complaint if self._health else ""
+            return f"{row.name} did not become ready{f': {complaint}' if complaint else ''}"
+        ready = row.health == "healthy" or (self.item.probe is None and self._settled)
+        if self.item.kind == "job" or row.state != "running" or not (ready or not row.released):
+            return ""
+        self._was_ready = ready
+        return None
+
+    def _not_ready(self, sentence: str) -> DevboxError:
+        self._output.drain()
+        details = "\n".join(logs.last_lines(self.item.log, 8))
+        return NotReady(sentence, details=details, remedy=f"devbox logs {self._row.name}")
+
+
+def already(item: Supervised, row: Row) -> bool:
+    """Whether what is asked for runs already; EngineError when something else of that name does."""
+    if row.state in ("exited", "dead", "created"):
+        return False
+    if row.spec_key == item.spec_key and row.image_key == item.image_key:
+        return True
+    raise EngineError(f"{row.name} is running already, made from something else", remedy="devbox up")

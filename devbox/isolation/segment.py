@@ -1,0 +1,153 @@
+"""The instance's network as its supervisor keeps it: addresses of names, the hosts file, the way in and out."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.errors import DevboxError
+from devbox.isolation import egress, network
+from devbox.isolation.loop import Loop
+from devbox.isolation.namespaces import alive
+from devbox.isolation.state import Name, NamedPublish
+from devbox.isolation.types import Context, NetNode, ProcessRef, Route
+
+_RETRY = 1.0  # pause before a pasta that died is started again
+
+
+class Segment:
+    """Addresses stay with their names for the instance's life; pasta is restarted only when the ports change."""
+
+    def __init__(self, loop: Loop, context: Context) -> None:
+        self._loop = loop
+        self._context = context
+        self._ipv6 = network.host_has_ipv6()
+        self._names: dict[str, NetNode] = {}
+        self._guests: dict[str, NetNode] = {}
+        self._egress: ProcessRef | None = None
+        self._wanted = False
+        self.published: tuple[NamedPublish, ...] = ()
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Names of containers, without guests."""
+        return tuple(Name(name, node) for name, node in self._names.items())
+
+    @property
+    def egress(self) -> ProcessRef | None:
+        """The running pasta."""
+        return self._egress
+
+    def build(self) -> None:
+        """Make the bridge: once, when the holder is new."""
+        network.make_bridge(self._context.holder, ipv6=self._ipv6)
+        self._write_resolv()
+        self._write_hosts()
+
+    def adopt(self, names: tuple[Name, ...], published: tuple[NamedPublish, ...], pasta: ProcessRef | None) -> None:
+        """Go on where another supervisor stopped."""
+        self._names = {name.name: name.node for name in names}
+        self.published = published
+        self._write_hosts()
+        self._wanted = pasta is not None
+        if pasta is not None and alive(pasta):
+            self._watch(pasta)
+        elif pasta is not None:
+            self._start_egress()
+
+    def set(self, names: tuple[str, ...], published: tuple[NamedPublish, ...]) -> None:
+        """Exactly these names and ports from now on. EngineError when a port is taken; what was stays then."""
+        for name in names:
+            self._names.setdefault(name, self._free_node())
+        self._names = {name: node for name, node in self._names.items() if name in names}
+        self._write_hosts()
+        if self._egress is not None and set(published) == set(self.published):
+            return
+        before, self.published = self.published, published
+        try:
+            self._restart_egress()
+        except DevboxError:
+            self.published = before
+            self._restart_egress()
+            raise
+
+    def node(self, name: str) -> NetNode | None:
+        """The address of a name."""
+        return self._names.get(name) or self._guests.get(name)
+
+    def lease(self, name: str, node: NetNode | None = None) -> NetNode:
+        """An address for a one-shot container, known to the others by its name."""
+        self._guests[name] = node or self._free_node()
+        self._write_hosts()
+        return self._guests[name]
+
+    def release(self, name: str) -> None:
+        """The one-shot container is gone."""
+        self._guests.pop(name, None)
+        self._write_hosts()
+
+    def close(self) -> None:
+        """Stop pasta; the rest goes with the holder."""
+        self._stop_egress()
+
+    def _free_node(self) -> NetNode:
+        taken = {node.address for node in (*self._names.values(), *self._guests.values())}
+        index = 0
+        while (node := network.node(index, ipv6=self._ipv6)).address in taken:
+            index += 1
+        return node
+
+    def _restart_egress(self) -> None:
+        self._stop_egress()
+        self._start_egress()
+
+    def _start_egress(self) -> None:
+        routes = tuple(Route(each.publish, node) for each in self.published if (node := self.node(each.name)))
+        self._watch(egress.start_egress(self._context, routes))
+        self._wanted = True
+
+    def _stop_egress(self) -> None:
+        self._wanted = False
+        if self._egress is not None:
+            egress.stop_egress(self._egress)
+            self._egress = None
+
+    def _watch(self, pasta: ProcessRef) -> None:
+        self._egress = pasta
+
+        def ended(_: int | None) -> None:
+            if self._egress == pasta:
+                self._egress = None
+                self._loop.after(_RETRY, self._revive)
+
+        self._loop.on_exit(pasta.pid, ended)
+
+    def _revive(self) -> None:
+        if not self._wanted or self._egress is not None:
+            return
+        try:
+            self._start_egress()
+        except DevboxError as error:
+            print(error.render(), flush=True)
+            self._loop.after(_RETRY, self._revive)
+
+    def _write_hosts(self) -> None:
+        lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+        for name, node in (*self._names.items(), *self._guests.items()):
+            lines.append(f"{node.address}\t{name}")
+            if node.address6:
+                lines.append(f"{node.address6}\t{name}")
+        _rewrite(self._context.hosts, "\n".join(lines) + "\n")
+
+    def _write_resolv(self) -> None:
+        _rewrite(self._context.resolv, f"nameserver {egress.RESOLVER}\n")
+
+
+def _rewrite(path: str, text: str) -> None:
+    """Change a file in place: containers have this very inode mounted."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        data = text.encode()
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)

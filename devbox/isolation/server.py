@@ -1,0 +1,113 @@
+"""The supervisor's socket: connections of this user's other processes, requests in, answers out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from devbox.errors import DevboxError, EngineError
+from devbox.isolation import protocol
+from devbox.isolation.loop import Loop
+
+_LONGEST_REQUEST = 4 * 1024 * 1024
+_ANSWER_PATIENCE = 5.0  # a client that reads no answers is dropped
+
+Handler = Callable[["Connection", protocol.Message], None]
+
+
+class Server:
+    """Listens, checks who connects, and hands every request to the handler."""
+
+    def __init__(self, loop: Loop, path: str, handler: Handler) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._path = path
+        if os.path.lexists(path):
+            os.unlink(path)  # of a dead predecessor: the caller holds the supervisor's lock
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket.bind(path)
+        os.chmod(path, 0o600)
+        self._socket.listen(64)
+        loop.watch(self._socket.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._loop.unwatch(self._socket.fileno())
+        self._socket.close()
+        if os.path.lexists(self._path):
+            os.unlink(self._path)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._socket.accept()
+        except BlockingIOError:
+            return
+        pid, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.geteuid():
+            link.close()
+            return
+        Connection(self._loop, link, pid, self._handler)
+
+
+class Connection:
+    """One client. `pid` is the process that connected."""
+
+    def __init__(self, loop: Loop, link: socket.socket, pid: int, handler: Handler) -> None:
+        self._loop = loop
+        self._link = link
+        self._handler = handler
+        self._received = b""
+        self._open = True
+        self.pid = pid
+        link.settimeout(_ANSWER_PATIENCE)
+        loop.watch(link.fileno(), self._read)
+
+    def answer(self, facts: protocol.Message) -> None:
+        """Say that the request succeeded; quiet when the client is gone."""
+        self._send({"ok": facts})
+
+    def fail(self, error: DevboxError) -> None:
+        """Say that it did not."""
+        self._send(protocol.failure(error))
+
+    def _send(self, message: protocol.Message) -> None:
+        if not self._open:
+            return
+        try:
+            self._link.sendall(protocol.encode(message))
+        except OSError:
+            self._close()
+
+    def _read(self) -> None:
+        try:
+            data = self._link.recv(65536)
+        except OSError:
+            data = b""
+        if not data or len(self._received) > _LONGEST_REQUEST:
+            self._close()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._handle(line)
+
+    def _handle(self, line: bytes) -> None:
+        try:
+            message = protocol.decode(line)
+        except ValueError:
+            self._close()
+            return
+        try:
+            self._handler(self, message)
+        except DevboxError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fail(EngineError(f"the supervisor stumbled over {message.get('do')!r}: {error!r}"))
+            raise
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.unwatch(self._link.fileno())
+            self._link.close()

@@ -1,0 +1,160 @@
+"""What an instance's supervisor says about it: written by it alone, read by everyone, checked by the reader.
+
+`state.json` lies on tmpfs and carries the boot it belongs to. A reader that finds the supervisor dead looks at the
+containers' processes itself: what is written may be old, what is returned is true.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation.namespaces import alive, identify
+from devbox.isolation.types import NetNode, ProcessRef, Publish, pack, unpack
+
+FORMAT = 1
+
+LIVE = ("starting", "running")  # states in which a container may have a process
+
+
+class Row(NamedTuple):
+    """One container, as `ps` shows it and as adoption needs it."""
+
+    name: str
+    role: str
+    image: str
+    digest: str
+    image_key: str
+    spec_key: str
+    state: str  # created|starting|running|restarting|exited|dead
+    health: str  # starting|healthy|unhealthy|none
+    process: ProcessRef | None = None  # pid 1
+    command: ProcessRef | None = None  # the supervised command inside it
+    ports: tuple[Publish, ...] = ()
+    restarts: int = 0
+    exit_code: int | None = None
+    reason: str = ""
+    started_at: str | None = None
+    released: bool = True  # its supervised command may run (its setup is done, or it has none)
+
+
+class Name(NamedTuple):
+    """A name of the instance network and its address."""
+
+    name: str
+    node: NetNode
+
+
+class NamedPublish(NamedTuple):
+    """A published port and the container it belongs to."""
+
+    name: str
+    publish: Publish
+
+
+class Guest(NamedTuple):
+    """A one-shot container, and the process that runs it."""
+
+    name: str
+    node: NetNode
+    client: ProcessRef
+    oci_id: str
+    top: str
+
+
+class InstanceState(NamedTuple):
+    """Everything the supervisor knows that outlives it."""
+
+    format: int
+    boot: str
+    supervisor: ProcessRef
+    holder: ProcessRef | None = None
+    egress: ProcessRef | None = None
+    names: tuple[Name, ...] = ()
+    published: tuple[NamedPublish, ...] = ()
+    containers: tuple[Row, ...] = ()
+    guests: tuple[Guest, ...] = ()
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+        return source.read().strip()
+
+
+def write(paths: Paths, instance: str, state: InstanceState) -> None:
+    """Replace the state file."""
+    text = json.dumps(pack(state), separators=(",", ":"))
+    files.write_atomic(paths.state(instance), text, mode=0o600)
+
+
+def read(paths: Paths, instance: str) -> InstanceState | None:
+    """What was written last in this boot; None when there is nothing (another boot means stopped)."""
+    text = files.read_text(paths.state(instance))
+    if not text:
+        return None
+    plain = json.loads(text)
+    if plain.get("format") != FORMAT or plain.get("boot") != boot_id():
+        return None
+    return unpack(InstanceState, plain)
+
+
+def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
+    """Whether a supervisor lives, and the state as it really is."""
+    state = read(paths, instance)
+    if state is None:
+        return False, None
+    if alive(state.supervisor):
+        return True, state
+    return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
+
+
+def _checked(row: Row) -> Row:
+    """A row that nobody watches any more, set right."""
+    if row.process is not None and alive(row.process):
+        return row._replace(health="none" if row.health == "none" else "starting")
+    if row.state in ("exited", "dead"):
+        return row
+    reason = "it ended while its supervisor was gone; its exit code is not known"
+    return row._replace(state="exited", health="none", process=None, command=None, exit_code=None, reason=reason)
+
+
+class Entry(NamedTuple):
+    """What entering a running container takes."""
+
+    process: ProcessRef
+    holder: ProcessRef
+    oci_id: str
+    oci_root: str
+    runtime: str
+    rootless: bool
+    cgroups: str
+    cwd: str
+    user: str
+
+
+def write_entry(path: str, entry: Entry) -> None:
+    """Write an entry file. Its few lines are read without a JSON parser: see `enter`."""
+    lines = [
+        f"pid={entry.process.pid}",
+        f"start_time={entry.process.start_time}",
+        f"holder={entry.holder.pid}",
+        f"oci_id={entry.oci_id}",
+        f"oci_root={entry.oci_root}",
+        f"runtime={entry.runtime}",
+        f"rootless={'yes' if entry.rootless else ''}",
+        f"cgroups={entry.cgroups}",
+        f"cwd={entry.cwd}",
+        f"user={entry.user}",
+    ]
+    files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
+
+
+def current(pid: int) -> ProcessRef:
+    """A process that is known to run."""
+    process = identify(pid)
+    if process is None:
+        raise ProcessLookupError(pid)
+    return process

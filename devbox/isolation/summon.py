@@ -1,0 +1,66 @@
+"""Reach an instance's supervisor, starting one where there is none."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from devbox.errors import EngineError
+from devbox.host import environ
+from devbox.host.files import private_dir
+from devbox.host.paths import Paths
+from devbox.isolation.client import Client
+from devbox.isolation.contexts import marker
+
+_PATIENCE = 10.0
+_PAUSE = 0.002
+_INHERITED = ("PATH", "DEVBOX_RUNTIME")  # of the environment; the rest of it is none of the supervisor's business
+
+
+def reach(paths: Paths, instance: str) -> Client | None:
+    """A connection to the running supervisor; None when there is none."""
+    try:
+        return Client(paths.socket(instance))
+    except (FileNotFoundError, ConnectionError):
+        return None
+
+
+def summon(paths: Paths, instance: str) -> Client:
+    """A connection to the supervisor, which is started where needed, and adopts what a killed one left."""
+    client = reach(paths, instance)
+    if client is not None:
+        return client
+    pid = _spawn(paths, instance)
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if client := reach(paths, instance):
+            return client
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended and os.waitstatus_to_exitcode(status) != 0:
+            break
+        time.sleep(_PAUSE)
+    log = paths.supervisor_log(instance)
+    with open(log, encoding="utf-8", errors="replace") as said:
+        raise EngineError("the instance's supervisor did not start", details=said.read(), remedy=f"see {log}")
+
+
+def _spawn(paths: Paths, instance: str) -> int:
+    private_dir(paths.runtime)
+    run_dir = private_dir(paths.run(instance))
+    # -E -s: neither PYTHON* variables nor a user's site directory change what the supervisor runs.
+    module = ["-E", "-s", "-m", "devbox.isolation.supervisor"]
+    argv = [sys.executable, *module, paths.home, paths.runtime, instance]
+    name, _, value = marker(run_dir).partition("=")
+    env = {key: environ.get(key) for key in _INHERITED if environ.get(key)}
+    env |= {name: value, "LANG": "C.UTF-8"}
+    log = os.open(paths.supervisor_log(instance), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+    ]
+    try:
+        return os.posix_spawn(sys.executable, argv, env, file_actions=actions, setsid=True)
+    finally:
+        os.close(log)

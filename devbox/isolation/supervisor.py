@@ -1,0 +1,231 @@
+"""One process per instance: it starts, watches and stops the instance's containers, and alone writes its state.
+
+`python -m devbox.isolation.supervisor HOME RUNTIME INSTANCE`. Standard library only, single-threaded. It may be killed
+at any moment: containers, namespaces and network live on, and the next supervisor adopts them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+from devbox.errors import DevboxError, EngineError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation import contexts, namespaces, state, strays, syscalls
+from devbox.isolation.guests import Guests
+from devbox.isolation.keeper import Ground, Keeper, already
+from devbox.isolation.loop import Loop
+from devbox.isolation.protocol import Message
+from devbox.isolation.segment import Segment
+from devbox.isolation.server import Connection, Server
+from devbox.isolation.state import InstanceState, NamedPublish
+from devbox.isolation.types import Context, Launch, Supervised, pack, unpack
+
+
+class _NetworkWanted(NamedTuple):
+    names: tuple[str, ...]
+    published: tuple[NamedPublish, ...]
+
+
+class Supervisor:
+    """Everything one instance has running."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
+        self._loop = Loop()
+        self._me = state.current(os.getpid())
+        self._keepers: dict[str, Keeper] = {}
+        before = self._before()
+        self._context = contexts.make(paths, instance, before.holder if before else None)
+        self._segment = Segment(self._loop, self._context)
+        self._guests = Guests(self._loop, self._context, self._segment, self._save)
+        self._ground = Ground(self._loop, paths, self._context, self._save)
+        if before is not None:
+            self._adopt(before)
+        else:
+            self._segment.build()
+        self._save()
+        self._server = Server(self._loop, paths.socket(instance), self._handle)
+
+    def run(self) -> None:
+        """Serve until told to shut down."""
+        self._loop.run()
+
+    # Taking over.
+
+    def _before(self) -> InstanceState | None:
+        """What a dead predecessor left that still stands; everything else of it is swept away."""
+        before = state.look(self._paths, self._instance)[1]
+        if before is not None and before.holder is not None and namespaces.alive(before.holder):
+            strays.sweep_around(self._paths.run(self._instance), _standing(before))
+            return before
+        also = [process for process in (before.holder, before.egress) if process] if before else []
+        strays.sweep(self._paths.run(self._instance), self._instance, also)
+        return None
+
+    def _adopt(self, before: InstanceState) -> None:
+        self._segment.adopt(before.names, before.published, before.egress)
+        self._guests.adopt(before.guests)
+        for row in before.containers:
+            text = files.read_text(self._paths.launch_file(self._instance, row.name))
+            if text is None:
+                continue
+            keeper = Keeper(self._ground, unpack(Supervised, json.loads(text)))
+            self._keepers[row.name] = keeper
+            keeper.adopt(row)
+
+    def _save(self) -> None:
+        now = InstanceState(
+            format=state.FORMAT,
+            boot=state.boot_id(),
+            supervisor=self._me,
+            holder=self._context.holder,
+            egress=self._segment.egress,
+            names=self._segment.names,
+            published=self._segment.published,
+            containers=tuple(keeper.row for keeper in self._keepers.values()),
+            guests=self._guests.all,
+        )
+        state.write(self._paths, self._instance, now)
+
+    # Requests.
+
+    def _handle(self, client: Connection, message: Message) -> None:
+        verbs = {
+            "network": self._network,
+            "start": self._start,
+            "wait": self._wait,
+            "stop": self._stop,
+            "remove": self._remove,
+            "setup_done": self._setup_done,
+            "lease": self._lease,
+            "release": self._release,
+            "shutdown": self._shutdown,
+        }
+        verb = verbs.get(message.get("do", ""))
+        if verb is None:
+            raise EngineError(
+                f"the running supervisor is another version and does not know {message.get('do')!r}",
+                remedy="devbox down, then devbox up",
+            )
+        verb(client, message)
+
+    def _network(self, client: Connection, message: Message) -> None:
+        wanted = unpack(_NetworkWanted, message["network"])
+        self._segment.set(wanted.names, wanted.published)
+        self._save()
+        client.answer({})
+
+    def _start(self, client: Connection, message: Message) -> None:
+        item = unpack(Supervised, message["item"])
+        name = item.launch.name
+        before = self._keepers.get(name)
+        if before is not None:
+            if already(item, before.row):
+                client.answer({})
+                return
+            before.stop(0, before.forget)
+        item = item._replace(launch=self._connected(item.launch)) if message["connected"] else item
+        keeper = self._keepers[name] = Keeper(self._ground, item)
+        keeper.start(lambda error: client.fail(error) if error else client.answer({}))
+
+    def _connected(self, launch: Launch) -> Launch:
+        node = self._segment.node(launch.name)
+        if node is None:
+            raise EngineError(f"{launch.name} has no address in the instance network")
+        return launch._replace(network=node)
+
+    def _wait(self, client: Connection, message: Message) -> None:
+        keeper = self._keeper(message)
+        keeper.wait(lambda error: client.fail(error) if error else client.answer({"row": pack(keeper.row)}))
+
+    def _stop(self, client: Connection, message: Message) -> None:
+        keeper = self._keepers.get(message["name"])
+        if keeper is None or keeper.gone:
+            client.answer({})
+        else:
+            keeper.stop(message["timeout"], lambda: client.answer({}))
+
+    def _remove(self, client: Connection, message: Message) -> None:
+        keeper = self._keepers.get(message["name"])
+        if keeper is None:
+            client.answer({})
+            return
+
+        def stopped() -> None:
+            keeper.forget()
+            self._keepers.pop(message["name"], None)
+            self._save()
+            client.answer({})
+
+        keeper.stop(None, stopped)
+
+    def _setup_done(self, client: Connection, message: Message) -> None:
+        self._keeper(message).release()
+        client.answer({})
+
+    def _lease(self, client: Connection, message: Message) -> None:
+        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"])
+        client.answer({"context": pack(self._context), "node": pack(guest.node)})
+
+    def _release(self, client: Connection, message: Message) -> None:
+        self._guests.dismiss(message["name"])
+        client.answer({})
+
+    def _shutdown(self, client: Connection, _: Message) -> None:
+        """Stop what runs, the last started first, then the network, then the holder; answer; end."""
+        self._guests.dismiss_all()
+        last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.gone), None)
+        if last is not None:
+            last.stop(None, lambda: self._shutdown(client, {}))
+            return
+        for keeper in self._keepers.values():
+            keeper.forget()
+        self._keepers.clear()
+        self._segment.close()
+        os.kill(self._context.holder.pid, signal.SIGKILL)
+        self._server.close()
+        client.answer({})
+        self._loop.stop()
+
+    def _keeper(self, message: Message) -> Keeper:
+        keeper = self._keepers.get(message["name"])
+        if keeper is None:
+            raise EngineError(f"{message['name']} is not running", remedy="devbox up")
+        return keeper
+
+
+def _standing(before: InstanceState) -> set[int]:
+    """The processes that the next supervisor takes over."""
+    processes = [before.holder, before.egress, *(row.process for row in before.containers)]
+    return {process.pid for process in (*processes, *(guest.client for guest in before.guests)) if process}
+
+
+def main() -> int:
+    """Become the instance's supervisor, unless it has one."""
+    home, runtime, instance = sys.argv[1:4]
+    os.closerange(3, 4096)
+    os.chdir("/")
+    os.umask(0o022)
+    paths = Paths(home, runtime)
+    with files.locked(paths.supervisor_lock(instance), wait=False) as mine:
+        if not mine:
+            return 0
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            Supervisor(paths, instance).run()
+        except DevboxError as error:
+            print(error.render(), flush=True)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
