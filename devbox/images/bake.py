@@ -129,12 +129,12 @@ class Baker:
         self._cache.keep_layer(key, layer)
 
     def _assemble(self, image: KeyedImage, layers: Sequence[Layer]) -> Baked:
-        """Write config, manifest and index, and name the index by the image's key."""
+        """Write config, manifest and index, and name the index by the image and its key."""
         history = [f"devbox: {step.describe}" for step in image.chain]
         config = self._oci.write_json(layout.CONFIG, manifest.image_config(image.config, layers, history))
         platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
         index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
-        self._oci.set_ref(image.key.removeprefix("sha256:"), index)
+        self._oci.set_ref(f"{image.name}-{image.key.removeprefix('sha256:')[:12]}", index)
         return Baked(
             key=image.key,
             digest=index.digest,

@@ -1,0 +1,83 @@
+"""What package tools print, read."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.images import apt, bootstrap, mirrors
+from devbox.images.inside import purge_script, run_script
+from devbox.model.image import Bootstrap
+
+TRIXIE = Bootstrap(distribution="debian", suite="trixie")
+
+
+def test_downloads_count_up_to_what_was_announced() -> None:
+    progress = apt.AptProgress()
+    lists = progress.feed("Get:4 http://deb.debian.org/debian trixie/main amd64 Packages [9679 kB]")
+    assert lists == apt.Tick("downloading package lists", None, 9_679_000, None)
+    progress.feed("0 upgraded, 2 newly installed, 0 to remove and 0 not upgraded.")
+    assert progress.feed("Need to get 400 kB of archives.") == apt.Tick("downloading packages", 0.0, 0, 400_000)
+    line = "Get:1 http://deb.debian.org/debian trixie/main amd64 less amd64 668-1 [100 kB]"
+    assert progress.feed(line) == apt.Tick("downloading less", 0.25, 100_000, 400_000)
+    unpacking = progress.feed("Unpacking less (668-1) ...")
+    assert unpacking == apt.Tick("unpacking less", 0.25)
+    assert progress.feed("Setting up less (668-1) ...") == apt.Tick("setting up less", 0.5)
+
+
+def test_a_partly_cached_download_counts_what_is_left() -> None:
+    progress = apt.AptProgress()
+    tick = progress.feed("Need to get 1,024 kB/25.4 MB of archives.")
+    assert tick is not None
+    assert tick.bytes_total == 1_024_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "E: Unable to locate package frobnicate",
+        "Error: Unable to locate package frobnicate",
+        "E: Package 'frobnicate' has no installation candidate",
+    ],
+)
+def test_an_unknown_package_is_named(line: str) -> None:
+    sentence, remedy = apt.explain(f"Reading package lists...\n{line}\n", system="debian trixie")
+    assert sentence == "there is no package frobnicate in debian trixie"
+    assert remedy
+
+
+def test_an_unreachable_mirror_is_said_and_other_failures_are_not_guessed() -> None:
+    assert "reached" in apt.explain("W: Temporary failure resolving 'deb.debian.org'", system="s")[0]
+    assert apt.explain("dpkg: error processing package x", system="s") == ("", "")
+
+
+def test_images_carry_canonical_sources_whatever_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVBOX_MIRROR_DEBIAN", "http://mirror.local/debian/")
+    canonical, local = mirrors.canonical_sources(TRIXIE), mirrors.local_sources(TRIXIE)
+    assert "mirror.local" not in canonical
+    assert "http://mirror.local/debian trixie main" in local
+    assert "http://mirror.local/debian-security trixie-security main" in local
+    assert len(canonical.splitlines()) == len(local.splitlines()) == 3
+
+
+def test_a_rolling_suite_has_no_updates() -> None:
+    assert len(mirrors.canonical_sources(Bootstrap(distribution="debian", suite="sid")).splitlines()) == 1
+
+
+def test_the_bootstrap_call() -> None:
+    step = Bootstrap(distribution="debian", suite="forky", packages=("a", "b"), check_valid_until=False)
+    argv = bootstrap.argv(step, "/t", program="mmdebstrap")
+    assert argv[-3:] == ["forky", "/t", "-"]
+    assert "--include=a,b" in argv
+    assert '--aptopt=Acquire::Check-Valid-Until "false"' in argv
+    assert not any("Valid-Until" in word for word in bootstrap.argv(TRIXIE, "/t", program="mmdebstrap"))
+
+
+def test_commands_keep_their_words() -> None:
+    script = run_script(("echo $HOME && false", ("printf", "%s", "a b")))
+    assert script.splitlines()[0].endswith("/bin/sh -c 'echo $HOME && false' || exit")
+    assert script.splitlines()[1].endswith("printf %s 'a b' || exit")
+
+
+def test_purged_paths_may_have_patterns_and_nothing_else() -> None:
+    assert purge_script(["/usr/lib/*/libLLVM*"]) == "rm -rf -- /usr/lib/*/libLLVM*\n"
+    assert purge_script(["/a b/$(x)*"]) == "rm -rf -- '/a b/$(x)'*\n"

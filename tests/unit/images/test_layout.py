@@ -1,0 +1,59 @@
+"""The layout on disk stays valid under concurrent writers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from devbox.images import layout, manifest
+from devbox.images.layout import Layout
+from devbox.model.image import ImageConfig, Layer
+
+LAYER = Layer(digest="sha256:" + "a" * 64, diff_id="sha256:" + "a" * 64, size=512, media_type=layout.LAYER)
+
+
+def new_layout(tmp_path: Path) -> Layout:
+    made = Layout(str(tmp_path / "oci"), lock=str(tmp_path / "locks/oci"))
+    made.create()
+    return made
+
+
+def test_a_new_layout_is_empty_and_valid(tmp_path: Path) -> None:
+    oci = new_layout(tmp_path)
+    assert json.loads((tmp_path / "oci/oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    assert oci.refs() == {}
+    oci.create()
+
+
+def test_a_name_points_to_its_last_target(tmp_path: Path) -> None:
+    oci = new_layout(tmp_path)
+    first, second = oci.write_json(layout.INDEX, {"n": 1}), oci.write_json(layout.INDEX, {"n": 2})
+    oci.set_ref("x", first)
+    oci.set_ref("y", first)
+    oci.set_ref("x", second)
+    assert oci.refs() == {"x": second, "y": first}
+    assert oci.read_json(second.digest) == {"n": 2}
+
+
+def test_concurrent_writers_lose_no_name(tmp_path: Path) -> None:
+    oci = new_layout(tmp_path)
+    names = {f"n{number}" for number in range(12)}
+    target = oci.write_json(layout.INDEX, {})
+    threads = [threading.Thread(target=oci.set_ref, args=(name, target)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert oci.refs().keys() == names
+
+
+def test_a_config_says_what_the_image_runs() -> None:
+    config = ImageConfig(env={"B": "2", "A": "1"}, command=("web",), stop_signal="INT", workdir="/srv", user="app")
+    made = manifest.image_config(config, [LAYER], ["devbox: x"])
+    assert made["config"]["Env"] == ["A=1", "B=2", f"PATH={manifest.DEFAULT_PATH}"]
+    assert made["config"]["StopSignal"] == "SIGINT"
+    assert made["config"]["Cmd"] == ["web"]
+    assert "Entrypoint" not in made["config"]
+    assert made["rootfs"]["diff_ids"] == [LAYER.diff_id]
+    assert made["created"] == "2025-01-01T00:00:00Z"
