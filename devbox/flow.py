@@ -16,6 +16,7 @@ from devbox.engines.select import select
 from devbox.errors import UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
+from devbox.execute.oneshot import Command, oneshot
 from devbox.host import files, project
 from devbox.host.paths import Paths, default_paths
 from devbox.host.version import VERSION
@@ -23,9 +24,10 @@ from devbox.images.store import ImageStore
 from devbox.model.ids import instance_id
 from devbox.model.observed import LastRun, Observed
 from devbox.model.plan import Plan
-from devbox.model.resolved import Instance, Resolved
+from devbox.model.resolved import Instance, Resolved, Task
 from devbox.plan import diff as differ
 from devbox.plan import takedown
+from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
 from devbox.records.instance import InstanceRecords
@@ -150,20 +152,28 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
         return made
 
 
-def run_once(opened: Project, argv: tuple[str, ...], sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
+def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
     """Run a command in a one-shot container of `source`'s image on the project network, its needs started."""
     from devbox.execute.actions import request
-    from devbox.execute.oneshot import oneshot
 
     with exclusive(opened, sink):
         resolved = load(opened)
-        spec = oneshot(resolved, source, argv)
+        spec = oneshot(resolved, source, command, name=f"run-{os.getpid()}")
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
         if made:
             opened.records.remember_ports(remember(observed.ports))
             _execute(opened, made, resolved, observed, sink)
     return opened.engine.run_once(resolved.instance, request(spec, resolved, observed, opened.store), tty=tty)
+
+
+def tasks(opened: Project, name: str) -> tuple[Task, ...]:
+    """The task `name` of the file and what it needs, in the order to run them in dev."""
+    resolved = load(opened)
+    if name not in resolved.tasks:
+        known = ", ".join(resolved.tasks) or "none"
+        raise UsageError(f"there is no task {name} in {opened.env_file}", remedy=f"known: {known}")
+    return task_order(name, resolved.tasks)
 
 
 @contextlib.contextmanager

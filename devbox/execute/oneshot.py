@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from devbox.errors import UsageError
 from devbox.model.container import ContainerSpec, Mount
 from devbox.model.resolved import Resolved
 
 
-def oneshot(resolved: Resolved, source: str, argv: tuple[str, ...]) -> ContainerSpec:
-    """The spec of a container that runs `argv` once.
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a person wants run once; `env` comes on top, empty `workdir` and `user` are the container's own."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+
+
+def oneshot(resolved: Resolved, source: str, command: Command, *, name: str) -> ContainerSpec:
+    """The spec of a container called `name` that runs `command` once.
 
     `source` is a container's name (its image, environment, mounts and needs, none of its ports) or `base.NAME` (the
     bare image over the workspace).
     """
-    name = f"run-{os.getpid()}"
+    spec = _source(resolved, source, name)
+    return dataclasses.replace(
+        spec,
+        command=command.argv,
+        env={**spec.env, **command.env},
+        workdir=command.workdir or spec.workdir,
+        user=command.user or spec.user,
+    )
+
+
+def _source(resolved: Resolved, source: str, name: str) -> ContainerSpec:
     standing = resolved.containers.get(source)
     if standing is not None:
         return dataclasses.replace(
             standing,
             name=name,
             kind="job",
-            command=argv,
             supervised=(),
             ports=(),
             health=None,
@@ -39,7 +59,6 @@ def oneshot(resolved: Resolved, source: str, argv: tuple[str, ...]) -> Container
             role="base",
             image=source,
             kind="job",
-            command=argv,
             workdir="/workspace",
             mounts=(workspace,),
             restart="no",
