@@ -50,7 +50,7 @@ test-all: ## everything
 .PHONY: bench
 bench: ## benchmarks beside Docker, Compose and buildah
 	@.ci/setup.sh bench
-	@$(ROOT) .venv/bin/python tests/benchmarks/run.py
+	@cd tests && $(ROOT) ../.venv/bin/python -m benchmarks
 
 .PHONY: lint
 lint: ## ruff, mypy and the house rules alone

@@ -40,9 +40,7 @@ class TtyDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Take the board away and give the cursor back."""
         with self._lock:
-            if self._live is not None:
-                self._live.stop()
-                self._live = None
+            self._close()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -61,6 +59,14 @@ class TtyDisplay:
         if self._board is not None:
             self._board.forget(event.id)
         self._print(lines.MARKS[event.outcome], lines.COLORS[event.outcome], lines.ended(event, width=self._width))
+        self._steps -= 1
+        if self._steps == 0:  # the terminal may belong to a container next
+            self._close()
+
+    def _close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._live = self._board = None
 
     def _print(self, mark: str, color: str, text: str) -> None:
         """A line that stays, above the board when there is one."""

@@ -1,0 +1,128 @@
+"""`exec`, `shell`, `run`: commands inside containers, on the caller's own streams. Light until something must start."""
+
+from __future__ import annotations
+
+from devbox.cli import terminal
+from devbox.cli.project import Place, locate
+from devbox.errors import CannotRun, UsageError
+from devbox.host import environ
+from devbox.isolation.enter import enter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+
+DEV = "dev"
+# bash where the image has it; both read the container's own set-up files.
+_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
+
+
+def execute(args: Args) -> int:
+    """Run a command in a running container; its exit code."""
+    if not args.after:
+        raise UsageError("exec takes its command after --", remedy=f"devbox exec {args.text('container') or DEV} -- COMMAND")
+    return _enter(args, locate(args), args.text("container") or DEV, args.after)
+
+
+def shell(args: Args) -> int:
+    """A shell in a container; what is not up is started first."""
+    place = locate(args)
+    container = args.text("container") or DEV
+    try:
+        return _enter(args, place, container, _SHELL)
+    except CannotRun:
+        if _is_running(place, container):
+            raise
+    _start(args, container)
+    return _enter(args, place, container, _SHELL)
+
+
+def run(args: Args) -> int:
+    """A task of the file in dev, or a one-shot container."""
+    task = args.text("task")
+    if task and args.after is None:
+        return _task(args, task)
+    if args.after and not task:
+        return _once(args, args.after)
+    raise UsageError("run takes a task, or a command after --", remedy="devbox run TASK, or: devbox run -- COMMAND")
+
+
+def _once(args: Args, argv: tuple[str, ...]) -> int:
+    from devbox import flow
+    from devbox.cli.display.choose import choose
+    from devbox.cli.project import opened
+    from devbox.execute.oneshot import Command
+
+    command = Command(argv=argv, env=_env(args), workdir=args.text("workdir"), user=args.text("user"))
+    with choose(args.text("progress")) as display:
+        return flow.run_once(opened(args), command, display, source=_source(args), tty=_tty(args))
+
+
+def _source(args: Args) -> str:
+    """Whose image a one-shot runs: a base's, a service's, or dev's."""
+    base, service = args.text("base"), args.text("service")
+    if base and service:
+        raise UsageError("--base and --service exclude each other")
+    return f"base.{base}" if base else service or DEV
+
+
+def _task(args: Args, name: str) -> int:
+    """Run a task in dev after the tasks it needs; the first failure ends it."""
+    from devbox import flow
+    from devbox.cli.project import opened
+
+    if args.text("base") or args.text("service"):
+        raise UsageError("a task runs in dev; --base and --service are for one-shot containers: run -- COMMAND")
+    tasks = flow.tasks(opened(args), name)
+    place = locate(args)
+    if not _is_running(place, DEV):
+        _start(args, DEV)
+    for task in tasks:
+        if code := _enter(args, place, DEV, task.command):
+            return code
+    return 0
+
+
+def _enter(args: Args, place: Place, container: str, argv: tuple[str, ...]) -> int:
+    return enter(
+        place.paths,
+        place.id,
+        container,
+        argv,
+        tty=_tty(args),
+        env=_env(args),
+        cwd=args.text("workdir") or None,
+        user=args.text("user") or None,
+    )
+
+
+def _start(args: Args, container: str) -> None:
+    from devbox import flow
+    from devbox.cli.display.choose import choose
+    from devbox.cli.project import opened
+
+    with choose(args.text("progress")) as display:
+        flow.up(opened(args), display, names=(container,))
+
+
+def _is_running(place: Place, container: str) -> bool:
+    from devbox.cli import rows
+
+    return any(row["name"] == container and row["pid"] for row in rows.read(place))
+
+
+def _tty(args: Args) -> bool:
+    return terminal.is_interactive() and not args.flag("no_tty")
+
+
+def _env(args: Args) -> dict[str, str]:
+    """What `-e` asks for; a terminal's own kind goes along."""
+    env: dict[str, str] = {}
+    if _tty(args) and (kind := environ.get("TERM")):
+        env["TERM"] = kind
+    for setting in args.many("env"):
+        name, given, value = setting.partition("=")
+        if not name:
+            raise UsageError(f"-e {setting}: a variable has a name", remedy="-e NAME=VALUE, or -e NAME")
+        env[name] = value if given else environ.get(name)
+    return env
