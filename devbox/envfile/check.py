@@ -1,0 +1,195 @@
+"""What a schema can't see: whether the tables of the file fit together. Pure; every check gives problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from devbox.envfile import names, stagecheck
+from devbox.envfile.document import Document
+from devbox.envfile.problems import Key, Problem, label
+from devbox.model.container import Port
+from devbox.roles.context import key_of
+from devbox.roles.containers import taken
+from devbox.roles.fields import Model, check_name
+from devbox.roles.parts import LongRunningParts, RunParts, Source
+from devbox.roles.recipes import Recipe
+from devbox.roles.service import ServiceTable
+from devbox.roles.suggest import did_you_mean
+
+NAMED_TABLES = ("base", "tool", "install", "service", "glue", "stage", "tasks")
+
+
+def table_names(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Names of tables that could be no host name or directory. Looks at raw data: it comes before the schema."""
+    for table in NAMED_TABLES:
+        for name in data[table] if isinstance(data.get(table), dict) else ():
+            try:
+                check_name(name)
+            except ValueError as error:
+                yield Problem(key=(table, name), sentence=str(error))
+
+
+def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
+    """Everything that does not fit together."""
+    return [
+        *_sources(document),
+        *_needs(document),
+        *_exports(document, recipes),
+        *_mount_points(document),
+        *_ports(document),
+        *_probes(document),
+        *_tasks(document),
+        *stagecheck.check(document),
+    ]
+
+
+def _sources(document: Document) -> Iterator[Problem]:
+    known = names.sources(document)
+    graph: dict[str, list[str]] = {}
+    for name, table in document.tables().items():
+        if not isinstance(table, Source) or table.from_ is None:
+            continue
+        key = (*key_of(name), "from")
+        if table.from_ not in known:
+            hint = did_you_mean(table.from_, known) or f" (the file has {_listed(known)})"
+            yield Problem(key=key, sentence=f"[{name}] is made from {table.from_}, which the file does not have{hint}")
+        else:
+            graph[name] = [known[table.from_]]
+    yield from _cycles(graph, "from", "is made from")
+
+
+def _needs(document: Document) -> Iterator[Problem]:
+    known = names.needable(document)
+    everything = names.container_names(document)
+    graph: dict[str, list[str]] = {}
+    for name, table in document.tables().items():
+        for need in getattr(table, "needs", {}):
+            key = (*key_of(name), "needs")
+            if need in known:
+                graph.setdefault(name, []).append(known[need])
+            elif need in everything or need in everything.values():
+                yield Problem(key=key, sentence=f"[{name}] needs {need}, but only services, glue and dev keep running")
+            else:
+                hint = did_you_mean(need, known) or f" (the file has {_listed(known)})"
+                yield Problem(key=key, sentence=f"[{name}] needs {need}, which the file does not have{hint}")
+    yield from _cycles(graph, "needs", "needs")
+
+
+def _cycles(graph: Mapping[str, list[str]], key: str, verb: str) -> Iterator[Problem]:
+    """One problem per cycle, at its first member in the file."""
+    done: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        cycle = _cycle_from(start, graph, path, done)
+        if cycle:
+            yield Problem(key=(*key_of(cycle[0]), key), sentence=f"a cycle: {f' {verb} '.join([*cycle, cycle[0]])}")
+
+
+def _cycle_from(node: str, graph: Mapping[str, list[str]], path: list[str], done: set[str]) -> list[str]:
+    if node in path:
+        return path[path.index(node) :]
+    if node in done:
+        return []
+    path.append(node)
+    for following in graph.get(node, ()):
+        if cycle := _cycle_from(following, graph, path, done):
+            done.update(path)
+            return cycle
+    done.add(path.pop())
+    return []
+
+
+def _exports(document: Document, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
+    """Renames of what is not exported, and two needs that bring one variable."""
+    known = names.needable(document)
+    tables = document.tables()
+    for name, table in tables.items():
+        brought: dict[str, str] = {}
+        for need, renames in getattr(table, "needs", {}).items():
+            exports = _export_names(tables.get(known.get(need, "")), recipes)
+            key = (*key_of(name), "needs")
+            for old in renames:
+                if old not in exports:
+                    hint = did_you_mean(old, exports) or f" (it exports {_listed(exports)})"
+                    yield Problem(key=(*key, need, old), sentence=f"{need} does not export {old}{hint}")
+            for variable in taken(dict.fromkeys(exports, ""), renames):
+                if variable in brought:
+                    yield _collision(name, key, variable, brought[variable], need)
+                    break
+                brought[variable] = need
+
+
+def _collision(name: str, key: Key, variable: str, first: str, second: str) -> Problem:
+    renamed = f'{{ {variable} = "{first.upper().replace("-", "_").replace(".", "_")}_{variable}" }}'
+    return Problem(
+        key=key,
+        sentence=f"[{name}] gets {variable} from both {first} and {second}",
+        remedy=f"rename one: needs = {{ {first} = {renamed}, {second} = {{}} }}",
+    )
+
+
+def _export_names(table: Model | None, recipes: Mapping[str, Recipe]) -> list[str]:
+    if not isinstance(table, ServiceTable):
+        return []
+    recipe = recipes.get(table.recipe or "")
+    return [*((recipe.service or {}).get("exports", {}) if recipe else {}), *table.exports]
+
+
+def _mount_points(document: Document) -> Iterator[Problem]:
+    for name, table in document.tables().items():
+        if not isinstance(table, RunParts):
+            continue
+        seen: set[str] = {document.dev.workspace} if document.dev and name == "dev" else set()
+        for target in (*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs):
+            if target in seen:
+                yield Problem(key=(*key_of(name), "volumes"), sentence=f"[{name}] mounts two things at {target}")
+            seen.add(target)
+
+
+def _ports(document: Document) -> Iterator[Problem]:
+    """Two containers on one fixed host port."""
+    taken_by: dict[tuple[str, int | None, str], str] = {}
+    for name, table in document.tables().items():
+        ports: Iterable[Port] = table.ports if isinstance(table, LongRunningParts) else ()
+        for port in (port for port in ports if port.host is not None):
+            place = (port.address, port.host, port.protocol)
+            if place in taken_by:
+                yield Problem(
+                    key=(*key_of(name), "ports"),
+                    sentence=f"[{name}] and [{taken_by[place]}] both publish {port.address}:{port.host}",
+                )
+            taken_by.setdefault(place, name)
+
+
+def _probes(document: Document) -> Iterator[Problem]:
+    """http probes that know no port."""
+    for name, table in document.tables().items():
+        if isinstance(table, LongRunningParts) and table.health and table.health.http and table.health.port is None:
+            if not table.ports:
+                key = (*key_of(name), "health")
+                yield Problem(key=key, sentence=f"{label(key)}: http needs a port, and [{name}] has no ports")
+
+
+def _tasks(document: Document) -> Iterator[Problem]:
+    graph = {}
+    for name, task in document.tasks.items():
+        graph[f"tasks.{name}"] = [f"tasks.{need}" for need in task.needs]
+        for need in task.needs:
+            if need not in document.tasks:
+                hint = did_you_mean(need, document.tasks)
+                yield Problem(key=("tasks", name), sentence=f"the task {name} needs the task {need}, which does not exist{hint}")
+    yield from (
+        Problem(key=problem.key[:2], sentence=problem.sentence.replace("tasks.", ""))
+        for problem in _cycles(graph, "needs", "needs")
+    )
+    for number, watch in enumerate(document.dev.watch if document.dev else ()):
+        kind, _, name = watch.do.partition(":")
+        if kind == "task" and name not in document.tasks:
+            hint = did_you_mean(name, document.tasks)
+            yield Problem(key=("dev", "watch", number, "do"), sentence=f"there is no task {name}{hint}")
+
+
+def _listed(found: Iterable[str]) -> str:
+    short = [name for name in found if "." not in name]
+    return ", ".join(short) or "none"

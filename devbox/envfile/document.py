@@ -1,0 +1,112 @@
+"""The whole env file as one frozen model."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from devbox.envfile.stages import DEFAULT_ORDER, StageTable
+from devbox.roles.base import BaseTable
+from devbox.roles.build import BuildTable
+from devbox.roles.catalog import ROLES
+from devbox.roles.dev import DevTable
+from devbox.roles.fields import Command, Model, Text, Texts, TextTable, field, parse_text
+from devbox.roles.glue import GlueTable
+from devbox.roles.install import InstallTable
+from devbox.roles.release import ImageTable
+from devbox.roles.service import ServiceTable
+from devbox.roles.tasks import TaskTable
+from devbox.roles.test import TestTable
+from devbox.roles.tool import ToolTable
+
+_PROJECT = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?")
+_REQUIRES = re.compile(r"\s*(>=|==|<|)\s*(\d+(?:\.\d+)*)\s*")
+
+
+def parse_project_name(value: Any) -> str:
+    """A project's name: part of file names, host names and image names."""
+    name = parse_text(value)
+    if not _PROJECT.fullmatch(name) or ".." in name:
+        raise ValueError(
+            f"{name!r} can't be a project's name: lower-case letters, digits, '-', '_' and '.', "
+            "a letter or digit at both ends, at most 63"
+        )
+    return name
+
+
+def parse_requires(value: Any) -> str:
+    """Comma-separated bounds on devbox's version, such as ">=0.1, <2"."""
+    text = parse_text(value)
+    if not all(_REQUIRES.fullmatch(part) for part in text.split(",")):
+        raise ValueError(f'must be versions such as ">=0.1" or ">=0.1, <2", not {text!r}')
+    return text
+
+
+_STRING = {"type": "string"}
+
+
+class ProjectTable(Model):
+    """Schema of `[project]`. The name defaults to the directory's."""
+
+    name: Annotated[str, *field(parse_project_name, _STRING)] | None = None
+    requires: Annotated[str, *field(parse_requires, _STRING)] | None = None
+    description: Text = ""
+
+
+class HooksTable(Model):
+    """Schema of `[hooks]`: commands on the host around `up` and `down`, after `devbox trust`."""
+
+    before_up: Command | None = None
+    after_up: Command | None = None
+    before_down: Command | None = None
+    after_down: Command | None = None
+
+
+class Document(Model):
+    """devbox.toml, its local override merged and its variables filled."""
+
+    stages: Texts = DEFAULT_ORDER
+    project: ProjectTable = ProjectTable()
+    vars: TextTable = {}
+    base: dict[str, BaseTable] = {}
+    dev: DevTable | None = None
+    tasks: dict[str, TaskTable] = {}
+    tool: dict[str, ToolTable] = {}
+    test: TestTable | None = None
+    build: BuildTable | None = None
+    image: ImageTable | None = None
+    install: dict[str, InstallTable] = {}
+    service: dict[str, ServiceTable] = {}
+    glue: dict[str, GlueTable] = {}
+    stage: dict[str, StageTable] = {}
+    approvers: TextTable = {}
+    hooks: HooksTable = HooksTable()
+
+    def tables(self) -> dict[str, Model]:
+        """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""
+        found: dict[str, Model] = {}
+        for role in ROLES:
+            value = getattr(self, role.name)
+            if role.named:
+                found.update({f"{role.name}.{name}": table for name, table in value.items()})
+            elif value is not None:
+                found[role.name] = value
+        return found
+
+
+def satisfies(requires: str, version: str) -> bool:
+    """Whether a version keeps to all bounds of `requires`."""
+    have = _numbers(version)
+    for part in requires.split(","):
+        match = _REQUIRES.fullmatch(part)
+        sign, wanted = (match[1], _numbers(match[2])) if match else ("", have)
+        if not {">=": have >= wanted, "": have >= wanted, "==": have == wanted, "<": have < wanted}[sign]:
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in re.findall(r"\d+", version)]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

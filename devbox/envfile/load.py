@@ -1,0 +1,170 @@
+"""Loading: read → override → fill in variables → validate → check. Everything that touches the disk happens here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from devbox.envfile import check, dotenv, messages, override, problems, recipes, variables
+from devbox.envfile.document import Document, parse_requires, satisfies
+from devbox.envfile.problems import Key, Problem
+from devbox.envfile.read import read
+from devbox.errors import EnvFileError
+from devbox.host import environ, project
+from devbox.host.version import VERSION
+from devbox.roles.parts import RunParts, Source
+from devbox.roles.recipes import Recipe
+from devbox.roles.suggest import did_you_mean
+
+PROFILES = "DEVBOX_PROFILES"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFile:
+    """A loaded env file. `inputs` are all files it was made from, also those whose appearing would change it;
+    `variables` the environment variables it depends on."""
+
+    document: Document
+    name: str  # of the project
+    root: str
+    file: str
+    origins: Mapping[Key, str]
+    recipes: Mapping[str, Recipe]
+    env_files: Mapping[str, Mapping[str, str]]
+    profiles: tuple[str, ...]
+    inputs: tuple[str, ...]
+    variables: tuple[str, ...]
+
+    def where(self, key: Key) -> str:
+        """`file:line` of a key, or of the nearest table above it that is written."""
+        return locator(self.origins, self.file)(key)
+
+
+def load(start: str, *, file: str | None = None) -> EnvFile:
+    """The env file at or above `start`; anything wrong with it is one EnvFileError."""
+    root, name = project.find(start, file=file)
+    data, origins, inputs = _read(root, name)
+    where = locator(origins, name)
+    _check_requires(data, where)
+    document = _validate(data, where)
+    found, recipe_files = _recipes(document, root, where)
+    problems.raise_first(check.check(document, found), where)
+    env_files = _env_files(document, root, where)
+    return EnvFile(
+        document=document,
+        name=document.project.name or _name_of(root),
+        root=root,
+        file=name,
+        origins=origins,
+        recipes=found,
+        env_files=env_files,
+        profiles=tuple(re.split(r"[,\s]+", environ.get(PROFILES))) if environ.get(PROFILES) else (),
+        inputs=(*inputs, *recipe_files, *(os.path.join(root, path) for path in env_files)),
+        variables=(PROFILES,),
+    )
+
+
+def locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
+    """A function that gives `file:line` of a key, or of the nearest key above it."""
+
+    def where(key: Key) -> str:
+        while key and key not in origins:
+            key = key[:-1]
+        return origins.get(key, f"{file}:1")
+
+    return where
+
+
+def _read(root: str, name: str) -> tuple[dict[str, Any], override.Origins, tuple[str, str]]:
+    """The raw data with the local file merged in."""
+    path, local_path = os.path.join(root, name), os.path.join(root, project.LOCAL_FILE)
+    source = read(path, name=name)
+    inputs = (path, local_path)
+    if not os.path.exists(local_path):
+        return source.data, override.origins_of(source), inputs
+    local = read(local_path, name=project.LOCAL_FILE, may_be_empty=True)
+    data, origins = override.merge(source, local)
+    return data, origins, inputs
+
+
+def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> None:
+    """A file for another version is told so before anything of it is misunderstood."""
+    table = data.get("project")
+    requires = table.get("requires") if isinstance(table, dict) else None
+    if requires is None:
+        return
+    key = ("project", "requires")
+    try:
+        wanted = parse_requires(requires)
+    except ValueError as error:
+        raise EnvFileError(f"{problems.label(key)} {error}", where=where(key)) from None
+    if not satisfies(wanted, VERSION):
+        raise EnvFileError(
+            f"the file asks for devbox {wanted}, this is {VERSION}", where=where(key), remedy="install another devbox"
+        )
+
+
+def _validate(data: dict[str, Any], where: Callable[[Key], str]) -> Document:
+    values, wrong_values = variables.values_of(data.get("vars"))
+    filled, unset = variables.substitute(data, values)
+    found = [*wrong_values, *unset, *check.table_names(filled)]
+    if isinstance(filled.get("vars"), dict):
+        filled["vars"] = values
+    try:
+        document = Document.model_validate(filled)
+    except ValidationError as error:
+        found += messages.problems_of(error, filled, Document)
+        problems.raise_first(found, where)
+        raise
+    problems.raise_first(found, where)
+    return document
+
+
+def _recipes(
+    document: Document, root: str, where: Callable[[Key], str]
+) -> tuple[dict[str, Recipe], tuple[str, ...]]:
+    """The recipes the file uses, and every place one was looked for."""
+    found: dict[str, Recipe] = {}
+    looked: list[str] = []
+    missing: list[Problem] = []
+    for label, table in document.tables().items():
+        name = table.recipe if isinstance(table, Source) else None
+        if name is None or name in found:
+            continue
+        path = recipes.find(name, root)
+        if path is not None:
+            looked += recipes.candidates(name, root)
+            found[name] = recipes.load(path)
+        elif not label.startswith("glue."):  # recipes of glue come with the glue
+            missing.append(_no_recipe(label, name, root))
+    problems.raise_first(missing, where)
+    return found, tuple(looked)
+
+
+def _no_recipe(label: str, name: str, root: str) -> Problem:
+    known = recipes.known(root)
+    hint = did_you_mean(name, known) or f" (there are {', '.join(known)})"
+    return Problem(key=(*label.split(".", 1), "recipe"), sentence=f"there is no recipe {name}{hint}")
+
+
+def _env_files(document: Document, root: str, where: Callable[[Key], str]) -> dict[str, dict[str, str]]:
+    loaded: dict[str, dict[str, str]] = {}
+    for label, table in document.tables().items():
+        for path in table.env_files if isinstance(table, RunParts) else ():
+            full = os.path.join(root, path)
+            if not os.path.isfile(full):
+                key = (*label.split(".", 1), "env_files")
+                raise EnvFileError(f"[{label}] env_files: there is no file {path}", where=where(key))
+            loaded[path] = dotenv.load(full, name=path)
+    return loaded
+
+
+def _name_of(root: str) -> str:
+    """A project's name from its directory's."""
+    plain = re.sub(r"[^a-z0-9_-]+", "-", os.path.basename(root).lower())[:63].strip("-_")
+    return plain or "project"

@@ -1,0 +1,133 @@
+"""What pydantic found, said as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from devbox.envfile.problems import Key, Problem, label
+from devbox.roles.fields import kind_of
+from devbox.roles.suggest import did_you_mean
+
+_WANTED = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+
+
+def problems_of(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
+    """One problem per thing that is wrong; what merely follows from another is left out."""
+    found = [(_key_in(details["loc"], data), details) for details in error.errors(include_url=False)]
+    return [_problem(key, details, model) for key, details in found]
+
+
+def _problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> Problem:
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return _unknown(key, model)
+    if kind == "missing":
+        name = details["loc"][-1]
+        return Problem(key=key, sentence=f"{label(key)} lacks `{name}`")
+    return Problem(key=key, sentence=_sentence(key, details))
+
+
+def _sentence(key: Key, details: ErrorDetails) -> str:
+    kind, value = details["type"], details["input"]
+    if kind == "value_error":
+        text = str(details["ctx"]["error"])
+        joint = " " if text.startswith(("has ", "says ", "needs ", "can't ", "names ")) else ": "
+        return f"{label(key)}{joint}{text}"
+    if kind == "literal_error":
+        choices = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        shown = repr(value) if isinstance(value, str) else kind_of(value)
+        return f"{label(key)} must be one of {', '.join(choices)}, not {shown}{did_you_mean(str(value), choices)}"
+    if kind == "union_tag_invalid":
+        return f"{label(key)}: kind must be one of {details['ctx']['expected_tags'].replace(chr(39), '')}"
+    if kind == "union_tag_not_found":
+        return f"{label(key)} lacks `kind`"
+    if kind in ("too_short", "tuple_too_short", "list_too_short"):
+        return f"{label(key)} must not be empty"
+    if kind in _WANTED:
+        return f"{label(key)} must be {_WANTED[kind]}, not {kind_of(value)}"
+    text = details["msg"]
+    return f"{label(key)}: {text[:1].lower()}{text[1:]}"
+
+
+def _unknown(key: Key, model: type[BaseModel]) -> Problem:
+    *above, name = key
+    known = sorted(keys_of(_model_at(model, tuple(above))))
+    place = f"[{'.'.join(str(part) for part in above)}]" if above else "the file"
+    kind = "key" if above else "table"
+    hint = did_you_mean(str(name), known)
+    listed = "" if hint else f" (it has {', '.join(known[:12])}{', …' if len(known) > 12 else ''})"
+    return Problem(key=key, sentence=f"{place} has no {kind} `{name}`{hint}{listed}")
+
+
+def keys_of(model: type[BaseModel] | None) -> set[str]:
+    """The keys a table may have, as they are written."""
+    return {info.alias or name for name, info in model.model_fields.items()} if model else set()
+
+
+def _model_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+    """The schema of the table at `key`, found by walking the annotations."""
+    candidates: list[Any] = [model]
+    for part in key:
+        candidates = [found for candidate in candidates for found in _inside(candidate, part)]
+    models = [found for candidate in candidates for found in _models(candidate)]
+    return models[0] if models else None
+
+
+def _inside(annotation: Any, part: str | int) -> Iterable[Any]:
+    for model in _models(annotation):
+        for name, info in model.model_fields.items():
+            if part == (info.alias or name):
+                yield info.annotation
+    for table in _generics(annotation, dict):
+        yield get_args(table)[1]
+    for items in _generics(annotation, tuple):
+        yield get_args(items)[0]
+
+
+def _models(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif not _is_generic(annotation, (dict, tuple)):
+        for option in get_args(annotation):
+            yield from _models(option)
+
+
+def _generics(annotation: Any, kind: type) -> Iterable[Any]:
+    if _is_generic(annotation, (kind,)):
+        yield annotation
+    elif not isinstance(annotation, type):
+        for option in get_args(annotation):
+            yield from _generics(option, kind)
+
+
+def _is_generic(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    return getattr(annotation, "__origin__", None) in kinds
+
+
+def _key_in(loc: tuple[int | str, ...], data: Any) -> Key:
+    """The part of pydantic's location that exists in the file: tags of unions and missing keys do not."""
+    key: Key = ()
+    for part in loc:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        key = (*key, part)
+    return key

@@ -1,0 +1,69 @@
+"""From a file on disk to a TOML value with positions."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from devbox.envfile import lines
+from devbox.errors import EnvFileError
+
+LIMIT = 4 * 1024 * 1024
+
+_POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A TOML file as read. `name` is how messages call it."""
+
+    name: str
+    data: dict[str, Any]
+    lines: lines.Lines
+
+
+def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
+    """A TOML file; whatever is wrong with it is one EnvFileError."""
+    text = read_text(path, name=name)
+    if not text.strip() and not may_be_empty:
+        raise EnvFileError("the file is empty", where=f"{name}:1", remedy='the least it needs: [dev] and recipe = "debian"')
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(str(error), text, name) from None
+    except RecursionError:
+        raise EnvFileError("the file is nested too deeply", where=f"{name}:1") from None
+    return Source(name=name, data=data, lines=lines.index(text))
+
+
+def read_text(path: str, *, name: str) -> str:
+    """A text file of at most LIMIT bytes."""
+    try:
+        with open(path, "rb") as source:
+            if not os.path.isfile(path):
+                raise EnvFileError("is not a file", where=name)
+            raw = source.read(LIMIT + 1)
+    except OSError as error:
+        raise EnvFileError(f"the file can't be read: {error.strerror}", where=name) from None
+    if len(raw) > LIMIT:
+        raise EnvFileError(f"the file is larger than {LIMIT >> 20} MiB, which no env file needs", where=f"{name}:1")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise EnvFileError("the file is not UTF-8 text", where=f"{name}:{line}") from None
+    if "\0" in text:
+        raise EnvFileError("the file is binary, not text", where=f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}")
+    return text.replace("\r\n", "\n")
+
+
+def _not_toml(message: str, text: str, name: str) -> EnvFileError:
+    match = _POSITION.search(message)
+    line = int(match["line"]) if match and match["line"] else text.count("\n") + 1
+    why = _POSITION.sub("", message)
+    column = f", column {match['column']}" if match and match["column"] else ""
+    shown = text.split("\n")[line - 1].strip()[:80]
+    return EnvFileError(f"this is not TOML: {why[:1].lower()}{why[1:]}{column}", where=f"{name}:{line}", details=shown)

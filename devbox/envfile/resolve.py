@@ -1,0 +1,150 @@
+"""From a loaded file to what should be: images and containers by name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from devbox.envfile import names, stages
+from devbox.envfile.document import Document
+from devbox.envfile.load import EnvFile
+from devbox.errors import EnvFileError, UsageError
+from devbox.model.container import ContainerSpec
+from devbox.model.image import ImageSpec
+from devbox.model.resolved import Instance, Resolved, Volume
+from devbox.roles import base, dev, images, service, tasks, tool
+from devbox.roles.catalog import ROLES
+from devbox.roles.context import Context, key_of
+from devbox.roles.fields import Model
+from devbox.roles.parts import ImageParts, RunParts
+from devbox.roles.suggest import did_you_mean
+
+_LATER = {role.name: role.later for role in ROLES if role.later is not None}
+
+
+def credentials_wanted(env: EnvFile) -> tuple[str, ...]:
+    """The generated credentials the file's services ask for: ("db.password",)."""
+    container = names.container_names(env.document)
+    wanted = []
+    for name, table in env.document.service.items():
+        recipe = env.recipes.get(table.recipe or "")
+        wanted += [f"{container[f'service.{name}']}.{credential}" for credential in (recipe.credentials if recipe else ())]
+    return tuple(wanted)
+
+
+def resolve(
+    env: EnvFile, *, instance: Instance, credentials: Mapping[str, str], profiles: tuple[str, ...] = ()
+) -> Resolved:
+    """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
+    document = env.document
+    expansion = _Expansion(env, credentials)
+    active = _active(document, profiles or env.profiles)
+    containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
+    wanted = [*active, *(label for label in document.tables() if names.role_of(label) == "tool")]
+    return Resolved(
+        instance=instance,
+        images=expansion.images_with_parents(wanted),
+        containers=containers,
+        volumes=_volumes(containers.values()),
+        tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
+        later=_later(document),
+    )
+
+
+class _Expansion:
+    """Expands each table once, whatever asks for it first."""
+
+    def __init__(self, env: EnvFile, credentials: Mapping[str, str]) -> None:
+        self._tables = env.document.tables()
+        self._images: dict[str, ImageSpec] = {}
+        exports: dict[str, Mapping[str, str]] = {}
+        self._context = Context(
+            recipes=env.recipes,
+            images=names.sources(env.document),
+            containers=names.needable(env.document),
+            names=names.container_names(env.document),
+            exports=exports,
+            env_files=env.env_files,
+            credentials=credentials,
+            image=self.image,
+            where=env.where,
+        )
+        for label, table in self._tables.items():
+            if isinstance(table, service.ServiceTable):
+                exports[label] = service.exports(table, label, self._context)
+
+    def image(self, label: str) -> ImageSpec:
+        """The image of a table."""
+        if label not in self._images:
+            self._images[label] = self._expand_image(label)
+        return self._images[label]
+
+    def _expand_image(self, label: str) -> ImageSpec:
+        table = self._tables[label]
+        if isinstance(table, base.BaseTable):
+            return base.expand(table, label, self._context)
+        if isinstance(table, ImageParts):
+            return images.image_of(table, label, self._context)
+        raise EnvFileError(
+            f"the image of [{label}] is made by `devbox build`, which this version does not have yet",
+            where=self._context.where(key_of(label)),
+            remedy="start from a base or from dev",
+        )
+
+    def container(self, label: str) -> ContainerSpec:
+        """The container of a table that `up` starts."""
+        table = self._tables[label]
+        if isinstance(table, dev.DevTable):
+            return dev.expand(table, self._context)
+        if isinstance(table, service.ServiceTable):
+            return service.expand(table, label, self._context)
+        raise EnvFileError(
+            f"[{label}] can't be started by this version of devbox", where=self._context.where(key_of(label))
+        )
+
+    def images_with_parents(self, labels: Iterable[str]) -> dict[str, ImageSpec]:
+        """The images of tables, each after its parent."""
+        found: dict[str, ImageSpec] = {}
+        for label in labels:
+            chain = [self.image(label)]
+            while (parent := chain[-1].parent) is not None:
+                chain.append(self.image(parent))
+            found.update({spec.name: spec for spec in reversed(chain)})
+        return found
+
+
+def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
+    """Labels of the containers `up` starts: those of the profiles, and what they need."""
+    tables = {label: table for label, table in document.tables().items() if names.role_of(label) in ("dev", "service")}
+    known = {profile for table in tables.values() if isinstance(table, RunParts) for profile in table.profiles}
+    for profile in profiles:
+        if profile not in known:
+            raise UsageError(f"the file has no profile {profile}{did_you_mean(profile, known)}")
+    by_name = names.needable(document)
+    waiting = [label for label, table in tables.items() if _in_profiles(table, profiles)]
+    active: set[str] = set()
+    while waiting:
+        label = waiting.pop()
+        if label in active:
+            continue
+        active.add(label)
+        waiting += [by_name[need] for need in getattr(document.tables()[label], "needs", {})]
+    return [label for label in document.tables() if label in active]
+
+
+def _in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:
+    own = table.profiles if isinstance(table, RunParts) else ()
+    return not own or bool(set(own) & set(profiles))
+
+
+def _volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
+    found = [mount.source for spec in containers for mount in spec.mounts if mount.kind == "volume"]
+    return tuple(Volume(name=name, label=name) for name in dict.fromkeys(found))
+
+
+def _later(document: Document) -> tuple[str, ...]:
+    """One sentence for each table whose command this version lacks."""
+    sentences = [
+        later(label) for label in document.tables() if (later := _LATER.get(names.role_of(label))) is not None
+    ]
+    return (*sentences, *(stages.later(name) for name in document.stage))

@@ -1,0 +1,57 @@
+"""Whether stages, gates and routes name what the file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from devbox.envfile import names
+from devbox.envfile.document import Document
+from devbox.envfile.problems import Key, Problem
+from devbox.envfile.stages import ApprovalGate, SoakGate, StageTable
+from devbox.roles.suggest import did_you_mean
+
+
+def check(document: Document) -> Iterator[Problem]:
+    """Every stage, and the routes of glue."""
+    for name in document.stage:
+        if name not in document.stages:
+            yield _missing(("stage", name), f"[stage.{name}] is in no order of stages", name, document.stages)
+    for name, stage in document.stage.items():
+        yield from _stage(name, stage, document)
+    known = names.needable(document)
+    for name, glue in document.glue.items():
+        for prefix, target in glue.routes.items():
+            container = target.partition(":")[0]
+            if container not in known:
+                key = ("glue", name, "routes", prefix)
+                yield _missing(key, f"the route {prefix} leads to {container}, which does not exist", container, known)
+
+
+def _stage(name: str, stage: StageTable, document: Document) -> Iterator[Problem]:
+    key: Key = ("stage", name)
+    processes = document.image.process if document.image else {}
+    if stage.into is not None and (stage.into not in document.stages or stage.into == name):
+        yield _missing((*key, "into"), f"there is no other stage {stage.into}", stage.into, document.stages)
+    for process in stage.replicas:
+        if process not in processes:
+            sentence = f"[image] has no process {process}"
+            yield _missing((*key, "replicas", process), sentence, process, processes)
+    if stage.strategy.process is not None and stage.strategy.process not in processes:
+        sentence = f"[image] has no process {stage.strategy.process}"
+        yield _missing((*key, "strategy", "process"), sentence, stage.strategy.process, processes)
+    for need in stage.external:
+        wanted = document.image.needs if document.image else {}
+        if need not in wanted:
+            yield _missing((*key, "external", need), f"[image] does not need {need}", need, wanted)
+    for number, gate in enumerate(stage.gates):
+        if isinstance(gate, SoakGate) and gate.stage not in document.stages:
+            sentence = f"there is no stage {gate.stage}"
+            yield _missing((*key, "gates", number, "stage"), sentence, gate.stage, document.stages)
+        for person in gate.from_ if isinstance(gate, ApprovalGate) else ():
+            if person not in document.approvers:
+                sentence = f"[approvers] has no {person}"
+                yield _missing((*key, "gates", number, "from"), sentence, person, document.approvers)
+
+
+def _missing(key: Key, sentence: str, word: str, known: Iterable[str]) -> Problem:
+    return Problem(key=key, sentence=f"{sentence}{did_you_mean(word, known)}")

@@ -1,0 +1,69 @@
+"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else a shell writes with `$` is its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from devbox.envfile.problems import Key, Problem, label
+from devbox.roles.fields import parse_text
+from devbox.roles.suggest import did_you_mean
+
+_REFERENCE = re.compile(r"(?P<literal>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_-]*)\}")
+
+
+def substitute(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """The data with every reference outside `[vars]` filled, and the references that could not be."""
+    problems: list[Problem] = []
+    filled = {
+        key: value if key == "vars" else _fill_all(value, (key,), variables, problems) for key, value in data.items()
+    }
+    return filled, problems
+
+
+def values_of(table: Any) -> tuple[dict[str, str], list[Problem]]:
+    """`[vars]` as text. A variable may use others that are written before it."""
+    if not isinstance(table, dict):
+        return {}, []
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, raw in table.items():
+        key: Key = ("vars", name)
+        try:
+            values[name] = _fill(parse_text(raw), key, values, problems)
+        except ValueError as error:
+            values[name] = ""
+            problems.append(Problem(key=key, sentence=f"{label(key)}: {error}"))
+    return values, problems
+
+
+def _fill_all(value: Any, key: Key, variables: Mapping[str, str], problems: list[Problem]) -> Any:
+    if isinstance(value, str):
+        return _fill(value, key, variables, problems)
+    if isinstance(value, list):
+        return [_fill_all(item, (*key, number), variables, problems) for number, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {name: _fill_all(item, (*key, name), variables, problems) for name, item in value.items()}
+    return value
+
+
+def _fill(text: str, key: Key, variables: Mapping[str, str], problems: list[Problem]) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        if match["literal"]:
+            return match[0][1:]
+        name = match["name"]
+        if name not in variables:
+            problems.append(_unset(name, key, variables))
+            return match[0]
+        return variables[name]
+
+    return _REFERENCE.sub(replacement, text) if "${" in text else text
+
+
+def _unset(name: str, key: Key, variables: Iterable[str]) -> Problem:
+    return Problem(
+        key=key,
+        sentence=f"{label(key)}: no variable is called {name}{did_you_mean(name, variables)}",
+        remedy=f"set {name} in [vars], or write $${{{name}}} for a literal ${{{name}}}",
+    )

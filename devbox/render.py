@@ -1,0 +1,52 @@
+"""Strict Jinja2: an undefined name is an error, and a template can reach nothing but what it is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+
+class RenderError(ValueError):
+    """A template is malformed or uses a name that does not exist; the message says which."""
+
+
+def render(text: str, variables: Mapping[str, object]) -> str:
+    """`text` with its `{{ … }}` filled."""
+    if "{{" not in text and "{%" not in text:
+        return text
+    from jinja2 import TemplateError
+
+    try:
+        return _environment().from_string(text).render(variables)
+    except TemplateError as error:
+        raise RenderError(str(error)) from None
+
+
+def render_all(value: Any, variables: Mapping[str, object]) -> Any:
+    """Every string inside lists and tables rendered, keys of tables included."""
+    if isinstance(value, str):
+        return render(value, variables)
+    if isinstance(value, list):
+        return [render_all(item, variables) for item in value]
+    if isinstance(value, dict):
+        return {render(key, variables): render_all(item, variables) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def _environment() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    # Comments get rare marks: a shell's ${#name} is not one.
+    return SandboxedEnvironment(
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - what is rendered is never HTML
+        comment_start_string="{##",
+        comment_end_string="##}",
+    )

@@ -1,0 +1,22 @@
+"""`[base.NAME]`: an image that others of this file and other projects build on. One copy of its layers on disk."""
+
+from __future__ import annotations
+
+from devbox.model.image import ImageSpec
+from devbox.roles.context import Context
+from devbox.roles.fields import Environment, Path, Text
+from devbox.roles.images import image_of
+from devbox.roles.parts import ImageParts
+
+
+class BaseTable(ImageParts):
+    """Schema of `[base.NAME]`. `env`, `user` and `workdir` become part of the image."""
+
+    env: Environment = {}
+    user: Text | None = None
+    workdir: Path | None = None
+
+
+def expand(table: BaseTable, label: str, context: Context) -> ImageSpec:
+    """The base's image."""
+    return image_of(table, label, context, env=table.env, user=table.user, workdir=table.workdir)

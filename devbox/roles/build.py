@@ -1,0 +1,29 @@
+"""`[build]`: the pinned toolchain. Declared inputs go in, only `output` comes out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from devbox.roles.fields import Commands, Environment, InnerPaths, Texts
+from devbox.roles.network import Needs
+from devbox.roles.parts import LimitsTable, Source
+
+
+class BuildTable(Source):
+    """Schema of `[build]`. It has no network unless `network = "project"`."""
+
+    packages: Texts = ()
+    network: Literal["none", "project"] = "none"
+    inputs: InnerPaths = ()
+    run: Commands = Field(min_length=1)
+    output: InnerPaths = Field(min_length=1)
+    env: Environment = {}
+    needs: Needs = {}
+    limits: LimitsTable = LimitsTable()
+
+
+def later(_label: str) -> str:
+    """What this version can't do with it yet."""
+    return "[build] waits for `devbox build`"

@@ -1,0 +1,51 @@
+"""The container of a table, whatever its role: environment, mounts, health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devbox.model.container import Health, Mount
+from devbox.roles.context import Context
+from devbox.roles.parts import LongRunningParts, RunParts
+
+
+def environment(table: RunParts, context: Context) -> dict[str, str]:
+    """A container's own variables: exports of what it needs, then its env files, then `env`; the later wins."""
+    variables: dict[str, str] = {}
+    for name, renames in table.needs.items():
+        variables.update(taken(context.exports.get(context.containers[name], {}), renames))
+    for path in table.env_files:
+        variables.update(context.env_files[path])
+    return {**variables, **table.env}
+
+
+def taken(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:
+    """The exports a need brings: all of them, or just those it renames."""
+    if not renames:
+        return dict(exports)
+    return {new: exports[old] for old, new in renames.items() if old in exports}
+
+
+def needed(table: RunParts, context: Context) -> tuple[str, ...]:
+    """Names of the containers a table waits for."""
+    return tuple(context.names[context.containers[name]] for name in table.needs)
+
+
+def mounts(table: RunParts, *, defaults: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
+    """Volumes, binds and tmpfs of a table. `defaults` are volumes it has unless it mounts another at their place."""
+    own = set(table.volumes.values())
+    volumes = {name: target for name, target in (defaults or {}).items() if target not in own} | table.volumes
+    return (
+        *(Mount(kind="volume", source=name, target=target) for name, target in volumes.items()),
+        *(
+            Mount(kind="bind", source=item.source, target=item.target, read_only=item.read_only)
+            for item in table.mounts
+        ),
+        *(Mount(kind="tmpfs", target=target) for target in table.tmpfs),
+    )
+
+
+def probe(table: LongRunningParts) -> Health | None:
+    """The probe a table asks for."""
+    first = table.ports[0].container if table.ports else 0
+    return table.health.probe(default_port=first) if table.health is not None else None

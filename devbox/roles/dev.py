@@ -1,0 +1,99 @@
+"""`[dev]`: the container a person works in. The repository is mounted with the caller's ownership."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import model_validator
+
+from devbox.model.container import ContainerSpec, Health, Mount, Setup
+from devbox.model.image import ImageSpec
+from devbox.roles import containers
+from devbox.roles.context import Context
+from devbox.roles.fields import Commands, InnerPaths, Model, Path, field, kind_of
+from devbox.roles.images import image_of
+from devbox.roles.parts import ImageParts, LongRunningParts
+
+LABEL = "dev"
+# pid 1 of dev: it stands whatever the supervised command does.
+STANDING = ("sleep", "infinity")
+_ACTIONS = ("restart", "rebuild", "signal:NAME", "task:NAME")
+
+
+class SetupTable(Model):
+    """`[dev.setup]`: run in the started container when `inputs` changed."""
+
+    run: Commands
+    inputs: InnerPaths = ()
+
+
+def parse_action(value: Any) -> str:
+    """What a watch does."""
+    if isinstance(value, str):
+        kind, _, name = value.partition(":")
+        if value in ("restart", "rebuild") or (kind in ("signal", "task") and name):
+            return value
+    raise ValueError(f"must be one of {', '.join(_ACTIONS)}, not {value if isinstance(value, str) else kind_of(value)}")
+
+
+class WatchTable(Model):
+    """`[[dev.watch]]`: what to do when files change."""
+
+    paths: InnerPaths
+    ignore: InnerPaths = ()
+    do: Annotated[str, *field(parse_action, {"type": "string"})] = "restart"
+
+
+class DevTable(ImageParts, LongRunningParts):
+    """Schema of `[dev]`. `workspace` is where the project directory is mounted."""
+
+    workspace: Path = "/workspace"
+    setup: SetupTable | None = None
+    watch: tuple[WatchTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _workspace_is_not_the_root(self) -> Self:
+        if self.workspace == "/":
+            raise ValueError("can't mount the workspace over /")
+        return self
+
+
+def expand_image(table: DevTable, context: Context) -> ImageSpec:
+    """Dev's image."""
+    return image_of(table, LABEL, context)
+
+
+def expand(table: DevTable, context: Context) -> ContainerSpec:
+    """Dev's container."""
+    return ContainerSpec(
+        name=context.names[LABEL],
+        label=LABEL,
+        role="dev",
+        image=LABEL,
+        command=STANDING,
+        supervised=table.command or (),
+        env=containers.environment(table, context),
+        secrets=table.secrets,
+        user=table.user or context.image(LABEL).config.user,
+        workdir=table.workdir or table.workspace,
+        mounts=(Mount(kind="workspace", target=table.workspace), *containers.mounts(table)),
+        ports=table.ports,
+        needs=containers.needed(table, context),
+        health=_health(table),
+        restart=table.restart,
+        stop_signal=table.stop_signal or "TERM",
+        stop_timeout=10.0 if table.stop_timeout is None else table.stop_timeout,
+        limits=table.limits.limits(),
+        isolation=table.isolation.isolation(),
+        setup=Setup(commands=table.setup.run, inputs=table.setup.inputs) if table.setup else None,
+        keep_top=True,
+        where=context.where((LABEL,)),
+    )
+
+
+def _health(table: DevTable) -> Health | None:
+    """The probe in the file; else, where a command should open a TCP port, that it does."""
+    if table.health is not None or table.health_is_off:
+        return containers.probe(table)
+    port = next((port.container for port in table.ports if port.protocol == "tcp"), None)
+    return Health(tcp=True, port=port) if table.command and port else None

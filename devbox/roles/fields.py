@@ -1,0 +1,254 @@
+"""The kinds of value the env file knows, each parsed from everything a person may write for it.
+
+A parser takes the raw TOML value and returns the finished one, or raises ValueError with the rest of the sentence
+"[dev] ports: …". The JSON Schema beside each says what editors should accept.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+
+CommandItem = str | tuple[str, ...]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CAPABILITY = re.compile(r"(?:CAP_)?([A-Z][A-Z_]*)")
+
+NAME_RULE = "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class Model(BaseModel):
+    """A table of the env file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def kind_of(value: object) -> str:
+    """What a TOML value is, for a sentence."""
+    names = {bool: "a boolean", int: "a number", float: "a number with a point", str: "a string", list: "a list"}
+    return names.get(type(value), "a table" if isinstance(value, dict) else f"a {type(value).__name__}")
+
+
+def parse_text(value: Any) -> str:
+    """A string; whole numbers and booleans as they are written. A number with a point has lost its spelling."""
+    if isinstance(value, float):
+        raise ValueError(f"{value} must be quoted: as a number, 3.10 becomes 3.1")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string, not {kind_of(value)}")
+    if "\0" in value:
+        raise ValueError("contains a zero byte")
+    return value
+
+
+def parse_command(value: Any) -> tuple[str, ...]:
+    """argv of a command: a string is run by a shell, a list is taken as it is."""
+    item = parse_command_item(value)
+    return ("/bin/sh", "-c", item) if isinstance(item, str) else item
+
+
+def parse_command_item(value: Any) -> CommandItem:
+    """One command, still knowing whether it was a shell's text or a list."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("is empty")
+        return parse_text(value)
+    if isinstance(value, list) and value:
+        return tuple(parse_text(word) for word in value)
+    raise ValueError(f'must be a command: "text for the shell" or ["program", "argument"], not {_shown(value)}')
+
+
+def parse_commands(value: Any) -> tuple[CommandItem, ...]:
+    """Commands in order; the first that fails ends the run. One string is one command."""
+    if isinstance(value, str):
+        return (parse_command_item(value),)
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of commands, not {kind_of(value)}")
+    return tuple(parse_command_item(item) for item in value)
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from `90`, "500ms", "2m", "1h"."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'must be a duration such as "30s", "2m" or "1h", not {_shown(value)}')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(value: Any) -> int:
+    """Bytes from `1048576`, "512MiB", "2g". As with other container tools, "M" and "MB" are powers of 1024 too."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'must be a size such as "512MiB" or "2GiB", not {_shown(value)}')
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+
+
+def parse_strings(value: Any) -> tuple[str, ...]:
+    """A list of strings."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of strings, not {kind_of(value)}")
+    return tuple(parse_text(item) for item in value)
+
+
+def parse_text_table(value: Any) -> dict[str, str]:
+    """A table of strings."""
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a table, not {kind_of(value)}")
+    return {key: _named(key, item) for key, item in value.items()}
+
+
+def parse_environment(value: Any) -> dict[str, str]:
+    """A table of environment variables."""
+    table = parse_text_table(value)
+    for key in table:
+        if not _VARIABLE.fullmatch(key):
+            raise ValueError(f"{key!r} is not the name of an environment variable")
+    return table
+
+
+def parse_secrets(value: Any) -> dict[str, str]:
+    """Environment variables whose values are fetched at start: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
+    table = parse_environment(value)
+    for key, reference in table.items():
+        kind, _, rest = reference.partition(":")
+        if kind not in ("env", "file", "cmd") or not rest.strip():
+            raise ValueError(f'{key} must say where the secret is: "env:NAME", "file:PATH" or "cmd:COMMAND"')
+    return table
+
+
+def parse_capabilities(value: Any) -> tuple[str, ...]:
+    """Linux capabilities, with or without CAP_."""
+    found = []
+    for item in parse_strings(value):
+        match = _CAPABILITY.fullmatch(item.upper())
+        if match is None or match[1] == "ALL":
+            raise ValueError(f'{item!r} is not one capability, such as "NET_ADMIN"')
+        found.append(match[1])
+    return tuple(found)
+
+
+def parse_path(value: Any) -> str:
+    """An absolute path inside a container, without `..`."""
+    text = parse_text(value)
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise ValueError(f'must be an absolute path without "..", not {text!r}')
+    return text.rstrip("/") or "/"
+
+
+def parse_inner_path(value: Any) -> str:
+    """A path below the project directory."""
+    text = parse_text(value)
+    if not text or text.startswith(("/", "~")) or ".." in text.split("/"):
+        raise ValueError(f'must be a path below the project directory, without "..", not {text!r}')
+    return text
+
+
+def parse_inner_paths(value: Any) -> tuple[str, ...]:
+    """Paths or globs below the project directory."""
+    return tuple(parse_inner_path(item) for item in parse_strings(value))
+
+
+def parse_whole(value: Any) -> int:
+    """A whole number, also as a string that a variable filled."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
+        return int(value)
+    raise ValueError(f"must be a whole number, not {_shown(value)}")
+
+
+def parse_number(value: Any) -> float:
+    """A number, also as a string that a variable filled."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d+)?", value.strip()):
+        return float(value)
+    raise ValueError(f"must be a number, not {_shown(value)}")
+
+
+def parse_signal(value: Any) -> str:
+    """A signal's name without SIG: "TERM"."""
+    name = parse_text(value).upper().removeprefix("SIG")
+    if f"SIG{name}" not in signal.Signals.__members__:
+        raise ValueError(f'must be the name of a signal such as "TERM" or "INT", not {value!r}')
+    return name
+
+
+def check_name(name: str) -> None:
+    """Refuse what could not be a host name or a directory."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} can't be a name: {NAME_RULE}")
+
+
+def parse_named_paths(value: Any) -> dict[str, str]:
+    """Volumes: a name and where it is mounted."""
+    table = parse_text_table(value)
+    for name, target in table.items():
+        check_name(name)
+        if parse_path(target) == "/":
+            raise ValueError(f"{name} can't be mounted over /")
+    return {name: parse_path(target) for name, target in table.items()}
+
+
+def _named(key: str, value: Any) -> str:
+    try:
+        return parse_text(value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
+
+
+def field(parser: Callable[[Any], Any], schema: dict[str, Any]) -> tuple[PlainValidator, WithJsonSchema]:
+    """The annotations of a value that `parser` makes from whatever `schema` allows."""
+    return PlainValidator(parser), WithJsonSchema(schema)
+
+
+_STRING = {"type": "string"}
+_STRINGS = {"type": "array", "items": _STRING}
+_SCALAR = {"type": ["string", "integer", "boolean"]}
+_TABLE = {"type": "object", "additionalProperties": _SCALAR}
+_COMMAND = {"oneOf": [_STRING, {**_STRINGS, "minItems": 1}]}
+
+Text = Annotated[str, *field(parse_text, _SCALAR)]
+Texts = Annotated[tuple[str, ...], *field(parse_strings, _STRINGS)]
+TextTable = Annotated[dict[str, str], *field(parse_text_table, _TABLE)]
+Environment = Annotated[dict[str, str], *field(parse_environment, _TABLE)]
+Secrets = Annotated[
+    dict[str, str],
+    *field(parse_secrets, {"type": "object", "additionalProperties": {"type": "string", "pattern": "^(env|file|cmd):"}}),
+]
+Command = Annotated[tuple[str, ...], *field(parse_command, _COMMAND)]
+Commands = Annotated[
+    tuple[CommandItem, ...], *field(parse_commands, {"oneOf": [_STRING, {"type": "array", "items": _COMMAND}]})
+]
+Duration = Annotated[float, *field(parse_duration, {"type": ["string", "number"]})]
+Size = Annotated[int, *field(parse_size, {"type": ["string", "integer"]})]
+Whole = Annotated[int, *field(parse_whole, {"type": ["integer", "string"]})]
+Number = Annotated[float, *field(parse_number, {"type": ["number", "string"]})]
+Signal = Annotated[str, *field(parse_signal, _STRING)]
+Path = Annotated[str, *field(parse_path, {"type": "string", "pattern": "^/"})]
+InnerPath = Annotated[str, *field(parse_inner_path, _STRING)]
+InnerPaths = Annotated[tuple[str, ...], *field(parse_inner_paths, _STRINGS)]
+Capabilities = Annotated[tuple[str, ...], *field(parse_capabilities, _STRINGS)]
+NamedPaths = Annotated[dict[str, str], *field(parse_named_paths, {"type": "object", "additionalProperties": _STRING})]
+Restart = Literal["no", "on-failure", "always"]
+Kind = Literal["service", "job"]

@@ -1,0 +1,69 @@
+"""The image of a table, whatever its role: its source, then packages, then commands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from devbox.errors import EnvFileError
+from devbox.model.image import BakeStep, ImageConfig, ImageSpec, Packages, Run
+from devbox.roles import recipes
+from devbox.roles.context import Context, key_of
+from devbox.roles.parts import ImageParts, Source
+
+# Kept between bakes and out of layers: where pip, npm, go and others put their downloads.
+COMMAND_CACHES = {"home-cache": "/root/.cache"}
+
+_LATER_SOURCES = {
+    "image": "an image of a registry",
+    "dockerfile": "a Dockerfile",
+    "tarball": "a tarball",
+}
+
+
+def image_of(
+    table: ImageParts,
+    label: str,
+    context: Context,
+    *,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    workdir: str | None = None,
+) -> ImageSpec:
+    """The image of a table; `env`, `user` and `workdir` are added to its config."""
+    parent, steps, config = _source(table, label, context)
+    if table.packages:
+        steps = (*steps, Packages(names=tuple(dict.fromkeys(table.packages))))
+    if table.run:
+        steps = (*steps, Run(commands=table.run, env=dict(config.env), caches=COMMAND_CACHES))
+    config = dataclasses.replace(
+        config,
+        env={**config.env, **(env or {})},
+        user=user or config.user,
+        workdir=workdir or config.workdir,
+    )
+    return ImageSpec(name=label, parent=parent, steps=steps, config=config)
+
+
+def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | None:
+    """How a table uses its recipe; None where its image comes from elsewhere."""
+    if table.recipe is None:
+        return None
+    where = context.where((*key_of(label), "with" if table.with_ else "recipe"))
+    return recipes.use(table.recipe, context.recipes[table.recipe], table.with_, where=where)
+
+
+def _source(table: Source, label: str, context: Context) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
+    use = recipe_use(table, label, context)
+    if use is not None:
+        steps, config = use.image()
+        return None, steps, config
+    if table.from_ is not None:
+        parent = context.image(context.images[table.from_])
+        return parent.name, (), parent.config
+    given = next(name for name in _LATER_SOURCES if getattr(table, name) is not None)
+    raise EnvFileError(
+        f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
+        where=context.where((*key_of(label), given)),
+        remedy=f'use `recipe = "debian"` (or another of devbox recipe ls) or `from` instead of `{given}`',
+    )

@@ -1,0 +1,132 @@
+"""Ports, health and needs: how a container is reached and what it waits for."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import model_validator
+
+from devbox.model.container import Health, Port
+from devbox.roles.fields import (
+    Command,
+    Duration,
+    Model,
+    Text,
+    Whole,
+    check_name,
+    field,
+    kind_of,
+    parse_environment,
+)
+
+_PORT = re.compile(r"(?:(?:(?P<address>[0-9.]+|\[[0-9a-fA-F:.]+\]):)?(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp))?")
+_PORT_HELP = 'write 8000, "8080:80" or "127.0.0.1:8080:80/udp"'
+
+
+def parse_port(value: Any) -> Port:
+    """`8000` is a container port; "[ADDR:]HOST:CONTAINER[/udp]" fixes the host's side."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{kind_of(value)} is not a port; {_PORT_HELP}")
+    match = _PORT.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a port; {_PORT_HELP}")
+    host = int(match["host"]) if match["host"] else None
+    container = int(match["container"])
+    if not all(0 < number < 65536 for number in (container, host or 1) if number is not None) or host == 0:
+        raise ValueError(f"{value!r}: port numbers go from 1 to 65535")
+    address = _address(match["address"]) if match["address"] else "127.0.0.1"
+    return Port(container=container, host=host, address=address, protocol=match["protocol"] or "tcp")
+
+
+def parse_ports(value: Any) -> tuple[Port, ...]:
+    """A list of ports, each container port once per protocol and host side."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of ports such as [8000], not {kind_of(value)}")
+    ports = tuple(parse_port(item) for item in value)
+    if len(set(ports)) != len(ports):
+        raise ValueError("names a port twice")
+    return ports
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address; {_PORT_HELP}") from None
+
+
+class HealthTable(Model):
+    """`health`: exactly one of `http`, `tcp`, `command`, and how often to ask."""
+
+    http: Text | None = None
+    port: Whole | None = None
+    tcp: Whole | None = None
+    command: Command | None = None
+    interval: Duration = 10.0
+    timeout: Duration = 5.0
+    retries: Whole = 3
+    start_period: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _one_probe(self) -> Self:
+        given = [name for name in ("http", "tcp", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"it has {' and '.join(given)}" if given else "it has none"
+            raise ValueError(f"needs exactly one of http, tcp, command; {found}")
+        if self.http is not None and not self.http.startswith("/"):
+            raise ValueError(f'http must be a path such as "/healthz", not {self.http!r}')
+        if self.port is not None and self.http is None:
+            raise ValueError("port goes with http; write tcp = PORT for a plain connection")
+        if self.retries < 1:
+            raise ValueError("retries must be at least 1")
+        return self
+
+    def probe(self, *, default_port: int) -> Health:
+        """The model's probe; an http probe without a port asks the container's first one."""
+        return Health(
+            command=self.command or (),
+            http=self.http or "",
+            tcp=self.tcp is not None,
+            port=self.tcp or (self.port or default_port if self.http else 0),
+            interval=self.interval,
+            timeout=self.timeout,
+            retries=self.retries,
+            start_period=self.start_period,
+        )
+
+
+def parse_needs(value: Any) -> dict[str, dict[str, str]]:
+    """Container names, each with the exports it renames (none: all exports under their own names)."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {_need(name): {} for name in value}
+    if isinstance(value, dict) and all(isinstance(renames, dict) for renames in value.values()):
+        return {_need(name): _renames(renames) for name, renames in value.items()}
+    raise ValueError('must be a list of names, or a table such as { db = { DATABASE_URL = "MAIN_URL" } }')
+
+
+def _need(name: str) -> str:
+    for part in name.split(".", 1):
+        check_name(part)
+    return name
+
+
+def _renames(table: dict[str, Any]) -> dict[str, str]:
+    renames = parse_environment(table)
+    parse_environment(dict.fromkeys(renames.values(), ""))
+    return renames
+
+
+_PORT_SCHEMA = {"type": "array", "items": {"type": ["integer", "string"]}}
+_NEEDS_SCHEMA = {
+    "oneOf": [
+        {"type": "array", "items": {"type": "string"}},
+        {
+            "type": "object",
+            "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+    ]
+}
+Ports = Annotated[tuple[Port, ...], *field(parse_ports, _PORT_SCHEMA)]
+Needs = Annotated[dict[str, dict[str, str]], *field(parse_needs, _NEEDS_SCHEMA)]

@@ -1,0 +1,241 @@
+"""Recipes: reusable definitions of an image, and of the service or tool in it, with parameters.
+
+A recipe is TOML. Its head (parameters, variants) is validated as read; the rest is rendered with the parameters of one
+use and validated then, so that a template may stand wherever a value may.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from devbox.errors import EnvFileError
+from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, Packages, Run
+from devbox.render import RenderError, render, render_all
+from devbox.roles.fields import (
+    Command,
+    Commands,
+    Duration,
+    Environment,
+    Model,
+    NamedPaths,
+    Path,
+    Signal,
+    Text,
+    Texts,
+    TextTable,
+    Whole,
+)
+from devbox.roles.network import HealthTable
+from devbox.roles.suggest import did_you_mean
+
+# Components of each distribution's archive that a base is made from.
+COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
+
+
+class Parameter(Model):
+    """`[parameters.NAME]`: what a use may set with `with`."""
+
+    description: Text
+    default: Text | None = None
+    choices: Texts = ()
+    pattern: Text | None = None
+
+
+class Variants(Model):
+    """More values for the templates, chosen by the value of the parameter `by`."""
+
+    by: Text
+    values: dict[str, TextTable]
+
+
+class BootstrapStep(Model):
+    """A minimal system of a distribution. Recipes of one suite make the same step, and so share its layer."""
+
+    op: Literal["bootstrap"]
+    distribution: Literal["debian", "ubuntu"]
+    suite: Text
+    packages: Texts = ()
+
+    def step(self) -> Bootstrap:
+        """The model's step."""
+        components = COMPONENTS[self.distribution]
+        return Bootstrap(
+            distribution=self.distribution, suite=self.suite, components=components, packages=self.packages
+        )
+
+
+class PackagesStep(Model):
+    """Packages of the distribution."""
+
+    op: Literal["packages"]
+    names: Texts
+    purge: Texts = ()
+
+    def step(self) -> Packages:
+        """The model's step."""
+        return Packages(names=self.names, purge=self.purge)
+
+
+class RunStep(Model):
+    """Commands in the image."""
+
+    op: Literal["run"]
+    commands: Commands
+    env: Environment = {}
+
+    def step(self) -> Run:
+        """The model's step."""
+        return Run(commands=self.commands, env=self.env)
+
+
+class FilesStep(Model):
+    """Text files in the image."""
+
+    op: Literal["files"]
+    contents: TextTable
+    modes: dict[str, Whole] = {}
+
+    def step(self) -> Files:
+        """The model's step."""
+        return Files(contents=self.contents, modes=self.modes)
+
+
+PartT = TypeVar("PartT", bound=Model)
+RecipeStep = Annotated[BootstrapStep | PackagesStep | RunStep | FilesStep, Field(discriminator="op")]
+
+
+class ConfigPart(Model):
+    """`[config]`: the image's run-time configuration."""
+
+    env: Environment = {}
+    workdir: Path = "/"
+    user: Text = "root"
+    stop_signal: Signal = "TERM"
+
+
+class ImagePart(Model):
+    """What of a recipe makes the image."""
+
+    steps: tuple[RecipeStep, ...] = Field(min_length=1)
+    config: ConfigPart = ConfigPart()
+
+
+class ServicePart(Model):
+    """`[service]`: how the image runs as a service, and what it gives to whoever needs it."""
+
+    command: Command
+    port: Whole
+    volumes: NamedPaths = {}
+    credentials: Texts = ()
+    env: Environment = {}
+    exports: Environment = {}
+    health: HealthTable | None = None
+    stop_signal: Signal = "TERM"
+    stop_timeout: Duration = 10.0
+
+
+class ToolPart(Model):
+    """`[tool]`: what the image runs as a tool."""
+
+    command: Command
+
+
+class Recipe(Model):
+    """A recipe as read. `steps`, `config`, `service` and `tool` hold templates still."""
+
+    description: Text
+    parameters: dict[str, Parameter] = {}
+    variants: Variants | None = None
+    steps: tuple[dict[str, Any], ...] = ()
+    config: dict[str, Any] = {}
+    service: dict[str, Any] | None = None
+    tool: dict[str, Any] | None = None
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """Names of the credentials that devbox generates for a service of this recipe."""
+        return tuple((self.service or {}).get("credentials", ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """One use of a recipe: its name, the recipe, the checked parameters with the variant's values, and its place."""
+
+    name: str
+    recipe: Recipe
+    values: Mapping[str, str]
+    where: str
+
+    def image(self) -> tuple[tuple[BakeStep, ...], ImageConfig]:
+        """The image's steps and config."""
+        raw = {"steps": list(self.recipe.steps), "config": self.recipe.config}
+        part = self._part(ImagePart, raw, self.values)
+        config = ImageConfig(**part.config.model_dump())
+        return tuple(step.step() for step in part.steps), config
+
+    def service(self, *, host: str, credentials: Mapping[str, str]) -> ServicePart | None:
+        """How it runs as the service `host`; None for a recipe that is no service."""
+        if self.recipe.service is None:
+            return None
+        port = self._rendered(str(self.recipe.service.get("port", "")), self.values)
+        values = {**self.values, "host": host, "port": port, "credentials": credentials}
+        return self._part(ServicePart, self.recipe.service, values)
+
+    def tool(self) -> ToolPart | None:
+        """What it runs as a tool; None for a recipe that is no tool."""
+        return self._part(ToolPart, self.recipe.tool, self.values) if self.recipe.tool is not None else None
+
+    def _part(self, model: type[PartT], raw: dict[str, Any], values: Mapping[str, object]) -> PartT:
+        try:
+            return model.model_validate(render_all(raw, values))
+        except RenderError as error:
+            raise self._broken(str(error)) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise self._broken(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    def _rendered(self, text: str, values: Mapping[str, object]) -> str:
+        try:
+            return render(text, values)
+        except RenderError as error:
+            raise self._broken(str(error)) from None
+
+    def _broken(self, why: str) -> EnvFileError:
+        return EnvFileError(f"the recipe {self.name} is broken: {why}", where=self.where)
+
+
+def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> Use:
+    """A use of `recipe` with the parameters `given`; a wrong one is an EnvFileError at `where`."""
+    for key, value in given.items():
+        _check_parameter(name, recipe, key, value, where)
+    values = {key: parameter.default for key, parameter in recipe.parameters.items() if parameter.default is not None}
+    values.update(given)
+    if missing := [key for key in recipe.parameters if key not in values]:
+        example = f'with = {{ {missing[0]} = "…" }}'
+        raise EnvFileError(f"the recipe {name} needs {' and '.join(missing)}", where=where, remedy=f"write {example}")
+    if recipe.variants is not None:
+        values = {**recipe.variants.values.get(values[recipe.variants.by], {}), **values}
+    return Use(name=name, recipe=recipe, values=values, where=where)
+
+
+def _check_parameter(name: str, recipe: Recipe, key: str, value: str, where: str) -> None:
+    parameter = recipe.parameters.get(key)
+    if parameter is None:
+        known = ", ".join(recipe.parameters) or "none"
+        raise EnvFileError(
+            f"the recipe {name} has no parameter {key}{did_you_mean(key, recipe.parameters)} (it has {known})",
+            where=where,
+        )
+    if parameter.choices and value not in parameter.choices:
+        raise EnvFileError(
+            f"{key} = {value!r} is not something the recipe {name} can make; it has {', '.join(parameter.choices)}",
+            where=where,
+        )
+    if parameter.pattern is not None and not re.fullmatch(parameter.pattern, value):
+        raise EnvFileError(f"{key} = {value!r} does not fit the recipe {name}: {parameter.description}", where=where)

@@ -1,0 +1,41 @@
+"""`[tool.NAME]`: a program with its own image over the same workspace and network, started on use."""
+
+from __future__ import annotations
+
+from devbox.errors import EnvFileError
+from devbox.model.image import ImageSpec
+from devbox.roles.context import Context, key_of
+from devbox.roles.fields import Texts
+from devbox.roles.images import image_of, recipe_use
+from devbox.roles.parts import ImageParts, RunParts
+
+
+class ToolTable(ImageParts, RunParts):
+    """Schema of `[tool.NAME]`. `shims` are the commands it puts on PATH; the program's own name by default."""
+
+    shims: Texts = ()
+
+
+def expand_image(table: ToolTable, label: str, context: Context) -> ImageSpec:
+    """The tool's image. It is baked on first use, not by `up`."""
+    return image_of(table, label, context)
+
+
+def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:
+    """What the tool runs."""
+    if table.command:
+        return table.command
+    use = recipe_use(table, label, context)
+    part = use.tool() if use else None
+    if part is None:
+        raise EnvFileError(
+            f"[{label}] does not say what it runs, and neither does what its image is made from",
+            where=context.where(key_of(label)),
+            remedy='give it a command = ["program"]',
+        )
+    return part.command
+
+
+def later(label: str) -> str:
+    """What this version can't do with it yet."""
+    return f"[{label}] waits for `devbox tool`"
