@@ -1,21 +1,181 @@
-"""The instance's way out, and in through published ports: pasta attached to its network namespace, nft inside it."""
+"""The instance's way out, and in through published ports: pasta attached to its network namespace, nft inside it.
+
+pasta brings a published port to a port of the namespace itself, where nft leads it on to the container.
+"""
 
 from __future__ import annotations
 
-from devbox.isolation.types import Context, ProcessRef, Route
+import contextlib
+import os
+import select
+import signal
+import socket
+
+from devbox.errors import CommandFailed, EngineError, HostError
+from devbox.host import programs
+from devbox.isolation import forks, namespaces, network, syscalls
+from devbox.isolation.types import Context, ProcessRef, Publish, Route
 
 RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
+UPLINK = "uplink"  # pasta's interface in the namespace
+_TUN = "/dev/net/tun"
+_FIRST_PORT = 20000  # of the namespace: one for each route
+_PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
 def start_egress(context: Context, routes: tuple[Route, ...]) -> ProcessRef:
     """Start pasta for the instance and lead each published port to its container.
 
     EngineError when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
-    or /dev/net/tun. pasta becomes a child of this process (its subreaper) and dies with the network namespace.
+    or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
     """
-    raise NotImplementedError
+    _require_tun()
+    nft, pasta = programs.find("nft"), programs.find("pasta")
+    for route in routes:
+        require_free(route.publish)
+    rules = nft_rules(routes).encode()
+    namespaces.run_inside(
+        context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="route published ports", text=rules))
+    )
+    pid_file = f"{context.run_dir}/pasta.pid"
+    return attach(pasta, context, pid_file=pid_file, ports=pasta_ports(routes))
 
 
 def stop_egress(pasta: ProcessRef) -> None:
     """Stop pasta; returns when its ports are free again."""
-    raise NotImplementedError
+    if not namespaces.alive(pasta):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pasta.pid)
+        try:
+            os.kill(pasta.pid, signal.SIGTERM)
+            waiter = select.poll()
+            waiter.register(handle, select.POLLIN)
+            if not waiter.poll(_PATIENCE):
+                os.kill(pasta.pid, signal.SIGKILL)
+                waiter.poll(_PATIENCE)
+        finally:
+            os.close(handle)
+
+
+def require_free(publish: Publish) -> None:
+    """EngineError when another program holds the host port, or it may not be bound."""
+    family = socket.AF_INET6 if ":" in publish.address else socket.AF_INET
+    kind = socket.SOCK_DGRAM if publish.protocol == "udp" else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((publish.address, publish.host))
+        except PermissionError:
+            raise EngineError(
+                f"port {publish.host} on {publish.address} may only be opened by root",
+                remedy="publish a port above 1023",
+            ) from None
+        except OSError as error:
+            raise EngineError(
+                f"port {publish.host} on {publish.address} is taken",
+                details=error.strerror or "",
+                remedy="free it, or publish another port",
+            ) from None
+
+
+def attach(pasta: str, context: Context, *, pid_file: str, ports: list[str]) -> ProcessRef:
+    """Start pasta on the holder's network namespace, with these published ports.
+
+    Root pins the namespace on a file: pasta gives up the capabilities that opening the holder's /proc entry would take.
+    """
+    rootless, holder = context.idmap.rootless, context.holder
+    netns = f"/proc/{holder.pid}/ns/net" if rootless else f"{context.run_dir}/netns"
+    place = ["--userns", f"/proc/{holder.pid}/ns/user"] if rootless else ["--runas", "0"]
+    argv = [pasta, *place, "--netns", netns, *pasta_flags(), *ports, "-P", pid_file]
+
+    def work() -> None:
+        if not rootless:
+            _pin(holder, netns)
+        _quiet(programs.call(argv, purpose="connect the instance to the network"))
+
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(pid_file)
+    forks.inside(work)
+    with open(pid_file, encoding="ascii") as source:
+        running = namespaces.identify(int(source.read()))
+    if running is None:
+        raise EngineError("pasta, which connects the instance to the network, died at once")
+    return running
+
+
+def pasta_flags() -> list[str]:
+    """Egress and DNS, nothing of the host's own: neither its loopback nor ports that happen to be open. Pure."""
+    return ["--config-net", "-q", "-I", UPLINK, "--no-map-gw", "--dns-forward", RESOLVER, "-T", "none", "-U", "none"]
+
+
+def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
+    """The flags that publish: `ADDRESS/HOST:PORT`, where PORT is the route's own in the namespace. Pure."""
+    flags = []
+    for option, protocol in (("-t", "tcp"), ("-u", "udp")):
+        wanted = [
+            f"{route.publish.address}/{route.publish.host}:{_FIRST_PORT + number}"
+            for number, route in enumerate(routes)
+            if route.publish.protocol == protocol
+        ]
+        for port in wanted or ["none"]:
+            flags += [option, port]
+    return flags
+
+
+def nft_rules(routes: tuple[Route, ...]) -> str:
+    """The whole table of the instance's namespace: published ports in, everything else out. Pure."""
+    arrivals = [
+        f"fib daddr type local meta nfproto ipv4 {route.publish.protocol} dport {_FIRST_PORT + number} "
+        f"dnat ip to {route.node.address}:{route.publish.container}"
+        for number, route in enumerate(routes)
+    ]
+    arrivals += [
+        f"fib daddr type local meta nfproto ipv6 {route.publish.protocol} dport {_FIRST_PORT + number} "
+        f"dnat ip6 to [{route.node.address6}]:{route.publish.container}"
+        for number, route in enumerate(routes)
+        if route.node.address6
+    ]
+    inward = "\n    ".join(arrivals)
+    return f"""table inet devbox {{}}
+delete table inet devbox
+table inet devbox {{
+  chain arriving {{
+    type nat hook prerouting priority dstnat;
+    {inward}
+  }}
+  chain local {{
+    type nat hook output priority dstnat;
+    {inward}
+  }}
+  chain leaving {{
+    type nat hook postrouting priority srcnat;
+    oifname "{UPLINK}" masquerade
+    oifname "{network.BRIDGE}" ip saddr 127.0.0.0/8 masquerade
+  }}
+}}
+"""
+
+
+def _require_tun() -> None:
+    if not os.path.exists(_TUN):
+        raise HostError(f"{_TUN} is missing, so containers can't reach the network", remedy="sudo modprobe tun")
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        raise HostError(
+            f"{_TUN} is closed to you, so containers can't reach the network", remedy=f"sudo chmod 0666 {_TUN}"
+        )
+
+
+def _pin(holder: ProcessRef, path: str) -> None:
+    """Show the holder's network namespace at `path`, in a mount namespace of this process's own."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    syscalls.mount(f"/proc/{holder.pid}/ns/net", path, flags=syscalls.MS_BIND)
+
+
+def _quiet(output: bytes) -> None:
+    """pasta and nft say nothing when all is well."""
+    if output.strip():
+        raise CommandFailed("the network came up with complaints", details=output.decode(errors="replace"))

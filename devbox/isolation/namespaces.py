@@ -65,11 +65,12 @@ def alive(process: ProcessRef) -> bool:
 
 
 def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None:
-    """Put this process into the holder's namespaces. EngineError when the holder is gone."""
+    """Put this process into the holder's namespaces, as their root. EngineError when the holder is gone."""
     if not alive(holder):
         raise EngineError("the process that holds the instance's namespaces is gone", remedy="devbox restart")
     if user:
         syscalls.setns(f"/proc/{holder.pid}/ns/user")
+        idmap.become_root()
     if network:
         syscalls.setns(f"/proc/{holder.pid}/ns/net")
 
