@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from devbox.isolation.types import Bind, IdMap, Process
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+
+from devbox.host import programs
+from devbox.isolation import egress, forks, launch, namespaces, syscalls
+from devbox.isolation import idmap as idmaps
+from devbox.isolation import network as networks
+from devbox.isolation.types import Bind, Context, IdMap, Launch, Process, Range
+
+_NAME = "bake"
 
 
 def enter(idmap: IdMap, *, parent: int) -> None:
@@ -12,7 +24,25 @@ def enter(idmap: IdMap, *, parent: int) -> None:
     When `parent` (devbox, whose child this process is) dies, everything in the pid namespace is killed at once.
     The process must be single-threaded. Root keeps host ids: what containers write is owned by the idmap's range.
     """
-    raise NotImplementedError
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+    if idmap.rootless:
+        _enter_user_namespace(idmap)
+        _die_with_parent()  # the kernel forgot it when the user id changed
+    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
+    watched, held = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(watched)
+        _mirror(child)
+    os.close(held)
+    _die_with_parent()
+    if select.select([watched], [], [], 0)[0]:  # its other end was closed: the parent died before we could say so
+        os._exit(1)
+    syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    syscalls.mount("proc", "/proc", "proc", flags=flags)
 
 
 def run(
@@ -32,4 +62,87 @@ def run(
     descriptor `output`. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points (and
     /.devbox) stay behind in the upper directory and do not belong into a layer.
     """
-    raise NotImplementedError
+    connected = network == "egress"
+    with _instance(idmap, work, connected=connected) as context, open(os.devnull, "rb") as nothing:
+        container = Launch(
+            name=_NAME,
+            oci_id=_NAME,
+            lowers=lowers,
+            top=top,
+            process=process,
+            binds=binds,
+            network=networks.node(0, ipv6=networks.host_has_ipv6()) if connected else None,
+            init=False,
+        )
+        return launch.run_attached(context, container, streams=(nothing.fileno(), output, output))
+
+
+@contextlib.contextmanager
+def _instance(idmap: IdMap, work: str, *, connected: bool) -> Iterator[Context]:
+    """An instance of one container, without cgroups; gone at the end."""
+    init = programs.find("catatonit")
+    # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
+    ids = IdMap(rootless=True, uids=_same(idmap.uids), gids=_same(idmap.gids)) if idmap.rootless else idmap
+    holder = namespaces.start_holder(ids, init)
+    context = Context(
+        instance=_NAME,
+        run_dir=work,
+        oci_root=f"{work}/oci",
+        runtime=programs.find("crun"),
+        init=init,
+        idmap=ids,
+        holder=holder,
+        hosts=_write(f"{work}/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        resolv=_write(f"{work}/resolv.conf", f"nameserver {egress.RESOLVER}\n"),
+    )
+    try:
+        if not connected:
+            yield context
+            return
+        networks.make_bridge(holder, ipv6=networks.host_has_ipv6())
+        pasta = egress.start_egress(context, ())
+        try:
+            yield context
+        finally:
+            egress.stop_egress(pasta)
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        os.waitpid(holder.pid, 0)
+
+
+def _enter_user_namespace(idmap: IdMap) -> None:
+    """Become root of a new user namespace with the store's map, which a child left outside writes."""
+    ready, waiting = os.pipe(), os.getpid()
+
+    def write_maps() -> None:
+        os.close(ready[1])
+        os.read(ready[0], 1)
+        idmaps.write_maps(waiting, idmap)
+
+    helper = forks.fork(write_maps)
+    os.close(ready[0])
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    os.close(ready[1])
+    forks.wait(helper)
+    idmaps.become_root()
+
+
+def _die_with_parent() -> None:
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _mirror(child: int) -> None:
+    """Wait for the other half and end as it ended."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _same(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
+    """The identity map of as many ids."""
+    return (Range(0, 0, sum(span.count for span in ranges)),)
+
+
+def _write(path: str, text: str) -> str:
+    with open(path, "w", encoding="utf-8") as target:
+        target.write(text)
+    return path
