@@ -6,7 +6,7 @@ from devbox.cli.options import JSON, MANY, NUMBER, TEXT, Args, Argument, Command
 
 _NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True)
 _CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.")
-_ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on your own.", kind=MANY, metavar="NAME[=VALUE]")
+_ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on yours.", kind=MANY, metavar="NAME[=VALUE]")
 _WORKDIR = Option("-w", "--workdir", about="Start in this directory of the container.", kind=TEXT, metavar="DIR")
 _USER = Option("-u", "--user", about="Run as this user of the container.", kind=TEXT, metavar="USER")
 _NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
@@ -125,9 +125,7 @@ _TABLE = (
         about="Show what containers wrote.",
         argument=_NAMES,
     ),
-    Command(
-        "open", _open, about="Print the address; on a desktop, open it.", argument=_CONTAINER
-    ),
+    Command("open", _open, about="Print the address; on a desktop, open it.", argument=_CONTAINER),
     Command(
         "shell",
         _shell,
@@ -158,7 +156,7 @@ _TABLE = (
         _USER,
         _NO_TTY,
         about="Run a task of the file, or a one-shot container.",
-        argument=Argument("task", about="A name of [tasks], run in dev. Or, after --, a command in a one-shot container."),
+        argument=Argument("task", about="A name of [tasks], run in dev; after --, a command in a one-shot container."),
         after="| -- COMMAND…",
     ),
     Command("plan", _plan, JSON, about="Show what `up` would do and why; exit 3 if anything."),

@@ -19,9 +19,10 @@ _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec s
 
 def execute(args: Args) -> int:
     """Run a command in a running container; its exit code."""
+    container = args.text("container") or DEV
     if not args.after:
-        raise UsageError("exec takes its command after --", remedy=f"devbox exec {args.text('container') or DEV} -- COMMAND")
-    return _enter(args, locate(args), args.text("container") or DEV, args.after)
+        raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
+    return _enter(args, locate(args), container, args.after)
 
 
 def shell(args: Args) -> int:

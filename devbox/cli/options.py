@@ -1,4 +1,4 @@
-"""The nouns of the command line. One table (`commands.py`) made of them feeds the light parser, Typer and the manual."""
+"""The nouns of the command line. One table of them, `commands.py`, feeds the light parser and Typer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Command:
 class Args:
     """What a person asked of a command, read by name and kind; absent options fall back to their variable."""
 
-    __slots__ = ("after", "_values")
+    __slots__ = ("_values", "after")
 
     def __init__(self, values: Mapping[str, object], *, after: tuple[str, ...] | None = None) -> None:
         self._values = values

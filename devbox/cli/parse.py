@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-class NotUnderstood(Exception):  # noqa: N818 - not an error yet: Typer takes over
+class NotUnderstood(Exception):
     """These words need Typer: a mistake to explain, or a request for help."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from devbox.cli import addresses, terminal
@@ -19,7 +19,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 def show(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
     """Print the containers, a reason below those that have one."""
     found = list(rows)
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     cells = [_cells(row, now) for row in found]
     widths = [max(map(len, column)) for column in zip(_HEAD, *cells, strict=True)]
     color = terminal.has_color(stream)
@@ -33,16 +33,16 @@ def show(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
             terminal.say(terminal.paint(f"  {row['reason']}", "dim", when=color), stream=stream)
 
 
-def since(started_at: str, now: datetime.datetime) -> str:
+def since(started_at: str, now: dt.datetime) -> str:
     """How long ago, in the largest unit that fits: `42 s`, `5 min`, `3 h`, `2 d`."""
-    seconds = max(int((now - datetime.datetime.fromisoformat(started_at)).total_seconds()), 0)
+    seconds = max(int((now - dt.datetime.fromisoformat(started_at)).total_seconds()), 0)
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
 
 
-def _cells(row: Mapping[str, object], now: datetime.datetime) -> tuple[str, str, str, str]:
+def _cells(row: Mapping[str, object], now: dt.datetime) -> tuple[str, str, str, str]:
     ports = row["ports"] if isinstance(row["ports"], list) else []
     started = row["started_at"]
     return (

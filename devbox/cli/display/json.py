@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from devbox.execute.events import Event
 
@@ -29,13 +30,14 @@ class JsonDisplay:
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def __enter__(self) -> JsonDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Nothing is held."""
 
     def __call__(self, event: Event) -> None:
+        """Write the event."""
         line = json.dumps({"event": _NAMES[type(event).__name__], **dataclasses.asdict(event)})
         with self._lock:
             sys.stderr.write(f"{line}\n")

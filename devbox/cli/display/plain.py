@@ -12,6 +12,7 @@ from devbox.execute.events import Event, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
 
 class PlainDisplay:
@@ -22,13 +23,14 @@ class PlainDisplay:
         self._width = 0
         self._color = has_color(sys.stderr)
 
-    def __enter__(self) -> PlainDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Nothing is held."""
 
     def __call__(self, event: Event) -> None:
+        """Print what ended."""
         match event:
             case PlanMade():
                 self._width = lines.name_width(event)

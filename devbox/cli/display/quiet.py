@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from devbox.execute.events import Event
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 class QuietDisplay:
     """Swallows every event."""
 
-    def __enter__(self) -> QuietDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
 from devbox.cli.display import lines
-from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
+from devbox.execute.events import Event, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from rich.live import Live
 
@@ -34,7 +35,7 @@ class TtyDisplay:
         self._live: Live | None = None
         self._board: Board | None = None
 
-    def __enter__(self) -> TtyDisplay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -43,6 +44,7 @@ class TtyDisplay:
             self._close()
 
     def __call__(self, event: Event) -> None:
+        """Print what ended, move what runs."""
         with self._lock:
             match event:
                 case PlanMade():
@@ -93,14 +95,8 @@ def _open_board(*, steps: int, width: int) -> tuple[Board, Live]:
 
     from devbox.cli.display.board import Board
 
-    console = Console(
-        stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True
-    )
+    console = Console(stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True)
     board = Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
-    live = Live(
-        board, console=console, refresh_per_second=_REDRAWS, transient=True, redirect_stdout=False, redirect_stderr=False
-    )
+    live = Live(board, console=console, refresh_per_second=_REDRAWS, transient=True, redirect_stdout=False)
     live.start()
     return board, live
-
-
