@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from devbox.isolation import forks, namespaces
-from devbox.isolation.oci import enter_argv
+from devbox.isolation.oci import exec_argv, global_argv
 from devbox.isolation.types import Context, Process
 
 
@@ -21,14 +21,10 @@ def spawn(context: Context, oci_id: str, process: Process, *, output: int, log: 
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        argv = enter_argv(
-            context.oci_root,
-            context.runtime,
-            oci_id,
-            process,
-            log=log,
-            cgroups=context.cgroups,
-            pid_file=pid_file,
+        start = global_argv(context.runtime, context.oci_root, context.cgroups, log)
+        user = f"{process.uid}:{process.gid}"
+        argv = exec_argv(
+            start, oci_id, process.argv, user=user, cwd=process.cwd, env=process.env, pid_file=pid_file
         )
         os.execv(argv[0], argv)
 

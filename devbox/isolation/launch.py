@@ -14,7 +14,6 @@ from typing import NamedTuple
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
 from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec
-from devbox.isolation.oci import enter_argv as enter_argv
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
 _RUNTIME_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from devbox.errors import NOT_EXECUTABLE, NOT_FOUND
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.isolation.types import Process
+    from collections.abc import Sequence
 
-_RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
+RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
@@ -30,30 +29,37 @@ def run_argv(start: list[str], *, bundle: str, pid_file: str, oci_id: str, detac
     return [*start, "run", *mode, "--bundle", bundle, "--pid-file", pid_file, oci_id]
 
 
-def enter_argv(
-    oci_root: str, runtime: str, oci_id: str, process: Process, *, log: str, cgroups: str = "none", pid_file: str = ""
+def exec_argv(
+    start: list[str],
+    oci_id: str,
+    argv: Sequence[str],
+    *,
+    user: str,
+    cwd: str,
+    env: Sequence[str] = (),
+    tty: bool = False,
+    pid_file: str = "",
 ) -> list[str]:
-    """The command that runs `process` in a running container: `crun exec`, with no_new_privs. Pure.
+    """`exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
 
-    `process.env` is added to the container's own. With `pid_file` the runtime ends as soon as the process runs. A
-    rootless caller joins the holder's user namespace first. `exit_code` tells what an exit of 255 meant, by `log`.
+    `env` is added to the container's own. With `pid_file` the runtime ends as soon as the process runs. A rootless
+    caller joins the holder's user namespace first. `exit_code` tells what an exit of 255 meant, by the log.
     """
-    argv = [*global_argv(runtime, oci_root, cgroups, log), "exec", "--no-new-privs", "--cwd", process.cwd]
-    argv += ["--user", f"{process.uid}:{process.gid}"]
-    if process.tty:
-        argv.append("--tty")
+    command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
+    if tty:
+        command.append("--tty")
     if pid_file:
-        argv += ["--detach", "--pid-file", pid_file]
-    for variable in process.env:
-        argv += ["--env", variable]
-    return [*argv, oci_id, *process.argv]
+        command += ["--detach", "--pid-file", pid_file]
+    for variable in env:
+        command += ["--env", variable]
+    return [*command, oci_id, *argv]
 
 
 def exit_code(code: int, log: str) -> int:
     """The exit code for a person: 126 or 127 where the runtime could not execute the command, 128+n for a signal."""
     if code < 0:
         return 128 - code
-    if code in _RUNTIME_FAILED:
+    if code in RUNTIME_FAILED:
         said = complaint(log).lower()
         if any(phrase in said for phrase in _MISSING):
             return NOT_FOUND

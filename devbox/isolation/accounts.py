@@ -1,0 +1,71 @@
+"""Users of an image: names to numbers by its own /etc/passwd and /etc/group. Pure but for `read`."""
+
+from __future__ import annotations
+
+from devbox.errors import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Account:
+    """Who a process runs as."""
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+
+
+def read(path: str) -> str:
+    """A file's text; empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as source:
+            return source.read()
+    except FileNotFoundError:
+        return ""
+
+
+def find(user: str, passwd: str, group: str) -> Account:
+    """The account of `NAME`, `UID`, `NAME:GROUP` or `UID:GID`, with its supplementary groups.
+
+    A number needs no entry (its group is then 0, as Docker has it); EngineError for an unknown name.
+    """
+    who, _, wanted_group = user.partition(":")
+    line = _passwd_line(who, passwd)
+    if line is None and not who.isdigit():
+        raise EngineError(f"the image has no user {who}", remedy="see its users: getent passwd, inside it")
+    uid = int(line[2]) if line else int(who)
+    gid = _gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
+    groups = () if wanted_group or line is None else _supplementary(line[0], group, besides=gid)
+    return Account(uid, gid, groups)
+
+
+def _passwd_line(who: str, passwd: str) -> list[str] | None:
+    lines = [line for line in _lines(passwd, 7) if line[0] == who]
+    if not lines and who.isdigit():
+        lines = [line for line in _lines(passwd, 7) if line[2] == who]
+    return lines[0] if lines else None
+
+
+def _gid(name: str, group: str) -> int:
+    if name.isdigit():
+        return int(name)
+    for line in _lines(group, 4):
+        if line[0] == name:
+            return int(line[2])
+    raise EngineError(f"the image has no group {name}", remedy="see its groups: getent group, inside it")
+
+
+def _supplementary(name: str, group: str, *, besides: int) -> tuple[int, ...]:
+    found = {int(line[2]) for line in _lines(group, 4) if name in line[3].split(",")}
+    return tuple(sorted(found - {besides}))
+
+
+def _lines(text: str, fields: int) -> Iterator[list[str]]:
+    """The well-formed entries of a colon-separated file."""
+    for raw in text.splitlines():
+        line = raw.split(":")
+        if len(line) == fields and line[2].isdigit():
+            yield line

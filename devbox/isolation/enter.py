@@ -1,0 +1,137 @@
+"""Run a command in a running container. The hot path: `devbox exec` imports nothing heavier than this.
+
+It reads one small file, checks that the container's pid 1 is still the process it was, and becomes a thin parent of
+`crun exec`: streams are the caller's own, a terminal is crun's matter (size, resize, Ctrl-C), signals are passed on.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]  # C half; `signal` itself builds enums for 4 ms
+import os
+
+from devbox.errors import CannotRun
+from devbox.isolation import oci
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from devbox.host.paths import Paths
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
+
+
+def enter(
+    paths: Paths,
+    instance: str,
+    container: str,
+    argv: tuple[str, ...],
+    *,
+    tty: bool,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    user: str | None = None,
+) -> int:
+    """Run `argv` in a container on this process's own streams; its exit code, 128+n on a signal.
+
+    126 and 127 where it could not be executed or found. `env` is added to the container's own; `cwd` and `user` default
+    to the container's. CannotRun when the container does not run.
+    """
+    pid, log = begin(paths, instance, container, argv, tty=tty, env=env, cwd=cwd, user=user)
+    _pass_signals_on(pid)
+    return end(pid, log, container)
+
+
+def begin(
+    paths: Paths,
+    instance: str,
+    container: str,
+    argv: tuple[str, ...],
+    *,
+    tty: bool = False,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    user: str | None = None,
+    streams: tuple[int, int, int] = (0, 1, 2),
+) -> tuple[int, int]:
+    """Start the command; the runtime's pid (a child of this process) and its log, for `end`."""
+    entry = _entry(paths.entry(instance, container), container)
+    if entry["rootless"]:
+        from devbox.isolation import syscalls
+
+        syscalls.setns(f"/proc/{entry['holder']}/ns/user")
+    log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
+    command = oci.exec_argv(
+        oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}"),
+        entry["oci_id"],
+        argv,
+        user=_ids(user, entry),
+        cwd=cwd or entry["cwd"],
+        env=[f"{name}={value}" for name, value in env.items()],
+        tty=tty,
+    )
+    actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
+    # Python ignores SIGPIPE, and what is ignored stays so in the command.
+    plain = [signal.SIGPIPE, signal.SIGXFSZ]
+    return os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=plain), log
+
+
+def end(pid: int, log: int, container: str) -> int:
+    """Wait for the command; its exit code."""
+    status = os.waitpid(pid, 0)[1]
+    code = oci.exit_code(os.waitstatus_to_exitcode(status), f"/proc/self/fd/{log}")
+    if code in oci.RUNTIME_FAILED and (said := oci.complaint(f"/proc/self/fd/{log}")):
+        raise CannotRun(f"could not run a command in {container}: {said}")
+    os.close(log)
+    return code
+
+
+def _entry(path: str, container: str) -> dict[str, str]:
+    """The entry file of a container whose pid 1 still runs."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            entry = dict(line.rstrip("\n").split("=", 1) for line in source)
+        with open(f"/proc/{entry['pid']}/stat", encoding="utf-8", errors="replace") as stat:
+            start_time = stat.read().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        raise _not_running(container) from None
+    if start_time != entry["start_time"]:
+        raise _not_running(container)
+    return entry
+
+
+def _not_running(container: str) -> CannotRun:
+    return CannotRun(f"{container} is not running", remedy="devbox up")
+
+
+def _ids(user: str | None, entry: dict[str, str]) -> str:
+    """UID:GID for the runtime. A name is looked up in the container's own files."""
+    if user is None:
+        return entry["user"]
+    from devbox.isolation import accounts
+
+    root = f"/proc/{entry['pid']}/root"
+    account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
+    return f"{account.uid}:{account.gid}"
+
+
+def _pass_signals_on(pid: int) -> None:
+    """Give the command what this process is sent; the terminal sends its own signals to both."""
+
+    def pass_on(number: int, _frame: object) -> None:
+        if number not in _FROM_TERMINAL or not _in_foreground():
+            os.kill(pid, number)
+
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+
+
+def _in_foreground() -> bool:
+    for stream in range(3):
+        try:
+            return os.tcgetpgrp(stream) == os.getpgrp()
+        except OSError:
+            continue
+    return False
