@@ -77,7 +77,7 @@ def load(opened: Project) -> Resolved:
     if cached is not None and cached.instance == _instance(opened, cached.instance.name):
         return cached
     from devbox.envfile.load import load as read
-    from devbox.roles.expand import credentials_wanted, resolve
+    from devbox.envfile.resolve import credentials_wanted, resolve
 
     env = read(opened.root, file=opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
