@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("devbox: interrupted", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has no reader
+        _drop_stdout()
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a trace
         return _unexpected(error)
@@ -53,6 +53,11 @@ def _command(argv: Sequence[str]) -> int:
 
         return explain(argv, COMMANDS)
     return command.handler(args)
+
+
+def _drop_stdout() -> None:
+    """What is still buffered has no reader; the interpreter must not stumble over it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _fail(text: str, code: int) -> int:

@@ -97,6 +97,13 @@ def _open_board(*, steps: int, width: int) -> tuple[Board, Live]:
 
     console = Console(stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True)
     board = Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
-    live = Live(board, console=console, refresh_per_second=_REDRAWS, transient=True, redirect_stdout=False)
+    live = Live(
+        board,
+        console=console,
+        refresh_per_second=_REDRAWS,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
     live.start()
     return board, live

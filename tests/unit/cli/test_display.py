@@ -1,0 +1,130 @@
+"""What a person sees of a running plan."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from devbox.cli import terminal
+from devbox.cli.display import lines
+from devbox.cli.display.choose import choose
+from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
+
+STEPS = (("bake db", "bake", "db", "not in the store"), ("start db", "start", "db", "not running"))
+DONE = StepEnded(
+    id="bake db", op="bake", resource="db", reason="not in the store", outcome="done", seconds=41.23, text="180 MB"
+)
+EVENTS: tuple[Event, ...] = (
+    PlanMade(steps=STEPS),
+    Note(text="waiting for another devbox"),
+    StepStarted(id="bake db", op="bake", resource="db", reason="not in the store"),
+    StepProgress(id="bake db", text="downloading", done=1_000_000, total=4_000_000),
+    StepLine(id="bake db", text="Get:1 postgresql"),
+    DONE,
+    StepEnded(id="start db", op="start", resource="db", reason="not running", outcome="failed", seconds=0.5, text="x"),
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def show(monkeypatch: pytest.MonkeyPatch, kind: str, stream: io.StringIO) -> str:
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    for name in ("LC_ALL", "LC_CTYPE", "CI", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with choose(kind) as display:
+        for event in EVENTS:
+            display(event)
+    return stream.getvalue()
+
+
+class Pipe(io.StringIO):
+    """A stream that is no terminal."""
+
+    encoding = "utf-8"
+
+
+def test_plain_is_one_line_a_step_when_it_ends(monkeypatch):
+    assert show(monkeypatch, "plain", Pipe()).splitlines() == [
+        "· waiting for another devbox",
+        "✓ bake db   180 MB  41.2 s — not in the store",
+        "✗ start db  x  0.50 s — not running",
+    ]
+
+
+def test_auto_off_a_terminal_is_plain_without_escapes(monkeypatch):
+    shown = show(monkeypatch, "auto", Pipe())
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 3
+
+
+def test_live_shows_progress_and_leaves_the_plain_lines(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = show(monkeypatch, "tty", Terminal())
+    for line in show(monkeypatch, "plain", Pipe()).splitlines():
+        assert line in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is given back
+
+
+def test_quiet_is_silent(monkeypatch):
+    assert show(monkeypatch, "quiet", Pipe()) == ""
+
+
+def test_json_is_one_object_an_event(monkeypatch):
+    events = [json.loads(line) for line in show(monkeypatch, "json", Pipe()).splitlines()]
+    assert [event["event"] for event in events] == ["plan", "note", "started", "progress", "line", "ended", "ended"]
+    assert events[3]["total"] == 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("variables", "tty", "color", "live"),
+    [
+        ({"TERM": "xterm"}, True, True, True),
+        ({"TERM": "dumb"}, True, False, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False, True),
+        ({"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False, False),
+        ({"FORCE_COLOR": "1"}, False, True, False),
+        ({"TERM": "xterm", "CI": "true"}, True, True, False),
+    ],
+)
+def test_the_variables_everyone_knows_are_honoured(monkeypatch, variables, tty, color, live):
+    for name in ("TERM", "NO_COLOR", "FORCE_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal() if tty else Pipe()
+    assert terminal.has_color(stream) is color
+    assert terminal.is_live(stream) is live
+
+
+def test_without_utf8_the_signs_are_ascii(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    stream = Pipe()
+    terminal.say("✓ done — fine → next", stream=stream)
+    assert stream.getvalue() == "ok done - fine -> next\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.042, "0.04 s"), (9.99, "9.99 s"), (41.23, "41.2 s"), (125, "2 min 05 s")]
+)
+def test_durations(seconds: float, text: str):
+    assert lines.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (2.5e9, "2.5 GB")])
+def test_sizes(count: float, text: str):
+    assert lines.size(count) == text

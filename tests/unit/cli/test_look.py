@@ -1,0 +1,136 @@
+"""`ps`, `logs`, `open` on a state file as a supervisor leaves it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from devbox.cli import main, table
+from devbox.cli.project import Place
+from devbox.host.paths import default_paths
+from devbox.isolation import state
+from devbox.isolation.namespaces import identify
+from devbox.isolation.types import Publish
+
+KEYS = (
+    "name role state health image digest pid ports restarts exit_code reason started_at"  # DESIGN §3
+).split()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("DEVBOX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "devbox.toml").write_text('[dev]\nrecipe = "debian"\n')
+    return Place(str(root), "devbox.toml", default_paths())
+
+
+@pytest.fixture
+def running(place: Place) -> Place:
+    """An instance whose processes are all this test's own."""
+    me = identify(os.getpid())
+    assert me is not None
+    dev = state.Row(
+        name="dev",
+        role="dev",
+        image="dev",
+        digest="sha256:1",
+        image_key="k",
+        spec_key="s",
+        state="running",
+        health="healthy",
+        process=me,
+        ports=(Publish(host=18000, address="127.0.0.1", container=8000, protocol="tcp"),),
+        started_at="2026-01-01T00:00:00Z",
+    )
+    job = dev._replace(
+        name="migrate",
+        role="service",
+        state="exited",
+        health="none",
+        process=None,
+        ports=(),
+        exit_code=3,
+        reason="it failed",
+    )
+    os.makedirs(place.paths.run(place.id))
+    found = state.InstanceState(format=state.FORMAT, boot=state.boot_id(), supervisor=me, containers=(dev, job))
+    state.write(place.paths, place.id, found)
+    return place
+
+
+def run(place: Place, *words: str) -> int:
+    return main.run(["-C", place.root, *words])
+
+
+def test_ps_json_has_the_promised_keys(running: Place, capsys):
+    assert run(running, "ps", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [sorted(row) for row in rows] == [sorted(KEYS)] * 2
+    assert rows[0]["ports"] == [{"host": 18000, "address": "127.0.0.1", "container": 8000, "protocol": "tcp"}]
+    assert (rows[0]["pid"], rows[1]["pid"], rows[1]["exit_code"]) == (os.getpid(), None, 3)
+
+
+def test_ps_json_is_an_empty_list_when_nothing_is_up(place: Place, capsys):
+    assert run(place, "ps", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_ps_is_an_aligned_table_with_reasons(running: Place, capsys):
+    assert run(running, "ps") == 0
+    head, dev, job, reason = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "STATE", "SINCE", "ADDRESS"]
+    assert dev.index("running, healthy") == job.index("exited 3") == head.index("STATE")
+    assert dev.endswith("http://127.0.0.1:18000")
+    assert reason.strip() == "it failed"
+
+
+def test_ps_of_an_unknown_container_names_the_known_ones(running: Place, capsys):
+    assert run(running, "ps", "nope") == 2
+    assert "dev, migrate" in capsys.readouterr().err
+
+
+def test_open_prints_the_address(running: Place, capsys):
+    assert run(running, "open") == 0
+    assert capsys.readouterr().out == "http://127.0.0.1:18000\n"
+    assert run(running, "open", "migrate") == 1
+    assert "publishes no port" in capsys.readouterr().err
+
+
+def test_open_when_nothing_is_up_names_up(place: Place, capsys):
+    assert run(place, "open") == 1
+    assert "devbox up" in capsys.readouterr().err
+
+
+def test_logs_are_merged_by_time_and_named(place: Place, capsys):
+    for name, text in (
+        ("dev", "2026-01-01T00:00:01.0Z b\n"),
+        ("db", "2026-01-01T00:00:00.0Z a\n2026-01-01T00:00:02.0Z c\n"),
+    ):
+        path = place.paths.log(place.id, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(path).write_text(text)
+    assert run(place, "logs") == 0
+    assert capsys.readouterr().out.splitlines() == ["db  | a", "dev | b", "db  | c"]
+    assert run(place, "logs", "db", "-n", "1", "-t") == 0
+    assert capsys.readouterr().out == "2026-01-01T00:00:02.0Z c\n"
+
+
+def test_logs_of_an_unknown_container_is_a_usage_error(place: Place, capsys):
+    assert run(place, "logs", "nope") == 2
+    assert "nope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (200000, "2 d")])
+def test_how_long_ago(seconds: int, text: str):
+    now = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
+    at = (now - dt.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert table.since(at, now) == text

@@ -1,0 +1,119 @@
+"""The light parser reads what is well-formed and hands the rest to Typer; both understand one table alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.cli import app
+from devbox.cli.commands import COMMANDS
+from devbox.cli.options import FLAG, Args, Command
+from devbox.cli.parse import NotUnderstood, hoist, parse
+from devbox.errors import UsageError
+
+
+def read(*words: str) -> tuple[str, Args]:
+    command, args = parse(words, COMMANDS)
+    return command.name, args
+
+
+def test_options_before_and_after_the_command_mean_the_same():
+    for words in (["-C", "d", "--json", "ps"], ["ps", "--json", "-Cd"], ["--directory=d", "ps", "--json"]):
+        name, args = read(*words)
+        assert (name, args.text("directory"), args.flag("json")) == ("ps", "d", True)
+
+
+def test_f_is_the_env_file_but_for_logs_its_own_follow():
+    assert read("up", "-f", "x.toml")[1].text("file") == "x.toml"
+    _, args = read("-f", "x.toml", "logs", "-f", "db")
+    assert (args.text("file"), args.flag("follow"), args.many("names")) == ("x.toml", True, ("db",))
+
+
+def test_words_behind_dashes_are_the_program_s_own():
+    _, args = read("exec", "db", "-e", "A=1", "--", "psql", "-c", "select 1", "--", "--help")
+    assert args.text("container") == "db"
+    assert args.many("env") == ("A=1",)
+    assert args.after == ("psql", "-c", "select 1", "--", "--help")
+
+
+def test_dashes_end_flags_where_no_program_follows():
+    assert read("stop", "--", "-odd")[1].many("names") == ("-odd",)
+
+
+def test_short_flags_may_share_a_dash():
+    _, args = read("logs", "-ftn5")
+    assert (args.flag("follow"), args.flag("timestamps"), args.number("tail")) == (True, True, 5)
+
+
+def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DEVBOX_FILE", "from-variable.toml")
+    assert read("up")[1].text("file") == "from-variable.toml"
+    assert read("up", "--file", "given.toml")[1].text("file") == "given.toml"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--help"],
+        ["fly"],
+        ["up", "--detahc"],
+        ["up", "--help"],
+        ["up", "--progress", "loud"],
+        ["up", "--detach=yes"],
+        ["logs", "-n", "x"],
+        ["logs", "-n"],
+        ["open", "a", "b"],
+        ["down", "db"],
+    ],
+)
+def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
+    with pytest.raises(NotUnderstood):
+        parse(words, COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["fly"], "no such command 'fly'"),
+        (["up", "--detahc"], "no such option: --detahc"),
+        (["logs", "-n", "x"], "not a valid int"),
+        (["down", "db"], "unexpected extra argument"),
+    ],
+)
+def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        app.explain(words, COMMANDS)
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy.endswith("--help")
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_both_parsers_understand_every_option_alike(command: Command, monkeypatch: pytest.MonkeyPatch):
+    """Each command line that uses all of a command's options, as Typer and the light parser read it."""
+    seen: list[Args] = []
+
+    def remember(args: Args) -> int:
+        seen.append(args)
+        return 0
+
+    monkeypatch.setattr(command, "handler", remember)
+    words = [command.name]
+    for option in command.options:
+        words.append(option.flags[0])
+        if option.kind != FLAG:
+            words.append(option.choices[-1] if option.choices else "7")
+    words += ["word"] if command.argument else []
+    words += ["--", "program", "-x"] if command.after else []
+    assert app.explain(words, COMMANDS) == 0
+    _, light = parse(words, COMMANDS)
+    for option in command.options:
+        for read_as in (Args.flag, Args.text, Args.number, Args.many):
+            assert read_as(light, option.name) == read_as(seen[0], option.name), option.flags
+    if command.argument:
+        assert light.many(command.argument.name) == seen[0].many(command.argument.name)
+    assert light.after == seen[0].after
+
+
+def test_hoisting_leaves_a_line_alone_that_it_does_not_understand():
+    assert hoist(["--nope", "ps"]) == ["--nope", "ps"]
+    assert hoist(["-C"]) == ["-C"]
