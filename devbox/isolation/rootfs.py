@@ -12,7 +12,7 @@ import stat
 from devbox.isolation import idmap, syscalls
 from devbox.isolation.types import Bind, Context, IdMap
 
-_OPTIONS = "redirect_dir=off,metacopy=off,index=off"
+_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
 
 
 def make_private(stage: str) -> None:

@@ -138,8 +138,8 @@ def _mirror(child: int) -> None:
 
 
 def _same(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The identity map of as many ids."""
-    return (Range(0, 0, sum(span.count for span in ranges)),)
+    """The identity map of the same ids; a range may not reach over two of the outer map."""
+    return tuple(Range(span.inside, span.inside, span.count) for span in ranges)
 
 
 def _write(path: str, text: str) -> str:
