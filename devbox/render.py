@@ -46,7 +46,7 @@ def _environment() -> SandboxedEnvironment:
     return SandboxedEnvironment(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - what is rendered is never HTML
+        autoescape=False,
         comment_start_string="{##",
         comment_end_string="##}",
     )

@@ -9,8 +9,8 @@ from devbox.envfile import names, stagecheck
 from devbox.envfile.document import Document
 from devbox.envfile.problems import Key, Problem, label
 from devbox.model.container import Port
-from devbox.roles.context import key_of
 from devbox.roles.containers import taken
+from devbox.roles.context import key_of
 from devbox.roles.fields import Model, check_name
 from devbox.roles.parts import LongRunningParts, RunParts, Source
 from devbox.roles.recipes import Recipe
@@ -165,10 +165,11 @@ def _ports(document: Document) -> Iterator[Problem]:
 def _probes(document: Document) -> Iterator[Problem]:
     """http probes that know no port."""
     for name, table in document.tables().items():
-        if isinstance(table, LongRunningParts) and table.health and table.health.http and table.health.port is None:
-            if not table.ports:
-                key = (*key_of(name), "health")
-                yield Problem(key=key, sentence=f"{label(key)}: http needs a port, and [{name}] has no ports")
+        if not isinstance(table, LongRunningParts) or table.health is None or table.ports:
+            continue
+        if table.health.http and table.health.port is None:
+            key = (*key_of(name), "health")
+            yield Problem(key=key, sentence=f"{label(key)}: http needs a port, and [{name}] has no ports")
 
 
 def _tasks(document: Document) -> Iterator[Problem]:
@@ -178,7 +179,9 @@ def _tasks(document: Document) -> Iterator[Problem]:
         for need in task.needs:
             if need not in document.tasks:
                 hint = did_you_mean(need, document.tasks)
-                yield Problem(key=("tasks", name), sentence=f"the task {name} needs the task {need}, which does not exist{hint}")
+                yield Problem(
+                    key=("tasks", name), sentence=f"the task {name} needs the task {need}, which does not exist{hint}"
+                )
     yield from (
         Problem(key=problem.key[:2], sentence=problem.sentence.replace("tasks.", ""))
         for problem in _cycles(graph, "needs", "needs")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
+from pydantic import Field
+
 from devbox.envfile.stages import DEFAULT_ORDER, StageTable
 from devbox.roles.base import BaseTable
 from devbox.roles.build import BuildTable
@@ -66,7 +68,7 @@ class Document(Model):
     """devbox.toml, its local override merged and its variables filled."""
 
     stages: Texts = DEFAULT_ORDER
-    project: ProjectTable = ProjectTable()
+    project: ProjectTable = Field(default_factory=ProjectTable)
     vars: TextTable = {}
     base: dict[str, BaseTable] = {}
     dev: DevTable | None = None
@@ -80,7 +82,7 @@ class Document(Model):
     glue: dict[str, GlueTable] = {}
     stage: dict[str, StageTable] = {}
     approvers: TextTable = {}
-    hooks: HooksTable = HooksTable()
+    hooks: HooksTable = Field(default_factory=HooksTable)
 
     def tables(self) -> dict[str, Model]:
         """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""

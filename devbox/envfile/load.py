@@ -26,8 +26,11 @@ PROFILES = "DEVBOX_PROFILES"
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFile:
-    """A loaded env file. `inputs` are all files it was made from, also those whose appearing would change it;
-    `variables` the environment variables it depends on."""
+    """A loaded env file.
+
+    `inputs` are all files it was made from, also those whose appearing would change it; `variables` the environment
+    variables it depends on; `env_files` the variables of each env file by its path as written.
+    """
 
     document: Document
     name: str  # of the project
@@ -125,9 +128,7 @@ def _validate(data: dict[str, Any], where: Callable[[Key], str]) -> Document:
     return document
 
 
-def _recipes(
-    document: Document, root: str, where: Callable[[Key], str]
-) -> tuple[dict[str, Recipe], tuple[str, ...]]:
+def _recipes(document: Document, root: str, where: Callable[[Key], str]) -> tuple[dict[str, Recipe], tuple[str, ...]]:
     """The recipes the file uses, and every place one was looked for."""
     found: dict[str, Recipe] = {}
     looked: list[str] = []

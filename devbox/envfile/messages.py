@@ -24,6 +24,14 @@ _WANTED = {
     "dict_type": "a table",
     "model_type": "a table",
 }
+_FIXED = {
+    "too_short": "must not be empty",
+    "union_tag_invalid": "has a kind that is none of {expected_tags}",
+    "union_tag_not_found": "lacks `kind`",
+}
+# Errors of validators that go on with the table's name as their subject.
+_VERBS = ("has ", "says ", "needs ", "can't ", "names ", "must ", "is ", "contains ")
+_LISTED = 12
 
 
 def problems_of(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
@@ -43,25 +51,24 @@ def _problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> Problem
 
 
 def _sentence(key: Key, details: ErrorDetails) -> str:
-    kind, value = details["type"], details["input"]
+    kind, value, name = details["type"], details["input"], label(key)
     if kind == "value_error":
         text = str(details["ctx"]["error"])
-        joint = " " if text.startswith(("has ", "says ", "needs ", "can't ", "names ")) else ": "
-        return f"{label(key)}{joint}{text}"
+        return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
     if kind == "literal_error":
-        choices = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        shown = repr(value) if isinstance(value, str) else kind_of(value)
-        return f"{label(key)} must be one of {', '.join(choices)}, not {shown}{did_you_mean(str(value), choices)}"
-    if kind == "union_tag_invalid":
-        return f"{label(key)}: kind must be one of {details['ctx']['expected_tags'].replace(chr(39), '')}"
-    if kind == "union_tag_not_found":
-        return f"{label(key)} lacks `kind`"
-    if kind in ("too_short", "tuple_too_short", "list_too_short"):
-        return f"{label(key)} must not be empty"
+        return f"{name} {_not_a_choice(value, details['ctx']['expected'])}"
     if kind in _WANTED:
-        return f"{label(key)} must be {_WANTED[kind]}, not {kind_of(value)}"
+        return f"{name} must be {_WANTED[kind]}, not {kind_of(value)}"
+    if kind in _FIXED:
+        return f"{name} {_FIXED[kind].format(**details.get('ctx', {})).replace(chr(39), '')}"
     text = details["msg"]
-    return f"{label(key)}: {text[:1].lower()}{text[1:]}"
+    return f"{name}: {text[:1].lower()}{text[1:]}"
+
+
+def _not_a_choice(value: object, expected: str) -> str:
+    choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    shown = repr(value) if isinstance(value, str) else kind_of(value)
+    return f"must be one of {', '.join(choices)}, not {shown}{did_you_mean(str(value), choices)}"
 
 
 def _unknown(key: Key, model: type[BaseModel]) -> Problem:
@@ -70,7 +77,7 @@ def _unknown(key: Key, model: type[BaseModel]) -> Problem:
     place = f"[{'.'.join(str(part) for part in above)}]" if above else "the file"
     kind = "key" if above else "table"
     hint = did_you_mean(str(name), known)
-    listed = "" if hint else f" (it has {', '.join(known[:12])}{', …' if len(known) > 12 else ''})"
+    listed = f" (it has {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
     return Problem(key=key, sentence=f"{place} has no {kind} `{name}`{hint}{listed}")
 
 
@@ -123,11 +130,9 @@ def _key_in(loc: tuple[int | str, ...], data: Any) -> Key:
     """The part of pydantic's location that exists in the file: tags of unions and missing keys do not."""
     key: Key = ()
     for part in loc:
-        if isinstance(data, dict) and part in data:
+        in_table = isinstance(data, dict) and part in data
+        in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if in_table or in_list:
             data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            continue
-        key = (*key, part)
+            key = (*key, part)
     return key

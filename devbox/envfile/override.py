@@ -23,7 +23,9 @@ def merge(base: Source, local: Source) -> tuple[dict[str, Any], Origins]:
     return data, origins
 
 
-def _merge_tables(below: dict[str, Any], above: dict[str, Any], key: Key, local: Source, origins: Origins) -> dict[str, Any]:
+def _merge_tables(
+    below: dict[str, Any], above: dict[str, Any], key: Key, local: Source, origins: Origins
+) -> dict[str, Any]:
     merged = dict(below)
     for name, value in above.items():
         here = (*key, name)

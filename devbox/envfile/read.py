@@ -29,7 +29,9 @@ def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
     """A TOML file; whatever is wrong with it is one EnvFileError."""
     text = read_text(path, name=name)
     if not text.strip() and not may_be_empty:
-        raise EnvFileError("the file is empty", where=f"{name}:1", remedy='the least it needs: [dev] and recipe = "debian"')
+        raise EnvFileError(
+            "the file is empty", where=f"{name}:1", remedy='the least it needs: [dev] and recipe = "debian"'
+        )
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -56,7 +58,9 @@ def read_text(path: str, *, name: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise EnvFileError("the file is not UTF-8 text", where=f"{name}:{line}") from None
     if "\0" in text:
-        raise EnvFileError("the file is binary, not text", where=f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}")
+        raise EnvFileError(
+            "the file is binary, not text", where=f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}"
+        )
     return text.replace("\r\n", "\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from devbox.envfile import names, stages
 from devbox.envfile.document import Document
@@ -12,7 +11,7 @@ from devbox.errors import EnvFileError, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved, Volume
-from devbox.roles import base, dev, images, service, tasks, tool
+from devbox.roles import base, dev, images, service, tasks
 from devbox.roles.catalog import ROLES
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model
@@ -28,7 +27,9 @@ def credentials_wanted(env: EnvFile) -> tuple[str, ...]:
     wanted = []
     for name, table in env.document.service.items():
         recipe = env.recipes.get(table.recipe or "")
-        wanted += [f"{container[f'service.{name}']}.{credential}" for credential in (recipe.credentials if recipe else ())]
+        wanted += [
+            f"{container[f'service.{name}']}.{credential}" for credential in (recipe.credentials if recipe else ())
+        ]
     return tuple(wanted)
 
 
@@ -144,7 +145,5 @@ def _volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
 
 def _later(document: Document) -> tuple[str, ...]:
     """One sentence for each table whose command this version lacks."""
-    sentences = [
-        later(label) for label in document.tables() if (later := _LATER.get(names.role_of(label))) is not None
-    ]
+    sentences = [later(label) for label in document.tables() if (later := _LATER.get(names.role_of(label))) is not None]
     return (*sentences, *(stages.later(name) for name in document.stage))

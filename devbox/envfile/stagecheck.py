@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from devbox.envfile import names
 from devbox.envfile.document import Document
 from devbox.envfile.problems import Key, Problem
-from devbox.envfile.stages import ApprovalGate, SoakGate, StageTable
+from devbox.envfile.stages import AnyGate, ApprovalGate, SoakGate, StageTable
 from devbox.roles.suggest import did_you_mean
 
 
@@ -29,28 +29,33 @@ def check(document: Document) -> Iterator[Problem]:
 
 def _stage(name: str, stage: StageTable, document: Document) -> Iterator[Problem]:
     key: Key = ("stage", name)
-    processes = document.image.process if document.image else {}
     if stage.into is not None and (stage.into not in document.stages or stage.into == name):
         yield _missing((*key, "into"), f"there is no other stage {stage.into}", stage.into, document.stages)
-    for process in stage.replicas:
-        if process not in processes:
-            sentence = f"[image] has no process {process}"
-            yield _missing((*key, "replicas", process), sentence, process, processes)
-    if stage.strategy.process is not None and stage.strategy.process not in processes:
-        sentence = f"[image] has no process {stage.strategy.process}"
-        yield _missing((*key, "strategy", "process"), sentence, stage.strategy.process, processes)
+    yield from _processes(key, stage, document)
+    wanted = document.image.needs if document.image else {}
     for need in stage.external:
-        wanted = document.image.needs if document.image else {}
         if need not in wanted:
             yield _missing((*key, "external", need), f"[image] does not need {need}", need, wanted)
     for number, gate in enumerate(stage.gates):
-        if isinstance(gate, SoakGate) and gate.stage not in document.stages:
-            sentence = f"there is no stage {gate.stage}"
-            yield _missing((*key, "gates", number, "stage"), sentence, gate.stage, document.stages)
-        for person in gate.from_ if isinstance(gate, ApprovalGate) else ():
-            if person not in document.approvers:
-                sentence = f"[approvers] has no {person}"
-                yield _missing((*key, "gates", number, "from"), sentence, person, document.approvers)
+        yield from _gate((*key, "gates", number), gate, document)
+
+
+def _processes(key: Key, stage: StageTable, document: Document) -> Iterator[Problem]:
+    known = document.image.process if document.image else {}
+    named = [((*key, "replicas", process), process) for process in stage.replicas]
+    if stage.strategy.process is not None:
+        named.append(((*key, "strategy", "process"), stage.strategy.process))
+    for place, process in named:
+        if process not in known:
+            yield _missing(place, f"[image] has no process {process}", process, known)
+
+
+def _gate(key: Key, gate: AnyGate, document: Document) -> Iterator[Problem]:
+    if isinstance(gate, SoakGate) and gate.stage not in document.stages:
+        yield _missing((*key, "stage"), f"there is no stage {gate.stage}", gate.stage, document.stages)
+    for person in gate.from_ if isinstance(gate, ApprovalGate) else ():
+        if person not in document.approvers:
+            yield _missing((*key, "from"), f"[approvers] has no {person}", person, document.approvers)
 
 
 def _missing(key: Key, sentence: str, word: str, known: Iterable[str]) -> Problem:

@@ -158,7 +158,7 @@ class StageTable(Model):
     replicas: dict[str, Annotated[Whole, Field(ge=0)]] = {}
     external: Annotated[dict[str, dict[str, str]], *field(parse_external, _EXTERNAL)] = {}
     gates: tuple[AnyGate, ...] = ()
-    strategy: StrategyTable = StrategyTable()
+    strategy: StrategyTable = Field(default_factory=StrategyTable)
 
 
 def later(name: str) -> str:

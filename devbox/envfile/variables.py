@@ -1,4 +1,4 @@
-"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else a shell writes with `$` is its own."""
+"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else has a `$` is a shell's."""
 
 from __future__ import annotations
 

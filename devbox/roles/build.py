@@ -21,7 +21,7 @@ class BuildTable(Source):
     output: InnerPaths = Field(min_length=1)
     env: Environment = {}
     needs: Needs = {}
-    limits: LimitsTable = LimitsTable()
+    limits: LimitsTable = Field(default_factory=LimitsTable)
 
 
 def later(_label: str) -> str:

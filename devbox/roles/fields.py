@@ -22,7 +22,9 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CAPABILITY = re.compile(r"(?:CAP_)?([A-Z][A-Z_]*)")
 
-NAME_RULE = "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
+NAME_RULE = (
+    "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -226,7 +228,7 @@ _STRING = {"type": "string"}
 _STRINGS = {"type": "array", "items": _STRING}
 _SCALAR = {"type": ["string", "integer", "boolean"]}
 _TABLE = {"type": "object", "additionalProperties": _SCALAR}
-_COMMAND = {"oneOf": [_STRING, {**_STRINGS, "minItems": 1}]}
+COMMAND_SCHEMA = {"oneOf": [_STRING, {**_STRINGS, "minItems": 1}]}
 
 Text = Annotated[str, *field(parse_text, _SCALAR)]
 Texts = Annotated[tuple[str, ...], *field(parse_strings, _STRINGS)]
@@ -234,11 +236,13 @@ TextTable = Annotated[dict[str, str], *field(parse_text_table, _TABLE)]
 Environment = Annotated[dict[str, str], *field(parse_environment, _TABLE)]
 Secrets = Annotated[
     dict[str, str],
-    *field(parse_secrets, {"type": "object", "additionalProperties": {"type": "string", "pattern": "^(env|file|cmd):"}}),
+    *field(
+        parse_secrets, {"type": "object", "additionalProperties": {"type": "string", "pattern": "^(env|file|cmd):"}}
+    ),
 ]
-Command = Annotated[tuple[str, ...], *field(parse_command, _COMMAND)]
+Command = Annotated[tuple[str, ...], *field(parse_command, COMMAND_SCHEMA)]
 Commands = Annotated[
-    tuple[CommandItem, ...], *field(parse_commands, {"oneOf": [_STRING, {"type": "array", "items": _COMMAND}]})
+    tuple[CommandItem, ...], *field(parse_commands, {"oneOf": [_STRING, {"type": "array", "items": COMMAND_SCHEMA}]})
 ]
 Duration = Annotated[float, *field(parse_duration, {"type": ["string", "number"]})]
 Size = Annotated[int, *field(parse_size, {"type": ["string", "integer"]})]

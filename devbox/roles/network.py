@@ -21,7 +21,12 @@ from devbox.roles.fields import (
     parse_environment,
 )
 
-_PORT = re.compile(r"(?:(?:(?P<address>[0-9.]+|\[[0-9a-fA-F:.]+\]):)?(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp))?")
+_PORT = re.compile(
+    r"""(?:(?:(?P<address>[0-9.]+|\[[0-9a-fA-F:.]+\]):)?(?P<host>\d+):)?
+        (?P<container>\d+)(?:/(?P<protocol>tcp|udp))?""",
+    re.VERBOSE,
+)
+_NUMBERS = range(1, 65536)
 _PORT_HELP = 'write 8000, "8080:80" or "127.0.0.1:8080:80/udp"'
 
 
@@ -34,7 +39,7 @@ def parse_port(value: Any) -> Port:
         raise ValueError(f"{value!r} is not a port; {_PORT_HELP}")
     host = int(match["host"]) if match["host"] else None
     container = int(match["container"])
-    if not all(0 < number < 65536 for number in (container, host or 1) if number is not None) or host == 0:
+    if not all(number in _NUMBERS for number in (container, host) if number is not None):
         raise ValueError(f"{value!r}: port numbers go from 1 to 65535")
     address = _address(match["address"]) if match["address"] else "127.0.0.1"
     return Port(container=container, host=host, address=address, protocol=match["protocol"] or "tcp")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from devbox.model.container import Isolation, Limits
 from devbox.roles.fields import (
@@ -99,6 +101,10 @@ class IsolationTable(Model):
     def _preset_by_name(cls, value: Any) -> Any:
         return {"preset": value} if isinstance(value, str) else value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": ["integrated", "isolated"]}, handler(core_schema)]}
+
     def isolation(self) -> Isolation:
         """The model's isolation."""
         return Isolation(
@@ -127,8 +133,8 @@ class RunParts(Model):
     tmpfs: tuple[Path, ...] = ()
     user: Text | None = None
     workdir: Path | None = None
-    limits: LimitsTable = LimitsTable()
-    isolation: IsolationTable = IsolationTable()
+    limits: LimitsTable = Field(default_factory=LimitsTable)
+    isolation: IsolationTable = Field(default_factory=IsolationTable)
     profiles: Texts = ()
 
 
@@ -136,11 +142,17 @@ def _false_is_none(value: Any) -> Any:
     return None if value is False else value
 
 
+def _may_be_false(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"const": False})
+
+
 class LongRunningParts(RunParts):
     """A container that stays: ports, health, restart, stop. `health = false` asks for no probe at all."""
 
     ports: Ports = ()
-    health: Annotated[HealthTable | None, BeforeValidator(_false_is_none)] = None
+    health: Annotated[HealthTable | None, BeforeValidator(_false_is_none)] = Field(
+        default=None, json_schema_extra=_may_be_false
+    )
     restart: Restart = "on-failure"
     stop_signal: Signal | None = None
     stop_timeout: Duration | None = None

@@ -122,7 +122,7 @@ class ImagePart(Model):
     """What of a recipe makes the image."""
 
     steps: tuple[RecipeStep, ...] = Field(min_length=1)
-    config: ConfigPart = ConfigPart()
+    config: ConfigPart = Field(default_factory=ConfigPart)
 
 
 class ServicePart(Model):

@@ -34,7 +34,7 @@ class ProcessTable(Model):
     health: HealthTable | None = None
     env: Environment = {}
     secrets: Secrets = {}
-    limits: LimitsTable = LimitsTable()
+    limits: LimitsTable = Field(default_factory=LimitsTable)
     stop_signal: Signal = "TERM"
     stop_timeout: Duration = 10.0
     replicas: Annotated[Whole, Field(ge=0)] = 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from devbox.model.resolved import Task
-from devbox.roles.fields import CommandItem, Commands, InnerPaths, Model, Texts
+from devbox.roles.fields import COMMAND_SCHEMA, CommandItem, Commands, InnerPaths, Model, Texts
 
 
 class TaskTable(Model):
@@ -24,6 +26,10 @@ class TaskTable(Model):
         if isinstance(value, str):
             return {"run": [value]}
         return {"run": [value]} if isinstance(value, list) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [COMMAND_SCHEMA, handler(core_schema)]}
 
 
 def expand(table: TaskTable, name: str) -> Task:
