@@ -38,11 +38,13 @@ class KeptTop:
 class InstanceView:
     """One look at an instance. `containers` by name, also stopped ones; `notes` are sentences for a person.
 
-    `names` and `published` say what the standing network was made for (empty without one); `tops` are the kept
-    writable tops by container name, whether their container stands or not.
+    `standing`: something of it is on this machine beside its data, if only what a killed supervisor left; `teardown`
+    takes it away. `names` and `published` say what the standing network was made for (empty without one); `tops` are
+    the kept writable tops by container name, whether their container stands or not.
     """
 
     supervised: bool
+    standing: bool
     containers: Mapping[str, ObservedContainer]
     volumes: tuple[str, ...]
     names: tuple[str, ...] = ()
@@ -75,7 +77,10 @@ class Engine(Protocol):
     """Runs the containers of one machine."""
 
     name: str
-    capabilities: Capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do on this host for this user."""
 
     def observe(self, instance: Instance) -> InstanceView:
         """Look once. Starts nothing, repairs nothing, takes no lock."""

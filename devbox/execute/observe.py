@@ -23,6 +23,7 @@ def observe(resolved: Resolved, *, engine: Engine, store: ImageStore, records: I
     missing = (step.key for name, image in images.items() if name not in baked for step in image.chain)
     return Observed(
         supervised=view.supervised,
+        standing=view.standing,
         containers=dict(view.containers),
         names=view.names,
         published=dict(view.published),

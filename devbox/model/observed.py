@@ -60,6 +60,7 @@ class Observed:
     """
 
     supervised: bool  # a live supervisor holds the instance
+    standing: bool = False  # something of it is on the machine beside its data, if only what a killed supervisor left
     containers: dict[str, ObservedContainer] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # what the standing network was made for
     published: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)

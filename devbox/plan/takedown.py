@@ -34,7 +34,7 @@ def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str
     """Stop everything, then take the network and the supervisor away; with `volumes` the data, too."""
     stops = _stops(specs, observed, (), reason="down")
     kept = [name for name in observed.volumes if volumes]
-    if not (observed.supervised or observed.containers or kept or (volumes and observed.tops)):
+    if not (observed.supervised or observed.standing or observed.containers or kept or (volumes and observed.tops)):
         return Plan(steps=())
     what = "down -v: its data goes, too" if volumes else "down: volumes stay"
     after = tuple(step.id for step in stops)
