@@ -16,6 +16,14 @@ def runtime_program() -> str:
     return programs.find(environ.get("DEVBOX_RUNTIME", "crun"))
 
 
+def check(paths: Paths) -> None:
+    """HostError when this machine lacks something that an instance will need: said before anything is started."""
+    for program in ("catatonit", "pasta", "nft"):
+        programs.find(program)
+    runtime_program()
+    store_map(paths)
+
+
 def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
     """The context of an instance, with the holder that stands or a new one."""
     run_dir = paths.run(instance)

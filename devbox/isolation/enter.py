@@ -6,11 +6,10 @@ It reads one small file, checks that the container's pid 1 is still the process 
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]  # C half; `signal` itself builds enums for 4 ms
 import os
 
 from devbox.errors import CannotRun
-from devbox.isolation import oci
+from devbox.isolation import oci, passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from devbox.host.paths import Paths
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 
 
@@ -40,7 +37,7 @@ def enter(
     to the container's. CannotRun when the container does not run.
     """
     pid, log = begin(paths, instance, container, argv, tty=tty, env=env, cwd=cwd, user=user)
-    _pass_signals_on(pid)
+    passing.pass_signals_on(pid)
     return end(pid, log, container)
 
 
@@ -73,9 +70,10 @@ def begin(
         tty=tty,
     )
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
-    # Python ignores SIGPIPE, and what is ignored stays so in the command.
-    plain = [signal.SIGPIPE, signal.SIGXFSZ]
-    return os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=plain), log
+    pid = os.posix_spawn(
+        command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON
+    )
+    return pid, log
 
 
 def end(pid: int, log: int, container: str) -> int:
@@ -116,22 +114,3 @@ def _ids(user: str | None, entry: dict[str, str]) -> str:
     account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
     return f"{account.uid}:{account.gid}"
 
-
-def _pass_signals_on(pid: int) -> None:
-    """Give the command what this process is sent; the terminal sends its own signals to both."""
-
-    def pass_on(number: int, _frame: object) -> None:
-        if number not in _FROM_TERMINAL or not _in_foreground():
-            os.kill(pid, number)
-
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
-
-
-def _in_foreground() -> bool:
-    for stream in range(3):
-        try:
-            return os.tcgetpgrp(stream) == os.getpgrp()
-        except OSError:
-            continue
-    return False

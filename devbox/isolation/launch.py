@@ -58,13 +58,21 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
     return namespaces.identify(pid) or ProcessRef(pid, 0)
 
 
-def run_attached(context: Context, container: Launch, *, streams: tuple[int, int, int] = (0, 1, 2)) -> int:
-    """Run a container on these streams to its end, and remove it; its exit code.
+def run_attached(
+    context: Context,
+    container: Launch,
+    *,
+    streams: tuple[int, int, int] = (0, 1, 2),
+    on_start: Callable[[int], None] | None = None,
+) -> int:
+    """Run a container on these streams to its end, and remove it; its exit code. `on_start` is told the runtime's pid.
 
     126 and 127 when its command could not be executed or found (only without an init, which would be executed and
     found), 128+n on a signal.
     """
     starting = _start(context, container, streams=streams, detach=False)
+    if on_start is not None:
+        on_start(starting.pid)
     failure = forks.read_failure(starting.error_fd)
     status = os.waitpid(starting.pid, 0)[1]
     if failure is not None:

@@ -101,6 +101,11 @@ def read(paths: Paths, instance: str) -> InstanceState | None:
     return unpack(InstanceState, plain)
 
 
+def load_row(plain: object) -> Row:
+    """A row that a supervisor sent."""
+    return unpack(Row, plain)
+
+
 def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     """Whether a supervisor lives, and the state as it really is."""
     state = read(paths, instance)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 
+from devbox.errors import EngineError
 from devbox.isolation import namespaces
-from devbox.isolation.types import Context
+from devbox.isolation.types import IdMap, ProcessRef
 
 
-def remove(context: Context, path: str) -> None:
-    """Remove a tree; an ordinary user does it as root of the store. Quiet when there is none."""
+def as_root(idmap: IdMap, holder: ProcessRef | None, work: Callable[[], None]) -> None:
+    """Do `work` as root of the store: an ordinary user in the holder's user namespace, root at once.
+
+    EngineError when an ordinary user has no holder.
+    """
+    if idmap.rootless:
+        if holder is None:
+            raise EngineError("the instance has no user namespace yet", remedy="devbox up")
+        namespaces.run_inside(holder, work)
+    else:
+        work()
+
+
+def remove(idmap: IdMap, holder: ProcessRef | None, path: str) -> None:
+    """Remove a tree. Quiet when there is none."""
 
     def work() -> None:
         if os.path.lexists(path):
             shutil.rmtree(path)
 
-    if context.idmap.rootless:
-        namespaces.run_inside(context.holder, work)
-    else:
-        work()
+    as_root(idmap, holder, work)

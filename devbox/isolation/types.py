@@ -16,7 +16,7 @@ class Range(NamedTuple):
 
     inside: int
     outside: int
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count is not missed
 
 
 class IdMap(NamedTuple):

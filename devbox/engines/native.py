@@ -1,0 +1,168 @@
+"""The embedded engine: containers of this machine through the isolation core, supervised per instance, no daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from devbox.engines import native_takedown, native_view, native_volumes
+from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
+from devbox.engines.native_start import Starter
+from devbox.engines.native_tops import Tops
+from devbox.errors import EngineError
+from devbox.host.paths import Paths
+from devbox.images.store import ImageStore
+from devbox.isolation import contexts, logs, state
+from devbox.isolation.capture import run_captured
+from devbox.isolation.enter import enter
+from devbox.isolation.idmap import store_map
+from devbox.isolation.summon import reach, summon
+from devbox.isolation.types import IdMap, ProcessRef, Publish, pack
+from devbox.model.observed import BoundPort, ObservedContainer
+from devbox.model.resolved import Instance
+
+
+class NativeEngine:
+    """Implements `engines.contract.Engine`; a supervisor per instance does the standing work."""
+
+    name = "native"
+
+    def __init__(self, paths: Paths, store: ImageStore) -> None:
+        self._paths = paths
+        self._store = store
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this user can do on this host."""
+        from devbox.isolation import cgroups, network
+
+        return Capabilities(
+            rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=network.host_has_ipv6()
+        )
+
+    def observe(self, instance: Instance) -> InstanceView:
+        """See the contract."""
+        supervised, now = state.look(self._paths, instance.id)
+        tops = Tops(self._paths, instance.id).kept()
+        volumes = native_volumes.names(self._paths, instance.id)
+        standing = os.path.isdir(self._paths.run(instance.id))
+        return native_view.view(now, supervised=supervised, standing=standing, tops=tops, volumes=volumes)
+
+    def ensure_network(
+        self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
+    ) -> None:
+        """See the contract."""
+        contexts.check(self._paths)
+        wanted = [
+            {"name": name, "publish": pack(Publish(port.host, port.address, port.container, port.protocol))}
+            for name, ports in published.items()
+            for port in ports
+        ]
+        self._ask(instance, "network", network={"names": list(names), "published": wanted})
+
+    def start(self, instance: Instance, request: StartRequest) -> None:
+        """See the contract."""
+        spec = request.spec
+        if self._runs_already(instance, request):
+            return
+        idmap, holder = self._ground(instance)
+        top = Tops(self._paths, instance.id).prepare(
+            spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap, holder=holder
+        )
+        starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
+        item = starter.supervised(request, lowers=self._store.lowers(request.image), top=top)
+        self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none")
+
+    def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
+        """See the contract."""
+        answer = self._ask(instance, "wait", name=name)
+        return native_view.container(state.load_row(answer["row"]), Tops(self._paths, instance.id).kept())
+
+    def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
+        """See the contract."""
+        Tops(self._paths, instance.id).set_up(name, setup_key)
+        self._ask(instance, "setup_done", name=name)
+
+    def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
+        """See the contract."""
+        if state.read(self._paths, instance.id) is not None:
+            self._ask(instance, "stop", name=name, timeout=timeout)
+
+    def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
+        """See the contract."""
+        if state.read(self._paths, instance.id) is None:
+            return
+        self._ask(instance, "remove", name=name)
+        if not keep_top:
+            idmap, holder = self._ground(instance)
+            Tops(self._paths, instance.id).remove(name, idmap=idmap, holder=holder)
+
+    def exec(
+        self,
+        instance: Instance,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        tty: bool = False,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> int:
+        """See the contract."""
+        if on_line is not None:
+            return run_captured(self._paths, instance.id, name, argv, env=env, on_line=on_line)
+        return enter(self._paths, instance.id, name, argv, tty=tty, env=env)
+
+    def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
+        """See the contract."""
+        from devbox.isolation import oneshot
+
+        idmap, holder = self._ground(instance)
+        top = Tops(self._paths, instance.id).prepare(
+            request.spec.name, image_key=request.image.key, keep=False, idmap=idmap, holder=holder
+        )
+        starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
+        launch = starter.launch(request, lowers=self._store.lowers(request.image), top=top)
+        if tty:
+            columns, rows = shutil.get_terminal_size()
+            launch = launch._replace(process=launch.process._replace(tty=True, rows=rows, columns=columns))
+        return oneshot.run(self._paths, instance.id, launch, connected=request.spec.isolation.network != "none")
+
+    def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
+        """See the contract."""
+        files = {name: self._paths.log(instance.id, name) for name in names}
+        for container, at, text in logs.read(files, tail=tail, follow=follow):
+            yield LogLine(container=container, at=at, text=text)
+
+    def teardown(self, instance: Instance, *, volumes: bool) -> None:
+        """See the contract."""
+        native_takedown.takedown(self._paths, instance.id, volumes=volumes)
+
+    def _ask(self, instance: Instance, verb: str, **fields: Any) -> dict[str, Any]:
+        """One request to the instance's supervisor, on a connection of its own: threads do not wait for each other."""
+        supervisor = summon(self._paths, instance.id)
+        try:
+            return supervisor.call(verb, **fields)
+        finally:
+            supervisor.close()
+
+    def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
+        now = state.look(self._paths, instance.id)[1]
+        if now is None:
+            return False
+        return any(
+            row.name == request.spec.name
+            and row.state in state.LIVE
+            and (row.spec_key, row.image_key) == (request.spec_key, request.image.key)
+            for row in now.containers
+        )
+
+    def _ground(self, instance: Instance) -> tuple[IdMap, ProcessRef]:
+        """The ids of the store, and who holds the instance's namespaces."""
+        supervisor = reach(self._paths, instance.id) or summon(self._paths, instance.id)
+        supervisor.close()
+        now = state.read(self._paths, instance.id)
+        if now is None or now.holder is None:
+            raise EngineError("the instance's network is not there", remedy="devbox up")
+        return store_map(self._paths), now.holder

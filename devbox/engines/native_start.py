@@ -1,0 +1,142 @@
+"""A start request in the words of the isolation core: users as numbers, mounts as binds, everything decided."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.engines import native_layers, native_volumes
+from devbox.engines.contract import StartRequest
+from devbox.errors import EngineError
+from devbox.host.carry import CA_TARGET, Carry, carry
+from devbox.host.paths import Paths
+from devbox.isolation import accounts
+from devbox.isolation.types import (
+    Bind,
+    Confine,
+    IdMap,
+    Launch,
+    Probe,
+    Process,
+    ProcessRef,
+    Publish,
+    Supervised,
+)
+from devbox.model.container import Health, Mount
+from devbox.model.resolved import Instance
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the host is carried in
+
+
+class Starter:
+    """Turns the start requests of one instance into launches; makes the volumes they mount."""
+
+    def __init__(self, paths: Paths, instance: Instance, *, idmap: IdMap, holder: ProcessRef) -> None:
+        self._paths = paths
+        self._instance = instance
+        self._idmap = idmap
+        self._holder = holder
+
+    def supervised(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Supervised:
+        """A long-running container or a job."""
+        spec = request.spec
+        launch = self.launch(request, lowers=lowers, top=top)
+        command = launch.process._replace(argv=spec.supervised) if spec.supervised else None
+        return Supervised(
+            launch=launch,
+            role=spec.role,
+            image=spec.image,
+            digest=request.image.digest,
+            image_key=request.image.key,
+            spec_key=request.spec_key,
+            kind=spec.kind,
+            restart=spec.restart,
+            probe=_probe(spec.health) if spec.health else None,
+            ports=tuple(Publish(port.host, port.address, port.container, port.protocol) for port in request.ports),
+            command=command,
+            after_setup=spec.setup is not None,
+            log=self._paths.log(self._instance.id, spec.name),
+        )
+
+    def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
+        """The container alone, without its address."""
+        spec, image = request.spec, request.image.config
+        account = accounts.find(
+            spec.user, native_layers.read(lowers, "/etc/passwd"), native_layers.read(lowers, "/etc/group")
+        )
+        carried = _carried(request)
+        env = {"PATH": _PATH} | image.env | carried.env | dict(request.env)
+        argv = (*image.entrypoint, *(spec.command or image.command))
+        if not argv:
+            raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
+        limits, isolation = spec.limits, spec.isolation
+        return Launch(
+            name=spec.name,
+            oci_id=f"{self._instance.id}-{spec.name}",
+            lowers=lowers,
+            top=top,
+            process=Process(
+                argv=argv,
+                env=tuple(f"{name}={value}" for name, value in env.items()),
+                cwd=spec.workdir,
+                uid=account.uid,
+                gid=account.gid,
+                groups=account.groups,
+            ),
+            binds=(*self._binds(spec.mounts, lowers), *_ca_bind(carried)),
+            tmpfs=tuple(mount.target for mount in spec.mounts if mount.kind == "tmpfs"),
+            confine=Confine(
+                add_capabilities=isolation.capabilities,
+                read_only=isolation.read_only,
+                memory=limits.memory,
+                cpus=limits.cpus,
+                pids=limits.pids,
+            ),
+            stop_signal=spec.stop_signal.removeprefix("SIG"),
+            stop_timeout=spec.stop_timeout,
+        )
+
+    def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
+        return tuple(self._bind(mount, lowers) for mount in mounts if mount.kind != "tmpfs")
+
+    def _bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
+        if mount.kind == "volume":
+            source = native_volumes.ensure(
+                self._paths,
+                self._instance.id,
+                mount.source,
+                target=mount.target,
+                lowers=lowers,
+                idmap=self._idmap,
+                holder=self._holder,
+            )
+            return Bind(source, mount.target, read_only=mount.read_only)
+        if not os.path.exists(mount.source):
+            raise EngineError(f"{mount.source}, which is to be mounted at {mount.target}, does not exist")
+        if self._idmap.rootless:
+            return Bind(mount.source, mount.target, read_only=mount.read_only)
+        owner, group = self._instance.owner, self._instance.group
+        return Bind(mount.source, mount.target, read_only=mount.read_only, owner=owner, group=group)
+
+
+def _carried(request: StartRequest) -> Carry:
+    spec = request.spec
+    if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
+        return Carry({}, "")
+    return carry()
+
+
+def _ca_bind(carried: Carry) -> tuple[Bind, ...]:
+    return (Bind(carried.ca_file, CA_TARGET, read_only=True),) if carried.ca_file else ()
+
+
+def _probe(health: Health) -> Probe:
+    return Probe(
+        argv=health.command,
+        http=health.http,
+        port=health.port,
+        interval=health.interval,
+        timeout=health.timeout,
+        retries=health.retries,
+        start_period=health.start_period,
+    )

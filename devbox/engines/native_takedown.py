@@ -1,0 +1,85 @@
+"""Leave nothing of an instance: whatever lives, whoever was killed before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+from collections.abc import Iterator
+
+from devbox.engines.native_tops import Tops
+from devbox.host import programs
+from devbox.host.paths import Paths
+from devbox.isolation import namespaces, state, strays, trees
+from devbox.isolation.idmap import store_map
+from devbox.isolation.summon import reach
+from devbox.isolation.types import IdMap, ProcessRef
+
+_PATIENCE_MS = 10_000
+
+
+def takedown(paths: Paths, instance: str, *, volumes: bool) -> None:
+    """Stop everything of the instance and remove what only running containers need; with `volumes` the data, too."""
+    before = state.read(paths, instance)
+    _shut_down(paths, instance, before)
+    also = [process for process in (before.holder, before.egress) if process] if before else []
+    also += [row.process for row in before.containers if row.process] if before else []
+    strays.sweep(paths.run(instance), instance, also)
+    with _root_of_store(paths) as (idmap, holder):
+        Tops(paths, instance).remove_all(kept=volumes, idmap=idmap, holder=holder)
+        if volumes:
+            trees.remove(idmap, holder, paths.volumes(instance))
+    if volumes:
+        _remove(os.path.dirname(paths.log(instance, "any")))
+        _remove(os.path.dirname(paths.top(instance, "any")))
+    _remove(paths.run(instance))
+    with contextlib.suppress(OSError):  # other instances are up
+        os.rmdir(paths.runtime)
+
+
+def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) -> None:
+    """Let the supervisor stop its containers in order, and wait for its end."""
+    supervisor = reach(paths, instance)
+    if supervisor is None:
+        return
+    try:
+        supervisor.call("shutdown")
+    finally:
+        supervisor.close()
+    if before is not None:
+        _wait_for_end(before.supervisor)
+
+
+def _wait_for_end(process: ProcessRef) -> None:
+    if not namespaces.alive(process):
+        return
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    waiter = select.poll()
+    waiter.register(fd, select.POLLIN)
+    waiter.poll(_PATIENCE_MS)
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def _root_of_store(paths: Paths) -> Iterator[tuple[IdMap, ProcessRef | None]]:
+    """The ids of the store; for an ordinary user with a user namespace that has them."""
+    idmap = store_map(paths)
+    if not idmap.rootless:
+        yield idmap, None
+        return
+    holder = namespaces.start_holder(idmap, programs.find("catatonit"))
+    try:
+        yield idmap, holder
+    finally:
+        strays.end([holder.pid])
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(holder.pid, 0)
+
+
+def _remove(path: str) -> None:
+    if os.path.lexists(path):
+        shutil.rmtree(path)

@@ -1,0 +1,75 @@
+"""Writable tops of containers, and what is known of those that are kept: the image below, the setup that ran."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.engines.contract import KeptTop
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation import trees
+from devbox.isolation.types import IdMap, ProcessRef
+
+
+class Tops:
+    """The tops of one instance."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
+
+    def kept(self) -> dict[str, KeptTop]:
+        """The kept tops, by container."""
+        found = {name: self._read(name) for name in self._names()}
+        return {name: top for name, top in found.items() if top is not None}
+
+    def prepare(self, name: str, *, image_key: str, keep: bool, idmap: IdMap, holder: ProcessRef | None) -> str:
+        """The directory of a container about to start: a kept top of the same image as it is, otherwise a new one."""
+        path = self._paths.top(self._instance, name)
+        top = self._read(name)
+        if not (keep and top is not None and top.image_key == image_key):
+            trees.remove(idmap, holder, path)
+            top = KeptTop(image_key=image_key)
+        files.private_dir(path)
+        if keep:
+            self._write(name, top)
+        return path
+
+    def set_up(self, name: str, setup_key: str) -> None:
+        """A setup ran in the container's top."""
+        top = self._read(name)
+        if top is not None:
+            self._write(name, KeptTop(image_key=top.image_key, setup_key=setup_key))
+
+    def remove(self, name: str, *, idmap: IdMap, holder: ProcessRef | None) -> None:
+        """Throw a top away."""
+        trees.remove(idmap, holder, self._paths.top(self._instance, name))
+
+    def remove_all(self, *, kept: bool, idmap: IdMap, holder: ProcessRef | None) -> None:
+        """Throw the tops away that nobody keeps; with `kept` those, too."""
+        for name in self._names():
+            if kept or self._read(name) is None:
+                self.remove(name, idmap=idmap, holder=holder)
+
+    def _names(self) -> list[str]:
+        directory = os.path.dirname(self._paths.top(self._instance, "any"))
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            return []
+
+    def _facts(self, name: str) -> str:
+        return f"{self._paths.top(self._instance, name)}/kept"
+
+    def _read(self, name: str) -> KeptTop | None:
+        text = files.read_text(self._facts(name))
+        if not text:
+            return None
+        facts = dict(line.split("=", 1) for line in text.splitlines())
+        return KeptTop(image_key=facts["image_key"], setup_key=facts.get("setup_key"))
+
+    def _write(self, name: str, top: KeptTop) -> None:
+        lines = [f"image_key={top.image_key}"]
+        if top.setup_key is not None:
+            lines.append(f"setup_key={top.setup_key}")
+        files.write_atomic(self._facts(name), "\n".join(lines) + "\n")

@@ -1,0 +1,74 @@
+"""What a supervisor wrote, in the words of the contract. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from devbox.engines.contract import InstanceView, KeptTop
+from devbox.model.observed import BoundPort, ObservedContainer
+
+if TYPE_CHECKING:
+    from devbox.isolation.state import InstanceState, Row
+    from devbox.isolation.types import Publish
+
+
+def view(
+    now: InstanceState | None,
+    *,
+    supervised: bool,
+    standing: bool,
+    tops: Mapping[str, KeptTop],
+    volumes: tuple[str, ...],
+) -> InstanceView:
+    """One look at an instance. `standing`: it has a runtime directory."""
+    if now is None:
+        return InstanceView(supervised=False, standing=standing, containers={}, volumes=volumes, tops=tops)
+    published: dict[str, tuple[BoundPort, ...]] = {}
+    for each in now.published:
+        published[each.name] = (*published.get(each.name, ()), _bound(each.publish))
+    return InstanceView(
+        supervised=supervised,
+        standing=standing,
+        containers={row.name: container(row, tops) for row in now.containers},
+        volumes=volumes,
+        names=tuple(name.name for name in now.names),
+        published=published,
+        tops=tops,
+        notes=() if supervised else _notes(now),
+    )
+
+
+def container(row: Row, tops: Mapping[str, KeptTop]) -> ObservedContainer:
+    """One container."""
+    top = tops.get(row.name)
+    return ObservedContainer(
+        name=row.name,
+        role=row.role,
+        state=row.state,
+        health=row.health,
+        image=row.image,
+        digest=row.digest,
+        pid=row.process.pid if row.process else None,
+        spec_key=row.spec_key,
+        image_key=row.image_key,
+        ports=tuple(_bound(port) for port in row.ports),
+        restarts=row.restarts,
+        exit_code=row.exit_code,
+        reason=row.reason,
+        started_at=row.started_at,
+        setup_key=top.setup_key if top else None,
+    )
+
+
+def _bound(publish: Publish) -> BoundPort:
+    return BoundPort(
+        host=publish.host, address=publish.address, container=publish.container, protocol=publish.protocol
+    )
+
+
+def _notes(now: InstanceState) -> tuple[str, ...]:
+    running = [row.name for row in now.containers if row.process is not None]
+    if not running:
+        return ()
+    return (f"the supervisor of this instance was killed; what runs goes on: {', '.join(running)}",)

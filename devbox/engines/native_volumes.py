@@ -1,0 +1,78 @@
+"""Volumes: plain directories in the id range of the store, made on first use as the image has the directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from devbox.engines import native_layers
+from devbox.errors import EngineError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation import trees
+from devbox.isolation.idmap import outside
+from devbox.isolation.types import IdMap, ProcessRef, pack
+
+_MAP = ".idmap"  # beside the volumes: whose ids their files have
+_FRESH = ".new-"
+_FORMAT = 1
+
+
+def ensure(
+    paths: Paths, instance: str, name: str, *, target: str, lowers: tuple[str, ...], idmap: IdMap, holder: ProcessRef | None,
+) -> str:
+    """The directory of a volume. A new one has owner and mode of the image's directory at `target`, root's otherwise.
+
+    EngineError when the instance's volumes belong to another id range than the store now has.
+    """
+    home = files.private_dir(paths.volumes(instance))
+    _check_map(home, idmap)
+    path = paths.volume(instance, name)
+    if not os.path.isdir(path):
+        trees.as_root(idmap, holder, lambda: _make(home, name, target, lowers, idmap))
+    return path
+
+
+def names(paths: Paths, instance: str) -> tuple[str, ...]:
+    """The volumes an instance has."""
+    try:
+        entries = os.listdir(paths.volumes(instance))
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(entry for entry in entries if not entry.startswith(".")))
+
+
+def _make(home: str, name: str, target: str, lowers: tuple[str, ...], idmap: IdMap) -> None:
+    """Make it beside and rename it: a volume that is there is complete."""
+    uid, gid, mode = _like(lowers, target)
+    if not idmap.rootless:  # an ordinary user's snapshots and this process share one map already
+        uid, gid = outside(idmap.uids, uid), outside(idmap.gids, gid)
+    fresh = f"{home}/{_FRESH}{name}"
+    if os.path.isdir(fresh):
+        os.rmdir(fresh)
+    os.mkdir(fresh)
+    os.chown(fresh, uid, gid)
+    os.chmod(fresh, mode)
+    os.rename(fresh, f"{home}/{name}")
+
+
+def _like(lowers: tuple[str, ...], target: str) -> tuple[int, int, int]:
+    found = native_layers.find(lowers, target)
+    if found is None or not os.path.isdir(found) or os.path.islink(found):
+        return 0, 0, 0o755
+    facts = os.stat(found)
+    return facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)
+
+
+def _check_map(home: str, idmap: IdMap) -> None:
+    path = f"{home}/{_MAP}"
+    own = {"format": _FORMAT, "uids": pack(idmap.uids), "gids": pack(idmap.gids)}
+    text = files.read_text(path)
+    if text is None:
+        files.write_atomic(path, json.dumps(own))
+    elif json.loads(text) != own:
+        raise EngineError(
+            f"the volumes in {home} were made with other user ids than this store has now",
+            remedy="remove them with devbox down -v, or go back to the DEVBOX_HOME or user that made them",
+        )

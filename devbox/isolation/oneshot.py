@@ -1,0 +1,22 @@
+"""A one-shot container: on the caller's own streams, a guest in the instance's network, gone when it ends."""
+
+from __future__ import annotations
+
+from devbox.host.paths import Paths
+from devbox.isolation import launch, passing
+from devbox.isolation.client import Client
+from devbox.isolation.types import Context, Launch, NetNode, unpack
+
+
+def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
+    """Run it to its end; its exit code. The instance's supervisor must be there: it cleans up, whatever happens here."""
+    supervisor = Client(paths.socket(instance))
+    answer = supervisor.call("lease", name=container.name, oci_id=container.oci_id, top=container.top)
+    node = unpack(NetNode, answer["node"]) if connected else None
+    try:
+        return launch.run_attached(
+            unpack(Context, answer["context"]), container._replace(network=node), on_start=passing.pass_signals_on
+        )
+    finally:
+        supervisor.call("release", name=container.name)
+        supervisor.close()
