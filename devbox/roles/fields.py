@@ -11,7 +11,9 @@ import signal
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
+
+from devbox.model import codec
 
 CommandItem = str | tuple[str, ...]
 
@@ -219,9 +221,11 @@ def _shown(value: object) -> str:
     return repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
 
 
-def field(parser: Callable[[Any], Any], schema: dict[str, Any]) -> tuple[PlainValidator, WithJsonSchema]:
+def field(
+    parser: Callable[[Any], Any], schema: dict[str, Any]
+) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
     """The annotations of a value that `parser` makes from whatever `schema` allows."""
-    return PlainValidator(parser), WithJsonSchema(schema)
+    return PlainValidator(parser), PlainSerializer(codec.dump, return_type=Any), WithJsonSchema(schema)
 
 
 _STRING = {"type": "string"}
