@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from devbox.cli import addresses, rows, terminal
+from devbox.cli import addresses, terminal
 from devbox.cli.project import Place, locate
 from devbox.errors import FAILED, DevboxError, UsageError
 
@@ -18,6 +18,8 @@ _NAME_COLORS = ("green", "yellow", "bold", "dim")
 
 def ps(args: Args) -> int:
     """List containers: a table for a person, one document with --json."""
+    from devbox.cli import rows
+
     place = locate(args)
     found = rows.read(place)
     if names := args.many("names"):
@@ -39,8 +41,10 @@ def logs(args: Args) -> int:
     from devbox.isolation import logs as files
 
     place = locate(args)
-    names = args.many("names") or _logged(place)
-    _must_be_known(names, {*_logged(place), *(str(row["name"]) for row in rows.read(place))}, place)
+    logged = _logged(place)
+    names = args.many("names") or logged
+    if not set(names) <= set(logged):
+        _must_be_known(names, {*logged, *_running(place)}, place)
     width = max(map(len, names), default=0)
     color = terminal.has_color(sys.stdout)
     fronts = {name: f"{_tinted(name, at, width, color=color)} | " for at, name in enumerate(names)}
@@ -56,6 +60,8 @@ def logs(args: Args) -> int:
 
 def open_url(args: Args) -> int:
     """Print where a container answers; on a desktop, show it in the browser."""
+    from devbox.cli import rows
+
     place = locate(args)
     name = args.text("container") or "dev"
     row = next((row for row in rows.read(place) if row["name"] == name), None)
@@ -91,6 +97,13 @@ def _logged(place: Place) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     return tuple(sorted(entry.removesuffix(".log") for entry in entries if entry.endswith(".log")))
+
+
+def _running(place: Place) -> tuple[str, ...]:
+    """The containers of the state file: one that wrote nothing yet may be followed as well."""
+    from devbox.cli import rows
+
+    return tuple(str(row["name"]) for row in rows.read(place))
 
 
 def _must_be_known(names: tuple[str, ...], known: set[str], place: Place) -> None:

@@ -1,0 +1,35 @@
+"""What is written down matches what is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from house_rules.source import ROOT, names
+
+from devbox.cli.manual import manual
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_reference_of_the_command_line_is_the_program_s_own():
+    written = (ROOT / "docs/reference/cli.md").read_text()
+    assert written == manual(), "python -m devbox.cli.manual > docs/reference/cli.md"
+
+
+def test_every_dependency_is_justified():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    page = (ROOT / "docs/explanation/dependencies.md").read_text()
+    assert not [name for line in wanted if f"**{(name := re.split('[<>=]', line)[0])}**" not in page]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_links_and_named_files_exist(page: Path):
+    text = page.read_text()
+    links = {link for link in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text) if not link.startswith("http")}
+    assert not [link for link in links if not (page.parent / link).exists()]
+    files = set(re.findall(r"`((?:devbox|docs|tests|recipes|templates)/[\w./-]+)`", text))
+    assert not [name for name in files if not (ROOT / name).exists()]

@@ -1,0 +1,29 @@
+"""Programs, the environment, exits and Docker-sized imports each have one home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from house_rules.source import ROOT, attributes, imports, modules, names
+
+# What only some files may do: the name reached for, its homes, and how everyone else gets it.
+HOMES = {
+    "subprocess": ({"devbox/host/process.py"}, "start programs through host.process or host.programs"),
+    "os.environ": ({"devbox/host/environ.py"}, "read the environment through host.environ"),
+    "os.getenv": (set(), "read the environment through host.environ"),
+    "os.putenv": (set(), "hand an environment to the program that needs it"),
+    "os.system": (set(), "start programs through host.process or host.programs"),
+    "os.popen": (set(), "start programs through host.process or host.programs"),
+    "sys.exit": ({"devbox/cli/main.py"}, "raise a DevboxError"),
+    "sys.argv": ({"devbox/cli/main.py", "devbox/isolation/supervisor.py"}, "take parameters"),
+}
+MODULES = modules()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+def test_what_has_a_home_stays_there(path: Path):
+    reached = imports(path) | attributes(path)
+    here = str(path.relative_to(ROOT))
+    astray = {name: advice for name, (homes, advice) in HOMES.items() if name in reached and here not in homes}
+    assert not astray

@@ -1,0 +1,34 @@
+"""Files and functions stay small enough to be read in one go."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from house_rules.source import ROOT, modules, names, tree
+
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 60
+MODULES = modules()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+def test_a_file_has_at_most_400_lines(path: Path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES, "find the second noun that is hiding"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+def test_a_function_has_at_most_60_lines(path: Path):
+    functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    long = {
+        function.name: function.end_lineno - function.lineno + 1
+        for function in functions
+        if function.end_lineno is not None and function.end_lineno - function.lineno >= MOST_LINES_OF_A_FUNCTION
+    }
+    assert not long
+
+
+def test_init_files_are_empty():
+    full = [str(path.relative_to(ROOT)) for path in MODULES if path.name == "__init__.py" and path.stat().st_size]
+    assert not full

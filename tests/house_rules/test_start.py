@@ -1,0 +1,64 @@
+"""Start-up is a feature: which modules each command of the hot path loads, beyond what Python itself does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Never on the hot path; each costs about as much as a whole `crun exec`.
+HEAVY = {
+    "asyncio", "click", "ctypes", "dataclasses", "hashlib", "importlib.metadata", "inspect", "jinja2", "logging",
+    "pathlib", "pydantic", "rich", "shutil", "subprocess", "tempfile", "tomllib", "typer", "typing",
+}  # fmt: skip
+READS_STATE = {"ctypes", "json", "typing"}  # what a command that reads state.json and checks pids pays on top
+
+# One line each: the command, and what it may load of HEAVY.
+COMMANDS = {
+    ("--version",): set(),
+    ("exec", "--", "true"): set(),
+    ("ps", "--json"): READS_STATE,
+    ("logs",): {"typing"},
+}
+# Loaded by none of them: what parses and decides.
+DECIDERS = ("devbox.flow", "devbox.envfile", "devbox.roles", "devbox.plan", "devbox.engines", "devbox.images")
+
+PROBE = """
+import sys
+before = set(sys.modules)
+from devbox.cli import main
+main.run(sys.argv[1:])
+sys.stderr.flush()
+print("LOADED", *sorted(set(sys.modules) - before))
+"""
+
+
+def loaded(words: tuple[str, ...], directory: Path) -> set[str]:
+    """The modules that a command line brings in, run in a project where nothing is up."""
+    env = {**os.environ, "DEVBOX_HOME": str(directory / "home"), "DEVBOX_RUNTIME_DIR": str(directory / "run")}
+    env.pop("COVERAGE_PROCESS_START", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *words], cwd=directory, env=env, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "devbox.toml").write_text('[dev]\nrecipe = "no such recipe"\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_hot_command_loads_nothing_heavy(words: tuple[str, ...], project: Path):
+    found = loaded(words, project)
+    assert not (found & HEAVY) - COMMANDS[words]
+    assert not [name for name in found if name.startswith(DECIDERS)]
+
+
+def test_version_loads_next_to_nothing(project: Path):
+    ours = {name for name in loaded(("--version",), project) if name.startswith("devbox")}
+    assert ours == {"devbox", "devbox.cli", "devbox.cli.main", "devbox.errors", "devbox.host", "devbox.host.version"}
