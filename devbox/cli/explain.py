@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 from devbox.cli.options import Args
 from devbox.cli.project import opened
@@ -28,26 +27,30 @@ def plan(args: Args) -> int:
 
 def config(args: Args) -> int:
     """Print the file as it is understood: one `key = value` a line, or one JSON document."""
-    from devbox.envfile import load
+    from devbox.envfile import describe
+    from devbox.envfile.load import load
 
     if args.flag("schema"):
-        print(json.dumps(load.json_schema(), indent=2))
+        print(json.dumps(describe.json_schema(), indent=2))
         return 0
-    env = load.load(args.text("directory") or ".", file=args.text("file") or None)
-    values = load.describe(env, origin=args.flag("origin"))
+    env = load(args.text("directory") or ".", file=args.text("file") or None)
+    values = describe.describe(env)
+    origins = describe.origins(env) if args.flag("origin") else {}
     if args.flag("json"):
-        print(json.dumps(values))
+        print(json.dumps({"values": values, "origins": origins} if origins else values))
     else:
-        sys.stdout.writelines(f"{line}\n" for line in flat(values))
+        for key, value in flat(values).items():
+            line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            print(f"{line}  # {origins.get(key, 'default')}" if origins else line)
     return 0
 
 
-def flat(values: dict[str, object], prefix: str = "") -> list[str]:
-    """Nested tables as `dev.packages = ["less"]` lines."""
-    found: list[str] = []
+def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested tables by dotted key: `dev.packages` → ["less"]."""
+    found: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found += flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key} = {json.dumps(value, ensure_ascii=False)}")
+            found[f"{prefix}{key}"] = value
     return found
