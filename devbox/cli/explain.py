@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from devbox.cli.options import Args
 from devbox.cli.project import opened
 from devbox.errors import WOULD_CHANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WIDEST = 60
 
 
 def plan(args: Args) -> int:
@@ -35,22 +41,38 @@ def config(args: Args) -> int:
         return 0
     env = load(args.text("directory") or ".", file=args.text("file") or None)
     values = describe.describe(env)
-    origins = describe.origins(env) if args.flag("origin") else {}
+    origins = describe.origins(env) if args.flag("origin") else None
     if args.flag("json"):
-        print(json.dumps({"values": values, "origins": origins} if origins else values))
+        print(json.dumps(values if origins is None else {"values": values, "origins": origins}))
     else:
-        for key, value in flat(values).items():
-            line = f"{key} = {json.dumps(value, ensure_ascii=False)}"
-            print(f"{line}  # {origins.get(key, 'default')}" if origins else line)
+        print("\n".join(settings(values, origins or {})))
     return 0
 
 
-def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested tables by dotted key: `dev.packages` → ["less"]."""
-    found: dict[str, object] = {}
+def settings(values: Mapping[str, object], origins: Mapping[str, str]) -> list[str]:
+    """`dev.packages = ["less"]` lines; where origins are known, each with the place that says so."""
+    lines = _flat(values)
+    shown = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines]
+    if not origins:
+        return shown
+    width = min(max(map(len, shown), default=0), _WIDEST)
+    return [f"{line.ljust(width)}  # {_origin(key, origins)}" for line, (key, _) in zip(shown, lines, strict=True)]
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
+            found += _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
+            found.append((f"{prefix}{key}", value))
     return found
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    """Where a value came from: its own line, else that of the table around it."""
+    while key:
+        if key in origins:
+            return origins[key]
+        key = key.rpartition(".")[0]
+    return "default"

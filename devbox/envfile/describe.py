@@ -6,6 +6,7 @@ from typing import Any
 
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
+from devbox.envfile.problems import Key
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -16,11 +17,25 @@ def describe(env: EnvFile) -> dict[str, Any]:
     return {"project": {**values.pop("project", {}), "name": env.name}, **values}
 
 
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables by dotted key: `dev.packages` → ["less"]."""
+    return {".".join(map(str, key)): value for key, value in _leaves(values, ())}
+
+
 def origins(env: EnvFile) -> dict[str, str]:
-    """`dev.packages` → the `file:line` that says so."""
-    return {".".join(str(part) for part in key): where for key, where in env.origins.items()}
+    """For every key of `flat(describe(env))` the `file:line` it comes from, or "default"."""
+    found = {".".join(map(str, key)): env.where(key) for key, _ in _leaves(describe(env), ())}
+    return found if env.document.project.name else {**found, "project.name": "default"}
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of devbox.toml."""
     return {"$schema": SCHEMA_DIALECT, **Document.model_json_schema(by_alias=True), "title": "devbox.toml"}
+
+
+def _leaves(values: dict[str, Any], key: Key) -> list[tuple[Key, Any]]:
+    found: list[tuple[Key, Any]] = []
+    for name, value in values.items():
+        here = (*key, name)
+        found += _leaves(value, here) if isinstance(value, dict) and value else [(here, value)]
+    return found
