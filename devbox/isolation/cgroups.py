@@ -17,7 +17,7 @@ _CPU_PERIOD = 100_000  # µs; the kernel's default
 
 
 def detect() -> str:
-    """`v2`, `hybrid` (v1 controllers with a v2 tree beside them), `v1`, or `none` where this user may not make groups."""
+    """`v2`, `v1`, `hybrid` (v1 with a v2 tree beside it), or `none` where this user may not make groups."""
     if os.geteuid() != 0:
         return "none"
     if os.path.exists(f"{_ROOT}/cgroup.controllers"):

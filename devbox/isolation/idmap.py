@@ -52,7 +52,9 @@ def owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
     Here a range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
     """
     return IdMap(
-        rootless=idmap.rootless, uids=_swapped(idmap.uids[0].outside, owner), gids=_swapped(idmap.gids[0].outside, group)
+        rootless=idmap.rootless,
+        uids=_swapped(idmap.uids[0].outside, owner),
+        gids=_swapped(idmap.gids[0].outside, group),
     )
 
 

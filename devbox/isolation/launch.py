@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Callable
 from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
@@ -16,7 +15,7 @@ from devbox.host import programs
 from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
-_RUNTIME_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 
 
 class Starting(NamedTuple):
@@ -58,21 +57,9 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
     return namespaces.identify(pid) or ProcessRef(pid, 0)
 
 
-def run_attached(
-    context: Context,
-    container: Launch,
-    *,
-    streams: tuple[int, int, int] = (0, 1, 2),
-    on_start: Callable[[int], None] | None = None,
-) -> int:
-    """Run a container on these streams to its end, and remove it; its exit code. `on_start` is told the runtime's pid.
-
-    126 and 127 when its command could not be executed or found (only without an init, which would be executed and
-    found), 128+n on a signal.
-    """
+def run_bare(context: Context, container: Launch, *, streams: tuple[int, int, int]) -> int:
+    """Run a container without an init on these streams to its end, and remove it; its exit code as `oci.exit_code`."""
     starting = _start(context, container, streams=streams, detach=False)
-    if on_start is not None:
-        on_start(starting.pid)
     failure = forks.read_failure(starting.error_fd)
     status = os.waitpid(starting.pid, 0)[1]
     if failure is not None:
@@ -91,32 +78,30 @@ def delete(context: Context, name: str, oci_id: str) -> None:
     """Kill and forget a container, and everything of it but its top; quiet when it is gone."""
     if os.path.isdir(f"{context.oci_root}/{oci_id}"):
         _ask_runtime(context, ["delete", "--force", oci_id])
-    _forget(_directory(context, name))
+    _forget(directory(context, name))
 
 
 def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
     """Fork the child that becomes the runtime."""
-    directory = _directory(context, container.name)
-    os.makedirs(f"{directory}/stage", mode=0o711, exist_ok=True)
+    place = directory(context, container.name)
+    os.makedirs(f"{place}/stage", mode=0o711, exist_ok=True)
     for stale in ("pid", "log"):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{directory}/{stale}")
+            os.unlink(f"{place}/{stale}")
     maps = _open_maps(context, container.binds)
-    start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{directory}/log")
-    argv = oci.run_argv(
-        start, bundle=f"{directory}/stage", pid_file=f"{directory}/pid", oci_id=container.oci_id, detach=detach
-    )
+    start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
+    argv = oci.run_argv(start, bundle=f"{place}/stage", pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
 
     def become_runtime() -> None:
-        _prepare(context, container, f"{directory}/stage", maps)
+        _prepare(context, container, f"{place}/stage", maps)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-        os.execve(argv[0], argv, {"PATH": _RUNTIME_PATH})
+        os.execve(argv[0], argv, ENVIRONMENT)
 
     child = forks.fork(become_runtime)
     if maps.store is not None:
         os.close(maps.store)
-    return Starting(child.pid, child.error_fd, directory)
+    return Starting(child.pid, child.error_fd, place)
 
 
 def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> None:
@@ -127,7 +112,9 @@ def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> No
     cgroups.prepare_view(context.cgroups, context.runtime)
     plug = network.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
-    root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
+    root = rootfs.mount_root(
+        stage, lowers=container.lowers, top=container.top, userns=maps.store, lasting=container.lasting
+    )
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners)
     network.pin(plug, f"{stage}/netns")
     staged = spec.Staged(
@@ -135,9 +122,9 @@ def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> No
         binds=binds,
         netns=f"{stage}/netns",
         userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
-        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        open_files=open_files(),
     )
-    _write_config(f"{stage}/config.json", spec.config(context, container, staged))
+    write_json(f"{stage}/config.json", spec.config(context, container, staged))
 
 
 def _all_binds(context: Context, container: Launch) -> tuple[Bind, ...]:
@@ -158,11 +145,14 @@ def _open_maps(context: Context, binds: tuple[Bind, ...]) -> _Maps:
     return _Maps(os.open(f"/proc/{context.holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), owners)
 
 
-def _write_config(path: str, config: dict[str, object]) -> None:
+def write_json(path: str, value: dict[str, object]) -> None:
+    """Write what a runtime reads. It may carry secrets."""
     import json
 
-    with open(path, "w", encoding="utf-8") as target:
-        json.dump(config, target)
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
+    ) as target:
+        json.dump(value, target)
 
 
 def _ask_runtime(context: Context, arguments: list[str]) -> None:
@@ -178,15 +168,21 @@ def _ask_runtime(context: Context, arguments: list[str]) -> None:
     forks.inside(ask) if context.idmap.rootless else ask()
 
 
-def _directory(context: Context, name: str) -> str:
+def open_files() -> int:
+    """How many open files this process may have, and so a container."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def directory(context: Context, name: str) -> str:
+    """A container's runtime directory."""
     return f"{context.run_dir}/c/{name}"
 
 
-def _forget(directory: str) -> None:
+def _forget(place: str) -> None:
     """Remove a container's runtime directory."""
-    for entry in ("pid", "log"):
+    for entry in ("pid", "log", "process.json"):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{directory}/{entry}")
-    for leaf in (f"{directory}/stage", directory):
+            os.unlink(f"{place}/{entry}")
+    for leaf in (f"{place}/stage", place):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(leaf)

@@ -76,7 +76,7 @@ def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None
 
 
 def run_inside(holder: ProcessRef, work: Callable[[], None]) -> None:
-    """Run `work` in a forked child that has joined the holder's user and network namespace. Its error is raised here."""
+    """Run `work` in a forked child that has joined the holder's namespaces as their root. Its error is raised here."""
 
     def joined() -> None:
         join(holder)

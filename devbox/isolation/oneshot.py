@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.host.paths import Paths
-from devbox.isolation import launch, passing
+from devbox.isolation import attached, passing
 from devbox.isolation.client import Client
 from devbox.isolation.types import Context, Launch, NetNode, unpack
 
@@ -14,7 +14,7 @@ def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> i
     answer = supervisor.call("lease", name=container.name, oci_id=container.oci_id, top=container.top)
     node = unpack(NetNode, answer["node"]) if connected else None
     try:
-        return launch.run_attached(
+        return attached.run_attached(
             unpack(Context, answer["context"]), container._replace(network=node), on_start=passing.pass_signals_on
         )
     finally:

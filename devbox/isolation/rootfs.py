@@ -6,6 +6,7 @@ Everything is attached below one tmpfs, the stage, which vanishes with the names
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -23,7 +24,10 @@ def make_private(stage: str) -> None:
 
 
 def prepare_top(top: str, ids: IdMap) -> None:
-    """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is."""
+    """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is.
+
+    A volatile one is used again only after a crash of its container, not of the machine: overlayfs's mark goes.
+    """
     os.makedirs(top, mode=0o711, exist_ok=True)
     uid, gid = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
     for name in ("upper", "work"):
@@ -31,9 +35,12 @@ def prepare_top(top: str, ids: IdMap) -> None:
         if not os.path.isdir(path):
             os.mkdir(path, 0o755)
             os.chown(path, uid, gid)
+    for mark in ("incompat/volatile", "incompat"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{top}/work/work/{mark}")
 
 
-def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None) -> str:
+def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None, lasting: bool) -> str:
     """Mount the overlay of `lowers` (topmost first) and `top`; the merged directory.
 
     `userns` is a descriptor of the store's user namespace where lowers carry container ids on disk (root), None where
@@ -51,13 +58,13 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"
     if userns is None:
         options += ",userxattr"
+    if not lasting:
+        options += ",volatile"  # else the end of a container waits until the whole disk is synced
     syscalls.mount("overlay", "rootfs", "overlay", flags=syscalls.MS_NODEV, options=options)
     return f"{stage}/rootfs"
 
 
-def stage_binds(
-    stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]
-) -> tuple[tuple[str, str], ...]:
+def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]) -> tuple[tuple[str, str], ...]:
     """Attach every bind's source below the stage, where the mapped root can reach it: (staged source, target).
 
     `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount.

@@ -52,7 +52,7 @@ class Netlink:
                 raise
 
     def add_veth(self, name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_netns: int) -> None:
-        """Add a veth end here, a port of the bridge with this index and up; its peer in another namespace (a descriptor)."""
+        """Add a veth end here, up, a port of the bridge with this index; its peer in another namespace (a descriptor)."""
         other = (
             _link_header()
             + _text(_LINK_NAME, peer)
@@ -79,9 +79,7 @@ class Netlink:
     def add_default_route(self, interface: int, gateway: str) -> None:
         """Route everything else to a gateway."""
         family, packed = _pack_address(gateway)
-        header = struct.pack(
-            "=BBBBBBBBI", family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0
-        )
+        header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
         body = header + _attribute(_ROUTE_GATEWAY, packed) + _number(_ROUTE_INTERFACE, interface)
         self._ask(_NEWROUTE, body, f"route to {gateway}", create=True)
 

@@ -74,7 +74,7 @@ def run(
             network=networks.node(0, ipv6=networks.host_has_ipv6()) if connected else None,
             init=False,
         )
-        return launch.run_attached(context, container, streams=(nothing.fileno(), output, output))
+        return launch.run_bare(context, container, streams=(nothing.fileno(), output, output))
 
 
 @contextlib.contextmanager

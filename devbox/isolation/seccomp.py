@@ -68,13 +68,8 @@ semget semop semtimedop semtimedop_time64 shmat shmctl shmdt shmget
 """
 _MACHINE = "getrandom sysinfo uname"
 
-ALLOWED = tuple(
-    sorted(
-        " ".join(
-            (_FILES, _WATCHING, _MEMORY, _PROCESSES, _THREADS, _IDENTITY, _SIGNALS, _TIME, _TALKING, _MACHINE)
-        ).split()
-    )
-)
+_PURPOSES = (_FILES, _WATCHING, _MEMORY, _PROCESSES, _THREADS, _IDENTITY, _SIGNALS, _TIME, _TALKING, _MACHINE)
+ALLOWED = tuple(sorted(call for purpose in _PURPOSES for call in purpose.split()))
 
 # What an added capability is useless without.
 _BY_CAPABILITY = {
@@ -82,8 +77,8 @@ _BY_CAPABILITY = {
     "DAC_READ_SEARCH": "open_by_handle_at",
     "PERFMON": "perf_event_open",
     "SYSLOG": "syslog",
-    "SYS_ADMIN": "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree "
-    "perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
+    "SYS_ADMIN": "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick mount mount_setattr move_mount "
+    "open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare",
     "SYS_NICE": "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
     "SYS_PTRACE": "kcmp pidfd_getfd process_madvise",
     "SYS_TIME": "settimeofday stime clock_settime clock_settime64",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from devbox.isolation import cgroups, seccomp
-from devbox.isolation.types import Confine, Context, Launch, Process
+from devbox.isolation.types import Confine, Context, Launch
 
 INIT = "/.devbox/init"
 
@@ -71,33 +71,34 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
         "ociVersion": "1.0.2",
         "hostname": container.name,
         "root": {"path": staged.rootfs, "readonly": container.confine.read_only},
-        "process": _process(container, staged.open_files),
+        "process": process(container, staged.open_files),
         "mounts": _mounts(container, staged, has_groups=has_groups),
         "linux": linux,
     }
 
 
-def _process(container: Launch, open_files: int) -> dict[str, Any]:
-    process = container.process
-    argv = [INIT, "--", *process.argv] if container.init else list(process.argv)
-    wanted: dict[str, Any] = {
-        "terminal": process.tty,
-        "user": {"uid": process.uid, "gid": process.gid, "additionalGids": list(process.groups)},
-        "args": argv,
-        "env": list(process.env),
-        "cwd": process.cwd,
+def process(container: Launch, open_files: int) -> dict[str, Any]:
+    """The process of a container, for config.json and `exec --process`. An init without a command only sleeps."""
+    wanted = container.process
+    entry: dict[str, Any] = {
+        "terminal": wanted.tty,
+        "user": {"uid": wanted.uid, "gid": wanted.gid, "additionalGids": list(wanted.groups)},
+        "args": [*_init(container), *wanted.argv],
+        "env": list(wanted.env),
+        "cwd": wanted.cwd,
         "capabilities": _capabilities(container.confine),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": min(open_files, _OPEN_FILES), "hard": open_files}],
         "noNewPrivileges": True,
     }
-    if process.tty:
-        wanted["consoleSize"] = console_size(process)
-    return wanted
+    if wanted.tty:
+        entry["consoleSize"] = {"height": wanted.rows or _ROWS, "width": wanted.columns or _COLUMNS}
+    return entry
 
 
-def console_size(process: Process) -> dict[str, int]:
-    """OCI consoleSize: never 0×0, which is what crun would start with."""
-    return {"height": process.rows or _ROWS, "width": process.columns or _COLUMNS}
+def _init(container: Launch) -> list[str]:
+    if not container.init:
+        return []
+    return [INIT, "--"] if container.process.argv else [INIT, "-P"]
 
 
 def _capabilities(confine: Confine) -> dict[str, list[str]]:

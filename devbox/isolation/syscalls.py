@@ -71,9 +71,7 @@ def setns(path: str) -> None:
 
 def mount(source: str | None, target: str, kind: str | None = None, *, flags: int = 0, options: str = "") -> None:
     """Mount a file system, or change the propagation of a mount."""
-    result = _libc.mount(
-        _text(source), os.fsencode(target), _text(kind), ctypes.c_ulong(flags), _text(options or None)
-    )
+    result = _libc.mount(_text(source), os.fsencode(target), _text(kind), ctypes.c_ulong(flags), _text(options or None))
     _check(result, f"mount {kind or ''}".rstrip(), target)
 
 
@@ -89,7 +87,7 @@ def clone_mount(source: str, *, recursive: bool) -> int:
 
 
 def set_mount_attributes(tree: int, attributes: int, *, userns: int = 0, recursive: bool) -> None:
-    """Give a detached mount attributes; with MOUNT_ATTR_IDMAP the id map of the user namespace `userns` (a descriptor)."""
+    """Give a detached mount attributes; with MOUNT_ATTR_IDMAP the id map of a user namespace (a descriptor)."""
     request = _MountAttr(attr_set=attributes, userns_fd=userns)
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     result = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", flags, ctypes.byref(request), ctypes.sizeof(request))
@@ -103,7 +101,7 @@ def attach_mount(tree: int, target: str) -> None:
 
 
 def prctl(option: int, value: int) -> None:
-    """prctl(2) with one number."""
+    """Set a property of this process that is one number."""
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
 
 

@@ -1,0 +1,65 @@
+"""One-shot containers on the caller's own streams: a sleeping init, in which the command is executed.
+
+So a one-shot command has what `exec` gives: a terminal, exit codes that tell 126 from 127, and an init beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from devbox.isolation import forks, launch, namespaces, oci, spec, syscalls
+from devbox.isolation.types import Confine, Context, Launch, ProcessRef
+
+
+def run_attached(context: Context, container: Launch, *, on_start: Callable[[int], None] | None = None) -> int:
+    """Run a container on this process's own streams to its end, and remove it; its exit code, 128+n on a signal.
+
+    126 and 127 when its command could not be executed or found. `on_start` gets the pid to which signals belong. This
+    process becomes a subreaper. Without limits the container has no cgroup of its own: making one takes longer than
+    everything else.
+    """
+    confine = container.confine
+    if confine == Confine(confine.add_capabilities, confine.read_only):
+        context = context._replace(cgroups="none")
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        streams = nothing.fileno()
+        init = launch.finish(launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams))
+    try:
+        return _execute(context, container, on_start)
+    finally:
+        _end(init)
+        launch.delete(context, container.name, container.oci_id)
+
+
+def _execute(context: Context, container: Launch, on_start: Callable[[int], None] | None) -> int:
+    """Execute the container's process inside it, and wait."""
+    place = launch.directory(context, container.name)
+    log, process = f"{place}/log", f"{place}/process.json"
+    launch.write_json(process, spec.process(container._replace(init=False), launch.open_files()))
+    start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
+
+    def become_runtime() -> None:
+        if context.idmap.rootless:
+            namespaces.join(context.holder, network=False)
+        os.execve(start[0], [*start, "exec", "--process", process, container.oci_id], launch.ENVIRONMENT)
+
+    child = forks.fork(become_runtime)
+    if on_start is not None:
+        on_start(child.pid)
+    failure = forks.read_failure(child.error_fd)
+    status = os.waitpid(child.pid, 0)[1]
+    if failure is not None:
+        raise failure
+    return oci.exit_code(os.waitstatus_to_exitcode(status), log)
+
+
+def _end(init: ProcessRef) -> None:
+    """Kill everything in the container and wait for it: a runtime that finds it alive sleeps for 10 ms."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(init.pid, signal.SIGKILL)
+        os.waitpid(init.pid, 0)
