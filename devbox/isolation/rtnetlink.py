@@ -52,7 +52,7 @@ class Netlink:
                 raise
 
     def add_veth(self, name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_netns: int) -> None:
-        """Add a veth end here, up, a port of the bridge with this index; its peer in another namespace (a descriptor)."""
+        """Add a veth end here, up, a port of the bridge with this index; its peer in another namespace."""
         other = (
             _link_header()
             + _text(_LINK_NAME, peer)
