@@ -26,7 +26,7 @@ class Command:
         self._changed = changed
         self._backoff = endings.Backoff()
         self._timer: Timer | None = None
-        self._again = False
+        self._next: Callback | None = None  # what follows its end, where that was asked for
         self._stopped = False
         self.process: ProcessRef | None = None
         self.restarts = 0
@@ -49,15 +49,27 @@ class Command:
         if self.process is None:
             self.start()
             return
-        self._again = True
-        self._send(signal.SIGTERM)
-        self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
+        self._end_then(self.start)
+
+    def finish(self, then: Callback) -> None:
+        """End it for good; `then` its container may end."""
+        self._cancel()
+        if self.process is None:
+            self._stopped = True
+            then()
+        else:
+            self._end_then(then)
 
     def stop(self) -> None:
-        """Its container ends, and it with it."""
+        """Its container has ended, and it with it."""
         self._stopped = True
         self._cancel()
         self.process = None
+
+    def _end_then(self, then: Callback) -> None:
+        self._next = then
+        self._send(signal.SIGTERM)
+        self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
 
     def _spawned(self, status: int | None) -> None:
         if self._stopped:
@@ -86,9 +98,9 @@ class Command:
     def _ended_with(self, code: int | None) -> None:
         self.process = None
         self._cancel()
-        if self._again:
-            self._again = False
-            self.start()
+        if self._next is not None:
+            then, self._next = self._next, None
+            then()
             return
         self.exit_code = code
         why = endings.describe(code)

@@ -60,15 +60,8 @@ def begin(
 
         syscalls.setns(f"/proc/{entry['holder']}/ns/user")
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
-    command = oci.exec_argv(
-        oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}"),
-        entry["oci_id"],
-        argv,
-        user=_ids(user, entry),
-        cwd=cwd or entry["cwd"],
-        env=[f"{name}={value}" for name, value in env.items()],
-        tty=tty,
-    )
+    start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
+    command = _command(start, entry, argv, user=_ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
     pid = os.posix_spawn(
         command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON
@@ -84,6 +77,28 @@ def end(pid: int, log: int, container: str) -> int:
         raise CannotRun(f"could not run a command in {container}: {said}")
     os.close(log)
     return code
+
+
+def _command(
+    start: list[str],
+    entry: dict[str, str],
+    argv: tuple[str, ...],
+    *,
+    user: str,
+    cwd: str,
+    env: Mapping[str, str],
+    tty: bool,
+) -> list[str]:
+    """The runtime's command line. Without variables to add, the short way."""
+    if env:
+        from devbox.isolation import processes
+
+        config = processes.saved_config(entry["oci_root"], entry["oci_id"])
+        if os.path.exists(config):
+            fd = processes.document(config, argv, user=user, cwd=cwd, env=env, tty=tty)
+            return oci.exec_document_argv(start, entry["oci_id"], f"/proc/self/fd/{fd}")
+    variables = [f"{name}={value}" for name, value in env.items()]
+    return oci.exec_argv(start, entry["oci_id"], argv, user=user, cwd=cwd, env=variables, tty=tty)
 
 
 def _entry(path: str, container: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from devbox.isolation.types import Context, Process
 def spawn(context: Context, oci_id: str, process: Process, *, output: int, log: str, pid_file: str = "") -> int:
     """The pid of the runtime, which runs `process` with both its streams on the descriptor `output`.
 
+    The process has the container's environment; its own `env` is not looked at.
     With `pid_file` the runtime ends as soon as the process runs, and leaves it to this process as its subreaper.
     """
 
@@ -23,9 +24,7 @@ def spawn(context: Context, oci_id: str, process: Process, *, output: int, log: 
         os.dup2(output, 2)
         start = global_argv(context.runtime, context.oci_root, context.cgroups, log)
         user = f"{process.uid}:{process.gid}"
-        argv = exec_argv(
-            start, oci_id, process.argv, user=user, cwd=process.cwd, env=process.env, pid_file=pid_file
-        )
+        argv = exec_argv(start, oci_id, process.argv, user=user, cwd=process.cwd, pid_file=pid_file)
         os.execv(argv[0], argv)
 
     child = forks.fork(work)

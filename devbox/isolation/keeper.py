@@ -131,8 +131,12 @@ class Keeper:
             return
         self._stopped.append(done)
         patience = self.item.launch.stop_timeout if timeout is None else timeout
-        self._send(getattr(signal, f"SIG{self.item.launch.stop_signal}"))
         self._timer = self._ground.loop.after(patience, lambda: self._send(signal.SIGKILL))
+        own_signal = getattr(signal, f"SIG{self.item.launch.stop_signal}")
+        if self._command is not None:
+            self._command.finish(lambda: self._send(own_signal))
+        else:
+            self._send(own_signal)
 
     def forget(self) -> None:
         """Leave nothing of a stopped container but its log and its top."""
@@ -266,7 +270,7 @@ class Keeper:
     def _probe(self, probe: Probe, output: int) -> int:
         if probe.argv:
             like = self.item.command or self.item.launch.process
-            process = like._replace(argv=probe.argv, env=(), tty=False)
+            process = like._replace(argv=probe.argv)
             return self._run_inside(process, output=output)
         node, context = self.item.launch.network, self._ground.context
         pid = context.holder.pid if node else self._row.process.pid if self._row.process else 0

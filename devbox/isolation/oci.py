@@ -42,7 +42,7 @@ def exec_argv(
 ) -> list[str]:
     """`exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
 
-    `env` is added to the container's own. With `pid_file` the runtime ends as soon as the process runs. A rootless
+    `env` is added to the container's own by runc, and replaces it with crun. With `pid_file` the runtime ends as soon as the process runs. A rootless
     caller joins the holder's user namespace first. `exit_code` tells what an exit of 255 meant, by the log.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
@@ -53,6 +53,11 @@ def exec_argv(
     for variable in env:
         command += ["--env", variable]
     return [*command, oci_id, *argv]
+
+
+def exec_document_argv(start: list[str], oci_id: str, document: str) -> list[str]:
+    """`exec` of a whole process document, which says all the rest."""
+    return [*start, "exec", "--process", document, oci_id]
 
 
 def exit_code(code: int, log: str) -> int:

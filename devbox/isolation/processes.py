@@ -1,0 +1,46 @@
+"""A command with variables of its own in a running container: its `process` document, like the container's.
+
+On the command line of the OCI runtime variables would replace the container's own, and everyone could read them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def saved_config(oci_root: str, oci_id: str) -> str:
+    """Where crun keeps the config.json of a container; other runtimes keep none."""
+    return f"{oci_root}/{oci_id}/config.json"
+
+
+def document(
+    config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapping[str, str], tty: bool
+) -> int:
+    """An inheritable descriptor of a process document: the container's own process with these differences.
+
+    `config` is the path of its config.json; `user` is UID:GID.
+    """
+    with open(config, encoding="utf-8") as source:
+        process = json.load(source)["process"]
+    uid, _, gid = user.partition(":")
+    own = process["user"]
+    if (own["uid"], own["gid"]) != (int(uid), int(gid)):
+        process["user"] = {"uid": int(uid), "gid": int(gid)}
+    process.pop("consoleSize", None)
+    names = tuple(f"{name}=" for name in env)
+    kept = [variable for variable in process["env"] if not variable.startswith(names)]
+    process |= {
+        "args": list(argv),
+        "cwd": cwd,
+        "env": [*kept, *(f"{name}={value}" for name, value in env.items())],
+        "terminal": tty,
+        "noNewPrivileges": True,
+    }
+    fd = os.memfd_create("process", 0)
+    os.write(fd, json.dumps(process).encode())
+    return fd
