@@ -17,13 +17,8 @@ def describe(env: EnvFile) -> dict[str, Any]:
     return {"project": {**values.pop("project", {}), "name": env.name}, **values}
 
 
-def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables by dotted key: `dev.packages` → ["less"]."""
-    return {".".join(map(str, key)): value for key, value in _leaves(values, ())}
-
-
 def origins(env: EnvFile) -> dict[str, str]:
-    """For every key of `flat(describe(env))` the `file:line` it comes from, or "default"."""
+    """For every value of `describe`, by its dotted key, the `file:line` it comes from, or "default"."""
     found = {".".join(map(str, key)): env.where(key) for key, _ in _leaves(describe(env), ())}
     return found if env.document.project.name else {**found, "project.name": "default"}
 
