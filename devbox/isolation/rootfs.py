@@ -35,9 +35,11 @@ def prepare_top(top: str, ids: IdMap) -> None:
         if not os.path.isdir(path):
             os.mkdir(path, 0o755)
             os.chown(path, uid, gid)
-    for mark in ("incompat/volatile", "incompat"):
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(f"{top}/work/work/{mark}")
+    marks = f"{top}/work/work/incompat"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{marks}/volatile/dirty")
+        os.rmdir(f"{marks}/volatile")
+        os.rmdir(marks)
 
 
 def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None, lasting: bool) -> str:
