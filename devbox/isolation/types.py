@@ -83,7 +83,6 @@ class Launch(NamedTuple):
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
     init: bool = True  # wrap the process in an init as pid 1
-    lasting: bool = False  # its top outlives it: what is written there must reach the disk
 
 
 class Probe(NamedTuple):
