@@ -94,7 +94,6 @@ class Starter:
             ),
             stop_signal=spec.stop_signal.removeprefix("SIG"),
             stop_timeout=spec.stop_timeout,
-            lasting=spec.keep_top,
         )
 
     def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:

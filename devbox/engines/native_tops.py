@@ -7,7 +7,7 @@ import os
 from devbox.engines.contract import KeptTop
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import trees
+from devbox.isolation import syscalls, trees
 from devbox.isolation.types import IdMap, ProcessRef
 
 
@@ -36,9 +36,10 @@ class Tops:
         return path
 
     def set_up(self, name: str, setup_key: str) -> None:
-        """A setup ran in the container's top."""
+        """A setup ran in the container's top: recorded when what it wrote is on the disk, which overlayfs leaves to us."""
         top = self._read(name)
         if top is not None:
+            syscalls.sync_filesystem(self._paths.top(self._instance, name))
             self._write(name, KeptTop(image_key=top.image_key, setup_key=setup_key))
 
     def remove(self, name: str, *, idmap: IdMap, holder: ProcessRef | None) -> None:

@@ -1,6 +1,7 @@
 """Start a container: a forked child makes its mounts and its network and becomes the OCI runtime.
 
-The host sees nothing of it but `RUN_DIR/c/NAME/`: `pid`, `log` (the runtime's JSON log) and an empty `stage`.
+The host sees nothing of it but `RUN_DIR/c/NAME/`: `config.json` (for the owner alone: it carries secrets), `pid`, `log`
+(the runtime's JSON log) and an empty `stage`.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def _start(context: Context, container: Launch, *, streams: tuple[int, int, int]
             os.unlink(f"{place}/{stale}")
     maps = _open_maps(context, container.binds)
     start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
-    argv = oci.run_argv(start, bundle=f"{place}/stage", pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
+    argv = oci.run_argv(start, bundle=place, pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
 
     def become_runtime() -> None:
-        _prepare(context, container, f"{place}/stage", maps)
+        _prepare(context, container, place, maps)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         os.execve(argv[0], argv, ENVIRONMENT)
@@ -104,17 +105,16 @@ def _start(context: Context, container: Launch, *, streams: tuple[int, int, int]
     return Starting(child.pid, child.error_fd, place)
 
 
-def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> None:
-    """Make the bundle on the stage: file system, network namespace, config.json."""
+def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> None:
+    """Make the bundle: file system and network namespace on the stage, config.json beside it."""
+    stage = f"{place}/stage"
     if context.idmap.rootless:
         namespaces.join(context.holder, network=False)
     rootfs.make_private(stage)
     cgroups.prepare_view(context.cgroups, context.runtime)
     plug = network.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
-    root = rootfs.mount_root(
-        stage, lowers=container.lowers, top=container.top, userns=maps.store, lasting=container.lasting
-    )
+    root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners)
     network.pin(plug, f"{stage}/netns")
     staged = spec.Staged(
@@ -124,7 +124,7 @@ def _prepare(context: Context, container: Launch, stage: str, maps: _Maps) -> No
         userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
         open_files=open_files(),
     )
-    write_json(f"{stage}/config.json", spec.config(context, container, staged))
+    write_json(f"{place}/config.json", spec.config(context, container, staged))
 
 
 def _all_binds(context: Context, container: Launch) -> tuple[Bind, ...]:
@@ -180,7 +180,7 @@ def directory(context: Context, name: str) -> str:
 
 def _forget(place: str) -> None:
     """Remove a container's runtime directory."""
-    for entry in ("pid", "log", "process.json"):
+    for entry in ("config.json", "pid", "log", "process.json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{entry}")
     for leaf in (f"{place}/stage", place):

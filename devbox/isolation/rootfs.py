@@ -13,7 +13,8 @@ import stat
 from devbox.isolation import idmap, syscalls
 from devbox.isolation.types import Bind, Context, IdMap
 
-_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off"
+# volatile: otherwise the end of a container waits until the host's whole disk is synced.
+_OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
 
 
 def make_private(stage: str) -> None:
@@ -26,7 +27,8 @@ def make_private(stage: str) -> None:
 def prepare_top(top: str, ids: IdMap) -> None:
     """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is.
 
-    A volatile one is used again only after a crash of its container, not of the machine: overlayfs's mark goes.
+    Overlayfs marks a volatile top so that it is not used again after a crash of the machine. What must survive one is
+    synced by who wrote it (an engine, after a setup), so the mark goes.
     """
     os.makedirs(top, mode=0o711, exist_ok=True)
     uid, gid = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
@@ -42,7 +44,7 @@ def prepare_top(top: str, ids: IdMap) -> None:
         os.rmdir(marks)
 
 
-def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None, lasting: bool) -> str:
+def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | None) -> str:
     """Mount the overlay of `lowers` (topmost first) and `top`; the merged directory.
 
     `userns` is a descriptor of the store's user namespace where lowers carry container ids on disk (root), None where
@@ -60,8 +62,6 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"
     if userns is None:
         options += ",userxattr"
-    if not lasting:
-        options += ",volatile"  # else the end of a container waits until the whole disk is synced
     syscalls.mount("overlay", "rootfs", "overlay", flags=syscalls.MS_NODEV, options=options)
     return f"{stage}/rootfs"
 

@@ -100,6 +100,15 @@ def attach_mount(tree: int, target: str) -> None:
     _check(result, "move_mount", target)
 
 
+def sync_filesystem(path: str) -> None:
+    """Write everything of the file system that `path` lies on to the disk, and wait for it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.syncfs(fd), "syncfs", path)
+    finally:
+        os.close(fd)
+
+
 def prctl(option: int, value: int) -> None:
     """Set a property of this process that is one number."""
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
