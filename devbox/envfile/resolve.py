@@ -60,6 +60,7 @@ class _Expansion:
         self._images: dict[str, ImageSpec] = {}
         exports: dict[str, Mapping[str, str]] = {}
         self._context = Context(
+            root=env.root,
             recipes=env.recipes,
             images=names.sources(env.document),
             containers=names.needable(env.document),

@@ -13,7 +13,7 @@ Key = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The file around a table.
+    """The file around a table, whose project lies in `root`.
 
     `images` resolves a name written in `from` to the label of its table, `containers` a name written in `needs`;
     `names` gives each label's container name; `exports` what each label gives to whoever needs it; `env_files` the
@@ -21,6 +21,7 @@ class Context:
     the image of a label; `where` gives `file:line` of a key.
     """
 
+    root: str
     recipes: Mapping[str, Recipe]
     images: Mapping[str, str]
     containers: Mapping[str, str]
