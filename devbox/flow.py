@@ -19,7 +19,7 @@ from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
 from devbox.host import files, project
 from devbox.host.paths import Paths, default_paths
-from devbox.host.version import VERSION
+from devbox.host.version import reader_id
 from devbox.images.store import ImageStore
 from devbox.model.ids import instance_id
 from devbox.model.observed import LastRun, Observed
@@ -73,7 +73,7 @@ def open_project(start: str, *, file: str | None = None) -> Project:
 
 def load(opened: Project) -> Resolved:
     """The file, resolved: from the cache when nothing it was made from has changed."""
-    cached = resolved_cache.read(opened.paths, opened.id, VERSION)
+    cached = resolved_cache.read(opened.paths, opened.id, reader_id())
     if cached is not None and cached.instance == _instance(opened, cached.instance.name):
         return cached
     from devbox.envfile.load import load as read
@@ -82,7 +82,7 @@ def load(opened: Project) -> Resolved:
     env = read(opened.root, file=opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
     resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
-    resolved_cache.write(opened.paths, resolved, VERSION, inputs=env.inputs, variables=env.variables)
+    resolved_cache.write(opened.paths, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
     return resolved
 
 

@@ -9,7 +9,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-
 T = typing.TypeVar("T")
 
 

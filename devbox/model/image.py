@@ -108,7 +108,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Baked:
-    """An image in the store: what `image inspect` shows. `digest` is the index's, `manifest` the platform manifest's."""
+    """An image in the store. `digest` is the index's, `manifest` the platform manifest's."""
 
     key: str
     digest: str

@@ -1,4 +1,4 @@
-"""Host ports: fixed ones as written, free ones chosen once per instance and remembered. Pure but for the probe given."""
+"""Host ports: fixed ones as written, free ones chosen once per instance and remembered. Pure but for the probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resolved file, kept by the hash of everything it was read from, so that a warm `up` parses and validates nothing."""
+"""The resolved file, kept by the hash of all it was read from, so that a warm `up` parses and validates nothing."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from devbox.model.resolved import Resolved
 FORMAT = 1
 
 
-def read(paths: Paths, instance: str, version: str) -> Resolved | None:
-    """The cached model, or None when it is absent, of another version, or any of its inputs changed."""
+def read(paths: Paths, instance: str, reader: str) -> Resolved | None:
+    """The cached model, or None when it is absent, made by other code, or any of its inputs changed."""
     text = files.read_text(_path(paths, instance))
     if text is None:
         return None
     try:
         plain = json.loads(text)
-        if plain["format"] != FORMAT or plain["version"] != version or plain["inputs"] != _still(plain):
+        if plain["format"] != FORMAT or plain["reader"] != reader or plain["inputs"] != _still(plain):
             return None
         return codec.load(Resolved, plain["resolved"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def write(paths: Paths, resolved: Resolved, version: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
+def write(paths: Paths, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
     """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
     names = sorted(set(variables))
     plain = {
         "format": FORMAT,
-        "version": version,
+        "reader": reader,
         "files": sorted(set(inputs)),
         "variables": names,
         "resolved": codec.dump(resolved),

@@ -86,14 +86,14 @@ class TestResolvedCache:
         resolved_cache.write(paths, SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",))
         return path
 
-    def read(self, paths, version="1"):
-        return resolved_cache.read(paths, SHOP.instance.id, version)
+    def read(self, paths, reader="1"):
+        return resolved_cache.read(paths, SHOP.instance.id, reader)
 
     def test_an_unchanged_file_gives_the_model(self, env_file, paths):
         assert self.read(paths) == SHOP
 
     def test_a_changed_input_a_new_file_a_variable_or_a_version_does_not(self, env_file, paths, tmp_path, monkeypatch):
-        assert self.read(paths, version="2") is None
+        assert self.read(paths, reader="2") is None
         (tmp_path / "absent").write_text("")
         assert self.read(paths) is None
         (tmp_path / "absent").unlink()
