@@ -38,9 +38,7 @@ class NativeEngine:
         """What this user can do on this host."""
         from devbox.isolation import cgroups, network
 
-        return Capabilities(
-            rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=network.host_has_ipv6()
-        )
+        return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=network.host_has_ipv6())
 
     def observe(self, instance: Instance) -> InstanceView:
         """See the contract."""

@@ -36,7 +36,7 @@ class Tops:
         return path
 
     def set_up(self, name: str, setup_key: str) -> None:
-        """A setup ran in the container's top: recorded when what it wrote is on the disk, which overlayfs leaves to us."""
+        """A setup ran in the top; recorded when what it wrote is on the disk, which overlayfs leaves to us."""
         top = self._read(name)
         if top is not None:
             syscalls.sync_filesystem(self._paths.top(self._instance, name))

@@ -62,9 +62,7 @@ def container(row: Row, tops: Mapping[str, KeptTop]) -> ObservedContainer:
 
 
 def _bound(publish: Publish) -> BoundPort:
-    return BoundPort(
-        host=publish.host, address=publish.address, container=publish.container, protocol=publish.protocol
-    )
+    return BoundPort(host=publish.host, address=publish.address, container=publish.container, protocol=publish.protocol)
 
 
 def _notes(now: InstanceState) -> tuple[str, ...]:

@@ -20,7 +20,14 @@ _FORMAT = 1
 
 
 def ensure(
-    paths: Paths, instance: str, name: str, *, target: str, lowers: tuple[str, ...], idmap: IdMap, holder: ProcessRef | None,
+    paths: Paths,
+    instance: str,
+    name: str,
+    *,
+    target: str,
+    lowers: tuple[str, ...],
+    idmap: IdMap,
+    holder: ProcessRef | None,
 ) -> str:
     """The directory of a volume. A new one has owner and mode of the image's directory at `target`, root's otherwise.
 

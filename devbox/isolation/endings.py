@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 
+from devbox.errors import NOT_EXECUTABLE, NOT_FOUND
+
+_SIGNALLED = 128  # added to a signal's number where an exit code is wanted
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
 _STABLE = 10.0  # a process that ran this long starts afresh with the first delay
@@ -16,7 +20,7 @@ def exit_code(status: int | None) -> int | None:
     if status is None:
         return None
     code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+    return _SIGNALLED - code if code < 0 else code
 
 
 def describe(code: int | None) -> str:
@@ -25,15 +29,13 @@ def describe(code: int | None) -> str:
         return "its exit code is not known: it was not this supervisor's child"
     if code == 0:
         return ""
-    if code == 126:
+    if code == NOT_EXECUTABLE:
         return "its command is not executable"
-    if code == 127:
+    if code == NOT_FOUND:
         return "its command was not found"
-    if code > 128:
-        try:
-            return f"ended by {signal.Signals(code - 128).name}"
-        except ValueError:
-            pass
+    if code > _SIGNALLED:
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(code - _SIGNALLED).name}"
     return f"exit code {code}"
 
 

@@ -63,9 +63,7 @@ def begin(
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     command = _command(start, entry, argv, user=_ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
-    pid = os.posix_spawn(
-        command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON
-    )
+    pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON)
     return pid, log
 
 
@@ -128,4 +126,3 @@ def _ids(user: str | None, entry: dict[str, str]) -> str:
     root = f"/proc/{entry['pid']}/root"
     account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
     return f"{account.uid}:{account.gid}"
-

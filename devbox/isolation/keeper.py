@@ -153,9 +153,7 @@ class Keeper:
         self._changed()
         stdin, output = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), self._output.writer()
         try:
-            starting = launch.launch(
-                self._ground.context, self.item.launch, stdin=stdin, stdout=output, stderr=output
-            )
+            starting = launch.launch(self._ground.context, self.item.launch, stdin=stdin, stdout=output, stderr=output)
         finally:
             os.close(stdin)
             os.close(output)

@@ -31,10 +31,8 @@ def open_fifo(path: str) -> int:
 
     Any user of the container may open it again through /dev/stdout; on the host the directory around it is private.
     """
-    try:
+    if not os.path.lexists(path):
         os.mkfifo(path, 0o600)
-    except FileExistsError:
-        pass
     fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     os.fchmod(fd, 0o622)
     return fd

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -101,10 +103,8 @@ class Loop:
                 _safely(timer.callback)
 
     def _reap(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -135,6 +135,12 @@ class Loop:
             callback(None)
 
         self.watch(fd, ended)
+
+
+def say(text: str) -> None:
+    """A line for whoever reads the supervisor's own log, which its standard error is."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _safely(callback: Callback) -> None:

@@ -42,8 +42,9 @@ def exec_argv(
 ) -> list[str]:
     """`exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
 
-    `env` is added to the container's own by runc, and replaces it with crun. With `pid_file` the runtime ends as soon as the process runs. A rootless
-    caller joins the holder's user namespace first. `exit_code` tells what an exit of 255 meant, by the log.
+    `env` is added to the container's own by runc, and replaces it with crun. With `pid_file` the runtime ends as soon
+    as the process runs. A rootless caller joins the holder's user namespace first. `exit_code` tells what an exit of
+    255 meant, by the log.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
     if tty:

@@ -9,7 +9,7 @@ from devbox.isolation.types import Context, Launch, NetNode, unpack
 
 
 def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
-    """Run it to its end; its exit code. The instance's supervisor must be there: it cleans up, whatever happens here."""
+    """Run it to its end; its exit code. The instance's supervisor must be there: it cleans up, even after a kill -9."""
     supervisor = Client(paths.socket(instance))
     answer = supervisor.call("lease", name=container.name, oci_id=container.oci_id, top=container.top)
     node = unpack(NetNode, answer["node"]) if connected else None

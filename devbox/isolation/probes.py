@@ -17,8 +17,8 @@ def http(address: str, port: int, path: str, timeout: float) -> None:
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: devbox\r\nConnection: close\r\n\r\n"
         link.sendall(request.encode())
         head = link.recv(1024).split(b"\r\n", 1)[0].decode(errors="replace")
-    words = head.split(" ", 2)
-    if len(words) < 2 or not words[1].isdigit() or int(words[1]) not in _GOOD:
+    status = head.partition(" ")[2].partition(" ")[0]
+    if not status.isdigit() or int(status) not in _GOOD:
         raise OSError(f"GET {path} answered {head or 'nothing'}")
 
 

@@ -18,9 +18,7 @@ def saved_config(oci_root: str, oci_id: str) -> str:
     return f"{oci_root}/{oci_id}/config.json"
 
 
-def document(
-    config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapping[str, str], tty: bool
-) -> int:
+def document(config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapping[str, str], tty: bool) -> int:
     """An inheritable descriptor of a process document: the container's own process with these differences.
 
     `config` is the path of its config.json; `user` is UID:GID.

@@ -21,10 +21,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """A line as a message. ValueError when it is none."""
+    """A line as a message. ValueError when it is not JSON, TypeError when it is no object."""
     message = json.loads(line)
     if not isinstance(message, dict):
-        raise ValueError("a message is an object")
+        raise TypeError("a message is an object")
     return message
 
 

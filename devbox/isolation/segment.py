@@ -6,7 +6,7 @@ import os
 
 from devbox.errors import DevboxError
 from devbox.isolation import egress, network
-from devbox.isolation.loop import Loop
+from devbox.isolation.loop import Loop, say
 from devbox.isolation.namespaces import alive
 from devbox.isolation.state import Name, NamedPublish
 from devbox.isolation.types import Context, NetNode, ProcessRef, Route
@@ -127,7 +127,7 @@ class Segment:
         try:
             self._start_egress()
         except DevboxError as error:
-            print(error.render(), flush=True)
+            say(error.render())
             self._loop.after(_RETRY, self._revive)
 
     def _write_hosts(self) -> None:

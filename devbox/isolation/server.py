@@ -95,7 +95,7 @@ class Connection:
     def _handle(self, line: bytes) -> None:
         try:
             message = protocol.decode(line)
-        except ValueError:
+        except (ValueError, TypeError):
             self._close()
             return
         try:

@@ -1,6 +1,6 @@
 """What dead processes of devbox left of an instance: found by marks that nothing else on the machine carries.
 
-Programs that devbox started for an instance have its runtime directory in their environment (or, the OCI runtime, as its
+Programs that devbox started for an instance have its runtime directory in their environment (the OCI runtime: as its
 `--root`); a container's processes live in the user namespace of the instance's holder, or in the instance's cgroup.
 """
 
@@ -70,9 +70,7 @@ def _marked(run_dir: str) -> set[int]:
     in_environment = marker(run_dir).encode() + b"\0"
     as_root = b"--root\0" + os.fsencode(run_dir) + b"/oci\0"
     return {
-        pid
-        for pid in _others()
-        if in_environment in _read(pid, "environ") + b"\0" or as_root in _read(pid, "cmdline")
+        pid for pid in _others() if in_environment in _read(pid, "environ") + b"\0" or as_root in _read(pid, "cmdline")
     }
 
 

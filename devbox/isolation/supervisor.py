@@ -18,12 +18,12 @@ from devbox.host.paths import Paths
 from devbox.isolation import contexts, namespaces, state, strays, syscalls
 from devbox.isolation.guests import Guests
 from devbox.isolation.keeper import Ground, Keeper, already
-from devbox.isolation.loop import Loop
+from devbox.isolation.loop import Loop, say
 from devbox.isolation.protocol import Message
 from devbox.isolation.segment import Segment
 from devbox.isolation.server import Connection, Server
 from devbox.isolation.state import InstanceState, NamedPublish
-from devbox.isolation.types import Context, Launch, Supervised, pack, unpack
+from devbox.isolation.types import Launch, Supervised, pack, unpack
 
 
 class _NetworkWanted(NamedTuple):
@@ -222,7 +222,7 @@ def main() -> int:
         try:
             Supervisor(paths, instance).run()
         except DevboxError as error:
-            print(error.render(), flush=True)
+            say(error.render())
             return 1
     return 0
 
