@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from devbox.errors import CannotRun
+from devbox.errors import CANNOT_RUN, CannotRun
 from devbox.isolation import oci, passing
 
 TYPE_CHECKING = False
@@ -55,13 +55,11 @@ def begin(
 ) -> tuple[int, int]:
     """Start the command; the runtime's pid (a child of this process) and its log, for `end`."""
     entry = _entry(paths.entry(instance, container), container)
-    if entry["rootless"]:
-        from devbox.isolation import syscalls
-
-        syscalls.setns(f"/proc/{entry['holder']}/ns/user")
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     command = _command(start, entry, argv, user=_ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
+    if entry["rootless"]:
+        return _spawn_inside(f"/proc/{entry['holder']}/ns/user", command, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
     pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON)
     return pid, log
@@ -97,6 +95,23 @@ def _command(
             return oci.exec_document_argv(start, entry["oci_id"], f"/proc/self/fd/{fd}")
     variables = [f"{name}={value}" for name, value in env.items()]
     return oci.exec_argv(start, entry["oci_id"], argv, user=user, cwd=cwd, env=variables, tty=tty)
+
+
+def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int]) -> int:
+    """Start an ordinary user's runtime in the instance's user namespace."""
+    from devbox.isolation import syscalls
+
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        syscalls.setns(user_ns)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        passing.restore_ignored()
+        os.execve(command[0], command, _ENVIRONMENT)
+    finally:
+        os._exit(CANNOT_RUN)
 
 
 def _entry(path: str, container: str) -> dict[str, str]:

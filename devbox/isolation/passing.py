@@ -12,6 +12,12 @@ _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
+def restore_ignored() -> None:
+    """In a forked child, before it becomes another program."""
+    for number in IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def pass_signals_on(pid: int) -> None:
     """From now on give `pid` what this process is sent; the terminal sends its own signals to both."""
 
