@@ -83,16 +83,14 @@ class Baker:
         with files.locked(lock, wait=False) as mine:
             if mine:
                 return self._make(image, step, below, tell)
-        tell("progress", text=f"waiting for process {files.lock_holder(lock)}, which is making it")
+        tell("progress", text=_waiting_for(files.lock_holder(lock)))
         with files.locked(lock):
             if layer := self.cached(step.key):
                 tell("done")
                 return layer
             return self._make(image, step, below, tell)
 
-    def _make(
-        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], tell: Callable[..., None]
-    ) -> Layer:
+    def _make(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], tell: Callable[..., None]) -> Layer:
         """Run the worker and move what it made into the store. The step's lock is held."""
         started = time.monotonic()
         place = snapshots.new_place(self._paths, step.key)
@@ -143,3 +141,7 @@ class Baker:
             layers=tuple(layers),
             config=image.config,
         )
+
+
+def _waiting_for(holder: int | None) -> str:
+    return "made for another image" if holder == os.getpid() else f"made by another devbox (process {holder})"

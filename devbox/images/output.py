@@ -20,11 +20,14 @@ Reader = Callable[[str], Tick | None]
 
 
 class Output:
-    """Where a job's answers and its log go."""
+    """Where a job's answers and its log go. The log tells of this attempt only."""
 
     def __init__(self, answers: int, log: str) -> None:
         self._answers = answers
         self._log = log
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        with open(log, "w"):
+            pass
 
     def answer(self, message: Answer) -> None:
         """Tell devbox. Nobody listening is no error: a dead devbox takes this process along anyway."""

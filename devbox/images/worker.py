@@ -31,57 +31,47 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
     plain = json.load(sys.stdin)
-    if plain["op"] == jobs.RemoveJob.op:
-        return _remove(codec.load(jobs.RemoveJob, plain))
-    return _step(codec.load(jobs.StepJob, plain))
-
-
-def _step(job: jobs.StepJob) -> int:
-    os.makedirs(os.path.dirname(job.log), exist_ok=True)
-    with open(job.log, "w"):
-        pass  # a log tells of one attempt
-    output = Output(1, job.log)
+    kinds: dict[str, type[jobs.Job]] = {kind.op: kind for kind in (jobs.StepJob, jobs.RemoveJob)}
+    job = codec.load(kinds[plain["op"]], plain)
+    output = Output(1, job.log if isinstance(job, jobs.StepJob) else os.devnull)
     try:
         paths = Paths(job.home, job.runtime)
         idmap = idmaps.store_map(paths)
         sandbox.enter(idmap, parent=job.parent)
-        digest, size = _make(job, paths, idmap, output)
+        output.answer(_make(job, paths, idmap, output) if isinstance(job, jobs.StepJob) else _remove(job))
     except DevboxError as error:
         output.answer(jobs.Failed(sentence=error.sentence, details=error.details, remedy=error.remedy))
         return 1
     except OSError as error:
-        output.answer(jobs.Failed(sentence=f"the bake could not go on: {error}", details=output.tail(), remedy=""))
+        output.answer(jobs.Failed(sentence=f"the work could not go on: {error}", details=output.tail(), remedy=""))
         return 1
-    output.answer(jobs.Done(digest=digest, size=size))
     return 0
 
 
-def _remove(job: jobs.RemoveJob) -> int:
-    sandbox.enter(idmaps.store_map(Paths(job.home, job.runtime)), parent=job.parent)
+def _remove(job: jobs.RemoveJob) -> jobs.Done:
     for path in job.paths:
         shutil.rmtree(path)
-    return 0
+    return jobs.Done()
 
 
-def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> tuple[str, int]:
-    """Run the step and leave its layer and snapshot; the layer's digest and size."""
+def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs.Done:
+    """Run the step and leave its layer and snapshot."""
     scratch = f"{job.place}/scratch"
     os.mkdir(scratch, 0o755)
-    tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
-    output.tick(Tick("writing the layer"))
-    tar = f"{job.place}/{jobs.LAYER_FILE}"
-    with open(tar, "wb") as out:
-        digest, size = write_layer(tree, out, ownership=ownership)
-    snapshot = f"{job.place}/{jobs.SNAPSHOT}/fs"
+    tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
+    try:
+        tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
+        output.tick(Tick("writing the layer"))
+        with open(tar, "wb") as out:
+            digest, size = write_layer(tree, out, ownership=ownership)
+    finally:
+        shutil.rmtree(scratch)
     os.makedirs(snapshot, 0o755)
     unpack(tar, snapshot, rootless=idmap.rootless)
-    shutil.rmtree(scratch)
-    return digest, size
+    return jobs.Done(digest=digest, size=size)
 
 
-def _run(
-    job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str
-) -> tuple[str, Ownership]:
+def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str) -> tuple[str, Ownership]:
     """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
     if isinstance(job.step, Bootstrap):
         from devbox.images.bootstrap import bootstrap

@@ -77,7 +77,7 @@ class Workers:
         from devbox.host import process
 
         ask, answers = os.pipe(), os.pipe()
-        argv = [sys.executable, "-s", "-m", _MODULE]
+        argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
         with self._guard:
             if self._stopped:
                 raise Interrupted("the bake was interrupted")

@@ -1,0 +1,170 @@
+"""What the image store owes: real bakes of a small Debian."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devbox.errors import BakeFailed
+from devbox.host.paths import Paths
+from devbox.images.bake import BakeEvent
+from devbox.images.store import ImageStore
+from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+
+BASE = ImageSpec(
+    name="base",
+    parent=None,
+    steps=(
+        Bootstrap(distribution="debian", suite="trixie"),
+        Files(contents={"/bin/greet": "#!/bin/sh\necho hello\n"}, modes={"/bin/greet": 0o755}),
+    ),
+    config=ImageConfig(env={"GREETING": "hello"}, command=("greet",)),
+)
+IMAGES = {
+    "base": BASE,
+    "app": ImageSpec(
+        name="app",
+        parent="base",
+        steps=(
+            Packages(names=("less",), purge=("/usr/bin/less*",)),
+            Run(commands=("greet > /opt/said", ("rm", "/bin/greet")), env={"X": "y"}, caches={"c": "/root/.cache"}),
+        ),
+        config=ImageConfig(),
+    ),
+}
+
+
+def image(*steps: Packages | Run | Files, name: str = "extra") -> KeyedImage:
+    """An image on the base."""
+    return keyed(name, {"base": BASE, name: ImageSpec(name=name, parent="base", steps=steps, config=ImageConfig())})
+
+
+def quiet(_: BakeEvent) -> None:
+    """Nobody watches."""
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    """Poll a condition; a test fails when it is not met in time."""
+    deadline = time.monotonic() + 30
+    while not met():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.02)
+
+
+def descendants(ancestor: int) -> set[int]:
+    """The processes below a process."""
+    parents: dict[int, int] = {}
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    found = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {ancestor}
+
+
+def test_a_bake_can_be_read_by_skopeo_and_a_second_one_does_nothing(store: ImageStore, paths: Paths) -> None:
+    baked = store.bake(keyed("app", IMAGES), quiet)
+    ref = f"oci:{paths.oci}:app-{baked.key.removeprefix('sha256:')[:12]}"
+    seen = json.loads(subprocess.run(["skopeo", "inspect", ref], capture_output=True, check=True).stdout)
+    assert seen["Digest"] == baked.digest
+    assert seen["Layers"] == [layer.digest for layer in baked.layers]
+    events: list[BakeEvent] = []
+    assert store.bake(keyed("app", IMAGES), events.append) == baked
+    assert [event.state for event in events] == ["cached"] * 4
+    assert store.find(baked.key) == baked
+
+
+def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore) -> None:
+    baked = store.bake(keyed("app", IMAGES), quiet)
+    run, packages, greet, base = (Path(lower) for lower in store.lowers(baked))
+    assert (run / "opt/said").read_text() == "hello\n"
+    assert (run / "usr/bin/greet").is_char_device()
+    assert not any((run / "root/.cache").iterdir())
+    assert (packages / "usr/share/doc/less/copyright").exists()
+    assert not (packages / "usr/share/man").exists()
+    assert not (packages / "usr/bin/less").exists()
+    assert not list(packages.glob("var/cache/apt/archives/*.deb"))
+    assert (greet / "usr/bin/greet").stat().st_mode & 0o777 == 0o755
+    assert (run / "opt/said").stat().st_uid == 0
+    assert (base / "etc/apt/sources.list").read_text().count("deb.debian.org") == 3
+    for lower in store.lowers(baked):
+        assert not any((Path(lower) / name).exists() for name in ("etc/resolv.conf", "etc/hostname", ".devbox"))
+
+
+def test_the_same_steps_in_a_fresh_home_give_the_same_digest(store: ImageStore, homes: Path) -> None:
+    other = ImageStore(Paths(str(homes / "other"), str(homes / "other-run")))
+    first, second = store.bake(keyed("app", IMAGES), quiet), other.bake(keyed("app", IMAGES), quiet)
+    assert first.layers == second.layers
+    assert first.digest == second.digest
+
+
+def test_progress_tells_sizes(store: ImageStore, homes: Path) -> None:
+    shutil.rmtree(homes / "cache/apt", ignore_errors=True)
+    events: list[BakeEvent] = []
+    store.bake(image(Packages(names=("file",))), events.append)
+    assert any(event.bytes_total for event in events)
+    assert events[-1].state == "done"
+    assert events[-1].seconds > 0
+
+
+def test_an_unknown_package_is_named(store: ImageStore) -> None:
+    with pytest.raises(BakeFailed, match="there is no package frobnicate in debian trixie"):
+        store.bake(image(Packages(names=("less", "frobnicate"))), quiet)
+
+
+def test_a_failing_command_shows_its_last_lines_and_where_the_rest_is(store: ImageStore, paths: Paths) -> None:
+    with pytest.raises(BakeFailed) as caught:
+        store.bake(image(Run(commands=("echo first", "echo broken >&2; exit 3", "echo never"))), quiet)
+    assert "3" in caught.value.sentence
+    assert "broken" in caught.value.details
+    assert "never" not in caught.value.details
+    log = caught.value.remedy.rpartition(" ")[2]
+    assert "first" in Path(log).read_text()
+    assert not os.listdir(paths.tmp)
+
+
+def test_two_bakes_of_one_step_make_it_once(store: ImageStore, paths: Paths) -> None:
+    wanted = image(Run(commands=("echo x >> /opt/once",)))
+    states: list[str] = []
+    stores = (store, ImageStore(paths))
+    threads = [threading.Thread(target=s.bake, args=(wanted, lambda e: states.append(e.state))) for s in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.find(wanted.key)
+    assert states.count("running") == 2 or states.count("cached") > 4
+    assert len([s for s in states if s == "failed"]) == 0
+
+
+def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageStore, paths: Paths) -> None:
+    wanted = image(Run(commands=("echo started; sleep 1000",)))
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ImageStore(paths).bake(wanted, quiet)
+        os._exit(0)
+    log = Path(paths.home, "logs/bake", f"{wanted.chain[-1].key.removeprefix('sha256:')[:12]}.log")
+    wait_until(lambda: log.exists() and "\nstarted" in log.read_text())
+    below = descendants(child)
+    assert len(below) > 3
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+    assert os.listdir(paths.tmp)
+    store.sweep()
+    assert not os.listdir(paths.tmp)
+    assert store.find(wanted.key) is None
+    assert store.bake(keyed("base", IMAGES), quiet)
