@@ -19,15 +19,13 @@ help: ## this list
 .PHONY: demo
 demo: ## set up, bring the demo up, print its address
 	@.ci/setup.sh run
-	@[ -e $(DEMO)/devbox.toml ] || $(DEVBOX) init $(DEMO) --template python-web
+	@[ -e $(DEMO)/devbox.toml ] || $(DEVBOX) init $(DEMO) --template python-web --progress quiet
 	@$(DEVBOX) -C $(DEMO) up
-	@printf '%s\n' \
-	  '' \
-	  'Open the address above twice: a row in PostgreSQL and a counter in Redis. Then try:' \
-	  '  $(DEVBOX) -C $(DEMO) shell       # a shell in the dev container' \
-	  '  $(DEVBOX) -C $(DEMO) ps          # what runs' \
-	  '  $(DEVBOX) -C $(DEMO) run visits  # a task of $(DEMO)/devbox.toml' \
-	  '  make demo-down                     # stop it and leave nothing'
+	@printf '%s\n' '' \
+	  'Open the address above twice: a row in PostgreSQL, a counter in Redis. Then try:' \
+	  '  $(DEVBOX) -C $(DEMO) shell       a shell in the dev container' \
+	  '  $(DEVBOX) -C $(DEMO) run visits  a task of $(DEMO)/devbox.toml' \
+	  '  make demo-down                      stop it and leave nothing'
 
 .PHONY: demo-down
 demo-down: ## stop the demo and remove its data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def up(args: Args) -> int:
     for line in _addresses(outcome):
         say(line, stream=sys.stdout)
     if loud:
-        say("  → devbox shell · devbox logs -f · devbox ps · devbox down")
+        say(f"  → {_hint(args)}")
     return 0
 
 
@@ -56,6 +57,13 @@ def restart(args: Args) -> int:
     with choose(args.text("progress")) as display:
         flow.restart(opened(args), display, names=args.many("names"))
     return 0
+
+
+def _hint(args: Args) -> str:
+    """What to try next, as it works from where the person is."""
+    place = args.text("directory")
+    devbox = f"devbox -C {shlex.quote(place)}" if place else "devbox"
+    return " · ".join(f"{devbox} {words}" for words in ("shell", "logs -f", "ps", "down"))
 
 
 def _addresses(outcome: flow.Outcome) -> list[str]:

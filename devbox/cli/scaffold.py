@@ -26,10 +26,17 @@ def init(args: Args) -> int:
     wanted = args.text("dir") or "."
     target = os.path.join(args.text("directory") or ".", wanted)
     made = copy(name, target)
-    say(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
-    enter = "" if os.path.realpath(target) == os.path.realpath(".") else f"cd {shlex.quote(target)} && "
-    say(f"  → {enter}devbox up")
+    if args.text("progress") != "quiet":
+        say(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
+        say(f"  → {_enter(target)}devbox up")
     return 0
+
+
+def _enter(target: str) -> str:
+    """What leads a shell there."""
+    if os.path.realpath(target) == os.path.realpath("."):
+        return ""
+    return f"cd {shlex.quote(os.path.normpath(target))} && "
 
 
 def templates() -> dict[str, str]:
