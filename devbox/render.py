@@ -22,7 +22,7 @@ def render(text: str, variables: Mapping[str, object]) -> str:
 
     try:
         return _environment().from_string(text).render(variables)
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:  # TypeError: a template that wants to include another
         raise RenderError(str(error)) from None
 
 

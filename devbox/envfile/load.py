@@ -17,6 +17,7 @@ from devbox.envfile.read import read
 from devbox.errors import EnvFileError
 from devbox.host import environ, project
 from devbox.host.version import VERSION
+from devbox.roles.context import key_of
 from devbox.roles.parts import RunParts, Source
 from devbox.roles.recipes import Recipe
 from devbox.roles.suggest import did_you_mean
@@ -57,7 +58,8 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     document = _validate(data, where)
     found, recipe_files = _recipes(document, root, where)
     problems.raise_first(check.check(document, found), where)
-    env_files = _env_files(document, root, where)
+    problems.raise_first(_paths(document, root), where)
+    env_files = _env_files(document, root)
     return EnvFile(
         document=document,
         name=document.project.name or _name_of(root),
@@ -150,19 +152,32 @@ def _recipes(document: Document, root: str, where: Callable[[Key], str]) -> tupl
 def _no_recipe(label: str, name: str, root: str) -> Problem:
     known = recipes.known(root)
     hint = did_you_mean(name, known) or f" (there are {', '.join(known)})"
-    return Problem(key=(*label.split(".", 1), "recipe"), sentence=f"there is no recipe {name}{hint}")
+    return Problem(key=(*key_of(label), "recipe"), sentence=f"there is no recipe {name}{hint}")
 
 
-def _env_files(document: Document, root: str, where: Callable[[Key], str]) -> dict[str, dict[str, str]]:
-    loaded: dict[str, dict[str, str]] = {}
+def _paths(document: Document, root: str) -> list[Problem]:
+    """Paths of the project that are not there, or lead out of it by a link."""
+    found: list[Problem] = []
     for label, table in document.tables().items():
-        for path in table.env_files if isinstance(table, RunParts) else ():
-            full = os.path.join(root, path)
-            if not os.path.isfile(full):
-                key = (*label.split(".", 1), "env_files")
-                raise EnvFileError(f"[{label}] env_files: there is no file {path}", where=where(key))
-            loaded[path] = dotenv.load(full, name=path)
-    return loaded
+        if not isinstance(table, RunParts):
+            continue
+        named = [("env_files", path) for path in table.env_files] + [("mounts", item.source) for item in table.mounts]
+        for key, path in named:
+            real = os.path.realpath(os.path.join(root, path))
+            if not os.path.exists(real):
+                sentence = f"[{label}] {key}: there is no {path} in the project"
+            elif not real.startswith(f"{root}/"):
+                sentence = f"[{label}] {key}: {path} is a link out of the project, to {real}"
+            else:
+                continue
+            found.append(Problem(key=(*key_of(label), key), sentence=sentence))
+    return found
+
+
+def _env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
+    tables = [table for table in document.tables().values() if isinstance(table, RunParts)]
+    paths = dict.fromkeys(path for table in tables for path in table.env_files)
+    return {path: dotenv.load(os.path.join(root, path), name=path) for path in paths}
 
 
 def _name_of(root: str) -> str:

@@ -31,14 +31,14 @@ def needed(table: RunParts, context: Context) -> tuple[str, ...]:
     return tuple(context.names[context.containers[name]] for name in table.needs)
 
 
-def mounts(table: RunParts, *, defaults: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
+def mounts(table: RunParts, context: Context, *, defaults: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
     """Volumes, binds and tmpfs of a table. `defaults` are volumes it has unless it mounts another at their place."""
     own = set(table.volumes.values())
     volumes = {name: target for name, target in (defaults or {}).items() if target not in own} | table.volumes
     return (
         *(Mount(kind="volume", source=name, target=target) for name, target in volumes.items()),
         *(
-            Mount(kind="bind", source=item.source, target=item.target, read_only=item.read_only)
+            Mount(kind="bind", source=f"{context.root}/{item.source}", target=item.target, read_only=item.read_only)
             for item in table.mounts
         ),
         *(Mount(kind="tmpfs", target=target) for target in table.tmpfs),

@@ -76,7 +76,10 @@ def expand(table: DevTable, context: Context) -> ContainerSpec:
         secrets=table.secrets,
         user=table.user or context.image(LABEL).config.user,
         workdir=table.workdir or table.workspace,
-        mounts=(Mount(kind="workspace", source=context.root, target=table.workspace), *containers.mounts(table)),
+        mounts=(
+            Mount(kind="workspace", source=context.root, target=table.workspace),
+            *containers.mounts(table, context),
+        ),
         ports=table.ports,
         needs=containers.needed(table, context),
         health=_health(table),

@@ -56,7 +56,7 @@ def expand(table: ServiceTable, label: str, context: Context) -> ContainerSpec:
         secrets=table.secrets,
         user=table.user or config.user,
         workdir=table.workdir or config.workdir,
-        mounts=containers.mounts(table, defaults=volumes),
+        mounts=containers.mounts(table, context, defaults=volumes),
         ports=table.ports,
         needs=containers.needed(table, context),
         health=_health(table, part),

@@ -1,0 +1,52 @@
+"""`${name}` is filled in strings, once, and nothing else is touched."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devbox.envfile.variables import substitute, values_of
+
+NAMES = st.sampled_from(["a", "b_c", "D9"])
+
+
+def test_only_references_in_strings_are_filled():
+    data = {"dev": {"list": ["${a}-${a}", 1], "shell": "echo $X ${X:-y} $(a) $a", "${a}": "$${a} $$${a}"}}
+    filled, problems = substitute(data, {"a": "1"})
+    assert filled == {
+        "dev": {"list": ["1-1", 1], "shell": "echo $X ${X:-y} $(a) $a", "${a}": "${a} $${a}"},
+    }
+    assert problems == []
+
+
+def test_a_variable_may_use_those_before_it():
+    values, problems = values_of({"a": "1", "b": "${a}2", "n": 5, "t": True})
+    assert values == {"a": "1", "b": "12", "n": "5", "t": "true"}
+    assert problems == []
+    _, problems = values_of({"b": "${a}", "a": "1"})
+    assert [problem.key for problem in problems] == [("vars", "b")]
+
+
+def test_numbers_are_made_of_filled_strings(resolved):
+    text = '[vars]\np = 8000\nn = "2"\n[dev]\nrecipe = "debian"\n'
+    text += 'ports = ["${p}"]\nlimits = { cpus = "${n}", pids = "${n}" }\n'
+    dev = resolved(text).containers["dev"]
+    assert (dev.ports[0].container, dev.limits.cpus, dev.limits.pids) == (8000, 2.0, 2)
+
+
+@given(st.text(), NAMES, st.text())
+def test_text_without_a_reference_stays_as_it_is(text, name, value):
+    if "${" not in text:
+        assert substitute({"x": text}, {name: value})[0] == {"x": text}
+
+
+@given(NAMES, st.text(), st.text(st.characters(exclude_characters="${}")))
+def test_values_are_not_filled_again(name, value, around):
+    filled, problems = substitute({"x": f"{around}${{{name}}}{around}"}, {name: value})
+    assert filled == {"x": f"{around}{value}{around}"}
+    assert not problems
+
+
+@given(NAMES, st.text(st.characters(exclude_characters="${}")))
+def test_a_doubled_dollar_is_literal(name, around):
+    assert substitute({"x": f"{around}$${{{name}}}"}, {name: "no"})[0] == {"x": f"{around}${{{name}}}"}

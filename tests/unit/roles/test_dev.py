@@ -1,0 +1,88 @@
+"""What [dev] becomes."""
+
+from __future__ import annotations
+
+from devbox.model.container import Health, Mount, Port, Setup
+
+DEV = '[dev]\nrecipe = "debian"\n'
+
+
+def test_dev_stands_and_its_command_is_supervised(resolved):
+    dev = resolved(DEV + 'command = "serve"\nports = ["53:53/udp", 8000]\n').containers["dev"]
+    assert dev.command == ("sleep", "infinity")
+    assert dev.supervised == ("/bin/sh", "-c", "serve")
+    assert dev.keep_top
+    assert dev.restart == "on-failure"
+    assert dev.health == Health(tcp=True, port=8000)
+
+
+def test_no_probe_without_a_command_or_when_switched_off(resolved):
+    assert resolved(DEV + "ports = [8000]\n").containers["dev"].health is None
+    assert resolved(DEV + 'command = ["x"]\nports = [8000]\nhealth = false\n').containers["dev"].health is None
+
+
+def test_the_probe_of_the_file(resolved):
+    health = '{ http = "/ok", interval = "1m", timeout = "500ms", retries = 5, start_period = 90 }'
+    dev = resolved(DEV + f'command = ["x"]\nports = [8000]\nhealth = {health}\n').containers["dev"]
+    assert dev.health == Health(http="/ok", port=8000, interval=60, timeout=0.5, retries=5, start_period=90)
+
+
+def test_the_workspace_is_where_commands_run(resolved):
+    found = resolved(DEV)
+    dev = found.containers["dev"]
+    assert dev.mounts == (Mount(kind="workspace", source=found.instance.root, target="/workspace"),)
+    assert dev.workdir == "/workspace"
+    moved = resolved(DEV + 'workspace = "/src"\n').containers["dev"]
+    assert (moved.mounts[0].target, moved.workdir) == ("/src", "/src")
+
+
+def test_volumes_mounts_and_tmpfs(resolved):
+    text = DEV + 'volumes = { pip = "/root/.cache/pip" }\ntmpfs = ["/scratch"]\n'
+    text += '[[dev.mounts]]\nsource = "devbox.toml"\ntarget = "/c"\n'
+    found = resolved(text)
+    assert found.containers["dev"].mounts[1:] == (
+        Mount(kind="volume", source="pip", target="/root/.cache/pip"),
+        Mount(kind="bind", source=f"{found.instance.root}/devbox.toml", target="/c", read_only=True),
+        Mount(kind="tmpfs", target="/scratch"),
+    )
+    assert [volume.name for volume in found.volumes] == ["pip"]
+
+
+def test_ports(resolved):
+    ports = '[8000, "9000", "80:8080", "0.0.0.0:53:53/udp", "[::1]:1:2"]'
+    assert resolved(DEV + f"ports = {ports}\n").containers["dev"].ports == (
+        Port(container=8000),
+        Port(container=9000),
+        Port(container=8080, host=80),
+        Port(container=53, host=53, address="0.0.0.0", protocol="udp"),
+        Port(container=2, host=1, address="::1"),
+    )
+
+
+def test_setup_limits_isolation_and_stop(resolved):
+    text = (
+        DEV + 'stop_signal = "SIGINT"\nstop_timeout = "1m"\nlimits = { memory = "512MiB", cpus = 1.5, pids = 10 }\n'
+        'isolation = { preset = "isolated", network = "none", capabilities = ["cap_net_admin"], read_only = true }\n'
+        '[dev.setup]\nrun = ["a", ["b", "c"]]\ninputs = ["x"]\n'
+    )
+    dev = resolved(text).containers["dev"]
+    assert dev.setup == Setup(commands=("a", ("b", "c")), inputs=("x",))
+    assert (dev.limits.memory, dev.limits.cpus, dev.limits.pids) == (512 * 1024**2, 1.5, 10)
+    assert (dev.isolation.preset, dev.isolation.network, dev.isolation.read_only) == ("isolated", "none", True)
+    assert dev.isolation.capabilities == ("NET_ADMIN",)
+    assert (dev.stop_signal, dev.stop_timeout) == ("INT", 60)
+
+
+def test_secrets_stay_references(resolved):
+    dev = resolved(DEV + 'secrets = { T = "cmd:pass show t" }\n').containers["dev"]
+    assert dev.secrets == {"T": "cmd:pass show t"}
+    assert "T" not in dev.env
+
+
+def test_tasks(resolved):
+    text = '[tasks]\na = "x y"\nb = ["x", "y"]\nc = { run = ["x", ["y", "a b"]], needs = ["a"] }\n'
+    tasks = resolved(text).tasks
+    assert tasks["a"].command == ("/bin/sh", "-c", "x y")
+    assert tasks["b"].command == ("x", "y")
+    assert tasks["c"].command == ("/bin/sh", "-c", "/bin/sh -c x && y 'a b'")
+    assert tasks["c"].needs == ("a",)

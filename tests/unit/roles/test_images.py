@@ -1,0 +1,90 @@
+"""What images are made from, and what they share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from devbox.envfile import recipes
+from devbox.host.data import data_dir
+from devbox.model.image import Bootstrap, Packages, Run, keyed
+from devbox.roles.recipes import use
+
+CHOICES = [
+    (name, parameter, choice)
+    for name in recipes.known("/nonexistent")
+    for parameter, declared in recipes.load(f"{data_dir('recipes')}/{name}.toml").parameters.items()
+    for choice in declared.choices or (declared.default,)
+]
+
+
+@pytest.mark.parametrize(("name", "parameter", "choice"), CHOICES)
+def test_every_choice_of_every_recipe_makes_an_image(name, parameter, choice):
+    recipe = recipes.load(f"{data_dir('recipes')}/{name}.toml")
+    used = use(name, recipe, {parameter: choice}, where="devbox.toml:1")
+    steps, config = used.image()
+    assert isinstance(steps[0], Bootstrap)
+    assert config.env["LANG"] == "C.UTF-8"
+    service = used.service(host="x", credentials={"password": "p"})
+    assert service is None or service.health is not None
+
+
+def test_the_shipped_recipes():
+    assert {"debian", "ubuntu", "python", "postgres", "redis"} <= set(recipes.known(os.path.dirname(__file__)))
+
+
+def test_python_comes_from_the_suite_that_carries_it():
+    recipe = recipes.load(f"{data_dir('recipes')}/python.toml")
+    suites = {
+        version: use("python", recipe, {"version": version}, where="").values["suite"]
+        for version in recipe.parameters["version"].choices
+    }
+    assert suites == {
+        "3.8": "focal",
+        "3.9": "bullseye",
+        "3.10": "jammy",
+        "3.11": "bookworm",
+        "3.12": "noble",
+        "3.13": "trixie",
+        "3.14": "resolute",
+    }
+
+
+def test_recipes_of_one_suite_share_their_first_layer_and_uses_all_of_them(resolved):
+    text = '[service.db]\nrecipe = "postgres"\n[tool.psql]\nrecipe = "postgres"\n[service.c]\nrecipe = "redis"\n'
+    images = resolved(text + '[dev]\nrecipe = "python"\n').images
+    chains = {name: keyed(name, images).chain for name in images}
+    assert len({chain[0].key for chain in chains.values()}) == 1
+    assert chains["service.db"] == chains["tool.psql"]
+
+
+def test_a_chain_of_bases_inherits_what_runs(resolved):
+    text = (
+        '[base.a]\nrecipe = "debian"\nenv = { A = "1" }\nworkdir = "/a"\n'
+        '[base.b]\nfrom = "a"\npackages = ["git", "git"]\nrun = ["x", ["y"]]\nenv = { B = "2" }\n'
+        '[dev]\nfrom = "base.b"\n'
+    )
+    images = resolved(text).images
+    assert list(images) == ["base.a", "base.b", "dev"]
+    assert images["base.b"].steps[0] == Packages(names=("git",))
+    assert isinstance(images["base.b"].steps[1], Run)
+    assert images["base.b"].steps[1].commands == ("x", ("y",))
+    assert images["dev"].steps == ()
+    assert images["dev"].config.env == {"LANG": "C.UTF-8", "A": "1", "B": "2"}
+    assert images["dev"].config.workdir == "/a"
+
+
+def test_only_images_that_are_used_are_wanted(resolved):
+    text = '[base.unused]\nrecipe = "ubuntu"\n[dev]\nrecipe = "debian"\n'
+    assert set(resolved(text).images) == {"dev"}
+
+
+def test_later_tables_say_which_command_they_wait_for(resolved):
+    text = (
+        '[dev]\nrecipe = "debian"\n[test]\nfrom = "dev"\n[tool.x]\nfrom = "dev"\ncommand = "x"\n'
+        '[glue.g]\nrecipe = "haproxy"\n[stage.test]\n'
+    )
+    later = resolved(text).later
+    assert [sentence.partition(" ")[0] for sentence in later] == ["[glue.g]", "[tool.x]", "[test]", "[stage.test]"]
+    assert all("`devbox " in sentence for sentence in later)

@@ -1,0 +1,67 @@
+"""What [service.NAME] becomes, and what it gives to whoever needs it."""
+
+from __future__ import annotations
+
+from devbox.model.container import Mount
+
+DB = '[service.db]\nrecipe = "postgres"\n'
+
+
+def test_a_recipe_brings_all_a_service_needs(resolved):
+    found = resolved(DB)
+    db = found.containers["db"]
+    assert db.command == ("/usr/local/bin/start-postgres",)
+    assert db.mounts == (Mount(kind="volume", source="db.data", target="/var/lib/postgresql"),)
+    assert db.env["POSTGRES_PASSWORD"] == "secret-db.password"
+    assert db.health is not None
+    assert db.health.command[0] == "pg_isready"
+    assert (db.stop_signal, db.stop_timeout, db.restart) == ("INT", 30.0, "on-failure")
+    assert db.where == "devbox.toml:1"
+
+
+def test_exports_reach_whoever_needs_them_and_env_wins(resolved):
+    text = f'{DB}[dev]\nrecipe = "debian"\nneeds = ["db"]\nenv = {{ PGUSER = "me" }}\n'
+    env = resolved(text).containers["dev"].env
+    assert env["DATABASE_URL"] == "postgresql://app:secret-db.password@db:5432/app"
+    assert (env["PGHOST"], env["PGPORT"], env["PGDATABASE"]) == ("db", "5432", "app")
+    assert env["PGUSER"] == "me"
+
+
+def test_services_get_exports_too_and_parameters_are_in_them(resolved):
+    text = '[service.db]\nrecipe = "postgres"\nwith = { database = "shop" }\n'
+    text += '[service.job]\nfrom = "db"\nkind = "job"\ncommand = ["x"]\n'
+    text += 'needs = { "service.db" = { PGDATABASE = "NAME" } }\n'
+    job = resolved(text).containers["job"]
+    assert job.env == {"NAME": "shop"}
+    assert (job.kind, job.restart, job.health, job.needs) == ("job", "no", None, ("db",))
+
+
+def test_the_file_wins_over_the_recipe(resolved):
+    text = DB + 'health = { tcp = 1 }\nstop_signal = "TERM"\nvolumes = { pg = "/var/lib/postgresql" }\n'
+    db = resolved(text + 'command = ["x"]\nenv = { POSTGRES_USER = "z" }\n').containers["db"]
+    assert db.mounts == (Mount(kind="volume", source="pg", target="/var/lib/postgresql"),)
+    assert (db.command, db.stop_signal, db.health.tcp, db.env["POSTGRES_USER"]) == (("x",), "TERM", True, "z")
+
+
+def test_an_ambiguous_name_is_spelt_out(resolved):
+    text = f'[tool.db]\nrecipe = "postgres"\n{DB}[service.dev]\nrecipe = "redis"\n'
+    found = resolved(text + '[dev]\nrecipe = "debian"\nneeds = ["service.dev"]\n')
+    assert set(found.containers) == {"dev", "db", "service.dev"}
+    assert found.containers["dev"].env == {"REDIS_URL": "redis://service.dev:6379/0"}
+
+
+def test_own_exports_of_a_service(resolved):
+    text = (
+        '[base.b]\nrecipe = "debian"\n[service.api]\nfrom = "b"\ncommand = "x"\nexports = { API = "http://api:80" }\n'
+    )
+    assert resolved(f'{text}[dev]\nfrom = "b"\nneeds = ["api"]\n').containers["dev"].env == {"API": "http://api:80"}
+
+
+def test_profiles_bring_what_they_need(resolved):
+    text = (
+        '[dev]\nrecipe = "debian"\n'
+        '[service.a]\nrecipe = "redis"\nprofiles = ["extra"]\nneeds = ["b"]\n'
+        '[service.b]\nrecipe = "redis"\nprofiles = ["other"]\n'
+    )
+    assert set(resolved(text).containers) == {"dev"}
+    assert set(resolved(text, profiles=("extra",)).containers) == {"dev", "a", "b"}
