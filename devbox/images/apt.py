@@ -52,8 +52,7 @@ class AptProgress:
         self._done += _bytes(match[3], match[4])
         if self._total is None:
             return Tick("downloading package lists", None, self._done, None)
-        words = match["what"].split()
-        name = words[2] if len(words) > 2 else match["what"]
+        name = next(iter(match["what"].split()[2:]), match["what"])  # "trixie/main amd64 NAME amd64 VERSION"
         done = min(self._done, self._total)
         return Tick(f"downloading {name}", done / (self._total or 1), done, self._total)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import platform
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +23,7 @@ def architecture() -> str:
 
 def image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence[str]) -> dict[str, Any]:
     """The OCI image config. `history` has one line per layer."""
-    created = datetime.datetime.fromtimestamp(SOURCE_DATE_EPOCH, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(SOURCE_DATE_EPOCH))
     env = {"PATH": DEFAULT_PATH, **config.env}
     run: dict[str, Any] = {
         "Env": [f"{name}={value}" for name, value in sorted(env.items())],

@@ -83,8 +83,10 @@ def _digits(digest: str) -> str:
 
 
 def _spread(path: str) -> str:
-    """Tell ext4 that directories made here are unrelated: making many files after deleting many is then ten times
-    faster. Where the file system knows no such flag, nothing is lost."""
+    """Tell ext4 that directories made here are unrelated: making many files after deleting many is ten times faster.
+
+    Where the file system knows no such flag, nothing is lost.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):

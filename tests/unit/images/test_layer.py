@@ -26,7 +26,12 @@ def tar_of(tree: Path) -> tuple[list[tarfile.TarInfo], bytes]:
     raw = out.getvalue()
     assert digest == f"sha256:{hashlib.sha256(raw).hexdigest()}"
     assert size == len(raw)
-    return tarfile.open(fileobj=io.BytesIO(raw)).getmembers(), raw
+    return members_of(raw), raw
+
+
+def members_of(raw: bytes) -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        return archive.getmembers()
 
 
 def unpacked(raw: bytes, tmp_path: Path) -> Path:
@@ -85,8 +90,7 @@ def test_owners_are_mapped_back(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     out = io.BytesIO()
     write_layer(str(tmp_path), out, ownership=Ownership(lambda uid: uid + 7, lambda gid: gid + 8))
-    out.seek(0)
-    (member,) = tarfile.open(fileobj=out).getmembers()
+    (member,) = members_of(out.getvalue())
     assert (member.uid, member.gid) == (os.getuid() + 7, os.getgid() + 8)
 
 
