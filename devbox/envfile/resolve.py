@@ -39,6 +39,7 @@ def resolve(
     """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
     document = env.document
     expansion = _Expansion(env, credentials)
+    expansion.check_tools()
     active = _active(document, profiles or env.profiles)
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
     wanted = [*active, *(label for label in document.tables() if names.role_of(label) == "tool")]
@@ -103,6 +104,12 @@ class _Expansion:
         raise EnvFileError(
             f"[{label}] can't be started by this version of devbox", where=self._context.where(key_of(label))
         )
+
+    def check_tools(self) -> None:
+        """Tools start later, but say now what they run."""
+        for label, table in self._tables.items():
+            if isinstance(table, tool.ToolTable):
+                tool.command(table, label, self._context)
 
     def images_with_parents(self, labels: Iterable[str]) -> dict[str, ImageSpec]:
         """The images of tables, each after its parent."""

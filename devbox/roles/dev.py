@@ -7,11 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import model_validator
 
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
-from devbox.model.image import ImageSpec
 from devbox.roles import containers
 from devbox.roles.context import Context
 from devbox.roles.fields import Commands, InnerPaths, Model, Path, field, kind_of
-from devbox.roles.images import image_of
 from devbox.roles.parts import ImageParts, LongRunningParts
 
 LABEL = "dev"
@@ -56,11 +54,6 @@ class DevTable(ImageParts, LongRunningParts):
         if self.workspace == "/":
             raise ValueError("can't mount the workspace over /")
         return self
-
-
-def expand_image(table: DevTable, context: Context) -> ImageSpec:
-    """Dev's image."""
-    return image_of(table, LABEL, context)
 
 
 def expand(table: DevTable, context: Context) -> ContainerSpec:

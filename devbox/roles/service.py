@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Health
-from devbox.model.image import ImageSpec
 from devbox.roles import containers
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Environment, Kind
-from devbox.roles.images import image_of, recipe_use
+from devbox.roles.images import recipe_use
 from devbox.roles.parts import ImageParts, LongRunningParts
 from devbox.roles.recipes import ServicePart
 
@@ -20,11 +19,6 @@ class ServiceTable(ImageParts, LongRunningParts):
 
     kind: Kind = "service"
     exports: Environment = {}
-
-
-def expand_image(table: ServiceTable, label: str, context: Context) -> ImageSpec:
-    """The service's image."""
-    return image_of(table, label, context)
 
 
 def exports(table: ServiceTable, label: str, context: Context) -> dict[str, str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from devbox.errors import EnvFileError
-from devbox.model.image import ImageSpec
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Texts
-from devbox.roles.images import image_of, recipe_use
+from devbox.roles.images import recipe_use
 from devbox.roles.parts import ImageParts, RunParts
 
 
@@ -14,11 +13,6 @@ class ToolTable(ImageParts, RunParts):
     """Schema of `[tool.NAME]`. `shims` are the commands it puts on PATH; the program's own name by default."""
 
     shims: Texts = ()
-
-
-def expand_image(table: ToolTable, label: str, context: Context) -> ImageSpec:
-    """The tool's image. It is baked on first use, not by `up`."""
-    return image_of(table, label, context)
 
 
 def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:

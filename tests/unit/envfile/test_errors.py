@@ -52,6 +52,7 @@ CASES = {
     ),
     "unknown export": ('[dev]\nrecipe="debian"\nneeds = { x = { REDS_URL = "X" } }\n' + REDIS, 3, "mean REDIS_URL?"),
     "no command": ('[service.web]\nrecipe = "debian"\n', 1, "does not say what it runs"),
+    "tool without a program": ('[tool.t]\nrecipe = "debian"\n', 1, "does not say what it runs"),
     "two probes": ('[dev]\nrecipe="debian"\nhealth = { http = "/", tcp = 5 }\n', 3, "http and tcp"),
     "http without a port": ('[dev]\nrecipe="debian"\nhealth = { http = "/" }\n', 3, "needs a port"),
     "duration": ('[dev]\nrecipe="debian"\nstop_timeout = "soon"\n', 3, "'soon'"),
