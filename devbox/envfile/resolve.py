@@ -11,7 +11,7 @@ from devbox.errors import EnvFileError, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved, Volume
-from devbox.roles import base, dev, images, service, tasks
+from devbox.roles import base, dev, images, service, tasks, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model
