@@ -18,6 +18,7 @@ from devbox.roles.fields import Model
 from devbox.roles.parts import ImageParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
+_RUNNABLE = ("base", "dev", "service", "tool")  # roles whose images this version can run something in
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
 
 
@@ -42,10 +43,10 @@ def resolve(
     expansion.check_tools()
     active = _active(document, profiles or env.profiles)
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
-    wanted = [*active, *(label for label in document.tables() if names.role_of(label) == "tool")]
+    runnable = [label for label in document.tables() if names.role_of(label) in _RUNNABLE]
     return Resolved(
         instance=instance,
-        images=expansion.images_with_parents(wanted),
+        images=expansion.images_with_parents(runnable),
         containers=containers,
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},

@@ -75,9 +75,10 @@ def test_a_chain_of_bases_inherits_what_runs(resolved):
     assert images["dev"].config.workdir == "/a"
 
 
-def test_only_images_that_are_used_are_wanted(resolved):
-    text = '[base.unused]\nrecipe = "ubuntu"\n[dev]\nrecipe = "debian"\n'
-    assert set(resolved(text).images) == {"dev"}
+def test_every_image_something_can_run_in_is_known(resolved):
+    text = '[base.spare]\nrecipe = "ubuntu"\n[dev]\nrecipe = "debian"\n[test]\nfrom = "dev"\n'
+    text += '[service.x]\nrecipe = "redis"\nprofiles = ["extra"]\n'
+    assert set(resolved(text).images) == {"base.spare", "dev", "service.x"}
 
 
 def test_later_tables_say_which_command_they_wait_for(resolved):
