@@ -16,7 +16,6 @@ from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
 from devbox.plan import keys
-from devbox.plan.diff import keyed_images
 
 
 class Actions:
@@ -42,7 +41,7 @@ class Actions:
         self._sink = sink
         self._wait = wait
         self._volumes = volumes
-        self._images = keyed_images(resolved)
+        self._images = {name: keyed(name, resolved.images) for name in resolved.images}
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
