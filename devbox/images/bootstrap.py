@@ -14,7 +14,7 @@ from devbox.model.image import Bootstrap
 # Left out of every package, now and in later steps (the image keeps them in /etc/dpkg/dpkg.cfg.d): what nobody reads
 # in a container. Licences stay.
 _DPKG_OPTIONS = (
-    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/man/*/*",  # not its directories: old versions of dash link a page there
     "path-exclude=/usr/share/info/*",
     "path-exclude=/usr/share/locale/*",
     "path-exclude=/usr/share/doc/*",
