@@ -15,6 +15,8 @@ _UNKNOWN = re.compile(r"(?:Unable to locate package|Package '?([^' ]+)'? has no 
 _UNREACHABLE = re.compile(
     r"Temporary failure resolving|Could not resolve|Could not connect|Failed to fetch|Unable to connect|connect \(\d"
 )
+_BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+).*", re.MULTILINE)
+_EVIDENCE = 8
 
 
 class Tick(NamedTuple):
@@ -68,10 +70,26 @@ def _bytes(number: str, unit: str) -> int:
     return int(float(number.replace(",", "")) * _UNITS[unit])
 
 
-def explain(output: str, *, system: str) -> tuple[str, str]:
-    """One sentence (and a remedy) for a failed run, or ("", "") when its output names no cause known here."""
+class Cause(NamedTuple):
+    """Why a run failed. Sentence and remedy are "" when nothing known here is to blame; `evidence` are lines of it."""
+
+    sentence: str
+    remedy: str
+    evidence: str
+
+
+def explain(output: str, *, system: str) -> Cause:
+    """The cause of a failed run, from all it printed. `system` names the distribution for the sentence."""
+    lines = output.splitlines()
+    last = "\n".join(lines[-_EVIDENCE:])
     if match := _UNKNOWN.search(output):
-        return f"there is no package {match[1] or match[2]} in {system}", "correct its name in devbox.toml"
+        name = match[1] or match[2]
+        return Cause(f"there is no package {name} in {system}", "correct its name in devbox.toml", last)
     if _UNREACHABLE.search(output):
-        return f"the package mirror of {system} can't be reached", "check the network, the proxy and DEVBOX_MIRROR_*"
-    return "", ""
+        remedy = "check the network, the proxy and DEVBOX_MIRROR_*"
+        return Cause(f"the package mirror of {system} can't be reached", remedy, last)
+    if match := _BROKEN.search(output):
+        end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason in the line after
+        shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
+        return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
+    return Cause("", "", last)

@@ -22,6 +22,11 @@ _DPKG_OPTIONS = (
     "path-include=/usr/share/doc/*/copyright",
     "force-unsafe-io",
 )
+# Left as empty directories, since some packages make links there when they are installed.
+_MAN_DIRECTORIES = 'for n in 1 2 3 4 5 6 7 8; do mkdir -p "$1/usr/share/man/man$n"; done'
+# Suites that install usrmerge, and all of Perl with it, unless /usr is merged from the start.
+_MERGE_FIRST = ("bookworm",)
+_MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
 _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
 
@@ -35,8 +40,9 @@ def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
     code = _run(argv(step, tree, program=program), sources, output)
     if code:
         system = f"{step.distribution} {step.suite}"
-        sentence, remedy = apt.explain(output.all(), system=system)
-        raise BakeFailed(sentence or f"mmdebstrap could not make {system}", details=output.tail(), remedy=remedy)
+        cause = apt.explain(output.all(), system=system)
+        sentence = cause.sentence or f"mmdebstrap could not make {system}"
+        raise BakeFailed(sentence, details=cause.evidence, remedy=cause.remedy)
     with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
         listing.write(mirrors.canonical_sources(step))
 
@@ -52,6 +58,8 @@ def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
+        f"--setup-hook={_MAN_DIRECTORIES}",
+        *([f"--hook-dir={_MERGE_HOOKS}"] if step.suite in _MERGE_FIRST else []),
         *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),
         *([f"--include={','.join(step.packages)}"] if step.packages else []),

@@ -61,9 +61,9 @@ class Inside:
         code = self._run(argv, {"DEBIAN_FRONTEND": "noninteractive"}, binds, reader=apt.AptProgress().feed)
         if code:
             system = f"{base.distribution} {base.suite}"
-            sentence, remedy = apt.explain(self._output.all(), system=system)
-            sentence = sentence or f"could not install {', '.join(step.names)} in {system}"
-            raise BakeFailed(sentence, details=self._output.tail(), remedy=remedy)
+            cause = apt.explain(self._output.all(), system=system)
+            sentence = cause.sentence or f"could not install {', '.join(step.names)} in {system}"
+            raise BakeFailed(sentence, details=cause.evidence, remedy=cause.remedy)
 
     def commands(self, step: Run) -> None:
         """Run the commands in order; the first that fails ends the step."""

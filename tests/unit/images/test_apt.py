@@ -40,14 +40,23 @@ def test_a_partly_cached_download_counts_what_is_left() -> None:
     ],
 )
 def test_an_unknown_package_is_named(line: str) -> None:
-    sentence, remedy = apt.explain(f"Reading package lists...\n{line}\n", system="debian trixie")
-    assert sentence == "there is no package frobnicate in debian trixie"
-    assert remedy
+    cause = apt.explain(f"Reading package lists...\n{line}\n", system="debian trixie")
+    assert cause.sentence == "there is no package frobnicate in debian trixie"
+    assert cause.remedy
+    assert cause.evidence.endswith(line)
 
 
 def test_an_unreachable_mirror_is_said_and_other_failures_are_not_guessed() -> None:
-    assert "reached" in apt.explain("W: Temporary failure resolving 'deb.debian.org'", system="s")[0]
-    assert apt.explain("dpkg: error processing package x", system="s") == ("", "")
+    assert "reached" in apt.explain("W: Temporary failure resolving 'deb.debian.org'", system="s").sentence
+    assert apt.explain("Segmentation fault", system="s") == apt.Cause("", "", "Segmentation fault")
+
+
+def test_a_package_that_breaks_is_named_with_the_lines_that_show_why() -> None:
+    noise = "\n".join(f"Setting up p{number}" for number in range(30))
+    broken = "ln: failed to create it\ndpkg: error processing package dash (--install):\n it returned 1"
+    cause = apt.explain(f"{noise}\n{broken}\n{noise}\n", system="ubuntu focal")
+    assert cause.sentence == "the package dash of ubuntu focal could not be installed"
+    assert cause.evidence.splitlines()[-3:] == broken.splitlines()
 
 
 def test_images_carry_canonical_sources_whatever_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
