@@ -12,6 +12,8 @@ from devbox.errors import WOULD_CHANGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from devbox.model.plan import Plan
+
 _WIDEST = 60
 
 
@@ -21,14 +23,19 @@ def plan(args: Args) -> int:
 
     made = flow.plan(opened(args)).plan
     if args.flag("json"):
-        steps = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
-        print(json.dumps({"steps": steps}))
-    elif made:
-        width = max(len(step.id) for step in made.steps)
-        print("\n".join(f"{step.id.ljust(width)}  {step.reason}" for step in made.steps))
+        listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
+        print(json.dumps({"steps": listed}))
     else:
-        print("nothing to do")
+        print("\n".join(steps(made)))
     return WOULD_CHANGE if made else 0
+
+
+def steps(made: Plan) -> list[str]:
+    """A plan for a person: a step a line, with its reason."""
+    if not made:
+        return ["nothing to do"]
+    width = max(len(step.id) for step in made.steps)
+    return [f"{step.id.ljust(width)}  {step.reason}" for step in made.steps]
 
 
 def config(args: Args) -> int:

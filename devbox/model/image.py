@@ -151,4 +151,4 @@ def describe(step: BakeStep) -> str:
             more = f" (+{len(step.commands) - 1} more)" if len(step.commands) > 1 else ""
             return f"run {text[:60]}{more}"
         case Files():
-            return f"files {', '.join(sorted(step.contents))}"
+            return f"files {', '.join(sorted(path.rpartition('/')[2] for path in step.contents))}"

@@ -23,7 +23,7 @@ def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | N
     if before is None and after is None:
         return "its environment or command changed"
     if after is not None and after not in own:
-        return f"what it is based on changed: {_step_change(before, after)}"
+        return f"its base changed: {_step_change(before, after)}"
     return _step_change(before, after)
 
 
@@ -45,7 +45,9 @@ def _step_change(before: KeyedStep | None, after: KeyedStep | None) -> str:
         return f"added: {after.describe}"
     if isinstance(before.step, Packages) and isinstance(after.step, Packages):
         return f"packages changed: {_difference(before.step.names, after.step.names)}"
-    return f"changed: {after.describe}"
+    if before.describe != after.describe:
+        return f"{before.describe} → {after.describe}"
+    return f"{after.describe}: its contents changed"
 
 
 def _difference(before: tuple[str, ...], after: tuple[str, ...]) -> str:

@@ -62,5 +62,5 @@ def test_a_key_depends_on_everything_below_and_on_nothing_else():
         "debian trixie",
         "packages git",
         "run a && b (+1 more)",
-        "files /etc/x",
+        "files x",
     ]

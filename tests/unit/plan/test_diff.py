@@ -64,7 +64,7 @@ def test_a_changed_base_is_the_reason_of_what_stands_on_it():
     last = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers)
     plan = diff.diff(changed, converged(SHOP, baked={"service.db": "sha256:0"}, last=last, published=DEV_PORT))
     assert reason(plan, "bake base.py") == "packages changed: + gcc"
-    assert reason(plan, "bake dev") == "what it is based on changed: packages changed: + gcc"
+    assert reason(plan, "bake dev") == "its base changed: packages changed: + gcc"
 
 
 def test_changed_environment_names_the_variables():

@@ -1,0 +1,127 @@
+"""Plans of whole files as text: what a person reads before `up`. To renew after a wanted change: DEVBOX_GOLDEN=write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from devbox.cli.explain import steps
+from devbox.envfile.load import load
+from devbox.envfile.resolve import credentials_wanted, resolve
+from devbox.model.observed import BoundPort, LastRun, Observed, ObservedContainer
+from devbox.model.resolved import Instance, Resolved
+from devbox.plan import diff, keys, takedown
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+
+
+def read(project: Path) -> Resolved:
+    env = load(str(project))
+    instance = Instance(id="0" * 12, name="app", root=str(project), env_file="devbox.toml", owner=1000, group=1000)
+    return resolve(env, instance=instance, credentials=dict.fromkeys(credentials_wanted(env), "secret"))
+
+
+def as_wanted(wanted: Resolved) -> Observed:
+    """The instance after a successful `up`."""
+    images = diff.keyed_images(wanted)
+    setup_files = {name: {"requirements.txt": "1"} for name, spec in wanted.containers.items() if spec.setup}
+    ports = {
+        name: tuple(BoundPort(host=p.container, address=p.address, container=p.container, protocol="tcp") for p in spec.ports)
+        for name, spec in wanted.containers.items()
+        if spec.ports
+    }
+    return Observed(
+        supervised=True,
+        containers={
+            name: ObservedContainer(
+                name=name,
+                role=spec.role,
+                state="running",
+                health="healthy" if spec.health else "none",
+                image=spec.image,
+                digest="sha256:0",
+                pid=1,
+                spec_key=keys.spec_key(spec),
+                image_key=images[spec.image].key,
+            )
+            for name, spec in wanted.containers.items()
+        },
+        names=tuple(wanted.containers),
+        published=ports,
+        ports=ports,
+        tops={
+            name: (images[spec.image].key, keys.setup_key(spec.setup, setup_files[name]))
+            for name, spec in wanted.containers.items()
+            if spec.setup
+        },
+        baked=dict.fromkeys(images, "sha256:0"),
+        setup_files=setup_files,
+        last=LastRun(images=images, specs=wanted.containers, setup_files=setup_files),
+    )
+
+
+def same(name: str, lines: list[str]) -> None:
+    path = HERE / "plans" / f"{name}.txt"
+    text = "\n".join(lines) + "\n"
+    if os.environ.get("DEVBOX_GOLDEN") == "write":
+        path.write_text(text)
+    assert path.read_text() == text
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Path:
+    shutil.copytree(REPOSITORY / "templates/python-web", tmp_path / "app")
+    return tmp_path / "app"
+
+
+def edit(project: Path, old: str, new: str) -> Resolved:
+    path = project / "devbox.toml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    return read(project)
+
+
+def test_from_nothing(demo: Path) -> None:
+    wanted = read(demo)
+    observed = Observed(supervised=False, ports=as_wanted(wanted).ports, setup_files=as_wanted(wanted).setup_files)
+    same("demo-from-nothing", steps(diff.diff(wanted, observed)))
+
+
+def test_nothing_to_do(demo: Path) -> None:
+    wanted = read(demo)
+    same("demo-nothing-to-do", steps(diff.diff(wanted, as_wanted(wanted))))
+
+
+def test_another_package(demo: Path) -> None:
+    before = as_wanted(read(demo))
+    after = edit(demo, '"less"]', '"less", "tree"]')
+    baked = {name: digest for name, digest in before.baked.items() if name != "dev"}
+    known = Observed(**{**vars(before), "baked": baked})
+    same("demo-another-package", steps(diff.diff(after, known)))
+
+
+def test_another_python(demo: Path) -> None:
+    before = as_wanted(read(demo))
+    after = edit(demo, 'python = "3.13"', 'python = "3.11"')
+    baked = {name: digest for name, digest in before.baked.items() if name.startswith("service.")}
+    known = Observed(**{**vars(before), "baked": baked})
+    same("demo-another-python", steps(diff.diff(after, known)))
+
+
+def test_a_service_less(demo: Path) -> None:
+    before = as_wanted(read(demo))
+    edit(demo, 'needs = ["db", "cache"]', 'needs = ["db"]')
+    after = edit(demo, '[service.cache]\nrecipe = "redis"\n', "")
+    same("demo-a-service-less", steps(diff.diff(after, before)))
+
+
+def test_down_and_down_with_data(demo: Path) -> None:
+    wanted = read(demo)
+    observed = as_wanted(wanted)
+    for volumes in (False, True):
+        plan = takedown.down(wanted.containers, observed, project="app", volumes=volumes)
+        same(f"demo-down{'-v' if volumes else ''}", steps(plan))
