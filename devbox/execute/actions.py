@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devbox.engines.contract import Engine, StartRequest
+from devbox.envfile import secrets
 from devbox.errors import BakeFailed, CommandFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
@@ -176,5 +177,5 @@ def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: 
         image=image,
         spec_key=keys.spec_key(spec),
         ports=observed.ports.get(spec.name, ()),
-        env=spec.env,
+        env={**spec.env, **secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where)},
     )
