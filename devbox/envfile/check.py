@@ -148,10 +148,12 @@ def _mount_points(document: Document) -> Iterator[Problem]:
 
 
 def _ports(document: Document) -> Iterator[Problem]:
-    """Two containers on one fixed host port."""
+    """Two containers on one fixed host port, and ports without a network."""
     taken_by: dict[tuple[str, int | None, str], str] = {}
     for name, table in document.tables().items():
         ports: Iterable[Port] = table.ports if isinstance(table, LongRunningParts) else ()
+        if ports and isinstance(table, RunParts) and table.isolation.network == "none":
+            yield Problem(key=(*key_of(name), "ports"), sentence=f"[{name}] has ports but no network")
         for port in (port for port in ports if port.host is not None):
             place = (port.address, port.host, port.protocol)
             if place in taken_by:
@@ -163,13 +165,15 @@ def _ports(document: Document) -> Iterator[Problem]:
 
 
 def _probes(document: Document) -> Iterator[Problem]:
-    """http probes that know no port."""
+    """Probes that can't be asked."""
     for name, table in document.tables().items():
-        if not isinstance(table, LongRunningParts) or table.health is None or table.ports:
+        if not isinstance(table, LongRunningParts) or table.health is None:
             continue
-        if table.health.http and table.health.port is None:
-            key = (*key_of(name), "health")
+        key = (*key_of(name), "health")
+        if table.health.http and table.health.port is None and not table.ports:
             yield Problem(key=key, sentence=f"{label(key)}: http needs a port, and [{name}] has no ports")
+        if isinstance(table, ServiceTable) and table.kind == "job":
+            yield Problem(key=key, sentence=f"[{name}] is a job, which ends instead of becoming healthy")
 
 
 def _tasks(document: Document) -> Iterator[Problem]:

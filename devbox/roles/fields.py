@@ -196,7 +196,7 @@ def parse_signal(value: Any) -> str:
 
 def check_name(name: str) -> None:
     """Refuse what could not be a host name or a directory."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == "localhost":
         raise ValueError(f"{name!r} can't be a name: {NAME_RULE}")
 
 
