@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,8 +17,8 @@ class BuildTable(Source):
     packages: Texts = ()
     network: Literal["none", "project"] = "none"
     inputs: InnerPaths = ()
-    run: Commands = Field(min_length=1)
-    output: InnerPaths = Field(min_length=1)
+    run: Annotated[Commands, Field(min_length=1)]
+    output: Annotated[InnerPaths, Field(min_length=1)]
     env: Environment = {}
     needs: Needs = {}
     limits: LimitsTable = Field(default_factory=LimitsTable)

@@ -1,0 +1,61 @@
+"""Keys of the tables whose commands come later are checked today."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.errors import EnvFileError
+
+BASE = '[base.b]\nrecipe = "debian"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('[build]\nfrom = "b"\nrun = []\noutput = ["d"]\n', "must not be empty"),
+        ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["../d"]\n', "below the project"),
+        ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["d"]\nnetwork = "host"\n', "none, project"),
+        ('[image]\nfrom = "b"\n[image.process.w]\nkind = "job"\n', "lacks `command`"),
+        ('[image]\nfrom = "b"\n[image.process.w]\ncommand = "x"\nreplicas = -1\n', "greater than or equal to 0"),
+        ('[install.x]\nfrom = "b"\nfiles = { "~/x" = "relative" }\n', "absolute path"),
+        ('[glue.g]\nfrom = "b"\nroutes = { "x" = "dev:1" }\n', 'begin with "/"'),
+        ('[glue.g]\nfrom = "b"\nroutes = { "/" = "dev" }\n', "CONTAINER:PORT"),
+        ('[test]\nfrom = "b"\n[test.matrix]\npython = "3.13"\n', "list of values"),
+        ('[test]\nfrom = "b"\n[test.matrix]\npython = ["3"]\nexclude = [{ python = "4" }]\n', "does not have"),
+        ('[test]\nfrom = "b"\n[test.matrix]\ninclude = 5\n', "list of combinations"),
+        ('[tool.t]\nimage = "debian"\ncommand = "x"\n', "can't do yet"),
+        ('[dev]\nfrom = "b"\nneeds = ["x", 5]\n', "list of names"),
+        ('[dev]\nfrom = "b"\nhealth = { command = "x", port = 5 }\n', "port goes with http"),
+        ('[dev]\nfrom = "b"\nhealth = { http = "x", port = 5 }\n', "must be a path"),
+        ('[dev]\nfrom = "b"\nhealth = { tcp = 5, retries = 0 }\n', "at least 1"),
+        ('[dev]\nfrom = "b"\nlimits = { cpus = 0 }\n', "more than 0"),
+        ('[dev]\nfrom = "b"\nstop_signal = "SIGNOTHING"\n', "name of a signal"),
+        ('[dev]\nfrom = "b"\nports = [8000, "8000"]\n', "a port twice"),
+        ('[dev]\nfrom = "b"\nports = [true]\n', "not a port"),
+        ('[dev]\nfrom = "b"\nmounts = [{ source = "x" }]\n', "lacks `target`"),
+        ('[dev]\nfrom = "b"\nenv = { A = "x\\u0000" }\n', "zero byte"),
+        ("[stage.test]\nexternal = 5\n", "must be a table"),
+        ('[stage.test]\ninto = "test"\n', "no other stage"),
+        ('[stage.test]\nexternal = { db = { URL = "env:X" } }\n', "does not need db"),
+        ('[stage.test.strategy]\nkind = "gray"\n', "needs steps"),
+        ('[stage.test]\nreplicas = { web = "many" }\n', "whole number"),
+        ('[stage.test.strategy]\nalpha = "much"\n', "must be a number"),
+        ('[dev]\nfrom = "image"\n[image]\nfrom = "b"\n', "`devbox build`"),
+    ],
+)
+def test_a_wrong_value_is_told(resolved, text, part):
+    with pytest.raises(EnvFileError) as caught:
+        resolved(BASE + text)
+    assert part in caught.value.sentence
+
+
+def test_a_recipe_without_a_default_asks_for_its_parameter(resolved, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.toml").write_text(
+        'description = "x"\n[parameters.p]\ndescription = "y"\n[[steps]]\nop = "bootstrap"\n'
+        'distribution = "debian"\nsuite = "{{ p }}"\n[service]\ncommand = ["x"]\nport = "{{ q }}"\n'
+    )
+    with pytest.raises(EnvFileError, match="needs p"):
+        resolved('[dev]\nrecipe = "own"\n')
+    with pytest.raises(EnvFileError, match="'q' is undefined"):
+        resolved('[service.s]\nrecipe = "own"\nwith = { p = "trixie" }\n')
