@@ -18,7 +18,7 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     """Run a container on this process's own streams to its end, and remove it; its exit code, 128+n on a signal.
 
     126 and 127 when its command could not be executed or found. `on_start` gets the pid to which signals belong. This
-    process becomes a subreaper. Without limits the container has no cgroup of its own: making one takes longer than
+    process becomes a subreaper, and reaps whatever child of it has ended by then. Without limits the container has no cgroup of its own: making one takes longer than
     everything else.
     """
     confine = container.confine
@@ -59,7 +59,11 @@ def _execute(context: Context, container: Launch, on_start: Callable[[int], None
 
 
 def _end(init: ProcessRef) -> None:
-    """Kill everything in the container and wait for it: a runtime that finds it alive sleeps for 10 ms."""
+    """Kill everything in the container and wait for it: a runtime that finds it alive sleeps for 10 ms.
+
+    Its pid namespace ends only when all its dead are reaped, some of which the runtime left to this process.
+    """
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(init.pid, signal.SIGKILL)
-        os.waitpid(init.pid, 0)
+        while os.waitpid(-1, 0)[0] != init.pid:
+            pass
