@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
 from devbox.images.layout import Layout
 from devbox.images.stepcache import StepCache
 from devbox.images.workers import Workers
@@ -46,9 +48,9 @@ OnEvent = Callable[[BakeEvent], None]
 class Baker:
     """Bakes images into one store. Safe to use from several threads and processes at once."""
 
-    def __init__(self, paths: Paths, *, oci: Layout, cache: StepCache, workers: Workers) -> None:
+    def __init__(self, paths: Paths, *, cache: StepCache, workers: Workers) -> None:
         self._paths = paths
-        self._oci = oci
+        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
         self._cache = cache
         self._workers = workers
 
@@ -62,68 +64,73 @@ class Baker:
         self._cache.keep_image(baked)
         return baked
 
-    def cached(self, key: str) -> Layer | None:
-        """The layer of a step, when the store still holds all of it."""
-        layer = self._cache.layer(key)
-        if layer is None or not os.path.exists(self._oci.blob(layer.digest)):
-            return None
-        return layer if os.path.isdir(snapshots.directory(self._paths, layer.diff_id)) else None
-
     def _step(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
         """The layer of a step: found, or made under the lock of its key."""
-
-        def tell(state: str, **facts: object) -> None:
-            on_event(BakeEvent(image=image.name, step=step.describe, state=state, **facts))  # type: ignore[arg-type]
-
-        if layer := self.cached(step.key):
-            tell("cached")
+        event = partial(BakeEvent, image=image.name, step=step.describe)
+        if layer := self._cache.layer(step.key):
+            on_event(event(state="cached"))
             return layer
         lock = snapshots.step_lock(self._paths, step.key)
-        tell("running")
+        on_event(event(state="running"))
         with files.locked(lock, wait=False) as mine:
             if mine:
-                return self._make(image, step, below, tell)
-        tell("progress", text=_waiting_for(files.lock_holder(lock)))
+                return self._timed(image, step, below, on_event)
+        on_event(event(state="progress", text=_waiting_for(files.lock_holder(lock))))
         with files.locked(lock):
-            if layer := self.cached(step.key):
-                tell("done")
+            if layer := self._cache.layer(step.key):
+                on_event(event(state="done"))
                 return layer
-            return self._make(image, step, below, tell)
+            return self._timed(image, step, below, on_event)
 
-    def _make(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], tell: Callable[..., None]) -> Layer:
-        """Run the worker and move what it made into the store. The step's lock is held."""
+    def _timed(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
+        """Make the step, and tell how it went. Its lock is held."""
+        event = partial(BakeEvent, image=image.name, step=step.describe)
         started = time.monotonic()
-        place = snapshots.new_place(self._paths, step.key)
-        base = image.chain[0].step
+
+        def progress(told: Progress) -> None:
+            on_event(
+                event(
+                    state="progress",
+                    text=told.text,
+                    fraction=told.fraction,
+                    bytes_done=told.bytes_done,
+                    bytes_total=told.bytes_total,
+                )
+            )
+
         try:
-            result = self._workers.make(
+            layer = self._make(image, step, below, progress)
+        except BaseException as error:
+            on_event(event(state="failed", text=str(error), seconds=time.monotonic() - started))
+            raise
+        on_event(event(state="done", text=f"{layer.size / 1e6:.1f} MB", seconds=time.monotonic() - started))
+        return layer
+
+    def _make(
+        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_progress: Callable[[Progress], None]
+    ) -> Layer:
+        """Run the worker and move what it made into the store."""
+        base = image.chain[0].step
+        place = snapshots.new_place(self._paths, step.key)
+        try:
+            made = self._workers.make(
                 step,
                 place=place,
                 lowers=snapshots.lowers(self._paths, below),
                 base=base if isinstance(base, Bootstrap) else None,
-                on_progress=lambda p: tell(
-                    "progress",
-                    text=p.text,
-                    fraction=p.fraction,
-                    bytes_done=p.bytes_done,
-                    bytes_total=p.bytes_total,
-                ),
+                on_progress=on_progress,
             )
-            layer = Layer(digest=result.digest, diff_id=result.digest, size=result.size, media_type=layout.LAYER)
+            layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)
             self._commit(step.key, layer, place)
-        except BaseException as error:
-            tell("failed", text=str(error), seconds=time.monotonic() - started)
-            raise
         finally:
             with suppress(OSError):  # what is not ours to remove (ids of a killed rootless worker) waits for `sweep`
                 shutil.rmtree(place)
-        tell("done", text=f"{layer.size / 1e6:.1f} MB", seconds=time.monotonic() - started)
         return layer
 
     def _commit(self, key: str, layer: Layer, place: str) -> None:
         snapshots.flush(place)
-        self._oci.adopt(f"{place}/layer.tar", layer.digest)
-        snapshots.adopt(self._paths, f"{place}/snapshot", layer.diff_id)
+        self._oci.adopt(f"{place}/{LAYER_FILE}", layer.digest)
+        snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
         self._cache.keep_layer(key, layer)
 
     def _assemble(self, image: KeyedImage, layers: Sequence[Layer]) -> Baked:

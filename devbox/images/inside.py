@@ -24,14 +24,16 @@ _POLICY = "/usr/sbin/policy-rc.d"
 _GLOB = re.compile(r"([*?\[\]]+)")
 
 # Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
-# apt's own locks are left aside while installing, since the only locked thing that is shared is the archive.
+# apt's own locks are left aside while installing, since the only locked thing that is shared is the archive. An https
+# mirror is checked by the host's authorities: a minimal system has none.
 _INSTALL = f"""
+get() {{ apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={carry.CA_TARGET} "$@"; }}
 exec 9> {_ARCHIVES}/devbox.lock
 flock 9
-apt-get -q update || exit
-apt-get -q -y --no-install-recommends --download-only install "$@" || exit
+get update || exit
+get --download-only install -- "$@" || exit
 flock -u 9
-apt-get -q -y --no-install-recommends -o Debug::NoLocking=true install "$@" || exit
+get -o Debug::NoLocking=true install -- "$@" || exit
 """
 
 

@@ -7,7 +7,6 @@ others: a snapshot holds set-uid programs of foreign origin.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import tempfile
@@ -69,6 +68,8 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
 
 def flush(path: str) -> None:
     """Have everything on this file system reach the disk, so that a record never outlives its data."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -7,6 +7,8 @@ import os
 from typing import Any
 
 from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.images import snapshots
 from devbox.model import codec
 from devbox.model.image import Baked, Layer
 
@@ -14,20 +16,22 @@ FORMAT = 1
 
 
 class StepCache:
-    """The records below one directory, each a file named by the key's digits."""
+    """The records of a store, each a file named by the key's digits. One whose data is gone counts as none."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
 
     def layer(self, key: str) -> Layer | None:
         """The layer a step made, or None."""
         plain = self._read(key, "layer")
-        return None if plain is None else codec.load(Layer, plain)
+        layer = None if plain is None else codec.load(Layer, plain)
+        return layer if layer and self._holds(layer) else None
 
     def image(self, key: str) -> Baked | None:
         """The image with this key, or None."""
         plain = self._read(key, "image")
-        return None if plain is None else codec.load(Baked, plain)
+        baked = None if plain is None else codec.load(Baked, plain)
+        return baked if baked and all(map(self._holds, baked.layers)) else None
 
     def keep_layer(self, key: str, layer: Layer) -> None:
         """Record what a step made. The layer's blob and snapshot are in the store already."""
@@ -37,14 +41,17 @@ class StepCache:
         """Record an image. Its blobs are in the store already."""
         self._write(baked.key, "image", codec.dump(baked))
 
+    def _holds(self, layer: Layer) -> bool:
+        return os.path.isdir(snapshots.directory(self._paths, layer.diff_id))
+
     def _read(self, key: str, kind: str) -> Any:
         text = files.read_text(self._path(key))
         record = json.loads(text) if text else {}
         return record.get(kind) if record.get("format") == FORMAT else None
 
     def _write(self, key: str, kind: str, plain: Any) -> None:
-        os.makedirs(self._root, exist_ok=True)
+        os.makedirs(self._paths.steps, exist_ok=True)
         files.write_atomic(self._path(key), json.dumps({"format": FORMAT, kind: plain}))
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{key.removeprefix('sha256:')}.json"
+        return f"{self._paths.steps}/{key.removeprefix('sha256:')}.json"

@@ -1,17 +1,19 @@
-"""The image store of a `DEVBOX_HOME`: what flow and engines ask."""
+"""The image store of a `DEVBOX_HOME`: what flow and engines ask. Looking is light; baking loads what it needs."""
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from devbox.host.paths import Paths
 from devbox.images import snapshots
-from devbox.images.bake import Baker, OnEvent
-from devbox.images.layout import Layout
 from devbox.images.stepcache import StepCache
-from devbox.images.workers import Workers
 from devbox.model.image import Baked, KeyedImage
+
+if TYPE_CHECKING:
+    from devbox.images.bake import OnEvent
+    from devbox.images.workers import Workers
 
 
 class ImageStore:
@@ -19,21 +21,17 @@ class ImageStore:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._cache = StepCache(paths.steps)
-        self._workers = Workers(paths)
-        oci = Layout(paths.oci, lock=paths.lock("oci-index"))
-        self._baker = Baker(paths, oci=oci, cache=self._cache, workers=self._workers)
+        self._cache = StepCache(paths)
+        self._guard = threading.Lock()
+        self._made: Workers | None = None
 
     def find(self, key: str) -> Baked | None:
         """The image with this key, when every layer of it is there, ready to run."""
-        baked = self._cache.image(key)
-        if baked is None or not all(os.path.isdir(lower) for lower in self.lowers(baked)):
-            return None
-        return baked
+        return self._cache.image(key)
 
     def cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the step keys that would not have to be made."""
-        return frozenset(key for key in keys if self._baker.cached(key))
+        return frozenset(key for key in keys if self._cache.layer(key))
 
     def lowers(self, baked: Baked) -> tuple[str, ...]:
         """The overlay lowers of an image, topmost first."""
@@ -41,13 +39,22 @@ class ImageStore:
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
         """Make what is missing of the image. BakeFailed says which step could not be made, and why."""
-        return self._baker.bake(image, on_event)
+        from devbox.images.bake import Baker
+
+        return Baker(self._paths, cache=self._cache, workers=self._workers()).bake(image, on_event)
 
     def stop(self) -> None:
         """Kill every bake of this process, from any thread; their callers get Interrupted."""
-        self._workers.stop()
+        self._workers().stop()
 
     def sweep(self) -> None:
         """Remove what killed bakes left."""
         if left := snapshots.abandoned(self._paths):
-            self._workers.remove(tuple(left))
+            self._workers().remove(tuple(left))
+
+    def _workers(self) -> Workers:
+        from devbox.images.workers import Workers
+
+        with self._guard:
+            self._made = self._made or Workers(self._paths)
+            return self._made

@@ -12,8 +12,9 @@ import stat
 import tarfile
 from typing import IO
 
-from devbox.errors import BakeFailed
+from devbox.errors import BakeFailed, EngineError
 from devbox.images import fscaps, layer
+from devbox.isolation import forks
 
 OPAQUE_ROOT = "trusted.overlay.opaque"
 OPAQUE_ROOTLESS = "user.overlay.opaque"
@@ -23,33 +24,18 @@ _XATTR_PREFIX = "SCHILY.xattr."
 
 def unpack(tar_path: str, target: str, *, rootless: bool) -> None:
     """Unpack a plain tar into the empty directory `target`. Raises BakeFailed naming the entry that can't be kept."""
-    receive, send = os.pipe()
     with open(tar_path, "rb") as source:
-        child = os.fork()
-        if child == 0:
-            _run_child(source, target, send, rootless=rootless)
-    os.close(send)
-    with open(receive, encoding="utf-8", errors="replace") as channel:
-        complaint = channel.read()
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise BakeFailed(f"could not unpack {os.path.basename(tar_path)}: {complaint or 'the unpacker died'}")
 
+        def work() -> None:
+            os.chroot(target)
+            os.chdir("/")
+            os.umask(0)
+            _Unpacker(OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT).run(source)
 
-def _run_child(source: IO[bytes], target: str, send: int, *, rootless: bool) -> None:
-    """The child's whole life. It leaves by `os._exit`, so nothing of the parent runs twice."""
-    code = 1
-    try:
-        "".encode("idna")  # codecs are files: load what tarfile may ask for while they can still be reached
-        os.chroot(target)
-        os.chdir("/")
-        os.umask(0)
-        _Unpacker(OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT).run(source)
-        code = 0
-    except (BakeFailed, OSError, tarfile.TarError, ValueError) as error:
-        os.write(send, str(error).encode(errors="replace")[:4000])
-    finally:
-        os._exit(code)
+        try:
+            forks.inside(work)
+        except EngineError as error:
+            raise BakeFailed(f"could not unpack {os.path.basename(tar_path)}: {error.sentence}") from None
 
 
 class _Unpacker:
