@@ -1,4 +1,4 @@
-"""The error tree. An error holds a sentence, details, a remedy and an exit code; only `cli/main.py` turns it into an exit."""
+"""The error tree. An error holds a sentence, details, a remedy and an exit code; only `cli/main.py` exits."""
 
 from __future__ import annotations
 

@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from devbox.errors import CommandFailed, HostError
-from devbox.host.programs import PACKAGES
-from devbox.host.programs import find as find  # the two doors share one search
+from devbox.host.programs import PACKAGES, find
+
+__all__ = ["find", "run", "spawn"]  # the two doors share one search
+
 
 def run(
     argv: Sequence[str],

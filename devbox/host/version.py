@@ -1,4 +1,4 @@
-"""The version: pyproject.toml reads it here; `--version` prints it without asking package metadata, which takes 20 ms."""
+"""The version. pyproject.toml reads it here; asking the package's metadata instead would cost a start 20 ms."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the isolation core is told. Named tuples, because the hot path can't afford dataclasses; JSON by `pack`/`unpack`.
+"""What the isolation core is told. Named tuples: the hot path can't afford dataclasses. JSON by `pack`, `unpack`.
 
 Everything here is already decided: paths are absolute, users are numbers, nothing is looked up again.
 """

@@ -38,7 +38,7 @@ def load(cls: type[T], plain: Any) -> T:
 def _load(hint: Any, plain: Any) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return _load_dataclass(typing.cast("type[Any]", hint), plain)
+        return _load_dataclass(hint, plain)
     if origin is tuple:
         return tuple(_load(typing.get_args(hint)[0], item) for item in plain)
     if origin in (dict, Mapping):
@@ -63,7 +63,7 @@ def _load_union(options: tuple[Any, ...], plain: Any) -> Any:
     raise CodecError(f"no variant named {plain.get('op')!r}")
 
 
-def _load_dataclass(cls: type[Any], plain: Any) -> Any:
+def _load_dataclass(cls: Any, plain: Any) -> Any:
     if not isinstance(plain, dict):
         raise CodecError(f"{cls.__name__} wants an object, not {type(plain).__name__}")
     hints = _hints(cls)

@@ -124,7 +124,7 @@ class _Differ:
         if change.op:
             baking = (f"bake {spec.image}",) if spec.image not in self._observed.baked else ()
             steps.append(Step(op=change.op, resource=spec.name, reason=change.reason, after=(*after, *baking)))
-        setup = self._setup(spec, change, after=tuple(step.id for step in steps) or after)
+        setup = self._setup(spec, after=tuple(step.id for step in steps) or after)
         steps += setup
         seen = self._observed.containers.get(spec.name)
         waits = not change.op and seen is not None and seen.health in ("starting", "unhealthy")
@@ -134,7 +134,7 @@ class _Differ:
             steps.append(Step(op="ready", resource=spec.name, reason=reason, after=step_after))
         return steps
 
-    def _setup(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:
+    def _setup(self, spec: ContainerSpec, *, after: tuple[str, ...]) -> list[Step]:
         if spec.setup is None:
             return []
         files = self._observed.setup_files.get(spec.name, {})

@@ -68,7 +68,13 @@ def command(argv: Sequence[str], *, cwd: Path, env: dict[str, str]) -> Callable[
 
     def work() -> None:
         done = subprocess.run(
-            list(argv), cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            list(argv),
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
         )
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(argv)}: {done.returncode}\n{done.stderr.decode()[-2000:]}")

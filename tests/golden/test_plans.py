@@ -1,4 +1,4 @@
-"""Plans of whole files as text: what a person reads before `up`. To renew after a wanted change: DEVBOX_GOLDEN=write."""
+"""Plans of whole files as text: what a person reads before `up`. DEVBOX_GOLDEN=write renews them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def as_wanted(wanted: Resolved) -> Observed:
     images = diff.keyed_images(wanted)
     setup_files = {name: {"requirements.txt": "1"} for name, spec in wanted.containers.items() if spec.setup}
     ports = {
-        name: tuple(BoundPort(host=p.container, address=p.address, container=p.container, protocol="tcp") for p in spec.ports)
+        name: tuple(
+            BoundPort(host=p.container, address=p.address, container=p.container, protocol="tcp") for p in spec.ports
+        )
         for name, spec in wanted.containers.items()
         if spec.ports
     }

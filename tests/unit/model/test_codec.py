@@ -55,7 +55,9 @@ def test_an_unknown_variant_is_refused():
 def test_a_key_depends_on_everything_below_and_on_nothing_else():
     images = {"dev": IMAGE}
     chain = keyed("dev", images).chain
-    other = ImageSpec(name="other", parent=None, steps=(*IMAGE.steps[:1], Packages(names=("jq",))), config=ImageConfig())
+    other = ImageSpec(
+        name="other", parent=None, steps=(*IMAGE.steps[:1], Packages(names=("jq",))), config=ImageConfig()
+    )
     assert keyed("other", {"other": other}).chain[0].key == chain[0].key
     assert keyed("other", {"other": other}).chain[1].key != chain[1].key
     assert [describe(step) for step in IMAGE.steps] == [
