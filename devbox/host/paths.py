@@ -42,7 +42,7 @@ class Paths:
     @property
     def tmp(self) -> str:
         """Work in progress of bakes; what a killed one leaves is swept by the next command."""
-        return f"{self.home}/tmp"
+        return f"{self.home}/tmp"  # noqa: S108 - below DEVBOX_HOME
 
     @property
     def idmap(self) -> str:
