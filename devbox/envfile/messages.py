@@ -74,7 +74,7 @@ def _not_a_choice(value: object, expected: str) -> str:
 def _unknown(key: Key, model: type[BaseModel]) -> Problem:
     *above, name = key
     known = sorted(keys_of(_model_at(model, tuple(above))))
-    place = f"[{'.'.join(str(part) for part in above)}]" if above else "the file"
+    place = f"[{'.'.join(part for part in above if isinstance(part, str))}]" if above else "the file"
     kind = "key" if above else "table"
     hint = did_you_mean(str(name), known)
     listed = f" (it has {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
