@@ -13,13 +13,13 @@ from devbox.engines.native_start import Starter
 from devbox.engines.native_tops import Tops
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
 from devbox.isolation import contexts, logs, state
 from devbox.isolation.capture import run_captured
 from devbox.isolation.enter import enter
 from devbox.isolation.idmap import store_map
 from devbox.isolation.summon import reach, summon
 from devbox.isolation.types import IdMap, ProcessRef, Publish, pack
+from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.resolved import Instance
 
@@ -29,9 +29,10 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, paths: Paths, store: ImageStore) -> None:
+    def __init__(self, paths: Paths, lowers: Callable[[Baked], tuple[str, ...]]) -> None:
+        """`lowers` says where the unpacked layers of an image lie, topmost first."""
         self._paths = paths
-        self._store = store
+        self._lowers = lowers
 
     @property
     def capabilities(self) -> Capabilities:
@@ -70,7 +71,7 @@ class NativeEngine:
             spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap, holder=holder
         )
         starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
-        item = starter.supervised(request, lowers=self._store.lowers(request.image), top=top)
+        item = starter.supervised(request, lowers=self._lowers(request.image), top=top)
         self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none")
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
@@ -121,7 +122,7 @@ class NativeEngine:
             request.spec.name, image_key=request.image.key, keep=False, idmap=idmap, holder=holder
         )
         starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
-        launch = starter.launch(request, lowers=self._store.lowers(request.image), top=top)
+        launch = starter.launch(request, lowers=self._lowers(request.image), top=top)
         if tty:
             columns, rows = shutil.get_terminal_size()
             launch = launch._replace(process=launch.process._replace(tty=True, rows=rows, columns=columns))

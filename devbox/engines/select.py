@@ -10,4 +10,4 @@ from devbox.images.store import ImageStore
 
 def select(paths: Paths) -> Engine:
     """The engine of this user on this machine: the embedded one."""
-    return NativeEngine(paths, ImageStore(paths))
+    return NativeEngine(paths, ImageStore(paths).lowers)

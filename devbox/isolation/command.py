@@ -11,6 +11,7 @@ from devbox.isolation.loop import Callback, Loop, Timer
 from devbox.isolation.namespaces import identify
 from devbox.isolation.types import ProcessRef
 
+_CALM = 2.0  # a crash is shown until the command has run for so long again
 _GRACE = 10.0  # between asking it to end and killing it
 
 
@@ -67,6 +68,7 @@ class Command:
         self.process = None
 
     def _end_then(self, then: Callback) -> None:
+        self._cancel()
         self._next = then
         self._send(signal.SIGTERM)
         self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
@@ -89,7 +91,14 @@ class Command:
         self.process = process
         self._backoff.started()
         self._loop.on_exit(process.pid, self._ended)
+        self._timer = self._loop.after(_CALM, self._calmed)
         self._changed()
+
+    def _calmed(self) -> None:
+        """It runs again, and long enough that its last crash is history."""
+        if self.reason:
+            self.reason, self.exit_code = "", None
+            self._changed()
 
     def _ended(self, status: int | None) -> None:
         if not self._stopped:
