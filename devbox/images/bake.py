@@ -48,11 +48,11 @@ OnEvent = Callable[[BakeEvent], None]
 class Baker:
     """Bakes images into one store. Safe to use from several threads and processes at once."""
 
-    def __init__(self, paths: Paths, *, cache: StepCache, workers: Workers) -> None:
+    def __init__(self, paths: Paths, cache: StepCache) -> None:
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
         self._cache = cache
-        self._workers = workers
+        self._workers = Workers(paths)
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
         """Make what is missing of the image and enter it into the layout."""

@@ -22,8 +22,6 @@ _DPKG_OPTIONS = (
     "path-include=/usr/share/doc/*/copyright",
     "force-unsafe-io",
 )
-# Left as empty directories, since some packages make links there when they are installed.
-_MAN_DIRECTORIES = 'for n in 1 2 3 4 5 6 7 8; do mkdir -p "$1/usr/share/man/man$n"; done'
 # Suites that install usrmerge, and all of Perl with it, unless /usr is merged from the start.
 _MERGE_FIRST = ("bookworm",)
 _MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
@@ -58,7 +56,6 @@ def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
-        f"--setup-hook={_MAN_DIRECTORIES}",
         *([f"--hook-dir={_MERGE_HOOKS}"] if step.suite in _MERGE_FIRST else []),
         *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),

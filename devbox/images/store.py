@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from devbox.model.image import Baked, KeyedImage
 
 if TYPE_CHECKING:
     from devbox.images.bake import OnEvent
-    from devbox.images.workers import Workers
 
 
 class ImageStore:
@@ -22,8 +20,6 @@ class ImageStore:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._cache = StepCache(paths)
-        self._guard = threading.Lock()
-        self._made: Workers | None = None
 
     def find(self, key: str) -> Baked | None:
         """The image with this key, when every layer of it is there, ready to run."""
@@ -41,20 +37,11 @@ class ImageStore:
         """Make what is missing of the image. BakeFailed says which step could not be made, and why."""
         from devbox.images.bake import Baker
 
-        return Baker(self._paths, cache=self._cache, workers=self._workers()).bake(image, on_event)
-
-    def stop(self) -> None:
-        """Kill every bake of this process, from any thread; their callers get Interrupted."""
-        self._workers().stop()
+        return Baker(self._paths, self._cache).bake(image, on_event)
 
     def sweep(self) -> None:
         """Remove what killed bakes left."""
         if left := snapshots.abandoned(self._paths):
-            self._workers().remove(tuple(left))
+            from devbox.images.workers import Workers
 
-    def _workers(self) -> Workers:
-        from devbox.images.workers import Workers
-
-        with self._guard:
-            self._made = self._made or Workers(self._paths)
-            return self._made
+            Workers(self._paths).remove(tuple(left))

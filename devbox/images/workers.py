@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import IO
 
-from devbox.errors import BakeFailed, Interrupted
+from devbox.errors import BakeFailed
+from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
 from devbox.model import codec
@@ -19,13 +19,10 @@ _MODULE = "devbox.images.worker"
 
 
 class Workers:
-    """The workers of this process. `stop` may be called from any thread."""
+    """Starts the workers of one store. Each ends with this process, however that ends."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._guard = threading.Lock()
-        self._running: set[int] = set()
-        self._stopped = False
 
     def make(
         self,
@@ -51,8 +48,6 @@ class Workers:
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
             return answer
-        if self._stopped:
-            raise Interrupted("the bake was interrupted")
         raise BakeFailed(
             f"{step.describe}: {answer.sentence}",
             details=answer.details,
@@ -66,23 +61,10 @@ class Workers:
         if isinstance(answer, jobs.Failed):
             raise BakeFailed(f"could not remove what a killed bake left: {answer.sentence}", details=answer.details)
 
-    def stop(self) -> None:
-        """Kill what is being made; no more workers start. Whoever waits for one gets Interrupted."""
-        with self._guard:
-            self._stopped = True
-            for pid in self._running:
-                os.kill(pid, 9)
-
     def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
-        from devbox.host import process
-
         ask, answers = os.pipe(), os.pipe()
         argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
-        with self._guard:
-            if self._stopped:
-                raise Interrupted("the bake was interrupted")
-            worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1])
-            self._running.add(worker.pid)
+        worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1])
         os.close(ask[0])
         os.close(answers[1])
         try:
@@ -94,9 +76,7 @@ class Workers:
             worker.kill()
             raise
         finally:
-            with self._guard:
-                worker.wait()
-                self._running.discard(worker.pid)
+            worker.wait()
 
 
 def _follow(lines: IO[str], on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
