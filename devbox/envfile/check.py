@@ -7,10 +7,10 @@ from typing import Any
 
 from devbox.envfile import names, stagecheck
 from devbox.envfile.document import Document
-from devbox.envfile.problems import Key, Problem, label
+from devbox.envfile.problems import Problem, label
 from devbox.model.container import Port
 from devbox.roles.containers import taken
-from devbox.roles.context import key_of
+from devbox.roles.context import Key, key_of
 from devbox.roles.fields import Model, check_name
 from devbox.roles.parts import LongRunningParts, RunParts, Source
 from devbox.roles.recipes import Recipe

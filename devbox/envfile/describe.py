@@ -6,7 +6,7 @@ from typing import Any
 
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
-from devbox.envfile.problems import Key
+from devbox.roles.context import Key
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-Key = tuple[str | int, ...]
+from devbox.roles.context import Key
+
 Lines = dict[Key, int]
 
 _TOKEN = re.compile(

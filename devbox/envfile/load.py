@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from devbox.envfile import check, dotenv, messages, override, problems, recipes, variables
 from devbox.envfile.document import Document, parse_requires, satisfies
-from devbox.envfile.problems import Key, Problem
+from devbox.envfile.problems import Problem
 from devbox.envfile.read import read
 from devbox.errors import EnvFileError
 from devbox.host import environ, project
 from devbox.host.version import VERSION
-from devbox.roles.context import key_of
+from devbox.roles.context import Key, key_of
 from devbox.roles.parts import RunParts, Source
 from devbox.roles.recipes import Recipe
 from devbox.roles.suggest import did_you_mean

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from devbox.envfile.problems import Key, Problem, label
+from devbox.envfile.problems import Problem, label
+from devbox.roles.context import Key
 from devbox.roles.fields import kind_of
 from devbox.roles.suggest import did_you_mean
 

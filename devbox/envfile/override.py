@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from devbox.envfile.problems import Key
 from devbox.envfile.read import Source
 from devbox.errors import EnvFileError
+from devbox.roles.context import Key
 
 Origins = dict[Key, str]
 

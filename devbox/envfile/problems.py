@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from devbox.errors import EnvFileError
+from devbox.roles.context import Key
 
-Key = tuple[str | int, ...]
 SHOWN = 5
 
 
@@ -37,11 +37,10 @@ def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> Non
     """Raise one EnvFileError for all problems, in the order of the file, the first few told; none: return."""
     if not problems:
         return
-    ordered = sorted(_unique(problems), key=lambda problem: _place(where(problem.key)))
-    first, others = ordered[0], ordered[1:SHOWN]
-    lines = [f"{where(problem.key)}: {problem.sentence}" for problem in others]
-    if hidden := len(ordered) - SHOWN:
-        lines += [f"and {hidden} more"] if hidden > 0 else []
+    first, *others = sorted(_unique(problems), key=lambda problem: _place(where(problem.key)))
+    lines = [f"{where(problem.key)}: {problem.sentence}" for problem in others[: SHOWN - 1]]
+    if len(others) >= SHOWN:
+        lines.append(f"and {len(others) - SHOWN + 1} more")
     raise EnvFileError(first.sentence, where=where(first.key), details="\n".join(lines), remedy=first.remedy)
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from devbox.envfile import messages, problems, read
 from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
+from devbox.roles.context import Key
 from devbox.roles.recipes import Recipe
 
 
@@ -29,7 +30,7 @@ def load(path: str) -> Recipe:
     name = f"recipes/{os.path.basename(path)}"
     source = read.read(path, name=name)
 
-    def where(key: problems.Key) -> str:
+    def where(key: Key) -> str:
         return f"{name}:{_nearest(key, source)}"
 
     try:
@@ -51,7 +52,7 @@ def known(root: str) -> list[str]:
     return sorted(found)
 
 
-def _nearest(key: problems.Key, source: read.Source) -> int:
+def _nearest(key: Key, source: read.Source) -> int:
     while key and key not in source.lines:
         key = key[:-1]
     return source.lines.get(key, 1)

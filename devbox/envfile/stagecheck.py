@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from devbox.envfile import names
 from devbox.envfile.document import Document
-from devbox.envfile.problems import Key, Problem
+from devbox.envfile.problems import Problem
 from devbox.envfile.stages import AnyGate, ApprovalGate, SoakGate, StageTable
+from devbox.roles.context import Key
 from devbox.roles.suggest import did_you_mean
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from devbox.envfile.problems import Key, Problem, label
+from devbox.envfile.problems import Problem, label
+from devbox.roles.context import Key
 from devbox.roles.fields import parse_text
 from devbox.roles.suggest import did_you_mean
 

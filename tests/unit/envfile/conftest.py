@@ -6,53 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.resolving import resolve_text, write_project
 
-from devbox.envfile.load import EnvFile, load
-from devbox.envfile.resolve import credentials_wanted, resolve
 from devbox.errors import EnvFileError
-from devbox.model.resolved import Instance, Resolved
-
-Write = Callable[..., str]
+from devbox.model.resolved import Resolved
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write(tmp_path: Path) -> Callable[..., str]:
     """Write devbox.toml (and other files by name) and give the project's directory."""
-
-    def write(text: str, **others: str) -> str:
-        (tmp_path / "devbox.toml").write_text(text)
-        for name, content in others.items():
-            path = tmp_path / name.replace("__", "/").replace("_DOT_", ".")
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(content)
-        return str(tmp_path)
-
-    return write
+    return lambda text, others=None: write_project(str(tmp_path), text, others)
 
 
 @pytest.fixture
-def resolved(write: Write) -> Callable[..., Resolved]:
-    """Load a text and resolve it with made-up credentials."""
-
-    def resolved(text: str, *, profiles: tuple[str, ...] = (), **others: str) -> Resolved:
-        return resolve_env(load(write(text, **others)), profiles=profiles)
-
-    return resolved
-
-
-def resolve_env(env: EnvFile, *, profiles: tuple[str, ...] = ()) -> Resolved:
-    instance = Instance(id="0" * 12, name=env.name, root=env.root, env_file=env.file, owner=0, group=0)
-    credentials = {name: f"secret-{name}" for name in credentials_wanted(env)}
-    return resolve(env, instance=instance, credentials=credentials, profiles=profiles)
+def resolved(tmp_path: Path) -> Callable[..., Resolved]:
+    """Load a text (and other files by name) and resolve it."""
+    return lambda text, others=None, **options: resolve_text(str(tmp_path), text, others, **options)
 
 
 @pytest.fixture
 def error(resolved: Callable[..., Resolved]) -> Callable[..., EnvFileError]:
     """The one error of a text."""
 
-    def error(text: str, **others: str) -> EnvFileError:
+    def error(text: str, others: dict[str, str] | None = None) -> EnvFileError:
         with pytest.raises(EnvFileError) as caught:
-            resolved(text, **others)
+            resolved(text, others)
         assert caught.value.exit_code == 2
         assert len(caught.value.render().splitlines()) <= 12
         return caught.value

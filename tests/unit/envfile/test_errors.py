@@ -132,7 +132,7 @@ def test_several_mistakes_come_in_the_order_of_the_file_and_not_all_of_them(erro
 
 
 def test_mistakes_of_the_local_file_name_it(error):
-    caught = error('[dev]\nrecipe = "debian"\n', devbox_DOT_local_DOT_toml="[dev]\nprots = [1]\n")
+    caught = error('[dev]\nrecipe = "debian"\n', {"devbox.local.toml": "[dev]\nprots = [1]\n"})
     assert caught.where == "devbox.local.toml:2"
 
 

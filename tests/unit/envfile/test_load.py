@@ -51,7 +51,7 @@ def test_a_file_for_this_version_is_accepted(write):
 def test_the_local_file_overrides_by_key(resolved):
     text = DEV + 'packages = ["less"]\nports = [1]\nenv = { A = "1", B = "2" }\n'
     local = '[dev]\npackages = { append = ["vim"] }\nports = [2]\n[dev.env]\nB = "3"\n[base.x]\nrecipe = "debian"\n'
-    dev = resolved(text, devbox_DOT_local_DOT_toml=local)
+    dev = resolved(text, {"devbox.local.toml": local})
     assert dev.images["dev"].steps[-1].names == ("less", "vim")
     assert [port.container for port in dev.containers["dev"].ports] == [2]
     assert dev.containers["dev"].env == {"A": "1", "B": "3"}
@@ -60,7 +60,7 @@ def test_the_local_file_overrides_by_key(resolved):
 def test_origins_tell_the_files_apart(write):
     text = DEV + 'packages = ["less"]\nports = [1]\nenv = { A = "1" }\n'
     local = '[dev]\npackages = { append = ["vim"] }\nports = [2]\nenv = { A = "2" }\n'
-    found = describe.origins(load(write(text, devbox_DOT_local_DOT_toml=local)))
+    found = describe.origins(load(write(text, {"devbox.local.toml": local})))
     assert found["dev.recipe"] == "devbox.toml:2"
     assert found["dev.ports"] == "devbox.local.toml:3"
     assert found["dev.env.A"] == "devbox.local.toml:4"
@@ -68,12 +68,12 @@ def test_origins_tell_the_files_apart(write):
 
 
 def test_append_needs_a_list_to_append_to(error):
-    caught = error(DEV + 'command = "x"\n', devbox_DOT_local_DOT_toml='[dev]\ncommand = { append = ["y"] }\n')
+    caught = error(DEV + 'command = "x"\n', {"devbox.local.toml": '[dev]\ncommand = { append = ["y"] }\n'})
     assert caught.where == "devbox.local.toml:2"
 
 
 def test_every_file_that_was_or_would_be_read_is_an_input(write):
-    root = write(DEV + 'env_files = ["a.env"]\n', a_DOT_env="X=1\n")
+    root = write(DEV + 'env_files = ["a.env"]\n', {"a.env": "X=1\n"})
     env = load(root)
     assert set(env.inputs) >= {f"{root}/{name}" for name in ("devbox.toml", "devbox.local.toml", "a.env")}
     assert f"{root}/recipes/debian.toml" in env.inputs
@@ -82,7 +82,7 @@ def test_every_file_that_was_or_would_be_read_is_an_input(write):
 
 def test_env_files_are_read_as_other_tools_write_them(resolved):
     lines = "# c\n\nA=1\nexport B = two words # c\nC=\"x\\ny\" # c\nD='$A # no'\nE=\n"
-    dev = resolved(DEV + 'env_files = ["a.env"]\nenv = { A = "2" }\n', a_DOT_env=lines).containers["dev"]
+    dev = resolved(DEV + 'env_files = ["a.env"]\nenv = { A = "2" }\n', {"a.env": lines}).containers["dev"]
     assert dev.env == {"A": "2", "B": "two words", "C": "x\ny", "D": "$A # no", "E": ""}
 
 
@@ -93,7 +93,7 @@ def test_a_path_that_leads_out_of_the_project_is_refused(tmp_path, error):
 
 
 def test_a_wrong_line_of_an_env_file_is_named(error):
-    assert error(DEV + 'env_files = ["a.env"]\n', a_DOT_env="A=1\nnonsense\n").where == "a.env:2"
+    assert error(DEV + 'env_files = ["a.env"]\n', {"a.env": "A=1\nnonsense\n"}).where == "a.env:2"
 
 
 def test_describe_shows_the_filled_file(write):
@@ -104,7 +104,7 @@ def test_describe_shows_the_filled_file(write):
 
 def test_a_project_recipe_comes_before_a_shipped_one(resolved):
     recipe = 'description = "x"\n[[steps]]\nop = "bootstrap"\ndistribution = "debian"\nsuite = "bookworm"\n'
-    assert resolved(DEV, recipes__debian_DOT_toml=recipe).images["dev"].steps[0].suite == "bookworm"
+    assert resolved(DEV, {"recipes/debian.toml": recipe}).images["dev"].steps[0].suite == "bookworm"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_project_recipe_comes_before_a_shipped_one(resolved):
     ],
 )
 def test_a_broken_recipe_is_a_sentence(error, recipe, where, part):
-    caught = error('[dev]\nrecipe = "own"\n', recipes__own_DOT_toml=recipe)
+    caught = error('[dev]\nrecipe = "own"\n', {"recipes/own.toml": recipe})
     assert caught.where == where
     assert part in caught.sentence
 

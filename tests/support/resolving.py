@@ -1,0 +1,33 @@
+"""From the text of an env file to what it resolves to, with made-up credentials."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.envfile.load import EnvFile, load
+from devbox.envfile.resolve import credentials_wanted, resolve
+from devbox.model.resolved import Instance, Resolved
+
+
+def write_project(root: str, text: str, others: dict[str, str] | None = None) -> str:
+    """Write devbox.toml, and other files by path, below `root`."""
+    for name, content in {"devbox.toml": text, **(others or {})}.items():
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(content)
+    return root
+
+
+def resolve_env(env: EnvFile, *, profiles: tuple[str, ...] = ()) -> Resolved:
+    """What a loaded file resolves to."""
+    instance = Instance(id="0" * 12, name=env.name, root=env.root, env_file=env.file, owner=0, group=0)
+    credentials = {name: f"secret-{name}" for name in credentials_wanted(env)}
+    return resolve(env, instance=instance, credentials=credentials, profiles=profiles)
+
+
+def resolve_text(
+    root: str, text: str, others: dict[str, str] | None = None, *, profiles: tuple[str, ...] = ()
+) -> Resolved:
+    """What a text resolves to in the directory `root`."""
+    return resolve_env(load(write_project(root, text, others)), profiles=profiles)
