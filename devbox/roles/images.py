@@ -65,5 +65,5 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
     raise EnvFileError(
         f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
         where=context.where((*key_of(label), given)),
-        remedy=f'use `recipe = "debian"` (or another of devbox recipe ls) or `from` instead of `{given}`',
+        remedy=f'use a recipe (recipe = "debian") or `from` instead of `{given}`',
     )
