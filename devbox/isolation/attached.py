@@ -18,8 +18,8 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     """Run a container on this process's own streams to its end, and remove it; its exit code, 128+n on a signal.
 
     126 and 127 when its command could not be executed or found. `on_start` gets the pid to which signals belong. This
-    process becomes a subreaper, and reaps whatever child of it has ended by then. Without limits the container has no cgroup of its own: making one takes longer than
-    everything else.
+    process becomes a subreaper, and reaps whatever child of it has ended by then. Without limits the container has no
+    cgroup of its own: making one takes longer than everything else.
     """
     confine = container.confine
     if confine == Confine(confine.add_capabilities, confine.read_only):

@@ -10,6 +10,11 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError
 
 _FAILED = 70
+# Ignored or handled by Python or by a caller; what is ignored stays so in a program that a child becomes.
+_RESET = (
+    *(signal.SIGPIPE, signal.SIGXFSZ),
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD),
+)
 
 
 class Child(NamedTuple):
@@ -68,7 +73,7 @@ def _run(work: Callable[[], None], write_end: int) -> None:
 
 def _reset_signals() -> None:
     """Undo what Python and the parent set up: an ignored SIGPIPE or a blocked mask would reach the container."""
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+    for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

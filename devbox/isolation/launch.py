@@ -85,7 +85,7 @@ def delete(context: Context, name: str, oci_id: str) -> None:
 def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
     """Fork the child that becomes the runtime."""
     place = directory(context, container.name)
-    os.makedirs(f"{place}/stage", mode=0o711, exist_ok=True)
+    os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
     for stale in ("pid", "log"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{stale}")
@@ -183,6 +183,6 @@ def _forget(place: str) -> None:
     for entry in ("config.json", "pid", "log", "process.json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{entry}")
-    for leaf in (f"{place}/stage", place):
+    for leaf in (f"{place}/stage/rootfs", f"{place}/stage", place):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(leaf)

@@ -66,8 +66,8 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     return f"{stage}/rootfs"
 
 
-def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]) -> tuple[tuple[str, str], ...]:
-    """Attach every bind's source below the stage, where the mapped root can reach it: (staged source, target).
+def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]) -> tuple[Bind, ...]:
+    """Attach every bind's source below the stage, where the mapped root can reach it; the binds from there.
 
     `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount.
     """
@@ -84,7 +84,7 @@ def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int
             attributes |= syscalls.MOUNT_ATTR_RDONLY
         userns = owners.get(owner_of(bind)) if bind.owner is not None else None
         _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True)
-        staged.append((source, bind.target))
+        staged.append(bind._replace(source=source))
     return tuple(staged)
 
 

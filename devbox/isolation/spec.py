@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from devbox.isolation import cgroups, seccomp
-from devbox.isolation.types import Confine, Context, Launch
+from devbox.isolation.types import Bind, Confine, Context, Launch
 
 INIT = "/.devbox/init"
 
@@ -49,7 +49,7 @@ class Staged(NamedTuple):
     """What was made ready for the container before its runtime starts. Paths as the runtime sees them."""
 
     rootfs: str
-    binds: tuple[tuple[str, str], ...]  # (source, target in the container); read-only already where wanted
+    binds: tuple[Bind, ...]  # sources on the stage
     netns: str
     userns: str  # "": the runtime runs in the right one already
     open_files: int  # the hard limit that devbox has itself
@@ -126,17 +126,18 @@ def _mounts(container: Launch, staged: Staged, *, has_groups: bool) -> list[dict
     if has_groups:
         mounts.append(_mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"))
     mounts += [_mount(target, "tmpfs", "nosuid", "nodev", "mode=1777") for target in container.tmpfs]
-    mounts += [
-        {"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate"]}
-        for source, target in sorted(staged.binds, key=_depth)
-    ]
-    return mounts
+    return mounts + [_bind(bind) for bind in sorted(staged.binds, key=_depth)]
 
 
 def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
     return {"destination": target, "type": kind, "source": kind, "options": list(options)}
 
 
-def _depth(bind: tuple[str, str]) -> int:
+def _bind(bind: Bind) -> dict[str, Any]:
+    options = ["rbind", "rprivate", "nosuid", "nodev", *(["ro"] if bind.read_only else [])]
+    return {"destination": bind.target, "type": "bind", "source": bind.source, "options": options}
+
+
+def _depth(bind: Bind) -> int:
     """Binds are made from the root downwards, so that none hides another."""
-    return bind[1].count("/")
+    return bind.target.count("/")

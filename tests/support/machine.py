@@ -163,6 +163,13 @@ def destroy(box: Box) -> None:
     shutil.rmtree(box.home.parent)
 
 
+def as_ordinary_user(base: Path) -> tuple[list[str], dict[str, str]]:
+    """The start of a command line that runs Python in the checkout as the ordinary user, and its environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DEVBOX_", "XDG_"))}
+    start = [*_as_user(_ordinary_user(), base), "env", "-C", _MOUNTED, f"{_MOUNTED}/.venv/bin/python"]
+    return start, environment | {"HOME": str(base), "USER": USER}
+
+
 def _ordinary_user() -> str:
     """An ordinary user with subordinate ids, made once."""
     try:

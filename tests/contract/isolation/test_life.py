@@ -1,0 +1,114 @@
+"""Starting, ending, and what is left."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.place import PATH, Place
+
+from devbox.errors import EngineError
+from devbox.isolation import cgroups, namespaces
+from devbox.isolation.types import Confine, Process
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (("true",), 0),
+        (("sh", "-c", "exit 7"), 7),
+        (("sh", "-c", "exit 1"), 1),
+        (("sh", "-c", "exit 255"), 255),
+        (("/etc/passwd",), 126),
+        (("no-such-command",), 127),
+        (("/no/such/command",), 127),
+        (("sh", "-c", "kill -TERM $$"), 143),
+    ],
+)
+def test_a_one_shot_gives_its_commands_code(clear: Place, script: tuple[str, ...], code: int):
+    assert clear.once(clear.container("once", *script))[1] == code
+
+
+def test_a_one_shot_gives_its_commands_output(clear: Place):
+    script = ("sh", "-c", "echo $X; pwd; id -u; id -G")
+    process = Process(argv=script, env=(PATH, "X=y z"), cwd="/tmp", uid=33, gid=33, groups=(4,))
+
+    assert clear.once(clear.container("once", process=process)) == ("y z\n/tmp\n33\n33 4\n", 0)
+
+
+def test_a_one_shot_leaves_nothing(clear: Place):
+    clear.once(clear.container("once", "true", index=3))
+
+    assert not (Path(clear.context.run_dir) / "c/once").exists()
+    assert not list(Path(clear.context.oci_root).glob("*once*"))
+    _eventually(lambda: not clear.ports())  # the kernel takes a veth pair away with its network namespace
+
+
+def test_a_dead_container_leaves_nothing(clear: Place):
+    mounts = Path("/proc/self/mounts").read_text()
+    process = clear.run(clear.container("c0", index=0, confine=Confine(pids=50)))
+
+    clear.clear()
+
+    assert not namespaces.alive(process)
+    assert Path("/proc/self/mounts").read_text() == mounts
+    assert cgroups.members(clear.context.instance) == set()
+    assert not [path for path in Path("/sys/fs/cgroup").glob("*/devbox/*") if path.name == clear.context.instance]
+    assert not list((Path(clear.context.run_dir) / "c").iterdir())
+    _eventually(lambda: not clear.ports())
+
+
+def test_nothing_is_mounted_on_the_host_while_it_runs(clear: Place):
+    before = Path("/proc/self/mounts").read_text()
+
+    clear.run(clear.container("c0", index=0))
+
+    assert Path("/proc/self/mounts").read_text() == before
+
+
+def test_a_container_that_cannot_start_says_why(clear: Place):
+    container = clear.container("broken")
+
+    with pytest.raises(EngineError, match=r"no-such-layer"):
+        clear.run(container._replace(lowers=("/no-such-layer",)))
+    with pytest.raises(EngineError, match="could not start broken"):
+        clear.run(container._replace(process=container.process._replace(cwd="/proc/1/environ")))
+
+
+def test_delete_of_what_is_gone_is_quiet(clear: Place):
+    container = clear.container("c0")
+    process = clear.run(container)
+    os.kill(process.pid, 9)
+
+    clear.stop("c0")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's containers have no cgroup of their own")
+def test_limits_reach_the_kernel(clear: Place):
+    clear.run(clear.container("small", confine=Confine(memory=64 << 20, cpus=0.5, pids=30)))
+
+    if clear.context.cgroups == "v2":
+        script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cut -d' ' -f1 /sys/fs/cgroup/cpu.max"
+    else:
+        script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us"
+    assert clear.sh("small", script).split() == [str(64 << 20), "30", "50000"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's containers have no cgroup of their own")
+def test_a_kill_for_memory_is_known(clear: Place):
+    clear.run(clear.container("greedy", confine=Confine(memory=16 << 20)))
+    assert not cgroups.oom_killed(clear.context.instance, "greedy")
+
+    clear.attempt("greedy", "perl -e '$x = q{x} x (1 << 28)'")
+
+    assert cgroups.oom_killed(clear.context.instance, "greedy")
+
+
+def _eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,105 @@
+"""The instance network: names, egress, published ports, and nothing of the host's own."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from support.place import Place
+
+from devbox.errors import EngineError
+from devbox.isolation import egress
+from devbox.isolation.types import Publish, Route
+
+# What can answer in the minimal Debian is perl-base. It reads before it answers: closing with unread input is a reset.
+_SERVER = """perl -MIO::Socket::INET -e '
+  my $s = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die $!;
+  while (my $c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello"; close $c }' """
+
+
+def _serve(place: Place, name: str, port: int) -> None:
+    ready = f"while ! bash -c ': < /dev/tcp/127.0.0.1/{port}'; do :; done 2> /dev/null"
+    place.sh(name, f"{_SERVER} {port} > /dev/null 2>&1 & {ready}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def outward(clear: Place) -> Iterator[Place]:
+    """The instance with egress and no published port."""
+    pasta = egress.start_egress(clear.context, ())
+    yield clear
+    egress.stop_egress(pasta)
+
+
+def test_two_containers_reach_each_other_by_name(clear: Place):
+    clear.run(clear.container("c0", index=0))
+    clear.run(clear.container("c1", index=1))
+    _serve(clear, "c0", 80)
+
+    assert "hello" in clear.sh("c1", "bash -c 'exec 3<>/dev/tcp/c0/80; echo >&3; cat <&3'")
+
+
+def test_a_restarted_container_is_reached_at_once(clear: Place):
+    clear.run(clear.container("c1", index=1))
+    for _ in range(2):
+        clear.run(clear.container("c0", index=0))
+        _serve(clear, "c0", 80)
+        assert "hello" in clear.sh("c1", "timeout 1 bash -c 'exec 3<>/dev/tcp/c0/80; echo >&3; cat <&3'")
+        clear.stop("c0")
+
+
+def test_any_user_may_bind_port_80_and_ping(clear: Place):
+    clear.run(clear.container("c0", index=0))
+    sockets = "socket(S, 2, 2, 1) or die; socket(T, 2, 1, 6) or die; bind(T, pack(q{S n x12}, 2, 80)) or die"
+
+    clear.sh("c0", f"setpriv --reuid 33 --regid 33 --clear-groups perl -e '{sockets}'")
+
+
+def test_a_container_without_a_place_has_loopback_only(clear: Place):
+    clear.run(clear.container("alone"))
+
+    assert clear.sh("alone", "ls /sys/class/net").split() == ["lo"]
+
+
+def test_packages_come_from_the_mirror(outward: Place):
+    outward.run(outward.container("c0", index=0))
+
+    outward.sh("c0", "apt-get -q update -o Acquire::Languages=none -o APT::Update::Error-Mode=any")
+
+
+def test_the_hosts_loopback_is_out_of_reach(outward: Place):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outward.run(outward.container("c0", index=0))
+        gateway = outward.sh("c0", "awk '$2 == \"00000000\" { print $3 }' /proc/net/route").strip()
+        addresses = ["127.0.0.1", "10.213.0.1", ".".join(str(byte) for byte in bytes.fromhex(gateway)[::-1])]
+
+        for address in addresses:
+            assert outward.attempt("c0", f"timeout 1 bash -c ': < /dev/tcp/{address}/{port}'")[1] != 0
+
+
+def test_a_published_port_leads_to_its_container(clear: Place):
+    ports = [_free_port(), _free_port()]
+    places = [clear.container(f"c{index}", index=index) for index in range(2)]
+    routes = tuple(
+        Route(Publish(host=port, address="127.0.0.1", container=8000, protocol="tcp"), container.network)
+        for port, container in zip(ports, places, strict=True)
+        if container.network is not None
+    )
+    clear.run(places[1])
+    pasta = egress.start_egress(clear.context, routes)
+    try:
+        _serve(clear, "c1", 8000)
+        assert urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/", timeout=5).read() == b"hello"
+        with pytest.raises(EngineError, match=f"port {ports[0]} on 127.0.0.1 is taken"):
+            egress.start_egress(clear.context, routes)
+    finally:
+        egress.stop_egress(pasta)
+    egress.require_free(routes[0].publish)

@@ -1,0 +1,64 @@
+"""What pasta and nft are told."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from devbox.errors import EngineError
+from devbox.isolation import egress, network
+from devbox.isolation.types import NetNode, Publish, Route
+
+ROUTES = (
+    Route(Publish(host=8000, address="127.0.0.1", container=80, protocol="tcp"), NetNode("10.213.0.2", "fd00::2")),
+    Route(Publish(host=8000, address="192.0.2.7", container=81, protocol="tcp"), NetNode("10.213.0.3", "")),
+    Route(Publish(host=53, address="127.0.0.1", container=5353, protocol="udp"), NetNode("10.213.0.4", "")),
+)
+
+
+def test_every_route_has_a_port_of_the_namespace():
+    """Two addresses may publish the same port for different containers."""
+    assert egress.pasta_ports(ROUTES) == [
+        *("-t", "127.0.0.1/8000:20000", "-t", "192.0.2.7/8000:20001"),
+        *("-u", "127.0.0.1/53:20002"),
+    ]
+
+
+def test_nothing_published_is_said_so():
+    assert egress.pasta_ports(()) == ["-t", "none", "-u", "none"]
+
+
+def test_rules_lead_to_the_containers():
+    rules = egress.nft_rules(ROUTES)
+
+    assert "tcp dport 20000 dnat ip to 10.213.0.2:80" in rules
+    assert "tcp dport 20000 dnat ip6 to [fd00::2]:80" in rules
+    assert "udp dport 20002 dnat ip to 10.213.0.4:5353" in rules
+    assert "[]:" not in rules
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_taken_port_is_named(protocol: str):
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if protocol == "tcp":
+            holder.listen()
+        port = holder.getsockname()[1]
+        publish = Publish(host=port, address="127.0.0.1", container=1, protocol=protocol)
+
+        with pytest.raises(EngineError, match=f"port {port} on 127.0.0.1 is taken"):
+            egress.require_free(publish)
+
+    egress.require_free(publish)
+
+
+def test_nodes_are_distinct_and_never_the_gateway():
+    nodes = [network.node(index, ipv6=True) for index in range(600)]
+
+    assert len({node.address for node in nodes} | {network.GATEWAY}) == 601
+    assert len({node.address6 for node in nodes} | {network.GATEWAY6}) == 601
+    assert network.node(0, ipv6=False).address6 == ""
+    with pytest.raises(EngineError):
+        network.node(70_000, ipv6=False)

@@ -1,0 +1,66 @@
+"""Which host ids a store's containers have."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devbox.errors import HostError
+from devbox.host.paths import Paths
+from devbox.isolation import idmap
+from devbox.isolation.types import IdMap, Range
+
+BASE = 1 << 30
+IDS = IdMap(rootless=False, uids=(Range(0, BASE, 65536),), gids=(Range(0, BASE, 65536),))
+
+
+@given(owner=st.integers(0, 200_000))
+def test_an_owner_map_pairs_the_owner_with_root_and_keeps_all_ids_apart(owner: int):
+    """Checked for every id: nothing overlaps on either side, nothing leaves the store's range."""
+    ranges = idmap.owner_map(IDS, owner=owner, group=owner).uids
+    inside = sorted((span.inside, span.inside + span.count) for span in ranges)
+    outside = sorted((span.outside, span.outside + span.count) for span in ranges)
+
+    assert idmap.outside(ranges, owner) == BASE
+    assert all(left[1] <= right[0] for spans in (inside, outside) for left, right in itertools.pairwise(spans))
+    assert outside[0][0] >= BASE
+    assert outside[-1][1] <= BASE + 65536
+
+
+def test_an_id_outside_every_range_is_an_error():
+    with pytest.raises(ValueError, match="65536"):
+        idmap.outside(IDS.uids, 65536)
+
+
+def test_roots_range_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    paths = Paths(str(tmp_path), str(tmp_path / "run"))
+
+    first = idmap.store_map(paths)
+    recorded = json.loads((tmp_path / "idmap.json").read_text())
+
+    assert first.uids == (Range(0, recorded["base"], 65536),)
+    assert idmap.store_map(paths) == first
+    assert recorded["base"] >= BASE
+    assert recorded["base"] % 65536 == 0
+
+
+def test_a_recorded_range_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "idmap.json").write_text('{"format": 1, "base": 2000000000, "count": 65536}')
+
+    assert idmap.store_map(Paths(str(tmp_path), "/run")).gids == (Range(0, 2_000_000_000, 65536),)
+
+
+def test_a_user_without_subordinate_ids_is_told_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+
+    with pytest.raises(HostError) as error:
+        idmap.store_map(Paths(str(tmp_path), "/run"))
+
+    assert error.value.remedy.startswith("sudo usermod --add-subuids ")

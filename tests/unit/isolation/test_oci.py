@@ -1,0 +1,50 @@
+"""The runtime's command line and its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devbox.isolation import oci
+
+
+def test_the_global_flags_come_first():
+    argv = oci.global_argv("/usr/bin/crun", "/r", "none", "/log")
+
+    assert argv == [
+        "/usr/bin/crun",
+        "--root",
+        "/r",
+        "--log",
+        "/log",
+        "--log-format",
+        "json",
+        "--cgroup-manager=disabled",
+    ]
+    assert oci.global_argv("/usr/sbin/runc", "/r", "none") == ["/usr/sbin/runc", "--root", "/r"]
+    assert oci.global_argv("/usr/bin/crun", "/r", "v2") == ["/usr/bin/crun", "--root", "/r"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("executable file `nope` not found in $PATH: No such file or directory", 127),
+        ("open executable: No such file or directory", 127),
+        ('exec: \\"nope\\": executable file not found in $PATH', 127),
+        ("the path `/etc/passwd` exists but it is not executable: Operation not permitted", 126),
+        ('exec: \\"/etc/passwd\\": permission denied', 126),
+        ("exec: Exec format error", 126),
+        ("the container is paused", 255),
+    ],
+)
+def test_a_runtimes_failure_is_told_apart(tmp_path: Path, said: str, code: int):
+    log = tmp_path / "log"
+    log.write_text(f'{{"msg": "warned", "level": "warning"}}\n{{"msg": "{said}", "level": "error"}}\n')
+
+    assert oci.exit_code(255, str(log)) == code
+
+
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (7, 7), (255, 255), (1, 1), (-15, 143), (-9, 137)])
+def test_a_commands_own_code_passes(tmp_path: Path, code: int, seen: int):
+    assert oci.exit_code(code, str(tmp_path / "none")) == seen

@@ -1,0 +1,57 @@
+"""Real links, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from devbox.errors import EngineError
+from devbox.isolation import forks, syscalls
+from devbox.isolation.rtnetlink import Netlink
+
+
+def _apart(work: object) -> None:
+    """Run `work` as root of a new user and network namespace."""
+    uid, gid = os.getuid(), os.getgid()
+
+    def inside() -> None:
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as target:
+                target.write(text)
+        work()  # type: ignore[operator]
+
+    forks.inside(inside)
+
+
+def test_a_bridge_with_an_address_answers():
+    def work() -> None:
+        link = Netlink()
+        link.bring_up("lo")
+        link.add_bridge("b0", mtu=9000)
+        link.add_address(socket.if_nametoindex("b0"), "10.9.0.1", 16)
+        link.add_address(socket.if_nametoindex("b0"), "fd00::1", 64)
+        for family, address in ((socket.AF_INET, "10.9.0.1"), (socket.AF_INET6, "fd00::1")):
+            with socket.socket(family) as server:
+                server.bind((address, 0))
+                server.listen()
+                with socket.create_connection(server.getsockname()[:2], timeout=1):
+                    pass
+
+    _apart(work)
+
+
+def test_the_kernels_refusal_is_an_error_with_a_purpose():
+    def work() -> None:
+        link = Netlink()
+        link.add_bridge("b0", mtu=1500)
+        link.add_bridge("b0", mtu=1500)
+
+    with pytest.raises(EngineError, match="add the bridge b0: File exists"):
+        _apart(work)
+
+
+def test_deleting_what_is_not_there_is_quiet():
+    _apart(lambda: Netlink().delete("nothing"))
