@@ -10,6 +10,7 @@ _SIZE = r"([\d.,]+) ?(B|kB|MB|GB)"
 _TO_GET = re.compile(rf"(?:Need to get|Download size:) {_SIZE}")
 _GOT = re.compile(rf"Get:\d+ (?P<from>\S+) (?P<what>.*) \[{_SIZE}\]$")
 _COUNT = re.compile(r"(\d+) newly installed")
+_PHASE = re.compile(r"I: (.+)\.\.\.$")
 _INSTALLING = re.compile(r"(Unpacking|Setting up) (\S+)")
 _UNKNOWN = re.compile(r"(?:Unable to locate package|Package '?([^' ]+)'? has no installation candidate) ?(\S*)")
 _UNREACHABLE = re.compile(
@@ -44,6 +45,8 @@ class AptProgress:
             return Tick("downloading packages", 0.0, 0, self._total)
         if match := _GOT.match(line):
             return self._got(match)
+        if match := _PHASE.match(line):
+            return Tick(match[1])
         if match := _COUNT.search(line):
             self._packages, self._installed = int(match[1]), 0
         elif match := _INSTALLING.match(line):

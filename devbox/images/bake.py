@@ -151,4 +151,4 @@ class Baker:
 
 
 def _waiting_for(holder: int | None) -> str:
-    return "made for another image" if holder == os.getpid() else f"made by another devbox (process {holder})"
+    return "being made for another image" if holder in (None, os.getpid()) else f"being made by process {holder}"

@@ -24,6 +24,10 @@ def test_downloads_count_up_to_what_was_announced() -> None:
     assert progress.feed("Setting up less (668-1) ...") == apt.Tick("setting up less", 0.5)
 
 
+def test_the_phases_of_mmdebstrap_are_told() -> None:
+    assert apt.AptProgress().feed("I: extracting archives...") == apt.Tick("extracting archives")
+
+
 def test_a_partly_cached_download_counts_what_is_left() -> None:
     progress = apt.AptProgress()
     tick = progress.feed("Need to get 1,024 kB/25.4 MB of archives.")
