@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from devbox.errors import BakeFailed
 from devbox.host import environ, process
@@ -24,12 +25,14 @@ _DPKG_OPTIONS = (
 )
 # Suites that install usrmerge, and all of Perl with it, unless /usr is merged from the start.
 _MERGE_FIRST = ("bookworm",)
+_NAME = re.compile(r"[a-z0-9][a-z0-9+./-]*")
 _MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
 _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
 
 def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
     """Make the root file system in the empty directory `tree`. The caller is root of the store."""
+    check(step)
     mirrors.require_keyring(step)
     program = process.find("mmdebstrap")
     sources = f"{tree}.sources"
@@ -43,6 +46,13 @@ def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
         raise BakeFailed(sentence, details=cause.evidence, remedy=cause.remedy)
     with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
         listing.write(mirrors.canonical_sources(step))
+
+
+def check(step: Bootstrap) -> None:
+    """Refuse words that mmdebstrap or a sources list could take for more than a name: it runs outside of containers."""
+    for word in (step.suite, *step.components, *step.packages):
+        if not _NAME.fullmatch(word):
+            raise BakeFailed(f"{word!r} is not the name of a suite, a component or a package")
 
 
 def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:

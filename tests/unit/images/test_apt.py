@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devbox.errors import BakeFailed
 from devbox.images import apt, bootstrap, mirrors
 from devbox.images.inside import purge_script, run_script
 from devbox.model.image import Bootstrap
@@ -83,6 +84,19 @@ def test_the_bootstrap_call() -> None:
     assert "--include=a,b" in argv
     assert '--aptopt=Acquire::Check-Valid-Until "false"' in argv
     assert not any("Valid-Until" in word for word in bootstrap.argv(TRIXIE, "/t", program="mmdebstrap"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Bootstrap(distribution="debian", suite="--customize-hook=touch /tmp/evil"),
+        Bootstrap(distribution="debian", suite="trixie", components=("main\ndeb [trusted=yes] http://evil ./",)),
+        Bootstrap(distribution="debian", suite="trixie", packages=("a,../../evil",)),
+    ],
+)
+def test_a_bootstrap_takes_names_only(step: Bootstrap) -> None:
+    with pytest.raises(BakeFailed, match="is not the name"):
+        bootstrap.check(step)
 
 
 def test_commands_keep_their_words() -> None:
