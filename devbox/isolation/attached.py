@@ -26,13 +26,15 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
         context = context._replace(cgroups="none")
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
-    with open(os.devnull, "r+b", buffering=0) as nothing:
-        streams = nothing.fileno()
-        init = launch.finish(launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams))
     try:
-        return _execute(context, container, on_start)
+        with open(os.devnull, "r+b", buffering=0) as nothing:
+            streams = nothing.fileno()
+            init = launch.finish(launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams))
+        try:
+            return _execute(context, container, on_start)
+        finally:
+            _end(init)
     finally:
-        _end(init)
         launch.delete(context, container.name, container.oci_id)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 
+from devbox.errors import HostError
 from devbox.isolation import idmap, syscalls
 from devbox.isolation.types import Bind, Context, IdMap
 
@@ -102,13 +103,25 @@ def owner_maps(context: Context, binds: tuple[Bind, ...]) -> dict[tuple[int, int
     return {key: idmap.owner_map(context.idmap, owner=key[0], group=key[1]) for key in keys}
 
 
+def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
+    """Give a detached mount the id map of a user namespace, which not every file system allows."""
+    try:
+        syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=userns, recursive=recursive)
+    except OSError as error:
+        raise HostError(
+            f"{source} (or what is mounted below it) lies on a file system without id-mapped mounts",
+            details=error.strerror or "",
+            remedy="move it to a local file system (ext4, xfs, btrfs, tmpfs), or run devbox as its owner",
+        ) from None
+
+
 def _attach(source: str, target: str, *, attributes: int, userns: int | None, recursive: bool) -> None:
     """Bind `source` at `target` with mount attributes, id-mapped when a user namespace is given."""
     tree = syscalls.clone_mount(source, recursive=recursive)
     try:
         if userns is not None:
-            attributes |= syscalls.MOUNT_ATTR_IDMAP
-        syscalls.set_mount_attributes(tree, attributes, userns=userns or 0, recursive=recursive)
+            _map_ids(tree, userns, source, recursive=recursive)
+        syscalls.set_mount_attributes(tree, attributes, recursive=recursive)
         syscalls.attach_mount(tree, target)
     finally:
         os.close(tree)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.place import Place
 
+from devbox.errors import EngineError
 from devbox.isolation import idmap
 from devbox.isolation.types import Bind, IdMap
 
@@ -114,3 +115,9 @@ def test_many_layers_fit(clear: Place, directory: Path):
     clear.run(container._replace(lowers=(*layers, *container.lowers)))
 
     assert clear.sh("deep", "ls -d /file* | wc -l").strip() == "100"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's workspace is a plain bind")
+def test_a_file_system_without_id_maps_is_named(clear: Place):
+    with pytest.raises(EngineError, match="/proc/fs .* without id-mapped mounts"):
+        clear.run(clear.container("dev", binds=(Bind("/proc/fs", "/workspace", owner=1000, group=1000),)))
