@@ -1,4 +1,4 @@
-"""Real devbox on this machine for scenario tests: as root or as an ordinary user, with crun or runc, and what it leaves.
+"""Real devbox on this machine for scenario tests: as root or as an ordinary user, with crun or runc; what it leaves.
 
 A `Box` is one DEVBOX_HOME with one way of calling devbox. Everything a test starts through it is stopped by `clear`.
 """
@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from devbox.host.paths import hash_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_CI = os.environ.get("CI") == "true"
@@ -47,7 +49,13 @@ class Box:
         """The command line that runs devbox with these words."""
         if self.user is None:
             return [sys.executable, "-m", "devbox", *map(str, words)]
-        return [*_as_user(self.user, self.home.parent), f"{_MOUNTED}/.venv/bin/python", "-m", "devbox", *map(str, words)]
+        return [
+            *_as_user(self.user, self.home.parent),
+            f"{_MOUNTED}/.venv/bin/python",
+            "-m",
+            "devbox",
+            *map(str, words),
+        ]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of every call."""
@@ -126,8 +134,11 @@ class Box:
         self.projects.clear()
 
     def footprint(self) -> set[str]:
-        """What of this box is on the machine now: processes, host mounts, network namespaces, cgroups, files."""
-        return _processes(self.home) | _mounts(self.home) | _cgroups() | _runtime_files() | _work_files(self.home)
+        """What of this box is on the machine now: processes, host mounts, cgroups, runtime and work files.
+
+        A network namespace lives by a process, so processes tell of those, too. Other devboxes may run meanwhile.
+        """
+        return self._processes() | self._mounts() | self._cgroups() | self._runtime_files() | self._work_files()
 
     def leftovers(self, before: set[str]) -> list[str]:
         """What is there now and was not before; a moment is given to what is just ending."""
@@ -139,6 +150,59 @@ class Box:
     def _give(self, path: Path) -> None:
         if self.user is not None:
             subprocess.run(["chown", "-R", f"{self.user}:{self.user}", str(path)], check=True)
+
+    def _processes(self) -> set[str]:
+        """Processes that name this home, or have an id of its containers."""
+        found = set()
+        ids, mine = self._ids(), _ancestors()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) in mine:
+                continue
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                environment = (entry / "environ").read_bytes()
+                uid = entry.stat().st_uid
+            except OSError:
+                continue
+            named = str(self.home) in command or f"DEVBOX_HOME={self.home}".encode() in environment
+            if named or any(first <= uid < first + count for first, count in ids):
+                found.add(f"process {entry.name} {command[:120]}")
+        return found
+
+    def _ids(self) -> list[tuple[int, int]]:
+        """The ranges of host ids that this box's containers run as."""
+        if self.user is None:
+            record = self.home / "idmap.json"
+            return [(json.loads(record.read_text())["base"], 65536)] if record.exists() else []
+        lines = Path("/etc/subuid").read_text().splitlines()
+        fields = [line.split(":") for line in lines]
+        return [(int(first), int(count)) for name, first, count in fields if name == self.user]
+
+    def _mounts(self) -> set[str]:
+        lines = Path("/proc/mounts").read_text().splitlines()
+        return {f"mount {line.split()[1]}" for line in lines if str(self.home) in line}
+
+    def _cgroups(self) -> set[str]:
+        instances = os.listdir(self.home / "projects") if (self.home / "projects").exists() else []
+        found = set()
+        for directory, children, _files in os.walk("/sys/fs/cgroup"):
+            found |= {f"cgroup {directory}/{child}" for child in children if child in instances}
+            if directory.count("/") > 6:
+                children.clear()
+        return found
+
+    def _runtime_files(self) -> set[str]:
+        """Instance directories on tmpfs."""
+        tag = hash_name(str(self.home))
+        return {
+            f"runtime directory {directory}"
+            for base in ("/run", "/dev/shm", "/tmp")
+            for directory in Path(base).glob(f"devbox-[0-9]*/{tag}/*")
+        }
+
+    def _work_files(self) -> set[str]:
+        """Work in progress of bakes."""
+        return {f"work file {path}" for path in self.home.glob("tmp/*")}
 
 
 def make_box(kind: str) -> Box:
@@ -200,58 +264,12 @@ def _as_user(user: str, base: Path) -> list[str]:
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
 
-def _processes(home: Path) -> set[str]:
-    """Processes that name this home in their command or environment, and network namespaces other than ours."""
-    found = set()
-    mine = _ancestors()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in mine:
-            continue
-        try:
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            environment = (entry / "environ").read_bytes()
-            found.add(f"network namespace {os.readlink(entry / 'ns/net')}")
-        except OSError:
-            continue
-        if str(home) in command or f"DEVBOX_HOME={home}".encode() in environment:
-            found.add(f"process {entry.name} {command[:120]}")
-    return found
-
-
 def _ancestors() -> set[int]:
     pid, found = os.getpid(), set()
     while pid > 1:
         found.add(pid)
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return found
-
-
-def _mounts(home: Path) -> set[str]:
-    lines = Path("/proc/mounts").read_text().splitlines()
-    return {f"mount {line.split()[1]}" for line in lines if str(home) in line or "devbox" in line}
-
-
-def _cgroups() -> set[str]:
-    found = set()
-    for directory, children, _files in os.walk("/sys/fs/cgroup"):
-        found |= {f"cgroup {directory}/{child}" for child in children if "devbox" in child}
-        if directory.count("/") > 6:
-            children.clear()
-    return found
-
-
-def _runtime_files() -> set[str]:
-    """Instance directories on tmpfs."""
-    found = set()
-    for base in ("/run", "/dev/shm", "/tmp"):  # noqa: S108
-        for directory in Path(base).glob("devbox-[0-9]*/*/*"):
-            found.add(f"runtime directory {directory}")
-    return found
-
-
-def _work_files(home: Path) -> set[str]:
-    """Work in progress of bakes."""
-    return {f"work file {path}" for path in home.glob("tmp/*")}
 
 
 def wait_until(condition: Any, *, seconds: float = 20, what: str = "the condition") -> Any:
@@ -262,8 +280,3 @@ def wait_until(condition: Any, *, seconds: float = 20, what: str = "the conditio
             return answer
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
         time.sleep(0.02)
-
-
-def lines(argv: Sequence[str]) -> list[str]:
-    """A program's output, line by line."""
-    return subprocess.run(list(argv), capture_output=True, text=True, check=True).stdout.splitlines()
