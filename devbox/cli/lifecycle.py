@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,8 +60,11 @@ def restart(args: Args) -> int:
 
 def _hint(args: Args) -> str:
     """What to try next, as it works from where the person is."""
-    place = args.text("directory")
-    devbox = f"devbox -C {shlex.quote(place)}" if place else "devbox"
+    devbox = "devbox"
+    if place := args.text("directory"):
+        import shlex
+
+        devbox += f" -C {shlex.quote(place)}"
     return " · ".join(f"{devbox} {words}" for words in ("shell", "logs -f", "ps", "down"))
 
 

@@ -1,0 +1,53 @@
+"""`config`, and addresses as people use them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devbox.cli import addresses, main
+from devbox.cli.explain import settings
+
+
+def test_settings_are_one_a_line_with_their_origin():
+    values = {"project": {"name": "shop"}, "dev": {"packages": ["git"], "env": {}}}
+    assert settings(values, {}) == ['project.name = "shop"', 'dev.packages = ["git"]', "dev.env = {}"]
+    lines = settings(values, {"dev": "devbox.toml:3", "dev.packages": "devbox.toml:4"})
+    assert [line.partition("#")[2].strip() for line in lines] == ["default", "devbox.toml:4", "devbox.toml:3"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    (tmp_path / "devbox.toml").write_text('[dev]\nrecipe = "debian"\npackages = ["git"]\n')
+    return str(tmp_path)
+
+
+def test_config_is_lines_or_one_document(project: str, capsys: pytest.CaptureFixture[str]):
+    assert main.run(["-C", project, "config", "--origin"]) == 0
+    assert any(
+        line.startswith("dev.packages") and line.endswith("devbox.toml:3")
+        for line in capsys.readouterr().out.splitlines()
+    )
+    assert main.run(["-C", project, "config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dev"]["packages"] == ["git"]
+
+
+def test_the_schema_needs_no_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main.run(["-C", str(tmp_path), "config", "--schema"]) == 0
+    assert "dev" in json.loads(capsys.readouterr().out)["properties"]
+
+
+@pytest.mark.parametrize(
+    ("role", "bound", "protocol", "shown"),
+    [
+        ("dev", "127.0.0.1", "tcp", "http://127.0.0.1:8000"),
+        ("glue", "0.0.0.0", "tcp", "http://127.0.0.1:8000"),
+        ("dev", "::", "tcp", "http://[::1]:8000"),
+        ("dev", "127.0.0.1", "udp", "127.0.0.1:8000"),
+        ("service", "127.0.0.1", "tcp", "127.0.0.1:8000"),
+    ],
+)
+def test_addresses(role: str, bound: str, protocol: str, shown: str):
+    assert addresses.address(role, {"address": bound, "host": 8000, "protocol": protocol}) == shown

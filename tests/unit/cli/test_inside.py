@@ -1,0 +1,58 @@
+"""`exec`, `shell`, `run`: what they ask for, and what they say when it can't be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devbox.cli import inside, main
+from devbox.cli.commands import COMMANDS
+from devbox.cli.parse import parse
+from devbox.errors import UsageError
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A project where nothing is up."""
+    monkeypatch.setenv("DEVBOX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(tmp_path / "run"))
+    (tmp_path / "devbox.toml").write_text('[dev]\nrecipe = "debian"\n')
+    return str(tmp_path)
+
+
+def test_exec_with_nothing_up_is_125_and_names_up(project: str, capsys: pytest.CaptureFixture[str]):
+    assert main.run(["-C", project, "exec", "--", "true"]) == 125
+    assert "devbox up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["exec"], "devbox exec dev -- COMMAND"),
+        (["exec", "db"], "devbox exec db -- COMMAND"),
+        (["exec", "--"], "-- COMMAND"),
+        (["run"], "devbox run TASK"),
+        (["run", "lint", "--", "x"], "devbox run TASK"),
+        (["run", "--base", "py", "lint"], "run -- COMMAND"),
+        (["run", "--base", "py", "--service", "db", "--", "x"], ""),
+    ],
+)
+def test_what_lacks_its_command_is_a_usage_error(project: str, capsys, words: list[str], remedy: str):
+    assert main.run(["-C", project, *words]) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MINE", "own")
+    _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "EMPTY=", "--", "env"], COMMANDS)
+    assert inside._env(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
+    _, args = parse(["exec", "-e", "=x", "--", "env"], COMMANDS)
+    with pytest.raises(UsageError, match="a variable has a name"):
+        inside._env(args)
+
+
+@pytest.mark.parametrize(("words", "source"), [([], "dev"), (["--service", "db"], "db"), (["--base", "py"], "base.py")])
+def test_whose_image_a_one_shot_runs(words: list[str], source: str):
+    _, args = parse(["run", *words, "--", "x"], COMMANDS)
+    assert inside._source(args) == source
