@@ -64,7 +64,9 @@ def here(request: pytest.FixtureRequest, base: Path, ids: IdMap, lower: Path) ->
     run_dir = Path(tempfile.mkdtemp(prefix="devbox-place-", dir="/dev/shm"))
     run_dir.chmod(0o711)
     tops = Path(tempfile.mkdtemp(prefix="top-", dir=_made(base / "tops")))
-    with place(ids, name=f"core-test-{os.getpid()}", runtime=request.param, run_dir=run_dir / "i", lower=lower, tops=tops) as made:
+    with place(
+        ids, name=f"core-test-{os.getpid()}", runtime=request.param, run_dir=run_dir / "i", lower=lower, tops=tops
+    ) as made:
         yield made
     shutil.rmtree(run_dir)
 

@@ -119,5 +119,5 @@ def test_many_layers_fit(clear: Place, directory: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's workspace is a plain bind")
 def test_a_file_system_without_id_maps_is_named(clear: Place):
-    with pytest.raises(EngineError, match="/proc/fs .* without id-mapped mounts"):
+    with pytest.raises(EngineError, match=r"/proc/fs .* without id-mapped mounts"):
         clear.run(clear.container("dev", binds=(Bind("/proc/fs", "/workspace", owner=1000, group=1000),)))
