@@ -1,0 +1,60 @@
+"""The standing container: its command may crash, it does not."""
+
+from __future__ import annotations
+
+import time
+
+from contract.engine.backend import Backend
+from contract.engine.test_life import until
+
+from devbox.model.container import Setup
+
+STANDING = ("sleep", "infinity")
+SETUP = Setup(commands=("true",), inputs=())
+
+
+def test_the_command_waits_for_the_setup(backend: Backend) -> None:
+    backend.network("dev")
+    backend.up("dev", *STANDING, supervised=("sh", "-c", "touch /ran; exec sleep 1000"), setup=SETUP, keep_top=True)
+    assert backend.sh("dev", "ls -d /ran 2>/dev/null || echo held") == ["held"]
+    backend.engine.setup_done(backend.instance, "dev", setup_key="k")
+    until(lambda: backend.sh("dev", "ls -d /ran 2>/dev/null || echo held") == ["/ran"])
+
+
+def test_a_crash_of_the_command_is_seen_and_the_container_stands(backend: Backend) -> None:
+    backend.network("dev")
+    first = backend.up("dev", *STANDING, supervised=("sh", "-c", "echo broken; exit 3"))
+    until(lambda: backend.seen("dev").restarts >= 2)
+    now = backend.seen("dev")
+    assert (now.state, now.pid, now.exit_code) == ("running", first.pid, 3)
+    assert "exit code 3" in now.reason
+    assert "broken" in backend.log("dev")
+
+
+def test_a_command_that_recovers_has_no_reason_to_complain(backend: Backend) -> None:
+    backend.network("dev")
+    backend.up("dev", *STANDING, supervised=("sh", "-c", "test -e /fixed || exit 1; exec sleep 1000"))
+    until(lambda: backend.seen("dev").restarts >= 1)
+    backend.sh("dev", "touch /fixed")
+    until(lambda: backend.seen("dev").reason == "")
+
+
+def test_the_command_is_asked_to_end_before_its_container(backend: Backend) -> None:
+    backend.network("dev")
+    command = ("sh", "-c", "trap 'echo saved; exit 0' TERM; echo up; while :; do sleep 0.02; done")
+    backend.up("dev", *STANDING, supervised=command)
+    until(lambda: "up" in backend.log("dev"))
+    began = time.monotonic()
+    backend.engine.stop(backend.instance, "dev")
+    assert time.monotonic() - began < 4
+    assert "saved" in backend.log("dev")
+
+
+def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
+    backend.network("dev")
+    command = ("sh", "-c", "echo start; exec sleep 1000")
+    backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True)
+    for times in (1, 2):
+        backend.engine.setup_done(backend.instance, "dev", setup_key=f"k{times}")
+        until(lambda times=times: backend.log("dev").count("start") == times)
+    assert backend.seen("dev").state == "running"

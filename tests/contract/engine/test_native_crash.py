@@ -1,0 +1,94 @@
+"""The native engine when its supervisor is killed: containers live on, the next supervisor adopts, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from contract.engine.backend import Backend
+from contract.engine.test_life import until
+
+from devbox.engines.native import NativeEngine
+from devbox.host.paths import Paths
+from devbox.isolation import namespaces, state
+from devbox.isolation.summon import summon
+
+
+@pytest.fixture
+def native(backend: Backend) -> Backend:
+    if not isinstance(backend.engine, NativeEngine):
+        pytest.skip("only the native engine has supervisors")
+    return backend
+
+
+def kill_supervisor(native: Backend, paths: Paths) -> None:
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    os.kill(now.supervisor.pid, signal.SIGKILL)
+    until(lambda: not namespaces.alive(now.supervisor))
+
+
+def test_containers_survive_and_are_adopted(native: Backend, paths: Paths) -> None:
+    native.network("a", "dev")
+    first = native.up("a", "sh", "-c", "while :; do echo tick; sleep 0.02; done")
+    native.up("dev", "sleep", "infinity", supervised=("sleep", "1000"))
+    kill_supervisor(native, paths)
+    view = native.engine.observe(native.instance)
+    assert not view.supervised
+    assert view.containers["a"].pid == first.pid
+    assert native.sh("a", "echo inside") == ["inside"]
+    native.network("a", "dev")
+    view = native.engine.observe(native.instance)
+    assert view.supervised
+    assert view.containers["a"].pid == first.pid
+    assert view.containers["dev"].state == "running"
+    ticks = len(native.log("a"))
+    until(lambda: len(native.log("a")) > ticks)
+    native.engine.stop(native.instance, "a", timeout=0.1)
+    assert native.seen("a").state == "exited"
+
+
+def test_an_end_that_nobody_saw_is_told_as_such_and_mended(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    first = native.up("a")
+    assert first.pid is not None
+    kill_supervisor(native, paths)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: native.seen("a").state == "exited")
+    assert (native.seen("a").exit_code, native.seen("a").pid) == (None, None)
+    assert "not known" in native.seen("a").reason
+    native.network("a")
+    until(lambda: native.seen("a").state == "running")
+    assert native.seen("a").pid != first.pid
+
+
+def test_teardown_needs_no_supervisor(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    native.up("a", "sh", "-c", "sleep 1000 & exec sleep 1000")
+    kill_supervisor(native, paths)
+    native.engine.teardown(native.instance, volumes=False)
+    assert native.traces() == set()
+
+
+def test_a_supervisor_killed_before_it_had_anything_leaves_nothing(native: Backend, paths: Paths) -> None:
+    summon(paths, native.instance.id).close()
+    kill_supervisor(native, paths)
+    assert native.engine.observe(native.instance).standing
+    native.engine.teardown(native.instance, volumes=False)
+    assert native.traces() == set()
+
+
+def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    pid = os.fork()
+    if pid == 0:
+        native.engine.run_once(native.instance, native.request("once", "sleep", "1000", role="dev"), tty=False)
+        os._exit(0)
+    until(lambda: (now := state.read(paths, native.instance.id)) is not None and now.guests)
+    until(lambda: os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    until(lambda: (now := state.read(paths, native.instance.id)) is not None and not now.guests)
+    assert not os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once")
+    until(lambda: not os.path.exists(paths.top(native.instance.id, "once")))

@@ -1,0 +1,74 @@
+"""Names, published ports, and isolation from the network."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from contract.engine.backend import Backend
+
+from devbox.errors import EngineError
+from devbox.model.container import Health, Isolation
+from devbox.model.observed import BoundPort
+
+SERVE = (
+    "perl",
+    "-MIO::Socket::INET",
+    "-e",
+    '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8000) or die; while ($c = $s->accept) { print $c "hello" }',
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def bound(host: int) -> BoundPort:
+    return BoundPort(host=host, address="127.0.0.1", container=8000, protocol="tcp")
+
+
+def fetch(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+        return link.recv(100)
+
+
+def test_a_published_port_leads_to_its_container(backend: Backend) -> None:
+    port = free_port()
+    backend.network("web", published={"web": (bound(port),)})
+    ready = backend.up("web", *SERVE, health=Health(tcp=True, port=8000))
+    assert fetch(port) == b"hello"
+    assert ready.ports == (bound(port),)
+    assert backend.engine.observe(backend.instance).published == {"web": (bound(port),)}
+
+
+def test_ports_can_change_under_running_containers(backend: Backend) -> None:
+    first, second = free_port(), free_port()
+    backend.network("web", published={"web": (bound(first),)})
+    backend.up("web", *SERVE, health=Health(tcp=True, port=8000))
+    backend.network("web", "more", published={"web": (bound(second),)})
+    assert fetch(second) == b"hello"
+    with pytest.raises(OSError, match="refused"):
+        fetch(first)
+
+
+def test_a_taken_port_is_named(backend: Backend) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        with pytest.raises(EngineError, match=str(port)):
+            backend.network("web", published={"web": (bound(port),)})
+
+
+def test_containers_find_each_other_by_name_whenever_they_came(backend: Backend) -> None:
+    backend.network("a")
+    backend.up("a")
+    backend.network("a", "late")
+    backend.up("late")
+    assert backend.sh("a", "getent ahostsv4 late | head -1")[0].split()[0].startswith("10.")
+    assert backend.sh("late", "getent ahostsv4 a | head -1")[0].split()[0].startswith("10.")
+
+
+def test_a_container_without_network_has_only_its_loopback(backend: Backend) -> None:
+    backend.network("alone")
+    backend.up("alone", isolation=Isolation(network="none"))
+    assert backend.sh("alone", "ls /sys/class/net") == ["lo"]
