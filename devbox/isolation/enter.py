@@ -37,8 +37,12 @@ def enter(
     to the container's. CannotRun when the container does not run.
     """
     pid, log = begin(paths, instance, container, argv, tty=tty, env=env, cwd=cwd, user=user)
-    passing.pass_signals_on(pid)
-    return end(pid, log, container)
+    signals = passing.PassedOn()
+    signals.to(pid)
+    try:
+        return end(pid, log, container)
+    finally:
+        signals.end()
 
 
 def begin(

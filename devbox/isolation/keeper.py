@@ -21,6 +21,7 @@ from devbox.isolation.state import Entry, Row, write_entry
 from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
+_GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
 _CRASHES = 3  # this many crashes before it was ever ready, and nobody waits any longer
 
 Answer = Callable[[DevboxError | None], None]
@@ -131,7 +132,7 @@ class Keeper:
             return
         self._stopped.append(done)
         patience = self.item.launch.stop_timeout if timeout is None else timeout
-        self._timer = self._ground.loop.after(patience, lambda: self._send(signal.SIGKILL))
+        self._timer = self._ground.loop.after(patience, self._kill)
         own_signal = getattr(signal, f"SIG{self.item.launch.stop_signal}")
         if self._command is not None:
             self._command.finish(lambda: self._send(own_signal))
@@ -171,7 +172,7 @@ class Keeper:
         self._watch(process)
         self._write_entry(process)
         if self._stopping:
-            self._send(signal.SIGKILL)
+            self._kill()
         else:
             self._begin(command=None)
         self._changed()
@@ -185,7 +186,11 @@ class Keeper:
         self._say_stopped()
 
     def _watch(self, process: ProcessRef) -> None:
-        self._ground.loop.on_exit(process.pid, self._ended)
+        def ended(status: int | None) -> None:
+            if self._row.process == process:
+                self._ended(status)
+
+        self._ground.loop.on_exit(process.pid, ended)
 
     def _begin(self, *, command: ProcessRef | None) -> None:
         """The container stands: run its command in it, probe it."""
@@ -307,6 +312,16 @@ class Keeper:
         launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
         if os.path.lexists(self._entry):
             os.unlink(self._entry)
+
+    def _kill(self) -> None:
+        """The last resort. A pid namespace ends only when all its dead are reaped, by whoever they were left to."""
+        self._send(signal.SIGKILL)
+        process = self._row.process
+        self._timer = self._ground.loop.after(_GIVE_UP, lambda: self._give_up(process))
+
+    def _give_up(self, process: ProcessRef | None) -> None:
+        if process is not None and self._row.process == process:
+            self._ended(None)
 
     def _send(self, number: int) -> None:
         """Signal pid 1. Until it is reaped its pid is nobody else's."""

@@ -13,10 +13,12 @@ def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> i
     supervisor = Client(paths.socket(instance))
     answer = supervisor.call("lease", name=container.name, oci_id=container.oci_id, top=container.top)
     node = unpack(NetNode, answer["node"]) if connected else None
+    signals = passing.PassedOn()
     try:
         return attached.run_attached(
-            unpack(Context, answer["context"]), container._replace(network=node), on_start=passing.pass_signals_on
+            unpack(Context, answer["context"]), container._replace(network=node), on_start=signals.to
         )
     finally:
+        signals.end()
         supervisor.call("release", name=container.name)
         supervisor.close()

@@ -18,15 +18,30 @@ def restore_ignored() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def pass_signals_on(pid: int) -> None:
-    """From now on give `pid` what this process is sent; the terminal sends its own signals to both."""
+class PassedOn:
+    """While it lasts, a child gets what this process is sent; the terminal sends its own signals to both."""
 
-    def pass_on(number: int, _frame: object) -> None:
-        if number not in _FROM_TERMINAL or not _in_foreground():
-            os.kill(pid, number)
+    def __init__(self) -> None:
+        self._pid = 0
+        self._before: dict[int, object] = {}
 
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
+    def to(self, pid: int) -> None:
+        """Begin: `pid` is a child of this process."""
+        self._pid = pid
+        self._before = {number: signal.signal(number, self._pass_on) for number in _PASSED_ON}
+
+    def end(self) -> None:
+        """The child has ended: signals mean this process again."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        if number in _FROM_TERMINAL and _in_foreground():
+            return
+        try:
+            os.kill(self._pid, number)
+        except ProcessLookupError:
+            return
 
 
 def _in_foreground() -> bool:
