@@ -36,7 +36,7 @@ def test_size_resize_interrupt_and_exit_code(shell: pexpect.spawn):
     shell.setwinsize(44, 122)
     shell.sendline("while ! stty size | grep -q '44 122'; do :; done; echo resi''zed")
     shell.expect("resized")
-    shell.sendline("echo sleep''ing; sleep 100")
+    shell.sendline("sh -c 'echo sleep\"\"ing; exec sleep 100'")  # printed by the job, so it is in the foreground
     shell.expect("sleeping")
     shell.sendintr()
     shell.sendline("echo code=$?")
