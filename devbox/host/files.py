@@ -29,6 +29,16 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
         raise
 
 
+def remove_unfinished(directory: str) -> None:
+    """Remove what killed writers of `write_atomic` left in a directory. Those of living processes stay."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            pid, _, thread = name.rpartition(".new-")[2].partition("-")
+            if thread.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{directory}/{name}")
+
+
 def read_text(path: str) -> str | None:
     """A file's text, or None where there is none."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import snapshots
 from devbox.images.stepcache import StepCache
@@ -41,6 +42,8 @@ class ImageStore:
 
     def sweep(self) -> None:
         """Remove what killed bakes left."""
+        for directory in (self._paths.steps, self._paths.oci, f"{self._paths.oci}/blobs/sha256"):
+            files.remove_unfinished(directory)
         if left := snapshots.abandoned(self._paths):
             from devbox.images.workers import Workers
 

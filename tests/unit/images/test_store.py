@@ -1,0 +1,82 @@
+"""What the store finds, without baking."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.images import layout, snapshots
+from devbox.images.stepcache import StepCache
+from devbox.images.store import ImageStore
+from devbox.model.image import Baked, ImageConfig, Layer
+
+KEY = "sha256:" + "1" * 64
+LOWER, UPPER = (
+    Layer(digest=f"sha256:{digit * 64}", diff_id=f"sha256:{digit * 64}", size=1, media_type=layout.LAYER)
+    for digit in "ab"
+)
+BAKED = Baked(
+    key=KEY,
+    digest="sha256:d",
+    manifest="sha256:m",
+    config_digest="sha256:c",
+    layers=(LOWER, UPPER),
+    config=ImageConfig(),
+)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A home in which the image's snapshots lie."""
+    made = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+    for layer in BAKED.layers:
+        os.makedirs(snapshots.directory(made, layer.diff_id))
+    return made
+
+
+def test_a_recorded_image_is_found_with_its_topmost_layer_first(paths: Paths) -> None:
+    StepCache(paths).keep_image(BAKED)
+    store = ImageStore(paths)
+    assert store.find(KEY) == BAKED
+    assert [lower.split("/")[-2][0] for lower in store.lowers(BAKED)] == ["b", "a"]
+    assert store.find("sha256:" + "2" * 64) is None
+
+
+def test_a_record_without_its_data_counts_as_none(paths: Paths) -> None:
+    cache = StepCache(paths)
+    cache.keep_image(BAKED)
+    cache.keep_layer("sha256:" + "3" * 64, UPPER)
+    store = ImageStore(paths)
+    assert store.cached_steps(["sha256:" + "3" * 64, KEY]) == {"sha256:" + "3" * 64}
+    shutil.rmtree(snapshots.directory(paths, UPPER.diff_id))
+    assert store.find(KEY) is None
+    assert store.cached_steps(["sha256:" + "3" * 64]) == frozenset()
+
+
+def test_a_record_of_another_format_counts_as_none(paths: Paths) -> None:
+    os.makedirs(paths.steps)
+    Path(paths.steps, f"{'1' * 64}.json").write_text('{"format": 99, "image": {}}')
+    assert ImageStore(paths).find(KEY) is None
+
+
+def test_unfinished_files_of_the_dead_are_swept_and_those_of_the_living_spared(paths: Paths) -> None:
+    os.makedirs(paths.steps)
+    nobody = Path("/proc/sys/kernel/pid_max").read_text().strip()
+    dead, alive = (Path(paths.steps, f"1.json.new-{pid}-7") for pid in (nobody, os.getpid()))
+    for path in (dead, alive):
+        path.write_text("")
+    ImageStore(paths).sweep()
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_a_place_belongs_to_whoever_holds_its_lock(paths: Paths) -> None:
+    place = snapshots.new_place(paths, KEY)
+    with files.locked(snapshots.step_lock(paths, KEY)):
+        assert snapshots.abandoned(paths) == []
+    assert snapshots.abandoned(paths) == [place]
