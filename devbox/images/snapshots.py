@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Sequence
 
 from devbox.errors import HostError
@@ -39,6 +38,8 @@ def step_lock(paths: Paths, key: str) -> str:
 
 def new_place(paths: Paths, key: str) -> str:
     """A fresh directory to make a step in. Its name leads back to the step's lock."""
+    import tempfile
+
     _spread(files.private_dir(paths.tmp, mode=0o700))
     return tempfile.mkdtemp(prefix=f"{_digits(key)}-", dir=paths.tmp)
 
