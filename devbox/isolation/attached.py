@@ -29,7 +29,8 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     try:
         with open(os.devnull, "r+b", buffering=0) as nothing:
             streams = nothing.fileno()
-            init = launch.finish(launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams))
+            starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams, bound=True)
+        init = launch.finish(starting)
         try:
             return _execute(context, container, on_start)
         finally:

@@ -11,7 +11,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
-from devbox.errors import HostError
+from devbox.errors import EngineError, HostError
 from devbox.host import files, programs
 from devbox.isolation import forks, syscalls
 from devbox.isolation.types import IdMap, Range
@@ -81,7 +81,7 @@ def userns_fd(idmap: IdMap) -> int:
 
     def sit() -> None:
         os.close(release[1])
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        new_user_namespace()
         os.write(ready[1], b"1")
         os.read(release[0], 1)
 
@@ -96,7 +96,19 @@ def userns_fd(idmap: IdMap) -> int:
         os.close(ready[0])
         os.close(release[1])
         forks.wait(child)
-    raise HostError("the kernel gives no user namespaces", remedy="sudo sysctl user.max_user_namespaces=15000")
+    raise EngineError("a helper process ended before its user namespace was ready")
+
+
+def new_user_namespace(also: int = 0) -> None:
+    """Put this process into a new user namespace (and others, as flags); HostError when the kernel refuses."""
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER | also)
+    except OSError as error:
+        raise HostError(
+            "the kernel refuses a user namespace",
+            details=error.strerror or "",
+            remedy="sudo sysctl user.max_user_namespaces=15000 kernel.apparmor_restrict_unprivileged_userns=0",
+        ) from None
 
 
 def become_root() -> None:

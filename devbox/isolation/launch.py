@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec
+from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec, syscalls
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
@@ -34,9 +35,14 @@ class _Maps(NamedTuple):
     owners: dict[tuple[int, int], int]
 
 
-def launch(context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int) -> Starting:
-    """Begin to start a long-running container with these streams; returns at once. The caller is its subreaper."""
-    return _start(context, container, streams=(stdin, stdout, stderr), detach=True)
+def launch(
+    context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int, bound: bool = False
+) -> Starting:
+    """Begin to start a container with these streams; returns at once. The caller is its subreaper.
+
+    `bound`: when the caller dies before it runs, it never will.
+    """
+    return _start(context, container, streams=(stdin, stdout, stderr), detach=True, bound=bound)
 
 
 def finish(starting: Starting, status: int | None = None) -> ProcessRef:
@@ -60,7 +66,7 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
 
 def run_bare(context: Context, container: Launch, *, streams: tuple[int, int, int]) -> int:
     """Run a container without an init on these streams to its end, and remove it; its exit code as `oci.exit_code`."""
-    starting = _start(context, container, streams=streams, detach=False)
+    starting = _start(context, container, streams=streams, detach=False, bound=True)
     failure = forks.read_failure(starting.error_fd)
     status = os.waitpid(starting.pid, 0)[1]
     if failure is not None:
@@ -70,19 +76,16 @@ def run_bare(context: Context, container: Launch, *, streams: tuple[int, int, in
     return code
 
 
-def kill(context: Context, oci_id: str, signal: int) -> None:
-    """Send a signal to a container's pid 1; quiet when it is gone."""
-    _ask_runtime(context, ["kill", oci_id, str(signal)])
-
-
 def delete(context: Context, name: str, oci_id: str) -> None:
     """Kill and forget a container, and everything of it but its top; quiet when it is gone."""
     if os.path.isdir(f"{context.oci_root}/{oci_id}"):
-        _ask_runtime(context, ["delete", "--force", oci_id])
+        _delete_from_runtime(context, oci_id)
     _forget(directory(context, name))
 
 
-def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
+def _start(
+    context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool, bound: bool
+) -> Starting:
     """Fork the child that becomes the runtime."""
     place = directory(context, container.name)
     os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
@@ -97,6 +100,8 @@ def _start(context: Context, container: Launch, *, streams: tuple[int, int, int]
         _prepare(context, container, place, maps)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        if bound:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.execve(argv[0], argv, ENVIRONMENT)
 
     child = forks.fork(become_runtime)
@@ -155,17 +160,21 @@ def write_json(path: str, value: dict[str, object]) -> None:
         json.dump(value, target)
 
 
-def _ask_runtime(context: Context, arguments: list[str]) -> None:
-    """A short command of the runtime. What it complains of is that the container is gone, which is what was wanted."""
-    argv = [*oci.global_argv(context.runtime, context.oci_root, context.cgroups), *arguments]
+def _delete_from_runtime(context: Context, oci_id: str) -> None:
+    """Let the runtime kill and forget a container. Another process may have done so in the meantime."""
+    argv = [*oci.global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
+    joins = context.idmap.rootless and namespaces.alive(context.holder)
 
     def ask() -> None:
-        if context.idmap.rootless:
+        if joins:
             namespaces.join(context.holder, network=False)
-        with contextlib.suppress(CommandFailed):
-            programs.call(argv, purpose=f"{arguments[0]} a container")
+        try:
+            programs.call(argv, purpose=f"remove the container {oci_id}")
+        except CommandFailed:
+            if os.path.isdir(f"{context.oci_root}/{oci_id}"):
+                raise
 
-    forks.inside(ask) if context.idmap.rootless else ask()
+    forks.inside(ask) if joins else ask()
 
 
 def open_files() -> int:

@@ -20,7 +20,7 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
     def hold() -> None:
         os.close(mapped[1])
         os.setsid()
-        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET)
+        idmap.new_user_namespace(syscalls.CLONE_NEWNET)
         os.write(ready[1], b"1")
         if not os.read(mapped[0], 1):
             raise EngineError("the user namespace got no id map")

@@ -13,8 +13,8 @@ from devbox.isolation.types import Context, NetNode, ProcessRef
 
 BRIDGE = "devbox0"
 INTERFACE = "eth0"  # inside a container
-SUBNET, PREFIX = "10.213.0.0/16", 16
-SUBNET6, PREFIX6 = "fdd5:6465:7662::/64", 64
+PREFIX = 16
+PREFIX6 = 64
 GATEWAY = "10.213.0.1"
 GATEWAY6 = "fdd5:6465:7662::1"
 _MTU = 65520  # nothing here is a wire; pasta's interface has the same

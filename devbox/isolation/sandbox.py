@@ -121,7 +121,7 @@ def _enter_user_namespace(idmap: IdMap) -> None:
 
     helper = forks.fork(write_maps)
     os.close(ready[0])
-    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    idmaps.new_user_namespace()
     os.close(ready[1])
     forks.wait(helper)
     idmaps.become_root()
