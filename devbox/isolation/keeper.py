@@ -12,17 +12,17 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError, NotReady
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, endings, inside, launch, logs, probes
+from devbox.isolation import cgroups, endings, launch, logs, readiness
 from devbox.isolation.command import Command
 from devbox.isolation.health import Health
+from devbox.isolation.interior import Interior
 from devbox.isolation.loop import Callback, Loop, Timer
 from devbox.isolation.output import Output
-from devbox.isolation.state import Entry, Row, write_entry
-from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised, pack
+from devbox.isolation.state import Row
+from devbox.isolation.types import Context, Probe, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
 _GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
-_CRASHES = 3  # this many crashes before it was ever ready, and nobody waits any longer
 
 Answer = Callable[[DevboxError | None], None]
 
@@ -45,6 +45,7 @@ class Keeper:
         name, instance = item.launch.name, ground.context.instance
         self._output = Output(ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log)
         self._entry = ground.paths.entry(instance, name)
+        self._interior = Interior(ground.context, item, self._output)
         self._backoff = endings.Backoff()
         self._health: Health | None = None
         self._command: Command | None = None
@@ -170,7 +171,7 @@ class Keeper:
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
         self._backoff.started()
         self._watch(process)
-        self._write_entry(process)
+        self._interior.open(self._entry, process)
         if self._stopping:
             self._kill()
         else:
@@ -197,14 +198,13 @@ class Keeper:
         if not self._row.released:
             return
         if self.item.command is not None and self._command is None:
-            self._command = self._new_command(self.item.command)
+            self._command = self._new_command()
             if command is not None:
                 self._command.adopt(command)
             else:
                 self._command.start()
-        if self.item.probe is not None and self._health is None:
-            probe = self.item.probe
-            self._health = Health(self._ground.loop, probe, lambda output: self._probe(probe, output), self._changed)
+        if self.item.probe is not None and self._health is None and self._row.process is not None:
+            self._health = self._new_health(self.item.probe, self._row.process)
         elif not self._settled:
             self._ground.loop.after(_SETTLE, self._settle)
 
@@ -254,59 +254,21 @@ class Keeper:
 
     # Its parts.
 
-    def _new_command(self, process: Process) -> Command:
-        def spawn(pid_file: str) -> int:
-            output = self._output.writer()
-            try:
-                return self._run_inside(process, output=output, pid_file=pid_file)
-            finally:
-                os.close(output)
-
+    def _new_command(self) -> Command:
         pid_file = f"{self._entry}.pid"
-        return Command(self._ground.loop, self.item.restart, spawn, pid_file, self._command_changed)
+        return Command(
+            self._ground.loop, self.item.restart, self._interior.start_command, pid_file, self._command_changed
+        )
 
     def _command_changed(self) -> None:
         if self._command is not None and self._command.reason and self._command.process is None:
             self._output.note(self._command.reason)
         self._changed()
 
-    def _probe(self, probe: Probe, output: int) -> int:
-        if probe.argv:
-            like = self.item.command or self.item.launch.process
-            process = like._replace(argv=probe.argv)
-            return self._run_inside(process, output=output)
-        node, context = self.item.launch.network, self._ground.context
-        pid = context.holder.pid if node else self._row.process.pid if self._row.process else 0
-        address = node.address if node else "127.0.0.1"
-        user_ns = f"/proc/{context.holder.pid}/ns/user" if context.idmap.rootless else ""
-
-        def attempt() -> None:
-            if probe.http:
-                probes.http(address, probe.port, probe.http, probe.timeout)
-            else:
-                probes.tcp(address, probe.port, probe.timeout)
-
-        return probes.fork_probe(user_ns, f"/proc/{pid}/ns/net", attempt, output)
-
-    def _run_inside(self, process: Process, *, output: int, pid_file: str = "") -> int:
-        oci_id = self.item.launch.oci_id
-        return inside.spawn(self._ground.context, oci_id, process, output=output, log=os.devnull, pid_file=pid_file)
-
-    def _write_entry(self, process: ProcessRef) -> None:
-        context, own = self._ground.context, self.item.launch.process
-        like = self.item.command or own
-        entry = Entry(
-            process=process,
-            holder=context.holder,
-            oci_id=self.item.launch.oci_id,
-            oci_root=context.oci_root,
-            runtime=context.runtime,
-            rootless=context.idmap.rootless,
-            cgroups=context.cgroups,
-            cwd=like.cwd,
-            user=f"{like.uid}:{like.gid}",
+    def _new_health(self, probe: Probe, process: ProcessRef) -> Health:
+        return Health(
+            self._ground.loop, probe, lambda output: self._interior.start_probe(probe, process, output), self._changed
         )
-        write_entry(self._entry, entry)
 
     def _forget_container(self) -> None:
         launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
@@ -346,30 +308,21 @@ class Keeper:
         if not self._waiters:
             return
         row = self.row
-        verdict = self._verdict(row)
-        if verdict == "":
+        verdict = readiness.verdict(
+            row,
+            kind=self.item.kind,
+            probed=self.item.probe is not None,
+            settled=self._settled,
+            was_ready=self._was_ready,
+            complaint=self._health.complaint if self._health else "",
+        )
+        if verdict == readiness.UNKNOWN:
             return
+        self._was_ready = self._was_ready or (verdict is readiness.READY and row.released)
         waiters, self._waiters = self._waiters, []
-        error = None if verdict is None else self._not_ready(verdict)
+        error = self._not_ready(verdict) if verdict else None
         for answer in waiters:
             answer(error)
-
-    def _verdict(self, row: Row) -> str | None:
-        """None: ready. A sentence: it will not be. Empty: not known yet."""
-        if self.item.kind == "job" and row.state == "exited":
-            return None if row.exit_code == 0 else f"the job {row.name} failed: {row.reason}"
-        if row.state in ("exited", "dead"):
-            return f"{row.name} is not running: {row.reason or 'it ended'}"
-        if row.restarts >= _CRASHES and not self._was_ready and (row.state == "restarting" or row.command is None):
-            return f"{row.name} keeps crashing: {row.reason}"
-        if row.health == "unhealthy":
-            complaint = self._health.complaint if self._health else ""
-            return f"{row.name} did not become ready{f': {complaint}' if complaint else ''}"
-        ready = row.health == "healthy" or (self.item.probe is None and self._settled)
-        if self.item.kind == "job" or row.state != "running" or not (ready or not row.released):
-            return ""
-        self._was_ready = ready
-        return None
 
     def _not_ready(self, sentence: str) -> DevboxError:
         self._output.drain()
