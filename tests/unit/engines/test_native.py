@@ -1,0 +1,113 @@
+"""The pure parts of the native engine: users, layers, tops, what a state file shows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from devbox.engines import native_layers
+from devbox.engines.native_tops import Tops
+from devbox.errors import EngineError
+from devbox.host.paths import Paths
+from devbox.isolation import accounts
+from devbox.isolation.types import IdMap, Range
+
+PASSWD = "root:x:0:0:root:/root:/bin/bash\npostgres:x:105:110:,,,:/var/lib/postgresql:/bin/bash\nbroken line\n"
+GROUP = "root:x:0:\npostgres:x:110:\nssl-cert:x:109:postgres\nstaff:x:50:other,postgres\n"
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [
+        ("root", (0, 0, ())),
+        ("postgres", (105, 110, (50, 109))),
+        ("105", (105, 110, (50, 109))),
+        ("postgres:staff", (105, 50, ())),
+        ("1000:1000", (1000, 1000, ())),
+        ("1000", (1000, 0, ())),
+    ],
+)
+def test_users_are_found_in_the_image(user: str, ids: tuple[int, int, tuple[int, ...]]) -> None:
+    account = accounts.find(user, PASSWD, GROUP)
+    assert (account.uid, account.gid, account.groups) == ids
+
+
+@pytest.mark.parametrize("user", ["nobody-here", "root:no-group"])
+def test_an_unknown_user_or_group_is_an_error(user: str) -> None:
+    with pytest.raises(EngineError, match="has no"):
+        accounts.find(user, PASSWD, GROUP)
+
+
+@pytest.fixture
+def lowers(tmp_path: Path) -> tuple[str, ...]:
+    """Two layers: the upper one has `both`, the lower one `both`, `below` and `deep/er`."""
+    for layer, files in (("upper", ["both"]), ("lower", ["both", "below", "deep/er"])):
+        for name in files:
+            path = tmp_path / layer / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(layer)
+    return str(tmp_path / "upper"), str(tmp_path / "lower")
+
+
+def test_the_topmost_layer_wins(lowers: tuple[str, ...]) -> None:
+    assert native_layers.read(lowers, "/both") == "upper"
+    assert native_layers.read(lowers, "/below") == "lower"
+    assert native_layers.read(lowers, "/deep/er") == "lower"
+    assert native_layers.read(lowers, "/nowhere") == ""
+
+
+def test_a_file_in_the_place_of_a_directory_hides_it(lowers: tuple[str, ...]) -> None:
+    Path(lowers[0], "deep").write_text("now a file")
+    assert native_layers.find(lowers, "/deep/er") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are devices")
+def test_a_whiteout_hides_what_is_below(lowers: tuple[str, ...]) -> None:
+    os.mknod(f"{lowers[0]}/below", 0o20000, 0)
+    os.mknod(f"{lowers[0]}/deep", 0o20000, 0)
+    assert native_layers.find(lowers, "/below") is None
+    assert native_layers.find(lowers, "/deep/er") is None
+
+
+def test_an_opaque_directory_hides_what_is_below(lowers: tuple[str, ...]) -> None:
+    os.mkdir(f"{lowers[0]}/deep")
+    assert native_layers.find(lowers, "/deep/er") == f"{lowers[1]}/deep/er"
+    os.setxattr(f"{lowers[0]}/deep", "user.overlay.opaque", b"y")
+    assert native_layers.find(lowers, "/deep/er") is None
+
+
+OWN = IdMap(rootless=False, uids=(Range(0, 0, 1),), gids=(Range(0, 0, 1),))
+
+
+@pytest.fixture
+def tops(tmp_path: Path) -> Tops:
+    return Tops(Paths(str(tmp_path), str(tmp_path / "run")), "instance")
+
+
+def test_a_kept_top_is_known_with_its_image_and_setup(tops: Tops) -> None:
+    tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
+    assert (tops.kept()["dev"].image_key, tops.kept()["dev"].setup_key) == ("one", None)
+    tops.set_up("dev", "done")
+    tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
+    assert tops.kept()["dev"].setup_key == "done"
+    tops.prepare("dev", image_key="two", keep=True, idmap=OWN, holder=None)
+    assert tops.kept()["dev"].setup_key is None
+
+
+def test_a_top_that_nobody_keeps_is_new_every_time(tops: Tops) -> None:
+    path = tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
+    Path(path, "upper").mkdir()
+    assert tops.kept() == {}
+    tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
+    assert os.listdir(path) == []
+
+
+def test_down_removes_what_is_not_kept(tops: Tops) -> None:
+    kept = tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
+    other = tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
+    tops.remove_all(kept=False, idmap=OWN, holder=None)
+    assert (os.path.exists(kept), os.path.exists(other)) == (True, False)
+    tops.remove_all(kept=True, idmap=OWN, holder=None)
+    assert not os.path.exists(kept)

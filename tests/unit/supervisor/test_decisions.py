@@ -1,0 +1,101 @@
+"""What follows from an end, and who is ready: the pure halves of supervision."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from devbox.isolation import endings, readiness
+from devbox.isolation.state import Row
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (0, 0, ""),
+        (3 << 8, 3, "exit code 3"),
+        (126 << 8, 126, "not executable"),
+        (127 << 8, 127, "not found"),
+        (int(signal.SIGKILL), 137, "SIGKILL"),
+        (143 << 8, 143, "SIGTERM"),
+        (255 << 8, 255, "exit code 255"),
+        (None, None, "not known"),
+    ],
+)
+def test_an_end_has_a_code_and_a_reason(status: int | None, code: int | None, words: str) -> None:
+    assert endings.exit_code(status) == code
+    assert words in endings.describe(code)
+    assert bool(endings.describe(code)) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "again"),
+    [
+        ("always", 0, True),
+        ("on-failure", 0, False),
+        ("on-failure", 1, True),
+        ("on-failure", None, True),
+        ("no", 1, False),
+    ],
+)
+def test_restart_policies(policy: str, code: int | None, again: bool) -> None:  # noqa: FBT001
+    assert endings.wants_restart(policy, code) is again
+
+
+def test_delays_double_up_to_a_limit_and_begin_anew_after_a_stable_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(endings.time, "monotonic", lambda: now[0])
+    backoff = endings.Backoff()
+    backoff.started()
+    delays = [backoff.next() for _ in range(12)]
+    assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert delays[-1] == 30.0
+    backoff.started()
+    now[0] += 11
+    assert backoff.next() == 0.1
+
+
+def row(**facts: Any) -> Row:
+    plain = {"name": "a", "role": "service", "image": "", "digest": "", "image_key": "", "spec_key": ""}
+    return Row(**plain | {"state": "running", "health": "none"} | facts)
+
+
+def verdict(of: Row, **how: Any) -> str | None:
+    known = {"kind": "service", "probed": False, "settled": True, "was_ready": False, "complaint": ""}
+    return readiness.verdict(of, **known | how)
+
+
+@pytest.mark.parametrize(
+    ("of", "how", "wanted"),
+    [
+        (row(), {}, readiness.READY),
+        (row(), {"settled": False}, readiness.UNKNOWN),
+        (row(state="starting"), {}, readiness.UNKNOWN),
+        (row(health="starting"), {"probed": True}, readiness.UNKNOWN),
+        (row(health="healthy"), {"probed": True, "settled": False}, readiness.READY),
+        (row(released=False), {"probed": True, "settled": False}, readiness.READY),
+        (row(state="restarting", restarts=1, reason="x"), {}, readiness.UNKNOWN),
+        (row(state="restarting", restarts=9, reason="x"), {"was_ready": True}, readiness.UNKNOWN),
+        (row(state="exited", exit_code=0), {"kind": "job"}, readiness.READY),
+        (row(), {"kind": "job"}, readiness.UNKNOWN),
+    ],
+)
+def test_ready_or_to_be_waited_for(of: Row, how: dict[str, Any], wanted: str | None) -> None:
+    assert verdict(of, **how) == wanted
+
+
+@pytest.mark.parametrize(
+    ("of", "how", "words"),
+    [
+        (row(state="exited", exit_code=9, reason="exit code 9"), {"kind": "job"}, "failed: exit code 9"),
+        (row(state="exited", exit_code=None, reason="nobody saw it"), {"kind": "job"}, "nobody saw it"),
+        (row(state="dead", reason="no such file"), {}, "not running: no such file"),
+        (row(state="exited"), {}, "it ended"),
+        (row(state="restarting", restarts=3, reason="exit code 1"), {}, "keeps crashing: exit code 1"),
+        (row(health="unhealthy"), {"probed": True, "complaint": "refused"}, "did not become ready: refused"),
+    ],
+)
+def test_what_will_not_become_ready_says_why(of: Row, how: dict[str, Any], words: str) -> None:
+    assert words in (verdict(of, **how) or "")

@@ -1,0 +1,113 @@
+"""The poll loop: descriptors, timers, children."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from devbox.isolation.loop import Loop
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    before = signal.getsignal(signal.SIGCHLD)
+    made = Loop()
+    made.after(10, lambda: pytest.fail("the loop waited for nothing"))
+    yield made
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, before)
+
+
+def child(code: int) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(code)
+    return pid
+
+
+def test_timers_ring_in_their_order(loop: Loop) -> None:
+    heard: list[int] = []
+    loop.after(0.02, loop.stop)
+    loop.after(0.01, lambda: heard.append(2))
+    loop.after(0, lambda: heard.append(1))
+    loop.after(0, lambda: heard.append(9)).cancel()
+    loop.run()
+    assert heard == [1, 2]
+
+
+def test_a_ready_descriptor_calls_back_until_it_is_unwatched(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    heard: list[bytes] = []
+
+    def read() -> None:
+        heard.append(os.read(read_end, 1))
+        if len(heard) == 2:
+            loop.unwatch(read_end)
+            loop.after(0, loop.stop)
+
+    loop.watch(read_end, read)
+    os.write(write_end, b"abc")
+    loop.run()
+    assert heard == [b"a", b"b"]
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_the_end_of_a_child_comes_with_its_status(loop: Loop) -> None:
+    heard: list[int | None] = []
+
+    def ended(status: int | None) -> None:
+        heard.append(status)
+        loop.stop()
+
+    loop.on_exit(child(3), ended)
+    loop.run()
+    assert [os.waitstatus_to_exitcode(status or 0) for status in heard] == [3]
+
+
+def test_an_end_that_came_before_the_question_is_kept(loop: Loop) -> None:
+    pid = child(4)
+    heard: list[int | None] = []
+
+    def ask() -> None:
+        loop.on_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
+
+    def ask_late(_: int | None) -> None:
+        loop.after(0, ask)
+
+    loop.on_exit(child(0), ask_late)
+    loop.run()
+    assert [os.waitstatus_to_exitcode(status or 0) for status in heard] == [4]
+
+
+def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        stranger = os.fork()
+        if stranger == 0:
+            os.close(write_end)
+            os.read(read_end, 1)
+            os._exit(0)
+        os.write(write_end, str(stranger).encode() + b"\n")
+        os._exit(0)
+    os.waitpid(middle, 0)
+    with open(read_end, "rb", closefd=False, buffering=0) as stream:
+        pid = int(stream.readline())
+    heard: list[int | None] = []
+    loop.on_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
+    os.write(write_end, b"x")
+    loop.run()
+    assert heard == [None]
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_faulty_callback_does_not_end_the_others(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.after(0, lambda: 1 / 0)
+    loop.after(0.01, loop.stop)
+    loop.run()
+    assert "ZeroDivisionError" in capsys.readouterr().err

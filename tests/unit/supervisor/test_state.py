@@ -1,0 +1,100 @@
+"""The state file: written whole, believed only as far as it can be checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from devbox.host.paths import Paths
+from devbox.isolation import enter, state
+from devbox.isolation.state import Entry, InstanceState, Row
+from devbox.isolation.types import ProcessRef
+
+ID = "instance"
+GONE = ProcessRef(2**22 - 1, 1)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    made = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+    os.makedirs(made.kept(ID))
+    return made
+
+
+def row(name: str, process: ProcessRef | None, *, is_in: str = "running", health: str = "none") -> Row:
+    return Row(
+        name=name,
+        role="service",
+        image="i",
+        digest="d",
+        image_key="k",
+        spec_key="s",
+        state=is_in,
+        health=health,
+        process=process,
+    )
+
+
+def written(paths: Paths, supervisor: ProcessRef, *rows: Row, boot: str = "") -> InstanceState:
+    made = InstanceState(format=state.FORMAT, boot=boot or state.boot_id(), supervisor=supervisor, containers=rows)
+    state.write(paths, ID, made)
+    return made
+
+
+def test_a_living_supervisor_is_believed(paths: Paths) -> None:
+    me = state.current(os.getpid())
+    made = written(paths, me, row("a", GONE))
+    assert state.look(paths, ID) == (True, made)
+
+
+def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
+    me = state.current(os.getpid())
+    written(paths, GONE, row("alive", me, health="healthy"), row("gone", GONE), row("over", None, is_in="exited"))
+    supervised, now = state.look(paths, ID)
+    assert not supervised
+    assert now is not None
+    alive, gone, over = now.containers
+    assert (alive.state, alive.health) == ("running", "starting")
+    assert (gone.state, gone.process, gone.exit_code) == ("exited", None, None)
+    assert "not known" in gone.reason
+    assert over.reason == ""
+
+
+def test_another_boot_means_stopped(paths: Paths) -> None:
+    written(paths, GONE, boot="another")
+    assert state.look(paths, ID) == (False, None)
+
+
+def test_nothing_written_is_nothing_there(paths: Paths) -> None:
+    assert state.look(paths, ID) == (False, None)
+
+
+def entry(process: ProcessRef) -> Entry:
+    return Entry(
+        process=process,
+        holder=process,
+        oci_id="x-a",
+        oci_root="/r",
+        runtime="/usr/bin/crun",
+        rootless=False,
+        cgroups="v2",
+        cwd="/a=b",
+        user="1:2",
+    )
+
+
+def test_an_entry_is_read_back_while_its_process_lives(paths: Paths) -> None:
+    path = paths.entry(ID, "a")
+    state.write_entry(path, entry(state.current(os.getpid())))
+    found = enter._entry(path, "a")
+    assert (found["cwd"], found["user"], found["rootless"]) == ("/a=b", "1:2", "")
+
+
+@pytest.mark.parametrize("process", [GONE, ProcessRef(os.getpid(), 1)])
+def test_an_entry_of_a_dead_process_lets_nobody_in(paths: Paths, process: ProcessRef) -> None:
+    path = paths.entry(ID, "a")
+    state.write_entry(path, entry(process))
+    with pytest.raises(Exception, match="is not running"):
+        enter._entry(path, "a")
