@@ -49,10 +49,8 @@ def main() -> int:
 
 
 def _remove(job: jobs.RemoveJob) -> jobs.Done:
-    for path in job.paths:
-        shutil.rmtree(
-            path, ignore_errors=True
-        )  # another devbox may be removing it, too; a rest waits for the next time
+    for path in job.paths:  # another devbox may be removing it, too; what is left waits for the next time
+        shutil.rmtree(path, ignore_errors=True)
     return jobs.Done()
 
 
