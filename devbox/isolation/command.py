@@ -42,6 +42,7 @@ class Command:
 
     def adopt(self, process: ProcessRef) -> None:
         """It runs already."""
+        self._loop.on_stranger_exit(process.pid, self._ended)
         self._runs(process)
 
     def restart(self) -> None:
@@ -82,15 +83,13 @@ class Command:
             self._ended_with(code or 1)
             return
         process = identify(pid)
-        if process is None:
-            self._loop.on_exit(pid, self._ended)
-        else:
+        self._loop.on_exit(pid, self._ended)
+        if process is not None:
             self._runs(process)
 
     def _runs(self, process: ProcessRef) -> None:
         self.process = process
         self._backoff.started()
-        self._loop.on_exit(process.pid, self._ended)
         self._timer = self._loop.after(_CALM, self._calmed)
         self._changed()
 

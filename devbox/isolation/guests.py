@@ -60,5 +60,5 @@ class Guests:
 
     def _keep(self, guest: Guest) -> None:
         self._guests[guest.name] = guest
-        self._loop.on_exit(guest.client.pid, lambda _: self.dismiss(guest.name))
+        self._loop.on_stranger_exit(guest.client.pid, lambda _: self.dismiss(guest.name))
         self._changed()

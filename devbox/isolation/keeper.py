@@ -16,7 +16,7 @@ from devbox.isolation import cgroups, endings, launch, logs, readiness
 from devbox.isolation.command import Command
 from devbox.isolation.health import Health
 from devbox.isolation.interior import Interior
-from devbox.isolation.loop import Callback, Loop, Timer
+from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer
 from devbox.isolation.output import Output
 from devbox.isolation.state import Row
 from devbox.isolation.types import Context, Probe, ProcessRef, Supervised, pack
@@ -98,7 +98,7 @@ class Keeper:
         """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
         self._row = row
         if row.process is not None:
-            self._watch(row.process)
+            self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._settled = True
             self._begin(command=row.command)
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
@@ -170,7 +170,7 @@ class Keeper:
             return
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
         self._backoff.started()
-        self._watch(process)
+        self._watch(process, self._ground.loop.on_exit)
         self._interior.open(self._entry, process)
         if self._stopping:
             self._kill()
@@ -186,12 +186,12 @@ class Keeper:
         self._changed()
         self._say_stopped()
 
-    def _watch(self, process: ProcessRef) -> None:
+    def _watch(self, process: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
         def ended(status: int | None) -> None:
             if self._row.process == process:
                 self._ended(status)
 
-        self._ground.loop.on_exit(process.pid, ended)
+        on_exit(process.pid, ended)
 
     def _begin(self, *, command: ProcessRef | None) -> None:
         """The container stands: run its command in it, probe it."""

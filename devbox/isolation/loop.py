@@ -66,14 +66,27 @@ class Loop:
         return timer
 
     def on_exit(self, pid: int, callback: ExitCallback) -> None:
-        """Call back when a process has ended, a child (now or soon by reparenting) or any other."""
-        if _is_child(pid):
-            self._children[pid] = callback
-        elif pid in self._unclaimed:
+        """Call back when a child has ended: one by birth, or one that is left to this subreaper now or soon."""
+        if pid in self._unclaimed and not _is_child(pid):
             status = self._unclaimed.pop(pid)
             self.after(0, lambda: callback(status))
         else:
-            self._watch_stranger(pid, callback)
+            self._children[pid] = callback
+
+    def on_stranger_exit(self, pid: int, callback: ExitCallback) -> None:
+        """Call back when a process has ended that is nobody's child here; its status stays unknown."""
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self.after(0, lambda: callback(None))
+            return
+
+        def ended() -> None:
+            self.unwatch(fd)
+            os.close(fd)
+            callback(None)
+
+        self.watch(fd, ended)
 
     def stop(self) -> None:
         """Leave `run` after the callbacks of this round."""
@@ -121,20 +134,6 @@ class Loop:
         self._unclaimed[pid] = status
         while len(self._unclaimed) > _UNCLAIMED:
             del self._unclaimed[next(iter(self._unclaimed))]
-
-    def _watch_stranger(self, pid: int, callback: ExitCallback) -> None:
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.after(0, lambda: callback(None))
-            return
-
-        def ended() -> None:
-            self.unwatch(fd)
-            os.close(fd)
-            callback(None)
-
-        self.watch(fd, ended)
 
 
 def say(text: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from devbox.errors import DevboxError
 from devbox.isolation import egress, network
-from devbox.isolation.loop import Loop, say
+from devbox.isolation.loop import ExitCallback, Loop, say
 from devbox.isolation.namespaces import alive
 from devbox.isolation.state import Name, NamedPublish
 from devbox.isolation.types import Context, NetNode, ProcessRef, Route
@@ -50,7 +51,7 @@ class Segment:
         self._write_hosts()
         self._wanted = pasta is not None
         if pasta is not None and alive(pasta):
-            self._watch(pasta)
+            self._watch(pasta, self._loop.on_stranger_exit)
         elif pasta is not None:
             self._start_egress()
 
@@ -102,7 +103,7 @@ class Segment:
 
     def _start_egress(self) -> None:
         routes = tuple(Route(each.publish, node) for each in self.published if (node := self.node(each.name)))
-        self._watch(egress.start_egress(self._context, routes))
+        self._watch(egress.start_egress(self._context, routes), self._loop.on_exit)
         self._wanted = True
 
     def _stop_egress(self) -> None:
@@ -111,7 +112,7 @@ class Segment:
             egress.stop_egress(self._egress)
             self._egress = None
 
-    def _watch(self, pasta: ProcessRef) -> None:
+    def _watch(self, pasta: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
         self._egress = pasta
 
         def ended(_: int | None) -> None:
@@ -119,7 +120,7 @@ class Segment:
                 self._egress = None
                 self._loop.after(_RETRY, self._revive)
 
-        self._loop.on_exit(pasta.pid, ended)
+        on_exit(pasta.pid, ended)
 
     def _revive(self) -> None:
         if not self._wanted or self._egress is not None:

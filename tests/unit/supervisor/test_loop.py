@@ -98,7 +98,7 @@ def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
     with open(read_end, "rb", closefd=False, buffering=0) as stream:
         pid = int(stream.readline())
     heard: list[int | None] = []
-    loop.on_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
+    loop.on_stranger_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
     os.write(write_end, b"x")
     loop.run()
     assert heard == [None]
