@@ -26,7 +26,7 @@ from devbox.model.observed import LastRun, Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved, Task
 from devbox.plan import diff as differ
-from devbox.plan import takedown
+from devbox.plan import keys, takedown
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
@@ -82,7 +82,8 @@ def load(opened: Project) -> Resolved:
     env = read(opened.root, file=opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
     resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
-    resolved_cache.write(opened.paths, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
+    if not env.env_files:  # they may hold secrets, which are written nowhere
+        resolved_cache.write(opened.paths, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
     return resolved
 
 
@@ -105,9 +106,10 @@ def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wai
         _check_names(resolved, names)
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
-        for sentence in (*observed.notes, *resolved.later):
+        for sentence in (*observed.notes, *(resolved.later if made else ())):
             sink(Note(text=sentence))
         if made:
+            opened.store.sweep()
             opened.records.remember_ports(remember(observed.ports))
             _execute(opened, made, resolved, observed, sink, wait=wait)
             _record(opened, resolved, observed)
@@ -213,7 +215,7 @@ def _record(opened: Project, resolved: Resolved, observed: Observed) -> None:
     opened.records.remember(
         LastRun(
             images=differ.keyed_images(resolved),
-            specs=resolved.containers,
+            specs={name: keys.fingerprinted(spec) for name, spec in resolved.containers.items()},
             setup_files=observed.setup_files,
         )
     )

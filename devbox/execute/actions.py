@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.envfile import secrets
 from devbox.errors import BakeFailed, CommandFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
-from devbox.images.bake import BakeEvent
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Baked, keyed
@@ -17,6 +17,9 @@ from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
 from devbox.plan import keys
+
+if TYPE_CHECKING:
+    from devbox.images.bake import BakeEvent
 
 
 class Actions:
@@ -62,10 +65,8 @@ class Actions:
         """Make an image's missing layers."""
 
         def show(event: BakeEvent) -> None:
-            if event.state == "line":
-                self._sink(StepLine(id=step.id, text=event.text))
-            else:
-                self._sink(StepProgress(id=step.id, text=event.text, done=event.bytes_done, total=event.bytes_total))
+            text = f"{event.step}: {event.text}" if event.text else event.step
+            self._sink(StepProgress(id=step.id, text=text, done=event.bytes_done, total=event.bytes_total))
 
         baked = self._store.bake(self._images[step.resource], show)
         return f"{len(baked.layers)} layers, {_megabytes(baked)}"

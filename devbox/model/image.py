@@ -54,6 +54,10 @@ class Files:
 
 BakeStep = Bootstrap | Packages | Run | Files
 
+# Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
+# packages are cleaned up after.
+_BAKER = 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
@@ -133,7 +137,7 @@ def keyed(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
 
 def step_key(parent: str, step: BakeStep) -> str:
     """The identity of a step: the key of the chain below and the step's own inputs."""
-    return ids.key_of({"parent": parent, "step": codec.dump(step)})
+    return ids.key_of({"baker": _BAKER, "parent": parent, "step": codec.dump(step)})
 
 
 def describe(step: BakeStep) -> str:

@@ -44,7 +44,10 @@ class ObservedContainer:
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:
-    """What the instance was last made from, for reasons a person understands. Empty before the first `up`."""
+    """What the instance was last made from, for reasons a person understands. Empty before the first `up`.
+
+    The specs are fingerprinted (`plan.keys`): values of variables are not kept.
+    """
 
     images: dict[str, KeyedImage] = field(default_factory=dict)
     specs: dict[str, ContainerSpec] = field(default_factory=dict)

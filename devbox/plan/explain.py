@@ -67,12 +67,12 @@ def why_start(seen: ObservedContainer | None) -> str:
 
 
 def why_replace(spec: ContainerSpec, seen: ObservedContainer, last: ContainerSpec | None, image_key: str) -> str:
-    """Why a running container is replaced."""
+    """Why a running container is replaced. `last` is fingerprinted, as records keep it."""
     if seen.image_key != image_key:
         return f"its image {spec.image} changed"
     if last is None:
         return "its definition changed"
-    before, after = keys.identity(last), keys.identity(spec)
+    before, after = keys.identity(last), keys.identity(keys.fingerprinted(spec))
     changed = [name for name in after if before.get(name) != after[name]]
     return ", ".join(_field_change(name, before.get(name), after[name]) for name in changed) or "its definition changed"
 

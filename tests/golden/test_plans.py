@@ -11,12 +11,18 @@ import pytest
 from devbox.cli.explain import steps
 from devbox.envfile.load import load
 from devbox.envfile.resolve import credentials_wanted, resolve
+from devbox.model.container import ContainerSpec
 from devbox.model.observed import BoundPort, LastRun, Observed, ObservedContainer
 from devbox.model.resolved import Instance, Resolved
 from devbox.plan import diff, keys, takedown
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
+
+
+def kept(wanted: Resolved) -> dict[str, ContainerSpec]:
+    """The specs as records keep them."""
+    return {name: keys.fingerprinted(spec) for name, spec in wanted.containers.items()}
 
 
 def read(project: Path) -> Resolved:
@@ -62,7 +68,7 @@ def as_wanted(wanted: Resolved) -> Observed:
         },
         baked=dict.fromkeys(images, "sha256:0"),
         setup_files=setup_files,
-        last=LastRun(images=images, specs=wanted.containers, setup_files=setup_files),
+        last=LastRun(images=images, specs=kept(wanted), setup_files=setup_files),
     )
 
 
