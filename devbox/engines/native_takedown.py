@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from devbox.engines.native_tops import Tops
+from devbox.errors import EngineError
 from devbox.host import programs
 from devbox.host.paths import Paths
 from devbox.isolation import namespaces, state, strays, trees
@@ -43,10 +44,9 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
     supervisor = reach(paths, instance)
     if supervisor is None:
         return
-    try:
+    with contextlib.suppress(EngineError):  # killed just now: what it leaves is swept like all else
         supervisor.call("shutdown")
-    finally:
-        supervisor.close()
+    supervisor.close()
     if before is not None:
         _wait_for_end(before.supervisor)
 

@@ -17,9 +17,10 @@ from devbox.isolation.command import Command
 from devbox.isolation.health import Health
 from devbox.isolation.interior import Interior
 from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer
+from devbox.isolation.namespaces import alive
 from devbox.isolation.output import Output
 from devbox.isolation.state import Row
-from devbox.isolation.types import Context, Probe, ProcessRef, Supervised, pack
+from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
 _GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
@@ -74,6 +75,8 @@ class Keeper:
         row = self._row
         if self._health is not None:
             row = row._replace(health=self._health.state)
+        elif self.item.probe is not None and row.state == "running":
+            row = row._replace(health="starting")
         if self._command is not None:
             command = self._command
             row = row._replace(command=command.process, restarts=row.restarts + command.restarts)
@@ -98,9 +101,10 @@ class Keeper:
         """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
         self._row = row
         if row.process is not None:
+            self._row = row._replace(exit_code=None, reason="")
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._settled = True
-            self._begin(command=row.command)
+            self._begin(command=row.command if row.command and alive(row.command) else None)
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
             self._forget_container()
             self._after_end(None)
@@ -117,6 +121,7 @@ class Keeper:
         self._row = self._row._replace(released=True)
         if self._row.process is not None:
             if self._command is not None:
+                self._stop_health()  # until the new command runs: the old one would still answer
                 self._command.restart()
             else:
                 self._begin(command=None)
@@ -203,9 +208,8 @@ class Keeper:
                 self._command.adopt(command)
             else:
                 self._command.start()
-        if self.item.probe is not None and self._health is None and self._row.process is not None:
-            self._health = self._new_health(self.item.probe, self._row.process)
-        elif not self._settled:
+        self._start_health()
+        if self.item.probe is None and not self._settled:
             self._ground.loop.after(_SETTLE, self._settle)
 
     def _settle(self) -> None:
@@ -216,9 +220,7 @@ class Keeper:
         code = endings.exit_code(status)
         self._output.drain()
         self._cancel_timer()
-        if self._health is not None:
-            self._health.stop()
-            self._health = None
+        self._stop_health()
         if self._command is not None:
             self._command.stop()
             self._row = self._row._replace(restarts=self._row.restarts + self._command.restarts)
@@ -263,12 +265,22 @@ class Keeper:
     def _command_changed(self) -> None:
         if self._command is not None and self._command.reason and self._command.process is None:
             self._output.note(self._command.reason)
+        self._start_health()
         self._changed()
 
-    def _new_health(self, probe: Probe, process: ProcessRef) -> Health:
-        return Health(
-            self._ground.loop, probe, lambda output: self._interior.start_probe(probe, process, output), self._changed
-        )
+    def _start_health(self) -> None:
+        probe, process = self.item.probe, self._row.process
+        if probe is not None and process is not None and self._health is None:
+
+            def attempt(output: int) -> int:
+                return self._interior.start_probe(probe, process, output)
+
+            self._health = Health(self._ground.loop, probe, attempt, self._changed)
+
+    def _stop_health(self) -> None:
+        if self._health is not None:
+            self._health.stop()
+            self._health = None
 
     def _forget_container(self) -> None:
         launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)

@@ -7,7 +7,7 @@ import time
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
 
-from devbox.model.container import Setup
+from devbox.model.container import Health, Setup
 
 STANDING = ("sleep", "infinity")
 SETUP = Setup(commands=("true",), inputs=())
@@ -58,3 +58,15 @@ def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
         backend.engine.setup_done(backend.instance, "dev", setup_key=f"k{times}")
         until(lambda times=times: backend.log("dev").count("start") == times)
     assert backend.seen("dev").state == "running"
+
+
+def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
+    backend.network("dev")
+    command = ("sh", "-c", "rm -f /up; trap 'sleep 0.2; exit' TERM; echo start; sleep 0.3; touch /up; sleep 1000 & wait")
+    health = Health(command=("test", "-e", "/up"))
+    backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True, health=health)
+    backend.engine.setup_done(backend.instance, "dev", setup_key="k1")
+    assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
+    backend.engine.setup_done(backend.instance, "dev", setup_key="k2")
+    assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
+    assert backend.log("dev").count("start") == 2
