@@ -40,11 +40,10 @@ def supervisor_pid(box: Box) -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
-                environment = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"devbox.isolation.supervisor" in command and f"DEVBOX_HOME={box.home}".encode() in environment:
+            if b"devbox.isolation.supervisor" in command and str(box.home).encode() in command:
                 found.append(int(entry.name))
     assert len(found) == 1, found
     return found[0]
@@ -94,7 +93,6 @@ def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
     box.ok("up", cwd=project)
     after = box.ps(project)
     assert {name: row["pid"] for name, row in after.items()} == {name: row["pid"] for name, row in running.items()}
-    box.ok("exec", "db", "--", "sh", "-c", "kill -9 1 || true", cwd=project)
     box.ok("down", "-v", cwd=project)
     assert not box.leftovers(before)
 
