@@ -9,8 +9,9 @@ SHELL := /bin/bash
 DEMO := .demo
 DEVBOX := .venv/bin/devbox
 # Tests start containers as root does and drop to an ordinary user themselves where that is the point.
-ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
-PYTEST := $(ROOT) env PYTHONDONTWRITEBYTECODE=1 .venv/bin/python -m pytest -p no:cacheprovider
+# With sudo nothing of root's is left in the checkout.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env env PYTHONDONTWRITEBYTECODE=1)
+PYTEST := $(ROOT) .venv/bin/python -m pytest -p no:cacheprovider
 
 .PHONY: help
 help: ## this list

@@ -106,6 +106,7 @@ make_venv() {
     fi
     say "pip install -e .$extras"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    .venv/bin/python -m compileall -q devbox # the first command is as fast as the next
     printf '%s\n' "$wanted" >$stamp
 }
 
