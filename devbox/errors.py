@@ -56,6 +56,10 @@ class EnvFileError(DevboxError):
     exit_code = USAGE
 
 
+class NotTrusted(DevboxError):
+    """The file wants something of this machine that the user has not allowed."""
+
+
 class HostError(DevboxError):
     """This machine lacks something devbox needs: a program, a kernel feature, a permission."""
 

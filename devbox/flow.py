@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
-from devbox.errors import UsageError
+from devbox.envfile import secrets
+from devbox.errors import NotTrusted, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
@@ -24,13 +25,14 @@ from devbox.images.store import ImageStore
 from devbox.model.ids import instance_id
 from devbox.model.observed import LastRun, Observed
 from devbox.model.plan import Plan
-from devbox.model.resolved import Instance, Resolved, Task
+from devbox.model.resolved import HostAccess, Instance, Resolved, Task
 from devbox.plan import diff as differ
 from devbox.plan import keys, takedown
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
 from devbox.records.instance import InstanceRecords
+from devbox.records.trust import TrustRecord
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ def load(opened: Project) -> Resolved:
     return resolved
 
 
+def host_access(opened: Project) -> tuple[HostAccess, ...]:
+    """What the file wants of this machine beside containers; `devbox trust` allows it."""
+    return secrets.host_access(load(opened).containers.values(), root=opened.root)
+
+
 def look(opened: Project, resolved: Resolved) -> Observed:
     """One look at the machine."""
     return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records)
@@ -102,7 +109,7 @@ def plan(opened: Project) -> Outcome:
 def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True) -> Outcome:
     """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`)."""
     with exclusive(opened, sink):
-        resolved = load(opened)
+        resolved = _load_trusted(opened)
         _check_names(resolved, names)
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
@@ -144,7 +151,7 @@ def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
 def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers and start them again, as the file now wants them."""
     with exclusive(opened, sink):
-        resolved = load(opened)
+        resolved = _load_trusted(opened)
         _check_names(resolved, names)
         observed = look(opened, resolved)
         if not observed.supervised:
@@ -159,7 +166,7 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
     from devbox.execute.actions import request
 
     with exclusive(opened, sink):
-        resolved = load(opened)
+        resolved = _load_trusted(opened)
         spec = oneshot(resolved, source, command, name=f"run-{os.getpid()}")
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
@@ -209,6 +216,20 @@ def _execute(
         made, resolved, observed, engine=opened.engine, store=opened.store, sink=sink, wait=wait, volumes=volumes
     )
     run(made, actions.table(), sink)
+
+
+def _load_trusted(opened: Project) -> Resolved:
+    """The file of a project that may start something: what it wants of this machine has been allowed."""
+    resolved = load(opened)
+    wanted = secrets.host_access(resolved.containers.values(), root=opened.root)
+    if not TrustRecord(opened.paths, opened.id).covers(wanted):
+        raise NotTrusted(
+            f"the secret {wanted[0].variable} of {wanted[0].container} comes from outside the project "
+            f"({wanted[0].reference}), which you have not allowed yet",
+            where=wanted[0].where,
+            remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        )
+    return resolved
 
 
 def _record(opened: Project, resolved: Resolved, observed: Observed) -> None:

@@ -90,6 +90,12 @@ def _config(args: Args) -> int:
     return explain.config(args)
 
 
+def _trust(args: Args) -> int:
+    from devbox.cli import trust
+
+    return trust.trust(args)
+
+
 _TABLE = (
     Command(
         "init",
@@ -167,6 +173,14 @@ _TABLE = (
         Option("--origin", about="Show the file and line each value came from."),
         Option("--schema", about="Print the JSON Schema of devbox.toml."),
         about="Show the file as devbox understands it.",
+    ),
+    Command(
+        "trust",
+        _trust,
+        JSON,
+        Option("--show", about="Only show what it is about."),
+        Option("--revoke", about="Take the permission back."),
+        about="Allow the file's commands on this machine, and its secrets outside the project.",
     ),
 )
 

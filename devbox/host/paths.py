@@ -57,6 +57,10 @@ class Paths:
         """What devbox keeps about one instance."""
         return f"{self.home}/projects/{instance}"
 
+    def trust(self, instance: str) -> str:
+        """What the user has allowed an instance to do on this machine."""
+        return f"{self.project(instance)}/trust.json"
+
     def volume(self, instance: str, name: str) -> str:
         """A named volume's data."""
         return f"{self.home}/volumes/{instance}/{name}"

@@ -38,6 +38,19 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostAccess:
+    """Something that a file makes this machine do or give away outside of containers: `devbox trust` allows it.
+
+    `reference` is `cmd:COMMAND`, or `file:PATH` of a file outside the project.
+    """
+
+    container: str
+    variable: str
+    reference: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolved:
     """One instance as the file wants it: images and containers by name, start order by `needs`."""
 

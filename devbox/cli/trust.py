@@ -1,0 +1,60 @@
+"""`trust`: what the file wants of this machine beside containers, shown and allowed, once until it changes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox import flow
+from devbox.cli.project import locate, opened
+from devbox.cli.terminal import say
+from devbox.errors import UsageError
+from devbox.records.trust import TrustRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from devbox.cli.options import Args
+    from devbox.model.resolved import HostAccess
+
+
+def trust(args: Args) -> int:
+    """Allow what the file wants (printed as data), or only show it, or take the permission back."""
+    if args.flag("show") and args.flag("revoke"):
+        raise UsageError("--show and --revoke exclude each other", remedy="devbox trust --show")
+    if args.flag("revoke"):
+        place = locate(args)  # works with a broken file
+        gone = TrustRecord(place.paths, place.id).revoke()
+        say("· no longer allowed" if gone else "· nothing was allowed")
+        return 0
+    project = opened(args)
+    record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
+    if not args.flag("show"):
+        record.allow(wanted)
+    _print(wanted, allowed=record.covers(wanted), as_json=args.flag("json"))
+    return 0
+
+
+def _print(wanted: Sequence[HostAccess], *, allowed: bool, as_json: bool) -> None:
+    if as_json:
+        listed = [{**_plain(access), "allowed": allowed} for access in wanted]
+        sys.stdout.write(json.dumps(listed) + "\n")
+        return
+    for access in wanted:
+        say(f"{access.where}: {access.container} gets {access.variable} from {access.reference}", stream=sys.stdout)
+    if not wanted:
+        say("· the file wants nothing of this machine: there is nothing to allow")
+    elif allowed:
+        say("· allowed until one of these changes\n  → devbox up · devbox trust --revoke")
+    else:
+        say("· not allowed yet\n  → devbox trust")
+
+
+def _plain(access: HostAccess) -> dict[str, str]:
+    return {
+        "container": access.container,
+        "variable": access.variable,
+        "reference": access.reference,
+        "where": access.where,
+    }

@@ -1,0 +1,54 @@
+"""Which projects may make this machine do something for them: trusted once, until what they ask for changes.
+
+A record lies with the project (`projects/ID/trust.json`, 0600) and holds the hash of everything that was shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model.ids import key_of
+from devbox.model.resolved import HostAccess
+
+FORMAT = 1
+
+
+class TrustRecord:
+    """What the user has allowed one instance."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._path = paths.trust(instance)
+
+    def covers(self, wanted: Sequence[HostAccess]) -> bool:
+        """Whether exactly this was allowed. Nothing wanted needs no trust."""
+        return not wanted or self._allowed() == _key(wanted)
+
+    def allow(self, wanted: Sequence[HostAccess]) -> None:
+        """Remember that the user allows this."""
+        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+        files.write_atomic(self._path, json.dumps({"format": FORMAT, "allowed": _key(wanted)}), mode=0o600)
+
+    def revoke(self) -> bool:
+        """Forget it; whether there was something to forget."""
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _allowed(self) -> str:
+        """The key of what was allowed; a file that can't be understood allows nothing."""
+        try:
+            plain = json.loads(files.read_text(self._path) or "{}")
+        except ValueError:
+            return ""
+        return str(plain.get("allowed", "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""
+
+
+def _key(wanted: Sequence[HostAccess]) -> str:
+    """The identity of what is asked for. Where in the file it stands does not matter."""
+    return key_of(sorted([access.container, access.variable, access.reference] for access in wanted))
