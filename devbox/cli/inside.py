@@ -49,6 +49,17 @@ def run(args: Args) -> int:
 
 
 def _once(args: Args, argv: tuple[str, ...]) -> int:
+    """Beside the running container whose like is wanted; what is not up is started first."""
+    from devbox.isolation.oneshot import run_beside
+
+    place, options = locate(args), {"cwd": args.text("workdir") or None, "user": args.text("user") or None}
+    try:
+        return run_beside(place.paths, place.id, _source(args), argv, tty=_tty(args), env=_env(args), **options)
+    except CannotRun:
+        return _once_from_file(args, argv)
+
+
+def _once_from_file(args: Args, argv: tuple[str, ...]) -> int:
     from devbox import flow
     from devbox.cli.display.choose import choose
     from devbox.cli.project import opened

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -124,7 +123,7 @@ class NativeEngine:
         starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
         launch = starter.launch(request, lowers=self._lowers(request.image), top=top)
         if tty:
-            columns, rows = shutil.get_terminal_size()
+            columns, rows = oneshot.terminal_size()
             launch = launch._replace(process=launch.process._replace(tty=True, rows=rows, columns=columns))
         return oneshot.run(self._paths, instance.id, launch, connected=request.spec.isolation.network != "none")
 

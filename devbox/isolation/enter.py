@@ -58,10 +58,10 @@ def begin(
     streams: tuple[int, int, int] = (0, 1, 2),
 ) -> tuple[int, int]:
     """Start the command; the runtime's pid (a child of this process) and its log, for `end`."""
-    entry = _entry(paths.entry(instance, container), container)
+    entry = read_entry(paths.entry(instance, container), container)
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
-    command = _command(start, entry, argv, user=_ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
+    command = _command(start, entry, argv, user=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
     if entry["rootless"]:
         return _spawn_inside(f"/proc/{entry['holder']}/ns/user", command, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
@@ -89,8 +89,8 @@ def _command(
     env: Mapping[str, str],
     tty: bool,
 ) -> list[str]:
-    """The runtime's command line. Without variables to add, the short way."""
-    if env:
+    """The runtime's command line. Without variables to add, and without a terminal, the short way."""
+    if env or tty:
         from devbox.isolation import processes
 
         config = processes.saved_config(entry["oci_root"], entry["oci_id"])
@@ -118,7 +118,7 @@ def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int
         os._exit(CANNOT_RUN)
 
 
-def _entry(path: str, container: str) -> dict[str, str]:
+def read_entry(path: str, container: str) -> dict[str, str]:
     """The entry file of a container whose pid 1 still runs."""
     try:
         with open(path, encoding="utf-8") as source:
@@ -136,7 +136,7 @@ def _not_running(container: str) -> CannotRun:
     return CannotRun(f"{container} is not running", remedy="devbox up")
 
 
-def _ids(user: str | None, entry: dict[str, str]) -> str:
+def ids(user: str | None, entry: dict[str, str]) -> str:
     """UID:GID for the runtime. A name is looked up in the container's own files."""
     if user is None:
         return entry["user"]

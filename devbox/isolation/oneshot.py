@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+
+from devbox.errors import CannotRun
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import attached, passing
+from devbox.isolation import attached, enter, passing
 from devbox.isolation.client import Client
-from devbox.isolation.types import Context, Launch, NetNode, unpack
+from devbox.isolation.types import Context, Launch, NetNode, Supervised, unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
@@ -22,3 +31,53 @@ def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> i
         signals.end()
         supervisor.call("release", name=container.name)
         supervisor.close()
+
+
+def run_beside(
+    paths: Paths,
+    instance: str,
+    source: str,
+    argv: tuple[str, ...],
+    *,
+    tty: bool,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+    user: str | None = None,
+) -> int:
+    """Run a container that is like the running container `source`, but for its command and its own fresh top.
+
+    `env` is added to that container's; `cwd` and `user` default to its own. CannotRun when `source` does not run, or
+    nobody supervises it.
+    """
+    entry = enter.read_entry(paths.entry(instance, source), source)
+    text = files.read_text(paths.launch_file(instance, source))
+    if text is None or not os.path.exists(paths.socket(instance)):
+        raise CannotRun(f"{source} is not supervised", remedy="devbox up")
+    like = unpack(Supervised, json.loads(text)).launch
+    container = _variant(like, paths, instance, argv, env)
+    uid, _, gid = enter.ids(user, entry).partition(":")
+    process = container.process._replace(cwd=cwd or entry["cwd"], uid=int(uid), gid=int(gid))
+    if tty:
+        columns, rows = terminal_size()
+        process = process._replace(tty=True, rows=rows, columns=columns)
+    return run(paths, instance, container._replace(process=process), connected=like.network is not None)
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and rows of the terminal on standard output; zeros where there is none."""
+    try:
+        columns, rows = os.get_terminal_size(1)
+    except OSError:
+        return 0, 0
+    return columns, rows
+
+
+def _variant(like: Launch, paths: Paths, instance: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Launch:
+    name = f"run-{os.getpid()}"
+    top = paths.top(instance, name)
+    os.makedirs(top, mode=0o711, exist_ok=True)
+    names = tuple(f"{variable}=" for variable in env)
+    kept = [variable for variable in like.process.env if not variable.startswith(names)]
+    variables = (*kept, *(f"{variable}={value}" for variable, value in env.items()))
+    process = like.process._replace(argv=argv, env=variables)
+    return like._replace(name=name, oci_id=f"{instance}-{name}", top=top, process=process)

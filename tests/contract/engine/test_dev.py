@@ -62,7 +62,11 @@ def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
 
 def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     backend.network("dev")
-    command = ("sh", "-c", "rm -f /up; trap 'sleep 0.2; exit' TERM; echo start; sleep 0.3; touch /up; sleep 1000 & wait")
+    command = (
+        "sh",
+        "-c",
+        "rm -f /up; trap 'sleep 0.2; exit' TERM; echo start; sleep 0.3; touch /up; sleep 1000 & wait",
+    )
     health = Health(command=("test", "-e", "/up"))
     backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True, health=health)
     backend.engine.setup_done(backend.instance, "dev", setup_key="k1")

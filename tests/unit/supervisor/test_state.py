@@ -88,7 +88,7 @@ def entry(process: ProcessRef) -> Entry:
 def test_an_entry_is_read_back_while_its_process_lives(paths: Paths) -> None:
     path = paths.entry(ID, "a")
     state.write_entry(path, entry(state.current(os.getpid())))
-    found = enter._entry(path, "a")
+    found = enter.read_entry(path, "a")
     assert (found["cwd"], found["user"], found["rootless"]) == ("/a=b", "1:2", "")
 
 
@@ -97,4 +97,4 @@ def test_an_entry_of_a_dead_process_lets_nobody_in(paths: Paths, process: Proces
     path = paths.entry(ID, "a")
     state.write_entry(path, entry(process))
     with pytest.raises(Exception, match="is not running"):
-        enter._entry(path, "a")
+        enter.read_entry(path, "a")
