@@ -65,7 +65,7 @@ def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     command = (
         "sh",
         "-c",
-        "rm -f /up; trap 'sleep 0.2; exit' TERM; echo start; sleep 0.3; touch /up; sleep 1000 & wait",
+        "rm -f /up; trap 'sleep 0.2; exit' TERM; echo start; sleep 0.3; touch /up; sleep 99 & wait",
     )
     health = Health(command=("test", "-e", "/up"))
     backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True, health=health)
