@@ -1,6 +1,7 @@
-"""A command with variables of its own in a running container: its `process` document, like the container's.
+"""A command with variables or a terminal of its own in a running container: its `process` document.
 
-On the command line of the OCI runtime variables would replace the container's own, and everyone could read them.
+On the command line of the OCI runtime variables would replace the container's own, and everyone could read them; the
+terminal would start without a size.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def saved_config(oci_root: str, oci_id: str) -> str:
 def document(config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapping[str, str], tty: bool) -> int:
     """An inheritable descriptor of a process document: the container's own process with these differences.
 
-    `config` is the path of its config.json; `user` is UID:GID.
+    `config` is the path of its config.json; `user` is UID:GID. With `tty`, it starts with the size of this terminal.
     """
     with open(config, encoding="utf-8") as source:
         process = json.load(source)["process"]
@@ -30,6 +31,9 @@ def document(config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapp
     if (own["uid"], own["gid"]) != (int(uid), int(gid)):
         process["user"] = {"uid": int(uid), "gid": int(gid)}
     process.pop("consoleSize", None)
+    if tty:  # from the start: what runs may ask before the runtime has passed the size on
+        columns, rows = os.get_terminal_size(0)
+        process["consoleSize"] = {"height": rows, "width": columns}
     names = tuple(f"{name}=" for name in env)
     kept = [variable for variable in process["env"] if not variable.startswith(names)]
     process |= {
