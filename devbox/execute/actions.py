@@ -96,7 +96,8 @@ class Actions:
 
     def replace(self, step: Step) -> str:
         """Stop the container as it was and start it as it is to be. Its image is there by now."""
-        self._engine.remove(self._resolved.instance, step.resource)
+        keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards one of another image
+        self._engine.remove(self._resolved.instance, step.resource, keep_top=keep_top)
         return self.start(step)
 
     def setup(self, step: Step) -> str:
