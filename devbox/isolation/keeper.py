@@ -16,7 +16,7 @@ from devbox.isolation import cgroups, endings, launch, logs, readiness
 from devbox.isolation.command import Command
 from devbox.isolation.health import Health
 from devbox.isolation.interior import Interior
-from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer
+from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer, say
 from devbox.isolation.namespaces import alive
 from devbox.isolation.output import Output
 from devbox.isolation.state import Row
@@ -161,6 +161,10 @@ class Keeper:
         stdin, output = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), self._output.writer()
         try:
             starting = launch.launch(self._ground.context, self.item.launch, stdin=stdin, stdout=output, stderr=output)
+        except DevboxError as error:
+            self._failed_to_start(error)
+            answer(error)
+            return
         finally:
             os.close(stdin)
             os.close(output)
@@ -237,17 +241,11 @@ class Keeper:
         again = self.item.kind != "job" and endings.wants_restart(self.item.restart, code)
         if again and not self._stopping:
             self._row = self._row._replace(state="restarting", restarts=self._row.restarts + 1)
-            self._timer = self._ground.loop.after(self._backoff.next(), self._relaunch)
+            self._timer = self._ground.loop.after(self._backoff.next(), lambda: self._launch(lambda _: None))
         else:
             self._row = self._row._replace(state="exited")
         self._changed()
         self._say_stopped()
-
-    def _relaunch(self) -> None:
-        try:
-            self._launch(lambda _: None)
-        except DevboxError as error:
-            self._failed_to_start(error)
 
     def _say_stopped(self) -> None:
         told, self._stopped = self._stopped, []
@@ -283,7 +281,10 @@ class Keeper:
             self._health = None
 
     def _forget_container(self) -> None:
-        launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
+        try:
+            launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
+        except DevboxError as error:
+            say(error.render())  # its processes are gone all the same
         if os.path.lexists(self._entry):
             os.unlink(self._entry)
 

@@ -67,7 +67,9 @@ def alive(process: ProcessRef) -> bool:
 def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None:
     """Put this process into the holder's namespaces, as their root. EngineError when the holder is gone."""
     if not alive(holder):
-        raise EngineError("the process that holds the instance's namespaces is gone", remedy="devbox restart")
+        raise EngineError(
+            "the process that holds the instance's namespaces is gone", remedy="devbox down, then devbox up"
+        )
     if user:
         syscalls.setns(f"/proc/{holder.pid}/ns/user")
         idmap.become_root()
