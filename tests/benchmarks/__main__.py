@@ -23,24 +23,31 @@ def main() -> int:
     names = sys.argv[1:] or list(BENCHMARKS)
     base = Path(tempfile.mkdtemp(prefix="bench-devbox-"))
     base.chmod(0o755)
-    short = False
+    bench = Bench(base)
     try:
-        bench = Bench(base)
         bench.devbox("up")
         with docker() as peer:
-            for service in bench.resolved().containers.values():
-                peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")
-            compose = peer.compose(bench.compose())
-            command([*compose, "up", "-d", "--wait"], cwd=base, env=peer.environment)()
-            for name in names:
-                result = BENCHMARKS[name](bench, peer, compose)
-                print("\n".join(result.rows()), flush=True)
-                short = short or any("SHORT" in row for row in result.rows())
+            compose = _same_images(bench, peer)
+            results = [_show(BENCHMARKS[name](bench, peer, compose)) for name in names]
             command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
-        bench.devbox("down", "-v")
     finally:
+        bench.devbox("down", "-v")
         shutil.rmtree(base, ignore_errors=True)
-    return 1 if short else 0
+    return 1 if any("SHORT" in row for result in results for row in result.rows()) else 0
+
+
+def _same_images(bench: Bench, peer: Docker) -> list[str]:
+    """Give the peer our images and start the same project with them; the start of its compose command lines."""
+    for service in bench.resolved().containers.values():
+        peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")
+    compose = peer.compose(bench.compose())
+    command([*compose, "up", "-d", "--wait"], cwd=bench.root, env=peer.environment)()
+    return compose
+
+
+def _show(result: Result) -> Result:
+    print("\n".join(result.rows()), flush=True)
+    return result
 
 
 def _ours(bench: Bench, *words: str) -> Callable[[], None]:

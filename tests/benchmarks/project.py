@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -62,7 +63,9 @@ class Bench:
         key = keyed(image, self.resolved().images).key
         baked = opened.store.find(key)
         assert baked is not None
-        return opened.store.reference(baked)
+        index = json.loads(Path(opened.paths.oci, "index.json").read_text())
+        [entry] = [entry for entry in index["manifests"] if entry["digest"] == baked.digest]
+        return str(entry["annotations"]["org.opencontainers.image.ref.name"])
 
     def compose(self) -> dict[str, Any]:
         """The same project for Docker Compose."""
