@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from devbox.envfile import check, dotenv, messages, override, problems, recipes, variables
+from devbox.envfile import check, dotenv, messages, override, paths, problems, recipes, variables
 from devbox.envfile.document import Document, parse_requires, satisfies
 from devbox.envfile.problems import Problem
 from devbox.envfile.read import read
@@ -58,7 +58,7 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     document = _validate(data, where)
     found, recipe_files = _recipes(document, root, where)
     problems.raise_first(check.check(document, found), where)
-    problems.raise_first(_paths(document, root), where)
+    problems.raise_first([*paths.named(document, root), *paths.of_recipes(document, found, root, where)], where)
     env_files = _env_files(document, root)
     return EnvFile(
         document=document,
@@ -153,25 +153,6 @@ def _no_recipe(label: str, name: str, root: str) -> Problem:
     known = recipes.known(root)
     hint = did_you_mean(name, known) or f" (there are {', '.join(known)})"
     return Problem(key=(*key_of(label), "recipe"), sentence=f"there is no recipe {name}{hint}")
-
-
-def _paths(document: Document, root: str) -> list[Problem]:
-    """Paths of the project that are not there, or lead out of it by a link."""
-    found: list[Problem] = []
-    for label, table in document.tables().items():
-        if not isinstance(table, RunParts):
-            continue
-        named = [("env_files", path) for path in table.env_files] + [("mounts", item.source) for item in table.mounts]
-        for key, path in named:
-            real = os.path.realpath(os.path.join(root, path))
-            if not os.path.exists(real):
-                sentence = f"[{label}] {key}: there is no {path} in the project"
-            elif not real.startswith(f"{root}/"):
-                sentence = f"[{label}] {key}: {path} is a link out of the project, to {real}"
-            else:
-                continue
-            found.append(Problem(key=(*key_of(label), key), sentence=sentence))
-    return found
 
 
 def _env_files(document: Document, root: str) -> dict[str, dict[str, str]]:

@@ -149,10 +149,13 @@ def describe(step: BakeStep) -> str:
         case Packages():
             return f"packages {', '.join(step.names)}"
         case Run():
-            first = step.commands[0]
-            text = first if isinstance(first, str) else " ".join(first)
-            text = text.strip().splitlines()[0]
             more = f" (+{len(step.commands) - 1} more)" if len(step.commands) > 1 else ""
-            return f"run {text[:60]}{more}"
+            return f"run {_title(step.commands[0])}{more}"
         case Files():
             return f"files {', '.join(sorted(path.rpartition('/')[2] for path in step.contents))}"
+
+
+def _title(command: str | tuple[str, ...]) -> str:
+    """The first line of a command; a comment there is a title for what follows."""
+    text = command if isinstance(command, str) else " ".join(command)
+    return text.strip().splitlines()[0].removeprefix("# ")[:60]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from devbox.model.container import Health, Mount
 from devbox.roles.context import Context
-from devbox.roles.parts import LongRunningParts, RunParts
+from devbox.roles.parts import LongRunningParts, MountTable, RunParts
 
 
 def environment(table: RunParts, context: Context) -> dict[str, str]:
@@ -31,15 +31,22 @@ def needed(table: RunParts, context: Context) -> tuple[str, ...]:
     return tuple(context.names[context.containers[name]] for name in table.needs)
 
 
-def mounts(table: RunParts, context: Context, *, defaults: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
-    """Volumes, binds and tmpfs of a table. `defaults` are volumes it has unless it mounts another at their place."""
-    own = set(table.volumes.values())
-    volumes = {name: target for name, target in (defaults or {}).items() if target not in own} | table.volumes
+def mounts(
+    table: RunParts,
+    context: Context,
+    *,
+    volumes: Mapping[str, str] | None = None,
+    binds: tuple[MountTable, ...] = (),
+) -> tuple[Mount, ...]:
+    """Volumes, binds and tmpfs of a table; besides it the `volumes` and `binds` whose places it leaves free."""
+    own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
+    volumes = {name: target for name, target in (volumes or {}).items() if target not in own} | table.volumes
+    binds = (*(item for item in binds if item.target not in own), *table.mounts)
     return (
         *(Mount(kind="volume", source=name, target=target) for name, target in volumes.items()),
         *(
             Mount(kind="bind", source=f"{context.root}/{item.source}", target=item.target, read_only=item.read_only)
-            for item in table.mounts
+            for item in binds
         ),
         *(Mount(kind="tmpfs", target=target) for target in table.tmpfs),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from devbox.errors import EnvFileError
 from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, Packages, Run
@@ -31,6 +31,7 @@ from devbox.roles.fields import (
     Whole,
 )
 from devbox.roles.network import HealthTable
+from devbox.roles.parts import MountTable
 from devbox.roles.suggest import did_you_mean
 
 # Components of each distribution's archive that a base is made from.
@@ -125,7 +126,23 @@ class ImagePart(Model):
     config: ConfigPart = Field(default_factory=ConfigPart)
 
 
-class ServicePart(Model):
+def _without_empty(value: Any) -> Any:
+    """Mounts whose source a parameter leaves empty are not meant."""
+    if not isinstance(value, list):
+        return value
+    return [item for item in value if not (isinstance(item, dict) and item.get("source") == "")]
+
+
+Mounts = Annotated[tuple[MountTable, ...], BeforeValidator(_without_empty)]
+
+
+class MountsPart(Model):
+    """What of a recipe's service says which files of the project it works on."""
+
+    mounts: Mounts = ()
+
+
+class ServicePart(MountsPart):
     """`[service]`: how the image runs as a service, and what it gives to whoever needs it."""
 
     command: Command
@@ -185,6 +202,11 @@ class Use:
         port = self._rendered(str(self.recipe.service.get("port", "")), self.values)
         values = {**self.values, "host": host, "port": port, "credentials": credentials}
         return self._part(ServicePart, self.recipe.service, values)
+
+    def mounts(self) -> tuple[MountTable, ...]:
+        """The files and directories of the project that its service has."""
+        raw = {"mounts": (self.recipe.service or {}).get("mounts", [])}
+        return self._part(MountsPart, raw, self.values).mounts
 
     def tool(self) -> ToolPart | None:
         """What it runs as a tool; None for a recipe that is no tool."""

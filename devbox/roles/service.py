@@ -50,7 +50,7 @@ def expand(table: ServiceTable, label: str, context: Context) -> ContainerSpec:
         secrets=table.secrets,
         user=table.user or config.user,
         workdir=table.workdir or config.workdir,
-        mounts=containers.mounts(table, context, defaults=volumes),
+        mounts=containers.mounts(table, context, volumes=volumes, binds=part.mounts if part else ()),
         ports=table.ports,
         needs=containers.needed(table, context),
         health=_health(table, part),

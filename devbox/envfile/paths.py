@@ -1,0 +1,52 @@
+"""Paths of the project that the file or a recipe names: each must be there, and lead nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from devbox.envfile.document import Document
+from devbox.envfile.problems import Problem
+from devbox.roles import recipes
+from devbox.roles.context import Key, key_of
+from devbox.roles.parts import RunParts
+from devbox.roles.recipes import Recipe
+
+
+def named(document: Document, root: str) -> Iterator[Problem]:
+    """What is wrong with the env files and mounts of tables."""
+    for label, table in document.tables().items():
+        if not isinstance(table, RunParts):
+            continue
+        found = [("env_files", path) for path in table.env_files] + [("mounts", item.source) for item in table.mounts]
+        for key, path in found:
+            if why := _wrong(path, root):
+                yield Problem(key=(*key_of(label), key), sentence=f"[{label}] {key}: {why}")
+
+
+def of_recipes(
+    document: Document, known: Mapping[str, Recipe], root: str, where: Callable[[Key], str]
+) -> Iterator[Problem]:
+    """What is wrong with the paths that a service's recipe mounts, unless the table mounts its own there."""
+    for name, table in document.service.items():
+        recipe = known.get(table.recipe or "")
+        if table.recipe is None or recipe is None:
+            continue
+        key = ("service", name, "with" if table.with_ else "recipe")
+        own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
+        for item in recipes.use(table.recipe, recipe, table.with_, where=where(key)).mounts():
+            why = "" if item.target in own else _wrong(item.source, root)
+            if why:
+                sentence = f"[service.{name}] {why}, which the recipe {table.recipe} mounts at {item.target}"
+                remedy = f"make it, or name another (see devbox recipe show {table.recipe})"
+                yield Problem(key=key, sentence=sentence, remedy=remedy)
+
+
+def _wrong(path: str, root: str) -> str:
+    """Why a path can't be mounted; empty where it can."""
+    real = os.path.realpath(os.path.join(root, path))
+    if not os.path.exists(real):
+        return f"there is no {path} in the project"
+    if real != root and not real.startswith(f"{root}/"):
+        return f"{path} is a link out of the project, to {real}"
+    return ""
