@@ -28,7 +28,11 @@ def main() -> int:
         bench.devbox("up")
         with docker() as peer:
             compose = _same_images(bench, peer)
-            results = [_show(BENCHMARKS[name](bench, peer, compose)) for name in names]
+            results = []
+            for name in names:
+                for start in (_ours(bench, "up"), _theirs(bench, peer, *compose, "up", "-d", "--wait")):
+                    start()
+                results.append(_show(BENCHMARKS[name](bench, peer, compose)))
             command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
     finally:
         bench.devbox("down", "-v")
@@ -40,9 +44,7 @@ def _same_images(bench: Bench, peer: Docker) -> list[str]:
     """Give the peer our images and start the same project with them; the start of its compose command lines."""
     for service in bench.resolved().containers.values():
         peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")
-    compose = peer.compose(bench.compose())
-    command([*compose, "up", "-d", "--wait"], cwd=bench.root, env=peer.environment)()
-    return compose
+    return peer.compose(bench.compose())
 
 
 def _show(result: Result) -> Result:
@@ -104,18 +106,21 @@ def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> Result:
 
 
 def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> Result:
-    """`down` of three running services."""
+    """`down` of three running services; Compose without an init, as people write it, and with one."""
+    helped = peer.compose(bench.compose(init=True), name="bench-init")
     contenders = [
         Contender("devbox", _ours(bench, "down"), before=_ours(bench, "up")),
-        Contender(
-            "compose",
-            _theirs(bench, peer, *compose, "down"),
-            before=_theirs(bench, peer, *compose, "up", "-d", "--wait"),
+        *(
+            Contender(
+                name,
+                _theirs(bench, peer, *project, "down"),
+                before=_theirs(bench, peer, *project, "up", "-d", "--wait"),
+            )
+            for name, project in (("compose", compose), ("compose, init", helped))
         ),
     ]
-    result = side_by_side("down, 3 services", contenders, rounds=6, reach=0.1)
-    _ours(bench, "up")()
-    _theirs(bench, peer, *compose, "up", "-d", "--wait")()
+    result = side_by_side("down, 3 services", contenders, rounds=4, reach=0.1)
+    _theirs(bench, peer, *helped, "down", "-v")()
     return result
 
 

@@ -50,11 +50,11 @@ class Docker:
         self.run("load", "-q", "-i", str(archive))
         archive.unlink()
 
-    def compose(self, project: dict[str, Any]) -> list[str]:
+    def compose(self, project: dict[str, Any], *, name: str = "bench") -> list[str]:
         """The start of a compose command line for this project."""
-        path = self.base / "compose.json"
+        path = self.base / f"{name}.json"
         path.write_text(json.dumps(project))
-        return ["docker", "compose", "--progress", "quiet", "-p", "bench", "-f", str(path)]
+        return ["docker", "compose", "--progress", "quiet", "-p", name, "-f", str(path)]
 
 
 @contextmanager

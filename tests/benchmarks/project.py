@@ -67,11 +67,11 @@ class Bench:
         [entry] = [entry for entry in index["manifests"] if entry["digest"] == baked.digest]
         return str(entry["annotations"]["org.opencontainers.image.ref.name"])
 
-    def compose(self) -> dict[str, Any]:
-        """The same project for Docker Compose."""
+    def compose(self, *, init: bool = False) -> dict[str, Any]:
+        """The same project for Docker Compose, as people write it: without an init, unless asked for."""
         specs = self.resolved().containers
         return {
-            "services": {name: _service(spec) for name, spec in specs.items()},
+            "services": {name: _service(spec) | {"init": init} for name, spec in specs.items()},
             "volumes": {mount.source: {} for spec in specs.values() for mount in spec.mounts if mount.kind == "volume"},
         }
 
@@ -83,7 +83,6 @@ def _service(spec: ContainerSpec) -> dict[str, Any]:
         "environment": {name: value.replace("$", "$$") for name, value in spec.env.items()},
         "working_dir": spec.workdir,
         "user": spec.user,
-        "init": True,
         "stop_signal": f"SIG{spec.stop_signal}",
         "volumes": [f"{mount.source}:{mount.target}" for mount in spec.mounts if mount.kind == "volume"],
         "depends_on": {need: {"condition": "service_healthy"} for need in spec.needs},
