@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +25,16 @@ class InstanceRecords:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._dir = paths.project(instance)
+
+    def place(self) -> tuple[str, str]:
+        """The project's root and env file, as recorded; two empty strings before the first `up`."""
+        plain = self._read("place.json")
+        return str(plain.get("root", "")), str(plain.get("env_file", ""))
+
+    def remember_place(self, root: str, env_file: str) -> None:
+        """Keep where the project lies: an instance is known by a hash alone."""
+        if self.place() != (root, env_file):
+            self._write("place.json", {"root": root, "env_file": env_file})
 
     def ports(self) -> dict[str, int]:
         """Host ports by "NAME/8000/tcp", as used last."""
@@ -54,6 +63,8 @@ class InstanceRecords:
         known: dict[str, str] = dict(self._read("credentials.json").get("credentials", {}))
         missing = [name for name in wanted if name not in known]
         if missing:
+            import secrets
+
             known |= {name: secrets.token_urlsafe(_CREDENTIAL_BYTES) for name in missing}
             self._write("credentials.json", {"credentials": known})
         return known
