@@ -10,14 +10,13 @@ from devbox.engines import native_takedown, native_view, native_volumes
 from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
 from devbox.engines.native_start import Starter
 from devbox.engines.native_tops import Tops
-from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import contexts, logs, state
 from devbox.isolation.capture import run_captured
 from devbox.isolation.enter import enter
 from devbox.isolation.idmap import store_map
-from devbox.isolation.summon import reach, summon
-from devbox.isolation.types import IdMap, ProcessRef, Publish, pack
+from devbox.isolation.summon import summon
+from devbox.isolation.types import Publish, pack
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.resolved import Instance
@@ -65,11 +64,11 @@ class NativeEngine:
         spec = request.spec
         if self._runs_already(instance, request):
             return
-        idmap, holder = self._ground(instance)
+        idmap = store_map(self._paths)
         top = Tops(self._paths, instance.id).prepare(
-            spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap, holder=holder
+            spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap
         )
-        starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
+        starter = Starter(self._paths, instance, idmap=idmap)
         item = starter.supervised(request, lowers=self._lowers(request.image), top=top)
         self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none")
 
@@ -94,8 +93,8 @@ class NativeEngine:
             return
         self._ask(instance, "remove", name=name)
         if not keep_top:
-            idmap, holder = self._ground(instance)
-            Tops(self._paths, instance.id).remove(name, idmap=idmap, holder=holder)
+            idmap = store_map(self._paths)
+            Tops(self._paths, instance.id).remove(name, idmap=idmap)
 
     def exec(
         self,
@@ -116,11 +115,11 @@ class NativeEngine:
         """See the contract."""
         from devbox.isolation import oneshot
 
-        idmap, holder = self._ground(instance)
+        idmap = store_map(self._paths)
         top = Tops(self._paths, instance.id).prepare(
-            request.spec.name, image_key=request.image.key, keep=False, idmap=idmap, holder=holder
+            request.spec.name, image_key=request.image.key, keep=False, idmap=idmap
         )
-        starter = Starter(self._paths, instance, idmap=idmap, holder=holder)
+        starter = Starter(self._paths, instance, idmap=idmap)
         launch = starter.launch(request, lowers=self._lowers(request.image), top=top)
         if tty:
             columns, rows = oneshot.terminal_size()
@@ -155,12 +154,3 @@ class NativeEngine:
             and (row.spec_key, row.image_key) == (request.spec_key, request.image.key)
             for row in now.containers
         )
-
-    def _ground(self, instance: Instance) -> tuple[IdMap, ProcessRef]:
-        """The ids of the store, and who holds the instance's namespaces."""
-        supervisor = reach(self._paths, instance.id) or summon(self._paths, instance.id)
-        supervisor.close()
-        now = state.read(self._paths, instance.id)
-        if now is None or now.holder is None:
-            raise EngineError("the instance's network is not there", remedy="devbox up")
-        return store_map(self._paths), now.holder

@@ -17,7 +17,6 @@ from devbox.isolation.types import (
     Launch,
     Probe,
     Process,
-    ProcessRef,
     Publish,
     Supervised,
 )
@@ -31,11 +30,10 @@ _CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the 
 class Starter:
     """Turns the start requests of one instance into launches; makes the volumes they mount."""
 
-    def __init__(self, paths: Paths, instance: Instance, *, idmap: IdMap, holder: ProcessRef) -> None:
+    def __init__(self, paths: Paths, instance: Instance, *, idmap: IdMap) -> None:
         self._paths = paths
         self._instance = instance
         self._idmap = idmap
-        self._holder = holder
 
     def supervised(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Supervised:
         """A long-running container or a job."""
@@ -108,7 +106,6 @@ class Starter:
                 target=mount.target,
                 lowers=lowers,
                 idmap=self._idmap,
-                holder=self._holder,
             )
             return Bind(source, mount.target, read_only=mount.read_only)
         if not os.path.exists(mount.source):

@@ -6,16 +6,14 @@ import contextlib
 import os
 import select
 import shutil
-from collections.abc import Iterator
 
 from devbox.engines.native_tops import Tops
 from devbox.errors import EngineError
-from devbox.host import programs
 from devbox.host.paths import Paths
 from devbox.isolation import namespaces, state, strays, trees
 from devbox.isolation.idmap import store_map
 from devbox.isolation.summon import reach
-from devbox.isolation.types import IdMap, ProcessRef
+from devbox.isolation.types import ProcessRef
 
 _PATIENCE_MS = 10_000
 
@@ -27,11 +25,10 @@ def takedown(paths: Paths, instance: str, *, volumes: bool) -> None:
     also = [process for process in (before.holder, before.egress) if process] if before else []
     also += [row.process for row in before.containers if row.process] if before else []
     strays.sweep(paths.run(instance), instance, also)
-    with _root_of_store(paths) as (idmap, holder):
-        Tops(paths, instance).remove_all(kept=volumes, idmap=idmap, holder=holder)
-        if volumes:
-            trees.remove(idmap, holder, paths.volumes(instance))
+    idmap = store_map(paths)
+    Tops(paths, instance).remove_all(kept=volumes, idmap=idmap)
     if volumes:
+        trees.remove(idmap, paths.volumes(instance))
         _remove(os.path.dirname(paths.log(instance, "any")))
         _remove(os.path.dirname(paths.top(instance, "any")))
     _remove(paths.run(instance))
@@ -62,22 +59,6 @@ def _wait_for_end(process: ProcessRef) -> None:
     waiter.register(fd, select.POLLIN)
     waiter.poll(_PATIENCE_MS)
     os.close(fd)
-
-
-@contextlib.contextmanager
-def _root_of_store(paths: Paths) -> Iterator[tuple[IdMap, ProcessRef | None]]:
-    """The ids of the store; for an ordinary user with a user namespace that has them."""
-    idmap = store_map(paths)
-    if not idmap.rootless:
-        yield idmap, None
-        return
-    holder = namespaces.start_holder(idmap, programs.find("catatonit"))
-    try:
-        yield idmap, holder
-    finally:
-        strays.end([holder.pid])
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(holder.pid, 0)
 
 
 def _remove(path: str) -> None:

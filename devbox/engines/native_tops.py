@@ -8,7 +8,7 @@ from devbox.engines.contract import KeptTop
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import syscalls, trees
-from devbox.isolation.types import IdMap, ProcessRef
+from devbox.isolation.types import IdMap
 
 
 class Tops:
@@ -23,12 +23,12 @@ class Tops:
         found = {name: self._read(name) for name in self._names()}
         return {name: top for name, top in found.items() if top is not None}
 
-    def prepare(self, name: str, *, image_key: str, keep: bool, idmap: IdMap, holder: ProcessRef | None) -> str:
+    def prepare(self, name: str, *, image_key: str, keep: bool, idmap: IdMap) -> str:
         """The directory of a container about to start: a kept top of the same image as it is, otherwise a new one."""
         path = self._paths.top(self._instance, name)
         top = self._read(name)
         if not (keep and top is not None and top.image_key == image_key):
-            trees.remove(idmap, holder, path)
+            trees.remove(idmap, path)
             top = KeptTop(image_key=image_key)
         files.private_dir(path)
         if keep:
@@ -42,15 +42,15 @@ class Tops:
             syscalls.sync_filesystem(self._paths.top(self._instance, name))
             self._write(name, KeptTop(image_key=top.image_key, setup_key=setup_key))
 
-    def remove(self, name: str, *, idmap: IdMap, holder: ProcessRef | None) -> None:
+    def remove(self, name: str, *, idmap: IdMap) -> None:
         """Throw a top away."""
-        trees.remove(idmap, holder, self._paths.top(self._instance, name))
+        trees.remove(idmap, self._paths.top(self._instance, name))
 
-    def remove_all(self, *, kept: bool, idmap: IdMap, holder: ProcessRef | None) -> None:
+    def remove_all(self, *, kept: bool, idmap: IdMap) -> None:
         """Throw the tops away that nobody keeps; with `kept` those, too."""
         for name in self._names():
             if kept or self._read(name) is None:
-                self.remove(name, idmap=idmap, holder=holder)
+                self.remove(name, idmap=idmap)
 
     def _names(self) -> list[str]:
         directory = os.path.dirname(self._paths.top(self._instance, "any"))

@@ -12,7 +12,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import trees
 from devbox.isolation.idmap import outside
-from devbox.isolation.types import IdMap, ProcessRef, pack
+from devbox.isolation.types import IdMap, pack
 
 _MAP = ".idmap"  # beside the volumes: whose ids their files have
 _FRESH = ".new-"
@@ -27,7 +27,6 @@ def ensure(
     target: str,
     lowers: tuple[str, ...],
     idmap: IdMap,
-    holder: ProcessRef | None,
 ) -> str:
     """The directory of a volume. A new one has owner and mode of the image's directory at `target`, root's otherwise.
 
@@ -37,7 +36,7 @@ def ensure(
     _check_map(home, idmap)
     path = paths.volume(instance, name)
     if not os.path.isdir(path):
-        trees.as_root(idmap, holder, lambda: _make(home, name, target, lowers, idmap))
+        trees.as_root(idmap, lambda: _make(home, name, target, lowers, idmap))
     return path
 
 

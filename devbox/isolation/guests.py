@@ -50,7 +50,7 @@ class Guests:
         self._segment.release(name)
         self._changed()
         if os.path.lexists(guest.top):
-            child = forks.fork(lambda: trees.remove(self._context.idmap, self._context.holder, guest.top))
+            child = forks.fork(lambda: trees.remove(self._context.idmap, guest.top))
             os.close(child.error_fd)
 
     def dismiss_all(self) -> None:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 
-from devbox.errors import EngineError
-from devbox.isolation import namespaces
-from devbox.isolation.types import IdMap, ProcessRef
+from devbox.isolation.types import IdMap
 
 
-def as_root(idmap: IdMap, holder: ProcessRef | None, work: Callable[[], None]) -> None:
-    """Do `work` as root of the store: an ordinary user in the holder's user namespace, root at once.
+def as_root(idmap: IdMap, work: Callable[[], None]) -> None:
+    """Do `work` as root of the store: root at once, an ordinary user in a child that dies with this process."""
+    if not idmap.rootless:
+        work()
+        return
+    from devbox.isolation import forks, sandbox
 
-    EngineError when an ordinary user has no holder.
-    """
-    if idmap.rootless:
-        if holder is None:
-            raise EngineError("the instance has no user namespace yet", remedy="devbox up")
-        namespaces.run_inside(holder, work)
-    else:
+    parent = os.getpid()
+
+    def inside() -> None:
+        sandbox.enter(idmap, parent=parent)
         work()
 
+    forks.inside(inside)
 
-def remove(idmap: IdMap, holder: ProcessRef | None, path: str) -> None:
+
+def remove(idmap: IdMap, path: str) -> None:
     """Remove a tree. Quiet when there is none."""
+    if os.path.lexists(path):
+        import shutil
 
-    def work() -> None:
-        if os.path.lexists(path):
-            shutil.rmtree(path)
-
-    as_root(idmap, holder, work)
+        as_root(idmap, lambda: shutil.rmtree(path))

@@ -87,27 +87,27 @@ def tops(tmp_path: Path) -> Tops:
 
 
 def test_a_kept_top_is_known_with_its_image_and_setup(tops: Tops) -> None:
-    tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
+    tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
     assert (tops.kept()["dev"].image_key, tops.kept()["dev"].setup_key) == ("one", None)
     tops.set_up("dev", "done")
-    tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
+    tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
     assert tops.kept()["dev"].setup_key == "done"
-    tops.prepare("dev", image_key="two", keep=True, idmap=OWN, holder=None)
+    tops.prepare("dev", image_key="two", keep=True, idmap=OWN)
     assert tops.kept()["dev"].setup_key is None
 
 
 def test_a_top_that_nobody_keeps_is_new_every_time(tops: Tops) -> None:
-    path = tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
+    path = tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     Path(path, "upper").mkdir()
     assert tops.kept() == {}
-    tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
+    tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     assert os.listdir(path) == []
 
 
 def test_down_removes_what_is_not_kept(tops: Tops) -> None:
-    kept = tops.prepare("dev", image_key="one", keep=True, idmap=OWN, holder=None)
-    other = tops.prepare("db", image_key="one", keep=False, idmap=OWN, holder=None)
-    tops.remove_all(kept=False, idmap=OWN, holder=None)
+    kept = tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
+    other = tops.prepare("db", image_key="one", keep=False, idmap=OWN)
+    tops.remove_all(kept=False, idmap=OWN)
     assert (os.path.exists(kept), os.path.exists(other)) == (True, False)
-    tops.remove_all(kept=True, idmap=OWN, holder=None)
+    tops.remove_all(kept=True, idmap=OWN)
     assert not os.path.exists(kept)
