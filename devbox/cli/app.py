@@ -14,6 +14,7 @@ import typer
 from typer._click.exceptions import ClickException  # typer is pinned; it offers no public base of its errors
 
 from devbox.cli import parse
+from devbox.cli.commands import GROUPS
 from devbox.cli.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
 from devbox.errors import UsageError
 from devbox.host.version import VERSION
@@ -25,11 +26,14 @@ _VERSION = Option("--version", about="Print the version.")
 
 def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
     """Show help, or say what is wrong (UsageError), or run the command; the exit code."""
-    words = parse.hoist(argv) or ["--help"]
+    words = parse.hoist(argv)
+    if not words or words in ([group] for group in GROUPS):
+        words.append("--help")
     after: tuple[str, ...] | None = None
-    if command := commands.get(words[0]):
-        before, after = parse.split(words[1:], command)
-        words = [words[0], *before]
+    command, rest = parse.named(words, commands)
+    if command:
+        before, after = parse.split(rest, command)
+        words = [*command.name.split(), *before]
     program = typer.main.get_command(build(commands, after=after))
     try:
         code = program.main(args=words, prog_name="devbox", standalone_mode=False)
@@ -50,9 +54,15 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
         context_settings=_SETTINGS,
     )
     app.callback(invoke_without_command=True)(_callback(_root, [_parameter(o) for o in (*GLOBALS, JSON, _VERSION)]))
+    groups: dict[str, typer.Typer] = {}
     for command in commands.values():
         settings: dict[str, Any] = {"help": command.about, "context_settings": _SETTINGS}
-        app.command(command.name, **settings)(_callback(_runner(command, after), _parameters(command)))
+        first, _, second = command.name.partition(" ")
+        if second and first not in groups:
+            groups[first] = typer.Typer(help=GROUPS[first], rich_markup_mode=None)
+            app.add_typer(groups[first], name=first, context_settings=_SETTINGS)
+        register = groups[first].command(second, **settings) if second else app.command(first, **settings)
+        register(_callback(_runner(command, after), _parameters(command)))
     return app
 
 
@@ -117,4 +127,8 @@ def _sentence(message: str) -> str:
 
 
 def _known(words: Sequence[str], commands: Mapping[str, Command]) -> str:
-    return f"{words[0]} " if words[0] in commands else ""
+    """The beginning of `words` that has a help of its own."""
+    command, _ = parse.named(words, commands)
+    if command:
+        return f"{command.name} "
+    return f"{words[0]} " if words[0] in GROUPS else ""

@@ -96,6 +96,27 @@ def _trust(args: Args) -> int:
     return trust.trust(args)
 
 
+def _doctor(args: Args) -> int:
+    from devbox.cli import doctor
+
+    return doctor.doctor(args)
+
+
+def _recipe_ls(args: Args) -> int:
+    from devbox.cli import recipe
+
+    return recipe.ls(args)
+
+
+def _recipe_show(args: Args) -> int:
+    from devbox.cli import recipe
+
+    return recipe.show(args)
+
+
+# Commands of two words go by their first one in `devbox --help`.
+GROUPS = {"recipe": "The recipes that images and services are made from."}
+
 _TABLE = (
     Command(
         "init",
@@ -174,6 +195,14 @@ _TABLE = (
         Option("--schema", about="Print the JSON Schema of devbox.toml."),
         about="Show the file as devbox understands it.",
     ),
+    Command("recipe ls", _recipe_ls, JSON, about="List the recipes: those of devbox, and recipes/ of the project."),
+    Command(
+        "recipe show",
+        _recipe_show,
+        JSON,
+        about="Show a recipe: parameters, image, service, and a table to paste.",
+        argument=Argument("name", about="A name from `devbox recipe ls`."),
+    ),
     Command(
         "trust",
         _trust,
@@ -181,6 +210,16 @@ _TABLE = (
         Option("--show", about="Only show what it is about."),
         Option("--revoke", about="Take the permission back."),
         about="Allow the file's commands on this machine, and its secrets outside the project.",
+    ),
+    Command(
+        "doctor",
+        _doctor,
+        JSON,
+        Option("--offline", about="Leave the network alone."),
+        Option("--prune", about="Remove what projects that are gone, and killed bakes, left behind."),
+        Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
+        Option("-y", "--yes", about="Remove without asking."),
+        about="Say what this machine lacks and what is left over; exit 1 on a problem.",
     ),
 )
 

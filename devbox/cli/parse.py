@@ -16,12 +16,19 @@ class NotUnderstood(Exception):
 
 def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> tuple[Command, Args]:
     """The command and what it was given. Raises NotUnderstood."""
-    words = hoist(argv)
-    if not words or words[0] not in commands:
+    command, words = named(hoist(argv), commands)
+    if command is None:
         raise NotUnderstood
-    command = commands[words[0]]
-    before, after = split(words[1:], command)
+    before, after = split(words, command)
     return command, Args(_values(before, command), after=after)
+
+
+def named(words: Sequence[str], commands: Mapping[str, Command]) -> tuple[Command | None, list[str]]:
+    """The command that the first word or two name, and the words behind its name."""
+    for count in (1, 2):
+        if command := commands.get(" ".join(words[:count])):
+            return command, list(words[count:])
+    return None, list(words)
 
 
 def hoist(argv: Sequence[str]) -> list[str]:
@@ -39,7 +46,8 @@ def hoist(argv: Sequence[str]) -> list[str]:
             if not glued and not words:
                 return list(argv)
             moved.append(value if glued else words.pop(0))
-    return [*words[:1], *moved, *words[1:]]
+    lead = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+    return [*words[:lead], *moved, *words[lead:]]
 
 
 def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:

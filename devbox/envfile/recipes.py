@@ -45,11 +45,18 @@ def load(path: str) -> Recipe:
 
 def known(root: str) -> list[str]:
     """The names of all recipes the project can use."""
-    found: set[str] = set()
-    for directory in (f"{root}/recipes", data_dir("recipes")):
-        if os.path.isdir(directory):
-            found |= {name.removesuffix(".toml") for name in os.listdir(directory) if name.endswith(".toml")}
-    return sorted(found)
+    return sorted(_names(f"{root}/recipes") | shipped())
+
+
+def shipped() -> set[str]:
+    """The names of the recipes that come with devbox."""
+    return _names(data_dir("recipes"))
+
+
+def _names(directory: str) -> set[str]:
+    if not os.path.isdir(directory):
+        return set()
+    return {name.removesuffix(".toml") for name in os.listdir(directory) if name.endswith(".toml")}
 
 
 def _nearest(key: Key, source: read.Source) -> int:

@@ -241,9 +241,23 @@ def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> U
     if missing := [key for key in recipe.parameters if key not in values]:
         example = f'with = {{ {missing[0]} = "…" }}'
         raise EnvFileError(f"the recipe {name} needs {' and '.join(missing)}", where=where, remedy=f"write {example}")
-    if recipe.variants is not None:
-        values = {**recipe.variants.values.get(values[recipe.variants.by], {}), **values}
-    return Use(name=name, recipe=recipe, values=values, where=where)
+    return Use(name=name, recipe=recipe, values=_with_variant(recipe, values), where=where)
+
+
+def sample(name: str, recipe: Recipe, *, where: str) -> Use:
+    """A use of `recipe` to show it by: defaults, and for a parameter without one its first choice or its own name."""
+    values = {
+        key: parameter.default if parameter.default is not None else (*parameter.choices, f"<{key}>")[0]
+        for key, parameter in recipe.parameters.items()
+    }
+    return Use(name=name, recipe=recipe, values=_with_variant(recipe, values), where=where)
+
+
+def _with_variant(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
+    """The parameters, and what the variant that they choose brings."""
+    if recipe.variants is None:
+        return values
+    return {**recipe.variants.values.get(values[recipe.variants.by], {}), **values}
 
 
 def _check_parameter(name: str, recipe: Recipe, key: str, value: str, where: str) -> None:

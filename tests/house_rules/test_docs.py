@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from house_rules.source import ROOT, names
 
+from devbox.cli import recipe_manual
 from devbox.cli.manual import manual
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -17,6 +18,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 def test_the_reference_of_the_command_line_is_the_program_s_own():
     written = (ROOT / "docs/reference/cli.md").read_text()
     assert written == manual(), "python -m devbox.cli.manual > docs/reference/cli.md"
+
+
+def test_the_reference_of_the_recipes_is_their_own():
+    written = (ROOT / "docs/reference/recipes.md").read_text()
+    assert written == recipe_manual.manual(), "python -m devbox.cli.recipe_manual > docs/reference/recipes.md"
 
 
 def test_every_dependency_is_justified():

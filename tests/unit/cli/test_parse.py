@@ -35,6 +35,12 @@ def test_words_behind_dashes_are_the_program_s_own():
     assert args.after == ("psql", "-c", "select 1", "--", "--help")
 
 
+def test_a_command_may_have_two_words():
+    for words in (["recipe", "show", "node"], ["-C", "d", "recipe", "show", "node"], ["recipe", "show", "-Cd", "node"]):
+        name, args = read(*words)
+        assert (name, args.text("name")) == ("recipe show", "node")
+
+
 def test_dashes_end_flags_where_no_program_follows():
     assert read("stop", "--", "-odd")[1].many("names") == ("-odd",)
 
@@ -78,6 +84,7 @@ def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
         (["up", "--detahc"], "no such option: --detahc"),
         (["logs", "-n", "x"], "not a valid int"),
         (["down", "db"], "unexpected extra argument"),
+        (["recipe", "fly"], "no such command 'fly'"),
     ],
 )
 def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
@@ -97,7 +104,7 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
         return 0
 
     monkeypatch.setattr(command, "handler", remember)
-    words = [command.name]
+    words = command.name.split()
     for option in command.options:
         words.append(option.flags[0])
         if option.kind != FLAG:

@@ -1,0 +1,136 @@
+"""`recipe ls` and `recipe show`: what images and services can be made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+
+from devbox.cli import terminal
+from devbox.cli.options import Args
+from devbox.envfile import recipefacts, recipes
+from devbox.envfile.recipefacts import ParameterFacts, RecipeFacts, ServiceFacts
+from devbox.errors import EnvFileError, UsageError
+from devbox.host import project
+from devbox.model import codec
+
+_HEAD = ("NAME", "VERSIONS", "DESCRIPTION")
+_WIDEST = 24  # of the versions in a list
+
+
+def ls(args: Args) -> int:
+    """Every recipe in a line; one of the project that can't be read says why."""
+    root = _root(args)
+    found = [_summary(name, root) for name in recipes.known(root)]
+    if args.flag("json"):
+        print(json.dumps(found))
+        return 0
+    rows = [(str(each["name"]), _few(each["versions"]), _about(each)) for each in found]
+    color = terminal.has_color(sys.stdout)
+    for at, line in enumerate(aligned([_HEAD, *rows])):
+        terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+    return 0
+
+
+def show(args: Args) -> int:
+    """All about one recipe."""
+    name = args.text("name")
+    if not name:
+        raise UsageError("recipe show wants the name of a recipe", remedy="devbox recipe ls")
+    found = recipefacts.facts(name, _root(args))
+    if args.flag("json"):
+        print(json.dumps(codec.dump(found)))
+        return 0
+    color = terminal.has_color(sys.stdout)
+    for line in page(found):
+        title = bool(line) and not line.startswith(" ")
+        terminal.say(terminal.paint(line, "bold", when=color and title), stream=sys.stdout)
+    return 0
+
+
+def page(found: RecipeFacts) -> Iterator[str]:
+    """A recipe for a person."""
+    yield f"{found.name}: {found.description}"
+    yield f"  {_origin(found)}"
+    yield from _section("Parameters", aligned(_parameter(each) for each in found.parameters))
+    yield from _section("Image", found.steps)
+    if found.service:
+        yield from _section("Service", _service(found.service))
+        yield from _section("Gives to whoever needs it", aligned(found.service.exports.items()))
+    if found.tool:
+        yield from _section("Tool", [shlex.join(found.tool)])
+    yield from _section("To paste", recipefacts.example(found).split("\n"))
+
+
+def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, their columns below each other."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def _root(args: Args) -> str:
+    """The project's root; outside of projects, where only the recipes of devbox are known, none."""
+    try:
+        return project.find(args.text("directory") or ".", file=args.text("file") or None)[0]
+    except UsageError:
+        if args.text("file") or not os.path.isdir(args.text("directory") or "."):
+            raise
+        return ""
+
+
+def _summary(name: str, root: str) -> dict[str, object]:
+    try:
+        found = recipefacts.facts(name, root)
+    except EnvFileError as error:
+        return {"name": name, "versions": [], "default": None, "description": "", "own": True, "error": error.sentence}
+    return {
+        "name": name,
+        "versions": list(found.versions),
+        "default": found.parameters[0].default if found.parameters else None,
+        "description": found.description,
+        "own": found.own,
+        "shadows": found.shadows,
+        "service": found.service is not None,
+        "tool": bool(found.tool),
+    }
+
+
+def _about(row: dict[str, object]) -> str:
+    if error := row.get("error"):
+        return f"✗ {error}"
+    mark = " (yours, instead of devbox's)" if row["shadows"] else " (yours)" if row["own"] else ""
+    return f"{row['description']}{mark}"
+
+
+def _few(versions: object) -> str:
+    """`16 … 26` where all of them are too long for a column."""
+    names = [str(version) for version in versions] if isinstance(versions, list) else []
+    text = " ".join(names)
+    return text if len(text) <= _WIDEST else f"{names[0]} … {names[-1]}"
+
+
+def _origin(found: RecipeFacts) -> str:
+    if not found.own:
+        return "comes with devbox"
+    return f"of this project: {found.file}{', instead of the one that devbox brings' if found.shadows else ''}"
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    shown = list(lines)
+    if shown:
+        yield from ("", title, *(f"  {line}".rstrip() for line in shown))
+
+
+def _parameter(each: ParameterFacts) -> tuple[str, str, str]:
+    default = "must be set" if each.default is None else f'"{each.default}"'
+    choices = f" ({', '.join(each.choices)})" if each.choices else ""
+    return each.name, default, f"{each.description}{choices}"
+
+
+def _service(service: ServiceFacts) -> list[str]:
+    volumes = [("volume", f"{name} at {target}") for name, target in service.volumes.items()]
+    mounts = [("mounts", f"{source} of the project at {target}") for source, target in service.mounts.items()]
+    return aligned([("port", str(service.port)), *volumes, *mounts, ("healthy", f"when {service.health}")])
