@@ -96,7 +96,7 @@ def host_access(opened: Project) -> tuple[HostAccess, ...]:
 
 def look(opened: Project, resolved: Resolved) -> Observed:
     """One look at the machine."""
-    return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records)
+    return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records, paths=opened.paths)
 
 
 def plan(opened: Project) -> Outcome:
@@ -117,6 +117,7 @@ def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wai
             sink(Note(text=sentence))
         if made:
             opened.store.sweep()
+            opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
             _execute(opened, made, resolved, observed, sink, wait=wait)
             _record(opened, resolved, observed)
@@ -171,6 +172,7 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
         if made:
+            opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
             _execute(opened, made, resolved, observed, sink)
     return opened.engine.run_once(resolved.instance, request(spec, resolved, observed, opened.store), tty=tty)

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 
 from devbox.engines.contract import Engine
 from devbox.host import files
+from devbox.host.paths import Paths
 from devbox.host.ports import is_free
 from devbox.images.store import ImageStore
 from devbox.model.image import KeyedImage, keyed
 from devbox.model.observed import BoundPort, Observed
 from devbox.model.resolved import Resolved
 from devbox.plan import ports
+from devbox.records.holders import who_has
 from devbox.records.instance import InstanceRecords
 
 
-def observe(resolved: Resolved, *, engine: Engine, store: ImageStore, records: InstanceRecords) -> Observed:
+def observe(
+    resolved: Resolved, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths
+) -> Observed:
     """The instance, the store and the host as they are now."""
     view = engine.observe(resolved.instance)
     images = {name: keyed(name, resolved.images) for name in resolved.images}
@@ -31,7 +35,7 @@ def observe(resolved: Resolved, *, engine: Engine, store: ImageStore, records: I
         volumes=view.volumes,
         baked=baked,
         steps=tuple(store.cached_steps(missing)),
-        ports=_ports(resolved, view.published, records),
+        ports=_ports(resolved, view.published, records, paths),
         setup_files=_setup_files(resolved),
         last=records.last(),
         notes=view.notes,
@@ -44,7 +48,7 @@ def _baked(images: Mapping[str, KeyedImage], store: ImageStore) -> dict[str, str
 
 
 def _ports(
-    resolved: Resolved, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords
+    resolved: Resolved, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords, paths: Paths
 ) -> dict[str, tuple[BoundPort, ...]]:
     held = frozenset(port.host for bound in published.values() for port in bound)
     return ports.choose(
@@ -52,6 +56,7 @@ def _ports(
         remembered=records.ports(),
         held=held,
         is_free=is_free,
+        who_has=lambda port, protocol: who_has(paths, port, protocol),
         seed=int(resolved.instance.id[:8], 16),
     )
 

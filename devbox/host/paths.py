@@ -77,6 +77,22 @@ class Paths:
         """A container's log file."""
         return f"{self.project(instance)}/logs/{container}.log"
 
+    def contents(self) -> dict[str, str]:
+        """All that lies directly below the home, and what it is: `doctor --clean` removes this and nothing else."""
+        names = {
+            "oci": "images",
+            "snapshots": "images, unpacked",
+            "steps": "the index of images",
+            "cache": "downloads",
+            "tmp": "unfinished images",
+            "volumes": "data of projects",
+            "projects": "what is known of projects",
+            "logs": "logs of bakes",
+            "locks": "locks",
+            "idmap.json": "the user ids of containers",
+        }
+        return {f"{self.home}/{name}": what for name, what in names.items()}
+
     # What a boot forgets.
     def run(self, instance: str) -> str:
         """An instance's runtime directory."""
@@ -155,8 +171,11 @@ def hash_name(text: str) -> str:
 
 def _is_tmpfs(path: str) -> bool:
     """Whether a directory lies on a tmpfs that this user can write to."""
-    if not os.access(path, os.W_OK):
-        return False
+    return os.access(path, os.W_OK) and system_of(path) in ("tmpfs", "ramfs")
+
+
+def system_of(path: str) -> str:
+    """The kind of file system a path lies on, as "ext4"; "unknown" where the kernel does not tell."""
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
@@ -164,7 +183,7 @@ def _is_tmpfs(path: str) -> bool:
                 left, _, right = line.partition(" - ")
                 major, minor = left.split(" ", 3)[2].split(":")
                 if os.makedev(int(major), int(minor)) == device:
-                    return right.split(" ", 1)[0] in ("tmpfs", "ramfs")
+                    return right.split(" ", 1)[0]
     except OSError:
-        return False
-    return False
+        return "unknown"
+    return "unknown"

@@ -33,7 +33,7 @@ _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
     """Make the root file system in the empty directory `tree`. The caller is root of the store."""
     check(step)
-    mirrors.require_keyring(step)
+    mirrors.require_keyring(step.distribution)
     program = process.find("mmdebstrap")
     sources = f"{tree}.sources"
     with open(sources, "w", encoding="ascii") as listing:

@@ -23,22 +23,32 @@ def canonical_sources(base: Bootstrap) -> str:
 
 def local_sources(base: Bootstrap) -> str:
     """The same by this machine's mirrors: `DEVBOX_MIRROR_DEBIAN`, `…_DEBIAN_SECURITY`, `DEVBOX_MIRROR_UBUNTU`."""
-    name = f"DEVBOX_MIRROR_{base.distribution.upper()}"
-    mirror = environ.get(name).rstrip("/")
-    if not mirror:
+    mirror = mirror_of(base.distribution)
+    if mirror == _canonical(base.distribution):
         return canonical_sources(base)
     beside = f"{mirror}-security" if base.distribution == "debian" else mirror
-    return _sources(base, mirror, environ.get(f"{name}_SECURITY", beside))
+    return _sources(base, mirror, environ.get(f"{variable_of(base.distribution)}_SECURITY", beside))
 
 
-def require_keyring(base: Bootstrap) -> None:
-    """HostError when this machine can't check the distribution's signatures."""
-    path, package = _keyring(base.distribution)
+def mirror_of(distribution: str) -> str:
+    """Where this machine gets a distribution's packages: its setting, or the canonical archive."""
+    return environ.get(variable_of(distribution)).rstrip("/") or _canonical(distribution)
+
+
+def variable_of(distribution: str) -> str:
+    """The environment variable that names another mirror."""
+    return f"DEVBOX_MIRROR_{distribution.upper()}"
+
+
+def require_keyring(distribution: str) -> str:
+    """The keys to check a distribution's packages with; HostError when this machine lacks them."""
+    path, package = _keyring(distribution)
     if not os.path.exists(path):
         raise HostError(
-            f"this machine has no keys to check packages of {base.distribution}",
+            f"this machine has no keys to check packages of {distribution}",
             remedy=f"sudo apt-get install {package}",
         )
+    return path
 
 
 def _sources(base: Bootstrap, mirror: str, security: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,20 @@ class ImageStore:
         from devbox.images.bake import Baker
 
         return Baker(self._paths, self._cache).bake(image, on_event)
+
+    def destroy(self) -> None:
+        """Remove all images and downloads. Files of subordinate ids go by way of a worker, which may."""
+        from devbox.images.workers import Workers
+
+        places = (
+            self._paths.oci,
+            self._paths.snapshots,
+            self._paths.steps,
+            self._paths.tmp,
+            f"{self._paths.home}/cache",
+        )
+        if any(os.path.lexists(place) for place in places):
+            Workers(self._paths).remove(places)
 
     def sweep(self) -> None:
         """Remove what killed bakes left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from devbox.errors import HostError
 from devbox.host import environ, files, programs
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, namespaces
@@ -13,7 +14,15 @@ from devbox.isolation.types import Context, ProcessRef
 
 def runtime_program() -> str:
     """The OCI runtime: $DEVBOX_RUNTIME, or crun."""
-    return programs.find(environ.get("DEVBOX_RUNTIME", "crun"))
+    chosen = environ.get("DEVBOX_RUNTIME", "crun")
+    try:
+        return programs.find(chosen)
+    except HostError:
+        if chosen in programs.PACKAGES:
+            raise
+        raise HostError(
+            f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy="unset DEVBOX_RUNTIME (crun is used)"
+        ) from None
 
 
 def check(paths: Paths) -> None:

@@ -29,7 +29,7 @@ def start_egress(context: Context, routes: tuple[Route, ...]) -> ProcessRef:
     EngineError when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
     or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
     """
-    _require_tun()
+    require_tun()
     nft, pasta = programs.find("nft"), programs.find("pasta")
     for route in routes:
         require_free(route.publish)
@@ -158,13 +158,18 @@ table inet devbox {{
 """
 
 
-def _require_tun() -> None:
-    if not os.path.exists(_TUN):
-        raise HostError(f"{_TUN} is missing, so containers can't reach the network", remedy="sudo modprobe tun")
-    if not os.access(_TUN, os.R_OK | os.W_OK):
+def require_tun() -> None:
+    """HostError when this user can't open /dev/net/tun, which pasta needs."""
+    try:
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError:
         raise HostError(
             f"{_TUN} is closed to you, so containers can't reach the network", remedy=f"sudo chmod 0666 {_TUN}"
-        )
+        ) from None
+    except OSError:  # no such file, or a file without its driver
+        raise HostError(
+            f"{_TUN} is missing, so containers can't reach the network", remedy="sudo modprobe tun"
+        ) from None
 
 
 def _pin(holder: ProcessRef, path: str) -> None:

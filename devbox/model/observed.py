@@ -22,6 +22,14 @@ class BoundPort:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PortHolder:
+    """Who has a host port that the file wants: "nginx (pid 812)", and the command that ends it or tells more."""
+
+    label: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObservedContainer:
     """One container of a running (or stopped) instance. `spec_key` is the key it was started from."""
 

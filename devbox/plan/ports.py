@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 from devbox.errors import EngineError
 from devbox.model.container import ContainerSpec, Port
-from devbox.model.observed import BoundPort
+from devbox.model.observed import BoundPort, PortHolder
 
 # Where a free port is looked for when the wanted number is taken: above the usual servers, below the ephemeral range.
 _FIRST, _LAST = 20000, 32000
 
 IsFree = Callable[[str, int, str], bool]
+WhoHas = Callable[[int, str], PortHolder]
 
 
 def choose(
@@ -20,12 +21,14 @@ def choose(
     remembered: Mapping[str, int],
     held: frozenset[int],
     is_free: IsFree,
+    who_has: WhoHas,
     seed: int,
 ) -> dict[str, tuple[BoundPort, ...]]:
     """The host ports of every container.
 
     `remembered` maps "NAME/8000/tcp" to the number used last; `held` are numbers this instance publishes now, which
-    count as free; `is_free(address, port, protocol)` probes the host; `seed` spreads instances over the range.
+    count as free; `is_free(address, port, protocol)` probes the host, `who_has(port, protocol)` names the program that
+    has a port; `seed` spreads instances over the range.
     """
     taken: set[int] = {port.host for spec in containers.values() for port in spec.ports if port.host is not None}
 
@@ -41,12 +44,8 @@ def choose(
                 number = _pick(port, remembered.get(port_name(spec.name, port)), usable, seed)
                 taken.add(number)
             elif number not in held and not is_free(port.address, number, port.protocol):
-                raise EngineError(
-                    f"{spec.label} wants port {number} on {port.address}, and another program has it",
-                    where=spec.where,
-                    remedy=f"see who: ss -Hltnp 'sport = :{number}'; or write `ports = [{port.container}]` and devbox "
-                    "picks a free one",
-                )
+                holder = who_has(number, port.protocol)
+                raise EngineError(taken_sentence(spec, port, holder), where=spec.where, remedy=remedy(port, holder))
             ports.append(BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol))
         if ports:
             chosen[spec.name] = tuple(ports)
@@ -61,6 +60,16 @@ def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool
         if usable(port, number):
             return number
     raise EngineError(f"no free port between {_FIRST} and {_LAST} for container port {port.container}")
+
+
+def taken_sentence(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
+    """That `holder` has a fixed port."""
+    return f"{spec.label} wants port {port.host} on {port.address}, which {holder.label} has"
+
+
+def remedy(port: Port, holder: PortHolder) -> str:
+    """What to do about it."""
+    return f"{holder.remedy}; or let devbox pick a free port: ports = [{port.container}]"
 
 
 def remember(chosen: Mapping[str, tuple[BoundPort, ...]]) -> dict[str, int]:

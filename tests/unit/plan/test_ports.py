@@ -7,6 +7,7 @@ from support.builders import container
 
 from devbox.errors import EngineError
 from devbox.model.container import Port
+from devbox.model.observed import PortHolder
 from devbox.plan import ports
 
 WEB = container("web", ports=(Port(container=8000),))
@@ -19,6 +20,7 @@ def choose(*specs, taken=(), remembered=(), held=()):
         remembered=dict(remembered),
         held=frozenset(held),
         is_free=lambda _address, number, _protocol: number not in taken,
+        who_has=lambda _port, _protocol: PortHolder(label="nginx (pid 7)", remedy="kill 7"),
         seed=5,
     )
 
@@ -53,7 +55,8 @@ def test_a_fixed_number_is_kept_or_refused():
     with pytest.raises(EngineError) as error:
         choose(fixed, taken=(8080,))
     assert error.value.where == "devbox.toml:7"
-    assert "8080" in error.value.sentence
+    assert error.value.sentence == "service.web wants port 8080 on 127.0.0.1, which nginx (pid 7) has"
+    assert error.value.remedy.startswith("kill 7")
 
 
 def test_a_free_choice_avoids_a_fixed_number_of_the_file():

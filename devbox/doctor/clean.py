@@ -1,0 +1,106 @@
+"""Removing what devbox left on this machine: all of it, or what belongs to nobody any more.
+
+Only what devbox is known to make is touched: a DEVBOX_HOME that points into somebody's home keeps everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.doctor.projects import Known, known, running_names
+from devbox.engines.select import select
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
+from devbox.images import snapshots
+from devbox.images.store import ImageStore
+from devbox.model.resolved import Instance
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that is to go: what it is, where it lies, how many bytes it takes."""
+
+    what: str
+    paths: tuple[str, ...]
+    size: int
+
+
+def everything(paths: Paths) -> list[Item]:
+    """All that `clean` would remove."""
+    instances = known(paths)
+    parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"))}
+    rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
+    return [*(_of_instance(paths, instance) for instance in instances), *(item for item in rest if item.paths)]
+
+
+def clean(paths: Paths) -> None:
+    """Stop and remove everything. DevboxError when another devbox is at work."""
+    for instance in known(paths):
+        _remove_instance(paths, instance)
+    ImageStore(paths).destroy()
+    for path in paths.contents():
+        _remove(path)
+    _remove(paths.runtime)
+    for directory in (paths.home, os.path.dirname(paths.runtime)):
+        with contextlib.suppress(OSError):  # it holds something that is not devbox's, or another DEVBOX_HOME's
+            os.rmdir(directory)
+
+
+def orphans(paths: Paths) -> list[Item]:
+    """All that `prune` would remove."""
+    gone = [_of_instance(paths, instance) for instance in known(paths) if instance.is_gone]
+    return [*gone, *(_item("a bake that was broken off", (path,)) for path in snapshots.abandoned(paths))]
+
+
+def prune(paths: Paths) -> None:
+    """Remove what belongs to projects that are no longer there, and what killed bakes left."""
+    for instance in known(paths):
+        if instance.is_gone:
+            _remove_instance(paths, instance)
+    ImageStore(paths).sweep()
+
+
+def _of_instance(paths: Paths, instance: Known) -> Item:
+    running = running_names(paths, instance.id)
+    what = f"project {instance.label}: containers, volumes, credentials, logs"
+    return _item(f"{what}; STOPS {', '.join(running)}" if running else what, instance.directories(paths))
+
+
+def _item(what: str, candidates: tuple[str, ...]) -> Item:
+    found = tuple(path for path in candidates if os.path.lexists(path))
+    return Item(what, found, sum(map(tree_size, found)))
+
+
+def _remove_instance(paths: Paths, instance: Known) -> None:
+    with _held(paths, instance):
+        shell = Instance(
+            id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0
+        )
+        select(paths).teardown(shell, volumes=True)
+        _remove(paths.project(instance.id))
+
+
+@contextlib.contextmanager
+def _held(paths: Paths, instance: Known) -> Iterator[None]:
+    """The instance's lock; nobody is pulled the ground from under the feet."""
+    path = paths.lock(instance.id)
+    with files.locked(path, wait=False) as mine:
+        if not mine:
+            raise DevboxError(
+                f"another devbox (pid {files.lock_holder(path)}) is at work on {instance.label}",
+                remedy="wait until it ends, then do this again",
+            )
+        yield
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

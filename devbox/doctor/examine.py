@@ -1,0 +1,43 @@
+"""The examination: every check, in the order a person reads the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from devbox.doctor import kernel, network, ports, programs, projects, storage
+from devbox.doctor.finding import PROBLEM, Finding, Ground
+from devbox.errors import DevboxError
+
+CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (
+    kernel.version,
+    kernel.user_namespaces,
+    kernel.overlay,
+    kernel.idmapped_mounts,
+    kernel.seccomp,
+    kernel.control_groups,
+    kernel.tun,
+    programs.programs,
+    programs.runtime,
+    programs.keyrings,
+    storage.home,
+    storage.disk,
+    storage.runtime_state,
+    storage.subordinate_ids,
+    network.reach,
+    network.carried,
+    ports.project,
+    projects.leftovers,
+)
+
+
+def examine(ground: Ground) -> Iterator[Finding]:
+    """Everything that is found. A check that stumbles is a finding, and the others go on."""
+    for check in CHECKS:
+        name = check.__name__.replace("_", " ")
+        try:
+            yield from check(ground)
+        except DevboxError as error:
+            yield Finding(name, PROBLEM, error.sentence, error.remedy)
+        except OSError as error:
+            about = f" ({error.filename})" if error.filename else ""
+            yield Finding(name, PROBLEM, f"can't be looked at: {error.strerror}{about}", "sudo devbox doctor sees more")

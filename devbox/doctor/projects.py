@@ -1,0 +1,102 @@
+"""What is left of projects: supervisors that were killed, directories that are gone, work that was broken off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.doctor.finding import OK, WARNING, Finding, Ground
+from devbox.errors import DevboxError
+from devbox.host.paths import Paths
+from devbox.host.sizes import shown, tree_size
+from devbox.images import snapshots
+from devbox.isolation import state
+from devbox.records.instance import InstanceRecords
+
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Known:
+    """An instance of which this DEVBOX_HOME or the runtime directory knows. `root` is "" where it is not recorded."""
+
+    id: str
+    root: str
+    env_file: str
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its env file was removed, or moved to another place."""
+        return bool(self.root) and not os.path.exists(f"{self.root}/{self.env_file}")
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.root or f"instance {self.id}"
+
+    def directories(self, paths: Paths) -> tuple[str, ...]:
+        """Everything that is kept of it alone."""
+        return paths.project(self.id), paths.volumes(self.id), paths.run(self.id)
+
+
+def known(paths: Paths) -> list[Known]:
+    """Every instance that left something here."""
+    ids: set[str] = set()
+    for directory in (os.path.dirname(paths.project("any")), os.path.dirname(paths.volumes("any")), paths.runtime):
+        if os.path.isdir(directory):
+            ids |= {entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)}
+    return [Known(key, *_place(paths, key)) for key in sorted(ids)]
+
+
+def running_names(paths: Paths, instance: str) -> list[str]:
+    """The containers of an instance that run now, supervised or not."""
+    _, now = state.look(paths, instance)
+    return [row.name for row in now.containers if row.process is not None] if now else []
+
+
+def _place(paths: Paths, key: str) -> tuple[str, str]:
+    try:
+        return InstanceRecords(paths, key).place()
+    except DevboxError:  # damaged, or a newer devbox's: its place is not known
+        return "", ""
+
+
+def leftovers(ground: Ground) -> Iterator[Finding]:
+    """Nothing of this needs mending at once; it is what `down`, `up` or `--prune` would put in order."""
+    instances = known(ground.paths)
+    findings = [
+        *(finding for instance in instances for finding in _standing(ground.paths, instance)),
+        *_gone(ground.paths, [instance for instance in instances if instance.is_gone]),
+        *_broken_off(ground.paths),
+    ]
+    yield from findings or [Finding("leftovers", OK, "none")]
+
+
+def _standing(paths: Paths, instance: Known) -> Iterator[Finding]:
+    """An instance whose supervisor is dead, although nobody took it down."""
+    if not os.path.isdir(paths.run(instance.id)) or instance.is_gone:
+        return
+    if state.look(paths, instance.id)[0]:
+        return
+    if running := running_names(paths, instance.id):
+        sentence = f"the supervisor of {instance.label} was killed; {', '.join(running)} run on without it"
+        yield Finding("leftovers", WARNING, sentence, f"devbox -C {instance.root or 'DIR'} up takes them over")
+    else:
+        sentence = f"{instance.label} was not taken down: its supervisor is gone"
+        yield Finding("leftovers", WARNING, sentence, f"devbox -C {instance.root or 'DIR'} down")
+
+
+def _gone(paths: Paths, instances: list[Known]) -> Iterator[Finding]:
+    if instances:
+        size = sum(tree_size(path) for instance in instances for path in instance.directories(paths))
+        names = ", ".join(instance.root for instance in instances[:_LISTED])
+        more = f" and {len(instances) - _LISTED} more" if len(instances) > _LISTED else ""
+        sentence = f"{shown(size)} of projects that are no longer there: {names}{more}"
+        yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")
+
+
+def _broken_off(paths: Paths) -> Iterator[Finding]:
+    if left := snapshots.abandoned(paths):
+        size = shown(sum(map(tree_size, left)))
+        yield Finding("leftovers", WARNING, f"{size} of bakes that were broken off", "devbox doctor --prune")

@@ -1,0 +1,90 @@
+"""What is cleaned is what devbox made, all of it and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from devbox.doctor import clean, projects
+from devbox.doctor.finding import OK, WARNING, Ground
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.records.instance import InstanceRecords
+
+ID = "0123456789ab"
+
+
+@pytest.fixture
+def gone(paths, tmp_path: Path) -> str:
+    """A project that was up once, and whose directory is gone."""
+    root = str(tmp_path / "away")
+    InstanceRecords(paths, ID).remember_place(root, "devbox.toml")
+    os.makedirs(paths.volume(ID, "data"))
+    Path(paths.volume(ID, "data"), "rows").write_bytes(b"x" * 50_000)
+    return root
+
+
+def test_nothing_is_left_over_where_nothing_was(paths):
+    (found,) = projects.leftovers(Ground(paths))
+    assert found.state == OK
+    assert clean.everything(paths) == []
+    assert clean.orphans(paths) == []
+
+
+def test_a_project_that_is_gone_is_told_with_its_size_and_pruned(paths, gone):
+    (found,) = projects.leftovers(Ground(paths))
+    assert found.state == WARNING
+    assert gone in found.sentence
+    assert "kB" in found.sentence
+    assert found.remedy == "devbox doctor --prune"
+    (item,) = clean.orphans(paths)
+    assert item.size >= 50_000
+    clean.prune(paths)
+    assert clean.orphans(paths) == []
+    assert not os.path.exists(paths.volumes(ID))
+
+
+def test_a_project_that_is_there_is_no_orphan(paths, gone):
+    os.makedirs(gone)
+    Path(gone, "devbox.toml").touch()
+    assert clean.orphans(paths) == []
+    clean.prune(paths)
+    assert os.path.exists(paths.volume(ID, "data"))
+
+
+def test_clean_removes_what_is_devbox_s_and_nothing_beside_it(paths, gone):
+    Path(paths.home, "thesis.tex").write_text("mine")
+    for path in paths.contents():
+        if not path.endswith(".json"):
+            os.makedirs(path, exist_ok=True)
+    clean.clean(paths)
+    assert os.listdir(paths.home) == ["thesis.tex"]
+
+
+def test_clean_takes_the_home_away_when_nothing_else_is_in_it(paths, gone):
+    clean.clean(paths)
+    assert not os.path.exists(paths.home)
+
+
+def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
+    made = [paths.oci, paths.snapshots, paths.steps, paths.tmp, paths.idmap, paths.lock("x"), paths.project("x")]
+    made += [paths.volumes("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
+    assert {os.path.relpath(path, paths.home).split("/")[0] for path in made} == {
+        os.path.basename(path) for path in paths.contents()
+    }
+
+
+def test_a_project_at_work_is_not_pulled_the_ground_from_under_the_feet(paths, gone):
+    with files.locked(paths.lock(ID)), pytest.raises(DevboxError, match=f"pid {os.getpid()}") as error:
+        clean.clean(paths)
+    assert error.value.remedy
+    assert os.path.exists(paths.volume(ID, "data"))
+
+
+def test_a_damaged_record_keeps_nothing_from_being_cleaned(paths, gone):
+    Path(paths.project(ID), "place.json").write_text("{")
+    assert clean.everything(paths)
+    clean.clean(paths)
+    assert not os.path.exists(paths.home)
