@@ -21,6 +21,8 @@ from devbox.plan import keys
 if TYPE_CHECKING:
     from devbox.images.bake import BakeEvent
 
+_BRIEF = 28
+
 
 class Actions:
     """The ops of one plan of one instance."""
@@ -63,12 +65,22 @@ class Actions:
 
     def bake(self, step: Step) -> str:
         """Make an image's missing layers."""
+        image = self._images[step.resource]
+        layers = {link.describe: f"{at}/{len(image.chain)}" for at, link in enumerate(image.chain, start=1)}
 
         def show(event: BakeEvent) -> None:
-            text = f"{event.step}: {event.text}" if event.text else event.step
-            self._sink(StepProgress(id=step.id, text=text, done=event.bytes_done, total=event.bytes_total))
+            doing = f"{_brief(event.step)}: {event.text}" if event.text else event.step
+            self._sink(
+                StepProgress(
+                    id=step.id,
+                    text=f"{layers[event.step]} {doing}",
+                    fraction=event.fraction,
+                    done=event.bytes_done,
+                    total=event.bytes_total,
+                )
+            )
 
-        baked = self._store.bake(self._images[step.resource], show)
+        baked = self._store.bake(image, show)
         return f"{len(baked.layers)} layers, {_megabytes(baked)}"
 
     def remove(self, step: Step) -> str:
@@ -163,6 +175,11 @@ def _state_text(seen: ObservedContainer) -> str:
     if seen.state == "exited":
         return f"finished with {seen.exit_code}"
     return seen.health if seen.health != "none" else seen.state
+
+
+def _brief(step: str) -> str:
+    """A step's description, short enough to leave room for what it does just now."""
+    return step if len(step) <= _BRIEF else f"{step[: _BRIEF - 1].rstrip(' ,')}…"
 
 
 def _megabytes(baked: Baked) -> str:

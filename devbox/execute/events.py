@@ -25,10 +25,11 @@ class StepStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgress:
-    """A step is under way. `text` is what it does just now; sizes in bytes and None where unknown."""
+    """A step is under way. `text` is what it does just now; sizes are in bytes, `fraction` is of 1; None: unknown."""
 
     id: str
     text: str
+    fraction: float | None = None
     done: int | None = None
     total: int | None = None
 

@@ -9,7 +9,23 @@ from devbox.model.image import KeyedImage, KeyedStep, Packages
 from devbox.model.observed import ObservedContainer
 from devbox.plan import keys
 
+# How reasons begin that tell of no change: something was not there, or was asked for.
+_EXPECTED = (
+    "not baked yet",
+    "not there yet",
+    "not running",
+    "new container",
+    "its setup ran",
+    "restart",
+    "asked to",
+    "down",
+)
 _WORDS = {"preset": "isolation", "mounts": "volumes"}
+
+
+def goes_without_saying(reason: str) -> bool:
+    """Whether a reason says nothing that the step, once done, does not say by itself."""
+    return reason.startswith(_EXPECTED)
 
 
 def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, cached: frozenset[str]) -> str:

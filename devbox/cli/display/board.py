@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SPIN = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SPIN_ASCII = "|/-\\"
 _SPINS = 10  # a second
-_BAR = 20  # columns of a download bar
+_BAR = 12  # columns of a progress bar
 
 
 class _Step:
@@ -30,6 +30,7 @@ class _Step:
         self.began = began
         self.text = ""
         self.line = ""
+        self.fraction: float | None = None
         self.done: int | None = None
         self.total: int | None = None
 
@@ -52,6 +53,7 @@ class Board:
                 self._running[event.id] = _Step(f"{event.op} {event.resource}", began=now)
             case StepProgress() if step := self._running.get(event.id):
                 step.text, step.done, step.total = event.text, event.done, event.total
+                step.fraction = event.done / event.total if event.done is not None and event.total else event.fraction
             case StepLine() if step := self._running.get(event.id):
                 step.line = event.text.strip()
             case _:
@@ -80,18 +82,18 @@ class Board:
             f" {step.name.ljust(self._width)}",
             (f"  {lines.elapsed(now - step.began)}", "dim"),
         )
-        if step.done is not None and step.total:
-            head.append(f"  {self._bar(step.done / step.total)} {lines.size(step.done)} of {lines.size(step.total)}")
-        elif step.done:
-            head.append(f"  {lines.size(step.done)}")
+        if step.fraction is not None:
+            head.append("  ").append_text(self._bar(step.fraction))
+        if step.done:
+            head.append(f"  {lines.progress(step.done, step.total)}")
         if step.text:
             head.append(f"  {step.text}")
         return head
 
-    def _bar(self, share: float) -> str:
+    def _bar(self, share: float) -> Text:
         full, empty = ("━", "─") if self._unicode else ("#", ".")
         filled = round(min(share, 1.0) * _BAR)
-        return full * filled + empty * (_BAR - filled)
+        return Text.assemble((full * filled, "green"), (empty * (_BAR - filled), "dim"))
 
     def _cut(self, text: Text, room: int) -> Text:
         shown = text if self._unicode else Text(terminal.to_ascii(text.plain))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from devbox.plan.explain import goes_without_saying
+
 if TYPE_CHECKING:
     from devbox.execute.events import PlanMade, StepEnded
 
@@ -12,6 +14,7 @@ COLORS = {"done": "green", "failed": "red", "skipped": "dim"}
 _MINUTE = 60.0
 _EXACT_BELOW = 10.0
 _LONGEST_NAME = 28
+_SHORTEST_REASON = 16
 
 
 def name_width(plan: PlanMade) -> int:
@@ -20,10 +23,29 @@ def name_width(plan: PlanMade) -> int:
 
 
 def ended(event: StepEnded, *, width: int) -> str:
-    """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not cached`."""
+    """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not baked yet: postgresql`."""
+    return f"{result(event, width=width)} — {event.reason}"
+
+
+def ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
+    """The same for a person at a terminal: one line of it, and a reason only where something changed."""
+    shown = result(event, width=width)
+    if event.outcome != "done" or goes_without_saying(event.reason):
+        return shown
+    left = room - len(shown) - len(" — ")
+    return f"{shown} — {cut(event.reason, left)}" if left >= _SHORTEST_REASON else shown
+
+
+def result(event: StepEnded, *, width: int) -> str:
+    """What a step came to, without why it was there."""
     name = f"{event.op} {event.resource}".ljust(width)
     parts = [name, event.text, duration(event.seconds)] if event.outcome != "skipped" else [name, "not reached"]
-    return f"{'  '.join(part for part in parts if part)} — {event.reason}"
+    return "  ".join(part for part in parts if part)
+
+
+def cut(text: str, room: int) -> str:
+    """Text that fits, with a sign where something is left out."""
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}…"
 
 
 def duration(seconds: float) -> str:
@@ -41,6 +63,15 @@ def elapsed(seconds: float) -> str:
     if seconds < _EXACT_BELOW:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < _MINUTE else duration(seconds)
+
+
+def progress(done: float, total: float | None) -> str:
+    """How much of how much, the unit once where it is the same: `3.4 of 10.9 MB`, `512 B of 3.4 MB`, `3.4 MB`."""
+    if not total:
+        return size(done)
+    have, whole = size(done), size(total)
+    number, _, unit = have.partition(" ")
+    return f"{number} of {whole}" if whole.endswith(f" {unit}") else f"{have} of {whole}"
 
 
 def size(count: float) -> str:

@@ -26,7 +26,7 @@ _REDRAWS = 12  # a second
 
 
 class TtyDisplay:
-    """Final lines as the plain display prints them, and below them a board of running steps."""
+    """Final lines, without the reasons that a person at a terminal can see, and below them a board of running steps."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,7 +60,9 @@ class TtyDisplay:
     def _end(self, event: StepEnded) -> None:
         if self._board is not None:
             self._board.forget(event.id)
-        self._print(lines.MARKS[event.outcome], lines.COLORS[event.outcome], lines.ended(event, width=self._width))
+        room = terminal.width(sys.stderr) - len("✓ ") - 1
+        text = lines.ended_briefly(event, width=self._width, room=room)
+        self._print(lines.MARKS[event.outcome], lines.COLORS[event.outcome], text)
         self._steps -= 1
         if self._steps == 0:  # the terminal may belong to a container next
             self._close()

@@ -72,11 +72,11 @@ def test_auto_off_a_terminal_is_plain_without_escapes(monkeypatch):
     assert len(shown.splitlines()) == 3
 
 
-def test_live_shows_progress_and_leaves_the_plain_lines(monkeypatch):
+def test_live_leaves_the_lines_without_reasons_that_go_without_saying(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     shown = show(monkeypatch, "tty", Terminal())
-    for line in show(monkeypatch, "plain", Pipe()).splitlines():
-        assert line in shown
+    assert "✓ bake db   180 MB  41.2 s — not in the store" in shown
+    assert "✗ start db  x  0.50 s\n" in shown.replace("\r", "")
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is given back
 
 
@@ -128,3 +128,32 @@ def test_durations(seconds: float, text: str):
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (2.5e9, "2.5 GB")])
 def test_sizes(count: float, text: str):
     assert lines.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (3.4e6, None, "3.4 MB"),
+        (3.4e6, 10.9e6, "3.4 of 10.9 MB"),
+        (512, 3.4e6, "512 B of 3.4 MB"),
+        (0, 2e6, "0 B of 2.0 MB"),
+    ],
+)
+def test_how_much_of_how_much(done: float, total: float | None, text: str):
+    assert lines.progress(done, total) == text
+
+
+@pytest.mark.parametrize(
+    ("reason", "room", "shown"),
+    [
+        ("not running", 80, "start db  healthy  0.30 s"),
+        ("env changed: A, B, C, D, E", 80, "start db  healthy  0.30 s — env changed: A, B, C, D, E"),
+        ("env changed: A, B, C, D, E", 46, "start db  healthy  0.30 s — env changed: A, B…"),
+        ("env changed: A, B, C, D, E", 30, "start db  healthy  0.30 s"),
+    ],
+)
+def test_at_a_terminal_a_line_stays_one_line(reason: str, room: int, shown: str):
+    event = StepEnded(
+        id="start db", op="start", resource="db", reason=reason, outcome="done", seconds=0.3, text="healthy"
+    )
+    assert lines.ended_briefly(event, width=8, room=room) == shown
