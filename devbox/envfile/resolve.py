@@ -154,5 +154,6 @@ def _volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
 
 def _later(document: Document) -> tuple[str, ...]:
     """One sentence for each table whose command this version lacks."""
-    sentences = [later(label) for label in document.tables() if (later := _LATER.get(names.role_of(label))) is not None]
+    found = [(_LATER.get(names.role_of(label)), label, table) for label, table in document.tables().items()]
+    sentences = [later(label, table) for later, label, table in found if later is not None]
     return (*sentences, *(stages.later(name) for name in document.stage))

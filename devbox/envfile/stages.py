@@ -163,4 +163,4 @@ class StageTable(Model):
 
 def later(name: str) -> str:
     """What this version can't do with it yet."""
-    return f"[stage.{name}] waits for `devbox promote {name}`"
+    return f"[stage.{name}] is not used yet: this version has no `devbox promote`"

@@ -59,4 +59,4 @@ class Resolved:
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
-    later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] waits for …"
+    later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

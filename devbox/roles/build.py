@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from devbox.roles.fields import Commands, Environment, InnerPaths, Texts
+from devbox.roles.fields import Commands, Environment, InnerPaths, Model, Texts
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, Source
 
@@ -24,6 +24,6 @@ class BuildTable(Source):
     limits: LimitsTable = Field(default_factory=LimitsTable)
 
 
-def later(_label: str) -> str:
+def later(_label: str, _table: Model) -> str:
     """What this version can't do with it yet."""
-    return "[build] waits for `devbox build`"
+    return "[build] is not used yet: this version has no `devbox build`"

@@ -22,7 +22,7 @@ class Role:
     named: bool = False
     source: bool = True
     needed: bool = False
-    later: Callable[[str], str] | None = None
+    later: Callable[[str, Model], str] | None = None
 
 
 # In the order in which roles claim short names: `db` is [service.db] even where there is a [tool.db].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from devbox.roles.fields import Text, Texts, field, parse_text_table
+from devbox.roles.fields import Model, Text, Texts, field, parse_text_table
 from devbox.roles.parts import ImageParts, LongRunningParts
 
 
@@ -31,6 +31,6 @@ class GlueTable(ImageParts, LongRunningParts):
     backup: Texts = ()
 
 
-def later(label: str) -> str:
+def later(label: str, _table: Model) -> str:
     """What this version can't do with it yet."""
-    return f"[{label}] waits for glue containers, which come with `devbox promote`"
+    return f"[{label}] is not started yet: this version has no glue containers; they come with `devbox promote`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from devbox.roles.fields import Texts, field, parse_path, parse_text_table
+from devbox.roles.fields import Model, Texts, field, parse_path, parse_text_table
 from devbox.roles.parts import Source
 
 
@@ -30,6 +30,6 @@ class InstallTable(Source):
     profiles: Texts = ()
 
 
-def later(label: str) -> str:
+def later(label: str, _table: Model) -> str:
     """What this version can't do with it yet."""
-    return f"[{label}] waits for `devbox install`"
+    return f"[{label}] is not used yet: this version has no `devbox install`"

@@ -54,6 +54,6 @@ class ImageTable(Source):
     process: dict[str, ProcessTable] = {}
 
 
-def later(_label: str) -> str:
+def later(_label: str, _table: Model) -> str:
     """What this version can't do with it yet."""
-    return "[image] waits for `devbox build`"
+    return "[image] is not used yet: this version has no `devbox build`"

@@ -69,6 +69,6 @@ class TestTable(ImageParts, RunParts):
     matrix: MatrixTable | None = None
 
 
-def later(_label: str) -> str:
+def later(_label: str, _table: Model) -> str:
     """What this version can't do with it yet."""
-    return "[test] waits for `devbox test`"
+    return "[test] is not used yet: this version has no `devbox test`; meanwhile: devbox run -- YOUR TEST COMMAND"

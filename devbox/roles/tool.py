@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.errors import EnvFileError
 from devbox.roles.context import Context, key_of
-from devbox.roles.fields import Texts
+from devbox.roles.fields import Model, Texts
 from devbox.roles.images import recipe_use
 from devbox.roles.parts import ImageParts, RunParts
 
@@ -30,6 +30,9 @@ def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:
     return part.command
 
 
-def later(label: str) -> str:
-    """What this version can't do with it yet."""
-    return f"[{label}] waits for `devbox tool`"
+def later(label: str, table: Model) -> str:
+    """What this version can't do with it yet, and what does instead."""
+    needs = table.needs if isinstance(table, ToolTable) else {}
+    program = (table.command or ())[:1] if isinstance(table, ToolTable) else ()
+    instead = f"devbox exec {next(iter(needs), 'dev')} -- {next(iter(program), 'PROGRAM')}"
+    return f"[{label}] is not used yet: this version has no `devbox tool`; meanwhile: {instead}"
