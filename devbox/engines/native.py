@@ -1,4 +1,7 @@
-"""The embedded engine: containers of this machine through the isolation core, supervised per instance, no daemon."""
+"""The embedded engine: containers of this machine through the isolation core, supervised per instance, no daemon.
+
+What only changing verbs need is imported in them: `observe` is all that an `up` with nothing to do asks for.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from devbox.engines import native_takedown, native_view, native_volumes
+from devbox.engines import native_view, native_volumes
 from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
-from devbox.engines.native_start import Starter
 from devbox.engines.native_tops import Tops
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, logs, state
-from devbox.isolation.capture import run_captured
-from devbox.isolation.enter import enter
-from devbox.isolation.idmap import store_map
-from devbox.isolation.summon import summon
+from devbox.isolation import logs, state
 from devbox.isolation.types import Publish, pack
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
@@ -51,6 +49,8 @@ class NativeEngine:
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
     ) -> None:
         """See the contract."""
+        from devbox.isolation import contexts
+
         contexts.check(self._paths)
         wanted = [
             {"name": name, "publish": pack(Publish(port.host, port.address, port.container, port.protocol))}
@@ -61,6 +61,9 @@ class NativeEngine:
 
     def start(self, instance: Instance, request: StartRequest) -> None:
         """See the contract."""
+        from devbox.engines.native_start import Starter
+        from devbox.isolation.idmap import store_map
+
         spec = request.spec
         if self._runs_already(instance, request):
             return
@@ -93,6 +96,8 @@ class NativeEngine:
             return
         self._ask(instance, "remove", name=name)
         if not keep_top:
+            from devbox.isolation.idmap import store_map
+
             idmap = store_map(self._paths)
             Tops(self._paths, instance.id).remove(name, idmap=idmap)
 
@@ -107,13 +112,18 @@ class NativeEngine:
         on_line: Callable[[str], None] | None = None,
     ) -> int:
         """See the contract."""
+        from devbox.isolation.capture import run_captured
+        from devbox.isolation.enter import enter
+
         if on_line is not None:
             return run_captured(self._paths, instance.id, name, argv, env=env, on_line=on_line)
         return enter(self._paths, instance.id, name, argv, tty=tty, env=env)
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
         """See the contract."""
+        from devbox.engines.native_start import Starter
         from devbox.isolation import oneshot
+        from devbox.isolation.idmap import store_map
 
         idmap = store_map(self._paths)
         top = Tops(self._paths, instance.id).prepare(
@@ -134,10 +144,14 @@ class NativeEngine:
 
     def teardown(self, instance: Instance, *, volumes: bool) -> None:
         """See the contract."""
+        from devbox.engines import native_takedown
+
         native_takedown.takedown(self._paths, instance.id, volumes=volumes)
 
     def _ask(self, instance: Instance, verb: str, **fields: Any) -> dict[str, Any]:
         """One request to the instance's supervisor, on a connection of its own: threads do not wait for each other."""
+        from devbox.isolation.summon import summon
+
         supervisor = summon(self._paths, instance.id)
         try:
             return supervisor.call(verb, **fields)

@@ -10,7 +10,7 @@ import shutil
 from devbox.engines.native_tops import Tops
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import namespaces, state, strays, trees
+from devbox.isolation import living, state, strays, trees
 from devbox.isolation.idmap import store_map
 from devbox.isolation.summon import reach
 from devbox.isolation.types import ProcessRef
@@ -49,7 +49,7 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
 
 
 def _wait_for_end(process: ProcessRef) -> None:
-    if not namespaces.alive(process):
+    if not living.alive(process):
         return
     try:
         fd = os.pidfd_open(process.pid)

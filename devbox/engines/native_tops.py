@@ -7,7 +7,7 @@ import os
 from devbox.engines.contract import KeptTop
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import syscalls, trees
+from devbox.isolation import trees
 from devbox.isolation.types import IdMap
 
 
@@ -37,6 +37,8 @@ class Tops:
 
     def set_up(self, name: str, setup_key: str) -> None:
         """A setup ran in the top; recorded when what it wrote is on the disk, which overlayfs leaves to us."""
+        from devbox.isolation import syscalls
+
         top = self._read(name)
         if top is not None:
             syscalls.sync_filesystem(self._paths.top(self._instance, name))

@@ -11,7 +11,6 @@ from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import trees
-from devbox.isolation.idmap import outside
 from devbox.isolation.types import IdMap, pack
 
 _MAP = ".idmap"  # beside the volumes: whose ids their files have
@@ -51,6 +50,8 @@ def names(paths: Paths, instance: str) -> tuple[str, ...]:
 
 def _make(home: str, name: str, target: str, lowers: tuple[str, ...], idmap: IdMap) -> None:
     """Make it beside and rename it: a volume that is there is complete."""
+    from devbox.isolation.idmap import outside
+
     uid, gid, mode = _like(lowers, target)
     if not idmap.rootless:  # an ordinary user's snapshots and this process share one map already
         uid, gid = outside(idmap.uids, uid), outside(idmap.gids, gid)

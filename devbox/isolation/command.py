@@ -7,8 +7,8 @@ import signal
 from collections.abc import Callable
 
 from devbox.isolation import endings
+from devbox.isolation.living import identify
 from devbox.isolation.loop import Callback, Loop, Timer
-from devbox.isolation.namespaces import identify
 from devbox.isolation.types import ProcessRef
 
 _CALM = 2.0  # a crash is shown until the command has run for so long again

@@ -13,7 +13,7 @@ import socket
 
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
-from devbox.isolation import forks, namespaces, network, syscalls
+from devbox.isolation import forks, living, namespaces, network, syscalls
 from devbox.isolation.types import Context, ProcessRef, Publish, Route
 
 RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
@@ -43,7 +43,7 @@ def start_egress(context: Context, routes: tuple[Route, ...]) -> ProcessRef:
 
 def stop_egress(pasta: ProcessRef) -> None:
     """Stop pasta; returns when its ports are free again."""
-    if not namespaces.alive(pasta):
+    if not living.alive(pasta):
         return
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pasta.pid)
@@ -99,7 +99,7 @@ def attach(pasta: str, context: Context, *, pid_file: str, ports: list[str]) -> 
         os.unlink(pid_file)
     forks.inside(work)
     with open(pid_file, encoding="ascii") as source:
-        running = namespaces.identify(int(source.read()))
+        running = living.identify(int(source.read()))
     if running is None:
         raise EngineError("pasta, which connects the instance to the network, died at once")
     return running

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 
 from devbox.isolation import forks, launch, trees
+from devbox.isolation.living import identify
 from devbox.isolation.loop import Callback, Loop
-from devbox.isolation.namespaces import identify
 from devbox.isolation.segment import Segment
 from devbox.isolation.state import Guest
 from devbox.isolation.types import Context, ProcessRef

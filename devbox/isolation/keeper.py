@@ -16,8 +16,8 @@ from devbox.isolation import cgroups, endings, launch, logs, readiness
 from devbox.isolation.command import Command
 from devbox.isolation.health import Health
 from devbox.isolation.interior import Interior
+from devbox.isolation.living import alive
 from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer, say
-from devbox.isolation.namespaces import alive
 from devbox.isolation.output import Output
 from devbox.isolation.state import Row
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, idmap, namespaces, network, oci, rootfs, spec, syscalls
+from devbox.isolation import cgroups, forks, idmap, living, namespaces, network, oci, rootfs, spec, syscalls
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
@@ -61,7 +61,7 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
         raise EngineError(f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}")
     with open(f"{starting.directory}/pid", encoding="ascii") as source:
         pid = int(source.read())
-    return namespaces.identify(pid) or ProcessRef(pid, 0)
+    return living.identify(pid) or ProcessRef(pid, 0)
 
 
 def run_bare(context: Context, container: Launch, *, streams: tuple[int, int, int]) -> int:
@@ -163,7 +163,7 @@ def write_json(path: str, value: dict[str, object]) -> None:
 def _delete_from_runtime(context: Context, oci_id: str) -> None:
     """Let the runtime kill and forget a container. Another process may have done so in the meantime."""
     argv = [*oci.global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
-    joins = context.idmap.rootless and namespaces.alive(context.holder)
+    joins = context.idmap.rootless and living.alive(context.holder)
 
     def ask() -> None:
         if joins:

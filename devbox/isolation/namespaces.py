@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from devbox.errors import EngineError
 from devbox.isolation import forks, idmap, syscalls
+from devbox.isolation.living import alive, identify
 from devbox.isolation.types import IdMap, ProcessRef
 
 
@@ -47,21 +48,6 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
         os.waitpid(child.pid, 0)
         raise failure or EngineError("the holder of the instance's namespaces died at once")
     return holder
-
-
-def identify(pid: int) -> ProcessRef | None:
-    """The process with this pid now; None when there is none (or only its zombie)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
-            facts = source.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if facts[0] in "ZX" else ProcessRef(pid, int(facts[19]))
-
-
-def alive(process: ProcessRef) -> bool:
-    """Whether exactly this process still runs."""
-    return identify(process.pid) == process
 
 
 def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from devbox.errors import DevboxError
 from devbox.isolation import egress, network
+from devbox.isolation.living import alive
 from devbox.isolation.loop import ExitCallback, Loop, say
-from devbox.isolation.namespaces import alive
 from devbox.isolation.state import Name, NamedPublish
 from devbox.isolation.types import Context, NetNode, ProcessRef, Route
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation.namespaces import alive, identify
+from devbox.isolation.living import alive, identify
 from devbox.isolation.types import NetNode, ProcessRef, Publish, pack, unpack
 
 FORMAT = 1

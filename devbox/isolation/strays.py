@@ -11,7 +11,7 @@ import select
 import signal
 from collections.abc import Iterable
 
-from devbox.isolation import cgroups, namespaces
+from devbox.isolation import cgroups, living
 from devbox.isolation.contexts import marker
 from devbox.isolation.types import ProcessRef
 
@@ -23,7 +23,7 @@ def sweep(run_dir: str, instance: str, also: Iterable[ProcessRef] = ()) -> None:
 
     `also` are processes known by other means; those that live no more are passed over.
     """
-    marked = _marked(run_dir) | {process.pid for process in also if namespaces.alive(process)}
+    marked = _marked(run_dir) | {process.pid for process in also if living.alive(process)}
     end({*marked, *_sharing_user_namespace(marked), *cgroups.members(instance)})
     cgroups.sweep(instance)
 
@@ -47,7 +47,7 @@ def end(pids: Iterable[int]) -> None:
     waiting = select.poll()
     fds = []
     for pid in pids:
-        if namespaces.identify(pid) is None:
+        if living.identify(pid) is None:
             continue
         try:
             fd = os.pidfd_open(pid)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, namespaces, state, strays, syscalls
+from devbox.isolation import contexts, living, state, strays, syscalls
 from devbox.isolation.guests import Guests
 from devbox.isolation.keeper import Ground, Keeper, already
 from devbox.isolation.loop import Loop, say
@@ -61,7 +61,7 @@ class Supervisor:
     def _before(self) -> InstanceState | None:
         """What a dead predecessor left that still stands; everything else of it is swept away."""
         before = state.look(self._paths, self._instance)[1]
-        if before is not None and before.holder is not None and namespaces.alive(before.holder):
+        if before is not None and before.holder is not None and living.alive(before.holder):
             strays.sweep_around(self._paths.run(self._instance), _standing(before))
             return before
         also = [process for process in (before.holder, before.egress) if process] if before else []

@@ -11,7 +11,7 @@ from contract.engine.test_life import until
 
 from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
-from devbox.isolation import namespaces, state
+from devbox.isolation import living, state
 from devbox.isolation.summon import summon
 
 
@@ -26,7 +26,7 @@ def kill_supervisor(native: Backend, paths: Paths) -> None:
     now = state.read(paths, native.instance.id)
     assert now is not None
     os.kill(now.supervisor.pid, signal.SIGKILL)
-    until(lambda: not namespaces.alive(now.supervisor))
+    until(lambda: not living.alive(now.supervisor))
 
 
 def test_containers_survive_and_are_adopted(native: Backend, paths: Paths) -> None:

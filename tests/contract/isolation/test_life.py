@@ -11,7 +11,7 @@ import pytest
 from support.place import PATH, Place
 
 from devbox.errors import EngineError
-from devbox.isolation import cgroups, namespaces
+from devbox.isolation import cgroups, living
 from devbox.isolation.types import Confine, Process
 
 
@@ -53,7 +53,7 @@ def test_a_dead_container_leaves_nothing(clear: Place):
 
     clear.clear()
 
-    assert not namespaces.alive(process)
+    assert not living.alive(process)
     assert Path("/proc/self/mounts").read_text() == mounts
     assert cgroups.members(clear.context.instance) == set()
     assert not [path for path in Path("/sys/fs/cgroup").glob("*/devbox/*") if path.name == clear.context.instance]

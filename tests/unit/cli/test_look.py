@@ -13,7 +13,7 @@ from devbox.cli import main, table
 from devbox.cli.project import Place
 from devbox.host.paths import default_paths
 from devbox.isolation import state
-from devbox.isolation.namespaces import identify
+from devbox.isolation.living import identify
 from devbox.isolation.types import Publish
 
 # DESIGN §3

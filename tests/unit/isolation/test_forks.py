@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
-from devbox.isolation import forks, namespaces
+from devbox.isolation import forks, living
 from devbox.isolation.types import ProcessRef
 
 
@@ -48,21 +48,21 @@ def test_a_killed_child_is_a_status():
 
 
 def test_a_process_is_known_by_pid_and_start():
-    me = namespaces.identify(os.getpid())
+    me = living.identify(os.getpid())
 
     assert me is not None
-    assert namespaces.alive(me)
-    assert not namespaces.alive(ProcessRef(me.pid, me.start_time + 1))
+    assert living.alive(me)
+    assert not living.alive(ProcessRef(me.pid, me.start_time + 1))
 
 
 def test_a_zombie_is_not_alive():
     child = forks.fork(lambda: None)
-    process = namespaces.identify(child.pid)
+    process = living.identify(child.pid)
     forks.read_failure(child.error_fd)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert namespaces.identify(child.pid) is None
-    assert process is None or not namespaces.alive(process)
+    assert living.identify(child.pid) is None
+    assert process is None or not living.alive(process)
     os.waitpid(child.pid, 0)
 
 
