@@ -20,7 +20,7 @@ _PATIENCE_MS = 10_000
 
 def takedown(paths: Paths, instance: str, *, volumes: bool) -> None:
     """Stop everything of the instance and remove what only running containers need; with `volumes` the data, too."""
-    before = state.read(paths, instance)
+    before = _known(paths, instance)
     _shut_down(paths, instance, before)
     also = [process for process in (before.holder, before.egress) if process] if before else []
     also += [row.process for row in before.containers if row.process] if before else []
@@ -34,6 +34,16 @@ def takedown(paths: Paths, instance: str, *, volumes: bool) -> None:
     _remove(paths.run(instance))
     with contextlib.suppress(OSError):  # other instances are up
         os.rmdir(paths.runtime)
+        if os.path.basename(os.path.dirname(paths.runtime)) == f"devbox-{os.geteuid()}":  # devbox's own, not a person's
+            os.rmdir(os.path.dirname(paths.runtime))
+
+
+def _known(paths: Paths, instance: str) -> state.InstanceState | None:
+    """What is written about the instance; one that can't be understood is taken down by its marks alone."""
+    try:
+        return state.read(paths, instance)
+    except EngineError:
+        return None
 
 
 def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) -> None:
