@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from devbox.cli.options import JSON, MANY, NUMBER, TEXT, Args, Argument, Command, Option
 
-_NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True)
-_CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.")
+_NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True, words="containers")
+_CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.", words="containers")
 _ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on yours.", kind=MANY, metavar="NAME[=VALUE]")
 _WORKDIR = Option("-w", "--workdir", about="Start in this directory of the container.", kind=TEXT, metavar="DIR")
 _USER = Option("-u", "--user", about="Run as this user of the container.", kind=TEXT, metavar="USER")
+_BASE = Option("--base", about="A one-shot of this base instead of dev.", kind=TEXT, metavar="NAME", words="bases")
+_SERVICE = Option(
+    "--service", about="A one-shot container of this service's image.", kind=TEXT, metavar="NAME", words="services"
+)
+_TASK = Argument(
+    "task", about="A name of [tasks], run in dev; after --, a command in a one-shot container.", words="tasks"
+)
 _NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
 
 
@@ -114,6 +121,12 @@ def _recipe_show(args: Args) -> int:
     return recipe.show(args)
 
 
+def _completion(args: Args) -> int:
+    from devbox.cli import completion
+
+    return completion.completion(args)
+
+
 # Commands of two words go by their first one in `devbox --help`.
 GROUPS = {"recipe": "The recipes that images and services are made from."}
 
@@ -121,10 +134,12 @@ _TABLE = (
     Command(
         "init",
         _init,
-        Option("-t", "--template", about="Which template (default: bare).", kind=TEXT, metavar="NAME"),
+        Option(
+            "-t", "--template", about="Which template (default: bare).", kind=TEXT, metavar="NAME", words="templates"
+        ),
         Option("--list", about="List the templates."),
         about="Make a project from a template.",
-        argument=Argument("dir", about="Where; made when missing. Default: here."),
+        argument=Argument("dir", about="Where; made when missing. Default: here.", words="directories"),
     ),
     Command(
         "up",
@@ -176,14 +191,14 @@ _TABLE = (
     Command(
         "run",
         _run,
-        Option("--base", about="A one-shot container of this base instead of dev.", kind=TEXT, metavar="NAME"),
-        Option("--service", about="A one-shot container of this service's image.", kind=TEXT, metavar="NAME"),
+        _BASE,
+        _SERVICE,
         _ENV,
         _WORKDIR,
         _USER,
         _NO_TTY,
         about="Run a task of the file, or a one-shot container.",
-        argument=Argument("task", about="A name of [tasks], run in dev; after --, a command in a one-shot container."),
+        argument=_TASK,
         after="| -- COMMAND…",
     ),
     Command("plan", _plan, JSON, about="Show what `up` would do and why; exit 3 if anything."),
@@ -201,7 +216,7 @@ _TABLE = (
         _recipe_show,
         JSON,
         about="Show a recipe: parameters, image, service, and a table to paste.",
-        argument=Argument("name", about="A name from `devbox recipe ls`."),
+        argument=Argument("name", about="A name from `devbox recipe ls`.", words="recipes"),
     ),
     Command(
         "trust",
@@ -220,6 +235,12 @@ _TABLE = (
         Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
         Option("-y", "--yes", about="Remove without asking."),
         about="Say what this machine lacks and what is left over; exit 1 on a problem.",
+    ),
+    Command(
+        "completion",
+        _completion,
+        about="Print the script that teaches a shell to complete devbox.",
+        argument=Argument("shell", about="bash, zsh or fish.", words="shells"),
     ),
 )
 

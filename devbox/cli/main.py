@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+COMPLETE = "__complete"
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a program that did not catch it
 
 
@@ -32,6 +33,11 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return BROKEN_PIPE
+    except OSError as error:
+        from devbox.host.trouble import of_the_machine
+
+        known = of_the_machine(error)
+        return _fail(known.render(), known.exit_code) if known else _unexpected(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a trace
         return _unexpected(error)
     return code
@@ -43,6 +49,8 @@ def _command(argv: Sequence[str]) -> int:
 
         sys.stdout.write(f"devbox {VERSION}\n")
         return 0
+    if argv and argv[0] == COMPLETE:
+        return _complete(argv[1:])
     from devbox.cli.commands import COMMANDS
     from devbox.cli.parse import NotUnderstood, parse
 
@@ -53,6 +61,14 @@ def _command(argv: Sequence[str]) -> int:
 
         return explain(argv, COMMANDS)
     return command.handler(args)
+
+
+def _complete(words: Sequence[str]) -> int:
+    """What the shells' completion asks for; not a command of people."""
+    from devbox.cli.complete import complete
+
+    sys.stdout.writelines(f"{line}\n" for line in complete(words))
+    return 0
 
 
 def _drop_stdout() -> None:

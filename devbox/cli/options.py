@@ -10,12 +10,22 @@ FLAG, TEXT, NUMBER, MANY = "flag", "text", "number", "many"
 
 
 class Option:
-    """`-s, --long VALUE`. `kind`: a FLAG, a TEXT or NUMBER given once, or MANY texts. `variable` sets it as well."""
+    """`-s, --long VALUE`. `kind`: a FLAG, a TEXT or NUMBER given once, or MANY texts. `variable` sets it as well.
 
-    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable")
+    `words` says of what kind its values are, for the shell's completion: see `names.py`; or `files`, `directories`.
+    """
+
+    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable", "words")
 
     def __init__(
-        self, *flags: str, about: str, kind: str = FLAG, metavar: str = "", choices: str = "", variable: str = ""
+        self,
+        *flags: str,
+        about: str,
+        kind: str = FLAG,
+        metavar: str = "",
+        choices: str = "",
+        variable: str = "",
+        words: str = "",
     ) -> None:
         self.flags = flags
         self.about = about
@@ -23,6 +33,7 @@ class Option:
         self.metavar = metavar
         self.choices = tuple(choices.split())
         self.variable = variable
+        self.words = words
         self.name = flags[-1].lstrip("-").replace("-", "_")
 
     def without(self, taken: set[str]) -> Option:
@@ -35,18 +46,20 @@ class Option:
             metavar=self.metavar,
             choices=" ".join(self.choices),
             variable=self.variable,
+            words=self.words,
         )
 
 
 class Argument:
-    """The positional words of a command: one optional word, or any number with `many`."""
+    """The positional words of a command: one optional word, or any number with `many`. `words`: as of an Option."""
 
-    __slots__ = ("about", "many", "metavar", "name")
+    __slots__ = ("about", "many", "metavar", "name", "words")
 
-    def __init__(self, name: str, *, about: str, many: bool = False) -> None:
+    def __init__(self, name: str, *, about: str, many: bool = False, words: str = "") -> None:
         self.name = name
         self.about = about
         self.many = many
+        self.words = words
         self.metavar = f"[{name.upper()}]" + ("…" if many else "")
 
 
@@ -101,8 +114,10 @@ class Args:
         return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
 
 
-DIRECTORY = Option("-C", "--directory", about="Work as if started there.", kind=TEXT, metavar="DIR")
-FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE")
+DIRECTORY = Option(
+    "-C", "--directory", about="Work as if started there.", kind=TEXT, metavar="DIR", words="directories"
+)
+FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE", words="files")
 PROGRESS = Option(
     "--progress",
     about="How progress is shown on stderr: auto, tty, plain, json, quiet.",

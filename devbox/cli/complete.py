@@ -1,0 +1,142 @@
+"""`devbox __complete WORDS…`: what may stand in place of the last word. Shells ask at every Tab: light.
+
+Each line is a candidate, a tab, and what it is. `:files` and `:directories` leave the word to the shell itself.
+"""
+
+from __future__ import annotations
+
+from devbox.cli import names
+from devbox.cli.commands import COMMANDS, GROUPS
+from devbox.cli.options import FLAG, GLOBALS, MANY, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from devbox.cli.options import Command
+
+Candidate = tuple[str, str]
+
+_SHELLS_OWN = ("files", "directories")
+
+
+def complete(words: Sequence[str]) -> list[str]:
+    """The lines for a command line of which the last word is being written."""
+    if not words:
+        return []
+    line = _Line(words[:-1])
+    found = line.candidates(words[-1])
+    return [f"{value}\t{about}".rstrip("\t") for value, about in found]
+
+
+class _Line:
+    """The words before the one being written, as far as they say what it can be."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.positional: list[str] = []
+        self.given: set[str] = set()
+        self.places = {"directory": ".", "file": ""}
+        self.foreign = False  # behind `--`, where words are a program's own
+        self.pending: Option | None = None  # the option whose value is being written
+        for word in words:
+            self._take(word)
+
+    @property
+    def command(self) -> Command | None:
+        """The command, when its name is complete."""
+        return COMMANDS.get(self._name)
+
+    def candidates(self, word: str) -> list[Candidate]:
+        """What the word may become."""
+        if self.foreign:
+            return []
+        lead = ""
+        if word.startswith("--") and "=" in word:
+            flag, _, word = word.partition("=")
+            self.pending, lead = self._option(flag), f"{flag}="
+            if self.pending is None:
+                return []
+        found = self._values(self.pending) if self.pending else self._words(word)
+        return [(lead + value, about) for value, about in found if value.startswith((word, ":"))]
+
+    def _take(self, word: str) -> None:
+        if word == "=" and self.pending:  # bash parts --progress=plain into three words
+            return
+        if self.pending:
+            self._value(self.pending, word)
+            self.pending = None
+        elif word == "--":
+            self.foreign = True
+        elif word.startswith("-") and word != "-":
+            self._flag(word)
+        else:
+            self.positional.append(word)
+
+    def _flag(self, word: str) -> None:
+        flag, glued, value = word.partition("=")
+        option = self._option(flag)
+        if option is None or option.kind == FLAG:
+            self.given |= {option.name} if option else set()
+        elif glued:
+            self._value(option, value)
+        else:
+            self.pending = option
+
+    def _value(self, option: Option, value: str) -> None:
+        self.given |= {option.name} if option.kind != MANY else set()
+        if option.name in self.places:
+            self.places[option.name] = value
+
+    def _option(self, flag: str) -> Option | None:
+        return next((option for option in self._options() if flag in option.flags), None)
+
+    def _options(self) -> tuple[Option, ...]:
+        return self.command.options if self.command else GLOBALS
+
+    @property
+    def _name(self) -> str:
+        """The one or two words that name a command."""
+        return " ".join(self.positional[: 2 if self.positional[:1] and self.positional[0] in GROUPS else 1])
+
+    def _words(self, word: str) -> Iterable[Candidate]:
+        if word.startswith("-"):
+            return self._flags(word)
+        if self.command:
+            return self._arguments(self.command)
+        return _commands(self.positional)
+
+    def _flags(self, word: str) -> Iterator[Candidate]:
+        """Long options; the short ones as well when only the dash is there."""
+        for option in self._options():
+            if option.name not in self.given:
+                shown = option.flags if word == "-" else option.flags[-1:]
+                yield from ((flag, option.about) for flag in shown)
+        if word != "-":
+            yield "--help", "What it does and takes."
+
+    def _values(self, option: Option) -> Iterable[Candidate]:
+        if option.choices:
+            return [(choice, "") for choice in option.choices]
+        return self._of_kind(option.words)
+
+    def _arguments(self, command: Command) -> Iterable[Candidate]:
+        taken = self.positional[len(command.name.split()) :]
+        if command.argument is None or (taken and not command.argument.many):
+            return []
+        return [(value, about) for value, about in self._of_kind(command.argument.words) if value not in taken]
+
+    def _of_kind(self, kind: str) -> Iterable[Candidate]:
+        if kind in _SHELLS_OWN:
+            return [(f":{kind}", "")]
+        return names.of_kind(kind, self.places["directory"], self.places["file"]) if kind else []
+
+
+def _commands(before: Sequence[str]) -> Iterator[Candidate]:
+    """The next word of a command's name."""
+    depth = len(before)
+    for name, command in COMMANDS.items():
+        words = name.split()
+        if words[:depth] == list(before) and len(words) == depth + 1:
+            yield words[-1], command.about
+    if not before:
+        yield from GROUPS.items()

@@ -1,0 +1,95 @@
+"""Names that a person can write on a command line, read in a hurry: of the file's tables, of templates and recipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from devbox.errors import DevboxError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Document = Mapping[str, object]
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def of_kind(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
+    """The names of a kind (`containers`, `tasks`, …) and what each is; none where there is no readable file."""
+    directory = os.path.expanduser(directory)
+    if find := _ELSEWHERE.get(kind):
+        return find(directory, file)
+    return [pair for document in _documents(directory, file) for pair in _IN_FILE[kind](document)]
+
+
+def _documents(directory: str, file: str) -> list[Document]:
+    """The env file and its local override, as far as they can be read."""
+    import tomllib
+
+    from devbox.host import project
+
+    try:
+        root, name = project.find(directory, file=os.path.expanduser(file) or None)
+    except DevboxError:
+        return []
+    found: list[Document] = []
+    for path in (name, project.LOCAL_FILE):
+        try:
+            with open(f"{root}/{path}", "rb") as source:
+                found.append(tomllib.load(source))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _containers(document: Document) -> list[tuple[str, str]]:
+    dev = [("dev", "the dev container")] if "dev" in document else []
+    return dev + _table("service")(document)
+
+
+def _table(role: str) -> Callable[[Document], list[tuple[str, str]]]:
+    """The names of `[role.NAME]`, each with what it is made from."""
+
+    def read(document: Document) -> list[tuple[str, str]]:
+        tables = document.get(role)
+        return [(name, _source(table)) for name, table in tables.items()] if isinstance(tables, dict) else []
+
+    return read
+
+
+def _source(table: object) -> str:
+    if isinstance(table, str):  # a task of one command
+        return table.partition("\n")[0]
+    if not isinstance(table, dict):
+        return ""
+    return next((f"{key} {table[key]}" for key in ("recipe", "from", "image", "run") if key in table), "")
+
+
+def _templates(_directory: str, _file: str) -> list[tuple[str, str]]:
+    from devbox.cli import scaffold
+
+    return list(scaffold.templates().items())
+
+
+def _recipes(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host import project
+    from devbox.host.data import data_dir
+
+    places = [(data_dir("recipes"), "")]
+    with contextlib.suppress(DevboxError):
+        places.append((f"{project.find(directory, file=file or None)[0]}/recipes", "of this project"))
+    found = {}
+    for place, about in places:
+        if os.path.isdir(place):
+            found.update({name[:-5]: about for name in os.listdir(place) if name.endswith(".toml")})
+    return sorted(found.items())
+
+
+def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
+    return [(name, "") for name in SHELLS]
+
+
+_IN_FILE = {"containers": _containers, "tasks": _table("tasks"), "services": _table("service"), "bases": _table("base")}
+_ELSEWHERE = {"templates": _templates, "recipes": _recipes, "shells": _shells}
