@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
-from devbox.errors import NotTrusted, UsageError
+from devbox.errors import EngineError, NotTrusted, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
@@ -130,7 +130,7 @@ def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
         opened.store.sweep()
         last = opened.records.last()
         resolved = Resolved(instance=_instance(opened, os.path.basename(opened.root)), images={}, containers={})
-        observed = look(opened, resolved)
+        observed = _look_anyhow(opened, resolved, sink)
         made = takedown.down(last.specs, observed, project=resolved.instance.name, volumes=volumes)
         _execute(opened, made, resolved, observed, sink, volumes=volumes)
         if volumes:
@@ -232,6 +232,15 @@ def _load_trusted(opened: Project) -> Resolved:
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
     return resolved
+
+
+def _look_anyhow(opened: Project, resolved: Resolved, sink: Sink) -> Observed:
+    """One look for `down`, which works whatever is written about the instance: then all that stands is taken down."""
+    try:
+        return look(opened, resolved)
+    except EngineError as error:
+        sink(Note(text=error.sentence))
+        return Observed(supervised=False, standing=True)
 
 
 def _record(opened: Project, resolved: Resolved, observed: Observed) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from devbox.cli import terminal
 from devbox.cli.project import Place, locate
 from devbox.errors import CannotRun, UsageError
@@ -22,7 +24,12 @@ def execute(args: Args) -> int:
     container = args.text("container") or DEV
     if not args.after:
         raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
-    return _enter(args, locate(args), container, args.after)
+    place = locate(args)
+    try:
+        return _enter(args, place, container, args.after)
+    except CannotRun:
+        _must_be_there(place, container)
+        raise
 
 
 def shell(args: Args) -> int:
@@ -115,6 +122,17 @@ def _start(args: Args, container: str) -> None:
 
     with choose(args.text("progress")) as display:
         flow.up(opened(args), display, names=(container,))
+
+
+def _must_be_there(place: Place, container: str) -> None:
+    """Where something is up, but nothing of this name: say what is."""
+    if not os.path.exists(place.paths.state(place.id)):
+        return
+    from devbox.cli import rows
+
+    names = [str(row["name"]) for row in rows.read(place)]
+    if names and container not in names:
+        raise CannotRun(f"there is no container {container} here", remedy=f"up are: {', '.join(names)}") from None
 
 
 def _is_running(place: Place, container: str) -> bool:

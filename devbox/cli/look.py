@@ -109,8 +109,8 @@ def _running(place: Place) -> tuple[str, ...]:
 def _must_be_known(names: tuple[str, ...], known: set[str], place: Place) -> None:
     for name in names:
         if name not in known:
-            shown = ", ".join(sorted(known)) or "none, nothing was up yet"
-            raise UsageError(f"there is no container {name} of {place.root}", remedy=f"known: {shown}")
+            shown = f"known: {', '.join(sorted(known))}" if known else "nothing was up yet: devbox up"
+            raise UsageError(f"there is no container {name} of {place.root}", remedy=shown)
 
 
 def _tinted(name: str, at: int, width: int, *, color: bool) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from devbox.doctor.finding import OK, WARNING, Finding, Ground
-from devbox.errors import DevboxError
+from devbox.errors import DevboxError, EngineError
 from devbox.host.paths import Paths
 from devbox.host.sizes import shown, tree_size
 from devbox.images import snapshots
@@ -50,8 +50,11 @@ def known(paths: Paths) -> list[Known]:
 
 
 def running_names(paths: Paths, instance: str) -> list[str]:
-    """The containers of an instance that run now, supervised or not."""
-    _, now = state.look(paths, instance)
+    """The containers of an instance that run now, supervised or not; none where that is not known."""
+    try:
+        _, now = state.look(paths, instance)
+    except EngineError:
+        return []
     return [row.name for row in now.containers if row.process is not None] if now else []
 
 

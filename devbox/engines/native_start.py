@@ -20,7 +20,7 @@ from devbox.isolation.types import (
     Publish,
     Supervised,
 )
-from devbox.model.container import Health, Mount
+from devbox.model.container import ContainerSpec, Health, Mount
 from devbox.model.resolved import Instance
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -59,9 +59,7 @@ class Starter:
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
         """The container alone, without its address."""
         spec, image = request.spec, request.image.config
-        account = accounts.find(
-            spec.user, native_layers.read(lowers, "/etc/passwd"), native_layers.read(lowers, "/etc/group")
-        )
+        account = _account(spec, lowers)
         carried = _carried(request)
         env = {"PATH": _PATH} | image.env | carried.env | dict(request.env)
         argv = (*image.entrypoint, *(spec.command or image.command))
@@ -114,6 +112,16 @@ class Starter:
             return Bind(mount.source, mount.target, read_only=mount.read_only)
         owner, group = self._instance.owner, self._instance.group
         return Bind(mount.source, mount.target, read_only=mount.read_only, owner=owner, group=group)
+
+
+def _account(spec: ContainerSpec, lowers: tuple[str, ...]) -> accounts.Account:
+    """The container's user, by the files of its image."""
+    passwd, group = native_layers.read(lowers, "/etc/passwd"), native_layers.read(lowers, "/etc/group")
+    try:
+        return accounts.find(spec.user, passwd, group)
+    except EngineError as error:
+        error.where = spec.where
+        raise
 
 
 def _carried(request: StartRequest) -> Carry:

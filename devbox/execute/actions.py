@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.envfile import secrets
-from devbox.errors import BakeFailed, CommandFailed
+from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed, NotReady
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
@@ -80,7 +80,11 @@ class Actions:
                 )
             )
 
-        baked = self._store.bake(image, show)
+        try:
+            baked = self._store.bake(image, show)
+        except BakeFailed as error:
+            error.where = error.where or self._place_of(step.resource)
+            raise
         return f"{len(baked.layers)} layers, {_megabytes(baked)}"
 
     def remove(self, step: Step) -> str:
@@ -148,17 +152,28 @@ class Actions:
         self._sink(StepProgress(id=step.id, text=shown))
         code = self._engine.exec(self._resolved.instance, spec.name, argv, env={}, on_line=line)
         if code != 0:
+            remedy = f"look inside: devbox shell {spec.name}; then `devbox up` runs it again"
+            if code == NOT_FOUND:
+                remedy = f'[{spec.label}] packages = ["…"] brings a program into its image; then: devbox up'
             raise CommandFailed(
                 f"the setup of {spec.label} failed: `{shown}` ended with {code}",
                 where=spec.where,
                 details="\n".join(last),
-                remedy=f"look inside: devbox shell {spec.name}; then `devbox up` runs it again",
+                remedy=remedy,
             )
 
     def _ready_text(self, name: str) -> str:
         if not (self._wait or self._relied_on(name)):
             return "started"
-        return _state_text(self._engine.wait_ready(self._resolved.instance, name))
+        try:
+            return _state_text(self._engine.wait_ready(self._resolved.instance, name))
+        except NotReady as error:
+            error.where = error.where or self._resolved.containers[name].where
+            raise
+
+    def _place_of(self, image: str) -> str:
+        """Where the file asks for an image: at the first container that runs it; "" for one that none does."""
+        return next((spec.where for spec in self._resolved.containers.values() if spec.image == image), "")
 
     def _relied_on(self, name: str) -> bool:
         return any(name in spec.needs for spec in self._resolved.containers.values())

@@ -63,5 +63,7 @@ def _source(resolved: Resolved, source: str, name: str) -> ContainerSpec:
             mounts=(workspace,),
             restart="no",
         )
-    known = ", ".join((*resolved.containers, *resolved.images))
-    raise UsageError(f"there is nothing called {source} to run a command in", remedy=f"known: {known}")
+    bases = [name.removeprefix("base.") for name in resolved.images if name.startswith("base.")]
+    flags = [*resolved.containers, *(f"--base {name}" for name in bases)]
+    what = f"base {source.removeprefix('base.')}" if source.startswith("base.") else f"container {source}"
+    raise UsageError(f"there is no {what} to run a command in", remedy=f"known: {', '.join(flags) or 'none'}")

@@ -20,7 +20,7 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
         return _explicit(os.path.join(start, file))
     directory = os.path.realpath(start)
     if not os.path.isdir(directory):
-        raise UsageError(f"{start} is not a directory")
+        raise UsageError(f"{start} is not a directory", remedy="devbox -C DIR works as if started in DIR")
     while True:
         path = os.path.join(directory, ENV_FILE)
         if os.path.lexists(path):
@@ -37,7 +37,7 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
 
 def _explicit(path: str) -> tuple[str, str]:
     if not os.path.isfile(path):
-        raise UsageError(f"there is no env file {path}")
+        raise UsageError(f"there is no env file {path}", remedy="devbox init makes a devbox.toml")
     directory, name = os.path.split(os.path.abspath(path))
     return os.path.realpath(directory), name
 
@@ -47,7 +47,7 @@ def _refuse_foreign(path: str) -> None:
     try:
         owner = os.stat(path).st_uid
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+        raise UsageError(f"{path} can't be read: {error.strerror}", remedy=f"see: ls -l {path}") from None
     trusted = {os.geteuid(), 0}
     if os.geteuid() == 0:
         trusted.add(os.stat(os.path.dirname(path)).st_uid)

@@ -17,6 +17,7 @@ _UNREACHABLE = re.compile(
     r"Temporary failure resolving|Could not resolve|Could not connect|Failed to fetch|Unable to connect|connect \(\d"
 )
 _BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+).*", re.MULTILINE)
+_FULL = "No space left on device"
 _EVIDENCE = 8
 
 
@@ -74,25 +75,38 @@ def _bytes(number: str, unit: str) -> int:
 
 
 class Cause(NamedTuple):
-    """Why a run failed. Sentence and remedy are "" when nothing known here is to blame; `evidence` are lines of it."""
+    """Why a run failed. Sentence and remedy are "" when nothing known here is to blame; `evidence` are lines of it.
+
+    `of_host`: this machine or its network is to blame, not what the file asks for.
+    """
 
     sentence: str
     remedy: str
     evidence: str
+    of_host: bool = False
 
 
 def explain(output: str, *, system: str) -> Cause:
     """The cause of a failed run, from all it printed. `system` names the distribution for the sentence."""
     lines = output.splitlines()
-    last = "\n".join(lines[-_EVIDENCE:])
     if match := _UNKNOWN.search(output):
         name = match[1] or match[2]
-        return Cause(f"there is no package {name} in {system}", "correct its name in devbox.toml", last)
+        return Cause(f"there is no package {name} in {system}", f"look for its name: {_search(system, name)}", "")
+    if _FULL in output:
+        remedy = "free some (df -h), or export DEVBOX_HOME=DIR of another disk"
+        return Cause(f"the disk is full: the packages of {system} do not fit", remedy, "", of_host=True)
     if _UNREACHABLE.search(output):
-        remedy = "check the network, the proxy and DEVBOX_MIRROR_*"
-        return Cause(f"the package mirror of {system} can't be reached", remedy, last)
+        remedy = "devbox doctor tells why; another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
+        shown = "\n".join(line for line in lines if _UNREACHABLE.search(line) and line.startswith("E:"))
+        return Cause(f"the package mirror of {system} can't be reached", remedy, shown, of_host=True)
     if match := _BROKEN.search(output):
         end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason in the line after
         shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
         return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
-    return Cause("", "", last)
+    return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
+
+
+def _search(system: str, name: str) -> str:
+    """Where a distribution's packages are looked for by name."""
+    distribution, _, suite = system.partition(" ")
+    return f"https://packages.{distribution}.{'org' if distribution == 'debian' else 'com'}/{suite}/{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from devbox.errors import BakeFailed
+from devbox.errors import BakeFailed, HostError
 from devbox.host import environ, process
 from devbox.images import apt, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
@@ -43,7 +43,8 @@ def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
         system = f"{step.distribution} {step.suite}"
         cause = apt.explain(output.all(), system=system)
         sentence = cause.sentence or f"mmdebstrap could not make {system}"
-        raise BakeFailed(sentence, details=cause.evidence, remedy=cause.remedy)
+        kind = HostError if cause.of_host else BakeFailed
+        raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
     with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
         listing.write(mirrors.canonical_sources(step))
 

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from devbox.errors import BakeFailed
+from devbox.errors import BakeFailed, HostError
 from devbox.host import carry
 from devbox.host.paths import Paths
 from devbox.images import apt, mirrors
@@ -65,7 +65,8 @@ class Inside:
             system = f"{base.distribution} {base.suite}"
             cause = apt.explain(self._output.all(), system=system)
             sentence = cause.sentence or f"could not install {', '.join(step.names)} in {system}"
-            raise BakeFailed(sentence, details=cause.evidence, remedy=cause.remedy)
+            kind = HostError if cause.of_host else BakeFailed
+            raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
 
     def commands(self, step: Run) -> None:
         """Run the commands in order; the first that fails ends the step."""

@@ -63,12 +63,13 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """Why a job failed, as an error says it."""
+    """Why a job failed, as an error says it. `of_host`: the machine is to blame, not the step."""
 
     op: ClassVar[str] = "failed"
     sentence: str
     details: str
     remedy: str
+    of_host: bool = False
 
 
 Job = StepJob | RemoveJob

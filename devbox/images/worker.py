@@ -11,7 +11,8 @@ import shutil
 import signal
 import sys
 
-from devbox.errors import BakeFailed, DevboxError
+from devbox.errors import BakeFailed, DevboxError, HostError
+from devbox.host import trouble
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
 from devbox.images.apt import Tick
@@ -40,12 +41,19 @@ def main() -> int:
         sandbox.enter(idmap, parent=job.parent)
         output.answer(_make(job, paths, idmap, output) if isinstance(job, jobs.StepJob) else _remove(job))
     except DevboxError as error:
-        output.answer(jobs.Failed(sentence=error.sentence, details=error.details, remedy=error.remedy))
+        output.answer(_failed(error))
         return 1
     except OSError as error:
-        output.answer(jobs.Failed(sentence=f"the work could not go on: {error}", details=output.tail(), remedy=""))
+        known = trouble.of_the_machine(error)
+        unknown = BakeFailed(f"the work could not go on: {error}", details=output.tail())
+        output.answer(_failed(known or unknown))
         return 1
     return 0
+
+
+def _failed(error: DevboxError) -> jobs.Failed:
+    of_host = isinstance(error, HostError)
+    return jobs.Failed(sentence=error.sentence, details=error.details, remedy=error.remedy, of_host=of_host)
 
 
 def _remove(job: jobs.RemoveJob) -> jobs.Done:

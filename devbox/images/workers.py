@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
-from devbox.errors import BakeFailed
+from devbox.errors import BakeFailed, HostError
 from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
@@ -48,7 +48,8 @@ class Workers:
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
             return answer
-        raise BakeFailed(
+        kind = HostError if answer.of_host else BakeFailed
+        raise kind(
             f"{step.describe}: {answer.sentence}",
             details=answer.details,
             remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),

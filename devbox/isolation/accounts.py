@@ -35,7 +35,7 @@ def find(user: str, passwd: str, group: str) -> Account:
     who, _, wanted_group = user.partition(":")
     line = _passwd_line(who, passwd)
     if line is None and not who.isdigit():
-        raise EngineError(f"the image has no user {who}", remedy="see its users: getent passwd, inside it")
+        raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
     gid = _gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
     groups = () if wanted_group or line is None else _supplementary(line[0], group, besides=gid)
@@ -55,7 +55,7 @@ def _gid(name: str, group: str) -> int:
     for line in _lines(group, 4):
         if line[0] == name:
             return int(line[2])
-    raise EngineError(f"the image has no group {name}", remedy="see its groups: getent group, inside it")
+    raise EngineError(f"the image has no group {name}", remedy="see its groups: devbox run -- getent group")
 
 
 def _supplementary(name: str, group: str, *, besides: int) -> tuple[int, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
 
-from devbox.isolation import endings
+from devbox.isolation import endings, oci
 from devbox.isolation.living import identify
 from devbox.isolation.loop import Callback, Loop, Timer
 from devbox.isolation.types import ProcessRef
@@ -77,7 +78,7 @@ class Command:
     def _spawned(self, status: int | None) -> None:
         if self._stopped:
             return
-        code = endings.exit_code(status)
+        code = _why_not_run(endings.exit_code(status), f"{self._pid_file}.log")
         pid = _read_pid(self._pid_file)
         if code != 0 or pid is None:
             self._ended_with(code or 1)
@@ -111,8 +112,7 @@ class Command:
             then()
             return
         self.exit_code = code
-        why = endings.describe(code)
-        self.reason = f"its command ended: {why}" if why else "its command ended"
+        self.reason = _reason(code)
         if endings.wants_restart(self._policy, code):
             self.restarts += 1
             self._timer = self._loop.after(self._backoff.next(), self.start)
@@ -126,6 +126,21 @@ class Command:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _reason(code: int | None) -> str:
+    why = endings.describe(code)
+    if why.startswith("its command"):
+        return why
+    return f"its command ended: {why}" if why else "its command ended"
+
+
+def _why_not_run(code: int | None, log: str) -> int | None:
+    """The spawner's exit code, or 126 and 127 where the runtime's log says that the command could not be executed."""
+    found = oci.exit_code(code, log) if code else code
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(log)
+    return found
 
 
 def _read_pid(path: str) -> int | None:

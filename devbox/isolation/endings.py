@@ -10,6 +10,7 @@ import time
 from devbox.errors import NOT_EXECUTABLE, NOT_FOUND
 
 _SIGNALLED = 128  # added to a signal's number where an exit code is wanted
+_INIT_FAILED = "failed to exec pid1: "  # catatonit
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
 _STABLE = 10.0  # a process that ran this long starts afresh with the first delay
@@ -37,6 +38,17 @@ def describe(code: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"ended by {signal.Signals(code - _SIGNALLED).name}"
     return f"exit code {code}"
+
+
+def explained(lines: list[str]) -> list[str]:
+    """A container's last lines: what its init says about a command that it can't run in words, repetitions once."""
+    told: list[str] = []
+    for line in lines:
+        _, found, why = line.partition(_INIT_FAILED)
+        text = f"its command could not be started: {why}" if found else line
+        if text not in told[-1:]:
+            told.append(text)
+    return told
 
 
 def wants_restart(policy: str, code: int | None) -> bool:

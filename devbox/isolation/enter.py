@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from devbox.errors import CANNOT_RUN, CannotRun
+from devbox.errors import CANNOT_RUN, CannotRun, EngineError
 from devbox.isolation import oci, passing
 
 TYPE_CHECKING = False
@@ -74,7 +74,9 @@ def end(pid: int, log: int, container: str) -> int:
     status = os.waitpid(pid, 0)[1]
     code = oci.exit_code(os.waitstatus_to_exitcode(status), f"/proc/self/fd/{log}")
     if code in oci.RUNTIME_FAILED and (said := oci.complaint(f"/proc/self/fd/{log}")):
-        raise CannotRun(f"could not run a command in {container}: {said}")
+        raise CannotRun(
+            f"could not run a command in {container}: {said}", remedy=f"look inside: devbox shell {container}"
+        )
     os.close(log)
     return code
 
@@ -143,5 +145,8 @@ def ids(user: str | None, entry: dict[str, str]) -> str:
     from devbox.isolation import accounts
 
     root = f"/proc/{entry['pid']}/root"
-    account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
+    try:
+        account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
+    except EngineError as error:
+        raise CannotRun(error.sentence, remedy=error.remedy) from None
     return f"{account.uid}:{account.gid}"

@@ -131,15 +131,26 @@ def _swapped(base: int, owner: int) -> tuple[Range, ...]:
 def _recorded_base(paths: Paths) -> int:
     """The first id of the store's range: from its record, or chosen and recorded now."""
     import json
+    import shlex
 
     with files.locked(paths.lock("idmap")):
         text = files.read_text(paths.idmap)
-        if text is not None:
+        if text is None:
+            base = _free_base(paths.home)
+            files.write_atomic(paths.idmap, _record(base))
+            return base
+        try:
             return int(json.loads(text)["base"])
-        base = _free_base(paths.home)
-        record = {"format": _FORMAT, "base": base, "count": SIZE}
-        files.write_atomic(paths.idmap, json.dumps(record) + "\n")
-        return base
+        except (ValueError, KeyError, TypeError):
+            again = shlex.quote(_record(_free_base(paths.home)).strip())
+            remedy = f"write it as it most likely was: echo {again} > {paths.idmap}"
+            raise EngineError(f"{paths.idmap} is damaged", remedy=remedy) from None
+
+
+def _record(base: int) -> str:
+    import json
+
+    return json.dumps({"format": _FORMAT, "base": base, "count": SIZE}) + "\n"
 
 
 def _free_base(home: str) -> int:

@@ -43,10 +43,11 @@ class Interior:
         """Start the supervised command, which prints into the log; the pid of the runtime.
 
         The runtime ends as soon as the command runs: its pid is in the file then, and it is this subreaper's child.
+        Where the command can't run, `PID_FILE.log` says why, for `oci.exit_code`.
         """
         output = self._output.writer()
         try:
-            return self._execute(self._like.argv, output=output, pid_file=pid_file)
+            return self._execute(self._like.argv, output=output, pid_file=pid_file, log=f"{pid_file}.log")
         finally:
             os.close(output)
 
@@ -65,9 +66,9 @@ class Interior:
             else:
                 probes.tcp(address, probe.port, probe.timeout)
 
-        return probes.fork_probe(user_ns, net_ns, attempt, output)
+        return probes.fork_probe(user_ns, net_ns, attempt, port=probe.port, output=output)
 
-    def _execute(self, argv: Sequence[str], *, output: int, pid_file: str = "") -> int:
+    def _execute(self, argv: Sequence[str], *, output: int, pid_file: str = "", log: str = os.devnull) -> int:
         """`crun exec` as a child of this process, both streams on the descriptor `output`."""
         context, like = self._context, self._like
 
@@ -77,7 +78,7 @@ class Interior:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, os.devnull)
+            start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
             user = f"{like.uid}:{like.gid}"
             command = oci.exec_argv(start, self._item.launch.oci_id, argv, user=user, cwd=like.cwd, pid_file=pid_file)
             os.execv(command[0], command)

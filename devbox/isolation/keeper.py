@@ -339,7 +339,7 @@ class Keeper:
 
     def _not_ready(self, sentence: str) -> DevboxError:
         self._output.drain()
-        details = "\n".join(logs.last_lines(self.item.log, 8))
+        details = "\n".join(endings.explained(logs.last_lines(self.item.log, 8)))
         return NotReady(sentence, details=details, remedy=f"devbox logs {self._row.name}")
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
+_NO_DIRECTORY = "chdir"
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
 
@@ -67,6 +68,8 @@ def exit_code(code: int, log: str) -> int:
         return 128 - code
     if code in RUNTIME_FAILED:
         said = complaint(log).lower()
+        if _NO_DIRECTORY in said:
+            return code  # not the command is missing
         if any(phrase in said for phrase in _MISSING):
             return NOT_FOUND
         if any(phrase in said for phrase in _NOT_RUNNABLE):

@@ -27,8 +27,11 @@ def tcp(address: str, port: int, timeout: float) -> None:
     socket.create_connection((address, port), timeout=timeout).close()
 
 
-def fork_probe(user_ns: str, net_ns: str, attempt: Callable[[], None], output: int) -> int:
-    """Make an attempt in a child that has joined these namespaces (`user_ns` "" where the caller may do without)."""
+def fork_probe(user_ns: str, net_ns: str, attempt: Callable[[], None], *, port: int, output: int) -> int:
+    """Make an attempt in a child that has joined these namespaces (`user_ns` "" where the caller may do without).
+
+    What it says about a failure is for a person: `port` is the one that was tried.
+    """
 
     def work() -> None:
         if user_ns:
@@ -36,8 +39,11 @@ def fork_probe(user_ns: str, net_ns: str, attempt: Callable[[], None], output: i
         syscalls.setns(net_ns)
         try:
             attempt()
+        except ConnectionRefusedError:
+            os.write(output, f"nothing listens on its port {port} (servers must listen on 0.0.0.0)".encode())
+            os._exit(1)
         except OSError as error:
-            os.write(output, (error.strerror or str(error)).encode())
+            os.write(output, f"port {port}: {error.strerror or error}".encode())
             os._exit(1)
 
     child = forks.fork(work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation.living import alive, identify
@@ -91,14 +92,27 @@ def write(paths: Paths, instance: str, state: InstanceState) -> None:
 
 
 def read(paths: Paths, instance: str) -> InstanceState | None:
-    """What was written last in this boot; None when there is nothing (another boot means stopped)."""
-    text = files.read_text(paths.state(instance))
+    """What was written last in this boot; None when there is nothing (another boot means stopped).
+
+    EngineError when it can't be understood: what runs is not known then, and nothing is claimed. `down` works all the
+    same.
+    """
+    path = paths.state(instance)
+    text = files.read_text(path)
     if not text:
         return None
-    plain = json.loads(text)
-    if plain.get("format") != FORMAT or plain.get("boot") != boot_id():
-        return None
-    return unpack(InstanceState, plain)
+    try:
+        plain = json.loads(text)
+        if plain["boot"] != boot_id() or plain["format"] < FORMAT:
+            return None
+        if plain["format"] > FORMAT:
+            raise EngineError(
+                f"{path} was written by a newer devbox (format {plain['format']})",
+                remedy="use that devbox, or devbox down, then devbox up with this one",
+            )
+        return unpack(InstanceState, plain)
+    except (ValueError, KeyError, TypeError):
+        raise EngineError(f"{path} is damaged", remedy="devbox down, then devbox up") from None
 
 
 def load_row(plain: object) -> Row:

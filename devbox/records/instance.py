@@ -20,6 +20,10 @@ FORMAT = 1
 _CREDENTIAL_BYTES = 18
 
 
+class _Damaged(DevboxError):
+    """A record file can't be understood."""
+
+
 class InstanceRecords:
     """The record files of one instance. Writers hold the instance's lock."""
 
@@ -48,11 +52,11 @@ class InstanceRecords:
 
     def last(self) -> LastRun:
         """What the instance was last made from."""
-        plain = self._read("last.json").get("last")
         try:
+            plain = self._read("last.json").get("last")
             return codec.load(LastRun, plain) if plain else LastRun()
-        except codec.CodecError:
-            return LastRun()  # written by another version: reasons are less exact once, nothing else
+        except (codec.CodecError, _Damaged):
+            return LastRun()  # or written by an older version: reasons are less exact once, nothing else
 
     def remember(self, last: LastRun) -> None:
         """Keep what the instance is made from now."""
@@ -84,9 +88,10 @@ class InstanceRecords:
             return {}
         try:
             plain: dict[str, Any] = json.loads(text)
-        except json.JSONDecodeError:
-            raise DevboxError(f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}") from None
-        if plain.get("format", 0) > FORMAT:
+            newer = plain["format"] > FORMAT
+        except (ValueError, KeyError, TypeError):
+            raise _Damaged(f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}") from None
+        if newer:
             raise DevboxError(
                 f"{self._path(name)} was written by a newer devbox (format {plain['format']})",
                 remedy="upgrade devbox: pip install -U devbox-pipeline",

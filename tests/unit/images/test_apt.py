@@ -48,7 +48,7 @@ def test_an_unknown_package_is_named(line: str) -> None:
     cause = apt.explain(f"Reading package lists...\n{line}\n", system="debian trixie")
     assert cause.sentence == "there is no package frobnicate in debian trixie"
     assert cause.remedy
-    assert cause.evidence.endswith(line)
+    assert not cause.of_host
 
 
 def test_an_unreachable_mirror_is_said_and_other_failures_are_not_guessed() -> None:

@@ -70,11 +70,16 @@ def test_a_newer_format_is_refused_with_a_remedy(records, paths):
     assert "upgrade" in error.value.remedy
 
 
-def test_a_damaged_record_is_named(records, paths):
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_record_is_named_unless_it_can_be_done_without(records, paths, text):
     records.remember(LAST)
-    Path(paths.project(SHOP.instance.id), "last.json").write_text("{")
-    with pytest.raises(DevboxError, match="damaged"):
-        records.last()
+    records.remember_ports({"dev/8000/tcp": 8000})
+    for name in ("last.json", "ports.json"):
+        Path(paths.project(SHOP.instance.id), name).write_text(text)
+    assert records.last() == LastRun()
+    with pytest.raises(DevboxError, match=r"ports\.json is damaged") as error:
+        records.ports()
+    assert error.value.remedy == f"remove it: rm {paths.project(SHOP.instance.id)}/ports.json"
 
 
 class TestResolvedCache:
