@@ -65,3 +65,20 @@ def test_profiles_bring_what_they_need(resolved):
     )
     assert set(resolved(text).containers) == {"dev"}
     assert set(resolved(text, profiles=("extra",)).containers) == {"dev", "a", "b"}
+
+
+def test_a_recipe_may_mount_paths_of_the_project(resolved, tmp_path):
+    (tmp_path / "site").mkdir()
+    text = '[service.web]\nrecipe = "nginx"\nwith = { root = "site" }\n'
+    web = resolved(text).containers["web"]
+    assert web.mounts == (Mount(kind="bind", source=f"{tmp_path}/site", target="/srv/www", read_only=True),), (
+        "and none for the empty parameter"
+    )
+
+
+def test_a_mount_of_the_file_takes_the_place_of_the_recipe_s(resolved, tmp_path):
+    (tmp_path / "other").mkdir()
+    text = '[service.web]\nrecipe = "nginx"\nmounts = [{ source = "other", target = "/srv/www", read_only = false }]\n'
+    assert resolved(text).containers["web"].mounts == (
+        Mount(kind="bind", source=f"{tmp_path}/other", target="/srv/www"),
+    )
