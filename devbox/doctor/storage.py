@@ -19,8 +19,8 @@ def home(ground: Ground) -> Iterator[Finding]:
     """DEVBOX_HOME can be written, and is the caller's own."""
     path, standing = ground.paths.home, ground.standing
     elsewhere = "export DEVBOX_HOME=DIR to keep it elsewhere"
-    if os.path.lexists(path) and not os.path.isdir(path):
-        yield Finding("DEVBOX_HOME", PROBLEM, f"{path} is not a directory", elsewhere)
+    if blocking := _no_directory(path):
+        yield Finding("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
     elif path == standing and os.stat(path).st_uid != os.geteuid():
         sentence = f"{path} belongs to uid {os.stat(path).st_uid}, not to you"
         yield Finding("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {elsewhere}")
@@ -28,6 +28,13 @@ def home(ground: Ground) -> Iterator[Finding]:
         yield Finding("DEVBOX_HOME", PROBLEM, f"{path} can't be written", elsewhere)
     else:
         yield Finding("DEVBOX_HOME", OK, path if path == standing else f"{path}, made by the first `devbox up`")
+
+
+def _no_directory(path: str) -> str:
+    """What stands in the way of a directory: itself or the nearest thing above it, where that is a file."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return "" if os.path.isdir(path) else path
 
 
 def disk(ground: Ground) -> Iterator[Finding]:

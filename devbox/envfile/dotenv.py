@@ -20,7 +20,9 @@ def load(path: str, *, name: str) -> dict[str, str]:
             continue
         match = _LINE.fullmatch(text)
         if match is None:
-            raise EnvFileError("this line is not NAME=value", where=f"{name}:{number}")
+            raise EnvFileError(
+                "this line is not NAME=value", where=f"{name}:{number}", remedy="a comment begins with #"
+            )
         variables[match["name"]] = _value(match["value"])
     return variables
 

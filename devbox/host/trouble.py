@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 
 from devbox.errors import HostError
 
 _FULL = "free some (df -h, df -i), or export DEVBOX_HOME=DIR of another disk; devbox doctor tells more"
-_PLACES = "devbox doctor tells which directory that is, and what devbox needs of it"
+_PLACES = "see: ls -ld {place}; devbox doctor looks at the directories that devbox needs"
 _REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -29,5 +31,7 @@ def of_the_machine(error: OSError) -> HostError | None:
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
-    about = f"{error.filename}: " if error.filename else ""
-    return HostError(f"this machine refused: {about}{error.strerror}", remedy=remedy)
+    path = str(error.filename or "")
+    place = shlex.quote(os.path.dirname(path) or ".")
+    sentence = f"this machine refused: {path}: {error.strerror}" if path else f"this machine refused: {error.strerror}"
+    return HostError(sentence, remedy=remedy.format(place=place))
