@@ -43,7 +43,7 @@ def _ports(ground: Ground, instance: str, spec: ContainerSpec) -> Iterator[Findi
         elif is_free(port.address, port.host, port.protocol):
             yield Finding("ports", OK, f"{port.host}, which {spec.label} wants, is free")
         else:
-            holder = who_has(ground.paths, port.host, port.protocol)
+            holder = who_has(ground.paths, port.address, port.host, port.protocol)
             sentence = f"{spec.where}: {ports.taken_sentence(spec, port, holder)}"
             yield Finding("ports", PROBLEM, sentence, ports.remedy(port, holder))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from devbox.engines.contract import Engine
 from devbox.host import files
@@ -56,7 +57,7 @@ def _ports(
         remembered=records.ports(),
         held=held,
         is_free=is_free,
-        who_has=lambda port, protocol: who_has(paths, port, protocol),
+        who_has=partial(who_has, paths),
         seed=int(resolved.instance.id[:8], 16),
     )
 

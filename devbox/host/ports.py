@@ -7,6 +7,11 @@ import socket
 
 def is_free(address: str, port: int, protocol: str) -> bool:
     """Whether this process could listen on `address:port` now."""
+    return refusal(address, port, protocol) is None
+
+
+def refusal(address: str, port: int, protocol: str) -> OSError | None:
+    """Why this process could not listen there; None when it could."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
@@ -14,6 +19,6 @@ def is_free(address: str, port: int, protocol: str) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None

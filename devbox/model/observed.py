@@ -23,9 +23,9 @@ class BoundPort:
 
 @dataclass(frozen=True, kw_only=True)
 class PortHolder:
-    """Who has a host port that the file wants: "nginx (pid 812)", and the command that ends it or tells more."""
+    """Why a host port that the file wants can't be had: "nginx (pid 812) has"; and the command that mends it."""
 
-    label: str
+    why: str
     remedy: str
 
 

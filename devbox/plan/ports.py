@@ -12,7 +12,7 @@ from devbox.model.observed import BoundPort, PortHolder
 _FIRST, _LAST = 20000, 32000
 
 IsFree = Callable[[str, int, str], bool]
-WhoHas = Callable[[int, str], PortHolder]
+WhoHas = Callable[[str, int, str], PortHolder]
 
 
 def choose(
@@ -27,8 +27,8 @@ def choose(
     """The host ports of every container.
 
     `remembered` maps "NAME/8000/tcp" to the number used last; `held` are numbers this instance publishes now, which
-    count as free; `is_free(address, port, protocol)` probes the host, `who_has(port, protocol)` names the program that
-    has a port; `seed` spreads instances over the range.
+    count as free; `is_free(address, port, protocol)` probes the host, `who_has(address, port, protocol)` says why
+    one is not free; `seed` spreads instances over the range.
     """
     taken: set[int] = {port.host for spec in containers.values() for port in spec.ports if port.host is not None}
 
@@ -44,7 +44,7 @@ def choose(
                 number = _pick(port, remembered.get(port_name(spec.name, port)), usable, seed)
                 taken.add(number)
             elif number not in held and not is_free(port.address, number, port.protocol):
-                holder = who_has(number, port.protocol)
+                holder = who_has(port.address, number, port.protocol)
                 raise EngineError(taken_sentence(spec, port, holder), where=spec.where, remedy=remedy(port, holder))
             ports.append(BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol))
         if ports:
@@ -63,8 +63,8 @@ def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool
 
 
 def taken_sentence(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
-    """That `holder` has a fixed port."""
-    return f"{spec.label} wants port {port.host} on {port.address}, which {holder.label} has"
+    """That a fixed port can't be had."""
+    return f"{spec.label} wants port {port.host} on {port.address}, which {holder.why}"
 
 
 def remedy(port: Port, holder: PortHolder) -> str:

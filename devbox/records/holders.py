@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from devbox.host import holders
+import errno
+
+from devbox.host import holders, ports
 from devbox.host.paths import Paths
 from devbox.model.observed import PortHolder
 from devbox.records.instance import InstanceRecords
 
+_SEE = "see which: sudo ss -Hltunp 'sport = :{port}'"
 
-def who_has(paths: Paths, port: int, protocol: str) -> PortHolder:
-    """The program that has a port of this machine."""
+
+def who_has(paths: Paths, address: str, port: int, protocol: str) -> PortHolder:
+    """Who or what keeps devbox from a port of this machine."""
     found = holders.holder_of(port, protocol)
-    if found is None or found.pid is None:
-        owner = f"a program of uid {found.uid}" if found else "another program"
-        return PortHolder(label=owner, remedy=f"see which: sudo ss -Hltunp 'sport = :{port}'")
+    if found is None:
+        return _nobody(address, port, protocol)
+    if found.pid is None:
+        return PortHolder(why=f"a program of uid {found.uid} has", remedy=_SEE.format(port=port))
     root = InstanceRecords(paths, found.instance).place()[0] if found.instance else ""
     if root:
-        return PortHolder(label=f"the devbox project {root}", remedy=f"devbox -C {root} down")
-    return PortHolder(label=f"{found.name} (pid {found.pid})", remedy=f"stop it: kill {found.pid}")
+        return PortHolder(why=f"the devbox project {root} has", remedy=f"devbox -C {root} down")
+    return PortHolder(why=f"{found.name} (pid {found.pid}) has", remedy=f"stop it: kill {found.pid}")
+
+
+def _nobody(address: str, port: int, protocol: str) -> PortHolder:
+    """The kernel refuses, although no program has the port."""
+    error = ports.refusal(address, port, protocol)
+    if isinstance(error, PermissionError):
+        return PortHolder(why="only root may open", remedy="publish a port above 1023")
+    if error is not None and error.errno == errno.EADDRNOTAVAIL:
+        return PortHolder(why="is no address of this machine", remedy="see them: ip -brief address")
+    return PortHolder(why="another program has", remedy=_SEE.format(port=port))

@@ -152,8 +152,8 @@ def test_inside_a_running_container(box: Box):
 
 
 def test_state_that_is_damaged_or_of_a_newer_devbox(box: Box):
-    project = box.project(DEBIAN)
-    box.ok("up", cwd=project)
+    project = box.project(DEBIAN + "ports = [8000]\n")
+    box.ok("up", "-d", cwd=project)
     record = next((box.home / "projects").glob("*/place.json")).parent
     (record / "ports.json").write_text("{")
     says(box.run("restart", cwd=project), 1, [f"rm {record}/ports.json"])

@@ -20,7 +20,7 @@ def choose(*specs, taken=(), remembered=(), held=()):
         remembered=dict(remembered),
         held=frozenset(held),
         is_free=lambda _address, number, _protocol: number not in taken,
-        who_has=lambda _port, _protocol: PortHolder(label="nginx (pid 7)", remedy="kill 7"),
+        who_has=lambda *_port: PortHolder(why="nginx (pid 7) has", remedy="kill 7"),
         seed=5,
     )
 
