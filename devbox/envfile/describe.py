@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from devbox.envfile import meaning
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.roles.context import Key
@@ -24,8 +25,20 @@ def origins(env: EnvFile) -> dict[str, str]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of devbox.toml."""
-    return {"$schema": SCHEMA_DIALECT, **Document.model_json_schema(by_alias=True), "title": "devbox.toml"}
+    """The JSON Schema of devbox.toml, every key with what it means."""
+    schema = {"$schema": SCHEMA_DIALECT, **Document.model_json_schema(by_alias=True), "title": "devbox.toml"}
+    for table in meaning.tables(Document):
+        place = schema if table is Document else schema["$defs"].get(table.__name__, {})
+        properties = place.get("properties") or _in_alternatives(place)
+        for key, text in meaning.of_every_key(table).items():
+            properties[key]["description"] = text
+    return schema
+
+
+def _in_alternatives(place: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a table that may also be written as something shorter."""
+    alternatives = [each["properties"] for each in place.get("anyOf", ()) if "properties" in each]
+    return alternatives[0] if alternatives else {}
 
 
 def _leaves(values: dict[str, Any], key: Key) -> list[tuple[Key, Any]]:

@@ -51,38 +51,61 @@ class ProjectTable(Model):
     """Schema of `[project]`. The name defaults to the directory's."""
 
     name: Annotated[str, *field(parse_project_name, _STRING)] | None = None
+    """The project's name; the directory's when left out."""
     requires: Annotated[str, *field(parse_requires, _STRING)] | None = None
+    """The versions of devbox this file was written for; any other refuses it."""
     description: Text = ""
+    """One line about the project."""
 
 
 class HooksTable(Model):
     """Schema of `[hooks]`: commands on the host around `up` and `down`, after `devbox trust`."""
 
     before_up: Command | None = None
+    """Before `up` does anything. None of the hooks runs in this version."""
     after_up: Command | None = None
+    """When everything is ready."""
     before_down: Command | None = None
+    """Before anything is stopped."""
     after_down: Command | None = None
+    """When everything is gone."""
 
 
 class Document(Model):
     """devbox.toml, its local override merged and its variables filled."""
 
     stages: Texts = DEFAULT_ORDER
+    """The order in which a release passes its stages."""
     project: ProjectTable = Field(default_factory=ProjectTable)
+    """The project itself."""
     vars: TextTable = {}
+    """The one source of `${name}` in strings; `$${name}` is literal, a shell's `$NAME` is left alone."""
     base: dict[str, BaseTable] = {}
+    """Images that others of the file build on."""
     dev: DevTable | None = None
+    """The container you work in."""
     tasks: dict[str, TaskTable] = {}
+    """Named commands: `devbox run NAME`."""
     tool: dict[str, ToolTable] = {}
+    """Programs with an image of their own."""
     test: TestTable | None = None
+    """The tests and the environments they must pass in."""
     build: BuildTable | None = None
+    """The pinned toolchain."""
     image: ImageTable | None = None
+    """The release image."""
     install: dict[str, InstallTable] = {}
+    """Files out of an image onto the host."""
     service: dict[str, ServiceTable] = {}
+    """What dev and the tests lean on: databases, queues, jobs."""
     glue: dict[str, GlueTable] = {}
+    """Infrastructure around the project."""
     stage: dict[str, StageTable] = {}
+    """The stages of a release."""
     approvers: TextTable = {}
+    """Who may approve a release: name → file of the public key."""
     hooks: HooksTable = Field(default_factory=HooksTable)
+    """Commands on the host."""
 
     def tables(self) -> dict[str, Model]:
         """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""

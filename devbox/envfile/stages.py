@@ -31,65 +31,85 @@ class Gate(Model):
     """What all gates have: how long their evidence counts."""
 
     expires: Duration | None = None
+    """How long the evidence counts."""
 
 
 class TestsGate(Gate):
     """The tests of this very digest passed."""
 
     kind: Literal["tests"]
+    """Which gate."""
 
 
 class SignatureGate(Gate):
     """The image is signed by one of `keys` (names in `[approvers]`; none: the project's key)."""
 
     kind: Literal["signature"]
+    """Which gate."""
     keys: Texts = ()
+    """Names of `[approvers]`; none: the project's key."""
 
 
 class ProvenanceGate(Gate):
     """The image says by whom and from what it was built."""
 
     kind: Literal["provenance"]
+    """Which gate."""
     builders: Texts = ()
+    """Who may have built it."""
 
 
 class SbomGate(Gate):
     """The image's bill of materials keeps to the policy."""
 
     kind: Literal["sbom"]
+    """Which gate."""
     deny: Texts = ()
+    """Packages that must not be in it."""
     deny_licenses: Texts = ()
+    """Licences that must not be in it."""
 
 
 class SoakGate(Gate):
     """The release has been in `stage` for a while."""
 
     kind: Literal["soak"]
+    """Which gate."""
     stage: Text
+    """Where the release must have been."""
     duration: Duration
+    """For how long."""
 
 
 class ApprovalGate(Gate):
     """`count` people of `from` (all approvers by default) approved."""
 
     kind: Literal["approval"]
+    """Which gate."""
     count: Annotated[Whole, Field(ge=1)] = 1
+    """How many must approve."""
     from_: Texts = Field(default=(), alias="from")
+    """Who counts; all approvers when left out."""
 
 
 class FreezeGate(Gate):
     """Closed in these windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
 
     kind: Literal["freeze"]
+    """Which gate."""
     windows: Texts
+    """When it is closed."""
     zone: Text = "UTC"
+    """The IANA time zone of the windows."""
 
 
 class CommandGate(Gate):
     """A command on the host that must end with 0."""
 
     kind: Literal["command"]
+    """Which gate."""
     run: Command
+    """The command on the host."""
 
 
 AnyGate = Annotated[
@@ -102,26 +122,42 @@ class MetricTable(Model):
     """What a gray release watches besides errors: requests slower than stable's frozen quantile."""
 
     name: Literal["errors", "latency"]
+    """What is watched."""
     alpha: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """Its share of the chance of a false alarm."""
     quantile: Annotated[Number, Field(gt=0, lt=1)] = 0.99
+    """Of stable's latency, above which a request counts as slow."""
 
 
 class StrategyTable(Model):
     """`[stage.NAME.strategy]`. `steps` are percentages of traffic; times and counts must all be met to advance."""
 
     kind: Literal["recreate", "rolling", "blue-green", "gray"] = "recreate"
+    """How the new release takes over."""
     process: Text | None = None
+    """The process whose traffic moves."""
     steps: tuple[Annotated[Number, PERCENT], ...] = ()
+    """Percent of traffic, rising."""
     min_time: Duration = 0.0
+    """Time at each step, at least."""
     min_requests: Whole = 0
+    """Requests of the new side at each step, at least."""
     timeout: Duration | None = None
+    """After this a person decides."""
     bake: Duration = 0.0
+    """How long the old side stays warm at the end."""
     margin: Annotated[Number, Field(gt=0)] | None = None
+    """Harm that would be acceptable."""
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    """Chance of a false alarm over the whole release."""
     metrics: tuple[MetricTable, ...] = ()
+    """What is watched; errors when left out."""
     cookie: Text | None = None
+    """Name of the cookie that keeps a visitor on one side."""
     header: Text | None = None
+    """Name of the header that does so."""
     irreversible: bool = False
+    """Stop instead of going back."""
 
     @model_validator(mode="after")
     def _steps_rise(self) -> Self:
@@ -149,16 +185,27 @@ class StageTable(Model):
     """Schema of `[stage.NAME]`. `into` shifts traffic inside another stage's environment."""
 
     into: Text | None = None
+    """Another stage in whose environment this one shifts traffic."""
     target: Literal["local", "swarm", "kubernetes"] = "local"
+    """Where it runs."""
     repository: Text | None = None
+    """Where its images are kept."""
     publish: Ports = ()
+    """Its fixed address."""
     vars: TextTable = {}
+    """Variables of the file that are others here."""
     env: Environment = {}
+    """Variables of its processes."""
     secrets: Secrets = {}
+    """Variables fetched when they start."""
     replicas: dict[str, Annotated[Whole, Field(ge=0)]] = {}
+    """How many of each process."""
     external: Annotated[dict[str, dict[str, str]], *field(parse_external, _EXTERNAL)] = {}
+    """Needs met from outside: name → variables."""
     gates: tuple[AnyGate, ...] = ()
+    """What a release must pass to get in."""
     strategy: StrategyTable = Field(default_factory=StrategyTable)
+    """How traffic moves."""
 
 
 def later(name: str) -> str:

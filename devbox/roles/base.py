@@ -13,8 +13,11 @@ class BaseTable(ImageParts):
     """Schema of `[base.NAME]`. `env`, `user` and `workdir` become part of the image."""
 
     env: Environment = {}
+    """Variables, part of the image."""
     user: Text | None = None
+    """The user that containers of it run as; the recipe's when left out."""
     workdir: Path | None = None
+    """The directory that containers of it start in; the recipe's when left out."""
 
 
 def expand(table: BaseTable, label: str, context: Context) -> ImageSpec:

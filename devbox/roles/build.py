@@ -15,13 +15,21 @@ class BuildTable(Source):
     """Schema of `[build]`. It has no network unless `network = "project"`."""
 
     packages: Texts = ()
+    """Packages of the distribution the build needs."""
     network: Literal["none", "project"] = "none"
+    """`none`, or `project` for a build that downloads."""
     inputs: InnerPaths = ()
+    """What goes in."""
     run: Annotated[Commands, Field(min_length=1)]
+    """The commands."""
     output: Annotated[InnerPaths, Field(min_length=1)]
+    """What comes out; nothing else does."""
     env: Environment = {}
+    """Variables."""
     needs: Needs = {}
+    """Containers that must be ready."""
     limits: LimitsTable = Field(default_factory=LimitsTable)
+    """What it may use at most."""
 
 
 def later(_label: str, _table: Model) -> str:

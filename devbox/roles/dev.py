@@ -22,7 +22,9 @@ class SetupTable(Model):
     """`[dev.setup]`: run in the started container when `inputs` changed."""
 
     run: Commands
+    """The commands, in order; the first that fails ends the setup."""
     inputs: InnerPaths = ()
+    """Files and globs; the setup runs again when one of them changed."""
 
 
 def parse_action(value: Any) -> str:
@@ -38,16 +40,22 @@ class WatchTable(Model):
     """`[[dev.watch]]`: what to do when files change."""
 
     paths: InnerPaths
+    """Files and globs to watch."""
     ignore: InnerPaths = ()
+    """Of these, what does not count."""
     do: Annotated[str, *field(parse_action, {"type": "string"})] = "restart"
+    """What happens: `restart`, `rebuild`, `signal:NAME` or `task:NAME`."""
 
 
 class DevTable(ImageParts, LongRunningParts):
     """Schema of `[dev]`. `workspace` is where the project directory is mounted."""
 
     workspace: Path = "/workspace"
+    """Where the project directory is mounted."""
     setup: SetupTable | None = None
+    """What makes a new container ready to work in."""
     watch: tuple[WatchTable, ...] = ()
+    """What happens when files change, for `devbox up --watch` (not yet in this version)."""
 
     @model_validator(mode="after")
     def _workspace_is_not_the_root(self) -> Self:

@@ -27,8 +27,11 @@ class GlueTable(ImageParts, LongRunningParts):
     """Schema of `[glue.NAME]`. A `schedule` (five cron fields) makes it a job; `backup` names volumes."""
 
     routes: Annotated[dict[str, str], *field(parse_routes, _ROUTES)] = {}
+    """URL path prefix → `CONTAINER:PORT`."""
     schedule: Text | None = None
+    """When it runs: five cron fields."""
     backup: Texts = ()
+    """Volumes that it backs up."""
 
 
 def later(label: str, _table: Model) -> str:

@@ -27,7 +27,9 @@ class InstallTable(Source):
     """Schema of `[install.NAME]`."""
 
     files: Annotated[dict[str, str], *field(parse_installed, _FILES)]
+    """Place on the host → path in the image."""
     profiles: Texts = ()
+    """Only with one of these profiles."""
 
 
 def later(label: str, _table: Model) -> str:

@@ -66,13 +66,21 @@ class HealthTable(Model):
     """`health`: exactly one of `http`, `tcp`, `command`, and how often to ask."""
 
     http: Text | None = None
+    """A path that answers with a status below 400 when the container is ready."""
     port: Whole | None = None
+    """The port asked for `http`; the container's first one when left out."""
     tcp: Whole | None = None
+    """A port that accepts connections when the container is ready."""
     command: Command | None = None
+    """A command in the container that ends with 0 when it is ready."""
     interval: Duration = 10.0
+    """Time between two probes of a ready container."""
     timeout: Duration = 5.0
+    """How long one probe may take."""
     retries: Whole = 3
+    """How many probes in a row must fail before it counts as unhealthy."""
     start_period: Duration = 60.0
+    """How long it may take to become ready."""
 
     @model_validator(mode="after")
     def _one_probe(self) -> Self:

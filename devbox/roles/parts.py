@@ -39,11 +39,17 @@ class Source(Model):
     """Where an image comes from: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`."""
 
     from_: Text | None = Field(default=None, alias="from")
+    """Another table of this file, by name."""
     recipe: Text | None = None
+    """A recipe: one of devbox's, or `recipes/NAME.toml` of the project."""
     with_: TextTable = Field(default={}, alias="with")
+    """Parameters of the recipe; `devbox recipe show NAME` lists them."""
     image: Text | None = None
+    """An image of a registry (not yet in this version)."""
     dockerfile: InnerPath | None = None
+    """A Dockerfile of the project (not yet in this version)."""
     tarball: InnerPath | None = None
+    """A root file system of the project (not yet in this version)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -65,15 +71,20 @@ class ImageParts(Source):
     """An image of this file: a source, and what is added to it."""
 
     packages: Texts = ()
+    """Packages of the distribution, without what they merely recommend."""
     run: Commands = ()
+    """Commands that finish the image, as root, after the packages."""
 
 
 class LimitsTable(Model):
     """`limits`: what a container may use at most."""
 
     memory: Size | None = None
+    """Memory."""
     cpus: Number | None = None
+    """Processors' worth of time."""
     pids: Whole | None = None
+    """Processes and threads."""
 
     @model_validator(mode="after")
     def _positive(self) -> Self:
@@ -92,9 +103,13 @@ class IsolationTable(Model):
     """`isolation`: a preset by name, or a table."""
 
     preset: Literal["integrated", "isolated"] = "integrated"
+    """`integrated`: with this machine's proxy and CA settings (services never get them); `isolated`: without."""
     network: Literal["project", "none"] = "project"
+    """`project`: with the instance's containers and the internet; `none`: loopback only."""
     capabilities: Capabilities = ()
+    """Linux capabilities beside the fourteen every container has."""
     read_only: bool = False
+    """The container's own files can't be changed; volumes and mounts can."""
 
     @model_validator(mode="before")
     @classmethod
@@ -116,26 +131,42 @@ class MountTable(Model):
     """An item of `mounts`: a file or directory of the project, seen in the container."""
 
     source: InnerPath
+    """The file or directory of the project."""
     target: Path
+    """Where it is seen in the container."""
     read_only: bool = True
+    """Whether it can only be read there."""
 
 
 class RunParts(Model):
     """How a container runs, whatever its role."""
 
     command: Command | None = None
+    """What runs; the recipe's command when left out."""
     needs: Needs = {}
+    """Containers that must be ready before this one starts; what they export arrives as variables."""
     env: Environment = {}
+    """Variables; they win over `env_files`, which win over exports."""
     env_files: InnerPaths = ()
+    """Files of NAME=value below the project directory."""
     secrets: Secrets = {}
+    """Variables whose values are fetched when the container starts, and kept nowhere else."""
     volumes: NamedPaths = {}
+    """Named volumes of the instance and where they are mounted; containers share them by name."""
     mounts: tuple[MountTable, ...] = ()
+    """Files and directories of the project, seen in the container."""
     tmpfs: tuple[Path, ...] = ()
+    """Directories in memory, empty at each start."""
     user: Text | None = None
+    """The user in the container; root there is the owner of the project directory outside."""
     workdir: Path | None = None
+    """The directory the command starts in."""
     limits: LimitsTable = Field(default_factory=LimitsTable)
+    """What the container may use at most."""
     isolation: IsolationTable = Field(default_factory=IsolationTable)
+    """How far it is kept from this machine: a preset's name, or a table."""
     profiles: Texts = ()
+    """With profiles, it starts only when `DEVBOX_PROFILES` names one of them, or when somebody needs it."""
 
 
 def _false_is_none(value: Any) -> Any:
@@ -150,12 +181,17 @@ class LongRunningParts(RunParts):
     """A container that stays: ports, health, restart, stop. `health = false` asks for no probe at all."""
 
     ports: Ports = ()
+    """Ports reachable from this machine."""
     health: Annotated[HealthTable | None, BeforeValidator(_false_is_none)] = Field(
         default=None, json_schema_extra=_may_be_false
     )
+    """How devbox knows that it is ready; `false`: no probe at all."""
     restart: Restart = "on-failure"
+    """What happens when it ends by itself."""
     stop_signal: Signal | None = None
+    """What asks it to end; the recipe's signal when left out."""
     stop_timeout: Duration | None = None
+    """How long it has to end before it is killed."""
 
     @property
     def health_is_off(self) -> bool:

@@ -18,7 +18,9 @@ class ServiceTable(ImageParts, LongRunningParts):
     """Schema of `[service.NAME]`. A job must end with 0 before whoever needs it starts."""
 
     kind: Kind = "service"
+    """A `service` must become ready, a `job` must end with 0, before whoever needs it starts."""
     exports: Environment = {}
+    """Variables for whoever needs it, beside the recipe's."""
 
 
 def exports(table: ServiceTable, label: str, context: Context) -> dict[str, str]:

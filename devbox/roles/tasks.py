@@ -17,8 +17,11 @@ class TaskTable(Model):
     """A task: a command, or a table. `needs` are tasks that run first."""
 
     run: Commands
+    """The command or commands; the first that fails ends the task."""
     needs: Texts = ()
+    """Tasks that run first."""
     inputs: InnerPaths = ()
+    """Files the task depends on; only documentation in this version."""
 
     @model_validator(mode="before")
     @classmethod

@@ -38,7 +38,9 @@ class MatrixTable(Model):
     __pydantic_extra__: dict[str, Axis] = Field(init=False)
 
     include: Cells = ()
+    """Cells beside the axes' product."""
     exclude: Cells = ()
+    """Cells of the product that are left out."""
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -62,11 +64,17 @@ class TestTable(ImageParts, RunParts):
     __test__ = False  # not a test of pytest's
 
     junit: InnerPaths = ()
+    """Reports the command writes."""
     inputs: InnerPaths = ()
+    """Files the result depends on: a green cell whose inputs did not change is not run again."""
     timeout: Duration | None = None
+    """How long a cell may take."""
     retries: Whole = 0
+    """How often a red cell is tried again; green then is `flaky`."""
     release: Literal["inside", "client"] = "inside"
+    """Against a release: `inside` its image, or as a `client` of its processes."""
     matrix: MatrixTable | None = None
+    """The environments: every other key is an axis that overrides the variable of its name."""
 
 
 def later(_label: str, _table: Model) -> str:

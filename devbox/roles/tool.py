@@ -13,6 +13,7 @@ class ToolTable(ImageParts, RunParts):
     """Schema of `[tool.NAME]`. `shims` are the commands it puts on PATH; the program's own name by default."""
 
     shims: Texts = ()
+    """Commands it puts on PATH; its program's name when left out."""
 
 
 def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:

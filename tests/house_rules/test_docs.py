@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -11,6 +12,9 @@ from house_rules.source import ROOT, names
 
 from devbox.cli import recipe_manual
 from devbox.cli.manual import manual
+from devbox.envfile import describe, meaning
+from devbox.envfile import manual as env_file
+from devbox.envfile.document import Document
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
@@ -23,6 +27,28 @@ def test_the_reference_of_the_command_line_is_the_program_s_own():
 def test_the_reference_of_the_recipes_is_their_own():
     written = (ROOT / "docs/reference/recipes.md").read_text()
     assert written == recipe_manual.manual(), "python -m devbox.cli.recipe_manual > docs/reference/recipes.md"
+
+
+def test_the_reference_of_the_env_file_is_the_models_own():
+    written = (ROOT / "docs/reference/env-file.md").read_text()
+    assert written == env_file.manual(), "python -m devbox.envfile.manual > docs/reference/env-file.md"
+
+
+def test_the_reference_of_the_env_file_has_every_table():
+    assert set(meaning.tables(Document)) <= set(env_file.SECTIONS)
+
+
+def test_the_published_schema_is_the_program_s_own():
+    written = json.loads((ROOT / "docs/reference/devbox.schema.json").read_text())
+    assert written == describe.json_schema(), "devbox config --schema > docs/reference/devbox.schema.json"
+
+
+def test_every_program_that_set_up_installs_is_justified():
+    setup = (ROOT / ".ci/setup.sh").read_text()
+    wanted = {word for packages in re.findall(r"_packages=\(([^)]*)\)", setup) for word in packages.split()}
+    page = (ROOT / "docs/explanation/dependencies.md").read_text()
+    named = {name for cell in re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE) for name in re.split(r"[*, ]+", cell)}
+    assert wanted - named == set()
 
 
 def test_every_dependency_is_justified():
@@ -38,4 +64,4 @@ def test_links_and_named_files_exist(page: Path):
     links = {link for link in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text) if not link.startswith("http")}
     assert not [link for link in links if not (page.parent / link).exists()]
     files = set(re.findall(r"`((?:devbox|docs|tests|recipes|templates)/[\w./-]+)`", text))
-    assert not [name for name in files if not (ROOT / name).exists()]
+    assert not [name for name in files if "NAME" not in name and not (ROOT / name).exists()]

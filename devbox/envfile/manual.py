@@ -1,0 +1,172 @@
+"""The reference of devbox.toml, written from its tables: `python -m devbox.envfile.manual`.
+
+Examples are the lines of devbox.toml.example, which a test loads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+from devbox.envfile import kinds, lines, meaning, stages
+from devbox.envfile.document import Document, HooksTable, ProjectTable
+from devbox.host.data import data_dir
+from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool
+from devbox.roles.context import Key
+from devbox.roles.fields import Model
+
+_HEAD = """\
+# devbox.toml
+
+Written from the program's own tables by `python -m devbox.envfile.manual`; a test compares the two. The examples are
+from [devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
+
+Unknown keys are errors. `${name}` in a string is a variable of `[vars]`, `$${name}` is literal. `devbox.local.toml`
+beside the file (not committed) overrides by key; a list there replaces, `{ append = […] }` adds.
+`devbox config --origin` shows where each value comes from.
+
+For completion and checks in an editor: [editors](../how-to/editors.md).
+"""
+
+# Every section in order: a table, and how it is headed. Shared ones come before the roles that take them.
+SECTIONS: dict[type[Model], str] = {
+    Document: "The file",
+    ProjectTable: "[project]",
+    parts.Source: "Image: where it comes from",
+    parts.ImageParts: "Image: what is added",
+    parts.RunParts: "Container: how it runs",
+    parts.LongRunningParts: "Container: how it is reached and kept",
+    network.HealthTable: "health",
+    parts.LimitsTable: "limits",
+    parts.IsolationTable: "isolation",
+    parts.MountTable: "[[….mounts]]",
+    base.BaseTable: "[base.NAME]",
+    dev.DevTable: "[dev]",
+    dev.SetupTable: "[dev.setup]",
+    dev.WatchTable: "[[dev.watch]]",
+    tasks.TaskTable: "[tasks]",
+    service.ServiceTable: "[service.NAME]",
+    tool.ToolTable: "[tool.NAME]",
+    test.TestTable: "[test]",
+    test.MatrixTable: "[test.matrix]",
+    build.BuildTable: "[build]",
+    release.ImageTable: "[image]",
+    release.ProcessTable: "[image.process.NAME]",
+    install.InstallTable: "[install.NAME]",
+    glue.GlueTable: "[glue.NAME]",
+    stages.StageTable: "[stage.NAME]",
+    stages.Gate: "gates",
+    stages.TestsGate: 'gate "tests"',
+    stages.SignatureGate: 'gate "signature"',
+    stages.ProvenanceGate: 'gate "provenance"',
+    stages.SbomGate: 'gate "sbom"',
+    stages.SoakGate: 'gate "soak"',
+    stages.ApprovalGate: 'gate "approval"',
+    stages.FreezeGate: 'gate "freeze"',
+    stages.CommandGate: 'gate "command"',
+    stages.StrategyTable: "[stage.NAME.strategy]",
+    stages.MetricTable: "strategy metrics",
+    HooksTable: "[hooks]",
+}
+_SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
+# A value of TOML that ends on its line: text, a list, an inline table, or a bare word.
+_VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
+_NOT_YET = (
+    tool.ToolTable,
+    test.TestTable,
+    build.BuildTable,
+    release.ImageTable,
+    install.InstallTable,
+    glue.GlueTable,
+    stages.StageTable,
+    HooksTable,
+)
+
+
+def manual() -> str:
+    """The whole page."""
+    examples = _Examples(_example_file())
+    sections = [_section(table, title, examples) for table, title in SECTIONS.items()]
+    return "\n".join([_HEAD, *("\n".join(section) for section in sections), *_kinds()]) + "\n"
+
+
+def _section(table: type[Model], title: str, examples: _Examples) -> Iterator[str]:
+    yield f"## {title}\n"
+    if about := _SCHEMA.sub("", inspect.cleandoc(table.__doc__ or "")):
+        yield f"{about}\n"
+    if table in _NOT_YET:
+        yield "*Checked, but not used yet: this version has no command for it.*\n"
+    shared = [each for each in meaning.parts(table)[:-1] if each in SECTIONS]
+    if shared:
+        yield f"Takes also the keys of {', '.join(_link(each) for each in shared)}.\n"
+    texts = meaning.of_every_key(table)
+    for name in meaning.own_keys(table):
+        yield _key(table, name, texts, examples)
+    yield ""
+
+
+def _key(table: type[Model], name: str, texts: dict[str, str], examples: _Examples) -> str:
+    info = table.model_fields[name]
+    written = info.alias or name
+    kind = kinds.kind_of(info, _link)
+    facts = ", ".join(fact for fact in (kind, kinds.default_of(info, kind)) if fact)
+    example = "" if kind.startswith("`") else examples.of(table, written)
+    shown = f"\n  `{example}`" if example else ""
+    return f"- **`{written}`** ({facts}): {texts[written]}{shown}"
+
+
+def _kinds() -> Iterator[str]:
+    yield "## Kinds of value\n"
+    for parser, name in kinds.KINDS.items():
+        text = " ".join(inspect.cleandoc(parser.__doc__ or "").split())
+        yield f"- **{name}**: {text}"
+
+
+def _link(table: type[Model]) -> str:
+    title = SECTIONS[table]
+    anchor = re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-")
+    return f"[{title.strip('[]')}](#{anchor})"
+
+
+def _example_file() -> str:
+    path = os.path.join(os.path.dirname(data_dir("templates")), "devbox.toml.example")
+    with open(path, encoding="utf-8") as source:
+        return source.read()
+
+
+class _Examples:
+    """Lines of the example file by the table and key they show."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
+        self._index = lines.index(text)
+
+    def of(self, table: type[Model], key: str) -> str:
+        """What sets the key in such a table; "" where that spans several lines."""
+        setting = re.compile(rf"(?<![\w-]){key}\s*=\s*{_VALUE}")
+        places = (line for path, line in self._index.items() if path[-1] == key and table in _tables_at(path[:-1]))
+        found = (setting.search(_without_comment(self._lines[line - 1])) for line in places)
+        return next((match[0] for match in found if match), "")
+
+
+def _tables_at(path: Key) -> set[type[Model]]:
+    """The tables whose keys may stand at the place `path` of a file, with those they take keys from."""
+    found: list[type[Model]] = [Document]
+    for part in path:
+        inner = [info for table in found for name, info in table.model_fields.items() if (info.alias or name) == part]
+        if inner:  # else it is the name of a table, or the number of an item
+            found = [table for info in inner for table in meaning.tables_in(info.annotation)]
+    return {part for table in found for part in meaning.parts(table)}
+
+
+def _without_comment(line: str) -> str:
+    """The line without the comment at its end and the comma of a list's item."""
+    match = re.match(r"""((?:[^#"']|"(?:[^"\\]|\\.)*"|'[^']*')*)""", line)
+    return (match[1] if match else line).strip().rstrip(",")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(manual())
