@@ -85,7 +85,7 @@ class Actions:
         except BakeFailed as error:
             error.where = error.where or self._place_of(step.resource)
             raise
-        return f"{len(baked.layers)} layers, {_megabytes(baked)}"
+        return f"{_counted(len(baked.layers), 'layer')}, {_megabytes(baked)}"
 
     def remove(self, step: Step) -> str:
         """Take away a container that the file no longer has."""
@@ -123,7 +123,7 @@ class Actions:
         for command in spec.setup.commands:
             self._setup_command(step, spec, command)
         self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
-        return f"{len(spec.setup.commands)} command{'s' if len(spec.setup.commands) > 1 else ''}"
+        return _counted(len(spec.setup.commands), "command")
 
     def ready(self, step: Step) -> str:
         """Wait until a container that already runs is ready."""
@@ -195,6 +195,10 @@ def _state_text(seen: ObservedContainer) -> str:
 def _brief(step: str) -> str:
     """A step's description, short enough to leave room for what it does just now."""
     return step if len(step) <= _BRIEF else f"{step[: _BRIEF - 1].rstrip(' ,')}…"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _megabytes(baked: Baked) -> str:
