@@ -14,7 +14,8 @@ _HEAD = """\
 
 Written from `recipes/*.toml` by `python -m devbox.cli.recipe_manual`; a test compares the two. `devbox recipe ls` and
 `devbox recipe show NAME` say the same, with the recipes of your own project: a file NAME.toml in `recipes/` beside
-`devbox.toml` is a recipe like these, and wins over one of the same name.
+`devbox.toml` is a recipe like these, and wins over one of the same name;
+[Write a recipe of your own](../how-to/own-recipe.md) says how.
 
 A recipe is used by `recipe = "NAME"`, its parameters are set by `with`:
 """

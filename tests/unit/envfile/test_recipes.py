@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devbox.envfile import recipefacts, recipes
 from devbox.errors import EnvFileError, UsageError
+from devbox.model.image import Files
 from devbox.roles.recipes import use
 
 SHIPPED = sorted(recipes.shipped())
@@ -97,3 +100,13 @@ def test_what_a_recipe_mounts_must_be_in_the_project(error, write):
 def test_the_project_itself_may_be_mounted(resolved):
     web = resolved('[service.web]\nrecipe = "nginx"\nwith = { root = "." }\n').containers["web"]
     assert [mount.target for mount in web.mounts] == ["/srv/www"]
+
+
+def test_the_recipe_of_the_how_to_works(resolved):
+    page = (Path(__file__).parents[3] / "docs/how-to/own-recipe.md").read_text()
+    recipe, table = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    found = resolved(table, {"recipes/mail.toml": recipe})
+    assert found.containers["dev"].env["SMTP_URL"] == "smtp://mail:8025"
+    files = found.images["service.mail"].steps[-1]
+    assert isinstance(files, Files)
+    assert 'echo "mail for shop.test"' in files.contents["/usr/local/bin/start-mail"]
