@@ -15,28 +15,25 @@ from devbox.isolation.types import Confine, Context, Launch, ProcessRef
 
 
 def run_attached(context: Context, container: Launch, *, on_start: Callable[[int], None] | None = None) -> int:
-    """Run a container on this process's own streams to its end, and remove it; its exit code, 128+n on a signal.
+    """Run a container on this process's own streams to its end; its exit code, 128+n on a signal.
 
     126 and 127 when its command could not be executed or found. `on_start` gets the pid to which signals belong. This
     process becomes a subreaper, and reaps whatever child of it has ended by then. Without limits the container has no
-    cgroup of its own: making one takes longer than everything else.
+    cgroup of its own: making one takes longer than everything else. `launch.delete` is the caller's to call.
     """
     confine = container.confine
     if confine == Confine(confine.add_capabilities, confine.read_only):
         context = context._replace(cgroups="none")
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        streams = nothing.fileno()
+        starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams, bound=True)
+    init = launch.finish(starting)
     try:
-        with open(os.devnull, "r+b", buffering=0) as nothing:
-            streams = nothing.fileno()
-            starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams, bound=True)
-        init = launch.finish(starting)
-        try:
-            return _execute(context, container, on_start)
-        finally:
-            _end(init)
+        return _execute(context, container, on_start)
     finally:
-        launch.delete(context, container.name, container.oci_id)
+        _end(init)
 
 
 def _execute(context: Context, container: Launch, on_start: Callable[[int], None] | None) -> int:

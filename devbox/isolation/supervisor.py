@@ -77,6 +77,7 @@ class Supervisor:
                 continue
             keeper = Keeper(self._ground, unpack(Supervised, json.loads(text)))
             self._keepers[row.name] = keeper
+            self._segment.reach(row.name, keeper.item.launch.host_ports)
             keeper.adopt(row)
 
     def _save(self) -> None:
@@ -138,6 +139,7 @@ class Supervisor:
         node = self._segment.node(launch.name)
         if node is None:
             raise EngineError(f"{launch.name} has no address in the instance network")
+        self._segment.reach(launch.name, launch.host_ports)
         return launch._replace(network=node)
 
     def _wait(self, client: Connection, message: Message) -> None:
@@ -171,11 +173,12 @@ class Supervisor:
 
     def _lease(self, client: Connection, message: Message) -> None:
         guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"])
+        self._segment.reach(guest.name, tuple(message.get("host_ports", ())))
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 
     def _release(self, client: Connection, message: Message) -> None:
+        client.answer({})  # the guest has ended; nobody has to wait for its room to be cleaned
         self._guests.dismiss(message["name"])
-        client.answer({})
 
     def _shutdown(self, client: Connection, _: Message) -> None:
         """Stop what runs, the last started first, then the network, then the holder; answer; end."""

@@ -72,7 +72,10 @@ class Place:
 
     def once(self, container: Launch) -> tuple[str, int]:
         """The output and exit code of a one-shot container."""
-        return self._captured(lambda: attached.run_attached(self.context, container))
+        try:
+            return self._captured(lambda: attached.run_attached(self.context, container))
+        finally:
+            launch.delete(self.context, container.name, container.oci_id)
 
     def stop(self, name: str) -> None:
         """Kill and remove a container."""
