@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.machine import Box, destroy, make_box
+from support.machine import Box, destroy, make_box, with_runtime
 
 KINDS = ("root-crun", "root-runc", "user-crun")
 
 
 @pytest.fixture(scope="session")
 def boxes() -> Iterator[dict[str, Box]]:
-    """The boxes of this run by kind. Root's share one home, so that images are baked once."""
+    """The boxes of this run by kind."""
     made: dict[str, Box] = {}
     yield made
     for box in {box.home: box for box in made.values()}.values():
@@ -20,8 +20,10 @@ def boxes() -> Iterator[dict[str, Box]]:
 
 
 def _box(boxes: dict[str, Box], kind: str) -> Iterator[Box]:
+    """A box of a kind, made on first use. Root's share one home, so that images are baked once."""
     if kind not in boxes:
-        boxes[kind] = make_box(kind)
+        root = next((box for name, box in boxes.items() if name.startswith("root-")), None)
+        boxes[kind] = with_runtime(root, kind) if root and kind.startswith("root-") else make_box(kind)
     box = boxes[kind]
     before = box.footprint()
     yield box

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +210,7 @@ def make_box(kind: str) -> Box:
     who, runtime = kind.split("-")
     if os.geteuid() != 0:
         lacking("scenario tests need root: run `make test`")
-    if shutil.which(runtime) is None and not Path(f"/usr/sbin/{runtime}").exists():
-        lacking(f"{runtime} is not installed")
+    _need_runtime(runtime)
     base = Path(tempfile.mkdtemp(prefix=f"devbox-{kind}-"))
     base.chmod(0o755)
     user = _ordinary_user() if who == "user" else None
@@ -219,6 +218,18 @@ def make_box(kind: str) -> Box:
     (base / "home").mkdir(mode=0o755)
     box._give(base)
     return box
+
+
+def with_runtime(box: Box, kind: str) -> Box:
+    """The same home, with the OCI runtime of `kind`."""
+    runtime = kind.split("-")[1]
+    _need_runtime(runtime)
+    return replace(box, runtime=runtime, projects=[])
+
+
+def _need_runtime(runtime: str) -> None:
+    if shutil.which(runtime) is None and not Path(f"/usr/sbin/{runtime}").exists():
+        lacking(f"{runtime} is not installed")
 
 
 def destroy(box: Box) -> None:
