@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from devbox.cli import terminal
@@ -18,6 +19,8 @@ from devbox.model import codec
 
 _HEAD = ("NAME", "VERSIONS", "DESCRIPTION")
 _WIDEST = 24  # of the versions in a list
+_INDENT = 2
+_NARROWEST = 20  # of a last column
 
 
 def ls(args: Args) -> int:
@@ -29,7 +32,7 @@ def ls(args: Args) -> int:
         return 0
     rows = [(str(each["name"]), _few(each["versions"]), _about(each)) for each in found]
     color = terminal.has_color(sys.stdout)
-    for at, line in enumerate(aligned([_HEAD, *rows])):
+    for at, line in enumerate(aligned([_HEAD, *rows], width=_width())):
         terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
     return 0
 
@@ -44,31 +47,44 @@ def show(args: Args) -> int:
         print(json.dumps(codec.dump(found)))
         return 0
     color = terminal.has_color(sys.stdout)
-    for line in page(found):
+    for line in page(found, width=_width()):
         title = bool(line) and not line.startswith(" ")
         terminal.say(terminal.paint(line, "bold", when=color and title), stream=sys.stdout)
     return 0
 
 
-def page(found: RecipeFacts) -> Iterator[str]:
-    """A recipe for a person."""
+def page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
+    """A recipe for a person, in lines of at most `width` columns where there is one."""
+    inner = max(width - _INDENT, 0)
     yield f"{found.name}: {found.description}"
     yield f"  {_origin(found)}"
-    yield from _section("Parameters", aligned(_parameter(each) for each in found.parameters))
+    yield from _section("Parameters", aligned((_parameter(each) for each in found.parameters), width=inner))
     yield from _section("Image", found.steps)
     if found.service:
-        yield from _section("Service", _service(found.service))
+        yield from _section("Service", aligned(_service(found.service), width=inner))
         yield from _section("Gives to whoever needs it", aligned(found.service.exports.items()))
     if found.tool:
         yield from _section("Tool", [shlex.join(found.tool)])
     yield from _section("To paste", recipefacts.example(found).split("\n"))
 
 
-def aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, their columns below each other."""
+def aligned(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[str]:
+    """Rows as lines, their columns below each other; with a width the last column goes on below itself."""
     cells = list(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    before = sum(widths[:-1]) + 2 * len(widths[:-1])
+    lines = []
+    for row in cells:
+        front = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths[:-1], strict=False))
+        room = max(width - before, _NARROWEST) if width else sys.maxsize
+        parts = textwrap.wrap(row[-1], room) or [""]
+        lines += [f"{front}{parts[0]}".rstrip(), *(" " * before + part for part in parts[1:])]
+    return lines
+
+
+def _width() -> int:
+    """Columns of the terminal; 0 where the output goes elsewhere, and no line is broken."""
+    return terminal.width(sys.stdout) if sys.stdout.isatty() else 0
 
 
 def _root(args: Args) -> str:
@@ -121,7 +137,7 @@ def _origin(found: RecipeFacts) -> str:
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
     shown = list(lines)
     if shown:
-        yield from ("", title, *(f"  {line}".rstrip() for line in shown))
+        yield from ("", title, *(f"{' ' * _INDENT}{line}".rstrip() for line in shown))
 
 
 def _parameter(each: ParameterFacts) -> tuple[str, str, str]:
@@ -130,7 +146,7 @@ def _parameter(each: ParameterFacts) -> tuple[str, str, str]:
     return each.name, default, f"{each.description}{choices}"
 
 
-def _service(service: ServiceFacts) -> list[str]:
+def _service(service: ServiceFacts) -> list[tuple[str, str]]:
     volumes = [("volume", f"{name} at {target}") for name, target in service.volumes.items()]
     mounts = [("mounts", f"{source} of the project at {target}") for source, target in service.mounts.items()]
-    return aligned([("port", str(service.port)), *volumes, *mounts, ("healthy", f"when {service.health}")])
+    return [("port", str(service.port)), *volumes, *mounts, ("healthy", f"when {service.health}")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import main
+from devbox.cli import main, recipe
 
 OWN = 'description = "Mine"\n[[steps]]\nop = "bootstrap"\ndistribution = "debian"\nsuite = "trixie"\n'
 
@@ -65,3 +65,9 @@ def test_recipe_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]):
     shown = printed(capsys, "recipe")
     assert "ls" in shown
     assert "show" in shown
+
+
+def test_a_last_column_goes_on_below_itself_where_the_terminal_ends():
+    rows = [("a", "one two three four five six"), ("bcd", "")]
+    assert recipe.aligned(rows, width=25) == ["a    one two three four", "     five six", "bcd"]
+    assert recipe.aligned(rows) == ["a    one two three four five six", "bcd"]
