@@ -84,5 +84,5 @@ def _describe(error: BaseException) -> str:
         return f"{error.sentence}\0{error.details}\0{error.remedy}"
     if isinstance(error, OSError):
         about = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{about}\0\0"
+        return f"{error.strerror or error}{about}\0\0"
     return f"{type(error).__name__}: {error}\0\0"

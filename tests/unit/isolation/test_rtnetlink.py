@@ -37,7 +37,7 @@ def test_a_bridge_with_an_address_answers():
             with socket.socket(family) as server:
                 server.bind((address, 0))
                 server.listen()
-                with socket.create_connection(server.getsockname()[:2], timeout=1):
+                with socket.create_connection(server.getsockname()[:2], timeout=20):
                     pass
 
     _apart(work)
