@@ -71,7 +71,7 @@ class BootstrapStep(Model):
 
 
 class PackagesStep(Model):
-    """Packages of the distribution."""
+    """Packages of the distribution. What is left empty in `purge` is not meant."""
 
     op: Literal["packages"]
     names: Texts
@@ -79,7 +79,7 @@ class PackagesStep(Model):
 
     def step(self) -> Packages:
         """The model's step."""
-        return Packages(names=self.names, purge=self.purge)
+        return Packages(names=self.names, purge=tuple(path for path in self.purge if path))
 
 
 class RunStep(Model):
