@@ -10,7 +10,7 @@ import pytest
 
 from devbox.envfile import recipefacts, recipes
 from devbox.errors import EnvFileError, UsageError
-from devbox.model.image import Files
+from devbox.model.image import Files, Packages
 from devbox.roles.recipes import use
 
 SHIPPED = sorted(recipes.shipped())
@@ -110,3 +110,12 @@ def test_the_recipe_of_the_how_to_works(resolved):
     files = found.images["service.mail"].steps[-1]
     assert isinstance(files, Files)
     assert 'echo "mail for shop.test"' in files.contents["/usr/local/bin/start-mail"]
+
+
+def test_what_a_variant_leaves_empty_is_not_purged():
+    path = recipes.find("java", "")
+    assert path is not None
+    steps, _ = use("java", recipes.load(path), {"version": "21"}, where="x:1").image()
+    assert isinstance(steps[1], Packages)
+    assert steps[1].purge
+    assert "" not in steps[1].purge
