@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
 from devbox.host import carry, environ
 from devbox.images import mirrors
+from devbox.isolation.network import GATEWAY
 
 _PATIENCE = 3.0  # seconds for all mirrors together
 _SUITES = {"debian": "trixie", "ubuntu": "noble"}
 _STATES = {"debian": PROBLEM, "ubuntu": WARNING}  # every default is Debian's; only some versions are Ubuntu's
 _OFF = 300.0  # seconds a clock may be off before signatures seem old, or not valid yet
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass
@@ -51,7 +51,7 @@ def reach(ground: Ground) -> Iterator[Finding]:
 def carried(_ground: Ground) -> Iterator[Finding]:
     """The authorities and the proxy of this machine, as bakes and dev get them."""
     wanted = environ.get("DEVBOX_CA_FILE")
-    taken = carry.carry()
+    taken = carry.carry(GATEWAY)
     if wanted and not os.path.isfile(wanted):
         sentence = f"DEVBOX_CA_FILE names {wanted}, and there is no such file"
         yield Finding("certificates", PROBLEM, sentence, "export DEVBOX_CA_FILE=FILE, or unset it")
@@ -61,17 +61,15 @@ def carried(_ground: Ground) -> Iterator[Finding]:
     else:
         yield Finding("certificates", OK, f"carried into bakes and dev: {taken.ca_file}")
     for name in carry.PROXY_VARIABLES:
-        if value := taken.env.get(name):
-            yield _proxy(name, value)
+        if taken.env.get(name):
+            yield _proxy(name, taken.env[name], carry.set_on_host(name))
 
 
-def _proxy(name: str, value: str) -> Finding:
-    place = urlsplit(value if "//" in value else f"//{value}")
-    if name != "no_proxy" and place.hostname in _LOOPBACK:
-        sentence = f"{name} is this machine's own {place.hostname}, which containers can't reach"
-        return Finding("proxy", WARNING, sentence, f"export {name}=http://ADDRESS:PORT, as others reach the proxy")
-    shown = value if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # no password
-    return Finding("proxy", OK, f"carried into bakes and dev: {name}={shown}")
+def _proxy(name: str, inside: str, on_host: str) -> Finding:
+    place = urlsplit(inside if "//" in inside else f"//{inside}")
+    shown = inside if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # no password
+    own = name != "no_proxy" and inside != on_host
+    return Finding("proxy", OK, f"carried into bakes and dev: {name}={shown}{', which is this machine' if own else ''}")
 
 
 def _ask(distribution: str, answer: _Answer) -> None:

@@ -9,7 +9,7 @@ from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
 from devbox.host.carry import CA_TARGET, Carry, carry
 from devbox.host.paths import Paths
-from devbox.isolation import accounts
+from devbox.isolation import accounts, network
 from devbox.isolation.types import (
     Bind,
     Confine,
@@ -90,6 +90,7 @@ class Starter:
             ),
             stop_signal=spec.stop_signal.removeprefix("SIG"),
             stop_timeout=spec.stop_timeout,
+            host_ports=carried.ports,
         )
 
     def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
@@ -107,7 +108,10 @@ class Starter:
             )
             return Bind(source, mount.target, read_only=mount.read_only)
         if not os.path.exists(mount.source):
-            raise EngineError(f"{mount.source}, which is to be mounted at {mount.target}, does not exist")
+            raise EngineError(
+                f"{mount.source}, which is to be mounted at {mount.target}, does not exist",
+                remedy=f"mkdir {mount.source}, or remove it from the file's mounts",
+            )
         if self._idmap.rootless:
             return Bind(mount.source, mount.target, read_only=mount.read_only)
         owner, group = self._instance.owner, self._instance.group
@@ -128,7 +132,7 @@ def _carried(request: StartRequest) -> Carry:
     spec = request.spec
     if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
         return Carry({}, "")
-    return carry()
+    return carry(network.GATEWAY, direct=spec.needs)
 
 
 def _ca_bind(carried: Carry) -> tuple[Bind, ...]:

@@ -1,4 +1,7 @@
-"""What of the host is carried into containers that reach out: the CA bundle and the proxy. Never in layers or keys."""
+"""What of the host is carried into containers that reach out: the CA bundle, the proxy and the package mirrors.
+
+Never in layers or keys.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,73 @@ CA_VARIABLES = (
     "PIP_CERT",
     "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
 )
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
+MIRROR_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "npm_config_registry", "GOPROXY")
 _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+_NEVER_PROXIED = ("localhost", "127.0.0.1", "::1")
 
 
 class Carry(NamedTuple):
-    """Environment variables to set, and the host file to bind read-only at `CA_TARGET` ("" where there is none)."""
+    """Environment variables to set, and the host file to bind read-only at `CA_TARGET` ("" where there is none).
+
+    `ports` are those of the host's own loopback that the settings name: `env` has them at another address.
+    """
 
     env: dict[str, str]
     ca_file: str
+    ports: tuple[int, ...] = ()
 
 
-def carry() -> Carry:
-    """The host's settings as a container needs them. Proxies in both cases, since programs disagree on it."""
-    ca_file = _ca_file()
-    env = dict.fromkeys(CA_VARIABLES, CA_TARGET) if ca_file else {}
-    for name in PROXY_VARIABLES:
-        if value := environ.get(name) or environ.get(name.upper()):
-            env[name] = env[name.upper()] = value
-    return Carry(env, ca_file)
+def carry(gateway: str, *, direct: tuple[str, ...] = ()) -> Carry:
+    """The host's settings as a container needs them. Proxies in both cases, since programs disagree on it.
+
+    A proxy or mirror on the host's own loopback is named as `gateway` instead. `direct` are hosts that are never asked
+    for through a proxy: the other containers.
+    """
+    authorities = ca_file()
+    env = dict.fromkeys(CA_VARIABLES, CA_TARGET) if authorities else {}
+    moved: set[int] = set()
+    for name in (*PROXY_VARIABLES[:2], *MIRROR_VARIABLES):
+        if value := set_on_host(name):
+            env[name], ports = from_inside(value, gateway)
+            moved.update(ports)
+    if any(name in env for name in PROXY_VARIABLES):
+        env["no_proxy"] = ",".join(dict.fromkeys((*_split(set_on_host("no_proxy")), *_NEVER_PROXIED, gateway, *direct)))
+    env |= {name.upper(): env[name] for name in PROXY_VARIABLES if name in env}
+    return Carry(env, authorities, tuple(sorted(moved)))
 
 
-def _ca_file() -> str:
+def set_on_host(name: str) -> str:
+    """The value of a setting that is written in either case; "" when it is not set."""
+    return environ.get(name) or environ.get(name.upper()) or environ.get(name.lower())
+
+
+def from_inside(value: str, gateway: str) -> tuple[str, tuple[int, ...]]:
+    """A setting with each address on this machine's loopback exchanged for `gateway`, and the ports of those. Pure."""
+    if not any(sign in value for sign in ("localhost", "127.", "[::1]")):
+        return value, ()
+    import re
+
+    ports: list[int] = []
+
+    def exchange(match: re.Match[str]) -> str:
+        port = int(match["port"] or {"https://": 443}.get(match["scheme"], 80))
+        ports.append(port)
+        return f"{match['scheme']}{match['user'] or ''}{gateway}:{port}"
+
+    own = r"(?:localhost|127(?:\.\d+){3}|\[::1\])"
+    where = rf"(?P<scheme>https?://|(?<![^\s,|]))(?P<user>[^/@\s]+@)?{own}(?::(?P<port>\d+))?(?=[/\s,|]|$)"
+    return re.sub(where, exchange, value), tuple(ports)
+
+
+def _split(value: str) -> tuple[str, ...]:
+    return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+
+
+def ca_file() -> str:
+    """The host's CA bundle: what is set, or the system's; "" when there is none."""
     for candidate in (environ.get("DEVBOX_CA_FILE"), environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
         if candidate and os.path.isfile(candidate):
             return os.path.realpath(candidate)

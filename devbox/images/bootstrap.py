@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 
 from devbox.errors import BakeFailed, HostError
-from devbox.host import environ, process
+from devbox.host import carry, environ, process
 from devbox.images import apt, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.output import Output
@@ -27,6 +28,8 @@ _DPKG_OPTIONS = (
 _MERGE_FIRST = ("bookworm",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9+./-]*")
 _MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
+# The host's authorities, for an https mirror: in apt's settings of this run, and not in those of the image.
+_TRUST = """--setup-hook=printf 'Acquire::https::CAInfo "%s";\\n' {} >> "$MMDEBSTRAP_APT_CONFIG"; :"""
 _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
 
@@ -38,7 +41,7 @@ def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
     sources = f"{tree}.sources"
     with open(sources, "w", encoding="ascii") as listing:
         listing.write(mirrors.local_sources(step))
-    code = _run(argv(step, tree, program=program), sources, output)
+    code = _run(argv(step, tree, program=program, ca_file=carry.ca_file()), sources, output)
     if code:
         system = f"{step.distribution} {step.suite}"
         cause = apt.explain(output.all(), system=system)
@@ -56,7 +59,7 @@ def check(step: Bootstrap) -> None:
             raise BakeFailed(f"{word!r} is not the name of a suite, a component or a package")
 
 
-def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:
+def argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -> list[str]:
     """The mmdebstrap call. Its sources come on stdin. Pure."""
     apt_options = [*_APT_OPTIONS]
     if not step.check_valid_until:
@@ -70,6 +73,7 @@ def argv(step: Bootstrap, tree: str, *, program: str) -> list[str]:
         *([f"--hook-dir={_MERGE_HOOKS}"] if step.suite in _MERGE_FIRST else []),
         *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),
+        *([_TRUST.format(shlex.quote(ca_file))] if ca_file else []),
         *([f"--include={','.join(step.packages)}"] if step.packages else []),
         step.suite,
         tree,

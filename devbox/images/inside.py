@@ -14,7 +14,7 @@ from devbox.images import apt, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.manifest import DEFAULT_PATH
 from devbox.images.output import Output, Reader, any_line
-from devbox.isolation import sandbox
+from devbox.isolation import network, sandbox
 from devbox.isolation.types import Bind, IdMap, Process
 from devbox.model.image import Bootstrap, Packages, Run
 
@@ -25,9 +25,13 @@ _GLOB = re.compile(r"([*?\[\]]+)")
 
 # Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
 # apt's own locks are left aside while installing, since the only locked thing that is shared is the archive. An https
-# mirror is checked by the host's authorities: a minimal system has none.
+# mirror is checked by the host's authorities: a minimal system has none. A mirror or proxy that does not answer fails
+# the update, soon, instead of leaving an empty list.
 _INSTALL = f"""
-get() {{ apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={carry.CA_TARGET} "$@"; }}
+get() {{
+    apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={carry.CA_TARGET} -o APT::Update::Error-Mode=any \\
+        -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@"
+}}
 exec 9> {_ARCHIVES}/devbox.lock
 flock 9
 get update || exit
@@ -46,21 +50,23 @@ class Inside:
         self._output = output
         self._lowers = lowers
         self._place = place
-        self._carry = carry.carry()
+        self._carry = carry.carry(network.GATEWAY)
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
         cache = f"{self._paths.cache}/apt/{base.distribution}-{base.suite}"
+        sources, ports = carry.from_inside(mirrors.local_sources(base), network.GATEWAY)
         binds = [
             self._shared(f"{cache}/archives", _ARCHIVES),
             self._shared(f"{cache}/lists", _LISTS),
             self._file("policy-rc.d", _POLICY, "#!/bin/sh\nexit 101\n", mode=0o755),
-            self._file("sources.list", "/etc/apt/sources.list", mirrors.local_sources(base)),
+            self._file("sources.list", "/etc/apt/sources.list", sources),
         ]
         argv = ["/bin/sh", "-c", _INSTALL + purge_script(step.purge), "packages", *step.names]
-        code = self._run(argv, {"DEBIAN_FRONTEND": "noninteractive"}, binds, reader=apt.AptProgress().feed)
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        code = self._run(argv, env, binds, reader=apt.AptProgress().feed, host_ports=ports)
         if code:
             system = f"{base.distribution} {base.suite}"
             cause = apt.explain(self._output.all(), system=system)
@@ -75,7 +81,15 @@ class Inside:
         if code:
             raise BakeFailed(f"a command of the step ended with {code}", details=self._output.tail())
 
-    def _run(self, argv: Sequence[str], env: dict[str, str], binds: list[Bind], *, reader: Reader) -> int:
+    def _run(
+        self,
+        argv: Sequence[str],
+        env: dict[str, str],
+        binds: list[Bind],
+        *,
+        reader: Reader,
+        host_ports: tuple[int, ...] = (),
+    ) -> int:
         settings = {**self._carry.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
         settings |= {"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH)} | env
         if self._carry.ca_file:
@@ -93,6 +107,7 @@ class Inside:
                 work=f"{self._place}/work",
                 network="egress",
                 binds=tuple(binds),
+                host_ports=(*self._carry.ports, *host_ports),
                 output=sink,
             )
 

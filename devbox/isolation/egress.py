@@ -14,17 +14,18 @@ import socket
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
 from devbox.isolation import forks, living, namespaces, network, syscalls
-from devbox.isolation.types import Context, ProcessRef, Publish, Route
+from devbox.isolation.types import Context, HostPort, ProcessRef, Publish, Route
 
 RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
 UPLINK = "uplink"  # pasta's interface in the namespace
 _TUN = "/dev/net/tun"
 _FIRST_PORT = 20000  # of the namespace: one for each route
+_FIRST_HOST_PORT = 19000  # of the namespace's loopback: one for each port of the host
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
-def start_egress(context: Context, routes: tuple[Route, ...]) -> ProcessRef:
-    """Start pasta for the instance and lead each published port to its container.
+def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> ProcessRef:
+    """Start pasta for the instance, lead each published port to its container, and containers to ports of the host.
 
     EngineError when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
     or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
@@ -33,12 +34,12 @@ def start_egress(context: Context, routes: tuple[Route, ...]) -> ProcessRef:
     nft, pasta = programs.find("nft"), programs.find("pasta")
     for route in routes:
         require_free(route.publish)
-    rules = nft_rules(routes).encode()
+    rules = nft_rules(routes, host_ports).encode()
     namespaces.run_inside(
         context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="route published ports", text=rules))
     )
     pid_file = f"{context.run_dir}/pasta.pid"
-    return attach(pasta, context, pid_file=pid_file, ports=pasta_ports(routes))
+    return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(host_ports)])
 
 
 def stop_egress(pasta: ProcessRef) -> None:
@@ -101,13 +102,16 @@ def attach(pasta: str, context: Context, *, pid_file: str, ports: list[str]) -> 
     with open(pid_file, encoding="ascii") as source:
         running = living.identify(int(source.read()))
     if running is None:
-        raise EngineError("pasta, which connects the instance to the network, died at once")
+        raise EngineError(
+            "pasta, which connects the instance to the network, died at once",
+            remedy="devbox up once more; devbox doctor looks for the cause",
+        )
     return running
 
 
 def pasta_flags() -> list[str]:
     """Egress and DNS, nothing of the host's own: neither its loopback nor ports that happen to be open. Pure."""
-    return ["--config-net", "-q", "-I", UPLINK, "--no-map-gw", "--dns-forward", RESOLVER, "-T", "none", "-U", "none"]
+    return ["--config-net", "-q", "-I", UPLINK, "--no-map-gw", "--dns-forward", RESOLVER, "-U", "none"]
 
 
 def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
@@ -124,8 +128,22 @@ def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
     return flags
 
 
-def nft_rules(routes: tuple[Route, ...]) -> str:
-    """The whole table of the instance's namespace: published ports in, everything else out. Pure."""
+def pasta_host_ports(host_ports: tuple[HostPort, ...]) -> list[str]:
+    """The flags that lead ports of the namespace's loopback to those of the host's. Pure."""
+    numbers = _host_numbers(host_ports)
+    leads = [f"{_FIRST_HOST_PORT + number}:{port}" for port, number in numbers.items()]
+    return [word for lead in leads or ["none"] for word in ("-T", lead)]
+
+
+def _host_numbers(host_ports: tuple[HostPort, ...]) -> dict[int, int]:
+    return {port: number for number, port in enumerate(sorted({each.port for each in host_ports}))}
+
+
+def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> str:
+    """The whole table of the instance's namespace: published ports in, everything else out. Pure.
+
+    A port of the host's loopback is there for the containers it is meant for, and for nobody else.
+    """
     arrivals = [
         f"fib daddr type local meta nfproto ipv4 {route.publish.protocol} dport {_FIRST_PORT + number} "
         f"dnat ip to {route.node.address}:{route.publish.container}"
@@ -138,16 +156,27 @@ def nft_rules(routes: tuple[Route, ...]) -> str:
         if route.node.address6
     ]
     inward = "\n    ".join(arrivals)
+    numbers = _host_numbers(host_ports)
+    outward = "\n    ".join(
+        f"ip saddr {each.node.address} ip daddr {network.GATEWAY} tcp dport {each.port} "
+        f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + numbers[each.port]}"
+        for each in host_ports
+    )
     return f"""table inet devbox {{}}
 delete table inet devbox
 table inet devbox {{
   chain arriving {{
     type nat hook prerouting priority dstnat;
+    {outward}
     {inward}
   }}
   chain local {{
     type nat hook output priority dstnat;
     {inward}
+  }}
+  chain handed {{
+    type nat hook input priority 100;
+    ip daddr 127.0.0.1 ip saddr != 127.0.0.0/8 snat ip to 127.0.0.1
   }}
   chain leaving {{
     type nat hook postrouting priority srcnat;
@@ -183,4 +212,8 @@ def _pin(holder: ProcessRef, path: str) -> None:
 def _quiet(output: bytes) -> None:
     """pasta and nft say nothing when all is well."""
     if output.strip():
-        raise CommandFailed("the network came up with complaints", details=output.decode(errors="replace"))
+        raise CommandFailed(
+            "the network came up with complaints",
+            details=output.decode(errors="replace"),
+            remedy="devbox up once more; devbox doctor looks for the cause",
+        )

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
     """Run it to its end; its exit code. The instance's supervisor must be there: it cleans up, even after a kill -9."""
     supervisor = Client(paths.socket(instance))
-    answer = supervisor.call("lease", name=container.name, oci_id=container.oci_id, top=container.top)
+    asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
+    answer = supervisor.call("lease", **asked, host_ports=container.host_ports)
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = passing.PassedOn()
     try:

@@ -12,7 +12,7 @@ from devbox.host import programs
 from devbox.isolation import egress, forks, launch, namespaces, syscalls
 from devbox.isolation import idmap as idmaps
 from devbox.isolation import network as networks
-from devbox.isolation.types import Bind, Context, IdMap, Launch, Process, Range
+from devbox.isolation.types import Bind, Context, HostPort, IdMap, Launch, NetNode, Process, Range
 
 _NAME = "bake"
 
@@ -54,16 +54,17 @@ def run(
     work: str,
     network: str,
     binds: tuple[Bind, ...] = (),
+    host_ports: tuple[int, ...] = (),
     output: int,
 ) -> int:
     """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
 
     Only after `enter`. `work` is an empty scratch directory; `network` "egress" or "none"; stdout and stderr go to the
     descriptor `output`. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points (and
-    /.devbox) stay behind in the upper directory and do not belong into a layer.
+    /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`.
     """
-    connected = network == "egress"
-    with _instance(idmap, work, connected=connected) as context, open(os.devnull, "rb") as nothing:
+    node = networks.node(0, ipv6=networks.host_has_ipv6()) if network == "egress" else None
+    with _instance(idmap, work, node, host_ports) as context, open(os.devnull, "rb") as nothing:
         container = Launch(
             name=_NAME,
             oci_id=_NAME,
@@ -71,14 +72,14 @@ def run(
             top=top,
             process=process,
             binds=binds,
-            network=networks.node(0, ipv6=networks.host_has_ipv6()) if connected else None,
+            network=node,
             init=False,
         )
         return launch.run_bare(context, container, streams=(nothing.fileno(), output, output))
 
 
 @contextlib.contextmanager
-def _instance(idmap: IdMap, work: str, *, connected: bool) -> Iterator[Context]:
+def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[int, ...]) -> Iterator[Context]:
     """An instance of one container, without cgroups; gone at the end."""
     init = programs.find("catatonit")
     # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
@@ -96,11 +97,11 @@ def _instance(idmap: IdMap, work: str, *, connected: bool) -> Iterator[Context]:
         resolv=_write(f"{work}/resolv.conf", f"nameserver {egress.RESOLVER}\n"),
     )
     try:
-        if not connected:
+        if node is None:
             yield context
             return
         networks.make_bridge(holder, ipv6=networks.host_has_ipv6())
-        pasta = egress.start_egress(context, ())
+        pasta = egress.start_egress(context, (), tuple(HostPort(port, node) for port in host_ports))
         try:
             yield context
         finally:

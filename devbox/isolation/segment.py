@@ -10,7 +10,7 @@ from devbox.isolation import egress, network
 from devbox.isolation.living import alive
 from devbox.isolation.loop import ExitCallback, Loop, say
 from devbox.isolation.state import Name, NamedPublish
-from devbox.isolation.types import Context, NetNode, ProcessRef, Route
+from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Route
 
 _RETRY = 1.0  # pause before a pasta that died is started again
 
@@ -24,6 +24,7 @@ class Segment:
         self._ipv6 = network.host_has_ipv6()
         self._names: dict[str, NetNode] = {}
         self._guests: dict[str, NetNode] = {}
+        self._host_ports: dict[str, tuple[int, ...]] = {}
         self._egress: ProcessRef | None = None
         self._wanted = False
         self.published: tuple[NamedPublish, ...] = ()
@@ -71,6 +72,14 @@ class Segment:
             self._restart_egress()
             raise
 
+    def reach(self, name: str, host_ports: tuple[int, ...]) -> None:
+        """Let a container reach exactly these ports of the host's loopback from now on."""
+        if self._host_ports.get(name, ()) == host_ports:
+            return
+        self._host_ports[name] = host_ports
+        if self._wanted:
+            self._restart_egress()
+
     def node(self, name: str) -> NetNode | None:
         """The address of a name."""
         return self._names.get(name) or self._guests.get(name)
@@ -84,6 +93,7 @@ class Segment:
     def release(self, name: str) -> None:
         """The one-shot container is gone."""
         self._guests.pop(name, None)
+        self._host_ports.pop(name, None)
         self._write_hosts()
 
     def close(self) -> None:
@@ -103,7 +113,13 @@ class Segment:
 
     def _start_egress(self) -> None:
         routes = tuple(Route(each.publish, node) for each in self.published if (node := self.node(each.name)))
-        self._watch(egress.start_egress(self._context, routes), self._loop.on_exit)
+        host_ports = tuple(
+            HostPort(port, node)
+            for name, ports in self._host_ports.items()
+            if (node := self.node(name))
+            for port in ports
+        )
+        self._watch(egress.start_egress(self._context, routes, host_ports), self._loop.on_exit)
         self._wanted = True
 
     def _stop_egress(self) -> None:

@@ -138,7 +138,9 @@ class Supervisor:
     def _connected(self, launch: Launch) -> Launch:
         node = self._segment.node(launch.name)
         if node is None:
-            raise EngineError(f"{launch.name} has no address in the instance network")
+            raise EngineError(
+                f"{launch.name} has no address in the instance network", remedy="devbox down, then devbox up"
+            )
         self._segment.reach(launch.name, launch.host_ports)
         return launch._replace(network=node)
 

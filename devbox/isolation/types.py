@@ -83,6 +83,7 @@ class Launch(NamedTuple):
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
     init: bool = True  # wrap the process in an init as pid 1
+    host_ports: tuple[int, ...] = ()  # of the host's loopback: this container reaches them at the gateway's address
 
 
 class Probe(NamedTuple):
@@ -150,6 +151,13 @@ class Route(NamedTuple):
     """A published port and the container it leads to."""
 
     publish: Publish
+    node: NetNode
+
+
+class HostPort(NamedTuple):
+    """A port of the host's loopback and a container that may reach it, at the gateway's address."""
+
+    port: int
     node: NetNode
 
 
