@@ -81,7 +81,7 @@ def _source(args: Args) -> str:
     """Whose image a one-shot runs: a base's, a service's, or dev's."""
     base, service = args.text("base"), args.text("service")
     if base and service:
-        raise UsageError("--base and --service exclude each other")
+        raise UsageError("--base and --service exclude each other", remedy="devbox run --base NAME -- COMMAND")
     return f"base.{base}" if base else service or DEV
 
 
@@ -91,7 +91,10 @@ def _task(args: Args, name: str) -> int:
     from devbox.cli.project import opened
 
     if args.text("base") or args.text("service"):
-        raise UsageError("a task runs in dev; --base and --service are for one-shot containers: run -- COMMAND")
+        raise UsageError(
+            "a task runs in dev; --base and --service are for one-shot containers",
+            remedy=f"devbox run {name}, or a one-shot: devbox run -- COMMAND",
+        )
     tasks = flow.tasks(opened(args), name)
     place = locate(args)
     if not _is_running(place, DEV):

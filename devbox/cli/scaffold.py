@@ -66,7 +66,7 @@ def copy(name: str, target: str) -> list[str]:
 
 def _refuse_to_overwrite(brought: list[str], target: str) -> None:
     if os.path.lexists(target) and not os.path.isdir(target):
-        raise UsageError(f"{target} is not a directory")
+        raise UsageError(f"{target} is not a directory", remedy="choose another: devbox init DIR")
     taken = [entry for entry in brought if os.path.lexists(os.path.join(target, entry))]
     if taken:
         raise UsageError(

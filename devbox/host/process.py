@@ -40,7 +40,9 @@ def run(
             remedy=f"sudo apt-get install {PACKAGES.get(argv[0], argv[0])}",
         ) from None
     except subprocess.TimeoutExpired:
-        raise CommandFailed(f"could not {purpose}: no answer in {timeout:.0f} s", details=shlex.join(argv)) from None
+        raise CommandFailed(
+            f"could not {purpose}: no answer in {timeout:.0f} s", remedy=f"to see it again: {shlex.join(argv)}"
+        ) from None
     if check and done.returncode != 0:
         raise CommandFailed(
             f"could not {purpose}: {argv[0]} ended with {done.returncode}",

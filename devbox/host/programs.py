@@ -60,5 +60,6 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
         raise CommandFailed(
             f"could not {purpose}: {os.path.basename(argv[0])} ended with {code}",
             details=output.decode(errors="replace"),
+            remedy=f"to see it again: {' '.join(argv)}",
         )
     return output

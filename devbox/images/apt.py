@@ -93,8 +93,8 @@ def explain(output: str, *, system: str) -> Cause:
         name = match[1] or match[2]
         return Cause(f"there is no package {name} in {system}", f"look for its name: {_search(system, name)}", "")
     if _FULL in output:
-        remedy = "free some (df -h), or export DEVBOX_HOME=DIR of another disk"
-        return Cause(f"the disk is full: the packages of {system} do not fit", remedy, "", of_host=True)
+        sentence = f"the disk is full: the packages of {system} do not fit"
+        return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
     if _UNREACHABLE.search(output):
         remedy = "devbox doctor tells why; another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
         shown = "\n".join(line for line in lines if _UNREACHABLE.search(line) and line.startswith("E:"))

@@ -64,7 +64,7 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
     with contextlib.suppress(OSError):
         os.rename(prepared, os.path.dirname(directory(paths, diff_id)))
     if not os.path.isdir(directory(paths, diff_id)):
-        raise HostError(f"could not move a snapshot into {paths.snapshots}")
+        raise HostError(f"could not move a snapshot into {paths.snapshots}", remedy=f"see: ls -ld {paths.snapshots}")
 
 
 def flush(path: str) -> None:

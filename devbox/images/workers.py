@@ -60,7 +60,11 @@ class Workers:
         job = jobs.RemoveJob(home=self._paths.home, runtime=self._paths.runtime, parent=os.getpid(), paths=paths)
         answer = self._run(job, lambda _: None)
         if isinstance(answer, jobs.Failed):
-            raise BakeFailed(f"could not remove what a killed bake left: {answer.sentence}", details=answer.details)
+            raise BakeFailed(
+                f"could not remove old files of the store: {answer.sentence}",
+                details=answer.details,
+                remedy=answer.remedy or "devbox doctor looks for the cause",
+            )
 
     def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
         ask, answers = os.pipe(), os.pipe()

@@ -96,7 +96,10 @@ def userns_fd(idmap: IdMap) -> int:
         os.close(ready[0])
         os.close(release[1])
         forks.wait(child)
-    raise EngineError("a helper process ended before its user namespace was ready")
+    raise EngineError(
+        "a helper process ended before its user namespace was ready",
+        remedy="devbox up once more; devbox doctor looks for the cause",
+    )
 
 
 def new_user_namespace(also: int = 0) -> None:
@@ -161,7 +164,9 @@ def _free_base(home: str) -> int:
         base = _FIRST_BASE + (first + step) % _SLOTS * SIZE
         if all(base + SIZE <= start or start + count <= base for start, count in taken):
             return base
-    raise HostError("/etc/subuid and /etc/subgid leave no range of 65536 ids free")
+    raise HostError(
+        f"/etc/subuid and /etc/subgid leave no range of {SIZE} ids free", remedy="free one: sudoedit /etc/subuid"
+    )
 
 
 def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:

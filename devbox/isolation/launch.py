@@ -58,7 +58,10 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
         raise failure
     if status != 0:
         said = oci.complaint(f"{starting.directory}/log") or f"it ended with {os.waitstatus_to_exitcode(status)}"
-        raise EngineError(f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}")
+        raise EngineError(
+            f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}",
+            remedy="devbox up once more; devbox doctor looks for the cause",
+        )
     with open(f"{starting.directory}/pid", encoding="ascii") as source:
         pid = int(source.read())
     return living.identify(pid) or ProcessRef(pid, 0)

@@ -24,7 +24,9 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
         idmap.new_user_namespace(syscalls.CLONE_NEWNET)
         os.write(ready[1], b"1")
         if not os.read(mapped[0], 1):
-            raise EngineError("the user namespace got no id map")
+            raise EngineError(
+                "the user namespace got no id map", remedy="devbox up once more; devbox doctor looks for the cause"
+            )
         idmap.become_root()
         os.chdir("/")
         null = os.open("/dev/null", os.O_RDWR)
@@ -46,7 +48,10 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
     holder = identify(child.pid)
     if failure is not None or holder is None:
         os.waitpid(child.pid, 0)
-        raise failure or EngineError("the holder of the instance's namespaces died at once")
+        raise failure or EngineError(
+            "the holder of the instance's namespaces died at once",
+            remedy="devbox up once more; devbox doctor looks for the cause",
+        )
     return holder
 
 

@@ -35,7 +35,9 @@ def node(index: int, *, ipv6: bool) -> NetNode:
     """The address of the container with this index (0, 1, …) in its instance. Pure."""
     number = index + _FIRST
     if not _FIRST <= number <= _LAST:
-        raise EngineError(f"the instance network has no room for container {index}")
+        raise EngineError(
+            f"the instance network has no room for container {index}", remedy="devbox down, then devbox up"
+        )
     return NetNode(f"10.213.{number >> 8}.{number & 255}", f"fdd5:6465:7662::{number:x}" if ipv6 else "")
 
 

@@ -103,7 +103,12 @@ class Connection:
         except DevboxError as error:
             self.fail(error)
         except Exception as error:
-            self.fail(EngineError(f"the supervisor stumbled over {message.get('do')!r}: {error!r}"))
+            self.fail(
+                EngineError(
+                    f"the supervisor stumbled over {message.get('do')!r}: {error!r}",
+                    remedy="devbox down, then devbox up",
+                )
+            )
             raise
 
     def _close(self) -> None:

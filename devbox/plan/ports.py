@@ -59,7 +59,10 @@ def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool
     for number in (*first, *rest):
         if usable(port, number):
             return number
-    raise EngineError(f"no free port between {_FIRST} and {_LAST} for container port {port.container}")
+    raise EngineError(
+        f"no free port between {_FIRST} and {_LAST} for container port {port.container}",
+        remedy=f'publish a fixed one: ports = ["HOST:{port.container}"]',
+    )
 
 
 def taken_sentence(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:

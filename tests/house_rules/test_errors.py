@@ -1,0 +1,27 @@
+"""Every error of devbox stands in the catalogue, and says what to do next."""
+
+from __future__ import annotations
+
+from house_rules.source import ROOT
+from support.catalogue import entries, page
+
+# Their remedy is the place in the file that they name.
+OF_THE_FILE = ("envfile", "roles")
+# Made inside of a bake's worker: images/workers.py adds where the whole output lies.
+OF_A_STEP = {
+    f"images/{name}.py" for name in ("apt", "bootstrap", "inside", "layer", "mirrors", "textfiles", "unpack", "worker")
+}
+
+
+def test_the_catalogue_is_complete():
+    written = (ROOT / "docs/reference/errors.md").read_text()
+    assert written == page(), "(cd tests && python -m support.catalogue) > docs/reference/errors.md"
+
+
+def test_every_error_says_what_to_do_next():
+    silent = [
+        f"{entry.path}:{entry.line}: {entry.sentence}"
+        for entry in entries()
+        if not entry.remedy and entry.room not in OF_THE_FILE and entry.path not in OF_A_STEP and entry.is_sentence
+    ]
+    assert not silent

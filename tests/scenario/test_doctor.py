@@ -1,0 +1,96 @@
+"""The doctor tells what is left over, and takes away all that devbox ever made; the next `up` works again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from scenario.test_crash import supervisor_pid
+from support.machine import Box, destroy, make_box
+
+pytestmark = pytest.mark.scenario
+
+# One image for both: it is baked anew for every clean.
+SHOP = """\
+[dev]
+recipe = "debian"
+
+[service.store]
+recipe = "debian"
+command = ["sleep", "infinity"]
+volumes = { data = "/data" }
+"""
+
+
+def findings(box: Box, project: Path) -> list[dict[str, str]]:
+    """What the doctor says that is not well."""
+    return [found for found in box.json("doctor", "--offline", cwd=project) if found["state"] != "ok"]
+
+
+def test_a_healthy_machine_has_no_problem(any_box: Box):
+    project = any_box.project('[dev]\nrecipe = "debian"\n')
+    found = any_box.json("doctor", cwd=project)
+    assert not [finding for finding in found if finding["state"] == "problem"]
+    assert {finding.keys() == {"check", "state", "sentence", "remedy"} for finding in found} == {True}
+    any_box.ok("doctor", cwd=project)
+
+
+def test_a_killed_supervisor_is_told_and_up_takes_over(box: Box):
+    project = box.project(SHOP)
+    box.ok("up", cwd=project)
+    assert not findings(box, project)
+    os.kill(supervisor_pid(box), signal.SIGKILL)
+    (found,) = findings(box, project)
+    assert "was killed" in found["sentence"]
+    assert found["remedy"].startswith(f"devbox -C {project} up")
+    box.ok("up", cwd=project)
+    assert not findings(box, project)
+
+
+def test_a_project_that_is_gone_is_pruned_with_what_it_runs(any_box: Box):
+    box = any_box
+    kept, gone = box.project(SHOP), box.project(SHOP)
+    before = box.footprint()
+    for project in (gone, kept):
+        box.ok("up", cwd=project)
+    running = box.ps(kept)
+    shutil.rmtree(gone)
+    (found,) = [found for found in findings(box, kept) if found["check"] == "leftovers"]
+    assert str(gone) in found["sentence"]
+    assert found["remedy"] == "devbox doctor --prune"
+    refused = box.run("doctor", "--prune", cwd=kept)
+    assert refused.returncode == 2
+    assert b"devbox doctor --prune --yes" in refused.stderr
+    box.ok("doctor", "--prune", "--yes", cwd=kept)
+    assert not [found for found in findings(box, kept) if found["check"] == "leftovers"]
+    assert box.ps(kept) == running, "others are left alone"
+    box.ok("down", "-v", cwd=kept)
+    assert not box.leftovers(before)
+
+
+@pytest.mark.parametrize("kind", ["root-crun", pytest.param("user-crun", marks=pytest.mark.long)])
+def test_after_a_clean_nothing_is_left_and_everything_works_again(kind: str):
+    box = make_box(kind)
+    try:
+        project = box.project(SHOP)
+        before = box.footprint()
+        box.ok("up", cwd=project)
+        box.ok("exec", "store", "--", "touch", "/data/kept", cwd=project)
+        asked = box.run("doctor", "--clean", cwd=project)
+        assert asked.returncode == 2
+        assert str(box.home) in asked.stdout.decode(), "it says which home it is about"
+        assert "STOPS" in asked.stdout.decode()
+        assert box.ps(project)["store"]["state"] == "running", "nothing was removed yet"
+        box.ok("doctor", "--clean", "--yes", cwd=project)
+        assert not box.home.exists()
+        assert not box.leftovers(before)
+        assert box.run("doctor", "--clean", "--yes", cwd=project).returncode == 0, "there is nothing to remove"
+        box.ok("up", cwd=project)
+        assert box.ok("exec", "store", "--", "ls", "/data", cwd=project) == "", "data is gone"
+        box.ok("down", "-v", cwd=project)
+        assert not box.leftovers(before)
+    finally:
+        destroy(box)
