@@ -46,6 +46,11 @@ test-all: ## everything
 	@.ci/setup.sh test
 	@$(PYTEST) -q
 
+.PHONY: pictures
+pictures: ## the pictures of the documents, anew from a real run
+	@.ci/setup.sh test
+	@cd tests && $(ROOT) ../.venv/bin/python -m pictures
+
 .PHONY: bench
 bench: ## benchmarks beside Docker, Compose and buildah
 	@.ci/setup.sh bench

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
+from devbox.cli import terminal
 from devbox.cli.options import Args
 from devbox.cli.project import opened
 from devbox.errors import WOULD_CHANGE
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from devbox.model.plan import Plan
 
 _WIDEST = 60
+_NARROWEST = 24  # columns that are worth folding into
 
 
 def plan(args: Args) -> int:
@@ -26,16 +30,24 @@ def plan(args: Args) -> int:
         listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
         print(json.dumps({"steps": listed}))
     else:
-        print("\n".join(steps(made)))
+        width = terminal.width(sys.stdout) if sys.stdout.isatty() else None
+        print("\n".join(steps(made, width=width)))
     return WOULD_CHANGE if made else 0
 
 
-def steps(made: Plan) -> list[str]:
-    """A plan for a person: a step a line, with its reason."""
+def steps(made: Plan, *, width: int | None = None) -> list[str]:
+    """A plan for a person: a step a line, with its reason; folded below itself where a terminal has a `width`."""
     if not made:
         return ["nothing to do"]
-    width = max(len(step.id) for step in made.steps)
-    return [f"{step.id.ljust(width)}  {step.reason}" for step in made.steps]
+    lead = max(len(step.id) for step in made.steps) + 2
+    if width is None or width - lead < _NARROWEST:
+        return [f"{step.id.ljust(lead)}{step.reason}" for step in made.steps]
+    return [line for step in made.steps for line in _folded(step.id.ljust(lead), step.reason, width - lead)]
+
+
+def _folded(lead: str, reason: str, room: int) -> list[str]:
+    lines = textwrap.wrap(reason, room) or [""]
+    return [f"{lead if at == 0 else ' ' * len(lead)}{line}" for at, line in enumerate(lines)]
 
 
 def config(args: Args) -> int:

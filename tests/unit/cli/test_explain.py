@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from devbox.cli import addresses, main
-from devbox.cli.explain import settings
+from devbox.cli.explain import settings, steps
+from devbox.model.plan import Plan, Step
 
 
 def test_settings_are_one_a_line_with_their_origin():
@@ -51,3 +52,15 @@ def test_the_schema_needs_no_project(tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_addresses(role: str, bound: str, protocol: str, shown: str):
     assert addresses.address(role, {"address": bound, "host": 8000, "protocol": protocol}) == shown
+
+
+def test_a_long_reason_is_folded_at_a_terminal_and_whole_elsewhere():
+    reason = "not baked yet: debian trixie; packages python3, python3-venv"
+    made = Plan(steps=(Step(op="bake", resource="dev", reason=reason), Step(op="start", resource="dev", reason="x")))
+    assert steps(made) == [f"bake dev   {reason}", "start dev  x"]
+    assert steps(made, width=50) == [
+        "bake dev   not baked yet: debian trixie; packages",
+        "           python3, python3-venv",
+        "start dev  x",
+    ]
+    assert steps(made, width=20) == steps(made)
