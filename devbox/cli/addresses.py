@@ -7,16 +7,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what a browser uses for "everywhere"
-# Whose ports speak HTTP as far as anyone can tell from the file; a service's port is shown as an address only.
+# Whose ports speak HTTP as far as anyone can tell from the file; a service's only where its number says so.
 _WEB_ROLES = ("dev", "glue")
+_WEB_PORTS = (80, 8080)  # of the container
 
 
 def address(role: str, port: Mapping[str, object]) -> str:
     """A published port (as in `ps --json`) as a person uses it: a URL, or ADDRESS:PORT."""
     host = _ANY.get(str(port["address"]), str(port["address"]))
     shown = f"[{host}]" if ":" in host else host
-    scheme = "http://" if role in _WEB_ROLES and port["protocol"] == "tcp" else ""
-    return f"{scheme}{shown}:{port['host']}"
+    web = port["protocol"] == "tcp" and (role in _WEB_ROLES or port["container"] in _WEB_PORTS)
+    return f"{'http://' if web else ''}{shown}:{port['host']}"
+
+
+def front(ports: Mapping[str, object]) -> str:
+    """Which container is meant where none is named: dev, or the first that publishes a port where there is no dev.
+
+    `ports` are those of each container by its name.
+    """
+    return "dev" if "dev" in ports else next((name for name, own in ports.items() if own), "dev")
 
 
 def table(rows: Iterable[tuple[str, str]]) -> list[str]:

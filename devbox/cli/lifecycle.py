@@ -31,7 +31,7 @@ def up(args: Args) -> int:
     for line in _addresses(outcome):
         say(line, stream=sys.stdout)
     if loud:
-        say(f"  → {_hint(args)}")
+        say(f"  → {_hint(args, outcome)}")
     return 0
 
 
@@ -58,14 +58,16 @@ def restart(args: Args) -> int:
     return 0
 
 
-def _hint(args: Args) -> str:
+def _hint(args: Args, outcome: flow.Outcome) -> str:
     """What to try next, as it works from where the person is."""
     devbox = "devbox"
     if place := args.text("directory"):
         import shlex
 
         devbox += f" -C {shlex.quote(place)}"
-    return " · ".join(f"{devbox} {words}" for words in ("shell", "logs -f", "ps", "down"))
+    containers = outcome.resolved.containers
+    shell = "shell" if "dev" in containers else f"shell {next(iter(containers), '')}".strip()
+    return " · ".join(f"{devbox} {words}" for words in (shell, "logs -f", "ps", "down"))
 
 
 def _addresses(outcome: flow.Outcome) -> list[str]:
@@ -74,7 +76,12 @@ def _addresses(outcome: flow.Outcome) -> list[str]:
     for name, ports in outcome.observed.ports.items():
         role = outcome.resolved.containers[name].role
         for port in ports:
-            facts = {"address": port.address, "host": port.host, "protocol": port.protocol}
+            facts = {
+                "address": port.address,
+                "host": port.host,
+                "container": port.container,
+                "protocol": port.protocol,
+            }
             pairs.append((name, addresses.address(role, facts)))
     return addresses.table(pairs)
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.cli.options import Args
 
-_NAME_COLORS = ("green", "yellow", "bold", "dim")
+_NAME_COLORS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def ps(args: Args) -> int:
@@ -63,8 +63,9 @@ def open_url(args: Args) -> int:
     from devbox.cli import rows
 
     place = locate(args)
-    name = args.text("container") or "dev"
-    row = next((row for row in rows.read(place) if row["name"] == name), None)
+    found = rows.read(place)
+    name = args.text("container") or addresses.front({str(row["name"]): row["ports"] for row in found})
+    row = next((row for row in found if row["name"] == name), None)
     if row is None:
         raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)
     ports = row["ports"]

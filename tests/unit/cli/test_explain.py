@@ -41,17 +41,25 @@ def test_the_schema_needs_no_project(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("role", "bound", "protocol", "shown"),
+    ("role", "bound", "container", "protocol", "shown"),
     [
-        ("dev", "127.0.0.1", "tcp", "http://127.0.0.1:8000"),
-        ("glue", "0.0.0.0", "tcp", "http://127.0.0.1:8000"),
-        ("dev", "::", "tcp", "http://[::1]:8000"),
-        ("dev", "127.0.0.1", "udp", "127.0.0.1:8000"),
-        ("service", "127.0.0.1", "tcp", "127.0.0.1:8000"),
+        ("dev", "127.0.0.1", 3000, "tcp", "http://127.0.0.1:8000"),
+        ("glue", "0.0.0.0", 3000, "tcp", "http://127.0.0.1:8000"),
+        ("dev", "::", 3000, "tcp", "http://[::1]:8000"),
+        ("dev", "127.0.0.1", 53, "udp", "127.0.0.1:8000"),
+        ("service", "127.0.0.1", 5432, "tcp", "127.0.0.1:8000"),
+        ("service", "127.0.0.1", 80, "tcp", "http://127.0.0.1:8000"),
     ],
 )
-def test_addresses(role: str, bound: str, protocol: str, shown: str):
-    assert addresses.address(role, {"address": bound, "host": 8000, "protocol": protocol}) == shown
+def test_addresses(role: str, bound: str, container: int, protocol: str, shown: str):
+    port = {"address": bound, "host": 8000, "container": container, "protocol": protocol}
+    assert addresses.address(role, port) == shown
+
+
+def test_without_a_dev_the_first_that_publishes_is_meant():
+    assert addresses.front({"db": [], "web": [80], "dev": []}) == "dev"
+    assert addresses.front({"db": [], "web": [80], "mail": [25]}) == "web"
+    assert addresses.front({}) == "dev"
 
 
 def test_a_long_reason_is_folded_at_a_terminal_and_whole_elsewhere():
