@@ -65,3 +65,10 @@ def test_links_and_named_files_exist(page: Path):
     assert not [link for link in links if not (page.parent / link).exists()]
     files = set(re.findall(r"`((?:devbox|docs|tests|recipes|templates)/[\w./-]+)`", text))
     assert not [name for name in files if "NAME" not in name and not (ROOT / name).exists()]
+
+
+def test_every_decision_is_listed():
+    page = (ROOT / "docs/adr/README.md").read_text()
+    decisions = sorted((ROOT / "docs/adr").glob("0*.md"))
+    titles = {path.name: path.read_text().partition("\n")[0].partition(". ")[2] for path in decisions}
+    assert not [name for name, title in titles.items() if f"[{name[:4]} {title}]({name})" not in page]
