@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from devbox.plan.explain import goes_without_saying
@@ -30,6 +31,8 @@ def ended(event: StepEnded, *, width: int) -> str:
 def ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
     """The same for a person at a terminal: one line of it, and a reason only where something changed."""
     shown = result(event, width=width)
+    if (over := len(shown) - room) > 0:  # an error's sentence: it follows in full
+        shown = result(replace(event, text=cut(event.text, len(event.text) - over)), width=width)
     if event.outcome != "done" or goes_without_saying(event.reason):
         return shown
     left = room - len(shown) - len(" — ")

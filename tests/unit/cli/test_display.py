@@ -157,3 +157,12 @@ def test_at_a_terminal_a_line_stays_one_line(reason: str, room: int, shown: str)
         id="start db", op="start", resource="db", reason=reason, outcome="done", seconds=0.3, text="healthy"
     )
     assert lines.ended_briefly(event, width=8, room=room) == shown
+
+
+def test_at_a_terminal_a_failure_stays_one_line():
+    event = StepEnded(
+        id="setup dev", op="setup", resource="dev", reason="x", outcome="failed", seconds=0.3, text="it went wrong " * 9
+    )
+    shown = lines.ended_briefly(event, width=9, room=40)
+    assert shown == "setup dev  it went wrong it wen…  0.30 s"
+    assert len(shown) == 40
