@@ -24,7 +24,7 @@ def takedown(paths: Paths, instance: str, *, volumes: bool) -> None:
     _shut_down(paths, instance, before)
     also = [process for process in (before.holder, before.egress) if process] if before else []
     also += [row.process for row in before.containers if row.process] if before else []
-    strays.sweep(paths.run(instance), instance, also)
+    strays.sweep(paths.run(instance), also)
     idmap = store_map(paths)
     Tops(paths, instance).remove_all(kept=volumes, idmap=idmap)
     if volumes:

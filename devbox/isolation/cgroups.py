@@ -1,6 +1,7 @@
 """Control groups: which kind the host has, what a runtime must see of it, and what containers leave behind there.
 
-Containers lie in `/devbox/INSTANCE/NAME`. An ordinary user's containers have no group of their own ("none").
+Containers lie in `/devbox/HOME/INSTANCE/NAME`, where HOME is the tag of the DEVBOX_HOME: a project may be up in
+two homes at once. An ordinary user's containers have no group of their own ("none").
 """
 
 from __future__ import annotations
@@ -44,9 +45,14 @@ def is_crun(runtime: str) -> bool:
     return os.path.basename(runtime) == "crun"
 
 
-def path(instance: str, name: str) -> str:
-    """The cgroupsPath of a container."""
-    return f"/devbox/{instance}/{name}"
+def group(run_dir: str) -> str:
+    """`HOME/INSTANCE`: the group of an instance, by its runtime directory. Pure."""
+    return "/".join(run_dir.rstrip("/").split("/")[-2:])
+
+
+def path(run_dir: str, name: str) -> str:
+    """The cgroupsPath of a container. Pure."""
+    return f"/devbox/{group(run_dir)}/{name}"
 
 
 def resources(confine: Confine) -> dict[str, object]:
@@ -67,38 +73,40 @@ def resources(confine: Confine) -> dict[str, object]:
     return wanted
 
 
-def members(instance: str) -> set[int]:
+def members(run_dir: str) -> set[int]:
     """Every process in a container of the instance."""
     pids: set[int] = set()
-    for top in _instance_groups(instance):
+    for top in _instance_groups(run_dir):
         for directory, _, _ in os.walk(top):
             with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as source:
                 pids.update(int(line) for line in source)
     return pids
 
 
-def oom_killed(instance: str, name: str) -> bool:
+def oom_killed(run_dir: str, name: str) -> bool:
     """Whether the kernel killed something in the container for want of memory. Ask before it is deleted."""
-    for record in (f"memory/{path(instance, name)}/memory.oom_control", f"{path(instance, name)}/memory.events"):
+    for record in (f"memory{path(run_dir, name)}/memory.oom_control", f"{path(run_dir, name)[1:]}/memory.events"):
         with contextlib.suppress(OSError), open(f"{_ROOT}/{record}", encoding="ascii") as source:
             return any(line.startswith("oom_kill ") and int(line.split()[1]) > 0 for line in source)
     return False
 
 
-def sweep(instance: str) -> None:
-    """Remove the instance's empty groups, and devbox's own when it was the last instance."""
-    for top in _instance_groups(instance):
+def sweep(run_dir: str) -> None:
+    """Remove the instance's empty groups, and those above them when it was the last instance."""
+    for top in _instance_groups(run_dir):
         for directory, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(top))
+        above = os.path.dirname(top)
+        for directory in (above, os.path.dirname(above)):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
 
-def _instance_groups(instance: str) -> list[str]:
+def _instance_groups(run_dir: str) -> list[str]:
     """The instance's directory in every hierarchy that has one."""
     hierarchies = [_ROOT]
     with contextlib.suppress(OSError):
         hierarchies += [entry.path for entry in os.scandir(_ROOT) if entry.is_dir(follow_symlinks=False)]
-    candidates = [f"{hierarchy}/devbox/{instance}" for hierarchy in hierarchies]
+    candidates = [f"{hierarchy}/devbox/{group(run_dir)}" for hierarchy in hierarchies]
     return [candidate for candidate in candidates if os.path.isdir(candidate)]

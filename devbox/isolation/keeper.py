@@ -230,7 +230,7 @@ class Keeper:
             self._row = self._row._replace(restarts=self._row.restarts + self._command.restarts)
             self._command = None
         reason = endings.describe(code)
-        if cgroups.oom_killed(self._ground.context.instance, self._row.name):
+        if cgroups.oom_killed(self._ground.context.run_dir, self._row.name):
             reason = f"out of memory ({reason})"
         self._row = self._row._replace(process=None, command=None, health="none", exit_code=code, reason=reason)
         self._settled = False

@@ -65,7 +65,7 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
         "seccomp": seccomp.profile(container.confine.add_capabilities),
     }
     if has_groups:
-        linux["cgroupsPath"] = cgroups.path(context.instance, container.name)
+        linux["cgroupsPath"] = cgroups.path(context.run_dir, container.name)
         linux["resources"] = cgroups.resources(container.confine)
     return {
         "ociVersion": "1.0.2",

@@ -18,14 +18,14 @@ from devbox.isolation.types import ProcessRef
 _PATIENCE_MS = 5000
 
 
-def sweep(run_dir: str, instance: str, also: Iterable[ProcessRef] = ()) -> None:
+def sweep(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
     """End every process of the instance, and remove its cgroups. Only when nobody supervises it.
 
     `also` are processes known by other means; those that live no more are passed over.
     """
     marked = _marked(run_dir) | {process.pid for process in also if living.alive(process)}
-    end({*marked, *_sharing_user_namespace(marked), *cgroups.members(instance)})
-    cgroups.sweep(instance)
+    end({*marked, *_sharing_user_namespace(marked), *cgroups.members(run_dir)})
+    cgroups.sweep(run_dir)
 
 
 def sweep_around(run_dir: str, keep: Iterable[int]) -> None:

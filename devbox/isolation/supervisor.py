@@ -65,7 +65,7 @@ class Supervisor:
             strays.sweep_around(self._paths.run(self._instance), _standing(before))
             return before
         also = [process for process in (before.holder, before.egress) if process] if before else []
-        strays.sweep(self._paths.run(self._instance), self._instance, also)
+        strays.sweep(self._paths.run(self._instance), also)
         return None
 
     def _adopt(self, before: InstanceState) -> None:

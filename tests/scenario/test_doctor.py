@@ -94,3 +94,18 @@ def test_after_a_clean_nothing_is_left_and_everything_works_again(kind: str):
         assert not box.leftovers(before)
     finally:
         destroy(box)
+
+
+def test_what_is_up_in_another_home_is_left_alone(box: Box, tmp_path: Path):
+    """The same project, so the same instance id: only the home tells the two apart."""
+    project = box.project('[dev]\nrecipe = "debian"\n')
+    box.ok("up", cwd=project)
+    running = box.ps(project)
+    other = {"DEVBOX_HOME": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    shutil.copytree(box.home / "oci", tmp_path / "home/oci")
+    shutil.copytree(box.home / "snapshots", tmp_path / "home/snapshots", symlinks=True)
+    shutil.copytree(box.home / "steps", tmp_path / "home/steps")
+    box.ok("up", cwd=project, env=other)
+    box.ok("doctor", "--clean", "--yes", cwd=project, env=other)
+    assert box.ps(project) == running

@@ -98,7 +98,7 @@ class Place:
         """Remove every container."""
         for name in tuple(self._running):
             self.stop(name)
-        cgroups.sweep(self.context.instance)
+        cgroups.sweep(self.context.run_dir)
 
     def _captured(self, work: Any) -> tuple[str, int]:
         """What `work` writes on both streams, and the code it gives."""

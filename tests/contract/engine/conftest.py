@@ -70,7 +70,7 @@ def _native(paths: Paths, lower: Path, instance: Instance) -> Backend:
 
     def traces() -> set[str]:
         found = processes_with((run_dir.encode(),))
-        found |= {f"in a cgroup: {pid}" for pid in cgroups.members(instance.id)}
+        found |= {f"in a cgroup: {pid}" for pid in cgroups.members(run_dir)}
         found |= {f"file {run_dir}"} if os.path.exists(run_dir) else set()
         with open("/proc/mounts", encoding="utf-8") as mounts:
             found |= {f"mount {line.split()[1]}" for line in mounts if paths.home in line or run_dir in line}

@@ -55,7 +55,7 @@ def test_a_dead_container_leaves_nothing(clear: Place):
 
     assert not living.alive(process)
     assert Path("/proc/self/mounts").read_text() == mounts
-    assert cgroups.members(clear.context.instance) == set()
+    assert cgroups.members(clear.context.run_dir) == set()
     assert not [path for path in Path("/sys/fs/cgroup").glob("*/devbox/*") if path.name == clear.context.instance]
     assert not list((Path(clear.context.run_dir) / "c").iterdir())
     _eventually(lambda: not clear.ports())
@@ -100,11 +100,11 @@ def test_limits_reach_the_kernel(clear: Place):
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's containers have no cgroup of their own")
 def test_a_kill_for_memory_is_known(clear: Place):
     clear.run(clear.container("greedy", confine=Confine(memory=16 << 20)))
-    assert not cgroups.oom_killed(clear.context.instance, "greedy")
+    assert not cgroups.oom_killed(clear.context.run_dir, "greedy")
 
     clear.attempt("greedy", "perl -e '$x = q{x} x (1 << 28)'")
 
-    assert cgroups.oom_killed(clear.context.instance, "greedy")
+    assert cgroups.oom_killed(clear.context.run_dir, "greedy")
 
 
 def _eventually(condition: Callable[[], object]) -> None:

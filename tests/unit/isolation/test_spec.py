@@ -8,7 +8,7 @@ from devbox.isolation.types import Bind, Confine, Context, IdMap, Launch, Proces
 IDS = IdMap(rootless=False, uids=(Range(0, 1 << 30, 65536),), gids=(Range(0, 1 << 30, 65536),))
 CONTEXT = Context(
     instance="shop",
-    run_dir="/run/shop",
+    run_dir="/run/devbox-0/0badcafe/shop",
     oci_root="/run/shop/oci",
     runtime="/usr/bin/crun",
     init="/usr/bin/catatonit",
@@ -77,7 +77,7 @@ def test_limits_need_a_cgroup():
     linux = spec.config(CONTEXT, container, STAGED)["linux"]
     without = spec.config(CONTEXT._replace(cgroups="none"), container, STAGED)
 
-    assert linux["cgroupsPath"] == "/devbox/shop/db"
+    assert linux["cgroupsPath"] == "/devbox/0badcafe/shop/db"
     assert linux["resources"]["memory"] == {"limit": 1 << 20}
     assert linux["resources"]["cpu"] == {"quota": 150_000, "period": 100_000}
     assert linux["resources"]["pids"] == {"limit": 9}
