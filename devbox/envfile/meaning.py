@@ -35,7 +35,7 @@ def of_every_key(table: type[Model]) -> dict[str, str]:
 
 def own_keys(table: type[Model]) -> list[str]:
     """The attributes that a table has by itself."""
-    return [name for name in vars(table).get("__annotations__", {}) if name in table.model_fields]
+    return [name for name in inspect.get_annotations(table) if name in table.model_fields]
 
 
 @cache
