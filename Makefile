@@ -52,7 +52,7 @@ pictures: ## the pictures of the documents, anew from a real run
 	@cd tests && $(ROOT) ../.venv/bin/python -m pictures
 
 .PHONY: bench
-bench: ## benchmarks beside Docker, Compose and buildah
+bench: ## benchmarks beside Docker and Compose
 	@.ci/setup.sh bench
 	@cd tests && $(ROOT) ../.venv/bin/python -m benchmarks
 
