@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
+from devbox.errors import HostError
 from devbox.host import carry, environ
 from devbox.images import mirrors
 from devbox.isolation.network import GATEWAY
@@ -50,12 +50,12 @@ def reach(ground: Ground) -> Iterator[Finding]:
 
 def carried(_ground: Ground) -> Iterator[Finding]:
     """The authorities and the proxy of this machine, as bakes and dev get them."""
-    wanted = environ.get("DEVBOX_CA_FILE")
-    taken = carry.carry(GATEWAY)
-    if wanted and not os.path.isfile(wanted):
-        sentence = f"DEVBOX_CA_FILE names {wanted}, and there is no such file"
-        yield Finding("certificates", PROBLEM, sentence, "export DEVBOX_CA_FILE=FILE, or unset it")
-    elif not taken.ca_file:
+    try:
+        taken = carry.carry(GATEWAY)
+    except HostError as error:
+        yield Finding("certificates", PROBLEM, error.sentence, error.remedy)
+        return
+    if not taken.ca_file:
         sentence = "this machine has no CA bundle: https fails inside of bakes"
         yield Finding("certificates", WARNING, sentence, "sudo apt-get install ca-certificates")
     else:

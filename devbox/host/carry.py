@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from devbox.errors import HostError
 from devbox.host import environ
 
 CA_TARGET = "/.devbox/ca.crt"
@@ -84,8 +85,17 @@ def _split(value: str) -> tuple[str, ...]:
 
 
 def ca_file() -> str:
-    """The host's CA bundle: what is set, or the system's; "" when there is none."""
-    for candidate in (environ.get("DEVBOX_CA_FILE"), environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
+    """The host's CA bundle: what is set, or the system's; "" when there is none.
+
+    HostError when the one that is meant for devbox can't be read: any other would only fail later, and elsewhere.
+    """
+    wanted = environ.get("DEVBOX_CA_FILE")
+    if wanted and not os.access(wanted, os.R_OK):
+        raise HostError(
+            f"DEVBOX_CA_FILE names {wanted}, which is no file that you can read",
+            remedy="export DEVBOX_CA_FILE=FILE, or unset it",
+        )
+    for candidate in (wanted, environ.get("SSL_CERT_FILE"), _SYSTEM_CA):
         if candidate and os.path.isfile(candidate):
             return os.path.realpath(candidate)
     return ""

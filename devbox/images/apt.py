@@ -18,6 +18,7 @@ _UNREACHABLE = re.compile(
 )
 _BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+).*", re.MULTILINE)
 _FULL = "No space left on device"
+_UNTRUSTED = re.compile(r"certificate verif\w+ failed|certificate is NOT trusted", re.IGNORECASE)
 _EVIDENCE = 8
 
 
@@ -95,6 +96,13 @@ def explain(output: str, *, system: str) -> Cause:
     if _FULL in output:
         sentence = f"the disk is full: the packages of {system} do not fit"
         return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
+    if _UNTRUSTED.search(output):
+        return Cause(
+            f"the certificate of the package mirror of {system}, or of a proxy before it, is not trusted",
+            "export DEVBOX_CA_FILE=FILE with the authority that signed it; see docs/how-to/proxies-and-cas.md",
+            "",
+            of_host=True,
+        )
     if _UNREACHABLE.search(output):
         remedy = "devbox doctor tells why; another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
         shown = "\n".join(line for line in lines if _UNREACHABLE.search(line) and line.startswith("E:"))

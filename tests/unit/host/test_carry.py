@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from devbox.errors import HostError
 from devbox.host import carry
 
 GATEWAY = "10.213.0.1"
@@ -65,3 +68,10 @@ def test_mirrors_of_package_managers_come_along(monkeypatch: pytest.MonkeyPatch)
     assert carried.env["PIP_INDEX_URL"] == "https://pypi.example/simple"
     assert carried.env["npm_config_registry"] == f"http://{GATEWAY}:4873"
     assert "no_proxy" not in carried.env
+
+
+def test_an_authority_that_cannot_be_read_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("DEVBOX_CA_FILE", str(tmp_path / "missing.pem"))
+
+    with pytest.raises(HostError, match=r"missing\.pem"):
+        carry.carry(GATEWAY)

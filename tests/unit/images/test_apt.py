@@ -108,3 +108,10 @@ def test_commands_keep_their_words() -> None:
 def test_purged_paths_may_have_patterns_and_nothing_else() -> None:
     assert purge_script(["/usr/lib/*/libLLVM*"]) == "rm -rf -- /usr/lib/*/libLLVM*\n"
     assert purge_script(["/a b/$(x)*"]) == "rm -rf -- '/a b/$(x)'*\n"
+
+
+def test_a_certificate_that_is_not_trusted_names_the_setting():
+    said = "E: Failed to fetch https://m/InRelease  SSL connection failed: routines::certificate verify failed"
+    cause = apt.explain(said, system="debian trixie")
+    assert "DEVBOX_CA_FILE" in cause.remedy
+    assert cause.of_host

@@ -8,7 +8,7 @@ import pytest
 
 from devbox.errors import EngineError
 from devbox.isolation import egress, network
-from devbox.isolation.types import NetNode, Publish, Route
+from devbox.isolation.types import HostPort, NetNode, Publish, Route
 
 ROUTES = (
     Route(Publish(host=8000, address="127.0.0.1", container=80, protocol="tcp"), NetNode("10.213.0.2", "fd00::2")),
@@ -36,6 +36,18 @@ def test_rules_lead_to_the_containers():
     assert "tcp dport 20000 dnat ip6 to [fd00::2]:80" in rules
     assert "udp dport 20002 dnat ip to 10.213.0.4:5353" in rules
     assert "[]:" not in rules
+
+
+def test_a_port_of_the_host_is_there_for_whom_it_is_meant():
+    first, second = NetNode("10.213.0.2", ""), NetNode("10.213.0.3", "")
+    ports = (HostPort(3128, first), HostPort(3128, second), HostPort(81, second))
+
+    assert egress.pasta_host_ports(ports) == ["-T", "19000:81", "-T", "19001:3128"]
+    assert egress.pasta_host_ports(()) == ["-T", "none"]
+    rules = egress.nft_rules((), ports)
+    assert "ip saddr 10.213.0.2 ip daddr 10.213.0.1 tcp dport 3128 dnat ip to 127.0.0.1:19001" in rules
+    assert "ip saddr 10.213.0.3 ip daddr 10.213.0.1 tcp dport 81 dnat ip to 127.0.0.1:19000" in rules
+    assert "10.213.0.2 ip daddr 10.213.0.1 tcp dport 81" not in rules
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])

@@ -1,0 +1,128 @@
+"""A company's proxy on loopback: passes requests on, and opens TLS with certificates of an authority of its own.
+
+Bytes are passed on as they are; `seen` has the first request of every connection, as "METHOD HOST".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+AUTHORITY = "Acme Private Authority"
+_PATIENCE = 60
+
+
+class Proxy:
+    """Listens on a free port of 127.0.0.1. `ca` is the file of its authority."""
+
+    def __init__(self, place: Path) -> None:
+        self.seen: list[str] = []
+        self.ca = place / "ca.pem"
+        self._place = place
+        self._making = threading.Lock()
+        self._certify("ca", AUTHORITY, "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
+        self._upstream = ssl.create_default_context()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.settimeout(_PATIENCE)
+            head = _head(client)
+            method, target = head.decode("latin-1").split()[:2]
+            if method == "CONNECT":
+                self._open_tls(client, target.rpartition(":")[0])
+            else:
+                place = urlsplit(target)
+                self.seen.append(f"{method} {place.hostname}")
+                with socket.create_connection((place.hostname, place.port or 80), _PATIENCE) as server:
+                    server.sendall(head)
+                    _join(client, server)
+
+    def _open_tls(self, client: socket.socket, host: str) -> None:
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._certificate(host))
+        with (
+            context.wrap_socket(client, server_side=True) as inside,
+            socket.create_connection((host, 443), _PATIENCE) as connection,
+            self._upstream.wrap_socket(connection, server_hostname=host) as server,
+        ):
+            head = _head(inside)
+            self.seen.append(f"{head.decode('latin-1').split()[0]} {host}")
+            server.sendall(head)
+            _join(inside, server)
+
+    def _certificate(self, host: str) -> Path:
+        """Certificate and key of a host, in one file."""
+        made = self._place / f"{host}.both"
+        with self._making:
+            if not made.exists():
+                server = ("basicConstraints=CA:FALSE", "keyUsage=digitalSignature", f"subjectAltName=DNS:{host}")
+                self._certify(host, host, *server, "authorityKeyIdentifier=keyid", signer="ca")
+                made.write_bytes(b"".join((self._place / f"{host}.{kind}").read_bytes() for kind in ("pem", "key")))
+        return made
+
+    def _certify(self, name: str, subject: str, *extensions: str, signer: str = "") -> None:
+        """Make NAME.key and NAME.pem, signed by itself where nobody else does."""
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key")
+        signed = ("-CA", f"{signer}.pem", "-CAkey", f"{signer}.key") if signer else ()
+        added = [word for extension in extensions for word in ("-addext", extension)]
+        words = ("req", "-x509", *key, "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={subject}", *signed, *added)
+        subprocess.run(["openssl", *words], cwd=self._place, check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def proxy(place: Path) -> Iterator[Proxy]:
+    """A proxy with its files in a directory."""
+    made = Proxy(place)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _head(source: socket.socket) -> bytes:
+    """What is there of a request, at least its head."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = source.recv(65536)
+        if not data:
+            raise ConnectionError
+        head += data
+    return head
+
+
+def _join(one: socket.socket, other: socket.socket) -> None:
+    """Pass on in both directions until one side is done."""
+    back = threading.Thread(target=_pass_on, args=(one, other), daemon=True)
+    back.start()
+    _pass_on(other, one)
+    back.join(_PATIENCE)
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
