@@ -18,6 +18,9 @@ FILE = """
 recipe = "python"
 run = ["pip install --no-cache-dir six"]
 
+[base.js]
+recipe = "node"
+
 [dev]
 from = "py"
 needs = ["web"]
@@ -63,8 +66,11 @@ def test_bakes_and_setup_pass_the_proxy_and_no_image_knows_of_it(fresh_box: Box,
     box, project = fresh_box, fresh_box.project(FILE)
 
     box.ok("up", cwd=project, env=settings(company))
+    npm = ("npm", "install", "--prefix", "/tmp", "is-number")
+    box.ok("run", "--base", "js", "--", *npm, cwd=project, env=settings(company))
 
-    assert {"GET deb.debian.org", "GET pypi.org", "GET files.pythonhosted.org"} <= set(company.seen)
+    hosts = ("deb.debian.org", "pypi.org", "files.pythonhosted.org", "registry.npmjs.org")
+    assert {f"GET {host}" for host in hosts} <= set(company.seen)
     authority = company.ca.read_bytes().splitlines()[3]
     words = (authority, AUTHORITY.encode(), f"localhost:{company.port}".encode(), f"10.213.0.1:{company.port}".encode())
     assert not [path for path in files_of(box.home) if any(word in path.read_bytes() for word in words)]
