@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from support.machine import Box, destroy, make_box, with_runtime
 
+collect_ignore = ["projects"]  # users' projects: their tests run inside their own containers
+
 KINDS = ("root-crun", "root-runc", "user-crun")
 
 
