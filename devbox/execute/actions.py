@@ -157,7 +157,7 @@ class Actions:
                 remedy = f'[{spec.label}] packages = ["…"] brings a program into its image; then: devbox up'
             raise CommandFailed(
                 f"the setup of {spec.label} failed: `{shown}` ended with {code}",
-                where=spec.where,
+                where=spec.setup.where if spec.setup else spec.where,
                 details="\n".join(last),
                 remedy=remedy,
             )

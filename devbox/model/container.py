@@ -64,6 +64,7 @@ class Setup:
 
     commands: tuple[str | tuple[str, ...], ...]
     inputs: tuple[str, ...]
+    where: str = ""  # file:line of its table
 
 
 @dataclass(frozen=True, kw_only=True)

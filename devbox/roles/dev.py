@@ -89,10 +89,16 @@ def expand(table: DevTable, context: Context) -> ContainerSpec:
         stop_timeout=10.0 if table.stop_timeout is None else table.stop_timeout,
         limits=table.limits.limits(),
         isolation=table.isolation.isolation(),
-        setup=Setup(commands=table.setup.run, inputs=table.setup.inputs) if table.setup else None,
+        setup=_setup(table, context),
         keep_top=True,
         where=context.where((LABEL,)),
     )
+
+
+def _setup(table: DevTable, context: Context) -> Setup | None:
+    if table.setup is None:
+        return None
+    return Setup(commands=table.setup.run, inputs=table.setup.inputs, where=context.where((LABEL, "setup")))
 
 
 def _health(table: DevTable) -> Health | None:

@@ -66,7 +66,7 @@ def test_setup_limits_isolation_and_stop(resolved):
         '[dev.setup]\nrun = ["a", ["b", "c"]]\ninputs = ["x"]\n'
     )
     dev = resolved(text).containers["dev"]
-    assert dev.setup == Setup(commands=("a", ("b", "c")), inputs=("x",))
+    assert dev.setup == Setup(commands=("a", ("b", "c")), inputs=("x",), where="devbox.toml:7")
     assert (dev.limits.memory, dev.limits.cpus, dev.limits.pids) == (512 * 1024**2, 1.5, 10)
     assert (dev.isolation.preset, dev.isolation.network, dev.isolation.read_only) == ("isolated", "none", True)
     assert dev.isolation.capabilities == ("NET_ADMIN",)
