@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
@@ -23,11 +23,11 @@ from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
 from devbox.images.store import ImageStore
 from devbox.model.ids import instance_id
-from devbox.model.observed import LastRun, Observed
+from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import HostAccess, Instance, Resolved, Task
 from devbox.plan import diff as differ
-from devbox.plan import keys, takedown
+from devbox.plan import remembered, takedown
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
@@ -120,7 +120,7 @@ def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wai
             opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
             _execute(opened, made, resolved, observed, sink, wait=wait)
-            _record(opened, resolved, observed)
+            opened.records.remember(remembered.after(resolved, observed, names))
         return Outcome(made, resolved, observed)
 
 
@@ -143,22 +143,23 @@ def stop(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
     with exclusive(opened, sink):
         resolved = load(opened)
         _check_names(resolved, names)
-        observed = look(opened, resolved)
+        observed = look(opened, replace(resolved, images={}, containers={}))  # stopping wants nothing of the host
         made = takedown.stop(resolved.containers, observed, names=names)
         _execute(opened, made, resolved, observed, sink)
         return made
 
 
 def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan:
-    """Stop containers and start them again, as the file now wants them."""
+    """Stop containers and start them again, as the file now wants them; what is to be baked is baked before."""
     with exclusive(opened, sink):
         resolved = _load_trusted(opened)
         _check_names(resolved, names)
         observed = look(opened, resolved)
-        if not observed.supervised:
+        if not (observed.supervised or observed.containers):
             raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
-        made = takedown.restart(resolved.containers, observed, names=names)
+        made = differ.restart(resolved, observed, names=names)
         _execute(opened, made, resolved, observed, sink)
+        opened.records.remember(remembered.after(resolved, observed, names or None))
         return made
 
 
@@ -241,16 +242,6 @@ def _look_anyhow(opened: Project, resolved: Resolved, sink: Sink) -> Observed:
     except EngineError as error:
         sink(Note(text=error.sentence))
         return Observed(supervised=False, standing=True)
-
-
-def _record(opened: Project, resolved: Resolved, observed: Observed) -> None:
-    opened.records.remember(
-        LastRun(
-            images=differ.keyed_images(resolved),
-            specs={name: keys.fingerprinted(spec) for name, spec in resolved.containers.items()},
-            setup_files=observed.setup_files,
-        )
-    )
 
 
 def _instance(opened: Project, name: str) -> Instance:

@@ -32,6 +32,7 @@ def oneshot(resolved: Resolved, source: str, command: Command, *, name: str) -> 
         spec,
         command=command.argv,
         env={**spec.env, **command.env},
+        secrets={name: source for name, source in spec.secrets.items() if name not in command.env},
         workdir=command.workdir or spec.workdir,
         user=command.user or spec.user,
     )

@@ -10,7 +10,9 @@ from devbox.model.image import KeyedImage, keyed
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
-from devbox.plan import explain, keys, order
+from devbox.plan import explain, keys, order, takedown
+
+RESTART = "restart"
 
 
 def diff(
@@ -29,6 +31,12 @@ def diff(
     chosen = frozenset(resolved.containers) if names is None else order.with_needs(names, resolved.containers)
     differ = _Differ(resolved, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
+
+
+def restart(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
+    """Stop the named containers (else all), dependants first, and start them as the file now wants them."""
+    chosen = frozenset(names or resolved.containers)
+    return _Differ(resolved, observed, chosen, images=(), network=False).restart()
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,16 @@ class _Differ:
         starts = self._containers(changes, after=tuple(step.id for step in network))
         return Plan(steps=(*bakes, *removals, *network, *starts))
 
+    def restart(self) -> Plan:
+        """What is to be baked while all still runs, then stops, the network, and starts with their setups."""
+        changes = {name: _Change("start", RESTART) for name in self._specs}
+        bakes = self._bakes()
+        baked = tuple(step.id for step in bakes)
+        stops = takedown.stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
+        network = self._network(changes, after=tuple(step.id for step in stops))
+        before = tuple(step.id for step in (*stops, *network))
+        return Plan(steps=(*bakes, *stops, *network, *self._containers(changes, after=before)))
+
     def _bakes(self) -> list[Step]:
         steps = []
         for name, image in self._images.items():
@@ -87,23 +105,29 @@ class _Differ:
     def _network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         wanted = tuple(self._resolved.containers)
         added = [name for name in wanted if name not in self._observed.names]
-        ports, was = _hosts(self._observed.ports), _hosts(self._observed.published)
         standing = self._observed.supervised and bool(self._observed.names)
-        if standing and not added and ports == was:
+        if standing and not added and _ways_in(self._observed.ports) == _ways_in(self._observed.published):
             return []
         if not (standing or self._network_wanted or any(change.op for change in changes.values())):
             return []
-        reason = explain.why_network(standing=standing, added=added, ports=ports, was=was)
+        reason = explain.why_network(
+            standing=standing,
+            added=added,
+            ports=_hosts(self._observed.ports),
+            was=_hosts(self._observed.published),
+        )
         return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
 
     def _change(self, spec: ContainerSpec) -> _Change:
         seen = self._observed.containers.get(spec.name)
         image = self._images[spec.image]
-        if seen is None or not self._observed.supervised:
+        if seen is None or not (self._observed.supervised or _lives(seen)):
             return _Change("start", explain.why_start(None))
         if seen.spec_key != keys.spec_key(spec) or seen.image_key != image.key:
             last = self._observed.last.specs.get(spec.name)
             return _Change("replace", explain.why_replace(spec, seen, last, image.key))
+        if not self._observed.supervised:
+            return _Change("start", explain.TAKEN_OVER)
         if _has_ended(spec, seen):
             return _Change("start", explain.why_start(seen))
         return _Change("")
@@ -147,6 +171,10 @@ class _Differ:
         return [Step(op="setup", resource=spec.name, reason=reason, after=after)]
 
 
+def _lives(seen: ObservedContainer) -> bool:
+    return seen.state not in ("exited", "dead")
+
+
 def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
     if spec.kind == "job":
         return seen.state in ("exited", "dead") and seen.exit_code != 0
@@ -155,6 +183,11 @@ def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
 
 def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
     return tuple(sorted(port.host for ports in published.values() for port in ports))
+
+
+def _ways_in(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple[str, BoundPort]]:
+    """Every published port with the container it leads to."""
+    return {(name, port) for name, ports in published.items() for port in ports}
 
 
 def keyed_images(resolved: Resolved) -> dict[str, KeyedImage]:

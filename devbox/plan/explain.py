@@ -23,6 +23,9 @@ _EXPECTED = (
 _WORDS = {"preset": "isolation", "mounts": "volumes"}
 
 
+TAKEN_OVER = "it runs on without its supervisor: taken over"
+
+
 def goes_without_saying(reason: str) -> bool:
     """Whether a reason says nothing that the step, once done, does not say by itself."""
     return reason.startswith(_EXPECTED)
@@ -121,4 +124,6 @@ def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was
         return f"not there yet{listed}"
     if ports != was:
         return f"published ports changed: {', '.join(map(str, was)) or 'none'} → {', '.join(map(str, ports)) or 'none'}"
-    return f"new names: {', '.join(added)}"
+    if added:
+        return f"new names: {', '.join(added)}"
+    return f"published ports lead elsewhere: {', '.join(map(str, ports))}"

@@ -10,24 +10,27 @@ from devbox.model.container import ContainerSpec, Setup
 
 # Changing these does not make another container: order and setup are acted on by themselves, the rest is for people.
 _NOT_IDENTITY = ("where", "label", "needs", "setup")
-_FINGERPRINT = len("sha256:") + 16
+_FINGERPRINT = 4  # hexadecimal digits
 
 
 def fingerprinted(spec: ContainerSpec) -> ContainerSpec:
-    """The spec with a fingerprint in the place of each variable's value: what may be kept, and still be compared."""
-    env = {name: ids.sha256(value.encode())[:_FINGERPRINT] for name, value in spec.env.items()}
+    """The spec with a short fingerprint in the place of each variable's value: what may be kept to explain a change.
+
+    So short that many values share one: a kept fingerprint does not give a secret away to who guesses.
+    """
+    env = {name: ids.sha256(value.encode())[-_FINGERPRINT:] for name, value in spec.env.items()}
     return dataclasses.replace(spec, env=env)
 
 
 def identity(spec: ContainerSpec) -> dict[str, Any]:
-    """The part of a fingerprinted spec that a container is made from."""
+    """The part of a spec that a container is made from."""
     plain: dict[str, Any] = codec.dump(spec)
     return {name: value for name, value in plain.items() if name not in _NOT_IDENTITY}
 
 
 def spec_key(spec: ContainerSpec) -> str:
     """The identity of a container, its image aside."""
-    return ids.key_of(identity(fingerprinted(spec)))
+    return ids.key_of(identity(spec))
 
 
 def setup_key(setup: Setup, files: dict[str, str]) -> str:

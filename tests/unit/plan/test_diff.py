@@ -115,9 +115,48 @@ def test_names_bring_what_they_need_and_nothing_else():
     assert [name for op, name in ops(plan) if op == "start"] == ["db", "dev"]
 
 
-def test_without_a_supervisor_all_is_started_even_if_something_was_seen():
-    plan = diff.diff(SHOP, replace(converged(SHOP, ports=DEV_PORT), supervised=False))
-    assert ops(plan) == [("network", "shop"), ("start", "db"), ("start", "dev")]
+class TestWithoutItsSupervisor:
+    lost = replace(converged(SHOP, ports=DEV_PORT), supervised=False)
+
+    def test_what_runs_as_wanted_is_taken_over(self):
+        plan = diff.diff(SHOP, self.lost)
+        assert ops(plan) == [("network", "shop"), ("start", "db"), ("start", "dev")]
+        assert reason(plan, "start db") == "it runs on without its supervisor: taken over"
+
+    def test_what_runs_otherwise_is_replaced(self):
+        changed = resolved(replace(DEV, env={"A": "1"}), DB, images=tuple(SHOP.images.values()))
+        assert ("replace", "dev") in ops(diff.diff(changed, self.lost))
+
+    def test_what_has_ended_is_started(self):
+        ended = replace(self.lost, containers={"db": seen(DB, SHOP, state="exited")})
+        assert reason(diff.diff(SHOP, ended), "start db") == "not running"
+
+
+class TestRestart:
+    def test_stops_dependants_first_and_starts_needs_first_after_all_stopped(self):
+        plan = diff.restart(SHOP, converged(SHOP, ports=DEV_PORT, published=DEV_PORT))
+        assert [step.id for step in plan.steps] == ["stop dev", "stop db", "start db", "start dev"]
+        assert set(plan.steps[2].after) == {"stop dev", "stop db"}
+        assert "start db" in plan.steps[3].after
+
+    def test_only_the_named(self):
+        plan = diff.restart(SHOP, converged(SHOP, ports=DEV_PORT, published=DEV_PORT), names=("db",))
+        assert [step.id for step in plan.steps] == ["stop db", "start db"]
+
+    def test_bakes_before_it_stops(self):
+        observed = converged(SHOP, baked={"service.db": "sha256:0"}, ports=DEV_PORT, published=DEV_PORT)
+        plan = diff.restart(SHOP, observed, names=("dev",))
+        assert ops(plan) == [("bake", "base.py"), ("bake", "dev"), ("stop", "dev"), ("start", "dev")]
+        assert set(plan.steps[2].after) == {"bake base.py", "bake dev"}
+
+    def test_runs_a_setup_whose_inputs_changed(self):
+        wanted, now = TestSetup.wanted, {"dev": {"r.txt": "2"}}
+        observed = converged(
+            wanted, ports=DEV_PORT, published=DEV_PORT, setup_files=now, tops={"dev": (TestSetup.key, TestSetup.done)}
+        )
+        assert [step.id for step in diff.restart(wanted, observed).steps] == [
+            *("stop dev", "start dev", "setup dev", "ready dev")
+        ]
 
 
 def test_a_oneshot_gets_its_image_and_the_network_alone():
@@ -128,6 +167,13 @@ def test_a_oneshot_gets_its_image_and_the_network_alone():
 def test_changed_ports_change_the_network():
     wanted = converged(SHOP, ports={"dev": (replace(DEV_PORT["dev"][0], host=8001),)}, published=DEV_PORT)
     assert reason(diff.diff(SHOP, wanted), "network shop") == "published ports changed: 8000 → 8001"
+
+
+@pytest.mark.parametrize("change", [{"address": "0.0.0.0"}, {"container": 81}, {"protocol": "udp"}])
+def test_a_port_that_leads_elsewhere_changes_the_network(change):
+    moved = {"dev": (replace(DEV_PORT["dev"][0], **change),)}
+    plan = diff.diff(SHOP, converged(SHOP, ports=moved, published=DEV_PORT))
+    assert reason(plan, "network shop") == "published ports lead elsewhere: 8000"
 
 
 def test_a_new_name_joins_the_network():

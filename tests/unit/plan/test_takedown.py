@@ -31,13 +31,6 @@ def test_an_ended_container_is_not_stopped_again():
     assert not takedown.stop(SHOP.containers, observed)
 
 
-def test_restart_starts_needs_first_after_all_stopped():
-    plan = takedown.restart(SHOP.containers, converged(SHOP))
-    assert ids(plan) == ["stop dev", "stop db", "start db", "start dev"]
-    assert set(plan.steps[2].after) == {"stop dev", "stop db"}
-    assert "start db" in plan.steps[3].after
-
-
 def test_down_ends_with_the_teardown_and_stops_what_the_file_no_longer_knows():
     plan = takedown.down({}, converged(SHOP), project="shop", volumes=False)
     assert sorted(ids(plan)[:2]) == ["stop db", "stop dev"]
