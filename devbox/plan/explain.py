@@ -20,7 +20,7 @@ _EXPECTED = (
     "asked to",
     "down",
 )
-_WORDS = {"preset": "isolation", "mounts": "volumes"}
+_WORDS = {"supervised": "command", "mounts": "volumes"}
 
 
 TAKEN_OVER = "it runs on without its supervisor: taken over"
