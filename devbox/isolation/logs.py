@@ -7,6 +7,7 @@ pipe, the next one reads on. A line of the file is `2026-01-31T12:00:00.123456Z 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -107,9 +108,16 @@ class LogWriter:
         except OSError:
             return  # a full disk costs log lines, not the supervisor
         if self._size >= ROTATE_AT:
-            os.close(self._fd)
+            self._rotate()
+
+    def _rotate(self) -> None:
+        """Go on in a new file; in the old one where none can be made. Somebody may have removed the log meanwhile."""
+        full = self._fd
+        with contextlib.suppress(OSError):
             os.rename(self._path, f"{self._path}.1")
+        with contextlib.suppress(OSError):
             self._open()
+            os.close(full)
 
 
 def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False) -> Iterator[Line]:

@@ -103,3 +103,13 @@ def test_a_fifo_outlives_its_reader(tmp_path: Path) -> None:
     assert texts({"x": str(tmp_path / "x.log")}) == ["nobody listens", "devbox: a word"]
     os.close(reader)
     os.close(writer)
+
+
+def test_a_removed_log_is_begun_anew(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "ROTATE_AT", 100)
+    writer = LogWriter(path)
+    os.unlink(path)
+    writer.write(b"x" * 100 + b"\n")
+    writer.write(b"after\n")
+    writer.close()
+    assert texts({"a": path}) == ["after"]
