@@ -15,6 +15,7 @@ from devbox.isolation.contexts import marker
 
 _PATIENCE = 10.0
 _PAUSE = 0.002
+_SPAWN_PAUSE = 0.05  # while another holds the lock: a supervisor that starts, or what a killed one left
 _INHERITED = ("PATH", "DEVBOX_RUNTIME")  # of the environment; the rest of it is none of the supervisor's business
 
 
@@ -39,6 +40,9 @@ def summon(paths: Paths, instance: str) -> Client:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended and os.waitstatus_to_exitcode(status) != 0:
             break
+        if ended:
+            time.sleep(_SPAWN_PAUSE)
+            pid = _spawn(paths, instance)
         time.sleep(_PAUSE)
     log = paths.supervisor_log(instance)
     with open(log, encoding="utf-8", errors="replace") as said:
@@ -54,7 +58,7 @@ def _spawn(paths: Paths, instance: str) -> int:
     name, _, value = marker(run_dir).partition("=")
     env = {key: environ.get(key) for key in _INHERITED if environ.get(key)}
     env |= {name: value, "LANG": "C.UTF-8"}
-    log = os.open(paths.supervisor_log(instance), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    log = os.open(paths.supervisor_log(instance), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
