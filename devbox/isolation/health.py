@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from devbox.errors import DevboxError
 from devbox.isolation.loop import Callback, Loop, Timer
 from devbox.isolation.types import Probe
 
@@ -54,9 +55,13 @@ class Health:
             _signal(self._pid, signal.SIGTERM)
 
     def _attempt(self) -> None:
-        output = os.memfd_create("probe", os.MFD_CLOEXEC)
         this_round = self._round
-        self._pid = pid = self._spawn(output)
+        try:
+            output, pid = self._start()
+        except (DevboxError, OSError) as error:  # the next attempt may find what this one lacked
+            self._answered(good=False, text=f"its probe could not be started: {error}")
+            return
+        self._pid = pid
         self._timer = self._loop.after(self._probe.timeout, lambda: self._too_late(pid))
 
         def ended(status: int | None) -> None:
@@ -66,6 +71,15 @@ class Health:
                 self._answered(good=status == 0, text=text)
 
         self._loop.on_exit(pid, ended)
+
+    def _start(self) -> tuple[int, int]:
+        """What one attempt prints to, and its pid."""
+        output = os.memfd_create("probe", os.MFD_CLOEXEC)
+        try:
+            return output, self._spawn(output)
+        except BaseException:
+            os.close(output)
+            raise
 
     def _too_late(self, pid: int) -> None:
         self.complaint = f"no answer in {self._probe.timeout:g} s"

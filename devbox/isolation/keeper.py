@@ -17,7 +17,7 @@ from devbox.isolation.command import Command
 from devbox.isolation.health import Health
 from devbox.isolation.interior import Interior
 from devbox.isolation.living import alive
-from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer, say
+from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer, complain
 from devbox.isolation.output import Output
 from devbox.isolation.state import Row
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
@@ -157,30 +157,28 @@ class Keeper:
 
     def _launch(self, answer: Answer) -> None:
         self._row = self._row._replace(state="starting", reason="", exit_code=None)
-        self._changed()
-        stdin, output = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), self._output.writer()
         try:
-            starting = launch.launch(self._ground.context, self.item.launch, stdin=stdin, stdout=output, stderr=output)
-        except DevboxError as error:
-            self._failed_to_start(error)
-            answer(error)
+            self._changed()
+            with open(os.devnull, "rb") as nothing, open(self._output.writer(), "rb+", buffering=0) as output:
+                stdin, out = nothing.fileno(), output.fileno()
+                starting = launch.launch(self._ground.context, self.item.launch, stdin=stdin, stdout=out, stderr=out)
+        except (DevboxError, OSError) as error:
+            self._failed_to_start(error, answer)
             return
-        finally:
-            os.close(stdin)
-            os.close(output)
         self._ground.loop.on_exit(starting.pid, lambda status: self._launched(starting, status, answer))
 
     def _launched(self, starting: launch.Starting, status: int | None, answer: Answer) -> None:
         try:
             process = launch.finish(starting, status)
-        except DevboxError as error:
-            self._failed_to_start(error)
-            answer(error)
+            if self._row.state != "starting":
+                raise EngineError(f"{self._row.name} was stopped while it started", remedy="devbox up")
+            self._interior.open(self._entry, process)
+        except (DevboxError, OSError) as error:
+            self._failed_to_start(error, answer)
             return
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
         self._backoff.started()
         self._watch(process, self._ground.loop.on_exit)
-        self._interior.open(self._entry, process)
         if self._stopping:
             self._kill()
         else:
@@ -188,12 +186,20 @@ class Keeper:
         self._changed()
         answer(None)
 
-    def _failed_to_start(self, error: DevboxError) -> None:
-        self._output.note(error.sentence)
+    def _failed_to_start(self, cause: DevboxError | OSError, answer: Answer) -> None:
+        error = cause if isinstance(cause, DevboxError) else _not_started(self._row.name, cause)
         self._forget_container()
-        self._row = self._row._replace(state="dead", health="none", process=None, reason=error.sentence)
-        self._changed()
-        self._say_stopped()
+        if self._row.state == "starting":  # else it was given up, and what it stood on may be gone
+            self._output.note(error.sentence)
+            self._died(error.sentence)
+        answer(error)
+
+    def _died(self, reason: str) -> None:
+        self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
+        try:
+            self._changed()
+        finally:
+            self._say_stopped()
 
     def _watch(self, process: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
         def ended(status: int | None) -> None:
@@ -283,8 +289,8 @@ class Keeper:
     def _forget_container(self) -> None:
         try:
             launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
-        except DevboxError as error:
-            say(error.render())  # its processes are gone all the same
+        except (DevboxError, OSError) as error:
+            complain(error)  # its processes are gone all the same
         if os.path.lexists(self._entry):
             os.unlink(self._entry)
 
@@ -295,7 +301,9 @@ class Keeper:
         self._timer = self._ground.loop.after(_GIVE_UP, lambda: self._give_up(process))
 
     def _give_up(self, process: ProcessRef | None) -> None:
-        if process is not None and self._row.process == process:
+        if process is None and self._row.state == "starting":
+            self._died("it was stopped while it started")
+        elif process is not None and self._row.process == process:
             self._ended(None)
 
     def _send(self, number: int) -> None:
@@ -341,6 +349,10 @@ class Keeper:
         self._output.drain()
         details = "\n".join(endings.explained(logs.last_lines(self.item.log, 8)))
         return NotReady(sentence, details=details, remedy=f"devbox logs {self._row.name}")
+
+
+def _not_started(name: str, cause: OSError) -> EngineError:
+    return EngineError(f"{name} could not be started: {cause}", remedy="devbox doctor looks for the cause")
 
 
 def already(item: Supervised, row: Row) -> bool:

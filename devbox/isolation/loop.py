@@ -13,6 +13,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+from devbox.errors import DevboxError
+
 Callback = Callable[[], None]
 ExitCallback = Callable[[int | None], None]  # the wait status; None where the process was not this one's child
 
@@ -140,6 +142,11 @@ def say(text: str) -> None:
     """A line for whoever reads the supervisor's own log, which its standard error is."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def complain(error: DevboxError | OSError) -> None:
+    """Write down what went wrong where the work has to go on all the same."""
+    say(error.render() if isinstance(error, DevboxError) else f"devbox: {error}")
 
 
 def _safely(callback: Callback) -> None:

@@ -1,0 +1,113 @@
+"""What a keeper is made of, on a real loop with real processes: the command, health, a start that fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devbox.host.paths import Paths
+from devbox.isolation.command import Command
+from devbox.isolation.health import Health
+from devbox.isolation.keeper import Ground, Keeper
+from devbox.isolation.loop import Loop
+from devbox.isolation.types import Context, IdMap, Launch, Probe, Process, ProcessRef, Range, Supervised
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    before = signal.getsignal(signal.SIGCHLD)
+    made = Loop()
+    made.after(10, lambda: pytest.fail("the loop waited for nothing"))
+    yield made
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, before)
+
+
+def program(*argv: str) -> int:
+    return os.posix_spawnp(argv[0], argv, os.environ)
+
+
+def spawner(pid_file: str) -> int:
+    """As the runtime does it: start the process, write its pid, end."""
+    started = program("sleep", "60")
+    return program("sh", "-c", f"echo {started} > {pid_file}")
+
+
+def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> None:
+    spawned: list[str] = []
+
+    def spawn(pid_file: str) -> int:
+        spawned.append(pid_file)
+        return spawner(pid_file)
+
+    def changed() -> None:
+        if command.process is not None:
+            loop.stop()
+
+    command = Command(loop, "no", spawn, str(tmp_path / "pid"), changed)
+    command.start()
+    command.restart()
+    assert len(spawned) == 1
+    loop.run()
+    assert len(spawned) == 2
+    assert command.process is not None
+    command.finish(loop.stop)
+    loop.run()
+
+
+def test_a_command_that_no_process_is_left_for_is_a_crash(loop: Loop, tmp_path: Path) -> None:
+    def spawn(_: str) -> int:
+        raise BlockingIOError
+
+    command = Command(loop, "on-failure", spawn, str(tmp_path / "pid"), lambda: None)
+    command.start()
+    assert command.exit_code
+    assert command.restarts == 1
+
+
+def test_a_probe_that_can_not_start_is_tried_again(loop: Loop) -> None:
+    attempts: list[int] = []
+
+    def spawn(output: int) -> int:
+        attempts.append(output)
+        if len(attempts) == 1:
+            raise BlockingIOError
+        return program("true")
+
+    health = Health(loop, Probe(argv=("true",)), spawn, loop.stop)
+    assert health.state == "starting"
+    assert "could not be started" in health.complaint
+    loop.run()
+    assert health.state == "healthy"
+    health.stop()
+
+
+def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: Path) -> None:
+    paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+    for directory in (paths.kept("i"), paths.run("i"), os.path.dirname(paths.fifo("i", "a"))):
+        os.makedirs(directory, exist_ok=True)
+    (tmp_path / "file").write_text("")
+    same = (Range(0, 0, 1),)
+    context = Context(
+        instance="i",
+        run_dir=str(tmp_path / "file"),  # nothing can be made below it
+        oci_root=str(tmp_path / "oci"),
+        runtime="crun",
+        init="catatonit",
+        idmap=IdMap(rootless=False, uids=same, gids=same),
+        holder=ProcessRef(os.getpid(), 0),
+    )
+    launch = Launch(
+        name="a", oci_id="i-a", lowers=(), top=str(tmp_path / "top"), process=Process(argv=(), env=(), cwd="/")
+    )
+    item = Supervised(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
+    keeper, said = Keeper(Ground(loop, paths, context, lambda: None), item), []
+    keeper.start(said.append)
+    assert "could not be started" in str(said[0])
+    assert keeper.row.state == "dead"
+    assert keeper.gone
+    keeper.forget()
