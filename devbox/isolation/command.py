@@ -7,9 +7,10 @@ import os
 import signal
 from collections.abc import Callable
 
+from devbox.errors import CANNOT_RUN
 from devbox.isolation import endings, oci
 from devbox.isolation.living import identify
-from devbox.isolation.loop import Callback, Loop, Timer
+from devbox.isolation.loop import Callback, Loop, Timer, complain
 from devbox.isolation.types import ProcessRef
 
 _CALM = 2.0  # a crash is shown until the command has run for so long again
@@ -29,6 +30,7 @@ class Command:
         self._backoff = endings.Backoff()
         self._timer: Timer | None = None
         self._next: Callback | None = None  # what follows its end, where that was asked for
+        self._spawning = False
         self._stopped = False
         self.process: ProcessRef | None = None
         self.restarts = 0
@@ -38,7 +40,13 @@ class Command:
     def start(self) -> None:
         """Start it now."""
         self._cancel()
-        spawner = self._spawn(self._pid_file)
+        try:
+            spawner = self._spawn(self._pid_file)
+        except OSError as error:
+            complain(error)
+            self._ended_with(CANNOT_RUN)
+            return
+        self._spawning = True
         self._loop.on_exit(spawner, self._spawned)
 
     def adopt(self, process: ProcessRef) -> None:
@@ -49,10 +57,12 @@ class Command:
     def restart(self) -> None:
         """Start it, after ending the one that runs."""
         self.reason, self.exit_code = "", None
-        if self.process is None:
+        if self.process is not None:
+            self._end_then(self.start)
+        elif self._spawning:
+            self._next = self.start  # two at once would share the pid file
+        else:
             self.start()
-            return
-        self._end_then(self.start)
 
     def finish(self, then: Callback) -> None:
         """End it for good; `then` its container may end."""
@@ -76,6 +86,7 @@ class Command:
         self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
 
     def _spawned(self, status: int | None) -> None:
+        self._spawning = False
         if self._stopped:
             return
         code = _why_not_run(endings.exit_code(status), f"{self._pid_file}.log")
@@ -85,8 +96,13 @@ class Command:
             return
         process = identify(pid)
         self._loop.on_exit(pid, self._ended)
-        if process is not None:
+        if process is None:
+            return  # it has ended already
+        if self._next is None:
             self._runs(process)
+        else:  # restarted while it was being started
+            self.process = process
+            self._end_then(self._next)
 
     def _runs(self, process: ProcessRef) -> None:
         self.process = process
