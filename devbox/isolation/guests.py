@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from devbox.errors import DevboxError
 from devbox.isolation import forks, launch, trees
 from devbox.isolation.living import identify
-from devbox.isolation.loop import Callback, Loop
+from devbox.isolation.loop import Callback, Loop, complain
 from devbox.isolation.segment import Segment
 from devbox.isolation.state import Guest
 from devbox.isolation.types import Context, ProcessRef
@@ -46,7 +47,10 @@ class Guests:
         guest = self._guests.pop(name, None)
         if guest is None:
             return
-        launch.delete(self._context, guest.name, guest.oci_id)
+        try:
+            launch.delete(self._context, guest.name, guest.oci_id)
+        except (DevboxError, OSError) as error:
+            complain(error)  # its address and its top are given back all the same
         self._segment.release(name)
         self._changed()
         if os.path.lexists(guest.top):

@@ -126,12 +126,13 @@ class Supervisor:
         item = unpack(Supervised, message["item"])
         name = item.launch.name
         before = self._keepers.get(name)
-        if before is not None:
-            if already(item, before.row):
-                client.answer({})
-                return
-            before.stop(0, before.forget)
+        if before is not None and already(item, before.row):
+            client.answer({})
+            return
         item = item._replace(launch=self._connected(item.launch)) if message["connected"] else item
+        if before is not None:
+            del self._keepers[name]
+            before.stop(0, before.forget)
         keeper = self._keepers[name] = Keeper(self._ground, item)
         keeper.start(lambda error: client.fail(error) if error else client.answer({}))
 
@@ -193,7 +194,8 @@ class Supervisor:
             keeper.forget()
         self._keepers.clear()
         self._segment.close()
-        os.kill(self._context.holder.pid, signal.SIGKILL)
+        if living.alive(self._context.holder):
+            os.kill(self._context.holder.pid, signal.SIGKILL)
         self._server.close()
         client.answer({})
         self._loop.stop()
