@@ -37,21 +37,20 @@ def find(program: str) -> str:
 
 
 def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
-    """Run a program to its end with `text` (at most a pipe's worth, 64 KiB) as input; its output, both streams.
+    """Run a program to its end with `text` as input, however long; its output, both streams.
 
     CommandFailed when it does not end with 0. `purpose` completes 'could not …'.
     """
-    give, given = os.pipe(), os.pipe()
-    os.write(give[1], text)
+    give, given = _held(text), os.pipe()
     actions = [
-        (os.POSIX_SPAWN_DUP2, give[0], 0),
+        (os.POSIX_SPAWN_DUP2, give, 0),
         (os.POSIX_SPAWN_DUP2, given[1], 1),
         (os.POSIX_SPAWN_DUP2, given[1], 2),
     ]
     try:
         pid = os.posix_spawn(argv[0], list(argv), environ.snapshot(), file_actions=actions)
     finally:
-        for fd in (*give, given[1]):
+        for fd in (give, given[1]):
             os.close(fd)
     with open(given[0], "rb") as stream:
         output = stream.read()
@@ -63,3 +62,12 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
             remedy=f"to see it again: {' '.join(argv)}",
         )
     return output
+
+
+def _held(text: bytes) -> int:
+    """A descriptor to read `text` from: a file in memory, since a pipe holds 64 KiB and then waits for its reader."""
+    fd = os.memfd_create("text")
+    with open(fd, "wb", closefd=False) as out:
+        out.write(text)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
