@@ -29,7 +29,7 @@ def unpack(tar_path: str, target: str, *, rootless: bool) -> None:
         def work() -> None:
             os.chroot(target)
             os.chdir("/")
-            os.umask(0)
+            os.umask(0o022)  # for the directories that no entry describes
             _Unpacker(OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT).run(source)
 
         try:

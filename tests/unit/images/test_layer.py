@@ -196,3 +196,9 @@ def test_ids_outside_the_map_are_refused(tmp_path: Path) -> None:
     stranger.uid = 70000
     with pytest.raises(BakeFailed, match="70000"):
         unpacked(hostile(stranger), tmp_path)
+
+
+@needs_root
+def test_directories_without_an_entry_are_writable_by_their_owner_alone(tmp_path: Path) -> None:
+    back = unpacked(hostile(entry("a/b/f", size=1)), tmp_path)
+    assert [stat.S_IMODE((back / name).stat().st_mode) for name in ("a", "a/b", "a/b/f")] == [0o755, 0o755, 0o644]
