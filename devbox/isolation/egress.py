@@ -142,7 +142,8 @@ def _host_numbers(host_ports: tuple[HostPort, ...]) -> dict[int, int]:
 def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> str:
     """The whole table of the instance's namespace: published ports in, everything else out. Pure.
 
-    A port of the host's loopback is there for the containers it is meant for, and for nobody else.
+    A port of the host's loopback is there for the containers it is meant for, and for nobody else: route_localnet lets
+    in frames for 127.0.0.1, and a container can send some.
     """
     arrivals = [
         f"fib daddr type local meta nfproto ipv4 {route.publish.protocol} dport {_FIRST_PORT + number} "
@@ -165,6 +166,10 @@ def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) 
     return f"""table inet devbox {{}}
 delete table inet devbox
 table inet devbox {{
+  chain forged {{
+    type filter hook prerouting priority raw;
+    iifname "{network.BRIDGE}" ip daddr 127.0.0.0/8 drop
+  }}
   chain arriving {{
     type nat hook prerouting priority dstnat;
     {outward}

@@ -50,6 +50,13 @@ def test_a_port_of_the_host_is_there_for_whom_it_is_meant():
     assert "10.213.0.2 ip daddr 10.213.0.1 tcp dport 81" not in rules
 
 
+def test_no_container_may_speak_to_the_namespaces_loopback():
+    rules = egress.nft_rules(())
+
+    assert 'iifname "devbox0" ip daddr 127.0.0.0/8 drop' in rules
+    assert "hook prerouting priority raw" in rules
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_taken_port_is_named(protocol: str):
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
