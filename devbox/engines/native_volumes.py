@@ -32,10 +32,11 @@ def ensure(
     EngineError when the instance's volumes belong to another id range than the store now has.
     """
     home = files.private_dir(paths.volumes(instance))
-    _check_map(home, idmap)
     path = paths.volume(instance, name)
-    if not os.path.isdir(path):
-        trees.as_root(idmap, lambda: _make(home, name, target, lowers, idmap))
+    with files.locked(paths.lock(f"volumes-{instance}")):
+        _check_map(home, idmap)
+        if not os.path.isdir(path):
+            trees.as_root(idmap, lambda: _make(home, name, target, lowers, idmap))
     return path
 
 
