@@ -74,13 +74,17 @@ class Baker:
         on_event(event(state="running"))
         with files.locked(lock, wait=False) as mine:
             if mine:
-                return self._timed(image, step, below, on_event)
+                return self._found_or_made(image, step, below, on_event)
         on_event(event(state="progress", text=_waiting_for(files.lock_holder(lock))))
         with files.locked(lock):
-            if layer := self._cache.layer(step.key):
-                on_event(event(state="done"))
-                return layer
-            return self._timed(image, step, below, on_event)
+            return self._found_or_made(image, step, below, on_event)
+
+    def _found_or_made(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
+        """Look again: another process may have made the step before its lock was ours. Its lock is held."""
+        if layer := self._cache.layer(step.key):
+            on_event(BakeEvent(image=image.name, step=step.describe, state="done"))
+            return layer
+        return self._timed(image, step, below, on_event)
 
     def _timed(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
         """Make the step, and tell how it went. Its lock is held."""
