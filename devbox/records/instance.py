@@ -5,6 +5,7 @@ Every file carries a `format` and is 0600, since resolved environments hold gene
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from devbox.model.observed import LastRun
 
 FORMAT = 1
 _CREDENTIAL_BYTES = 18
+_PLACE = "place.json"
+_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json")
 
 
 class _Damaged(DevboxError):
@@ -29,16 +32,17 @@ class InstanceRecords:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._dir = paths.project(instance)
+        self._credentials_lock = paths.lock(f"{instance}.credentials")
 
     def place(self) -> tuple[str, str]:
         """The project's root and env file, as recorded; two empty strings before the first `up`."""
-        plain = self._read("place.json")
+        plain = self._read(_PLACE)
         return str(plain.get("root", "")), str(plain.get("env_file", ""))
 
     def remember_place(self, root: str, env_file: str) -> None:
         """Keep where the project lies: an instance is known by a hash alone."""
         if self.place() != (root, env_file):
-            self._write("place.json", {"root": root, "env_file": env_file})
+            self._write(_PLACE, {"root": root, "env_file": env_file})
 
     def ports(self) -> dict[str, int]:
         """Host ports by "NAME/8000/tcp", as used last."""
@@ -63,21 +67,38 @@ class InstanceRecords:
         self._write("last.json", {"last": codec.dump(last)})
 
     def credentials(self, wanted: Iterable[str]) -> dict[str, str]:
-        """The generated credentials by "db.password"; missing ones are made and kept."""
-        known: dict[str, str] = dict(self._read("credentials.json").get("credentials", {}))
-        missing = [name for name in wanted if name not in known]
-        if missing:
-            import secrets
+        """The generated credentials by "db.password"; missing ones are made and kept.
 
+        Safe without the instance's lock: `plan` and `run TASK` load the file while an `up` holds it.
+        """
+        names = tuple(wanted)
+        known = self._credentials()
+        if known.keys() >= set(names):
+            return known
+        import secrets
+
+        with files.locked(self._credentials_lock):
+            known = self._credentials()  # another devbox may have made them just now
+            missing = [name for name in names if name not in known]
             known |= {name: secrets.token_urlsafe(_CREDENTIAL_BYTES) for name in missing}
             self._write("credentials.json", {"credentials": known})
         return known
 
     def forget(self) -> None:
-        """Drop everything that goes with the instance's data (`down -v`); chosen ports stay."""
-        for name in ("last.json", "credentials.json", "resolved.json"):
-            if os.path.exists(self._path(name)):
-                os.unlink(self._path(name))
+        """Drop everything that goes with the instance's data (`down -v`). What the user trusts stays, and its place."""
+        for name in _WITH_DATA:
+            self._drop(name)
+        if os.path.isdir(self._dir) and os.listdir(self._dir) == [_PLACE]:
+            self._drop(_PLACE)
+        with contextlib.suppress(OSError):  # it holds something yet, or was never made
+            os.rmdir(self._dir)
+
+    def _credentials(self) -> dict[str, str]:
+        return dict(self._read("credentials.json").get("credentials", {}))
+
+    def _drop(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._dir}/{name}"

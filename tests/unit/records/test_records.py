@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.builders import container, resolved
 
 from devbox.errors import DevboxError
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model.observed import LastRun
 from devbox.plan import diff
@@ -52,14 +54,34 @@ def test_credentials_are_made_once_and_are_private(records, paths):
     assert mode == 0o600
 
 
-def test_forgetting_drops_data_but_not_ports(records):
+def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths):
+    """Two processes that find none agree on one: who comes second into the lock reads again."""
+    lock = paths.lock(f"{SHOP.instance.id}.credentials")
+    with ThreadPoolExecutor(2) as threads:
+        with files.locked(lock):
+            asked = [threads.submit(records.credentials, ("db.password",)) for _ in "ab"]
+            assert not any(future.done() for future in asked)
+    assert asked[0].result() == asked[1].result() == records.credentials(("db.password",))
+
+
+def test_forgetting_leaves_nothing(records, paths):
     records.remember(LAST)
+    records.remember_place("/shop", "devbox.toml")
     records.remember_ports({"dev/8000/tcp": 8000})
     before = records.credentials(("db.password",))
     records.forget()
-    assert records.last() == LastRun()
-    assert records.ports() == {"dev/8000/tcp": 8000}
+    assert not Path(paths.project(SHOP.instance.id)).exists()
+    records.forget()
+    assert (records.last(), records.place(), records.ports()) == (LastRun(), ("", ""), {})
     assert records.credentials(("db.password",)) != before
+
+
+def test_what_is_trusted_outlives_the_data_together_with_its_place(records, paths):
+    records.remember_place("/shop", "devbox.toml")
+    records.remember_ports({"dev/8000/tcp": 8000})
+    Path(paths.trust(SHOP.instance.id)).write_text("{}")
+    records.forget()
+    assert sorted(path.name for path in Path(paths.project(SHOP.instance.id)).iterdir()) == ["place.json", "trust.json"]
 
 
 def test_a_newer_format_is_refused_with_a_remedy(records, paths):
