@@ -82,6 +82,7 @@ def load(opened: Project) -> Resolved:
     from devbox.envfile.resolve import credentials_wanted, resolve
 
     env = read(opened.root, file=opened.env_file)
+    opened.records.remember_place(opened.root, opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
     resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
     if not env.env_files:  # they may hold secrets, which are written nowhere
