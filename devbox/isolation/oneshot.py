@@ -8,18 +8,30 @@ import os
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import attached, enter, passing
-from devbox.isolation.client import Client
+from devbox.isolation import attached, enter, passing, summon
 from devbox.isolation.types import Context, Launch, NetNode, Supervised, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from devbox.isolation.client import Client
+
 
 def run(paths: Paths, instance: str, container: Launch, *, connected: bool) -> int:
-    """Run it to its end; its exit code. The instance's supervisor must be there: it cleans up, even after a kill -9."""
-    supervisor = Client(paths.socket(instance))
+    """Run it to its end; its exit code. CannotRun where nobody supervises the instance."""
+    return _run_as_guest(_supervisor(paths, instance, container.name), container, connected=connected)
+
+
+def _supervisor(paths: Paths, instance: str, container: str) -> Client:
+    supervisor = summon.reach(paths, instance)
+    if supervisor is None:
+        raise CannotRun(f"{container} is not supervised", remedy="devbox up")
+    return supervisor
+
+
+def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> int:
+    """Run it under a lease of the instance's supervisor, which cleans up after it, even after a kill -9."""
     asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
     answer = supervisor.call("lease", **asked, host_ports=container.host_ports)
     node = unpack(NetNode, answer["node"]) if connected else None
@@ -52,16 +64,17 @@ def run_beside(
     """
     entry = enter.read_entry(paths.entry(instance, source), source)
     text = files.read_text(paths.launch_file(instance, source))
-    if text is None or not os.path.exists(paths.socket(instance)):
+    if text is None:
         raise CannotRun(f"{source} is not supervised", remedy="devbox up")
     like = unpack(Supervised, json.loads(text)).launch
-    container = _variant(like, paths, instance, argv, env)
     uid, _, gid = enter.ids(user, entry).partition(":")
+    supervisor = _supervisor(paths, instance, source)
+    container = _variant(like, paths, instance, argv, env)
     process = container.process._replace(cwd=cwd or entry["cwd"], uid=int(uid), gid=int(gid))
     if tty:
         columns, rows = terminal_size()
         process = process._replace(tty=True, rows=rows, columns=columns)
-    return run(paths, instance, container._replace(process=process), connected=like.network is not None)
+    return _run_as_guest(supervisor, container._replace(process=process), connected=like.network is not None)
 
 
 def terminal_size() -> tuple[int, int]:

@@ -10,8 +10,10 @@ from contract.engine.backend import Backend
 from contract.engine.test_life import until
 
 from devbox.engines.native import NativeEngine
+from devbox.errors import CannotRun
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
+from devbox.isolation.oneshot import run_beside
 from devbox.isolation.summon import summon
 
 
@@ -77,6 +79,15 @@ def test_a_supervisor_killed_before_it_had_anything_leaves_nothing(native: Backe
     assert native.engine.observe(native.instance).standing
     native.engine.teardown(native.instance, volumes=False)
     assert native.traces() == set()
+
+
+def test_a_one_shot_without_a_supervisor_can_not_run_and_leaves_nothing(native: Backend, paths: Paths) -> None:
+    native.network("dev")
+    native.up("dev")
+    kill_supervisor(native, paths)
+    with pytest.raises(CannotRun, match="not supervised"):
+        run_beside(paths, native.instance.id, "dev", ("true",), tty=False, env={})
+    assert not os.path.lexists(paths.top(native.instance.id, f"run-{os.getpid()}"))
 
 
 def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
