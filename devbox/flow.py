@@ -73,9 +73,14 @@ def open_project(start: str, *, file: str | None = None) -> Project:
     )
 
 
-def load(opened: Project) -> Resolved:
-    """The file, resolved: from the cache when nothing it was made from has changed."""
-    cached = resolved_cache.read(opened.paths, opened.id, reader_id())
+def load(opened: Project, *, held: bool = False) -> Resolved:
+    """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
+
+    What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
+    holder of the instance may write to, since `down` removes it.
+    """
+    lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
+    cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == _instance(opened, cached.instance.name):
         return cached
     from devbox.envfile.load import load as read
@@ -85,8 +90,9 @@ def load(opened: Project) -> Resolved:
     opened.records.remember_place(opened.root, opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
     resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
-    if not env.env_files:  # they may hold secrets, which are written nowhere
-        resolved_cache.write(opened.paths, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
+    directory = fleeting if env.env_files else lasting
+    if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
+        resolved_cache.write(directory, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
     return resolved
 
 
@@ -224,7 +230,7 @@ def _execute(
 
 def _load_trusted(opened: Project) -> Resolved:
     """The file of a project that may start something: what it wants of this machine has been allowed."""
-    resolved = load(opened)
+    resolved = load(opened, held=True)
     wanted = secrets.host_access(resolved.containers.values(), root=opened.root)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
         raise NotTrusted(

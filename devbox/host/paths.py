@@ -157,7 +157,7 @@ def _runtime_for(home: str) -> str:
         return f"{explicit}/{tag}"
     candidates = [environ.get("XDG_RUNTIME_DIR") if uid else "/run", "/dev/shm"]  # noqa: S108 - tmpfs, ownership checked
     for base in candidates:
-        if base and _is_tmpfs(base):
+        if base and on_tmpfs(base):
             return f"{base}/devbox-{uid}/{tag}"
     return f"/tmp/devbox-{uid}/{tag}"  # noqa: S108 - last resort, ownership checked by files.private_dir
 
@@ -169,7 +169,7 @@ def hash_name(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def _is_tmpfs(path: str) -> bool:
+def on_tmpfs(path: str) -> bool:
     """Whether a directory lies on a tmpfs that this user can write to."""
     return os.access(path, os.W_OK) and system_of(path) in ("tmpfs", "ramfs")
 

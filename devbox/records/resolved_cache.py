@@ -1,4 +1,7 @@
-"""The resolved file, kept by the hash of all it was read from, so that a warm `up` parses and validates nothing."""
+"""The resolved file, kept by the hash of all it was read from, so that a warm `up` parses and validates nothing.
+
+It lies in the project's directory of the store; one that may hold secrets, in the runtime directory of what is up.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import os
 from collections.abc import Iterable
 
 from devbox.host import environ, files
-from devbox.host.paths import Paths
+from devbox.host.paths import on_tmpfs
 from devbox.model import codec
 from devbox.model.resolved import Resolved
 
 FORMAT = 1
 
 
-def read(paths: Paths, instance: str, reader: str) -> Resolved | None:
+def read(directory: str, reader: str) -> Resolved | None:
     """The cached model, or None when it is absent, made by other code, or any of its inputs changed."""
-    text = files.read_text(_path(paths, instance))
+    text = files.read_text(_path(directory))
     if text is None:
         return None
     try:
@@ -29,7 +32,12 @@ def read(paths: Paths, instance: str, reader: str) -> Resolved | None:
         return None
 
 
-def write(paths: Paths, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
+def may_hold_secrets(directory: str) -> bool:
+    """Whether what is written there reaches no disk: the runtime directory of an instance that is up, on a tmpfs."""
+    return os.path.isdir(directory) and on_tmpfs(directory)
+
+
+def write(directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
     """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
     names = sorted(set(variables))
     plain = {
@@ -40,9 +48,8 @@ def write(paths: Paths, resolved: Resolved, reader: str, *, inputs: Iterable[str
         "resolved": codec.dump(resolved),
     }
     plain["inputs"] = _still(plain)
-    directory = paths.project(resolved.instance.id)
     os.makedirs(directory, mode=0o711, exist_ok=True)
-    files.write_atomic(_path(paths, resolved.instance.id), json.dumps(plain), mode=0o600)
+    files.write_atomic(_path(directory), json.dumps(plain), mode=0o600)
 
 
 def _still(plain: dict[str, list[str]]) -> str:
@@ -63,5 +70,5 @@ def _digest(path: str) -> str:
         return "absent"
 
 
-def _path(paths: Paths, instance: str) -> str:
-    return f"{paths.project(instance)}/resolved.json"
+def _path(directory: str) -> str:
+    return f"{directory}/resolved.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.builders import container, resolved
 
 from devbox.errors import DevboxError
 from devbox.host import files
-from devbox.host.paths import Paths
+from devbox.host.paths import Paths, on_tmpfs
 from devbox.model.observed import LastRun
 from devbox.plan import diff
 from devbox.records import resolved_cache
@@ -57,10 +58,9 @@ def test_credentials_are_made_once_and_are_private(records, paths):
 def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths):
     """Two processes that find none agree on one: who comes second into the lock reads again."""
     lock = paths.lock(f"{SHOP.instance.id}.credentials")
-    with ThreadPoolExecutor(2) as threads:
-        with files.locked(lock):
-            asked = [threads.submit(records.credentials, ("db.password",)) for _ in "ab"]
-            assert not any(future.done() for future in asked)
+    with ThreadPoolExecutor(2) as threads, files.locked(lock):
+        asked = [threads.submit(records.credentials, ("db.password",)) for _ in "ab"]
+        assert not any(future.done() for future in asked)
     assert asked[0].result() == asked[1].result() == records.credentials(("db.password",))
 
 
@@ -104,17 +104,23 @@ def test_a_damaged_record_is_named_unless_it_can_be_done_without(records, paths,
     assert error.value.remedy == f"remove it: rm {paths.project(SHOP.instance.id)}/ports.json"
 
 
+def directory(paths):
+    return paths.project(SHOP.instance.id)
+
+
 class TestResolvedCache:
     @pytest.fixture
     def env_file(self, tmp_path, paths, monkeypatch):
         monkeypatch.setenv("WHO", "me")
         path = tmp_path / "devbox.toml"
         path.write_text("[dev]\n")
-        resolved_cache.write(paths, SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",))
+        resolved_cache.write(
+            directory(paths), SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",)
+        )
         return path
 
     def read(self, paths, reader="1"):
-        return resolved_cache.read(paths, SHOP.instance.id, reader)
+        return resolved_cache.read(directory(paths), reader)
 
     def test_an_unchanged_file_gives_the_model(self, env_file, paths):
         assert self.read(paths) == SHOP
@@ -134,3 +140,10 @@ class TestResolvedCache:
     def test_a_damaged_cache_counts_as_none(self, env_file, paths):
         Path(paths.project(SHOP.instance.id), "resolved.json").write_text("{}")
         assert self.read(paths) is None
+
+    def test_secrets_are_kept_only_where_they_reach_no_disk(self, tmp_path):
+        assert not resolved_cache.may_hold_secrets(str(tmp_path / "absent"))
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as tmpfs:
+            assert resolved_cache.may_hold_secrets(tmpfs)
+        if not on_tmpfs(str(tmp_path)):
+            assert not resolved_cache.may_hold_secrets(str(tmp_path))
