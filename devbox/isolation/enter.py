@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from devbox.host.paths import Paths
 
+    Ids = tuple[str, tuple[int, ...]]  # UID:GID, supplementary groups
+
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 
 
@@ -61,7 +63,7 @@ def begin(
     entry = read_entry(paths.entry(instance, container), container)
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
-    command = _command(start, entry, argv, user=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
+    command = _command(start, entry, argv, who=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
     if entry["rootless"]:
         return _spawn_inside(f"/proc/{entry['holder']}/ns/user", command, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
@@ -86,21 +88,22 @@ def _command(
     entry: dict[str, str],
     argv: tuple[str, ...],
     *,
-    user: str,
+    who: Ids,
     cwd: str,
     env: Mapping[str, str],
     tty: bool,
 ) -> list[str]:
-    """The runtime's command line. Without variables to add, and without a terminal, the short way."""
-    if env or tty:
+    """The runtime's command line. Without variables to add, without groups and a terminal, the short way."""
+    user, groups = who
+    if env or tty or groups:
         from devbox.isolation import processes
 
         config = processes.saved_config(entry["oci_root"], entry["oci_id"])
         if os.path.exists(config):
-            fd = processes.document(config, argv, user=user, cwd=cwd, env=env, tty=tty)
+            fd = processes.document(config, argv, user=user, groups=groups, cwd=cwd, env=env, tty=tty)
             return oci.exec_document_argv(start, entry["oci_id"], f"/proc/self/fd/{fd}")
     variables = [f"{name}={value}" for name, value in env.items()]
-    return oci.exec_argv(start, entry["oci_id"], argv, user=user, cwd=cwd, env=variables, tty=tty)
+    return oci.exec_argv(start, entry["oci_id"], argv, user=user, groups=groups, cwd=cwd, env=variables, tty=tty)
 
 
 def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int]) -> int:
@@ -138,10 +141,10 @@ def _not_running(container: str) -> CannotRun:
     return CannotRun(f"{container} is not running", remedy="devbox up")
 
 
-def ids(user: str | None, entry: dict[str, str]) -> str:
-    """UID:GID for the runtime. A name is looked up in the container's own files."""
+def ids(user: str | None, entry: dict[str, str]) -> Ids:
+    """UID:GID for the runtime, and supplementary groups. A name is looked up in the container's own files."""
     if user is None:
-        return entry["user"]
+        return entry["user"], tuple(map(int, entry.get("groups", "").split()))
     from devbox.isolation import accounts
 
     root = f"/proc/{entry['pid']}/root"
@@ -149,4 +152,4 @@ def ids(user: str | None, entry: dict[str, str]) -> str:
         account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
     except EngineError as error:
         raise CannotRun(error.sentence, remedy=error.remedy) from None
-    return f"{account.uid}:{account.gid}"
+    return f"{account.uid}:{account.gid}", account.groups

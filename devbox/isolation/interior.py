@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from devbox.isolation import forks, namespaces, oci, probes
+from devbox.isolation import forks, namespaces, oci, probes, processes
 from devbox.isolation.output import Output
 from devbox.isolation.state import Entry, write_entry
 from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised
@@ -36,6 +36,7 @@ class Interior:
             cgroups=context.cgroups,
             cwd=self._like.cwd,
             user=f"{self._like.uid}:{self._like.gid}",
+            groups=self._like.groups,
         )
         write_entry(path, entry)
 
@@ -70,7 +71,7 @@ class Interior:
 
     def _execute(self, argv: Sequence[str], *, output: int, pid_file: str = "", log: str = os.devnull) -> int:
         """`crun exec` as a child of this process, both streams on the descriptor `output`."""
-        context, like = self._context, self._like
+        context = self._context
 
         def work() -> None:
             if context.idmap.rootless:
@@ -79,10 +80,19 @@ class Interior:
             os.dup2(output, 1)
             os.dup2(output, 2)
             start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
-            user = f"{like.uid}:{like.gid}"
-            command = oci.exec_argv(start, self._item.launch.oci_id, argv, user=user, cwd=like.cwd, pid_file=pid_file)
+            command = self._command(start, argv, pid_file)
             os.execv(command[0], command)
 
         child = forks.fork(work)
         os.close(child.error_fd)
         return child.pid
+
+    def _command(self, start: list[str], argv: Sequence[str], pid_file: str) -> list[str]:
+        """The runtime's command line. crun takes supplementary groups only from a document."""
+        oci_id, like = self._item.launch.oci_id, self._like
+        user = f"{like.uid}:{like.gid}"
+        config = processes.saved_config(self._context.oci_root, oci_id)
+        if like.groups and os.path.exists(config):
+            fd = processes.document(config, argv, user=user, groups=like.groups, cwd=like.cwd, env={}, tty=False)
+            return oci.exec_document_argv(start, oci_id, f"/proc/self/fd/{fd}", pid_file=pid_file)
+        return oci.exec_argv(start, oci_id, argv, user=user, groups=like.groups, cwd=like.cwd, pid_file=pid_file)

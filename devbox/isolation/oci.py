@@ -36,6 +36,7 @@ def exec_argv(
     argv: Sequence[str],
     *,
     user: str,
+    groups: Sequence[int] = (),
     cwd: str,
     env: Sequence[str] = (),
     tty: bool = False,
@@ -43,23 +44,28 @@ def exec_argv(
 ) -> list[str]:
     """`exec` after the global flags: run `argv` in a running container, with no_new_privs. `user` is UID:GID.
 
-    `env` is added to the container's own by runc, and replaces it with crun. With `pid_file` the runtime ends as soon
-    as the process runs. A rootless caller joins the holder's user namespace first. `exit_code` tells what an exit of
-    255 meant, by the log.
+    `env` is added to the container's own by runc, and replaces it with crun; supplementary `groups` only runc knows.
+    With `pid_file` the runtime ends as soon as the process runs. A rootless caller joins the holder's user namespace
+    first. `exit_code` tells what an exit of 255 meant, by the log.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
+    for group in groups:
+        command += ["--additional-gids", str(group)]
     if tty:
         command.append("--tty")
-    if pid_file:
-        command += ["--detach", "--pid-file", pid_file]
+    command += _detached(pid_file)
     for variable in env:
         command += ["--env", variable]
     return [*command, oci_id, *argv]
 
 
-def exec_document_argv(start: list[str], oci_id: str, document: str) -> list[str]:
-    """`exec` of a whole process document, which says all the rest."""
-    return [*start, "exec", "--process", document, oci_id]
+def exec_document_argv(start: list[str], oci_id: str, document: str, *, pid_file: str = "") -> list[str]:
+    """`exec` of a whole process document, which says all the rest. `pid_file`: see `exec_argv`."""
+    return [*start, "exec", *_detached(pid_file), "--process", document, oci_id]
+
+
+def _detached(pid_file: str) -> list[str]:
+    return ["--detach", "--pid-file", pid_file] if pid_file else []
 
 
 def exit_code(code: int, log: str) -> int:

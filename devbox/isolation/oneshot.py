@@ -67,10 +67,11 @@ def run_beside(
     if text is None:
         raise CannotRun(f"{source} is not supervised", remedy="devbox up")
     like = unpack(Supervised, json.loads(text)).launch
-    uid, _, gid = enter.ids(user, entry).partition(":")
+    ids, groups = enter.ids(user, entry)
+    uid, _, gid = ids.partition(":")
     supervisor = _supervisor(paths, instance, source)
     container = _variant(like, paths, instance, argv, env)
-    process = container.process._replace(cwd=cwd or entry["cwd"], uid=int(uid), gid=int(gid))
+    process = container.process._replace(cwd=cwd or entry["cwd"], uid=int(uid), gid=int(gid), groups=groups)
     if tty:
         columns, rows = terminal_size()
         process = process._replace(tty=True, rows=rows, columns=columns)

@@ -1,7 +1,7 @@
-"""A command with variables or a terminal of its own in a running container: its `process` document.
+"""A command with variables, groups or a terminal of its own in a running container: its `process` document.
 
-On the command line of the OCI runtime variables would replace the container's own, and everyone could read them; the
-terminal would start without a size.
+On crun's command line variables would replace the container's own, and everyone could read them; supplementary groups
+can't be said there; the terminal would start without a size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ def saved_config(oci_root: str, oci_id: str) -> str:
     return f"{oci_root}/{oci_id}/config.json"
 
 
-def document(config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapping[str, str], tty: bool) -> int:
+def document(
+    config: str,
+    argv: Sequence[str],
+    *,
+    user: str,
+    groups: Sequence[int],
+    cwd: str,
+    env: Mapping[str, str],
+    tty: bool,
+) -> int:
     """An inheritable descriptor of a process document: the container's own process with these differences.
 
     `config` is the path of its config.json; `user` is UID:GID. With `tty`, it starts with the size of this terminal.
@@ -27,9 +36,7 @@ def document(config: str, argv: Sequence[str], *, user: str, cwd: str, env: Mapp
     with open(config, encoding="utf-8") as source:
         process = json.load(source)["process"]
     uid, _, gid = user.partition(":")
-    own = process["user"]
-    if (own["uid"], own["gid"]) != (int(uid), int(gid)):
-        process["user"] = {"uid": int(uid), "gid": int(gid)}
+    process["user"] = {"uid": int(uid), "gid": int(gid), "additionalGids": list(groups)}
     process.pop("consoleSize", None)
     if tty:  # from the start: what runs may ask before the runtime has passed the size on
         columns, rows = os.get_terminal_size(0)

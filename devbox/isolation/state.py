@@ -152,6 +152,7 @@ class Entry(NamedTuple):
     cgroups: str
     cwd: str
     user: str
+    groups: tuple[int, ...]
 
 
 def write_entry(path: str, entry: Entry) -> None:
@@ -167,6 +168,7 @@ def write_entry(path: str, entry: Entry) -> None:
         f"cgroups={entry.cgroups}",
         f"cwd={entry.cwd}",
         f"user={entry.user}",
+        f"groups={' '.join(map(str, entry.groups))}",
     ]
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 

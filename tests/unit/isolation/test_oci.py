@@ -48,3 +48,19 @@ def test_a_runtimes_failure_is_told_apart(tmp_path: Path, said: str, code: int):
 @pytest.mark.parametrize(("code", "seen"), [(0, 0), (7, 7), (255, 255), (1, 1), (-15, 143), (-9, 137)])
 def test_a_commands_own_code_passes(tmp_path: Path, code: int, seen: int):
     assert oci.exit_code(code, str(tmp_path / "none")) == seen
+
+
+def test_groups_are_said_on_the_command_line_of_runc():
+    argv = oci.exec_argv(["runc"], "a", ("id",), user="1:2", groups=(50, 109), cwd="/", pid_file="/pid")
+
+    assert argv[-9:] == [
+        "--additional-gids",
+        "50",
+        "--additional-gids",
+        "109",
+        "--detach",
+        "--pid-file",
+        "/pid",
+        "a",
+        "id",
+    ]

@@ -82,6 +82,7 @@ def entry(process: ProcessRef) -> Entry:
         cgroups="v2",
         cwd="/a=b",
         user="1:2",
+        groups=(50, 109),
     )
 
 
@@ -90,6 +91,7 @@ def test_an_entry_is_read_back_while_its_process_lives(paths: Paths) -> None:
     state.write_entry(path, entry(state.current(os.getpid())))
     found = enter.read_entry(path, "a")
     assert (found["cwd"], found["user"], found["rootless"]) == ("/a=b", "1:2", "")
+    assert enter.ids(None, found) == ("1:2", (50, 109))
 
 
 @pytest.mark.parametrize("process", [GONE, ProcessRef(os.getpid(), 1)])
