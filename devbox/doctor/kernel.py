@@ -15,7 +15,8 @@ from devbox.host.paths import system_of
 from devbox.isolation import cgroups, egress, forks, idmap, syscalls
 from devbox.isolation.types import IdMap, Range
 
-_OLDEST = (5, 12)  # id-mapped mounts
+_OLDEST = (5, 19)  # root: overlays of id-mapped layers
+_OLDEST_ROOTLESS = (5, 11)  # overlays in user namespaces
 # Settings that close user namespaces to ordinary users: the file, the value that closes, the one that opens.
 _GATES = (
     ("user/max_user_namespaces", "0", "15000"),
@@ -26,13 +27,16 @@ _TRIAL_IDS = (Range(0, 0x4000_0000, idmap.SIZE),)
 _LOCAL = "move it to a local file system (ext4, xfs, btrfs), or run devbox as an ordinary user"
 
 
-def version(_ground: Ground) -> Iterator[Finding]:
+def version(ground: Ground) -> Iterator[Finding]:
     """New enough for the mount calls that isolation makes."""
     release = os.uname().release
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
-    if numbers < _OLDEST:
-        wanted = ".".join(map(str, _OLDEST))
-        yield Finding("kernel", PROBLEM, f"Linux {release} is too old, devbox needs {wanted}", "upgrade the system")
+    oldest = _OLDEST_ROOTLESS if ground.rootless else _OLDEST
+    if numbers < oldest:
+        wanted = ".".join(map(str, oldest))
+        remedy = "upgrade the system" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
+        sentence = f"Linux {release} is too old, devbox needs {wanted} {'' if ground.rootless else 'as root'}".rstrip()
+        yield Finding("kernel", PROBLEM, sentence, remedy)
     else:
         yield Finding("kernel", OK, f"Linux {release}")
 

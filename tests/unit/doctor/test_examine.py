@@ -115,3 +115,24 @@ def test_a_proxy_is_shown_without_its_password(paths, monkeypatch):
 def test_a_ca_file_that_is_not_there(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_CA_FILE", "/nowhere/ca.pem")
     assert next(network.carried(Ground(paths))).state == PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("release", "uid", "state", "remedy"),
+    [
+        ("5.19.0-1-amd64", 0, OK, ""),
+        ("5.15.0-91-generic", 0, PROBLEM, "as an ordinary user"),
+        ("5.15.0-91-generic", 1000, OK, ""),
+        ("5.10.0-26-amd64", 0, PROBLEM, "upgrade"),
+        ("5.10.0-26-amd64", 1000, PROBLEM, "upgrade"),
+    ],
+)
+def test_how_old_the_kernel_may_be_depends_on_who_asks(
+    paths, monkeypatch, release: str, uid: int, state: str, remedy: str
+):
+    uname = os.uname_result(("Linux", "host", release, "1", "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: uname)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    (finding,) = kernel.version(Ground(paths))
+    assert finding.state == state
+    assert remedy in finding.remedy
