@@ -13,6 +13,7 @@ from devbox.host.data import data_dir
 
 DEFAULT_TEMPLATE = "bare"
 _SUMMARY = "template.txt"  # one line about the template; not part of the project
+_LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "node_modules")
 
 
 def init(args: Args) -> int:
@@ -57,11 +58,16 @@ def copy(name: str, target: str) -> list[str]:
     if name not in known:
         raise UsageError(f"there is no template {name}", remedy=f"known: {', '.join(known)}")
     source = os.path.join(data_dir("templates"), name)
-    brought = sorted(entry for entry in os.listdir(source) if entry not in (_SUMMARY, "__pycache__"))
+    brought = [entry for entry in _entries(source) if entry != _SUMMARY]
     _refuse_to_overwrite(brought, target)
     for entry in brought:
         _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
     return brought
+
+
+def _entries(directory: str) -> list[str]:
+    """What a template holds, without what programs that ran in a checkout's own have left there."""
+    return sorted(entry for entry in os.listdir(directory) if entry not in _LEFT_BY_PROGRAMS)
 
 
 def _refuse_to_overwrite(brought: list[str], target: str) -> None:
@@ -78,9 +84,8 @@ def _refuse_to_overwrite(brought: list[str], target: str) -> None:
 def _copy_entry(source: str, target: str) -> None:
     """Copy with the permissions that the person's umask gives, whatever those of the installed files are."""
     if os.path.isdir(source):
-        for entry in sorted(os.listdir(source)):
-            if entry != "__pycache__":
-                _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
+        for entry in _entries(source):
+            _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
         return
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
     shutil.copyfile(source, target)

@@ -39,3 +39,15 @@ def test_the_current_directory_is_the_default(tmp_path: Path, capsys: pytest.Cap
     assert main.run(["-C", str(tmp_path), "init"]) == 0
     assert (tmp_path / "devbox.toml").exists()
     assert "devbox up" in capsys.readouterr().err
+
+
+def test_what_programs_left_in_a_template_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    template = tmp_path / "templates" / "mine"
+    for place in ("node_modules", ".ruff_cache", "src/__pycache__"):
+        (template / place).mkdir(parents=True)
+        (template / place / "left").write_text("")
+    (template / "template.txt").write_text("mine")
+    (template / "src" / "app.py").write_text("")
+    monkeypatch.setattr(scaffold, "data_dir", lambda name: str(tmp_path / name))
+    assert scaffold.copy("mine", str(tmp_path / "app")) == ["src"]
+    assert [path.name for path in (tmp_path / "app" / "src").iterdir()] == ["app.py"]
