@@ -149,13 +149,17 @@ def _tty(args: Args) -> bool:
 
 
 def _env(args: Args) -> dict[str, str]:
-    """What `-e` asks for; a terminal's own kind goes along."""
+    """What `-e` asks for; a terminal's own kind goes along. One to pass on that is not set leaves the container's."""
     env: dict[str, str] = {}
     if _tty(args) and (kind := environ.get("TERM")):
         env["TERM"] = kind
+    own = environ.snapshot()
     for setting in args.many("env"):
         name, given, value = setting.partition("=")
         if not name:
             raise UsageError(f"-e {setting}: a variable has a name", remedy="-e NAME=VALUE, or -e NAME")
-        env[name] = value if given else environ.get(name)
+        if given:
+            env[name] = value
+        elif name in own:
+            env[name] = own[name]
     return env

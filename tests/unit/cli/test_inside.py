@@ -45,7 +45,8 @@ def test_what_lacks_its_command_is_a_usage_error(project: str, capsys, words: li
 
 def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MINE", "own")
-    _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "EMPTY=", "--", "env"], COMMANDS)
+    monkeypatch.delenv("ABSENT", raising=False)
+    _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "ABSENT", "-e", "EMPTY=", "--", "env"], COMMANDS)
     assert inside._env(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
     _, args = parse(["exec", "-e", "=x", "--", "env"], COMMANDS)
     with pytest.raises(UsageError, match="a variable has a name"):
