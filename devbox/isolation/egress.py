@@ -31,15 +31,30 @@ def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[
     or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
     """
     require_tun()
-    nft, pasta = programs.find("nft"), programs.find("pasta")
+    pasta, led = programs.find("pasta"), led_ports(host_ports)
     for route in routes:
         require_free(route.publish)
-    rules = nft_rules(routes, host_ports).encode()
+    load_rules(context, routes, host_ports, led=led)
+    pid_file = f"{context.run_dir}/pasta.pid"
+    return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
+
+
+def led_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
+    """The ports of the host's loopback that a pasta started for these leads to, in the order of its own. Pure."""
+    return tuple(sorted({each.port for each in host_ports}))
+
+
+def load_rules(
+    context: Context, routes: tuple[Route, ...], host_ports: tuple[HostPort, ...], *, led: tuple[int, ...]
+) -> None:
+    """Tell nft who may go where, all at once; connections that stand go on.
+
+    `routes` are those of the running pasta, in its order; `led` its ports of the host, those of `host_ports` or more.
+    """
+    nft, rules = programs.find("nft"), nft_rules(routes, host_ports, led).encode()
     namespaces.run_inside(
         context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="route published ports", text=rules))
     )
-    pid_file = f"{context.run_dir}/pasta.pid"
-    return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(host_ports)])
 
 
 def stop_egress(pasta: ProcessRef) -> None:
@@ -128,18 +143,13 @@ def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
     return flags
 
 
-def pasta_host_ports(host_ports: tuple[HostPort, ...]) -> list[str]:
+def pasta_host_ports(led: tuple[int, ...]) -> list[str]:
     """The flags that lead ports of the namespace's loopback to those of the host's. Pure."""
-    numbers = _host_numbers(host_ports)
-    leads = [f"{_FIRST_HOST_PORT + number}:{port}" for port, number in numbers.items()]
+    leads = [f"{_FIRST_HOST_PORT + number}:{port}" for number, port in enumerate(led)]
     return [word for lead in leads or ["none"] for word in ("-T", lead)]
 
 
-def _host_numbers(host_ports: tuple[HostPort, ...]) -> dict[int, int]:
-    return {port: number for number, port in enumerate(sorted({each.port for each in host_ports}))}
-
-
-def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> str:
+def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = (), led: tuple[int, ...] = ()) -> str:
     """The whole table of the instance's namespace: published ports in, everything else out. Pure.
 
     A port of the host's loopback is there for the containers it is meant for, and for nobody else: route_localnet lets
@@ -157,10 +167,9 @@ def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) 
         if route.node.address6
     ]
     inward = "\n    ".join(arrivals)
-    numbers = _host_numbers(host_ports)
     outward = "\n    ".join(
         f"ip saddr {each.node.address} ip daddr {network.GATEWAY} tcp dport {each.port} "
-        f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + numbers[each.port]}"
+        f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + led.index(each.port)}"
         for each in host_ports
     )
     return f"""table inet devbox {{}}

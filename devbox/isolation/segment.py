@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from devbox.errors import DevboxError
 from devbox.isolation import egress, network
 from devbox.isolation.living import alive
-from devbox.isolation.loop import ExitCallback, Loop, say
+from devbox.isolation.loop import ExitCallback, Loop, Timer, say
 from devbox.isolation.state import Name, NamedPublish
-from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Route
+from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Publish, Route
 
 _RETRY = 1.0  # pause before a pasta that died is started again
 
 
+class _Ways(NamedTuple):
+    """Published ports and the containers they lead to; containers and the ports of the host they may reach."""
+
+    routes: tuple[Route, ...]
+    host_ports: tuple[HostPort, ...]
+
+    @property
+    def published(self) -> tuple[Publish, ...]:
+        """The ports alone, in their order."""
+        return tuple(route.publish for route in self.routes)
+
+
 class Segment:
-    """Addresses stay with their names for the instance's life; pasta is restarted only when the ports change."""
+    """Addresses stay with their names for the instance's life.
+
+    nft follows every change. pasta is restarted, which cuts connections, only when a port must be added or unpublished.
+    """
 
     def __init__(self, loop: Loop, context: Context) -> None:
         self._loop = loop
@@ -26,7 +42,11 @@ class Segment:
         self._guests: dict[str, NetNode] = {}
         self._host_ports: dict[str, tuple[int, ...]] = {}
         self._egress: ProcessRef | None = None
+        self._published: tuple[Publish, ...] = ()  # what the running pasta publishes,
+        self._led: tuple[int, ...] = ()  # the ports of the host it leads to,
+        self._told: _Ways | None = None  # and what nft was told last
         self._wanted = False
+        self._retry: Timer | None = None
         self.published: tuple[NamedPublish, ...] = ()
 
     @property
@@ -52,6 +72,7 @@ class Segment:
         self._write_hosts()
         self._wanted = pasta is not None
         if pasta is not None and alive(pasta):
+            self._published = self._ways().published
             self._watch(pasta, self._loop.on_stranger_exit)
         elif pasta is not None:
             self._start_egress()
@@ -62,23 +83,28 @@ class Segment:
             self._names.setdefault(name, self._free_node())
         self._names = {name: node for name, node in self._names.items() if name in names}
         self._write_hosts()
-        if self._egress is not None and set(published) == set(self.published):
-            return
-        before, self.published = self.published, published
+        before = self.published
+        if set(published) != set(before):
+            self.published = published
         try:
-            self._restart_egress()
+            self._refresh()
         except DevboxError:
             self.published = before
-            self._restart_egress()
+            self._refresh()
             raise
 
     def reach(self, name: str, host_ports: tuple[int, ...]) -> None:
         """Let a container reach exactly these ports of the host's loopback from now on."""
-        if self._host_ports.get(name, ()) == host_ports:
+        before = self._host_ports.get(name, ())
+        if before == host_ports:
             return
         self._host_ports[name] = host_ports
-        if self._wanted:
-            self._restart_egress()
+        try:
+            if self._wanted:
+                self._refresh()
+        except DevboxError:
+            self._host_ports[name] = before
+            raise
 
     def node(self, name: str) -> NetNode | None:
         """The address of a name."""
@@ -95,6 +121,11 @@ class Segment:
         self._guests.pop(name, None)
         self._host_ports.pop(name, None)
         self._write_hosts()
+        try:
+            if self._wanted:
+                self._refresh()
+        except DevboxError as error:
+            say(error.render())
 
     def close(self) -> None:
         """Stop pasta; the rest goes with the holder."""
@@ -107,11 +138,18 @@ class Segment:
             index += 1
         return node
 
-    def _restart_egress(self) -> None:
-        self._stop_egress()
-        self._start_egress()
+    def _refresh(self) -> None:
+        """Have nft and pasta follow names and ports."""
+        ways = self._ways()
+        led = set(egress.led_ports(ways.host_ports))
+        if self._egress is None or ways.published != self._published or not led.issubset(self._led):
+            self._restart_egress()
+        elif ways != self._told:
+            self._told = None
+            egress.load_rules(self._context, *ways, led=self._led)
+            self._told = ways
 
-    def _start_egress(self) -> None:
+    def _ways(self) -> _Ways:
         routes = tuple(Route(each.publish, node) for each in self.published if (node := self.node(each.name)))
         host_ports = tuple(
             HostPort(port, node)
@@ -119,8 +157,23 @@ class Segment:
             if (node := self.node(name))
             for port in ports
         )
-        self._watch(egress.start_egress(self._context, routes, host_ports), self._loop.on_exit)
+        return _Ways(routes, host_ports)
+
+    def _restart_egress(self) -> None:
+        """Start pasta anew. Where that fails, it is tried again until it works: nothing stays offline in silence."""
+        self._stop_egress()
+        try:
+            self._start_egress()
+        except Exception:
+            self._wanted = True
+            self._try_later()
+            raise
+
+    def _start_egress(self) -> None:
+        ways = self._ways()
+        self._watch(egress.start_egress(self._context, *ways), self._loop.on_exit)
         self._wanted = True
+        self._published, self._led, self._told = ways.published, egress.led_ports(ways.host_ports), ways
 
     def _stop_egress(self) -> None:
         self._wanted = False
@@ -134,7 +187,7 @@ class Segment:
         def ended(_: int | None) -> None:
             if self._egress == pasta:
                 self._egress = None
-                self._loop.after(_RETRY, self._revive)
+                self._try_later()
 
         on_exit(pasta.pid, ended)
 
@@ -145,7 +198,12 @@ class Segment:
             self._start_egress()
         except DevboxError as error:
             say(error.render())
-            self._loop.after(_RETRY, self._revive)
+            self._try_later()
+
+    def _try_later(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = self._loop.after(_RETRY, self._revive)
 
     def _write_hosts(self) -> None:
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]

@@ -42,12 +42,22 @@ def test_a_port_of_the_host_is_there_for_whom_it_is_meant():
     first, second = NetNode("10.213.0.2", ""), NetNode("10.213.0.3", "")
     ports = (HostPort(3128, first), HostPort(3128, second), HostPort(81, second))
 
-    assert egress.pasta_host_ports(ports) == ["-T", "19000:81", "-T", "19001:3128"]
+    led = egress.led_ports(ports)
+
+    assert egress.pasta_host_ports(led) == ["-T", "19000:81", "-T", "19001:3128"]
     assert egress.pasta_host_ports(()) == ["-T", "none"]
-    rules = egress.nft_rules((), ports)
+    rules = egress.nft_rules((), ports, led)
     assert "ip saddr 10.213.0.2 ip daddr 10.213.0.1 tcp dport 3128 dnat ip to 127.0.0.1:19001" in rules
     assert "ip saddr 10.213.0.3 ip daddr 10.213.0.1 tcp dport 81 dnat ip to 127.0.0.1:19000" in rules
     assert "10.213.0.2 ip daddr 10.213.0.1 tcp dport 81" not in rules
+
+
+def test_a_port_keeps_its_lead_when_others_are_given_up():
+    """pasta goes on as it was started, while nft forgets who has left."""
+    rules = egress.nft_rules((), (HostPort(3128, NetNode("10.213.0.2", "")),), (81, 3128))
+
+    assert "tcp dport 3128 dnat ip to 127.0.0.1:19001" in rules
+    assert "dport 81" not in rules
 
 
 def test_no_container_may_speak_to_the_namespaces_loopback():

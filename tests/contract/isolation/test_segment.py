@@ -1,0 +1,90 @@
+"""The way in and out as the supervisor keeps it: who comes and goes does not disturb the others."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from support.place import Place
+
+from devbox.errors import DevboxError
+from devbox.isolation.loop import Loop
+from devbox.isolation.segment import Segment
+from devbox.isolation.state import NamedPublish
+from devbox.isolation.types import NetNode, Publish
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """The supervisor's loop, in this process."""
+    yield Loop()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@pytest.fixture
+def segment(clear: Place, loop: Loop) -> Iterator[Segment]:
+    """The network of an instance that publishes a port of its container `dev`."""
+    made = Segment(loop, clear.context)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made.set(("dev",), (NamedPublish("dev", Publish(port, "127.0.0.1", 80, "tcp")),))
+    yield made
+    made.close()
+
+
+def _leads(place: Place, node: NetNode) -> bool:
+    """Whether nft leads this container to a port of the host."""
+    holder = str(place.context.holder.pid)
+    rules = subprocess.run(
+        ["nsenter", "-U", "-n", "-t", holder, "nft", "list", "table", "inet", "devbox"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return f"ip saddr {node.address} " in rules
+
+
+def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: Segment):
+    first = segment.lease("run-1")
+    segment.reach("run-1", (3128,))
+    assert _leads(clear, first)
+
+    segment.release("run-1")
+    assert segment.lease("run-2") == first
+    segment.reach("run-2", ())
+
+    assert not _leads(clear, first)
+
+
+def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: Segment):
+    segment.lease("run-1")
+    segment.reach("run-1", (3128,))
+    running = segment.egress
+
+    segment.release("run-1")
+    second = segment.lease("run-2")
+    segment.reach("run-2", (3128,))
+
+    assert _leads(clear, second)
+    assert segment.egress == running
+
+
+def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: Segment, loop: Loop):
+    segment.lease("run-1")
+    with pytest.raises(DevboxError):
+        segment.reach("run-1", (70000,))  # no such port: pasta refuses it
+    assert segment.egress is None
+
+    def look() -> None:
+        loop.stop() if segment.egress else loop.after(0.05, look)
+
+    look()
+    deadline = loop.after(10, loop.stop)
+    loop.run()
+    deadline.cancel()
+    assert segment.egress is not None
