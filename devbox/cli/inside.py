@@ -6,12 +6,14 @@ import os
 
 from devbox.cli import terminal
 from devbox.cli.project import Place, locate
-from devbox.errors import CannotRun, UsageError
+from devbox.errors import CANNOT_RUN, FAILED, CannotRun, DevboxError, UsageError
 from devbox.host import environ
 from devbox.isolation.enter import enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from devbox.cli.options import Args
 
 DEV = "dev"
@@ -21,6 +23,30 @@ _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec s
 
 def execute(args: Args) -> int:
     """Run a command in a running container; its exit code."""
+    return _told_apart(_execute, args)
+
+
+def shell(args: Args) -> int:
+    """A shell in a container; what is not up is started first."""
+    return _told_apart(_shell, args)
+
+
+def run(args: Args) -> int:
+    """A task of the file in dev, or a one-shot container."""
+    return _told_apart(_run, args)
+
+
+def _told_apart(command: Callable[[Args], int], args: Args) -> int:
+    """The child's code is returned; where devbox itself fails, an error says so with a code that is no child's 1."""
+    try:
+        return command(args)
+    except DevboxError as error:
+        if error.exit_code == FAILED:
+            error.exit_code = CANNOT_RUN
+        raise
+
+
+def _execute(args: Args) -> int:
     container = args.text("container") or DEV
     if not args.after:
         raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
@@ -32,8 +58,7 @@ def execute(args: Args) -> int:
         raise
 
 
-def shell(args: Args) -> int:
-    """A shell in a container; what is not up is started first."""
+def _shell(args: Args) -> int:
     place = locate(args)
     container = args.text("container") or DEV
     try:
@@ -45,8 +70,7 @@ def shell(args: Args) -> int:
     return _enter(args, place, container, _SHELL)
 
 
-def run(args: Args) -> int:
-    """A task of the file in dev, or a one-shot container."""
+def _run(args: Args) -> int:
     task = args.text("task")
     if task and args.after is None:
         return _task(args, task)

@@ -9,7 +9,7 @@ import pytest
 from devbox.cli import inside, main
 from devbox.cli.commands import COMMANDS
 from devbox.cli.parse import parse
-from devbox.errors import UsageError
+from devbox.errors import BakeFailed, UsageError
 
 
 @pytest.fixture
@@ -57,3 +57,15 @@ def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
 def test_whose_image_a_one_shot_runs(words: list[str], source: str):
     _, args = parse(["run", *words, "--", "x"], COMMANDS)
     assert inside._source(args) == source
+
+
+def _can_start_nothing(*_args: object, **_options: object) -> None:
+    raise BakeFailed("no mirror answers")
+
+
+@pytest.mark.parametrize("words", [["run", "lint"], ["run", "--", "true"], ["shell"]])
+def test_what_cannot_be_started_is_125_not_the_1_of_a_child(project: str, monkeypatch, capsys, words: list[str]):
+    Path(project, "devbox.toml").write_text('[dev]\nrecipe = "debian"\n[tasks]\nlint = "true"\n')
+    monkeypatch.setattr("devbox.flow.look", _can_start_nothing)
+    assert main.run(["-C", project, *words]) == 125
+    assert "no mirror answers" in capsys.readouterr().err
