@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 
 from devbox.errors import HostError
@@ -58,6 +59,22 @@ def private_dir(path: str, *, mode: int = 0o711) -> str:
             remedy="remove it, or point DEVBOX_HOME and DEVBOX_RUNTIME_DIR somewhere else",
         )
     return path
+
+
+def runtime_dir(path: str) -> str:
+    """A private directory in a place that everyone may write to, as /dev/shm is: its parent must be safe as well."""
+    parent = os.path.dirname(path)
+    os.makedirs(parent, mode=0o711, exist_ok=True)
+    facts = os.lstat(parent)
+    open_to_all = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in (os.geteuid(), 0) or open_to_all:
+        raise HostError(
+            f"{parent} is not safe: another user could replace what devbox keeps there",
+            details=f"it is {stat.filemode(facts.st_mode)} and belongs to uid {facts.st_uid}",
+            remedy=f"look into it and remove it, or close it: chmod go-w {parent}; "
+            "or point DEVBOX_RUNTIME_DIR at a directory of your own",
+        )
+    return private_dir(path)
 
 
 @contextlib.contextmanager

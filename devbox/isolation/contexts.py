@@ -13,7 +13,7 @@ from devbox.isolation.types import Context, ProcessRef
 
 
 def runtime_program() -> str:
-    """The OCI runtime: $DEVBOX_RUNTIME, or crun."""
+    """The OCI runtime of an instance's containers: $DEVBOX_RUNTIME, or crun. Bakes take crun: see `sandbox`."""
     chosen = environ.get("DEVBOX_RUNTIME", "crun")
     try:
         return programs.find(chosen)
@@ -36,7 +36,7 @@ def check(paths: Paths) -> None:
 def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
     """The context of an instance, with the holder that stands or a new one."""
     run_dir = paths.run(instance)
-    files.private_dir(paths.runtime)
+    files.runtime_dir(paths.runtime)
     files.private_dir(run_dir)
     files.private_dir(paths.kept(instance), mode=0o700)
     files.private_dir(paths.crun_root(instance), mode=0o700)

@@ -8,7 +8,7 @@ import time
 
 from devbox.errors import EngineError
 from devbox.host import environ
-from devbox.host.files import private_dir
+from devbox.host.files import private_dir, runtime_dir
 from devbox.host.paths import Paths
 from devbox.isolation.client import Client
 from devbox.isolation.contexts import marker
@@ -50,7 +50,7 @@ def summon(paths: Paths, instance: str) -> Client:
 
 
 def _spawn(paths: Paths, instance: str) -> int:
-    private_dir(paths.runtime)
+    runtime_dir(paths.runtime)
     run_dir = private_dir(paths.run(instance))
     # -E -s: neither PYTHON* variables nor a user's site directory change what the supervisor runs.
     module = ["-E", "-s", "-m", "devbox.isolation.supervisor"]

@@ -1,0 +1,51 @@
+"""Directories that must be nobody else's."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from devbox.errors import HostError
+from devbox.host import files
+
+
+def test_a_runtime_directory_is_made_with_its_parent_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0)
+    try:
+        path = files.runtime_dir(str(tmp_path / "devbox-1/tag"))
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE(os.stat(each).st_mode) for each in (path, os.path.dirname(path))] == [0o711, 0o711]
+    assert files.runtime_dir(path) == path
+
+
+def test_a_parent_that_others_may_change_is_refused(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+
+    with pytest.raises(HostError, match="not safe"):
+        files.runtime_dir(str(tmp_path / "open/tag"))
+
+    (tmp_path / "open").chmod(0o1777)
+    files.runtime_dir(str(tmp_path / "open/tag"))
+
+
+def test_a_parent_that_is_a_link_is_refused(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    with pytest.raises(HostError, match="not safe"):
+        files.runtime_dir(str(tmp_path / "link/tag"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away")
+def test_a_parent_of_another_user_is_refused(tmp_path: Path):
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 33, 33)
+
+    with pytest.raises(HostError, match="not safe"):
+        files.runtime_dir(str(tmp_path / "theirs/tag"))
