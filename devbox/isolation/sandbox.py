@@ -80,7 +80,11 @@ def run(
 
 @contextlib.contextmanager
 def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[int, ...]) -> Iterator[Context]:
-    """An instance of one container, without cgroups; gone at the end."""
+    """An instance of one container, without cgroups; gone at the end.
+
+    Its runtime is crun, whatever $DEVBOX_RUNTIME says: runc is refused what it needs to prepare the root file system
+    below the store's private `tmp` (remount-private: permission denied).
+    """
     init = programs.find("catatonit")
     # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
     ids = IdMap(rootless=True, uids=_same(idmap.uids), gids=_same(idmap.gids)) if idmap.rootless else idmap
