@@ -113,6 +113,7 @@ class Inside:
 
     def _shared(self, source: str, target: str) -> Bind:
         """A cache directory of the store, owned by the container's root."""
+        _close_off(os.path.dirname(source))
         os.makedirs(source, exist_ok=True)
         return Bind(source, target, owner=0, group=0)
 
@@ -123,6 +124,16 @@ class Inside:
             out.write(text)
         os.chmod(path, mode)
         return Bind(path, target, read_only=True)
+
+
+def _close_off(directory: str) -> None:
+    """Make the directory above a cache; keep others out of root's: a container may leave set-uid files of root's there.
+
+    The container itself comes in by its bind, and does not pass this directory.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chmod(directory, 0o700)
 
 
 def run_script(commands: Sequence[str | tuple[str, ...]]) -> str:

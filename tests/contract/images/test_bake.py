@@ -86,12 +86,14 @@ def test_a_bake_can_be_read_by_skopeo_and_a_second_one_does_nothing(store: Image
     assert store.find(baked.key) == baked
 
 
-def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore) -> None:
+def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore, homes: Path) -> None:
     baked = store.bake(keyed("app", IMAGES), quiet)
     run, packages, greet, base = (Path(lower) for lower in store.lowers(baked))
     assert (run / "opt/said").read_text() == "hello\n"
     assert (run / "usr/bin/greet").is_char_device()
     assert not any((run / "root/.cache").iterdir())
+    for closed in ("cache/apt/debian-trixie", "cache/run"):  # else any user could run what is set-uid in there
+        assert (homes / closed).stat().st_mode & 0o077 == 0
     assert (packages / "usr/share/doc/less/copyright").exists()
     assert not (packages / "usr/share/man").exists()
     assert not (packages / "usr/bin/less").exists()
