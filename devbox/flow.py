@@ -265,6 +265,12 @@ def _instance(opened: Project, name: str) -> Instance:
 
 def _check_names(resolved: Resolved, names: tuple[str, ...] | None) -> None:
     for name in names or ():
+        if name in resolved.sleeping:
+            profile = resolved.sleeping[name]
+            raise UsageError(
+                f"{name} is in the profile {profile}, which is off",
+                remedy=f"DEVBOX_PROFILES={profile} devbox up {name}",
+            )
         if name not in resolved.containers:
             known = ", ".join(resolved.containers) or "none"
             raise UsageError(f"there is no container {name} in {resolved.instance.env_file}", remedy=f"known: {known}")

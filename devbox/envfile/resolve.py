@@ -19,6 +19,7 @@ from devbox.roles.parts import ImageParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
 _RUNNABLE = ("base", "dev", "service", "tool")  # roles whose images this version can run something in
+_STARTED = ("dev", "service")  # roles whose containers `up` starts
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
 
 
@@ -50,6 +51,7 @@ def resolve(
         containers=containers,
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
+        sleeping=_sleeping(document, active),
         later=_later(document),
     )
 
@@ -125,7 +127,7 @@ class _Expansion:
 
 def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
     """Labels of the containers `up` starts: those of the profiles, and what they need."""
-    tables = {label: table for label, table in document.tables().items() if names.role_of(label) in ("dev", "service")}
+    tables = {label: table for label, table in document.tables().items() if names.role_of(label) in _STARTED}
     known = {profile for table in tables.values() if isinstance(table, RunParts) for profile in table.profiles}
     for profile in profiles:
         if profile not in known:
@@ -140,6 +142,14 @@ def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
         active.add(label)
         waiting += [by_name[need] for need in getattr(document.tables()[label], "needs", {})]
     return [label for label in document.tables() if label in active]
+
+
+def _sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
+    """The containers whose profiles are off, each with the first of them."""
+    name = names.container_names(document)
+    tables = document.tables().items()
+    asleep = {label: table for label, table in tables if label not in active and names.role_of(label) in _STARTED}
+    return {name[label]: table.profiles[0] for label, table in asleep.items() if isinstance(table, RunParts)}
 
 
 def _in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:

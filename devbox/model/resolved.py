@@ -59,4 +59,5 @@ class Resolved:
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
+    sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

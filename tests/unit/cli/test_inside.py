@@ -69,3 +69,13 @@ def test_what_cannot_be_started_is_125_not_the_1_of_a_child(project: str, monkey
     monkeypatch.setattr("devbox.flow.look", _can_start_nothing)
     assert main.run(["-C", project, *words]) == 125
     assert "no mirror answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["up", "web"], ["shell", "web"]])
+def test_a_container_whose_profile_is_off_says_how_it_is_on(project: str, monkeypatch, capsys, words: list[str]):
+    monkeypatch.delenv("DEVBOX_PROFILES", raising=False)
+    Path(project, "devbox.toml").write_text('[service.web]\nrecipe = "redis"\nprofiles = ["extra"]\n')
+    assert main.run(["-C", project, *words]) == 2
+    said = capsys.readouterr().err
+    assert "web is in the profile extra, which is off" in said
+    assert "DEVBOX_PROFILES=extra devbox up web" in said

@@ -65,6 +65,7 @@ def test_profiles_bring_what_they_need(resolved):
     )
     assert set(resolved(text).containers) == {"dev"}
     assert set(resolved(text, profiles=("extra",)).containers) == {"dev", "a", "b"}
+    assert resolved(text).sleeping == {"a": "extra", "b": "other"}
 
 
 def test_a_recipe_may_mount_paths_of_the_project(resolved, tmp_path):
