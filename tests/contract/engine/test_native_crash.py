@@ -11,6 +11,7 @@ from contract.engine.test_life import until
 
 from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
 from devbox.isolation.oneshot import run_beside
@@ -103,3 +104,31 @@ def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
     until(lambda: (now := state.read(paths, native.instance.id)) is not None and not now.guests)
     assert not os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once")
     until(lambda: not os.path.exists(paths.top(native.instance.id, "once")))
+
+
+def spawned_by(pid: int, seen: dict[int, set[int]]) -> set[int]:
+    """The children that a process has had so far, as far as anyone looked."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as source:
+        seen[pid] |= {int(child) for child in source.read().split()}
+    return seen[pid]
+
+
+def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    kill_supervisor(native, paths)
+    children = []
+    with files.locked(paths.supervisor_lock(native.instance.id)):  # as a probe of the dead one may, for a moment
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    os.closerange(3, 4096)  # a fork would hold the lock, too
+                    summon(paths, native.instance.id).close()
+                    code = 0
+                finally:
+                    os._exit(code)
+            children.append(pid)
+        seen: dict[int, set[int]] = {pid: set() for pid in children}
+        until(lambda: all(len(spawned_by(pid, seen)) > 1 for pid in children))
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
