@@ -56,6 +56,10 @@ class EnvFileError(DevboxError):
     exit_code = USAGE
 
 
+class NotYet(EnvFileError):
+    """The file asks for something that this version can't do. An error only where it is used."""
+
+
 class NotTrusted(DevboxError):
     """The file wants something of this machine that the user has not allowed."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from devbox.envfile import names, stages
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
-from devbox.errors import EnvFileError, UsageError
+from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved, Volume
@@ -41,18 +41,18 @@ def resolve(
     """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
     document = env.document
     expansion = _Expansion(env, credentials)
-    expansion.check_tools()
     active = _active(document, profiles or env.profiles)
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
-    runnable = [label for label in document.tables() if names.role_of(label) in _RUNNABLE]
+    unused = [label for label in document.tables() if names.role_of(label) in _RUNNABLE and label not in active]
+    spare, not_yet = expansion.spare_images(unused)
     return Resolved(
         instance=instance,
-        images=expansion.images_with_parents(runnable),
+        images=expansion.images_with_parents(active) | spare,
         containers=containers,
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
         sleeping=_sleeping(document, active),
-        later=_later(document),
+        later=(*_later(document), *not_yet),
     )
 
 
@@ -91,7 +91,7 @@ class _Expansion:
             return base.expand(table, label, self._context)
         if isinstance(table, ImageParts):
             return images.image_of(table, label, self._context)
-        raise EnvFileError(
+        raise NotYet(
             f"the image of [{label}] is made by `devbox build`, which this version does not have yet",
             where=self._context.where(key_of(label)),
             remedy="start from a base or from dev",
@@ -108,11 +108,20 @@ class _Expansion:
             f"[{label}] can't be started by this version of devbox", where=self._context.where(key_of(label))
         )
 
-    def check_tools(self) -> None:
-        """Tools start later, but say now what they run."""
-        for label, table in self._tables.items():
+    def spare_images(self, labels: Iterable[str]) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
+        """The images of tables that `up` does not start; a sentence for each that this version can't make."""
+        found: dict[str, ImageSpec] = {}
+        not_yet: list[str] = []
+        for label in labels:
+            try:
+                found |= self.images_with_parents([label])
+            except NotYet as error:
+                not_yet.append(f"{error.where}: {error.sentence}")
+                continue
+            table = self._tables[label]
             if isinstance(table, tool.ToolTable):
-                tool.command(table, label, self._context)
+                tool.command(table, label, self._context)  # it starts later, but says now what it runs
+        return found, tuple(dict.fromkeys(not_yet))
 
     def images_with_parents(self, labels: Iterable[str]) -> dict[str, ImageSpec]:
         """The images of tables, each after its parent."""

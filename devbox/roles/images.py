@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from devbox.errors import EnvFileError
+from devbox.errors import NotYet
 from devbox.model.image import BakeStep, ImageConfig, ImageSpec, Packages, Run
 from devbox.roles import recipes
 from devbox.roles.context import Context, key_of
@@ -62,7 +62,7 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
         parent = context.image(context.images[table.from_])
         return parent.name, (), parent.config
     given = next(name for name in _LATER_SOURCES if getattr(table, name) is not None)
-    raise EnvFileError(
+    raise NotYet(
         f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
         where=context.where((*key_of(label), given)),
         remedy=f'use a recipe (recipe = "debian") or `from` instead of `{given}`',

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from devbox.envfile import recipes
+from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
 from devbox.model.image import Bootstrap, Packages, Run, keyed
 from devbox.roles.recipes import use
@@ -89,3 +90,12 @@ def test_later_tables_say_which_command_they_wait_for(resolved):
     later = resolved(text).later
     assert [sentence.partition(" ")[0] for sentence in later] == ["[glue.g]", "[tool.x]", "[test]", "[stage.test]"]
     assert all("`devbox " in sentence for sentence in later)
+
+
+def test_what_this_version_cannot_make_is_an_error_only_where_it_is_used(resolved):
+    spare = '[base.spare]\nimage = "debian:13"\n[tool.t]\nimage = "x"\n'
+    found = resolved(spare + '[dev]\nrecipe = "debian"\n')
+    assert set(found.images) == {"dev"}
+    assert any("devbox.toml:2: [base.spare] takes its image from" in sentence for sentence in found.later)
+    with pytest.raises(EnvFileError, match="can't do yet"):
+        resolved(spare + '[dev]\nfrom = "spare"\n')

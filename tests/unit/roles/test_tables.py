@@ -23,7 +23,6 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ('[test]\nfrom = "b"\n[test.matrix]\npython = "3.13"\n', "list of values"),
         ('[test]\nfrom = "b"\n[test.matrix]\npython = ["3"]\nexclude = [{ python = "4" }]\n', "does not have"),
         ('[test]\nfrom = "b"\n[test.matrix]\ninclude = 5\n', "list of combinations"),
-        ('[tool.t]\nimage = "debian"\ncommand = "x"\n', "can't do yet"),
         ('[dev]\nfrom = "b"\nneeds = ["x", 5]\n', "list of names"),
         ('[dev]\nfrom = "b"\nhealth = { command = "x", port = 5 }\n', "port goes with http"),
         ('[dev]\nfrom = "b"\nhealth = { http = "x", port = 5 }\n', "must be a path"),
