@@ -7,6 +7,7 @@ lies on tmpfs and holds what a boot forgets: sockets, bundles, resolved environm
 from __future__ import annotations
 
 import os
+import stat
 
 from devbox.host import environ
 
@@ -158,8 +159,24 @@ def _runtime_for(home: str) -> str:
     candidates = [environ.get("XDG_RUNTIME_DIR") if uid else "/run", "/dev/shm"]  # noqa: S108 - tmpfs, ownership checked
     for base in candidates:
         if base and on_tmpfs(base):
-            return f"{base}/devbox-{uid}/{tag}"
-    return f"/tmp/devbox-{uid}/{tag}"  # noqa: S108 - last resort, ownership checked by files.private_dir
+            return f"{_own(f'{base}/devbox-{uid}')}/{tag}"
+    return f"{_own(f'/tmp/devbox-{uid}')}/{tag}"  # noqa: S108 - last resort
+
+
+def _own(directory: str) -> str:
+    """The directory, unless somebody else made it: what is read there is believed, so it is looked at first."""
+    try:
+        facts = os.lstat(directory)
+    except FileNotFoundError:
+        return directory
+    if facts.st_uid == os.geteuid() and stat.S_ISDIR(facts.st_mode):
+        return directory
+    from devbox.errors import HostError
+
+    raise HostError(
+        f"{directory} belongs to uid {facts.st_uid}: another user could tell devbox what to run",
+        remedy=f"sudo rm -rf {directory}, or point DEVBOX_RUNTIME_DIR at a directory of your own",
+    )
 
 
 def hash_name(text: str) -> str:
