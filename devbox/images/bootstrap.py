@@ -83,6 +83,7 @@ def argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -> list
 
 def _run(command: list[str], sources: str, output: Output) -> int:
     env = {**environ.snapshot(), "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    env["TMPDIR"] = os.path.dirname(sources)  # where what a killed bake leaves is swept
     stdin = os.open(sources, os.O_RDONLY)
     try:
         with output.lines(apt.AptProgress().feed) as sink:
