@@ -8,7 +8,7 @@ from devbox.cli import terminal
 from devbox.cli.project import Place, locate
 from devbox.errors import CANNOT_RUN, FAILED, CannotRun, DevboxError, UsageError
 from devbox.host import environ
-from devbox.isolation.enter import enter
+from devbox.isolation.inside.enter import enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _run(args: Args) -> int:
 
 def _once(args: Args, argv: tuple[str, ...]) -> int:
     """Beside the running container whose like is wanted; what is not up is started first."""
-    from devbox.isolation.oneshot import run_beside
+    from devbox.isolation.inside.oneshot import run_beside
 
     place, options = locate(args), {"cwd": args.text("workdir") or None, "user": args.text("user") or None}
     try:

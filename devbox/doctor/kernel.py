@@ -12,7 +12,8 @@ from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_erro
 from devbox.errors import DevboxError, HostError
 from devbox.host import files
 from devbox.host.paths import system_of
-from devbox.isolation import cgroups, egress, forks, idmap, syscalls
+from devbox.isolation import cgroups, forks, idmap, syscalls
+from devbox.isolation.network import egress
 from devbox.isolation.types import IdMap, Range
 
 _OLDEST = (5, 19)  # root: overlays of id-mapped layers

@@ -13,7 +13,7 @@ from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
 from devbox.errors import HostError
 from devbox.host import carry, environ
 from devbox.images import mirrors
-from devbox.isolation.network import GATEWAY
+from devbox.isolation.network.bridge import GATEWAY
 
 _PATIENCE = 3.0  # seconds for all mirrors together
 _SUITES = {"debian": "trixie", "ubuntu": "noble"}

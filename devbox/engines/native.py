@@ -33,9 +33,10 @@ class NativeEngine:
     @property
     def capabilities(self) -> Capabilities:
         """What this user can do on this host."""
-        from devbox.isolation import cgroups, network
+        from devbox.isolation import cgroups
+        from devbox.isolation.network import bridge
 
-        return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=network.host_has_ipv6())
+        return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=bridge.host_has_ipv6())
 
     def observe(self, instance: Instance) -> InstanceView:
         """See the contract."""
@@ -112,8 +113,8 @@ class NativeEngine:
         on_line: Callable[[str], None] | None = None,
     ) -> int:
         """See the contract."""
-        from devbox.isolation.capture import run_captured
-        from devbox.isolation.enter import enter
+        from devbox.isolation.inside.capture import run_captured
+        from devbox.isolation.inside.enter import enter
 
         if on_line is not None:
             return run_captured(self._paths, instance.id, name, argv, env=env, on_line=on_line)
@@ -122,8 +123,8 @@ class NativeEngine:
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
         """See the contract."""
         from devbox.engines.native_start import Starter
-        from devbox.isolation import oneshot
         from devbox.isolation.idmap import store_map
+        from devbox.isolation.inside import oneshot
 
         idmap = store_map(self._paths)
         top = Tops(self._paths, instance.id).prepare(

@@ -9,7 +9,8 @@ from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
 from devbox.host.carry import CA_TARGET, Carry, carry
 from devbox.host.paths import Paths
-from devbox.isolation import accounts, network
+from devbox.isolation import accounts
+from devbox.isolation.network import bridge
 from devbox.isolation.types import (
     Bind,
     Confine,
@@ -132,7 +133,7 @@ def _carried(request: StartRequest) -> Carry:
     spec = request.spec
     if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
         return Carry({}, "")
-    return carry(network.GATEWAY, direct=spec.needs)
+    return carry(bridge.GATEWAY, direct=spec.needs)
 
 
 def _ca_bind(carried: Carry) -> tuple[Bind, ...]:

@@ -10,9 +10,10 @@ import shutil
 from devbox.engines.native_tops import Tops
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import living, state, strays, trees
+from devbox.isolation import living, state, trees
 from devbox.isolation.idmap import store_map
 from devbox.isolation.summon import reach
+from devbox.isolation.supervision import strays
 from devbox.isolation.types import ProcessRef
 
 _PATIENCE_MS = 10_000

@@ -14,7 +14,8 @@ from devbox.images import apt, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.manifest import DEFAULT_PATH
 from devbox.images.output import Output, Reader, any_line
-from devbox.isolation import network, sandbox
+from devbox.isolation import sandbox
+from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, IdMap, Process
 from devbox.model.image import Bootstrap, Packages, Run
 
@@ -50,14 +51,14 @@ class Inside:
         self._output = output
         self._lowers = lowers
         self._place = place
-        self._carry = carry.carry(network.GATEWAY)
+        self._carry = carry.carry(bridge.GATEWAY)
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
         cache = f"{self._paths.cache}/apt/{base.distribution}-{base.suite}"
-        sources, ports = carry.from_inside(mirrors.local_sources(base), network.GATEWAY)
+        sources, ports = carry.from_inside(mirrors.local_sources(base), bridge.GATEWAY)
         binds = [
             self._shared(f"{cache}/archives", _ARCHIVES),
             self._shared(f"{cache}/lists", _LISTS),

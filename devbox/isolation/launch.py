@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, idmap, living, namespaces, network, oci, rootfs, spec, syscalls
+from devbox.isolation import cgroups, forks, idmap, living, namespaces, oci, rootfs, spec, syscalls
+from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
@@ -120,11 +121,11 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
         namespaces.join(context.holder, network=False)
     rootfs.make_private(stage)
     cgroups.prepare_view(context.cgroups, context.runtime)
-    plug = network.start_plug(context, container.network)
+    plug = bridge.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners)
-    network.pin(plug, f"{stage}/netns")
+    bridge.pin(plug, f"{stage}/netns")
     staged = spec.Staged(
         rootfs=root,
         binds=binds,

@@ -9,9 +9,10 @@ import signal
 from collections.abc import Iterator
 
 from devbox.host import programs
-from devbox.isolation import egress, forks, launch, namespaces, syscalls
+from devbox.isolation import forks, launch, namespaces, syscalls
 from devbox.isolation import idmap as idmaps
-from devbox.isolation import network as networks
+from devbox.isolation.network import bridge as networks
+from devbox.isolation.network import egress
 from devbox.isolation.types import Bind, Context, HostPort, IdMap, Launch, NetNode, Process, Range
 
 _NAME = "bake"

@@ -43,7 +43,7 @@ def supervisor_pid(box: Box) -> int:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"devbox.isolation.supervisor" in command and str(box.home).encode() in command:
+            if b"devbox.isolation.supervision.supervisor" in command and str(box.home).encode() in command:
                 found.append(int(entry.name))
     assert len(found) == 1, found
     return found[0]

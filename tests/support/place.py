@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from devbox.host import programs
-from devbox.isolation import attached, cgroups, egress, forks, launch, namespaces, network, oci, syscalls
+from devbox.isolation import cgroups, forks, launch, namespaces, oci, syscalls
+from devbox.isolation.inside import attached
+from devbox.isolation.network import bridge, egress
 from devbox.isolation.types import Context, IdMap, Launch, Process, ProcessRef
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,7 +32,7 @@ class Place:
     def container(self, name: str, *argv: str, index: int | None = None, **fields: Any) -> Launch:
         """A container of the minimal Debian; with an index it has a place in the network."""
         process = fields.pop("process", Process(argv=argv or ("sleep", "infinity"), env=(PATH,), cwd="/"))
-        node = None if index is None else network.node(index, ipv6=network.host_has_ipv6())
+        node = None if index is None else bridge.node(index, ipv6=bridge.host_has_ipv6())
         return Launch(
             name=name,
             oci_id=f"{self.context.instance}-{name}",
@@ -122,8 +124,8 @@ def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, 
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     run_dir.mkdir(mode=0o711)
     hosts, resolv = run_dir / "hosts", run_dir / "resolv.conf"
-    ipv6 = network.host_has_ipv6()
-    names = "".join(f"{network.node(index, ipv6=ipv6).address} c{index}\n" for index in range(4))
+    ipv6 = bridge.host_has_ipv6()
+    names = "".join(f"{bridge.node(index, ipv6=ipv6).address} c{index}\n" for index in range(4))
     hosts.write_text(f"127.0.0.1 localhost\n{names}")
     resolv.write_text(f"nameserver {egress.RESOLVER}\n")
     init = programs.find("catatonit")
@@ -142,7 +144,7 @@ def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, 
     )
     made = Place(context, lower, tops)
     try:
-        network.make_bridge(holder, ipv6=ipv6)
+        bridge.make_bridge(holder, ipv6=ipv6)
         yield made
     finally:
         made.clear()

@@ -73,4 +73,4 @@ def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
     backend.engine.setup_done(backend.instance, "dev", setup_key="k2")
     assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
-    assert backend.log("dev").count("start") == 2
+    until(lambda: backend.log("dev").count("start") == 2)

@@ -11,7 +11,7 @@ from contract.engine.backend import Backend
 from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation.oneshot import run_beside
+from devbox.isolation.inside.oneshot import run_beside
 from devbox.model.container import Mount
 
 

@@ -14,7 +14,7 @@ from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
-from devbox.isolation.oneshot import run_beside
+from devbox.isolation.inside.oneshot import run_beside
 from devbox.isolation.summon import summon
 
 

@@ -7,11 +7,12 @@ import os
 
 import pytest
 from contract.engine.backend import Backend
+from contract.engine.test_life import until
 
 from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
-from devbox.isolation.enter import enter
-from devbox.isolation.oneshot import run_beside
+from devbox.isolation.inside.enter import enter
+from devbox.isolation.inside.oneshot import run_beside
 from devbox.isolation.summon import summon
 from devbox.isolation.types import Probe, Supervised, pack, unpack
 
@@ -47,7 +48,7 @@ def with_groups(native: Backend, paths: Paths) -> None:
 def test_groups_reach_probes_commands_and_one_shots(native: Backend, paths: Paths) -> None:
     with_groups(native, paths)
     assert native.seen("a").health == "healthy"
-    assert native.log("a") == ["33 4242"]
+    until(lambda: native.log("a") == ["33 4242"])
     assert native.sh("a", "id -G") == ["33 4242"]
     assert native.sh("a", "id -G", A="1") == ["33 4242"]
     ask = ("sh", "-c", SCRIPT)

@@ -10,7 +10,7 @@ import pytest
 from support.place import Place
 
 from devbox.errors import EngineError
-from devbox.isolation import egress
+from devbox.isolation.network import egress
 from devbox.isolation.types import Publish, Route
 
 # What can answer in the minimal Debian is perl-base. It reads before it answers: closing with unread input is a reset.

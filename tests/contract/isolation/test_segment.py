@@ -11,9 +11,9 @@ import pytest
 from support.place import Place
 
 from devbox.errors import DevboxError
-from devbox.isolation.loop import Loop
-from devbox.isolation.segment import Segment
 from devbox.isolation.state import NamedPublish
+from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import NetNode, Publish
 
 

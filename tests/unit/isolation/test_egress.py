@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from devbox.errors import EngineError
-from devbox.isolation import egress, network
+from devbox.isolation.network import bridge, egress
 from devbox.isolation.types import HostPort, NetNode, Publish, Route
 
 ROUTES = (
@@ -84,10 +84,10 @@ def test_a_taken_port_is_named(protocol: str):
 
 
 def test_nodes_are_distinct_and_never_the_gateway():
-    nodes = [network.node(index, ipv6=True) for index in range(600)]
+    nodes = [bridge.node(index, ipv6=True) for index in range(600)]
 
-    assert len({node.address for node in nodes} | {network.GATEWAY}) == 601
-    assert len({node.address6 for node in nodes} | {network.GATEWAY6}) == 601
-    assert network.node(0, ipv6=False).address6 == ""
+    assert len({node.address for node in nodes} | {bridge.GATEWAY}) == 601
+    assert len({node.address6 for node in nodes} | {bridge.GATEWAY6}) == 601
+    assert bridge.node(0, ipv6=False).address6 == ""
     with pytest.raises(EngineError):
-        network.node(70_000, ipv6=False)
+        bridge.node(70_000, ipv6=False)

@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import EngineError
 from devbox.isolation import forks, syscalls
-from devbox.isolation.rtnetlink import Netlink
+from devbox.isolation.network.rtnetlink import Netlink
 
 
 def _apart(work: object) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from devbox.isolation import endings, readiness
+from devbox.isolation import readiness
 from devbox.isolation.state import Row
+from devbox.isolation.supervision import endings
 
 
 @pytest.mark.parametrize(

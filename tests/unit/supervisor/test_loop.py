@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devbox.isolation.loop import Loop
+from devbox.isolation.supervision.loop import Loop
 
 
 @pytest.fixture

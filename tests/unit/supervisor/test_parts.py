@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.isolation.command import Command
-from devbox.isolation.health import Health
-from devbox.isolation.keeper import Ground, Keeper
-from devbox.isolation.loop import Loop
+from devbox.isolation.supervision.command import Command
+from devbox.isolation.supervision.health import Health
+from devbox.isolation.supervision.keeper import Ground, Keeper
+from devbox.isolation.supervision.loop import Loop
 from devbox.isolation.types import Context, IdMap, Launch, Probe, Process, ProcessRef, Range, Supervised
 
 

@@ -13,9 +13,9 @@ import pytest
 from devbox.errors import EngineError, HostError, NotReady
 from devbox.isolation import protocol
 from devbox.isolation.client import Client
-from devbox.isolation.loop import Loop
 from devbox.isolation.protocol import Message
-from devbox.isolation.server import Connection, Server
+from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, NetNode, Process, Supervised, pack, unpack
 
 

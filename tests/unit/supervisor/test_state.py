@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.isolation import enter, state
+from devbox.isolation import state
+from devbox.isolation.inside import enter
 from devbox.isolation.state import Entry, InstanceState, Row
 from devbox.isolation.types import ProcessRef
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from devbox.isolation import forks, namespaces, oci, probes, processes
-from devbox.isolation.output import Output
+from devbox.isolation import forks, namespaces, oci, processes
 from devbox.isolation.state import Entry, write_entry
+from devbox.isolation.supervision import probes
+from devbox.isolation.supervision.output import Output
 from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised
 
 

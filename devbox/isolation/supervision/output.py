@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from devbox.isolation.logs import LogWriter, open_fifo, open_writer
-from devbox.isolation.loop import Loop, Timer
+from devbox.isolation.supervision.loop import Loop, Timer
 
 _PATIENCE = 1.0  # how long an unfinished line may wait for its end
 

@@ -8,7 +8,8 @@ import os
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import attached, enter, passing, summon
+from devbox.isolation import summon
+from devbox.isolation.inside import attached, enter, passing
 from devbox.isolation.types import Context, Launch, NetNode, Supervised, unpack
 
 TYPE_CHECKING = False

@@ -13,7 +13,8 @@ import socket
 
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
-from devbox.isolation import forks, living, namespaces, network, syscalls
+from devbox.isolation import forks, living, namespaces, syscalls
+from devbox.isolation.network import bridge
 from devbox.isolation.types import Context, HostPort, ProcessRef, Publish, Route
 
 RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
@@ -168,7 +169,7 @@ def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = (), 
     ]
     inward = "\n    ".join(arrivals)
     outward = "\n    ".join(
-        f"ip saddr {each.node.address} ip daddr {network.GATEWAY} tcp dport {each.port} "
+        f"ip saddr {each.node.address} ip daddr {bridge.GATEWAY} tcp dport {each.port} "
         f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + led.index(each.port)}"
         for each in host_ports
     )
@@ -177,7 +178,7 @@ delete table inet devbox
 table inet devbox {{
   chain forged {{
     type filter hook prerouting priority raw;
-    iifname "{network.BRIDGE}" ip daddr 127.0.0.0/8 drop
+    iifname "{bridge.BRIDGE}" ip daddr 127.0.0.0/8 drop
   }}
   chain arriving {{
     type nat hook prerouting priority dstnat;
@@ -195,7 +196,7 @@ table inet devbox {{
   chain leaving {{
     type nat hook postrouting priority srcnat;
     oifname "{UPLINK}" masquerade
-    oifname "{network.BRIDGE}" ip saddr 127.0.0.0/8 masquerade
+    oifname "{bridge.BRIDGE}" ip saddr 127.0.0.0/8 masquerade
   }}
 }}
 """

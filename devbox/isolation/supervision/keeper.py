@@ -12,14 +12,15 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError, NotReady
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, endings, launch, logs, readiness
-from devbox.isolation.command import Command
-from devbox.isolation.health import Health
-from devbox.isolation.interior import Interior
+from devbox.isolation import cgroups, launch, logs, readiness
 from devbox.isolation.living import alive
-from devbox.isolation.loop import Callback, ExitCallback, Loop, Timer, complain
-from devbox.isolation.output import Output
 from devbox.isolation.state import Row
+from devbox.isolation.supervision import endings
+from devbox.isolation.supervision.command import Command
+from devbox.isolation.supervision.health import Health
+from devbox.isolation.supervision.interior import Interior
+from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
+from devbox.isolation.supervision.output import Output
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from devbox.errors import DevboxError
-from devbox.isolation.loop import Callback, Loop, Timer
+from devbox.isolation.supervision.loop import Callback, Loop, Timer
 from devbox.isolation.types import Probe
 
 _FIRST_PAUSE = 0.05

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from devbox.errors import CANNOT_RUN, CannotRun, EngineError
-from devbox.isolation import oci, passing
+from devbox.isolation import oci
+from devbox.isolation.inside import passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

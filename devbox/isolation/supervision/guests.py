@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from devbox.errors import DevboxError
 from devbox.isolation import forks, launch, trees
 from devbox.isolation.living import identify
-from devbox.isolation.loop import Callback, Loop, complain
-from devbox.isolation.segment import Segment
 from devbox.isolation.state import Guest
+from devbox.isolation.supervision.loop import Callback, Loop, complain
+from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import Context, ProcessRef
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from devbox.errors import DevboxError
-from devbox.isolation import egress, network
 from devbox.isolation.living import alive
-from devbox.isolation.loop import ExitCallback, Loop, Timer, say
+from devbox.isolation.network import bridge, egress
 from devbox.isolation.state import Name, NamedPublish
+from devbox.isolation.supervision.loop import ExitCallback, Loop, Timer, say
 from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Publish, Route
 
 _RETRY = 1.0  # pause before a pasta that died is started again
@@ -37,7 +37,7 @@ class Segment:
     def __init__(self, loop: Loop, context: Context) -> None:
         self._loop = loop
         self._context = context
-        self._ipv6 = network.host_has_ipv6()
+        self._ipv6 = bridge.host_has_ipv6()
         self._names: dict[str, NetNode] = {}
         self._guests: dict[str, NetNode] = {}
         self._host_ports: dict[str, tuple[int, ...]] = {}
@@ -61,7 +61,7 @@ class Segment:
 
     def build(self) -> None:
         """Make the bridge: once, when the holder is new."""
-        network.make_bridge(self._context.holder, ipv6=self._ipv6)
+        bridge.make_bridge(self._context.holder, ipv6=self._ipv6)
         self._write_resolv()
         self._write_hosts()
 
@@ -134,7 +134,7 @@ class Segment:
     def _free_node(self) -> NetNode:
         taken = {node.address for node in (*self._names.values(), *self._guests.values())}
         index = 0
-        while (node := network.node(index, ipv6=self._ipv6)).address in taken:
+        while (node := bridge.node(index, ipv6=self._ipv6)).address in taken:
             index += 1
         return node
 

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable, Mapping
 
 from devbox.host.paths import Paths
-from devbox.isolation import enter
+from devbox.isolation.inside import enter
 
 
 def run_captured(

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Callable
 
 from devbox.errors import CANNOT_RUN
-from devbox.isolation import endings, oci
+from devbox.isolation import oci
 from devbox.isolation.living import identify
-from devbox.isolation.loop import Callback, Loop, Timer, complain
+from devbox.isolation.supervision import endings
+from devbox.isolation.supervision.loop import Callback, Loop, Timer, complain
 from devbox.isolation.types import ProcessRef
 
 _CALM = 2.0  # a crash is shown until the command has run for so long again

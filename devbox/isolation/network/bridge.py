@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from devbox.errors import EngineError
 from devbox.isolation import forks, namespaces, syscalls
-from devbox.isolation.rtnetlink import Netlink
+from devbox.isolation.network.rtnetlink import Netlink
 from devbox.isolation.types import Context, NetNode, ProcessRef
 
 BRIDGE = "devbox0"

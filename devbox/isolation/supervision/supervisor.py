@@ -1,7 +1,7 @@
 """One process per instance: it starts, watches and stops the instance's containers, and alone writes its state.
 
-`python -m devbox.isolation.supervisor HOME RUNTIME INSTANCE`. Standard library only, single-threaded. It may be killed
-at any moment: containers, namespaces and network live on, and the next supervisor adopts them.
+`python -m devbox.isolation.supervision.supervisor HOME RUNTIME INSTANCE`. Standard library only, single-threaded. It
+may be killed at any moment: containers, namespaces and network live on, and the next supervisor adopts them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, living, state, strays, syscalls
-from devbox.isolation.guests import Guests
-from devbox.isolation.keeper import Ground, Keeper, already
-from devbox.isolation.loop import Loop, say
+from devbox.isolation import contexts, living, state, syscalls
 from devbox.isolation.protocol import Message
-from devbox.isolation.segment import Segment
-from devbox.isolation.server import Connection, Server
 from devbox.isolation.state import InstanceState, NamedPublish
+from devbox.isolation.supervision import strays
+from devbox.isolation.supervision.guests import Guests
+from devbox.isolation.supervision.keeper import Ground, Keeper, already
+from devbox.isolation.supervision.loop import Loop, say
+from devbox.isolation.supervision.segment import Segment
+from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, Supervised, pack, unpack
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from devbox.errors import DevboxError, EngineError
 from devbox.isolation import protocol
-from devbox.isolation.loop import Loop
+from devbox.isolation.supervision.loop import Loop
 
 _LONGEST_REQUEST = 4 * 1024 * 1024
 _ANSWER_PATIENCE = 5.0  # a client that reads no answers is dropped
