@@ -39,12 +39,12 @@ setup: ## packages and .venv for working on devbox
 .PHONY: test
 test: ## the quick suite
 	@.ci/setup.sh test
-	@$(PYTEST) -q -m 'not long'
+	@.ci/suite -m 'not long'
 
 .PHONY: test-all
 test-all: ## everything
 	@.ci/setup.sh test
-	@$(PYTEST) -q
+	@.ci/suite
 
 .PHONY: pictures
 pictures: ## the pictures of the documents, anew from a real run
