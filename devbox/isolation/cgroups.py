@@ -1,7 +1,8 @@
 """Control groups: which kind the host has, what a runtime must see of it, and what containers leave behind there.
 
-Containers lie in `/devbox/HOME/INSTANCE/NAME`, where HOME is the tag of the DEVBOX_HOME: a project may be up in
-two homes at once. An ordinary user's containers have no group of their own ("none").
+Root's containers lie in `/devbox/HOME/INSTANCE/NAME`, where HOME is the tag of the DEVBOX_HOME: a project may be up in
+two homes at once. An ordinary user's lie in the part of the tree that is the user's own (see `delegation`), where there
+is one; else they have none ("none").
 """
 
 from __future__ import annotations
@@ -9,23 +10,41 @@ from __future__ import annotations
 import contextlib
 import os
 
-from devbox.isolation import syscalls
+from devbox.host import files
+from devbox.isolation import delegation, syscalls
 from devbox.isolation.types import Confine
 
 _ROOT = "/sys/fs/cgroup"
 _UNIFIED = f"{_ROOT}/unified"
 _CPU_PERIOD = 100_000  # µs; the kernel's default
+_OURS = "devbox"
 
 
 def detect() -> str:
     """`v2`, `v1`, `hybrid` (v1 with a v2 tree beside it), or `none` where this user may not make groups."""
     if os.geteuid() != 0:
-        return "none"
+        return "v2" if delegation.available() else "none"
     if os.path.exists(f"{_ROOT}/cgroup.controllers"):
         return "v2" if os.access(_ROOT, os.W_OK) else "none"
     if not os.path.isdir(f"{_ROOT}/memory"):
         return "none"
     return "hybrid" if os.path.exists(f"{_UNIFIED}/cgroup.controllers") else "v1"
+
+
+def settle(run_dir: str) -> tuple[str, str]:
+    """What `detect` says, and the group below which the containers of an instance get theirs; "none" has none.
+
+    An ordinary user's supervisor, and no other process, becomes a member of a leaf of it: only from inside it may
+    processes be put into groups. The record tells `members` and `sweep` where it was.
+    """
+    kind = detect()
+    if os.geteuid() != 0:
+        group = delegation.settle(_instance(run_dir)) if kind == "v2" else ""
+        if not group:
+            return "none", ""
+        files.write_atomic(_record(run_dir), group, mode=0o600)
+        return kind, group
+    return kind, "" if kind == "none" else f"/{_OURS}/{_instance(run_dir)}"
 
 
 def prepare_view(kind: str, runtime: str) -> None:
@@ -45,25 +64,15 @@ def is_crun(runtime: str) -> bool:
     return os.path.basename(runtime) == "crun"
 
 
-def group(run_dir: str) -> str:
-    """`HOME/INSTANCE`: the group of an instance, by its runtime directory. Pure."""
-    return "/".join(run_dir.rstrip("/").split("/")[-2:])
-
-
-def path(run_dir: str, name: str) -> str:
-    """The cgroupsPath of a container. Pure."""
-    return f"/devbox/{group(run_dir)}/{name}"
-
-
-def resources(confine: Confine) -> dict[str, object]:
-    """OCI `linux.resources` of the limits, and Docker's device rules. Pure."""
-    wanted: dict[str, object] = {
-        "devices": [
+def resources(confine: Confine, *, rootless: bool = False) -> dict[str, object]:
+    """OCI `linux.resources` of the limits, and Docker's device rules, which only root can set. Pure."""
+    wanted: dict[str, object] = {}
+    if not rootless:
+        wanted["devices"] = [
             {"allow": False, "access": "rwm"},
             {"allow": True, "type": "c", "access": "m"},
             {"allow": True, "type": "b", "access": "m"},
         ]
-    }
     if confine.memory is not None:
         wanted["memory"] = {"limit": confine.memory}
     if confine.cpus is not None:
@@ -74,21 +83,21 @@ def resources(confine: Confine) -> dict[str, object]:
 
 
 def members(run_dir: str) -> set[int]:
-    """Every process in a container of the instance."""
+    """Every process in a container of the instance, and those that stand beside them; never this one."""
     pids: set[int] = set()
     for top in _instance_groups(run_dir):
         for directory, _, _ in os.walk(top):
             with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as source:
                 pids.update(int(line) for line in source)
-    return pids
+    return pids - {os.getpid()}
 
 
-def oom_killed(run_dir: str, name: str) -> bool:
-    """Whether the kernel killed something in the container for want of memory. Ask before it is deleted."""
-    for record in (f"memory{path(run_dir, name)}/memory.oom_control", f"{path(run_dir, name)[1:]}/memory.events"):
+def oom_kills(group: str, name: str) -> int:
+    """How many processes of a container the kernel has killed for want of memory. Ask before it is deleted."""
+    for record in (f"memory{group}/{name}/memory.oom_control", f"{group[1:]}/{name}/memory.events"):
         with contextlib.suppress(OSError), open(f"{_ROOT}/{record}", encoding="ascii") as source:
-            return any(line.startswith("oom_kill ") and int(line.split()[1]) > 0 for line in source)
-    return False
+            return next((int(line.split()[1]) for line in source if line.startswith("oom_kill ")), 0)
+    return 0
 
 
 def sweep(run_dir: str) -> None:
@@ -97,10 +106,21 @@ def sweep(run_dir: str) -> None:
         for directory, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
-        above = os.path.dirname(top)
-        for directory in (above, os.path.dirname(above)):
-            with contextlib.suppress(OSError):
-                os.rmdir(directory)
+        home = os.path.dirname(top)
+        ours = os.path.dirname(home)
+        if os.path.basename(ours) == _OURS:
+            for directory in (home, ours):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+
+
+def _instance(run_dir: str) -> str:
+    """`HOME/INSTANCE`, by an instance's runtime directory. Pure."""
+    return "/".join(run_dir.rstrip("/").split("/")[-2:])
+
+
+def _record(run_dir: str) -> str:
+    return f"{run_dir}/group"
 
 
 def _instance_groups(run_dir: str) -> list[str]:
@@ -108,5 +128,6 @@ def _instance_groups(run_dir: str) -> list[str]:
     hierarchies = [_ROOT]
     with contextlib.suppress(OSError):
         hierarchies += [entry.path for entry in os.scandir(_ROOT) if entry.is_dir(follow_symlinks=False)]
-    candidates = [f"{hierarchy}/devbox/{group(run_dir)}" for hierarchy in hierarchies]
+    group = files.read_text(_record(run_dir)) or f"/{_OURS}/{_instance(run_dir)}"
+    candidates = [f"{hierarchy}{group}" for hierarchy in hierarchies]
     return [candidate for candidate in candidates if os.path.isdir(candidate)]

@@ -42,6 +42,7 @@ def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
     files.private_dir(paths.crun_root(instance), mode=0o700)
     idmap = store_map(paths)
     init = programs.find("catatonit")
+    kind, group = cgroups.settle(run_dir)
     return Context(
         instance=instance,
         run_dir=run_dir,
@@ -52,7 +53,8 @@ def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
         holder=holder or namespaces.start_holder(idmap, init),
         hosts=f"{run_dir}/hosts",
         resolv=f"{run_dir}/resolv.conf",
-        cgroups=cgroups.detect(),
+        cgroups=kind,
+        group=group,
     )
 
 

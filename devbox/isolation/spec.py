@@ -65,8 +65,8 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
         "seccomp": seccomp.profile(container.confine.add_capabilities),
     }
     if has_groups:
-        linux["cgroupsPath"] = cgroups.path(context.run_dir, container.name)
-        linux["resources"] = cgroups.resources(container.confine)
+        linux["cgroupsPath"] = f"{context.group}/{container.name}"
+        linux["resources"] = cgroups.resources(container.confine, rootless=context.idmap.rootless)
     return {
         "ociVersion": "1.0.2",
         "hostname": container.name,

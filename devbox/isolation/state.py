@@ -153,6 +153,7 @@ class Entry(NamedTuple):
     cwd: str
     user: str
     groups: tuple[int, ...]
+    group: str = ""  # the control group below which the container has its own
 
 
 def write_entry(path: str, entry: Entry) -> None:
@@ -166,6 +167,7 @@ def write_entry(path: str, entry: Entry) -> None:
         f"runtime={entry.runtime}",
         f"rootless={'yes' if entry.rootless else ''}",
         f"cgroups={entry.cgroups}",
+        f"group={entry.group}",
         f"cwd={entry.cwd}",
         f"user={entry.user}",
         f"groups={' '.join(map(str, entry.groups))}",

@@ -144,7 +144,8 @@ class Context(NamedTuple):
     holder: ProcessRef  # whose user and network namespace the containers join
     hosts: str = ""  # file shown as /etc/hosts
     resolv: str = ""  # file shown as /etc/resolv.conf
-    cgroups: str = "none"  # what `cgroups.detect` said: "v1" | "hybrid" | "v2" | "none"
+    cgroups: str = "none"  # what `cgroups.settle` said: "v1" | "hybrid" | "v2" | "none"
+    group: str = ""  # and below which group the containers' own ones are: "/devbox/HOME/INSTANCE"
 
 
 class Route(NamedTuple):

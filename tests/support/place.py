@@ -129,6 +129,7 @@ def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, 
     hosts.write_text(f"127.0.0.1 localhost\n{names}")
     resolv.write_text(f"nameserver {egress.RESOLVER}\n")
     init = programs.find("catatonit")
+    kind, group = cgroups.settle(str(run_dir))
     holder = namespaces.start_holder(idmap, init)
     context = Context(
         instance=name,
@@ -140,7 +141,8 @@ def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, 
         holder=holder,
         hosts=str(hosts),
         resolv=str(resolv),
-        cgroups=cgroups.detect(),
+        cgroups=kind,
+        group=group,
     )
     made = Place(context, lower, tops)
     try:

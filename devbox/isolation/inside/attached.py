@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from devbox.isolation import forks, launch, namespaces, oci, spec, syscalls
+from devbox.isolation import delegation, forks, launch, namespaces, oci, spec, syscalls
 from devbox.isolation.types import Confine, Context, Launch, ProcessRef
 
 
@@ -24,6 +24,8 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     confine = container.confine
     if confine == Confine(confine.add_capabilities, confine.read_only):
         context = context._replace(cgroups="none")
+    elif context.idmap.rootless and context.group:
+        delegation.approach(context.group)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
     with open(os.devnull, "r+b", buffering=0) as nothing:

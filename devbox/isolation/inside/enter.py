@@ -66,6 +66,10 @@ def begin(
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     command = _command(start, entry, argv, who=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
     if entry["rootless"]:
+        if entry.get("group"):
+            from devbox.isolation import delegation
+
+            delegation.approach(entry["group"])
         return _spawn_inside(f"/proc/{entry['holder']}/ns/user", command, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
     pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON)

@@ -21,12 +21,25 @@ _GRACE = 10.0  # between asking it to end and killing it
 class Command:
     """Starts the command, starts it again when it crashes, says how it is."""
 
-    def __init__(self, loop: Loop, policy: str, spawn: Callable[[str], int], pid_file: str, changed: Callback) -> None:
-        """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid."""
+    def __init__(
+        self,
+        loop: Loop,
+        policy: str,
+        spawn: Callable[[str], int],
+        pid_file: str,
+        *,
+        why: Callable[[int | None], str],
+        changed: Callback,
+    ) -> None:
+        """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid.
+
+        `why` says in words why it ended with a code.
+        """
         self._loop = loop
         self._policy = policy
         self._spawn = spawn
         self._pid_file = pid_file
+        self._why = why
         self._changed = changed
         self._backoff = endings.Backoff()
         self._timer: Timer | None = None
@@ -129,7 +142,7 @@ class Command:
             then()
             return
         self.exit_code = code
-        self.reason = _reason(code)
+        self.reason = _reason(self._why(code))
         if endings.wants_restart(self._policy, code):
             self.restarts += 1
             self._timer = self._loop.after(self._backoff.next(), self.start)
@@ -145,8 +158,7 @@ class Command:
             self._timer = None
 
 
-def _reason(code: int | None) -> str:
-    why = endings.describe(code)
+def _reason(why: str) -> str:
     if why.startswith("its command"):
         return why
     return f"its command ended: {why}" if why else "its command ended"

@@ -35,6 +35,7 @@ class Interior:
             runtime=context.runtime,
             rootless=context.idmap.rootless,
             cgroups=context.cgroups,
+            group=context.group,
             cwd=self._like.cwd,
             user=f"{self._like.uid}:{self._like.gid}",
             groups=self._like.groups,

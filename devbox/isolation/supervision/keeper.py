@@ -12,7 +12,7 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError, NotReady
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, launch, logs, readiness
+from devbox.isolation import launch, logs, readiness
 from devbox.isolation.living import alive
 from devbox.isolation.state import Row
 from devbox.isolation.supervision import endings
@@ -20,6 +20,7 @@ from devbox.isolation.supervision.command import Command
 from devbox.isolation.supervision.health import Health
 from devbox.isolation.supervision.interior import Interior
 from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
+from devbox.isolation.supervision.memory import Memory
 from devbox.isolation.supervision.output import Output
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
@@ -48,6 +49,7 @@ class Keeper:
         self._output = Output(ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log)
         self._entry = ground.paths.entry(instance, name)
         self._interior = Interior(ground.context, item, self._output)
+        self._memory = Memory(ground.context, item.launch)
         self._backoff = endings.Backoff()
         self._health: Health | None = None
         self._command: Command | None = None
@@ -178,6 +180,7 @@ class Keeper:
             self._failed_to_start(error, answer)
             return
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
+        self._memory.renew()
         self._backoff.started()
         self._watch(process, self._ground.loop.on_exit)
         if self._stopping:
@@ -236,9 +239,7 @@ class Keeper:
             self._command.stop()
             self._row = self._row._replace(restarts=self._row.restarts + self._command.restarts)
             self._command = None
-        reason = endings.describe(code)
-        if cgroups.oom_killed(self._ground.context.run_dir, self._row.name):
-            reason = f"out of memory ({reason})"
+        reason = self._memory.why(code)
         self._row = self._row._replace(process=None, command=None, health="none", exit_code=code, reason=reason)
         self._settled = False
         self._forget_container()
@@ -264,7 +265,12 @@ class Keeper:
     def _new_command(self) -> Command:
         pid_file = f"{self._entry}.pid"
         return Command(
-            self._ground.loop, self.item.restart, self._interior.start_command, pid_file, self._command_changed
+            self._ground.loop,
+            self.item.restart,
+            self._interior.start_command,
+            pid_file,
+            why=self._memory.why,
+            changed=self._command_changed,
         )
 
     def _command_changed(self) -> None:

@@ -6,7 +6,6 @@ import pytest
 from contract.engine.backend import Backend
 
 from devbox.errors import CANNOT_RUN, CannotRun
-from devbox.model.container import Limits
 
 
 @pytest.mark.parametrize(
@@ -66,12 +65,3 @@ def test_a_one_shot_gives_its_code_and_is_gone(backend: Backend) -> None:
 def test_a_one_shot_tells_apart_why_it_could_not_run(backend: Backend, argv: tuple[str, ...], code: int) -> None:
     backend.network("a")
     assert backend.once("once", *argv) == code
-
-
-def test_limits_are_seen_by_the_kernel(backend: Backend) -> None:
-    if not backend.engine.capabilities.limits:
-        pytest.skip("this user may not make cgroups")
-    backend.network("a")
-    backend.start("a", "sh", "-c", "tail /dev/zero", limits=Limits(memory=32 << 20), kind="job")
-    with pytest.raises(Exception, match="out of memory"):
-        backend.engine.wait_ready(backend.instance, "a")

@@ -86,27 +86,6 @@ def test_delete_of_what_is_gone_is_quiet(clear: Place):
     clear.stop("c0")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's containers have no cgroup of their own")
-def test_limits_reach_the_kernel(clear: Place):
-    clear.run(clear.container("small", confine=Confine(memory=64 << 20, cpus=0.5, pids=30)))
-
-    if clear.context.cgroups == "v2":
-        script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cut -d' ' -f1 /sys/fs/cgroup/cpu.max"
-    else:
-        script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us"
-    assert clear.sh("small", script).split() == [str(64 << 20), "30", "50000"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's containers have no cgroup of their own")
-def test_a_kill_for_memory_is_known(clear: Place):
-    clear.run(clear.container("greedy", confine=Confine(memory=16 << 20)))
-    assert not cgroups.oom_killed(clear.context.run_dir, "greedy")
-
-    clear.attempt("greedy", "perl -e '$x = q{x} x (1 << 28)'")
-
-    assert cgroups.oom_killed(clear.context.run_dir, "greedy")
-
-
 def _eventually(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 5
     while not condition():

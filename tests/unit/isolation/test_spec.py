@@ -15,6 +15,7 @@ CONTEXT = Context(
     idmap=IDS,
     holder=ProcessRef(7, 1),
     cgroups="v1",
+    group="/devbox/0badcafe/shop",
 )
 STAGED = spec.Staged(rootfs="/r", binds=(), netns="/n", userns="/proc/7/ns/user", open_files=4096)
 

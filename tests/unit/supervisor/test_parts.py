@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
+from devbox.isolation.supervision import endings
 from devbox.isolation.supervision.command import Command
 from devbox.isolation.supervision.health import Health
 from devbox.isolation.supervision.keeper import Ground, Keeper
@@ -48,7 +49,7 @@ def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> 
         if command.process is not None:
             loop.stop()
 
-    command = Command(loop, "no", spawn, str(tmp_path / "pid"), changed)
+    command = Command(loop, "no", spawn, str(tmp_path / "pid"), why=endings.describe, changed=changed)
     command.start()
     command.restart()
     assert len(spawned) == 1
@@ -63,7 +64,7 @@ def test_a_command_that_no_process_is_left_for_is_a_crash(loop: Loop, tmp_path: 
     def spawn(_: str) -> int:
         raise BlockingIOError
 
-    command = Command(loop, "on-failure", spawn, str(tmp_path / "pid"), lambda: None)
+    command = Command(loop, "on-failure", spawn, str(tmp_path / "pid"), why=endings.describe, changed=lambda: None)
     command.start()
     assert command.exit_code
     assert command.restarts == 1

@@ -1,0 +1,161 @@
+"""The part of the v2 cgroup tree that is an ordinary user's own, and how a process of the user gets into it.
+
+Either systemd's user manager gives one: a scope for each instance. Or whoever started this session has: some group
+above this process belongs to the user, has no process of its own, and offers what limits need. From outside of such a
+part nobody but root may put a process into it; systemd does it for a user who asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from devbox.errors import CommandFailed, EngineError, HostError
+from devbox.host import programs
+
+_ROOT = "/sys/fs/cgroup"
+_CONTROLLERS = ("cpu", "memory", "pids")
+_SUPERVISOR, _GUESTS = "supervisor", "guests"
+_MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+_PATIENCE = 10.0
+_PAUSE = 0.002
+REMEDY = "as root: systemctl edit user@.service, with [Service] Delegate=cpu memory pids; then log in anew"
+
+
+def available() -> bool:
+    """Whether this user can have groups with limits."""
+    if not os.path.exists(f"{_ROOT}/cgroup.controllers"):
+        return False
+    return _manager_delegates() or bool(_given())
+
+
+def settle(instance: str) -> str:
+    """The group of an instance (`HOME/INSTANCE`), made where needed; "" when this user can have none.
+
+    This process becomes a member of a leaf of it.
+    """
+    try:
+        group = _scope(instance) if _manager_delegates() else f"{_given()}/devbox/{instance}"
+        _enter_leaf(group, _SUPERVISOR)
+        _offer(group)
+    except (OSError, HostError, CommandFailed):
+        return ""
+    return group
+
+
+def approach(group: str) -> None:
+    """See to it that this process may put its children into a container's group, below `group`; EngineError if not."""
+    common = os.path.commonpath((_own(), group))
+    if os.access(f"{_ROOT}{common}/cgroup.procs", os.W_OK):
+        return
+    try:
+        _attach(os.path.basename(group), _GUESTS)  # where systemd knows no such unit, it says so
+    except (HostError, CommandFailed) as error:
+        raise EngineError(
+            f"from this session no process can be put into the instance's control group {group}",
+            details=error.details or error.sentence,
+            remedy="devbox down, then devbox up in this session",
+        ) from None
+
+
+def _scope(instance: str) -> str:
+    """The instance's scope of systemd's user manager, new or as a killed supervisor left it."""
+    unit = f"devbox-{instance.replace('/', '-')}.scope"
+    properties = ("2", "PIDs", "au", "1", str(os.getpid()), "Delegate", "b", "true")
+    with contextlib.suppress(CommandFailed):
+        _call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", *properties, "0")
+    deadline = time.monotonic() + _PATIENCE
+    while os.path.basename(_own()) != unit:
+        if time.monotonic() > deadline:
+            raise HostError(f"systemd's user manager did not make {unit}")
+        with contextlib.suppress(CommandFailed):  # it is there already, or is being made
+            _attach(unit, _SUPERVISOR)
+            return os.path.dirname(_own())
+        time.sleep(_PAUSE)
+    return _own()
+
+
+def _attach(unit: str, leaf: str) -> None:
+    _call("AttachProcessesToUnit", "ssau", unit, f"/{leaf}", "1", str(os.getpid()))
+
+
+def _call(method: str, signature: str, *arguments: str) -> None:
+    bus = f"--address=unix:path={_bus()}"
+    argv = [programs.find("busctl"), bus, "call", *_MANAGER, method, signature, *arguments]
+    programs.call(argv, purpose=f"ask systemd's user manager for a control group ({method})")
+
+
+def _bus() -> str:
+    return f"/run/user/{os.geteuid()}/bus"
+
+
+def _manager_delegates() -> bool:
+    """Whether systemd's user manager runs, can be asked, and has been given the controllers itself."""
+    uid = os.geteuid()
+    group = f"/user.slice/user-{uid}.slice/user@{uid}.service"
+    if not (os.path.exists(_bus()) and _has_controllers(group)):
+        return False
+    try:
+        return bool(programs.find("busctl"))
+    except HostError:
+        return False
+
+
+def _given() -> str:
+    """The topmost group above this process in which this user may make groups with limits; "" without one."""
+    own, found = _own(), ""
+    while own not in ("", "/"):
+        if _may_manage(own) and _has_controllers(own) and _is_free(own):
+            found = own
+        own = os.path.dirname(own)
+    return found
+
+
+def _may_manage(group: str) -> bool:
+    files = ("cgroup.procs", "cgroup.subtree_control")
+    return all(os.access(f"{_ROOT}{group}/{name}", os.W_OK) for name in ("", *files))
+
+
+def _has_controllers(group: str) -> bool:
+    return set(_CONTROLLERS) <= set(_read(group, "cgroup.controllers").split())
+
+
+def _is_free(group: str) -> bool:
+    """Whether it offers its controllers to groups below, or can: one with processes of its own can't."""
+    return set(_CONTROLLERS) <= set(_read(group, "cgroup.subtree_control").split()) or not _read(group, "cgroup.procs")
+
+
+def _enter_leaf(group: str, leaf: str) -> None:
+    directory = f"{_ROOT}{group}/{leaf}"
+    os.makedirs(directory, exist_ok=True)
+    if _own() != f"{group}/{leaf}":
+        _write(f"{directory}/cgroup.procs", str(os.getpid()))
+
+
+def _offer(group: str) -> None:
+    """Hand the controllers down to the groups below `group`, from the topmost of this user's that lacks them."""
+    above = os.path.dirname(group)
+    if not _has_controllers(group) and _may_manage(above):
+        _offer(above)
+    if not set(_CONTROLLERS) <= set(_read(group, "cgroup.subtree_control").split()):
+        _write(f"{_ROOT}{group}/cgroup.subtree_control", " ".join(f"+{name}" for name in _CONTROLLERS))
+
+
+def _own() -> str:
+    """The v2 group of this process."""
+    with open("/proc/self/cgroup", encoding="utf-8") as source:
+        return next((line[3:].rstrip("\n") for line in source if line.startswith("0::")), "/")
+
+
+def _read(group: str, name: str) -> str:
+    try:
+        with open(f"{_ROOT}{group}/{name}", encoding="ascii") as source:
+            return source.read()
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as target:
+        target.write(text)
