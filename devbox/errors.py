@@ -64,6 +64,10 @@ class NotTrusted(DevboxError):
     """The file wants something of this machine that the user has not allowed."""
 
 
+class NotLocked(DevboxError):
+    """The lock lacks something the file wants, or has something else, and is not to be written (`--locked`)."""
+
+
 class HostError(DevboxError):
     """This machine lacks something devbox needs: a program, a kernel feature, a permission."""
 
@@ -74,6 +78,16 @@ class CommandFailed(DevboxError):
 
 class BakeFailed(DevboxError):
     """A step of an image could not be made."""
+
+
+class RegistryError(DevboxError):
+    """A registry refuses, lacks what was asked for, or sends something else."""
+
+
+class RegistryUnavailable(RegistryError):
+    """A registry can't be reached just now, or broke off; what was transferred is kept."""
+
+    retryable = True
 
 
 class EngineError(DevboxError):

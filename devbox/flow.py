@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
-from devbox.errors import EngineError, NotTrusted, UsageError
+from devbox.errors import BakeFailed, EngineError, NotTrusted, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
@@ -23,11 +23,12 @@ from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
 from devbox.images.store import ImageStore
 from devbox.model.ids import instance_id
+from devbox.model.image import Baked, keyed
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import HostAccess, Instance, Resolved, Task
 from devbox.plan import diff as differ
-from devbox.plan import remembered, takedown
+from devbox.plan import locking, remembered, takedown
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
@@ -85,14 +86,17 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
         return cached
     from devbox.envfile.load import load as read
     from devbox.envfile.resolve import credentials_wanted, resolve
+    from devbox.execute.locks import Locks
 
     env = read(opened.root, file=opened.env_file)
     opened.records.remember_place(opened.root, opened.env_file)
     credentials = opened.records.credentials(credentials_wanted(env))
     resolved = resolve(env, instance=_instance(opened, env.name), credentials=credentials)
+    lock = Locks(resolved.instance)
+    resolved = lock.apply(resolved)
     directory = fleeting if env.env_files else lasting
     if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
-        resolved_cache.write(directory, resolved, reader_id(), inputs=env.inputs, variables=env.variables)
+        resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
     return resolved
 
 
@@ -106,17 +110,22 @@ def look(opened: Project, resolved: Resolved) -> Observed:
     return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records, paths=opened.paths)
 
 
-def plan(opened: Project) -> Outcome:
-    """What `up` would do."""
-    resolved = load(opened)
+def plan(opened: Project, *, locked: bool = False) -> Outcome:
+    """What `up` would do; with `locked`, NotLocked where it would have to write the lock."""
+    resolved = _fixed(opened, load(opened), locked=locked)
     observed = look(opened, resolved)
     return Outcome(differ.diff(resolved, observed), resolved, observed)
 
 
-def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True) -> Outcome:
-    """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`)."""
+def up(
+    opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True, locked: bool = False
+) -> Outcome:
+    """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`).
+
+    What the lock lacks is written into it; with `locked` that is NotLocked, and nothing is.
+    """
     with exclusive(opened, sink):
-        resolved = _load_trusted(opened)
+        resolved = _load_trusted(opened, locked=locked)
         _check_names(resolved, names)
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
@@ -126,9 +135,34 @@ def up(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wai
             opened.store.sweep()
             opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
-            _execute(opened, made, resolved, observed, sink, wait=wait)
+            resolved = _execute(opened, made, resolved, observed, sink, wait=wait, locked=locked)
             opened.records.remember(remembered.after(resolved, observed, names))
+        if (made or resolved.unlocked) and not locked:
+            _complete_lock(opened, resolved, sink)
         return Outcome(made, resolved, observed)
+
+
+def lock(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> list[str]:
+    """Bake by what there is now, and write it into the lock: all, or what `names` call. What changed, a line each."""
+    from devbox.execute import locks
+
+    with exclusive(opened, sink):
+        resolved = load(opened, held=True)
+        loose, images = locking.opened(resolved.images, names)
+        resolved = replace(resolved, images=loose)
+        opened.store.sweep()
+        made = differ.bakes(resolved, images)
+        nothing = Observed(supervised=False)
+        baked = _execute(opened, made, resolved, nothing, sink, renewed=set())
+        return locks.Locks(resolved.instance).renew(locks.fixed(baked, opened.store))
+
+
+def check_lock(opened: Project) -> None:
+    """NotLocked where the lock does not hold all that the file wants."""
+    from devbox.execute.locks import Locks
+
+    resolved = load(opened)
+    Locks(resolved.instance).demand(resolved, resolved.images)
 
 
 def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
@@ -165,8 +199,9 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
         if not (observed.supervised or observed.containers):
             raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
         made = differ.restart(resolved, observed, names=names)
-        _execute(opened, made, resolved, observed, sink)
+        resolved = _execute(opened, made, resolved, observed, sink)
         opened.records.remember(remembered.after(resolved, observed, names or None))
+        _complete_lock(opened, resolved, sink)
         return made
 
 
@@ -182,7 +217,8 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
         if made:
             opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
-            _execute(opened, made, resolved, observed, sink)
+            resolved = _execute(opened, made, resolved, observed, sink)
+            _complete_lock(opened, resolved, sink)
     return opened.engine.run_once(resolved.instance, request(spec, resolved, observed, opened.store), tty=tty)
 
 
@@ -193,6 +229,17 @@ def tasks(opened: Project, name: str) -> tuple[Task, ...]:
         known = ", ".join(resolved.tasks) or "none"
         raise UsageError(f"there is no task {name} in {opened.env_file}", remedy=f"known: {known}")
     return task_order(name, resolved.tasks)
+
+
+def baked(opened: Project, name: str) -> Baked | None:
+    """The image of the table `name` ("dev", "service.db") as the store has it; None when the file has no such table."""
+    resolved = load(opened)
+    if name not in resolved.images:
+        return None
+    found = opened.store.find(keyed(name, resolved.images).key)
+    if found is None:
+        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy="devbox up")
+    return found
 
 
 @contextlib.contextmanager
@@ -218,19 +265,51 @@ def _execute(
     *,
     wait: bool = True,
     volumes: bool = False,
-) -> None:
+    locked: bool = False,
+    renewed: set[str] | None = None,
+) -> Resolved:
+    """Run a plan. The file as it is then: its images by the packages that were installed."""
     from devbox.execute.actions import Actions
     from devbox.execute.runner import run
 
     actions = Actions(
-        made, resolved, observed, engine=opened.engine, store=opened.store, sink=sink, wait=wait, volumes=volumes
+        made,
+        resolved,
+        observed,
+        engine=opened.engine,
+        store=opened.store,
+        sink=sink,
+        wait=wait,
+        volumes=volumes,
+        locked=locked,
+        renewed=renewed,
     )
     run(made, actions.table(), sink)
+    return actions.resolved
 
 
-def _load_trusted(opened: Project) -> Resolved:
+def _fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:
+    """The file with what earlier bakes took, where the lock has no entry; with `locked`, it must have all."""
+    from devbox.execute import locks
+
+    found = locks.fixed(resolved, opened.store)
+    if locked:
+        locks.Locks(resolved.instance).demand(found, [spec.image for spec in found.containers.values()])
+    return found
+
+
+def _complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:
+    """Write into the lock what it lacks and is known."""
+    from devbox.execute import locks
+
+    lock = locks.Locks(resolved.instance)
+    if new := lock.complete(locks.fixed(resolved, opened.store)):
+        sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))
+
+
+def _load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
     """The file of a project that may start something: what it wants of this machine has been allowed."""
-    resolved = load(opened, held=True)
+    resolved = _fixed(opened, load(opened, held=True), locked=locked)
     wanted = secrets.host_access(resolved.containers.values(), root=opened.root)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
         raise NotTrusted(

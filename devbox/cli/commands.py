@@ -16,6 +16,9 @@ _SERVICE = Option(
 _TASK = Argument(
     "task", about="A name of [tasks], run in dev; after --, a command in a one-shot container.", words="tasks"
 )
+_LOCKED = Option(
+    "--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something."
+)
 _NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
 
 
@@ -91,6 +94,12 @@ def _plan(args: Args) -> int:
     return explain.plan(args)
 
 
+def _lock(args: Args) -> int:
+    from devbox.cli import lock
+
+    return lock.lock(args)
+
+
 def _config(args: Args) -> int:
     from devbox.cli import explain
 
@@ -121,6 +130,18 @@ def _recipe_show(args: Args) -> int:
     return recipe.show(args)
 
 
+def _image_pull(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.pull(args)
+
+
+def _image_push(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.push(args)
+
+
 def _completion(args: Args) -> int:
     from devbox.cli import completion
 
@@ -128,7 +149,10 @@ def _completion(args: Args) -> int:
 
 
 # Commands of two words go by their first one in `devbox --help`.
-GROUPS = {"recipe": "The recipes that images and services are made from."}
+GROUPS = {
+    "recipe": "The recipes that images and services are made from.",
+    "image": "Images: from and to registries.",
+}
 
 _TABLE = (
     Command(
@@ -145,6 +169,7 @@ _TABLE = (
         "up",
         _up,
         Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
+        _LOCKED,
         JSON,
         about="Bake, start, and wait until everything is ready.",
         argument=_NAMES,
@@ -201,7 +226,20 @@ _TABLE = (
         argument=_TASK,
         after="| -- COMMAND…",
     ),
-    Command("plan", _plan, JSON, about="Show what `up` would do and why; exit 3 if anything."),
+    Command("plan", _plan, JSON, _LOCKED, about="Show what `up` would do and why; exit 3 if anything."),
+    Command(
+        "lock",
+        _lock,
+        JSON,
+        Option(
+            "--upgrade",
+            about="Renew only this: an image, a recipe, a base system or a package.",
+            kind=MANY,
+            metavar="NAME",
+        ),
+        Option("--check", about="Only say whether the lock is complete; exit 1 if it is not."),
+        about="Write devbox.lock.toml anew: bake by the packages there are now, and print what changed.",
+    ),
     Command(
         "config",
         _config,
@@ -217,6 +255,28 @@ _TABLE = (
         JSON,
         about="Show a recipe: parameters, image, service, and a table to paste.",
         argument=Argument("name", about="A name from `devbox recipe ls`.", words="recipes"),
+    ),
+    Command(
+        "image pull",
+        _image_pull,
+        Option(
+            "--all-platforms", about="Also what other machines run, and what refers to it: signatures and the like."
+        ),
+        JSON,
+        about="Get an image of a registry into the store; print its digest.",
+        argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+    ),
+    Command(
+        "image push",
+        _image_push,
+        JSON,
+        about="Send an image of the store to a registry; what is there already is not sent again.",
+        argument=Argument(
+            "what",
+            about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
+            many=True,
+            metavar="IMAGE REF",
+        ),
     ),
     Command(
         "trust",

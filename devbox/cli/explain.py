@@ -25,7 +25,7 @@ def plan(args: Args) -> int:
     """Print the plan that `up` would run now; exit 3 when it has a step."""
     from devbox import flow
 
-    made = flow.plan(opened(args)).plan
+    made = flow.plan(opened(args), locked=args.flag("locked")).plan
     if args.flag("json"):
         listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
         print(json.dumps({"steps": listed}))

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 def up(args: Args) -> int:
     """Bring the project up, then print its addresses (data) and what to try next."""
     with choose(args.text("progress")) as display:
-        outcome = flow.up(opened(args), display, names=args.many("names") or None, wait=not args.flag("detach"))
+        outcome = flow.up(
+            opened(args),
+            display,
+            names=args.many("names") or None,
+            wait=not args.flag("detach"),
+            locked=args.flag("locked"),
+        )
     if args.flag("json"):
         from devbox.cli import rows
 

@@ -51,16 +51,19 @@ class Option:
 
 
 class Argument:
-    """The positional words of a command: one optional word, or any number with `many`. `words`: as of an Option."""
+    """The positional words of a command: one optional word, or any number with `many`. `words`: as of an Option.
+
+    `metavar` shows several words that mean different things.
+    """
 
     __slots__ = ("about", "many", "metavar", "name", "words")
 
-    def __init__(self, name: str, *, about: str, many: bool = False, words: str = "") -> None:
+    def __init__(self, name: str, *, about: str, many: bool = False, words: str = "", metavar: str = "") -> None:
         self.name = name
         self.about = about
         self.many = many
         self.words = words
-        self.metavar = f"[{name.upper()}]" + ("…" if many else "")
+        self.metavar = metavar or f"[{name.upper()}]" + ("…" if many else "")
 
 
 class Command:

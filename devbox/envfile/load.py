@@ -39,6 +39,7 @@ class EnvFile:
     file: str
     origins: Mapping[Key, str]
     recipes: Mapping[str, Recipe]
+    recipe_digests: Mapping[str, str]
     env_files: Mapping[str, Mapping[str, str]]
     profiles: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -57,6 +58,7 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     _check_requires(data, where)
     document = _validate(data, where)
     found, recipe_files = _recipes(document, root, where)
+    digests = {name: recipes.digest(name, root) for name in found}
     problems.raise_first(check.check(document, found), where)
     problems.raise_first([*paths.named(document, root), *paths.of_recipes(document, found, root, where)], where)
     env_files = _env_files(document, root)
@@ -67,6 +69,7 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
         file=name,
         origins=origins,
         recipes=found,
+        recipe_digests=digests,
         env_files=env_files,
         profiles=tuple(re.split(r"[,\s]+", environ.get(PROFILES))) if environ.get(PROFILES) else (),
         inputs=(*inputs, *recipe_files, *(os.path.join(root, path) for path in env_files)),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from devbox.envfile import messages, problems, read
 from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
+from devbox.model import ids
 from devbox.roles.context import Key
 from devbox.roles.recipes import Recipe
 
@@ -41,6 +42,12 @@ def load(path: str) -> Recipe:
     if recipe.variants is not None and recipe.variants.by not in recipe.parameters:
         raise EnvFileError(f"variants go by {recipe.variants.by}, which is no parameter", where=where(("variants",)))
     return recipe
+
+
+def digest(name: str, root: str) -> str:
+    """The digest of a recipe's file, which is there."""
+    with open(find(name, root) or name, "rb") as source:
+        return ids.sha256(source.read())
 
 
 def known(root: str) -> list[str]:

@@ -52,6 +52,7 @@ def resolve(
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
         sleeping=_sleeping(document, active),
+        recipes=dict(env.recipe_digests),
         later=(*_later(document), *not_yet),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.envfile import secrets
 from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed, NotReady
+from devbox.execute import locks
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
@@ -38,7 +40,10 @@ class Actions:
         sink: Sink,
         wait: bool = True,
         volumes: bool = False,
+        locked: bool = False,
+        renewed: set[str] | None = None,
     ) -> None:
+        """With `locked`, a bake that finds more than the lock has is an error. `renewed`: see `ImageStore.bake`."""
         self._plan = plan
         self._resolved = resolved
         self._observed = observed
@@ -47,7 +52,14 @@ class Actions:
         self._sink = sink
         self._wait = wait
         self._volumes = volumes
-        self._images = {name: keyed(name, resolved.images) for name in resolved.images}
+        self._locked = locked
+        self._renewed = renewed
+        self._fixing = threading.Lock()
+
+    @property
+    def resolved(self) -> Resolved:
+        """The file, its images by the packages that bakes have taken so far."""
+        return self._resolved
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
@@ -65,7 +77,7 @@ class Actions:
 
     def bake(self, step: Step) -> str:
         """Make an image's missing layers."""
-        image = self._images[step.resource]
+        image = keyed(step.resource, self._resolved.images)
         layers = {link.describe: f"{at}/{len(image.chain)}" for at, link in enumerate(image.chain, start=1)}
 
         def show(event: BakeEvent) -> None:
@@ -81,10 +93,14 @@ class Actions:
             )
 
         try:
-            baked = self._store.bake(image, show)
+            baked = self._store.bake(image, show, renewed=self._renewed)
         except BakeFailed as error:
             error.where = error.where or self._place_of(step.resource)
             raise
+        with self._fixing:
+            self._resolved = locks.fixed(self._resolved, self._store, (step.resource,))
+            if self._locked:
+                locks.Locks(self._resolved.instance).demand(self._resolved, (step.resource,))
         return f"{_counted(len(baked.layers), 'layer')}, {_megabytes(baked)}"
 
     def remove(self, step: Step) -> str:

@@ -35,6 +35,10 @@ class Paths:
         """Download caches shared by all bakes, and the step index."""
         return environ.get("DEVBOX_CACHE", f"{self.home}/cache")
 
+    def apt_cache(self, distribution: str, suite: str) -> str:
+        """What apt downloads for a suite: `archives/` and `lists/`."""
+        return f"{self.cache}/apt/{distribution}-{suite}"
+
     @property
     def steps(self) -> str:
         """The step cache: one small file per step or image key."""
@@ -44,6 +48,11 @@ class Paths:
     def tmp(self) -> str:
         """Work in progress of bakes; what a killed one leaves is swept by the next command."""
         return f"{self.home}/tmp"  # noqa: S108 - below DEVBOX_HOME
+
+    @property
+    def partial(self) -> str:
+        """Blobs of registries whose transfer is not complete, by their digest's digits."""
+        return f"{self.home}/partial"
 
     @property
     def idmap(self) -> str:
@@ -86,6 +95,7 @@ class Paths:
             "steps": "the index of images",
             "cache": "downloads",
             "tmp": "unfinished images",
+            "partial": "unfinished downloads of images",
             "volumes": "data of projects",
             "projects": "what is known of projects",
             "logs": "logs of bakes",

@@ -21,6 +21,10 @@ _FULL = "No space left on device"
 _UNTRUSTED = re.compile(r"certificate verif\w+ failed|certificate is NOT trusted", re.IGNORECASE)
 _EVIDENCE = 8
 
+# How a bake's script tells of a locked package that nobody offers: name, locked version, the version there is.
+LACKING = "devbox-lacks"
+_LACKING = re.compile(rf"^{LACKING} (\S+) (\S+) ?(\S*)$", re.MULTILINE)
+
 
 class Tick(NamedTuple):
     """How far a step is. Sizes in bytes; None where unknown."""
@@ -112,6 +116,11 @@ def explain(output: str, *, system: str) -> Cause:
         shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
         return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
     return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
+
+
+def not_offered(output: str) -> dict[str, tuple[str, str]]:
+    """The locked packages that a bake's script found nowhere, each with the locked version and the one there is."""
+    return {name: (locked, offered) for name, locked, offered in _LACKING.findall(output)}
 
 
 def _search(system: str, name: str) -> str:

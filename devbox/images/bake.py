@@ -22,7 +22,17 @@ from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
 from devbox.images.layout import Layout
 from devbox.images.stepcache import StepCache
 from devbox.images.workers import Workers
-from devbox.model.image import Baked, Bootstrap, KeyedImage, KeyedStep, Layer
+from devbox.model.image import (
+    Baked,
+    Bootstrap,
+    KeyedImage,
+    KeyedStep,
+    Layer,
+    is_open,
+    keyed_image,
+    keyed_step,
+    pinned,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +58,53 @@ OnEvent = Callable[[BakeEvent], None]
 class Baker:
     """Bakes images into one store. Safe to use from several threads and processes at once."""
 
-    def __init__(self, paths: Paths, cache: StepCache) -> None:
+    def __init__(self, paths: Paths, cache: StepCache, *, renewed: set[str] | None = None) -> None:
+        """With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys."""
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
         self._cache = cache
         self._workers = Workers(paths)
+        self._renewed = renewed
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
-        """Make what is missing of the image and enter it into the layout."""
+        """Make what is missing of the image and enter it into the layout.
+
+        A step whose packages nothing fixes is made first; what it installed belongs to its key from then on, and so
+        to the keys of all above it: who bakes by a lock of these versions finds the same.
+        """
         self._oci.create()
         layers: list[Layer] = []
-        for step in image.chain:
+        chain: list[KeyedStep] = []
+        for wanted in image.chain:
+            step = keyed_step(chain[-1].key if chain else "", wanted.step)
             layers.append(self._step(image, step, layers, on_event))
-        baked = self._assemble(image, layers)
+            chain.append(self._fixed(step, chain, layers[-1]))
+        baked = self._assemble(keyed_image(image.name, chain, image.config), layers)
         self._cache.keep_image(baked)
         return baked
+
+    def _fixed(self, step: KeyedStep, below: Sequence[KeyedStep], layer: Layer) -> KeyedStep:
+        """The step by what it installed, known under the key of that, too."""
+        versions = self._cache.versions(step.key) if is_open(step.step) else None
+        if versions is None:
+            return step
+        fixed = keyed_step(below[-1].key if below else "", pinned(step.step, versions))
+        if self._cache.versions(fixed.key) is None:
+            self._cache.keep_layer(fixed.key, layer, versions)
+        return fixed
+
+    def _found(self, step: KeyedStep) -> Layer | None:
+        """The layer of a step that does not have to be made."""
+        if not is_open(step.step):
+            return self._cache.layer(step.key)
+        if self._renewed is not None and step.key not in self._renewed and self._cache.versions(step.key) != {}:
+            return None
+        return self._cache.layer(step.key) if self._cache.versions(step.key) is not None else None
 
     def _step(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
         """The layer of a step: found, or made under the lock of its key."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
-        if layer := self._cache.layer(step.key):
+        if layer := self._found(step):
             on_event(event(state="cached"))
             return layer
         lock = snapshots.step_lock(self._paths, step.key)
@@ -81,7 +118,7 @@ class Baker:
 
     def _found_or_made(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
         """Look again: another process may have made the step before its lock was ours. Its lock is held."""
-        if layer := self._cache.layer(step.key):
+        if layer := self._found(step):
             on_event(BakeEvent(image=image.name, step=step.describe, state="done"))
             return layer
         return self._timed(image, step, below, on_event)
@@ -125,17 +162,19 @@ class Baker:
                 on_progress=on_progress,
             )
             layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)
-            self._commit(step.key, layer, place)
+            self._commit(step.key, layer, place, made.packages)
         finally:
             with suppress(OSError):  # what is not ours to remove (ids of a killed rootless worker) waits for `sweep`
                 shutil.rmtree(place)
         return layer
 
-    def _commit(self, key: str, layer: Layer, place: str) -> None:
+    def _commit(self, key: str, layer: Layer, place: str, versions: dict[str, str]) -> None:
         snapshots.flush(place)
         self._oci.adopt(f"{place}/{LAYER_FILE}", layer.digest)
         snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
-        self._cache.keep_layer(key, layer)
+        self._cache.keep_layer(key, layer, versions)
+        if self._renewed is not None:
+            self._renewed.add(key)
 
     def _assemble(self, image: KeyedImage, layers: Sequence[Layer]) -> Baked:
         """Write config, manifest and index, and name the index by the image and its key."""

@@ -8,7 +8,7 @@ import shlex
 
 from devbox.errors import BakeFailed, HostError
 from devbox.host import carry, environ, process
-from devbox.images import apt, mirrors
+from devbox.images import apt, debs, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.output import Output
 from devbox.model.image import Bootstrap
@@ -30,17 +30,26 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+./-]*")
 _MERGE_HOOKS = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
 # The host's authorities, for an https mirror: in apt's settings of this run, and not in those of the image.
 _TRUST = """--setup-hook=printf 'Acquire::https::CAInfo "%s";\\n' {} >> "$MMDEBSTRAP_APT_CONFIG"; :"""
+# The lock's versions, in the same place.
+_PREFER = """--setup-hook=printf 'Dir::Etc::Preferences "%s";\\n' {} >> "$MMDEBSTRAP_APT_CONFIG"; :"""
+# Downloaded packages stay where they are until the cache has them.
+_KEPT = ("essential/unlink", "cleanup/apt/cache")
 _APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
 
-def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
-    """Make the root file system in the empty directory `tree`. The caller is root of the store."""
+def bootstrap(step: Bootstrap, tree: str, output: Output, *, archives: str) -> None:
+    """Make the root file system in the empty directory `tree`; its packages go to and may come from `archives`.
+
+    The caller is root of the store.
+    """
     check(step)
     mirrors.require_keyring(step.distribution)
     program = process.find("mmdebstrap")
     sources = f"{tree}.sources"
     with open(sources, "w", encoding="ascii") as listing:
-        listing.write(mirrors.local_sources(step))
+        listing.write(_sources(step, f"{tree}.debs", archives))
+    with open(f"{tree}.preferences", "w", encoding="utf-8") as preferences:
+        preferences.write(debs.preferences(step.pins, step.prefer))
     code = _run(argv(step, tree, program=program, ca_file=carry.ca_file()), sources, output)
     if code:
         system = f"{step.distribution} {step.suite}"
@@ -48,8 +57,17 @@ def bootstrap(step: Bootstrap, tree: str, output: Output) -> None:
         sentence = cause.sentence or f"mmdebstrap could not make {system}"
         kind = HostError if cause.of_host else BakeFailed
         raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
+    debs.keep(tree, archives)
     with open(f"{tree}/etc/apt/sources.list", "w", encoding="ascii") as listing:
         listing.write(mirrors.canonical_sources(step))
+
+
+def _sources(step: Bootstrap, place: str, archives: str) -> str:
+    """Where the packages come from: locked ones out of the cache, and the mirror for what is not in it."""
+    if step.pins is None:
+        return mirrors.local_sources(step)
+    complete = debs.offer(archives, place, step.pins, suite=step.suite)
+    return debs.source(place, method="copy") + ("" if complete else mirrors.local_sources(step))
 
 
 def check(step: Bootstrap) -> None:
@@ -74,6 +92,8 @@ def argv(step: Bootstrap, tree: str, *, program: str, ca_file: str = "") -> list
         *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
         *(f"--aptopt={option}" for option in apt_options),
         *([_TRUST.format(shlex.quote(ca_file))] if ca_file else []),
+        _PREFER.format(shlex.quote(f"{tree}.preferences")),
+        *(f"--skip={what}" for what in _KEPT),
         *([f"--include={','.join(step.packages)}"] if step.packages else []),
         step.suite,
         tree,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from devbox.errors import BakeFailed, HostError
 from devbox.host import carry
 from devbox.host.paths import Paths
-from devbox.images import apt, mirrors
+from devbox.images import apt, debs, lacking, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.manifest import DEFAULT_PATH
 from devbox.images.output import Output, Reader, any_line
@@ -22,7 +22,18 @@ from devbox.model.image import Bootstrap, Packages, Run
 _ARCHIVES = "/var/cache/apt/archives"
 _LISTS = "/var/lib/apt/lists"
 _POLICY = "/usr/sbin/policy-rc.d"
+_PINS = "/.devbox/pins"
+_PREFERENCES = "/.devbox/preferences"
+_DEBS = "/.devbox/debs"
+_CONSTRAINTS = "/.devbox/constraints"
 _GLOB = re.compile(r"([*?\[\]]+)")
+
+# So that the same commands leave the same bytes: Python's caches hold neither the minute nor an order by chance.
+_REPEATABLE = {
+    "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 # Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
 # apt's own locks are left aside while installing, since the only locked thing that is shared is the archive. An https
@@ -31,11 +42,18 @@ _GLOB = re.compile(r"([*?\[\]]+)")
 _INSTALL = f"""
 get() {{
     apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={carry.CA_TARGET} -o APT::Update::Error-Mode=any \\
-        -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@"
+        -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 \\
+        -o Dir::Etc::Preferences={_PREFERENCES} "$@"
 }}
 exec 9> {_ARCHIVES}/devbox.lock
 flock 9
 get update || exit
+lacking=$(cut -d' ' -f1 {_PINS} | xargs -r apt-cache madison | awk '
+    FILENAME != "-" {{ wanted[$1] = $2; next }}
+    !($1 in best) {{ best[$1] = $3 }}
+    wanted[$1] == $3 {{ delete wanted[$1] }}
+    END {{ for (name in wanted) print "{apt.LACKING}", name, wanted[name], best[name] }}' {_PINS} -)
+[ -z "$lacking" ] || {{ echo "$lacking"; exit 1; }}
 get --download-only install -- "$@" || exit
 flock -u 9
 get -o Debug::NoLocking=true install -- "$@" || exit
@@ -43,7 +61,7 @@ get -o Debug::NoLocking=true install -- "$@" || exit
 
 
 class Inside:
-    """Runs the steps of one job. `top` gets `upper/` with the changes; `work` is scratch; both on the store's disk."""
+    """Runs the steps of one job. `top`, on the store's disk, gets `upper/` with the changes."""
 
     def __init__(self, paths: Paths, idmap: IdMap, output: Output, *, lowers: tuple[str, ...], place: str) -> None:
         self._paths = paths
@@ -57,11 +75,18 @@ class Inside:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
-        cache = f"{self._paths.cache}/apt/{base.distribution}-{base.suite}"
-        sources, ports = carry.from_inside(mirrors.local_sources(base), bridge.GATEWAY)
+        cache = self._paths.apt_cache(base.distribution, base.suite)
+        mirror, ports = carry.from_inside(mirrors.local_sources(base), bridge.GATEWAY)
+        pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
+        sources = mirror
+        if step.pins is not None:
+            sources = self._locked_sources(step.pins, base, mirror=mirror, archives=f"{cache}/archives")
         binds = [
             self._shared(f"{cache}/archives", _ARCHIVES),
-            self._shared(f"{cache}/lists", _LISTS),
+            self._shared(f"{cache}/lists" if step.pins is None else f"{self._place}/lists", _LISTS),
+            *([] if step.pins is None else [Bind(f"{self._place}/debs", _DEBS, read_only=True)]),
+            self._file("pins", _PINS, pins),
+            self._file("preferences", _PREFERENCES, debs.preferences(step.pins, step.prefer)),
             self._file("policy-rc.d", _POLICY, "#!/bin/sh\nexit 101\n", mode=0o755),
             self._file("sources.list", "/etc/apt/sources.list", sources),
         ]
@@ -69,16 +94,27 @@ class Inside:
         env = {"DEBIAN_FRONTEND": "noninteractive"}
         code = self._run(argv, env, binds, reader=apt.AptProgress().feed, host_ports=ports)
         if code:
+            if differing := apt.not_offered(self._output.all()):
+                raise lacking.error(differing)
             system = f"{base.distribution} {base.suite}"
             cause = apt.explain(self._output.all(), system=system)
             sentence = cause.sentence or f"could not install {', '.join(step.names)} in {system}"
             kind = HostError if cause.of_host else BakeFailed
             raise kind(sentence, details=cause.evidence, remedy=cause.remedy)
 
+    def _locked_sources(self, pins: dict[str, str], base: Bootstrap, *, mirror: str, archives: str) -> str:
+        """Sources of locked packages: the cache, and the mirror for what is not in it."""
+        complete = debs.offer(archives, f"{self._place}/debs", pins, suite=base.suite)
+        return debs.source(_DEBS) + ("" if complete else mirror)
+
     def commands(self, step: Run) -> None:
         """Run the commands in order; the first that fails ends the step."""
         binds = [self._shared(f"{self._paths.cache}/run/{name}", path) for name, path in sorted(step.caches.items())]
-        code = self._run(["/bin/sh", "-c", run_script(step.commands)], step.env, binds, reader=any_line)
+        env = dict(step.env)
+        if constraints := pip_constraints(step.pins or {}):
+            binds.append(self._file("constraints", _CONSTRAINTS, constraints))
+            env |= {"PIP_CONSTRAINT": _CONSTRAINTS, "UV_CONSTRAINT": _CONSTRAINTS}
+        code = self._run(["/bin/sh", "-c", run_script(step.commands)], env, binds, reader=any_line)
         if code:
             raise BakeFailed(f"a command of the step ended with {code}", details=self._output.tail())
 
@@ -92,20 +128,19 @@ class Inside:
         host_ports: tuple[int, ...] = (),
     ) -> int:
         settings = {**self._carry.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
-        settings |= {"SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH)} | env
+        settings |= _REPEATABLE | env
         if self._carry.ca_file:
             binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
         process = Process(
             argv=tuple(argv), env=tuple(f"{name}={value}" for name, value in sorted(settings.items())), cwd="/"
         )
-        os.mkdir(f"{self._place}/work")
         with self._output.lines(reader) as sink:
             return sandbox.run(
                 self._idmap,
                 process,
                 lowers=self._lowers,
                 top=f"{self._place}/top",
-                work=f"{self._place}/work",
+                work=sandbox.scratch(self._paths.runtime),
                 network="egress",
                 binds=tuple(binds),
                 host_ports=(*self._carry.ports, *host_ports),
@@ -145,6 +180,12 @@ def run_script(commands: Sequence[str | tuple[str, ...]]) -> str:
         shown = command if isinstance(command, str) else shlex.join(command)
         lines.append(f"printf '%s\\n' {shlex.quote(f'+ {shown}')}; {shlex.join(argv)} || exit")
     return "\n".join(lines)
+
+
+def pip_constraints(pins: Mapping[str, str]) -> str:
+    """The lock's versions of Python packages as pip and uv read them. Pure."""
+    names = [name.removeprefix("pip:") for name in pins if name.startswith("pip:")]
+    return "".join(f"{name}=={pins[f'pip:{name}']}\n" for name in names)
 
 
 def purge_script(paths: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from devbox.model.image import BakeStep, Bootstrap
@@ -54,11 +54,12 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A job's result: the layer's digest and size in bytes, "" and 0 where it made none."""
+    """A job's result: the layer's digest and size in bytes, "" and 0 where it made none; what the step installed."""
 
     op: ClassVar[str] = "done"
     digest: str = ""
     size: int = 0
+    packages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

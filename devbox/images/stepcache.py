@@ -27,19 +27,24 @@ class StepCache:
         layer = None if plain is None else codec.load(Layer, plain)
         return layer if layer and self._holds(layer) else None
 
+    def versions(self, key: str) -> dict[str, str] | None:
+        """The packages that a step installed; None where it was not made, or before this was recorded."""
+        plain = self._read(key, "packages") if self.layer(key) else None
+        return None if plain is None else dict(plain)
+
     def image(self, key: str) -> Baked | None:
         """The image with this key, or None."""
         plain = self._read(key, "image")
         baked = None if plain is None else codec.load(Baked, plain)
         return baked if baked and all(map(self._holds, baked.layers)) else None
 
-    def keep_layer(self, key: str, layer: Layer) -> None:
-        """Record what a step made. The layer's blob and snapshot are in the store already."""
-        self._write(key, "layer", codec.dump(layer))
+    def keep_layer(self, key: str, layer: Layer, versions: dict[str, str]) -> None:
+        """Record what a step made, and what it installed. The layer's blob and snapshot are in the store already."""
+        self._write(key, {"layer": codec.dump(layer), "packages": versions})
 
     def keep_image(self, baked: Baked) -> None:
         """Record an image. Its blobs are in the store already."""
-        self._write(baked.key, "image", codec.dump(baked))
+        self._write(baked.key, {"image": codec.dump(baked)})
 
     def _holds(self, layer: Layer) -> bool:
         return os.path.isdir(snapshots.directory(self._paths, layer.diff_id))
@@ -49,9 +54,9 @@ class StepCache:
         record = json.loads(text) if text else {}
         return record.get(kind) if record.get("format") == FORMAT else None
 
-    def _write(self, key: str, kind: str, plain: Any) -> None:
+    def _write(self, key: str, record: dict[str, Any]) -> None:
         os.makedirs(self._paths.steps, exist_ok=True)
-        files.write_atomic(self._path(key), json.dumps({"format": FORMAT, kind: plain}))
+        files.write_atomic(self._path(key), json.dumps({"format": FORMAT, **record}))
 
     def _path(self, key: str) -> str:
         return f"{self._paths.steps}/{key.removeprefix('sha256:')}.json"

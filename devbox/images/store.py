@@ -10,7 +10,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import snapshots
 from devbox.images.stepcache import StepCache
-from devbox.model.image import Baked, KeyedImage
+from devbox.model.image import Baked, KeyedImage, KeyedStep, is_open, keyed_image, keyed_step, pinned
 
 if TYPE_CHECKING:
     from devbox.images.bake import OnEvent
@@ -35,11 +35,24 @@ class ImageStore:
         """The overlay lowers of an image, topmost first."""
         return snapshots.lowers(self._paths, baked.layers)
 
-    def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
-        """Make what is missing of the image. BakeFailed says which step could not be made, and why."""
+    def bake(self, image: KeyedImage, on_event: OnEvent, *, renewed: set[str] | None = None) -> Baked:
+        """Make what is missing of the image. BakeFailed says which step could not be made, and why.
+
+        The image that is baked is `fixed(image)`. With `renewed`, see `Baker`: its packages are asked for again.
+        """
         from devbox.images.bake import Baker
 
-        return Baker(self._paths, self._cache).bake(image, on_event)
+        return Baker(self._paths, self._cache, renewed=renewed).bake(image, on_event)
+
+    def fixed(self, image: KeyedImage) -> KeyedImage:
+        """The image with the versions of packages that its steps took when they were made, as far as they are."""
+        chain: list[KeyedStep] = []
+        for wanted in image.chain:
+            parent = chain[-1].key if chain else ""
+            step = keyed_step(parent, wanted.step)
+            versions = self._cache.versions(step.key) if is_open(step.step) else None
+            chain.append(step if versions is None else keyed_step(parent, pinned(step.step, versions)))
+        return keyed_image(image.name, chain, image.config)
 
     def destroy(self) -> None:
         """Remove all images and downloads. Files of subordinate ids go by way of a worker, which may."""

@@ -14,6 +14,7 @@ import sys
 from devbox.errors import BakeFailed, DevboxError, HostError
 from devbox.host import trouble
 from devbox.host.paths import Paths
+from devbox.images import installed
 from devbox.images import job as jobs
 from devbox.images.apt import Tick
 from devbox.images.inside import Inside
@@ -69,6 +70,8 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
     try:
         tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
+        versions = installed.by_step(job.step, tree, job.lowers)
+        installed.check(job.step, versions)
         output.tick(Tick("writing the layer"))
         with open(tar, "wb") as out:
             digest, size = write_layer(tree, out, ownership=ownership)
@@ -76,7 +79,7 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs
         shutil.rmtree(scratch)
     os.makedirs(snapshot, 0o755)
     unpack(tar, snapshot, rootless=idmap.rootless)
-    return jobs.Done(digest=digest, size=size)
+    return jobs.Done(digest=digest, size=size, packages=versions)
 
 
 def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str) -> tuple[str, Ownership]:
@@ -84,7 +87,8 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
     if isinstance(job.step, Bootstrap):
         from devbox.images.bootstrap import bootstrap
 
-        bootstrap(job.step, f"{scratch}/root", output)
+        archives = f"{paths.apt_cache(job.step.distribution, job.step.suite)}/archives"
+        bootstrap(job.step, f"{scratch}/root", output, archives=archives)
         return f"{scratch}/root", AS_ON_DISK
     if isinstance(job.step, Files):
         from devbox.images.textfiles import write_files

@@ -2,11 +2,15 @@
 
 An `ImageSpec` is a chain of steps on top of a parent image of the same file. Every step becomes one OCI layer, keyed by
 the key of everything below it plus its own inputs; an image's key is the key of its last step plus its config.
+
+What a step installs is an input, too, once it is known: `pins` are the versions of packages that the lock gives it
+(None where the lock has no entry yet), `prefer` those that are to be taken while they can be had.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from devbox.model import codec, ids
@@ -22,6 +26,8 @@ class Bootstrap:
     components: tuple[str, ...] = ("main",)
     packages: tuple[str, ...] = ()
     check_valid_until: bool = True
+    pins: dict[str, str] | None = None
+    prefer: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,8 @@ class Packages:
     op: ClassVar[str] = "packages"
     names: tuple[str, ...]
     purge: tuple[str, ...] = ()  # paths removed from the same layer (what the service does not need)
+    pins: dict[str, str] | None = None
+    prefer: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,7 @@ class Run:
     commands: tuple[str | tuple[str, ...], ...]
     env: dict[str, str] = field(default_factory=dict)
     caches: dict[str, str] = field(default_factory=dict)  # cache name → path in the container; never in the layer
+    pins: dict[str, str] | None = None  # "curl" of the distribution, "pip:flask", "npm:typescript"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +65,8 @@ BakeStep = Bootstrap | Packages | Run | Files
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
-_BAKER = 1
+_BAKER = 2
+_VERSIONS = ("pins", "prefer")  # no part of the key where there are none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +89,7 @@ class ImageSpec:
     parent: str | None
     steps: tuple[BakeStep, ...]
     config: ImageConfig
+    recipe: str = ""  # the recipe it comes from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,16 +139,41 @@ def keyed(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
     below = keyed(spec.parent, images).chain if spec.parent else ()
     chain = list(below)
     for step in spec.steps:
-        parent = chain[-1].key if chain else ""
-        chain.append(KeyedStep(key=step_key(parent, step), step=step, describe=describe(step)))
-    config = codec.dump(spec.config)
-    key = ids.key_of({"chain": chain[-1].key if chain else "", "config": config})
-    return KeyedImage(name=name, key=key, chain=tuple(chain), config=spec.config)
+        chain.append(keyed_step(chain[-1].key if chain else "", step))
+    return keyed_image(name, chain, spec.config)
+
+
+def keyed_image(name: str, chain: Sequence[KeyedStep], config: ImageConfig) -> KeyedImage:
+    """The image of a chain, with its key."""
+    key = ids.key_of({"chain": chain[-1].key if chain else "", "config": codec.dump(config)})
+    return KeyedImage(name=name, key=key, chain=tuple(chain), config=config)
+
+
+def keyed_step(parent: str, step: BakeStep) -> KeyedStep:
+    """A step on top of the chain whose last key is `parent`."""
+    return KeyedStep(key=step_key(parent, step), step=step, describe=describe(step))
 
 
 def step_key(parent: str, step: BakeStep) -> str:
     """The identity of a step: the key of the chain below and the step's own inputs."""
-    return ids.key_of({"baker": _BAKER, "parent": parent, "step": codec.dump(step)})
+    plain = {name: value for name, value in codec.dump(step).items() if value or name not in _VERSIONS}
+    return ids.key_of({"baker": _BAKER, "parent": parent, "step": plain})
+
+
+def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
+    """The step once it is known what it installs. Commands that install nothing stay as they are."""
+    match step:
+        case Bootstrap() | Packages():
+            return replace(step, pins=versions, prefer={})
+        case Run():
+            return replace(step, pins=versions) if versions else step
+        case Files():
+            return step
+
+
+def is_open(step: BakeStep) -> bool:
+    """Whether the step may install packages whose versions nothing fixes."""
+    return not isinstance(step, Files) and step.pins is None
 
 
 def describe(step: BakeStep) -> str:

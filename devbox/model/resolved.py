@@ -60,4 +60,6 @@ class Resolved:
     volumes: tuple[Volume, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
     sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
+    recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
+    unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from devbox.model.container import ContainerSpec
@@ -31,6 +31,18 @@ def diff(
     chosen = frozenset(resolved.containers) if names is None else order.with_needs(names, resolved.containers)
     differ = _Differ(resolved, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
+
+
+def bakes(resolved: Resolved, images: Iterable[str]) -> Plan:
+    """The steps that bake these images and their ancestors, asked for whatever there is."""
+    names = order.lineage(images, resolved.images)
+    parents = {name: resolved.images[name].parent for name in names}
+    return Plan(
+        steps=tuple(
+            Step(op="bake", resource=name, reason="asked to", after=(f"bake {parent}",) if parent else ())
+            for name, parent in parents.items()
+        )
+    )
 
 
 def restart(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:

@@ -42,7 +42,7 @@ def image_of(
         user=user or config.user,
         workdir=workdir or config.workdir,
     )
-    return ImageSpec(name=label, parent=parent, steps=steps, config=config)
+    return ImageSpec(name=label, parent=parent, steps=steps, config=config, recipe=table.recipe or "")
 
 
 def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | None:

@@ -50,7 +50,7 @@ def test_a_recorded_image_is_found_with_its_topmost_layer_first(paths: Paths) ->
 def test_a_record_without_its_data_counts_as_none(paths: Paths) -> None:
     cache = StepCache(paths)
     cache.keep_image(BAKED)
-    cache.keep_layer("sha256:" + "3" * 64, UPPER)
+    cache.keep_layer("sha256:" + "3" * 64, UPPER, {})
     store = ImageStore(paths)
     assert store.cached_steps(["sha256:" + "3" * 64, KEY]) == {"sha256:" + "3" * 64}
     shutil.rmtree(snapshots.directory(paths, UPPER.diff_id))

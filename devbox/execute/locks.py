@@ -1,0 +1,76 @@
+"""The lock at work: the file's images by what it fixes, and what bakes found out written into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from devbox.errors import NotLocked
+from devbox.images.store import ImageStore
+from devbox.model.image import is_open, keyed
+from devbox.model.lock import Lock
+from devbox.model.resolved import Instance, Resolved
+from devbox.plan import locking, order
+from devbox.records import lockfile
+
+
+class Locks:
+    """The lock file of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._env_file = instance.env_file
+        self.path = lockfile.path(instance.root, self._env_file)
+        self.name = self.path.rpartition("/")[2]
+
+    def read(self) -> Lock:
+        """What it says; an empty lock where there is no file."""
+        return lockfile.read(self.path) or Lock()
+
+    def apply(self, resolved: Resolved) -> Resolved:
+        """The file by its lock, with what that lacks."""
+        lock = self.read()
+        images = locking.locked(resolved.images, lock)
+        unlocked = tuple(locking.missing(images, resolved.recipes, lock))
+        return dataclasses.replace(resolved, images=images, unlocked=unlocked)
+
+    def complete(self, resolved: Resolved) -> list[str]:
+        """Write what the images have that the lock lacks. The names of the new entries."""
+        before = self.read()
+        after = locking.collected(resolved.images, resolved.recipes, before)
+        if new := locking.additions(before, after):
+            lockfile.write(self.path, after, env_file=self._env_file)
+        return new
+
+    def renew(self, resolved: Resolved) -> list[str]:
+        """Write the lock anew from images that are all baked. What changed, a line each."""
+        before = self.read()
+        after = locking.collected(resolved.images, resolved.recipes, before)
+        if after != before:
+            lockfile.write(self.path, after, env_file=self._env_file)
+        return locking.changes(before, after)
+
+    def demand(self, resolved: Resolved, images: Iterable[str]) -> None:
+        """NotLocked where the lock does not fix all of these images."""
+        lock, wanted = self.read(), order.lineage(images, resolved.images)
+        specs = {name: resolved.images[name] for name in wanted}
+        lacking = locking.missing(specs, resolved.recipes, lock)
+        found = locking.collected(specs, resolved.recipes, lock)
+        lacking += [f"{name} has no entry" for name in locking.additions(lock, found) if not lacking]
+        if lacking:
+            raise NotLocked(
+                f"{self.name} does not hold all that {self._env_file} wants",
+                details="\n".join(lacking),
+                remedy="devbox up writes what is missing, devbox lock everything anew; then commit it",
+            )
+
+
+def fixed(resolved: Resolved, store: ImageStore, names: Iterable[str] | None = None) -> Resolved:
+    """The file with the packages that earlier bakes took, where the lock has no entry: of the named images, or all."""
+    images = dict(resolved.images)
+    for name in order.lineage(images, images) if names is None else names:
+        spec = images[name]
+        if any(is_open(step) for step in spec.steps):
+            below = len(keyed(spec.parent, images).chain) if spec.parent else 0
+            own = store.fixed(keyed(name, images)).chain[below:]
+            images[name] = dataclasses.replace(spec, steps=tuple(link.step for link in own))
+    return dataclasses.replace(resolved, images=images)

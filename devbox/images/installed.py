@@ -1,0 +1,86 @@
+"""What a step installed: packages of the distribution, and what pip and npm brought; their versions by name.
+
+Names of pip's and npm's packages have the program before them: `pip:flask`, `npm:typescript`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from devbox.images import lacking
+from devbox.model.image import BakeStep, Bootstrap, Files, Run, describe
+
+_STATUS = "var/lib/dpkg/status"
+_INSTALLED = "install ok installed"
+_SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution
+_MODULES = "lib/node_modules"  # npm's global packages
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+def by_step(step: BakeStep, tree: str, lowers: tuple[str, ...]) -> dict[str, str]:
+    """What a step whose changes are in `tree` installed over `lowers`, topmost first."""
+    if isinstance(step, Files):
+        return {}
+    before = next((found for lower in lowers if (found := _status(lower)) is not None), {})
+    now = _status(tree)
+    versions = {name: version for name, version in (now or {}).items() if before.get(name) != version}
+    if isinstance(step, Run):
+        versions |= _python(tree) | _node(tree)
+    return dict(sorted(versions.items()))
+
+
+def check(step: BakeStep, versions: Mapping[str, str]) -> None:
+    """BakeFailed when the step was to install something else."""
+    if isinstance(step, Files) or step.pins is None or step.pins == versions:
+        return
+    differing = {name: (locked, versions.get(name, "")) for name, locked in step.pins.items()}
+    differing |= {name: ("", version) for name, version in versions.items() if name not in step.pins}
+    changed = {name: pair for name, pair in differing.items() if pair[0] != pair[1]}
+    raise lacking.error(changed, base=describe(step) if isinstance(step, Bootstrap) else "")
+
+
+def _status(tree: str) -> dict[str, str] | None:
+    """The packages of dpkg's status file; None where the tree has none."""
+    try:
+        with open(f"{tree}/{_STATUS}", encoding="utf-8", errors="replace") as status:
+            return dict(_packages(status.read()))
+    except OSError:
+        return None
+
+
+def _packages(status: str) -> Iterator[tuple[str, str]]:
+    for stanza in status.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status") == _INSTALLED:
+            yield fields["Package"], fields["Version"]
+
+
+def _python(tree: str) -> dict[str, str]:
+    found = {}
+    for directory, names, _files in os.walk(tree):
+        if os.path.basename(directory) == _SITE:
+            for name in names:
+                if name.endswith(".dist-info"):
+                    project, _, version = name.removesuffix(".dist-info").rpartition("-")
+                    found[f"pip:{_SEPARATORS.sub('-', project).lower()}"] = version
+            names.clear()
+    return found
+
+
+def _node(tree: str) -> dict[str, str]:
+    found = {}
+    for root in (f"{tree}/usr/{_MODULES}", f"{tree}/usr/local/{_MODULES}"):
+        for name in _modules(root):
+            with open(f"{root}/{name}/package.json", encoding="utf-8") as package:
+                found[f"npm:{name}"] = str(json.load(package)["version"])
+    return found
+
+
+def _modules(root: str) -> Iterator[str]:
+    """The packages of a directory of modules, scoped ones as `@scope/name`."""
+    names = os.listdir(root) if os.path.isdir(root) else []
+    scoped = [f"{name}/{inner}" for name in names if name.startswith("@") for inner in os.listdir(f"{root}/{name}")]
+    yield from (name for name in (*names, *scoped) if os.path.isfile(f"{root}/{name}/package.json"))

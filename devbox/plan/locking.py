@@ -1,0 +1,200 @@
+"""The lock and the images of a file: what it fixes, what it lacks, what a change of it means. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from devbox.errors import UsageError
+from devbox.model.image import BakeStep, Bootstrap, Files, ImageSpec, Packages, Run, describe, is_open, pinned
+from devbox.model.lock import Lock, Versions
+
+
+def step_names(steps: Sequence[BakeStep]) -> tuple[str, ...]:
+    """How the lock calls the steps of an image: by what they do, those that do the same numbered."""
+    names: list[str] = []
+    for step in steps:
+        name = describe(step)
+        same = sum(other == name or other.startswith(f"{name} #") for other in names)
+        names.append(f"{name} #{same + 1}" if same else name)
+    return tuple(names)
+
+
+def unlocked(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:
+    """The images as the file alone wants them."""
+    return {name: dataclasses.replace(spec, steps=tuple(map(_open, spec.steps))) for name, spec in images.items()}
+
+
+def _open(step: BakeStep) -> BakeStep:
+    match step:
+        case Bootstrap() | Packages():
+            return dataclasses.replace(step, pins=None, prefer={})
+        case Run():
+            return dataclasses.replace(step, pins=None)
+        case Files():
+            return step
+
+
+def locked(images: Mapping[str, ImageSpec], lock: Lock) -> dict[str, ImageSpec]:
+    """The images, their steps fixed to what the lock says.
+
+    Where packages were added to a list, the lock has the step as it was: those versions are preferred.
+    """
+    return {name: _locked(spec, lock) for name, spec in images.items()}
+
+
+def _locked(spec: ImageSpec, lock: Lock) -> ImageSpec:
+    entries = lock.images.get(spec.name, {})
+    names = step_names(spec.steps)
+    old = {name: version for step, found in entries.items() if step not in names for name, version in found.items()}
+    steps = []
+    for name, step in zip(names, spec.steps, strict=True):
+        found = lock.bases.get(name) if isinstance(step, Bootstrap) else entries.get(name)
+        if found is not None:
+            steps.append(pinned(step, found))
+        else:
+            steps.append(dataclasses.replace(step, prefer=old) if isinstance(step, Packages) else step)
+    return dataclasses.replace(spec, steps=tuple(steps))
+
+
+def opened(
+    images: Mapping[str, ImageSpec], names: Iterable[str] | None
+) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
+    """The images without the lock's versions of what `names` call (else of all), and the images that differ then."""
+    if names is None:
+        return unlocked(images), tuple(images)
+    there = known(images)
+    for name in names:
+        if name not in there:
+            raise UsageError(
+                f"the lock has no {name}: no image, recipe, base system or package is called so",
+                remedy="devbox.lock.toml has the names; devbox lock renews all",
+            )
+    loose = loosened(images, names)
+    return loose, tuple(name for name, spec in loose.items() if spec != images[name])
+
+
+def loosened(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict[str, ImageSpec]:
+    """The images without the lock's versions for `names`: images, recipes, base systems or packages.
+
+    Of a step that holds a named package, the other versions stay preferred; packages of the same version as the
+    named one are most likely made from the same source, and go with it.
+    """
+    wanted = frozenset(names)
+    return {
+        name: dataclasses.replace(spec, steps=tuple(_loosened(spec, step, wanted) for step in spec.steps))
+        for name, spec in images.items()
+    }
+
+
+def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeStep:
+    if isinstance(step, Files) or step.pins is None:
+        return step
+    whole = describe(step) in wanted or (not isinstance(step, Bootstrap) and _calls(spec, wanted))
+    going = {step.pins[name] for name in wanted if name in step.pins}
+    if not (whole or going):
+        return step
+    if isinstance(step, Run):
+        return dataclasses.replace(step, pins=None)
+    prefer = {} if whole else {name: version for name, version in step.pins.items() if version not in going}
+    return dataclasses.replace(step, pins=None, prefer=prefer)
+
+
+def _calls(spec: ImageSpec, names: frozenset[str]) -> bool:
+    return bool({spec.name, spec.name.partition(".")[2], spec.recipe} & names - {""})
+
+
+def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
+    """Everything that can be upgraded by name, and what it is."""
+    found: dict[str, str] = {}
+    for spec in images.values():
+        for step in spec.steps:
+            versions = {} if isinstance(step, Files) else step.pins or {}
+            found |= dict.fromkeys(versions, "a package")
+    for spec in images.values():
+        found |= {describe(step): "a base system" for step in spec.steps if isinstance(step, Bootstrap)}
+        found |= {spec.recipe: "a recipe"} if spec.recipe else {}
+        found |= {spec.name: "an image", spec.name.partition(".")[2] or spec.name: "an image"}
+    return found
+
+
+def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], before: Lock) -> Lock:
+    """The lock of the images: entries for all steps that are fixed; what is not yet keeps the entry it had."""
+    used = {spec.recipe for spec in images.values() if spec.recipe}
+    bases: dict[str, Versions] = {}
+    entries: dict[str, dict[str, Versions]] = {}
+    for name, spec in images.items():
+        own = {} if _is_fixed(spec) else dict(before.images.get(name, {}))
+        for step_name, step in zip(step_names(spec.steps), spec.steps, strict=True):
+            if isinstance(step, Files):
+                continue
+            if isinstance(step, Bootstrap):
+                found = before.bases.get(step_name) if step.pins is None else step.pins
+                bases |= {} if found is None else {step_name: found}
+            elif step.pins is not None:
+                own[step_name] = step.pins
+        entries |= {name: own} if own else {}
+    return Lock(
+        recipes={name: digest for name, digest in recipes.items() if name in used},
+        references=dict(before.references),
+        bases=bases,
+        images=entries,
+    )
+
+
+def _is_fixed(spec: ImageSpec) -> bool:
+    """Whether every step that installs something says what; commands that never did install nothing."""
+    return not any(is_open(step) for step in spec.steps if not isinstance(step, Run))
+
+
+def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: Lock) -> list[str]:
+    """What the lock lacks for these images, or says otherwise, a sentence each."""
+    sentences = [
+        f"the recipe {name} {'is another one now' if name in lock.recipes else 'has no entry'}"
+        for name in dict.fromkeys(spec.recipe for spec in images.values() if spec.recipe)
+        if lock.recipes.get(name) != recipes.get(name)
+    ]
+    for spec in images.values():
+        for name, step in zip(step_names(spec.steps), spec.steps, strict=True):
+            if is_open(step) and not isinstance(step, Run):
+                what = name if isinstance(step, Bootstrap) else f"{spec.name}: {name}"
+                sentences.append(f"{what} has no entry")
+    return list(dict.fromkeys(sentences))
+
+
+def additions(before: Lock, after: Lock) -> list[str]:
+    """The entries that are new or say something else."""
+    sections = _sections(before, after)
+    return [title for title, old, now in sections if any(old.get(name) != version for name, version in now.items())]
+
+
+def changes(before: Lock, after: Lock) -> list[str]:
+    """What is different, a line each: `+` new, `-` gone, `~` another version."""
+    lines: list[str] = []
+    for title, old, now in _sections(before, after):
+        if old == now:
+            continue
+        lines.append(title)
+        for name in sorted(old.keys() | now.keys()):
+            if name not in old:
+                lines.append(f"  + {name} {now[name]}")
+            elif name not in now:
+                lines.append(f"  - {name} {old[name]}")
+            elif old[name] != now[name]:
+                lines.append(f"  ~ {name} {old[name]} → {now[name]}")
+    return lines
+
+
+def _sections(before: Lock, after: Lock) -> list[tuple[str, Versions, Versions]]:
+    names = sorted(before.bases.keys() | after.bases.keys())
+    old, now = _steps(before), _steps(after)
+    return [
+        ("recipes", before.recipes, after.recipes),
+        ("references", before.references, after.references),
+        *((f"base {name}", before.bases.get(name, {}), after.bases.get(name, {})) for name in names),
+        *((title, old.get(title, {}), now.get(title, {})) for title in sorted(old.keys() | now.keys())),
+    ]
+
+
+def _steps(lock: Lock) -> dict[str, Versions]:
+    return {f"image {image}: {step}": found for image, steps in lock.images.items() for step, found in steps.items()}

@@ -1,0 +1,100 @@
+"""`devbox.lock.toml`: the lock on disk. Sorted, one package a line, so that a diff of it reads as what changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from devbox.errors import EnvFileError
+from devbox.host import files
+from devbox.model.lock import Lock, Versions
+
+FORMAT = 1
+_HEAD = """\
+# What the images of {env_file} are made from. devbox writes this file; commit it.
+# `devbox lock --upgrade NAME` renews an image, a recipe, a base system or a package; `devbox lock` all.
+format = {format}
+"""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def path(root: str, env_file: str) -> str:
+    """Where the lock of an env file lies: `devbox.lock.toml` beside `devbox.toml`."""
+    return f"{root}/{env_file.removesuffix('.toml')}.lock.toml"
+
+
+def read(place: str) -> Lock | None:
+    """The lock; None where there is none."""
+    text = files.read_text(place)
+    if text is None:
+        return None
+    name = place.rpartition("/")[2]
+    import tomllib
+
+    try:
+        plain = tomllib.loads(text)
+        newer = plain["format"] > FORMAT
+        lock = Lock(
+            recipes=_texts(plain.get("recipes", {})),
+            references=_texts(plain.get("references", {})),
+            bases={base: _texts(found) for base, found in plain.get("base", {}).items()},
+            images={
+                image: {step: _texts(found) for step, found in steps.items()}
+                for image, steps in plain.get("image", {}).items()
+            },
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EnvFileError(
+            f"{name} can't be understood: {error}",
+            remedy=f"take back what was changed in it by hand or by a merge, or make it anew: rm {name}; devbox lock",
+        ) from None
+    if newer:
+        raise EnvFileError(
+            f"{name} was written by a newer devbox (format {plain['format']})",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
+        )
+    return lock
+
+
+def write(place: str, lock: Lock, *, env_file: str) -> None:
+    """Put the lock on disk, owned as the project is."""
+    files.write_atomic(place, render(lock, env_file=env_file))
+    if os.geteuid() == 0:
+        project = os.stat(os.path.dirname(place))
+        os.chown(place, project.st_uid, project.st_gid, follow_symlinks=False)
+
+
+def render(lock: Lock, *, env_file: str) -> str:
+    """The file's text. Pure."""
+    parts = [_HEAD.format(env_file=env_file, format=FORMAT)]
+    parts += [_table("recipes", lock.recipes)] if lock.recipes else []
+    parts += [_table("references", lock.references)] if lock.references else []
+    parts += [_table(f"base.{_key(name)}", lock.bases[name]) for name in sorted(lock.bases)]
+    for image in sorted(lock.images):
+        steps = lock.images[image]
+        parts += [_table(f"image.{_key(image)}.{_key(step)}", steps[step]) for step in sorted(steps)]
+    return "\n".join(parts)
+
+
+def _table(name: str, values: Mapping[str, str]) -> str:
+    lines = "".join(f"{_key(key)} = {_text(values[key])}\n" for key in sorted(values))
+    return f"[{name}]\n{lines}"
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else _text(text)
+
+
+def _text(text: str) -> str:
+    """A TOML basic string. JSON's escapes are among TOML's, but for DEL."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _texts(plain: Any) -> Versions:
+    if not all(isinstance(value, str) for value in plain.values()):
+        raise TypeError("a version is not a text")
+    return dict(plain)
