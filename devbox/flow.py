@@ -27,8 +27,9 @@ from devbox.model.image import Baked, keyed
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import HostAccess, Instance, Resolved, Task
+from devbox.model.verdict import Verdict
 from devbox.plan import diff as differ
-from devbox.plan import locking, remembered, takedown
+from devbox.plan import locking, remembered, takedown, why
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 from devbox.records import resolved_cache
@@ -155,6 +156,18 @@ def lock(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -
         nothing = Observed(supervised=False)
         baked = _execute(opened, made, resolved, nothing, sink, renewed=set())
         return locks.Locks(resolved.instance).renew(locks.fixed(baked, opened.store))
+
+
+def why_image(opened: Project, name: str) -> tuple[Verdict, ...]:
+    """What changed about an image of the file since it was baked last. `name` as in the file: `py`, `base.py`, `db`."""
+    resolved = _fixed(opened, load(opened), locked=False)
+    full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
+    if full is None:
+        known = ", ".join(resolved.images) or "none"
+        raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {known}")
+    image = keyed(full, resolved.images)
+    baked = opened.store.find(image.key)
+    return why.why_image(image, opened.records.last().images.get(full), baked.digest if baked else None)
 
 
 def check_lock(opened: Project) -> None:

@@ -100,6 +100,12 @@ def _lock(args: Args) -> int:
     return lock.lock(args)
 
 
+def _why(args: Args) -> int:
+    from devbox.cli import why
+
+    return why.why(args)
+
+
 def _config(args: Args) -> int:
     from devbox.cli import explain
 
@@ -227,6 +233,13 @@ _TABLE = (
         after="| -- COMMAND…",
     ),
     Command("plan", _plan, JSON, _LOCKED, about="Show what `up` would do and why; exit 3 if anything."),
+    Command(
+        "why",
+        _why,
+        JSON,
+        about="Say why something is as it is: of an image, what changed since it was baked.",
+        argument=Argument("subject", about="`image` and its name, as in `why image dev`.", many=True),
+    ),
     Command(
         "lock",
         _lock,

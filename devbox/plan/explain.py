@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from devbox.model.container import ContainerSpec, Setup
 from devbox.model.image import KeyedImage, KeyedStep, Packages
 from devbox.model.observed import ObservedContainer
-from devbox.plan import keys
+from devbox.plan import inputs, keys
 
 # How reasons begin that tell of no change: something was not there, or was asked for.
 _EXPECTED = (
@@ -62,17 +62,12 @@ def _step_change(before: KeyedStep | None, after: KeyedStep | None) -> str:
         return f"removed: {before.describe}" if before else "changed"
     if before is None:
         return f"added: {after.describe}"
+    details = inputs.changed(before.step, after.step)
     if isinstance(before.step, Packages) and isinstance(after.step, Packages):
-        return f"packages changed: {_difference(before.step.names, after.step.names)}"
+        return f"packages changed: {details}"
     if before.describe != after.describe:
         return f"{before.describe} → {after.describe}"
-    return f"{after.describe}: its contents changed"
-
-
-def _difference(before: tuple[str, ...], after: tuple[str, ...]) -> str:
-    added = [f"+ {name}" for name in after if name not in before]
-    gone = [f"- {name}" for name in before if name not in after]
-    return ", ".join(added + gone) or "their order"
+    return f"{after.describe}: {details}"
 
 
 def why_start(seen: ObservedContainer | None) -> str:
