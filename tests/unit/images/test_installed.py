@@ -1,0 +1,66 @@
+"""What a step installed is read from the changes it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devbox.errors import BakeFailed
+from devbox.images import installed
+from devbox.model.image import Bootstrap, Files, Packages, Run
+
+SYSTEM = Bootstrap(distribution="debian", suite="trixie")
+
+
+def dpkg(tree: Path, **versions: str) -> Path:
+    stanzas = [
+        f"Package: {name}\nStatus: install ok installed\nVersion: {version}\nDescription: x\n Status: no\n"
+        for name, version in versions.items()
+    ]
+    stanzas.append("Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n")
+    path = tree / "var/lib/dpkg/status"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(stanzas))
+    return tree
+
+
+def test_a_step_installed_what_its_status_has_beyond_the_one_below(tmp_path: Path):
+    below = dpkg(tmp_path / "below", apt="1", libc="2")
+    tree = dpkg(tmp_path / "tree", apt="1", libc="3", less="4")
+    assert installed.by_step(SYSTEM, str(below), ()) == {"apt": "1", "libc": "2"}
+    assert installed.by_step(Packages(names=("less",)), str(tree), (str(below),)) == {"less": "4", "libc": "3"}
+
+
+def test_a_step_without_a_status_installed_nothing(tmp_path: Path):
+    below = dpkg(tmp_path / "below", apt="1")
+    (tmp_path / "tree").mkdir()
+    assert installed.by_step(Packages(names=("apt",)), str(tmp_path / "tree"), (str(below),)) == {}
+    assert installed.by_step(Files(contents={}), str(tmp_path / "tree"), (str(below),)) == {}
+
+
+def test_commands_install_by_pip_and_npm_too(tmp_path: Path):
+    site = tmp_path / "opt/venv/lib/python3.13/site-packages"
+    (site / "Typing_Extensions-4.15.0.dist-info").mkdir(parents=True)
+    modules = tmp_path / "usr/local/lib/node_modules"
+    for name in ("typescript", "@angular/cli"):
+        (modules / name).mkdir(parents=True)
+        (modules / name / "package.json").write_text('{"version": "5.9.3"}')
+    (modules / ".package-lock.json").write_text("{}")
+    assert installed.by_step(Run(commands=("x",)), str(tmp_path), ()) == {
+        "npm:@angular/cli": "5.9.3",
+        "npm:typescript": "5.9.3",
+        "pip:typing-extensions": "4.15.0",
+    }
+
+
+def test_another_version_than_the_lock_s_is_an_error_that_names_both():
+    step = Packages(names=("less",), pins={"less": "1", "libc": "2"})
+    installed.check(step, {"less": "1", "libc": "2"})
+    with pytest.raises(BakeFailed) as caught:
+        installed.check(step, {"less": "3", "libc": "2", "tree": "4"})
+    assert caught.value.details.splitlines() == [
+        "less: locked 1, offered 3",
+        "tree: locked nothing, offered 4",
+    ]
+    assert "devbox lock --upgrade less tree" in caught.value.remedy

@@ -1,0 +1,124 @@
+"""The lock and a file's images: what is fixed, what is missing, what an upgrade sets free."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.builders import image
+
+from devbox.errors import UsageError
+from devbox.model.image import ImageConfig, ImageSpec, Packages, Run, keyed, pinned
+from devbox.model.lock import Lock
+from devbox.plan import locking
+
+BASE = {"apt": "3.0.3", "libc6": "2.41-12"}
+LESS = {"less": "668-1", "libpq5": "17.5-1", "libpq-dev": "17.5-1"}
+LOCK = Lock(recipes={"debian": "sha256:1"}, bases={"debian trixie": BASE}, images={"dev": {"packages less": LESS}})
+RECIPES = {"debian": "sha256:1"}
+
+
+def dev(*packages: str) -> dict[str, ImageSpec]:
+    return {"dev": replace(image("dev", *packages), recipe="debian")}
+
+
+def test_a_complete_lock_fixes_every_step_and_lacks_nothing():
+    images = locking.locked(dev("less"), LOCK)
+    assert [step.pins for step in images["dev"].steps] == [BASE, LESS]
+    assert locking.missing(images, RECIPES, LOCK) == []
+    assert locking.collected(images, RECIPES, LOCK) == LOCK
+
+
+def test_the_versions_belong_to_the_image_s_identity():
+    unlocked, locked = dev("less"), locking.locked(dev("less"), LOCK)
+    newer = locking.locked(dev("less"), replace(LOCK, images={"dev": {"packages less": LESS | {"less": "670-1"}}}))
+    assert len({keyed("dev", images).key for images in (unlocked, locked, newer)}) == 3
+    assert keyed("dev", locked).chain[0].key == keyed("dev", newer).chain[0].key
+
+
+def test_a_longer_list_of_packages_prefers_the_versions_it_had():
+    step = locking.locked(dev("less", "git"), LOCK)["dev"].steps[1]
+    assert isinstance(step, Packages)
+    assert step.pins is None
+    assert step.prefer == LESS
+
+
+def test_what_is_missing_is_named():
+    images = locking.locked(dev("less", "git"), LOCK)
+    assert locking.missing(images, {"debian": "sha256:2"}, LOCK) == [
+        "the recipe debian is another one now",
+        "dev: packages less, git has no entry",
+    ]
+    assert locking.missing(dev("less"), RECIPES, Lock()) == [
+        "the recipe debian has no entry",
+        "debian trixie has no entry",
+        "dev: packages less has no entry",
+    ]
+
+
+def test_an_image_that_is_not_baked_keeps_the_entries_it_had():
+    images = locking.locked(dev("less", "git"), LOCK)
+    assert locking.collected(images, RECIPES, LOCK) == LOCK
+
+
+def test_what_the_file_no_longer_has_goes_when_the_lock_is_written():
+    images = locking.locked(dev("less"), LOCK)
+    more = replace(LOCK, images=LOCK.images | {"service.db": {"packages redis": {"redis": "8"}}})
+    assert locking.additions(more, locking.collected(images, RECIPES, more)) == []
+    assert locking.collected(images, RECIPES, more) == LOCK
+
+
+@pytest.mark.parametrize(
+    ("name", "open_steps", "preferred"),
+    [
+        ("dev", [1], {}),
+        ("debian", [1], {}),
+        ("debian trixie", [0], {}),
+        ("libc6", [0], {"apt": "3.0.3"}),
+        ("libpq5", [1], {"less": "668-1"}),  # libpq-dev is of the same source
+    ],
+)
+def test_an_upgrade_sets_free_what_it_names(name: str, open_steps: list[int], preferred: dict[str, str]):
+    loose, changed = locking.opened(locking.locked(dev("less"), LOCK), [name])
+    steps = loose["dev"].steps
+    assert changed == ("dev",)
+    assert [at for at, step in enumerate(steps) if step.pins is None] == open_steps
+    assert steps[open_steps[0]].prefer == preferred
+
+
+def test_an_upgrade_of_everything_opens_every_step():
+    loose, changed = locking.opened(locking.locked(dev("less"), LOCK), None)
+    assert changed == ("dev",)
+    assert loose == dev("less")
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(UsageError, match="nosuch"):
+        locking.opened(locking.locked(dev("less"), LOCK), ["nosuch"])
+
+
+def test_commands_have_an_entry_only_where_they_install_something():
+    run = Run(commands=("pip install flask",))
+    spec = ImageSpec(name="dev", parent=None, steps=(run,), config=ImageConfig())
+    assert locking.missing({"dev": spec}, {}, Lock()) == []
+    assert locking.collected({"dev": spec}, {}, Lock()) == Lock()
+    found = replace(spec, steps=(pinned(run, {"pip:flask": "3.1.0"}),))
+    assert locking.collected({"dev": found}, {}, Lock()).images == {
+        "dev": {locking.step_names([run])[0]: {"pip:flask": "3.1.0"}}
+    }
+
+
+def test_steps_that_do_the_same_have_names_of_their_own():
+    run = Run(commands=("make",))
+    assert locking.step_names((run, Packages(names=("less",)), run)) == ("run make", "packages less", "run make #2")
+
+
+def test_changes_are_told_a_line_each():
+    after = replace(LOCK, bases={"debian trixie": {"apt": "3.0.4", "dash": "0.5"}})
+    assert locking.changes(LOCK, after) == [
+        "base debian trixie",
+        "  ~ apt 3.0.3 → 3.0.4",
+        "  + dash 0.5",
+        "  - libc6 2.41-12",
+    ]
+    assert locking.changes(LOCK, LOCK) == []
