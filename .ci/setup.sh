@@ -9,7 +9,7 @@ what=${1:?what for: run, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
-test_packages=(fish git runc skopeo zsh)
+test_packages=(docker-registry fish git runc skopeo zsh)
 bench_packages=(buildah docker-cli docker-compose docker.io hyperfine podman)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -75,6 +75,7 @@ disable_daemons() {
     case " $* " in *" docker.io "*)
         as_root systemctl disable --quiet docker.service docker.socket containerd.service ;;
     esac
+    case " $* " in *" docker-registry "*) as_root systemctl disable --quiet docker-registry.service ;; esac
 }
 
 # --- Python -------------------------------------------------------------------------------------------------------

@@ -272,9 +272,27 @@ _TABLE = (
     Command(
         "image pull",
         _image_pull,
-        Option(
-            "--all-platforms", about="Also what other machines run, and what refers to it: signatures and the like."
+        Option("--all-platforms", about="Also what other machines run, and what refers to it, as signatures do."),
+        JSON,
+        about="Get an image of a registry into the store; print its digest.",
+        argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+    ),
+    Command(
+        "image push",
+        _image_push,
+        JSON,
+        about="Send an image of the store to a registry; what is there already is not sent again.",
+        argument=Argument(
+            "what",
+            about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
+            many=True,
+            metavar="IMAGE REF",
         ),
+    ),
+    Command(
+        "image pull",
+        _image_pull,
+        Option("--all-platforms", about="Also what other machines run, and what refers to it, as signatures do."),
         JSON,
         about="Get an image of a registry into the store; print its digest.",
         argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),

@@ -55,6 +55,10 @@ class Layout:
         """The path of a blob, there or not."""
         return f"{self.root}/blobs/{digest.replace(':', '/', 1)}"
 
+    def has(self, digest: str) -> bool:
+        """Whether a blob is there."""
+        return os.path.exists(self.blob(digest))
+
     def adopt(self, path: str, digest: str) -> None:
         """Move a finished file in as a blob. The caller hashed it while writing."""
         os.chmod(path, 0o644)
@@ -64,9 +68,21 @@ class Layout:
         """Store a JSON document as a blob."""
         raw = ids.canonical_json(value)
         digest = ids.sha256(raw)
+        self.write_raw(digest, raw)
+        return Descriptor(media_type, digest, len(raw))
+
+    def write_raw(self, digest: str, raw: bytes) -> None:
+        """Store bytes as a blob. The caller knows that this is their digest."""
         if not os.path.exists(self.blob(digest)):
             files.write_atomic(self.blob(digest), raw)
-        return Descriptor(media_type, digest, len(raw))
+
+    def read_raw(self, digest: str) -> bytes | None:
+        """A blob's bytes, None where there is no such blob."""
+        try:
+            with open(self.blob(digest), "rb") as source:
+                return source.read()
+        except FileNotFoundError:
+            return None
 
     def read_json(self, digest: str) -> Any:
         """A JSON blob."""
@@ -86,6 +102,17 @@ class Layout:
         with files.locked(self._lock):
             others = [e for e in self._entries() if e.get("annotations", {}).get(REF_NAME) != name]
             self._write_index([*others, target.plain(annotations={REF_NAME: name})])
+
+    def nameless(self) -> list[Descriptor]:
+        """The entries of `index.json` without a name: what refers to other images, as signatures do."""
+        entries = (entry for entry in self._entries() if REF_NAME not in entry.get("annotations", {}))
+        return [Descriptor(entry["mediaType"], entry["digest"], entry["size"]) for entry in entries]
+
+    def add_nameless(self, target: Descriptor) -> None:
+        """List a manifest without a name, once."""
+        with files.locked(self._lock):
+            if target not in self.nameless():
+                self._write_index([*self._entries(), target.plain()])
 
     def _entries(self) -> list[dict[str, Any]]:
         with contextlib.suppress(FileNotFoundError), open(f"{self.root}/index.json", "rb") as source:

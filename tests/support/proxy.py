@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from support import certificates
 
 AUTHORITY = "Acme Private Authority"
 _PATIENCE = 60
@@ -23,10 +24,9 @@ class Proxy:
 
     def __init__(self, place: Path) -> None:
         self.seen: list[str] = []
-        self.ca = place / "ca.pem"
+        self.ca = certificates.authority(place, AUTHORITY)
         self._place = place
         self._making = threading.Lock()
-        self._certify("ca", AUTHORITY, "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
         self._upstream = ssl.create_default_context()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -76,18 +76,9 @@ class Proxy:
         made = self._place / f"{host}.both"
         with self._making:
             if not made.exists():
-                server = ("basicConstraints=CA:FALSE", "keyUsage=digitalSignature", f"subjectAltName=DNS:{host}")
-                self._certify(host, host, *server, "authorityKeyIdentifier=keyid", signer="ca")
-                made.write_bytes(b"".join((self._place / f"{host}.{kind}").read_bytes() for kind in ("pem", "key")))
+                parts = certificates.server(self._place, host, f"DNS:{host}")
+                made.write_bytes(b"".join(part.read_bytes() for part in parts))
         return made
-
-    def _certify(self, name: str, subject: str, *extensions: str, signer: str = "") -> None:
-        """Make NAME.key and NAME.pem, signed by itself where nobody else does."""
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key")
-        signed = ("-CA", f"{signer}.pem", "-CAkey", f"{signer}.key") if signer else ()
-        added = [word for extension in extensions for word in ("-addext", extension)]
-        words = ("req", "-x509", *key, "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={subject}", *signed, *added)
-        subprocess.run(["openssl", *words], cwd=self._place, check=True, capture_output=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,69 @@
+"""`image …`: the images of the store, and their way from and to registries. One function a sub-verb."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox import flow
+from devbox.cli.display.choose import choose
+from devbox.cli.project import opened
+from devbox.cli.terminal import say
+from devbox.errors import UsageError
+from devbox.execute import transfer
+from devbox.host.paths import default_paths
+from devbox.images.registry import reference
+from devbox.images.registry.transfers import Transfers
+
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+    from devbox.images.layout import Descriptor
+
+_PUSH_WORDS = 2
+
+
+def pull(args: Args) -> int:
+    """Get an image of a registry into the store; its digest is the data."""
+    wanted = args.text("ref")
+    if not wanted:
+        raise UsageError("image pull wants the name of an image", remedy="devbox image pull debian:trixie-slim")
+    named = reference.parse(wanted)
+    with choose(args.text("progress")) as display:
+        found = transfer.pull(Transfers(default_paths()), named, display, all_platforms=args.flag("all_platforms"))
+    _print(args, {"reference": str(named), "digest": found.digest})
+    return 0
+
+
+def push(args: Args) -> int:
+    """Send an image of the store to a registry; its digest is the data."""
+    words = args.many("what")
+    if len(words) != _PUSH_WORDS:
+        raise UsageError(
+            "image push wants an image of the store and where it is to go",
+            remedy="devbox image push dev registry.example.org/team/app:1.0",
+        )
+    named = reference.parse(words[1])
+    transfers = Transfers(default_paths())
+    image = _find(args, transfers, words[0])
+    with choose(args.text("progress")) as display:
+        done = transfer.push(transfers, image, named, display)
+    _print(args, {"reference": str(named), "digest": done.digest, "sent": done.sent, "skipped": done.skipped})
+    return 0
+
+
+def _find(args: Args, transfers: Transfers, name: str) -> Descriptor:
+    """An image of the project's file by its table's name; else one of the store by digest or reference."""
+    try:
+        project = opened(args)
+    except UsageError:
+        return transfers.find(name)
+    baked = flow.baked(project, name)
+    return transfers.find(baked.digest if baked else name)
+
+
+def _print(args: Args, facts: dict[str, object]) -> None:
+    if args.flag("json"):
+        sys.stdout.write(f"{json.dumps(facts)}\n")
+    else:
+        say(str(facts["digest"]), stream=sys.stdout)

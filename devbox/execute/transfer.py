@@ -1,0 +1,48 @@
+"""Pulls and pushes as plans of one step, so that they are watched, stopped and told of like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devbox.execute.events import Sink, StepProgress
+from devbox.execute.runner import run
+from devbox.images.layout import Descriptor
+from devbox.images.registry.progress import OnTransfer, Transfer
+from devbox.images.registry.push import Pushed
+from devbox.images.registry.reference import Reference
+from devbox.images.registry.transfers import Transfers
+from devbox.model.plan import Plan, Step
+
+
+def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platforms: bool = False) -> Descriptor:
+    """Pull an image, watched; its index."""
+    found: list[Descriptor] = []
+
+    def work(on_transfer: OnTransfer) -> str:
+        found.append(transfers.pull(reference, on_transfer, all_platforms=all_platforms))
+        return found[0].digest
+
+    _watched("pull", reference.familiar, work, sink)
+    return found[0]
+
+
+def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink) -> Pushed:
+    """Push an image, watched; what was sent."""
+    done: list[Pushed] = []
+
+    def work(on_transfer: OnTransfer) -> str:
+        done.append(transfers.push(image, reference, on_transfer))
+        return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB there already"
+
+    _watched("push", reference.familiar, work, sink)
+    return done[0]
+
+
+def told(step: str, transfer: Transfer) -> StepProgress:
+    """How far a transfer is, in the words of the displays."""
+    return StepProgress(id=step, text=transfer.text, done=transfer.done, total=transfer.total or None)
+
+
+def _watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
+    step = Step(op=op, resource=resource, reason="asked to")
+    run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(told(step.id, transfer)))}, sink)

@@ -1,0 +1,203 @@
+"""Requests to one registry: TLS, proxies, repeated tries, passwords. urllib3 speaks HTTP; here is what it is told."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.util import make_headers
+
+from devbox.errors import RegistryError
+from devbox.host import carry
+from devbox.images.registry import credentials, refusals, settings
+from devbox.images.registry.credentials import Credentials
+from devbox.images.registry.settings import Endpoint
+
+_OK, _UNAUTHORIZED = 200, 401
+_TIMEOUT = urllib3.Timeout(connect=15, read=60)
+_CONNECTIONS = 8
+_CLIENT = "devbox"
+# Asked again, after a while or when the registry says: it is busy, restarting, or behind a gateway that is.
+RETRIES = urllib3.Retry(
+    total=5,
+    other=2,  # TLS: a line that broke, or a certificate, which no try makes better
+    redirect=5,
+    backoff_factor=0.25,
+    backoff_max=8,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    raise_on_status=False,
+    retry_after_max=20,
+)
+# For what must not be sent twice: whoever sends it looks first at what has arrived.
+ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, raise_on_status=False)
+
+
+class Connection:
+    """One registry, or mirror of one. May be used from several threads."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.host = endpoint.host
+        self._known = None if endpoint.is_mirror else credentials.find(endpoint.host)
+        self._pool = _pool(endpoint.url)
+        self._tokens: dict[str, str] = {}  # scope → the Authorization header that goes with it
+        self._lock = threading.Lock()
+        self._url = self._greeted(endpoint.url)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        scope: str,
+        wanted: tuple[int, ...] = (200,),
+        missing: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        retries: urllib3.Retry = RETRIES,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer, whose status is one of `wanted`. `path` may be a URL that the registry gave.
+
+        `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable when it may work later.
+        """
+        url = urljoin(f"{self._url}/", path)
+        for attempt in (1, 2):
+            sent = dict(headers or {}) | self._authorization(scope, url)
+            answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
+            if answer.status in wanted:
+                return answer
+            if answer.status != _UNAUTHORIZED or attempt > 1:
+                break
+            self._authorize(answer, scope, doing)
+        raise refusals.of_status(answer, self.host, doing, user=self._user(), missing=missing)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: bytes | None,
+        retries: urllib3.Retry,
+        stream: bool,
+        doing: str,
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(
+                method,
+                url,
+                headers={"User-Agent": _CLIENT, **headers},
+                body=body,
+                retries=retries,
+                preload_content=not stream,
+                decode_content=False,
+            )
+        except exceptions.HTTPError as error:
+            raise refusals.of_silence(error, self.host, doing) from error
+
+    def _greeted(self, url: str) -> str:
+        """The address below which the registry answers; one that may and does speak plain HTTP is asked so."""
+        try:
+            self._pool.request("HEAD", f"{url}/v2/", retries=urllib3.Retry(total=2, other=1, raise_on_status=False))
+        except exceptions.HTTPError as error:
+            if not (refusals.speaks_plain(error) and settings.may_be_plain(self.host)):
+                raise refusals.of_silence(error, self.host, "reach the registry") from error
+            return f"{url.replace('https://', 'http://', 1)}/v2"
+        return f"{url}/v2"
+
+    def _authorization(self, scope: str, url: str) -> dict[str, str]:
+        """What tells the registry who asks. No other host learns it, wherever an answer points to."""
+        header = self._tokens.get(scope)
+        return {"Authorization": header} if header and _place(url) == _place(self._url) else {}
+
+    def _authorize(self, answer: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
+        """Learn from a 401 how to say who asks: by password, or by a token that the password buys."""
+        kind, asked = _challenge(answer.headers.get("WWW-Authenticate", ""))
+        with self._lock:
+            if kind == "bearer":
+                self._tokens[scope] = f"Bearer {self._token(asked, scope, doing)}"
+            elif kind == "basic" and self._known and self._known.user:
+                self._tokens[scope] = _basic(self._known)
+
+    def _token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
+        """A token for the scope, from the service that the registry names."""
+        realm = asked.get("realm", "")
+        place = urlsplit(realm)
+        if place.scheme != "https" and not (place.scheme == "http" and settings.may_be_plain(place.netloc)):
+            raise RegistryError(
+                f"{self.host} wants passwords sent to {realm or 'nowhere'}, which is no place for them",
+                remedy=f"tell who runs it, or trust it: export {settings.INSECURE}={place.netloc}",
+            )
+        fields = [("service", asked.get("service", "")), *(("scope", each) for each in scope.split(" "))]
+        known, method, url, body, headers = self._known, "GET", f"{realm}?{urlencode(fields)}", None, {}
+        if known and known.identity_token:
+            grant = {"grant_type": "refresh_token", "refresh_token": known.identity_token, "client_id": _CLIENT}
+            form = {**grant, "service": asked.get("service", ""), "scope": scope}
+            method, url, body = "POST", realm, urlencode(form).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        elif known:
+            headers = {"Authorization": _basic(known)}
+        answer = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=False, doing=doing)
+        if answer.status != _OK:
+            raise refusals.of_status(answer, self.host, doing, user=self._user())
+        return _token_in(answer.data, self.host)
+
+    def _user(self) -> str:
+        known = self._known
+        return known.user or "the identity token" if known else ""
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    """urllib3's pools, with the host's authorities and through its proxy."""
+    context = ssl.create_default_context(cafile=carry.ca_file() or None)
+    place = urlsplit(url)
+    proxy = carry.set_on_host(f"{place.scheme}_proxy")
+    exempt = {"no": carry.set_on_host("no_proxy")}
+    bypassed = urllib.request.proxy_bypass_environment(place.netloc, exempt)  # type: ignore[attr-defined]  # no stub
+    direct = settings.is_loopback(place.netloc) or bypassed
+    shared: dict[str, Any] = {"ssl_context": context, "timeout": _TIMEOUT, "maxsize": _CONNECTIONS, "block": False}
+    if not proxy or direct:
+        return urllib3.PoolManager(**shared)
+    full = proxy if "://" in proxy else f"http://{proxy}"
+    login = urlsplit(full)
+    headers = make_headers(proxy_basic_auth=f"{login.username}:{login.password or ''}") if login.username else None
+    return urllib3.ProxyManager(full, proxy_headers=headers, proxy_ssl_context=context, **shared)
+
+
+def _challenge(header: str) -> tuple[str, dict[str, str]]:
+    """`Bearer realm="…",service="…"` as its kind, in small letters, and its fields."""
+    kind, _, rest = header.partition(" ")
+    return kind.lower(), urllib.request.parse_keqv_list(
+        [field for field in urllib.request.parse_http_list(rest) if "=" in field]
+    )
+
+
+def _basic(known: Credentials) -> str:
+    return make_headers(basic_auth=f"{known.user}:{known.password}")["authorization"]
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _token_in(data: bytes, host: str) -> str:
+    try:
+        answer = json.loads(data)
+        token = answer.get("token") or answer["access_token"]
+    except (ValueError, KeyError, AttributeError):
+        token = None
+    if not isinstance(token, str):
+        raise RegistryError(
+            f"the token service of {host} answered without a token", remedy="try again, or tell who runs it"
+        )
+    return token

@@ -1,0 +1,136 @@
+"""Pulling: an image of a registry into the layout, to the byte.
+
+An index is kept whole, with the manifests of all platforms, so that its digest stays; of blobs come those that this
+machine runs, or all of them, with what refers to the image (signatures, bills of materials), when asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from devbox.errors import RegistryError
+from devbox.host.paths import Paths
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import graph, settings
+from devbox.images.registry.connection import Connection
+from devbox.images.registry.download import download
+from devbox.images.registry.progress import Meter, OnTransfer
+from devbox.images.registry.reference import Reference, parse
+from devbox.images.registry.repository import Repository, fallback_tag
+from devbox.images.registry.together import together
+
+T = TypeVar("T")
+
+_LEGACY_SUFFIXES = ("sig", "att", "sbom")
+_DEEPEST = 3  # an index of indexes is allowed, and not seen
+_MOST_CHILDREN = 200
+
+
+def resolve(text: str) -> str:
+    """The digest that a reference names just now. Raises RegistryError when there is none."""
+    reference = parse(text)
+    return _from_first(reference, lambda repository: repository.manifest(reference.target).descriptor.digest)
+
+
+def pull(
+    reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer, all_platforms: bool = False
+) -> Descriptor:
+    """Have the image in the layout, named by its reference; its index or manifest."""
+    oci.create()
+
+    def work(repository: Repository) -> Descriptor:
+        return _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run(all_platforms=all_platforms)
+
+    top = _from_first(reference, work)
+    oci.set_ref(str(reference), top)
+    return top
+
+
+class _Pull:
+    """One pull from one endpoint."""
+
+    def __init__(self, repository: Repository, oci: Layout, paths: Paths, meter: Meter) -> None:
+        self._repository = repository
+        self._oci = oci
+        self._paths = paths
+        self._meter = meter
+
+    def run(self, *, all_platforms: bool) -> Descriptor:
+        """Get the image; blobs before what names them is of use to anybody."""
+        reference = self._repository.reference
+        top = self._manifest(reference.target)
+        everything = self._below(top)
+        if all_platforms:
+            self._blobs(everything)
+            self._companions(everything)
+        else:
+            self._blobs([_own(top, everything)])
+        return top.descriptor
+
+    def _manifest(self, target: str) -> graph.Node:
+        found = self._repository.manifest(target)
+        node = graph.understand(found.descriptor, found.raw)
+        self._oci.write_raw(found.descriptor.digest, found.raw)
+        return node
+
+    def _child(self, descriptor: Descriptor) -> graph.Node:
+        raw = self._oci.read_raw(descriptor.digest)
+        return self._manifest(descriptor.digest) if raw is None else graph.understand(descriptor, raw)
+
+    def _below(self, node: graph.Node, depth: int = 0) -> list[graph.Node]:
+        """The node and all manifests below it."""
+        if depth > _DEEPEST or len(node.children) > _MOST_CHILDREN:
+            raise RegistryError(
+                f"{node.descriptor.digest} lists more than an image has",
+                remedy="take another tag, or tell who pushed it",
+            )
+        return [node, *(each for child in node.children for each in self._below(self._child(child), depth + 1))]
+
+    def _blobs(self, nodes: Iterable[graph.Node]) -> None:
+        """Have the blobs of manifests, several at once, each once."""
+        wanted = {blob.digest: blob for node in nodes for blob in node.blobs}
+        self._meter.expect(sum(blob.size for blob in wanted.values()))
+
+        def get(blob: Descriptor) -> None:
+            download(self._repository, blob, oci=self._oci, paths=self._paths, meter=self._meter)
+
+        together(get, wanted.values())
+
+    def _companions(self, nodes: Iterable[graph.Node]) -> None:
+        """Get what refers to the manifests: listed as such, or by the tags that were used before such lists."""
+        reference = self._repository.reference
+        for node in nodes:
+            digest = node.descriptor.digest
+            for listed in self._repository.referrers(digest):
+                found = self._manifest(str(listed.get("digest", "")))
+                self._blobs([found])
+                self._oci.add_nameless(found.descriptor)
+            for tag in legacy_tags(digest):
+                if self._repository.digest(tag):
+                    signature = self._manifest(tag)
+                    self._blobs([signature])
+                    self._oci.set_ref(str(reference._replace(tag=tag, digest="")), signature.descriptor)
+
+
+def legacy_tags(digest: str) -> list[str]:
+    """The tags below which signatures and attestations were kept before registries knew of referrers."""
+    return [f"{fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
+
+
+def _own(top: graph.Node, everything: Iterable[graph.Node]) -> graph.Node:
+    """The manifest that this machine runs."""
+    nodes = {node.descriptor.digest: node for node in everything}
+    while top.children:
+        top = nodes[graph.own_child(top).digest]
+    return top
+
+
+def _from_first(reference: Reference, work: Callable[[Repository], T]) -> T:
+    """What the first of the registry's mirrors that can gives, or the registry itself. Its own failure counts."""
+    *mirrors, origin = settings.endpoints(reference.host)
+    for mirror in mirrors:
+        with contextlib.suppress(RegistryError):
+            return work(Repository(Connection(mirror), reference))
+    return work(Repository(Connection(origin), reference))

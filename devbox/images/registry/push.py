@@ -1,0 +1,161 @@
+"""Pushing: an image of the layout to a registry, to the byte. What is there already is not sent again.
+
+Blobs go first, then manifests from the leaves up, then what refers to them, and last the tag: whoever reads the tag
+finds an image that is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from devbox.errors import RegistryError
+from devbox.host.paths import Paths
+from devbox.images import layout
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import graph, settings
+from devbox.images.registry.connection import Connection
+from devbox.images.registry.progress import Meter, OnTransfer
+from devbox.images.registry.pull import legacy_tags, pull
+from devbox.images.registry.reference import Reference, is_digest, parse
+from devbox.images.registry.repository import Repository, fallback_tag
+from devbox.images.registry.together import together
+from devbox.images.registry.upload import upload
+from devbox.model import ids
+
+
+class Pushed(NamedTuple):
+    """What a push did. Sizes in bytes: sent over the wire, and found at the registry."""
+
+    digest: str
+    sent: int
+    skipped: int
+
+
+def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> Pushed:
+    """Have the image at the registry, with all that refers to it. Raises RegistryError."""
+    nodes = _complete(top, oci=oci, paths=paths, on_transfer=on_transfer)
+    meter = Meter("pushing", on_transfer)
+    work = _Push(Repository(Connection(settings.origin(reference.host)), reference, pushes=True), oci, meter)
+    work.image(nodes)
+    for node in nodes:
+        work.companions(node.descriptor.digest)
+    work.tag(nodes[-1])
+    oci.set_ref(str(reference._replace(digest="")) if reference.tag else str(reference), top)
+    return Pushed(top.digest, meter.moved, meter.skipped)
+
+
+class _Push:
+    """One push to one repository."""
+
+    def __init__(self, repository: Repository, oci: Layout, meter: Meter) -> None:
+        self._repository = repository
+        self._oci = oci
+        self._meter = meter
+
+    def image(self, nodes: Iterable[graph.Node]) -> None:
+        """Send manifests with their blobs, children before the index that lists them."""
+        missing = [node for node in nodes if not self._repository.digest(node.descriptor.digest)]
+        blobs = {blob.digest: blob for node in missing for blob in node.blobs}
+        self._meter.expect(sum(blob.size for blob in blobs.values()))
+        near = self._neighbours()
+
+        def send(blob: Descriptor) -> None:
+            upload(self._repository, blob, oci=self._oci, meter=self._meter, mount_from=near.get(blob.digest, ""))
+
+        together(send, blobs.values())
+        for node in missing:
+            self._put(node.descriptor.digest, node)
+
+    def companions(self, digest: str) -> None:
+        """Send what the layout has that refers to a manifest, and the signature tags of old."""
+        referring = [node for node in map(self._node, self._oci.nameless()) if node.subject == digest]
+        self.image(referring)
+        unlisted = [node for node in referring if not self._is_listed(digest, node)]
+        if unlisted:
+            self._list(digest, unlisted)
+        for name, target in self._oci.refs().items():
+            if name.rpartition(":")[2] in legacy_tags(digest):
+                signature = self._node(target)
+                self.image([signature])
+                self._put(name.rpartition(":")[2], signature)
+
+    def tag(self, node: graph.Node) -> None:
+        """Have the tag name the image, which is all there by now."""
+        tag = self._repository.reference.tag
+        if tag and self._repository.digest(tag) != node.descriptor.digest:
+            self._put(tag, node)
+
+    def _put(self, target: str, node: graph.Node) -> None:
+        raw = self._oci.read_raw(node.descriptor.digest) or b""
+        self._repository.put_manifest(target, node.descriptor.media_type, raw)
+        self._meter.expect(len(raw))
+        self._meter.move(len(raw))
+
+    def _node(self, descriptor: Descriptor) -> graph.Node:
+        return graph.understand(descriptor, self._oci.read_raw(descriptor.digest) or b"")
+
+    def _is_listed(self, digest: str, node: graph.Node) -> bool:
+        return any(each.get("digest") == node.descriptor.digest for each in self._repository.referrers(digest))
+
+    def _list(self, digest: str, nodes: Iterable[graph.Node]) -> None:
+        """Add to the list below the fallback tag, where the registry keeps no list of its own."""
+        listed: list[dict[str, Any]] = self._repository.referrers(digest)
+        for node in nodes:
+            plain = json.loads(self._oci.read_raw(node.descriptor.digest) or b"{}")
+            kind = plain.get("artifactType") or plain["config"]["mediaType"]
+            listed.append(node.descriptor.plain(artifactType=kind, annotations=plain.get("annotations", {})))
+        index = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed}
+        self._repository.put_manifest(fallback_tag(digest), layout.INDEX, ids.canonical_json(index))
+
+    def _neighbours(self) -> dict[str, str]:
+        """Blobs that another repository of this registry has, as far as the layout knows: blob → repository."""
+        own = self._repository.reference
+        found: dict[str, str] = {}
+        for name, target in self._oci.refs().items():
+            other = origin_of(name)
+            if other and other.host == own.host and other.repository != own.repository:
+                for node in _known(target, self._oci):
+                    found |= dict.fromkeys((blob.digest for blob in node.blobs), other.repository)
+        return found
+
+
+def origin_of(name: str) -> Reference | None:
+    """The reference that an entry of the layout is named by; None for images that were baked here."""
+    return parse(name) if "/" in name else None
+
+
+def _complete(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
+    """All nodes of the image, children first. What was left at its registry when it was pulled is fetched now."""
+    if nodes := _whole(top, oci):
+        return nodes
+    for name, target in oci.refs().items():
+        came_from = origin_of(name)
+        if came_from and target.digest == top.digest:
+            exact = came_from._replace(tag="", digest=top.digest)
+            pull(exact, oci=oci, paths=paths, on_transfer=on_transfer, all_platforms=True)
+    if nodes := _whole(top, oci):
+        return nodes
+    raise RegistryError(
+        f"the store does not have all of {top.digest}, and does not know where to get it",
+        remedy="devbox image pull --all-platforms REF",
+    )
+
+
+def _whole(top: Descriptor, oci: Layout) -> list[graph.Node]:
+    """The nodes of an image whose blobs are all there; none when something is missing."""
+    nodes = _known(top, oci)
+    named = {child.digest for node in nodes for child in node.children} | {top.digest}
+    blobs = (blob.digest for node in nodes for blob in node.blobs)
+    complete = named == {node.descriptor.digest for node in nodes} and all(map(oci.has, blobs))
+    return nodes if complete else []
+
+
+def _known(top: Descriptor, oci: Layout) -> list[graph.Node]:
+    """The nodes of an image as far as the layout has them, children first."""
+    raw = oci.read_raw(top.digest) if is_digest(top.digest) and graph.is_manifest(top.media_type) else None
+    if raw is None:
+        return []
+    node = graph.understand(top, raw)
+    return [*(below for child in node.children for below in _known(child, oci)), node]

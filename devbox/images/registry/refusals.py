@@ -1,0 +1,109 @@
+"""What a registry's answer or silence means, as errors: one sentence each, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+
+import urllib3
+from urllib3 import exceptions
+
+from devbox.errors import DevboxError, RegistryError, RegistryUnavailable
+from devbox.images.registry.reference import DOCKER_HUB
+from devbox.images.registry.settings import INSECURE
+
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
+_AGAIN = "try again: what was transferred is kept"
+
+
+def of_status(
+    response: urllib3.BaseHTTPResponse, host: str, doing: str, *, user: str = "", missing: str = ""
+) -> DevboxError:
+    """The error of an answer that is none of the wanted. `missing` names what a 404 says is not there."""
+    status, details = response.status, _details(response)
+    login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
+    if status == _UNAUTHORIZED:
+        return no_password(host, doing, user=user, details=details)
+    if status == _FORBIDDEN:
+        who = user or "you"
+        return RegistryError(f"{host} does not allow {who} to {doing}", details=details, remedy=f"as another: {login}")
+    if status == _NOT_FOUND and missing:
+        return RegistryError(
+            f"there is no {missing} at {host}", details=details, remedy="look at its spelling, tag and registry"
+        )
+    if status == _TOO_MANY:
+        after = response.headers.get("Retry-After", "")
+        when = f"in {after} s" if after.isdigit() else "later"
+        remedy = f"try again {when}; {login} often raises the limit"
+        return RegistryUnavailable(
+            f"{host} has had too many requests of you to {doing}", details=details, remedy=remedy
+        )
+    if status >= _SERVER:
+        return RegistryUnavailable(f"{host} failed to {doing} ({status})", details=details, remedy=_AGAIN)
+    return RegistryError(
+        f"{host} answered {status} when asked to {doing}",
+        details=details,
+        remedy="its log may tell why; is it a registry of OCI images?",
+    )
+
+
+def no_password(host: str, doing: str, *, user: str, details: str) -> DevboxError:
+    """The registry does not know who asks, or does not believe it."""
+    login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
+    if user:
+        return RegistryError(f"{host} refuses the password of {user}", details=details, remedy=login)
+    return RegistryError(f"{host} wants a name and a password to {doing}", details=details, remedy=login)
+
+
+def of_silence(error: exceptions.HTTPError, host: str, doing: str) -> DevboxError:
+    """The error of a request that got no answer, or half of one."""
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return RegistryError(
+            f"the certificate of {host} is not to be trusted: {cause.verify_message}",
+            remedy="export DEVBOX_CA_FILE=FILE with the authorities that sign it",
+        )
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return RegistryError(
+            f"{host} does not speak TLS as devbox does: {cause.reason or cause}",
+            remedy=f"without TLS, on a network that you trust: export {INSECURE}={host}",
+        )
+    if isinstance(cause, socket.gaierror | exceptions.NameResolutionError):
+        return RegistryUnavailable(f"no host is known as {host.partition(':')[0]}", remedy="look at its spelling")
+    why = "no answer in time" if isinstance(cause, exceptions.TimeoutError) else _why(cause)
+    return RegistryUnavailable(f"could not {doing}: {host}: {why}", remedy=_AGAIN)
+
+
+def speaks_plain(error: exceptions.HTTPError) -> bool:
+    """Whether the other side answered in something else than TLS."""
+    cause = _innermost(error)
+    return isinstance(cause, ssl.SSLError) and (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What urllib3 wrapped, as deep as it tells."""
+    seen = error
+    while True:
+        reason = getattr(seen, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else seen.__cause__
+        if inner is None and seen.args and isinstance(seen.args[-1], BaseException):
+            inner = seen.args[-1]
+        if inner is None:
+            return seen
+        seen = inner
+
+
+def _why(cause: BaseException) -> str:
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+def _details(response: urllib3.BaseHTTPResponse) -> str:
+    """The registry's own words, where it has any."""
+    try:
+        errors = json.loads(response.data)["errors"]
+        return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, exceptions.HTTPError):
+        return ""

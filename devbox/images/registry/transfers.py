@@ -1,0 +1,52 @@
+"""Pull and push as the commands have them: references as people write them, images of one store."""
+
+from __future__ import annotations
+
+from devbox.errors import UsageError
+from devbox.host.paths import Paths
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import pull as pulling
+from devbox.images.registry import push as pushing
+from devbox.images.registry.progress import OnTransfer
+from devbox.images.registry.push import Pushed
+from devbox.images.registry.reference import Reference, parse
+
+_SHORTEST = 12  # digits by which a digest may be named
+
+
+class Transfers:
+    """Moves images between a store and registries. Safe to use from several threads and processes at once."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+
+    def pull(self, reference: Reference, on_transfer: OnTransfer, *, all_platforms: bool = False) -> Descriptor:
+        """Have the image in the store; its index, or its manifest where it has none."""
+        return pulling.pull(
+            reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer, all_platforms=all_platforms
+        )
+
+    def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> Pushed:
+        """Have an image of the store at a registry."""
+        return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
+
+    def find(self, name: str) -> Descriptor:
+        """The image of the store that a digest, its first digits, or a reference names. Raises UsageError."""
+        digits = name.removeprefix("sha256:")
+        for ref, target in self._oci.refs().items():
+            if len(digits) >= _SHORTEST and target.digest.removeprefix("sha256:").startswith(digits):
+                return target
+            if "/" in ref and ref == _in_full(name):
+                return target
+        raise UsageError(
+            f"the store has no image {name}",
+            remedy="bake it with devbox up, pull it with devbox image pull, or name one of the file: dev, service.NAME",
+        )
+
+
+def _in_full(name: str) -> str:
+    try:
+        return str(parse(name))
+    except UsageError:
+        return ""

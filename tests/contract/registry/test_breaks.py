@@ -1,0 +1,152 @@
+"""What pulls and pushes owe when something breaks or lies: one error, a store as good as before, no work lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contract.registry.stores import Store
+from support import layouts
+from support.machine import REPOSITORY, lacking
+from support.registry import Registry
+
+from devbox.errors import RegistryError, RegistryUnavailable
+from devbox.images.registry.reference import Reference
+
+SIZE = 2_000_000
+KILLS = 10
+MOST_TRIES = 200  # of a person who tries again whenever a transfer broke off
+
+
+def until_done(work: Callable[[], object]) -> None:
+    """Do it again as long as the registry is away."""
+    for _ in range(MOST_TRIES):
+        try:
+            work()
+        except RegistryUnavailable:
+            continue
+        return
+    raise AssertionError("it never came to an end")
+
+
+def intact(store: Store) -> bool:
+    """Whether every blob is what its name says, and nothing unfinished lies among them."""
+    place = Path(store.paths.oci, "blobs/sha256")
+    return all(hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name for blob in place.iterdir())
+
+
+def killed(registry: Registry, every: int) -> list[int]:
+    """Have the registry killed and started again each time so many bytes have passed, ten times; when that was.
+
+    A blob is longer than that: who began it anew each time would come to no end.
+    """
+    kills: list[int] = []
+
+    def kill() -> None:
+        kills.append(registry.wire.sent + registry.wire.received)
+        registry.restart()
+        if len(kills) < KILLS:
+            registry.wire.after(every, kill)
+
+    registry.wire.after(every, kill)
+    return kills
+
+
+def test_a_push_survives_ten_kills_of_the_registry(store: Store, other: Store, name: Reference, logged_in: Registry):
+    image = layouts.image(store.oci, size=SIZE, seed=20, layers=3)
+    kills = killed(logged_in, SIZE // 5)
+    until_done(lambda: store.push(image, name))
+    assert len(kills) == KILLS
+    assert other.pull(name, all_platforms=True) == image
+    assert intact(other)
+    assert other.blobs() == store.blobs()
+
+
+def test_a_pull_survives_ten_kills_and_goes_on_where_it_was(
+    store: Store, other: Store, name: Reference, logged_in: Registry
+):
+    image = layouts.image(store.oci, size=SIZE, seed=21, layers=3)
+    store.push(image, name)
+    kills = killed(logged_in, SIZE // 5)
+    until_done(lambda: other.pull(name, all_platforms=True))
+    assert len(kills) == KILLS
+    assert intact(other)
+    assert other.blobs() == store.blobs()
+    assert not os.listdir(other.paths.partial)
+
+
+def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
+    store: Store, other: Store, name: Reference, logged_in: Registry
+):
+    layer = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 22)})
+    image = layouts.manifest(store.oci, layer)
+    store.push(image, name)
+    kept = logged_in.blob(layer[0].digest)
+    whole = kept.read_bytes()
+    kept.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    with pytest.raises(RegistryError, match="sent something else than sha256:"):
+        other.pull(name)
+    assert intact(other)
+    assert not other.oci.refs()
+    assert not os.listdir(other.paths.partial)
+    kept.write_bytes(whole)
+    assert other.pull(name) == image
+
+
+def test_a_truncated_blob_is_said_and_what_came_is_kept(
+    store: Store, other: Store, name: Reference, logged_in: Registry
+):
+    layer = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 23)})
+    image = layouts.manifest(store.oci, layer)
+    store.push(image, name)
+    kept = logged_in.blob(layer[0].digest)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: SIZE // 2])
+    with pytest.raises(RegistryUnavailable):
+        other.pull(name)
+    assert intact(other)
+    assert not other.oci.refs()
+    kept.write_bytes(whole)
+    logged_in.wire.reset()
+    assert other.pull(name) == image
+    assert logged_in.wire.received < SIZE  # the first half was there
+    assert intact(other)
+
+
+def test_a_lying_manifest_is_refused(store: Store, other: Store, name: Reference, logged_in: Registry):
+    image = layouts.image(store.oci, seed=24)
+    store.push(image, name)
+    kept = logged_in.blob(image.digest)
+    kept.write_bytes(kept.read_bytes().replace(b'"linux"', b'"linus"'))
+    with pytest.raises(RegistryError):
+        other.pull(name._replace(tag="", digest=image.digest))
+    assert not other.oci.refs()
+    assert intact(other)
+
+
+def test_a_full_disk_is_said_and_the_store_is_intact(
+    store: Store, name: Reference, logged_in: Registry, tmp_path: Path
+):
+    if os.geteuid() != 0:
+        lacking("only root can mount a small tmpfs")
+    store.push(layouts.image(store.oci, size=4 * SIZE, seed=25), name)
+    small = tmp_path / "small"
+    small.mkdir()
+    # In a mount namespace of its own: nothing is mounted on the host.
+    script = (
+        f"mount -t tmpfs -o size=6m,mode=755 none {small}; "
+        f"{sys.executable} -m devbox image pull {name}; code=$?; "
+        f"cd {small}/home/oci/blobs/sha256 && for blob in *; do echo $blob ' '$blob | sha256sum -c --status; done; "
+        "exit $code"
+    )
+    env = {**os.environ, "DEVBOX_HOME": str(small / "home"), "DEVBOX_RUNTIME_DIR": str(tmp_path / "run")}
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    done = subprocess.run(argv, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

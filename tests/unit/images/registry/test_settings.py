@@ -1,0 +1,45 @@
+"""Where registries are asked, and how safely."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.errors import UsageError
+from devbox.images.registry import settings
+from devbox.images.registry.connection import _challenge
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"])
+def test_loopback_may_be_plain(host: str):
+    assert settings.may_be_plain(host)
+
+
+@pytest.mark.parametrize("host", ["docker.io", "localhost.evil.example", "127.0.0.1.example", "10.0.0.1:5000", "[::2]"])
+def test_elsewhere_only_by_name(host: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(settings.INSECURE, raising=False)
+    assert not settings.may_be_plain(host)
+    monkeypatch.setenv(settings.INSECURE, f"other, {host}")
+    assert settings.may_be_plain(host)
+
+
+def test_mirrors_come_before_the_registry(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(settings.MIRRORS, "docker.io=https://m.example/hub/ ghcr.io=http://g.example")
+    assert [each.url for each in settings.endpoints("docker.io")] == [
+        "https://m.example/hub",
+        "https://registry-1.docker.io",
+    ]
+    assert [each.url for each in settings.endpoints("quay.io")] == ["https://quay.io"]
+
+
+@pytest.mark.parametrize("value", ["docker.io", "=https://m", "docker.io=m.example", "docker.io=ftp://m"])
+def test_a_mirror_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(settings.MIRRORS, value)
+    with pytest.raises(UsageError, match=settings.MIRRORS):
+        settings.endpoints("docker.io")
+
+
+def test_a_challenge_is_read_with_its_quotes():
+    kind, asked = _challenge('Bearer realm="https://a/t?x=1,2",service="r",scope="repository:a:pull,push"')
+    assert kind == "bearer"
+    assert asked == {"realm": "https://a/t?x=1,2", "service": "r", "scope": "repository:a:pull,push"}
+    assert _challenge("") == ("", {})
