@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from devbox.errors import HostError
+from devbox.errors import CommandFailed, HostError
 from devbox.host import environ, files, programs
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, namespaces
 from devbox.isolation.idmap import store_map
 from devbox.isolation.types import Context, ProcessRef
 
+_KNOWN = ("crun", "runc")
+_UNSET = "unset DEVBOX_RUNTIME (crun is used)"
+
 
 def runtime_program() -> str:
-    """The OCI runtime of an instance's containers: $DEVBOX_RUNTIME, or crun. Bakes take crun: see `sandbox`."""
-    chosen = environ.get("DEVBOX_RUNTIME", "crun")
+    """The path of the OCI runtime: what $DEVBOX_RUNTIME names, as a path or a name on PATH; else crun, else runc."""
+    chosen = environ.get("DEVBOX_RUNTIME")
+    if "/" in chosen:
+        return _named_by_path(chosen)
+    for name in (chosen,) if chosen else _KNOWN:
+        with contextlib.suppress(HostError):
+            return programs.find(name)
+    if not chosen or chosen in programs.PACKAGES:
+        return programs.find(chosen or _KNOWN[0])  # which says what to install
+    raise HostError(f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy=_UNSET)
+
+
+def check_runtime() -> str:
+    """`runtime_program`, and HostError where it is no OCI runtime: unknown ones are asked."""
+    path = runtime_program()
+    if os.path.basename(path) in _KNOWN:
+        return path
     try:
-        return programs.find(chosen)
-    except HostError:
-        if chosen in programs.PACKAGES:
-            raise
+        answer = programs.call([path, "features"], purpose="ask the OCI runtime for its features")
+    except (CommandFailed, OSError) as error:
+        raise _no_runtime(path, error) from None
+    if b'"ociVersionMin"' not in answer:
+        raise _no_runtime(path, answer.decode(errors="replace"))
+    return path
+
+
+def _named_by_path(path: str) -> str:
+    if not os.path.isabs(path):
         raise HostError(
-            f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy="unset DEVBOX_RUNTIME (crun is used)"
-        ) from None
+            f"DEVBOX_RUNTIME is {path}, which is another program in another directory",
+            remedy=f"export DEVBOX_RUNTIME={os.path.abspath(path)}",
+        )
+    if not os.path.isfile(path):
+        raise HostError(f"DEVBOX_RUNTIME names {path}, and there is no such file", remedy=_UNSET)
+    if not os.access(path, os.X_OK):
+        raise HostError(f"DEVBOX_RUNTIME names {path}, which is not executable", remedy=f"chmod +x {path}")
+    return path
+
+
+def _no_runtime(path: str, said: object) -> HostError:
+    details = said.details if isinstance(said, CommandFailed) else str(said)
+    return HostError(
+        f"DEVBOX_RUNTIME names {path}, which is no OCI runtime: `{path} features` must tell what it can",
+        details=details,
+        remedy=_UNSET,
+    )
 
 
 def check(paths: Paths) -> None:
     """HostError when this machine lacks something that an instance will need: said before anything is started."""
     for program in ("catatonit", "pasta", "nft"):
         programs.find(program)
-    runtime_program()
+    check_runtime()
     store_map(paths)
 
 

@@ -8,8 +8,8 @@ import select
 import signal
 from collections.abc import Iterator
 
-from devbox.host import programs
-from devbox.isolation import forks, launch, namespaces, syscalls
+from devbox.host import files, programs
+from devbox.isolation import contexts, forks, launch, namespaces, syscalls
 from devbox.isolation import idmap as idmaps
 from devbox.isolation.network import bridge as networks
 from devbox.isolation.network import egress
@@ -46,6 +46,16 @@ def enter(idmap: IdMap, *, parent: int) -> None:
     syscalls.mount("proc", "/proc", "proc", flags=flags)
 
 
+def scratch(runtime_dir: str) -> str:
+    """An empty directory that the container's root can reach, as runc needs it, whatever lies above the store.
+
+    It hides the runtime directory from this process and what it starts, and is gone with them.
+    """
+    files.runtime_dir(runtime_dir)
+    syscalls.mount("tmpfs", runtime_dir, "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options="mode=0711")
+    return runtime_dir
+
+
 def run(
     idmap: IdMap,
     process: Process,
@@ -60,7 +70,7 @@ def run(
 ) -> int:
     """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
 
-    Only after `enter`. `work` is an empty scratch directory; `network` "egress" or "none"; stdout and stderr go to the
+    Only after `enter`. `work` is what `scratch` gave; `network` "egress" or "none"; stdout and stderr go to the
     descriptor `output`. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points (and
     /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`.
     """
@@ -81,11 +91,7 @@ def run(
 
 @contextlib.contextmanager
 def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[int, ...]) -> Iterator[Context]:
-    """An instance of one container, without cgroups; gone at the end.
-
-    Its runtime is crun, whatever $DEVBOX_RUNTIME says: runc is refused what it needs to prepare the root file system
-    below the store's private `tmp` (remount-private: permission denied).
-    """
+    """An instance of one container, without cgroups; gone at the end."""
     init = programs.find("catatonit")
     # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
     ids = IdMap(rootless=True, uids=_same(idmap.uids), gids=_same(idmap.gids)) if idmap.rootless else idmap
@@ -94,7 +100,7 @@ def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[i
         instance=_NAME,
         run_dir=work,
         oci_root=f"{work}/oci",
-        runtime=programs.find("crun"),
+        runtime=contexts.runtime_program(),
         init=init,
         idmap=ids,
         holder=holder,

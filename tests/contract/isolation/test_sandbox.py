@@ -40,7 +40,7 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
                 process,
                 lowers=(str(lower),),
                 top=str(scratch / "top"),
-                work=str(scratch / "work"),
+                work=sandbox.scratch(str(scratch / "work")),
                 network=network,
                 output=output.fileno(),
             )
