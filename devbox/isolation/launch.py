@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, idmap, living, namespaces, oci, rootfs, spec, syscalls
+from devbox.isolation import cgroups, forks, idmap, joining, living, namespaces, oci, rootfs, spec, syscalls
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
@@ -27,6 +27,7 @@ class Starting(NamedTuple):
     pid: int
     error_fd: int  # readable (with the error, or at its end) when the OCI runtime takes over
     directory: str  # the container's runtime directory
+    state: str = ""  # what the runtime will keep of it, where `joining` wants that
 
 
 class _Maps(NamedTuple):
@@ -63,6 +64,8 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
             f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}",
             remedy="devbox up once more; devbox doctor looks for the cause",
         )
+    if starting.state:
+        joining.register(starting.state, joining.root(starting.directory))
     with open(f"{starting.directory}/pid", encoding="ascii") as source:
         pid = int(source.read())
     return living.identify(pid) or ProcessRef(pid, 0)
@@ -111,7 +114,8 @@ def _start(
     child = forks.fork(become_runtime)
     if maps.store is not None:
         os.close(maps.store)
-    return Starting(child.pid, child.error_fd, place)
+    joins = detach and joining.wanted(context.runtime, context.cgroups)
+    return Starting(child.pid, child.error_fd, place, f"{context.oci_root}/{container.oci_id}" if joins else "")
 
 
 def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> None:
@@ -193,6 +197,7 @@ def directory(context: Context, name: str) -> str:
 
 def _forget(place: str) -> None:
     """Remove a container's runtime directory."""
+    joining.forget(joining.root(place))
     for entry in ("config.json", "pid", "log", "process.json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{entry}")

@@ -14,14 +14,24 @@ _NO_DIRECTORY = "chdir"
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
 
+def is_crun(runtime: str) -> bool:
+    """Whether the runtime is crun, by a name that begins so; others are used by the letter of the OCI contract."""
+    return runtime.rpartition("/")[2].startswith("crun")
+
+
 def global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:
     """The runtime with its global flags. `cgroups` is what `cgroups.detect` said."""
     argv = [runtime, "--root", oci_root]
     if log:
         argv += ["--log", log, "--log-format", "json"]
-    if cgroups == "none" and runtime.rpartition("/")[2] == "crun":
+    if cgroups == "none" and is_crun(runtime):
         argv.append("--cgroup-manager=disabled")
     return argv
+
+
+def rooted(command: list[str], root: str) -> list[str]:
+    """A command line that begins as `global_argv` does, with another `--root`."""
+    return [*command[:2], root, *command[3:]]
 
 
 def run_argv(start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool) -> list[str]:

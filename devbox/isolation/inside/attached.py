@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from devbox.isolation import delegation, forks, launch, namespaces, oci, spec, syscalls
+from devbox.isolation import delegation, forks, joining, launch, namespaces, oci, spec, syscalls
 from devbox.isolation.types import Confine, Context, Launch, ProcessRef
 
 
@@ -33,22 +33,25 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
         starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams, bound=True)
     init = launch.finish(starting)
     try:
-        return _execute(context, container, on_start)
+        return _execute(context, container, init, on_start)
     finally:
         _end(init)
 
 
-def _execute(context: Context, container: Launch, on_start: Callable[[int], None] | None) -> int:
+def _execute(context: Context, container: Launch, init: ProcessRef, on_start: Callable[[int], None] | None) -> int:
     """Execute the container's process inside it, and wait."""
     place = launch.directory(context, container.name)
     log, process = f"{place}/log", f"{place}/process.json"
     launch.write_json(process, spec.process(container._replace(init=False), launch.open_files()))
     start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
+    command = [*start, "exec", "--process", process, container.oci_id]
 
     def become_runtime() -> None:
         if context.idmap.rootless:
             namespaces.join(context.holder, network=False)
-        os.execve(start[0], [*start, "exec", "--process", process, container.oci_id], launch.ENVIRONMENT)
+        joined = joining.root(place)
+        here = os.path.isdir(joined) and joining.join(init.pid)
+        os.execve(command[0], oci.rooted(command, joined) if here else command, launch.ENVIRONMENT)
 
     child = forks.fork(become_runtime)
     if on_start is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 from devbox.errors import CANNOT_RUN, CannotRun, EngineError
-from devbox.isolation import oci
+from devbox.isolation import joining, oci
 from devbox.isolation.inside import passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from devbox.host.paths import Paths
 
@@ -70,7 +70,10 @@ def begin(
             from devbox.isolation import delegation
 
             delegation.approach(entry["group"])
-        return _spawn_inside(f"/proc/{entry['holder']}/ns/user", command, streams), log
+        return _spawn_inside(f"/proc/{entry['pid']}/ns/user", command, streams), log
+    joined = joining.root(f"{paths.run(instance)}/c/{container}")
+    if os.path.isdir(joined):
+        return _spawn_in_groups(int(entry["pid"]), command, joined, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
     pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON)
     return pid, log
@@ -115,11 +118,25 @@ def _spawn_inside(user_ns: str, command: list[str], streams: tuple[int, int, int
     """Start an ordinary user's runtime in the instance's user namespace."""
     from devbox.isolation import syscalls
 
+    def go_in() -> list[str]:
+        syscalls.setns(user_ns)
+        return command
+
+    return _spawn_from(go_in, streams)
+
+
+def _spawn_in_groups(init: int, command: list[str], joined: str, streams: tuple[int, int, int]) -> int:
+    """Start the runtime as a member of the container's control groups, so that it need not join them."""
+    return _spawn_from(lambda: oci.rooted(command, joined) if joining.join(init) else command, streams)
+
+
+def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> int:
+    """Start the runtime in a child that first goes where it must be; `go` gives the command line."""
     pid = os.fork()
     if pid:
         return pid
     try:
-        syscalls.setns(user_ns)
+        command = go()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         passing.restore_ignored()

@@ -1,0 +1,60 @@
+"""What is executed in a container is in all of its control groups, however it got there."""
+
+from __future__ import annotations
+
+import pytest
+from contract.engine.backend import Backend
+from contract.engine.test_life import until
+from support.machine import lacking
+
+from devbox.engines.native import NativeEngine
+from devbox.host.paths import Paths
+from devbox.isolation import cgroups
+from devbox.model.container import Limits
+
+FULL = "for n in 1 2 3 4 5 6 7; do sleep 1000 & done; wait"
+
+
+@pytest.fixture
+def native(backend: Backend) -> Backend:
+    if not isinstance(backend.engine, NativeEngine):
+        pytest.skip("how the native engine enters its containers")
+    if cgroups.detect() == "none":
+        lacking("this user can make no control groups here")
+    return backend
+
+
+def groups(pid: int | str) -> list[str]:
+    """The control groups of a process, seen from the host."""
+    with open(f"/proc/{pid}/cgroup", encoding="ascii") as source:
+        return source.read().splitlines()
+
+
+def executed(run_dir: str) -> list[str]:
+    """The host's pids of what runs as `sleep 1234` in the instance."""
+    found = []
+    for pid in cgroups.members(run_dir):
+        with open(f"/proc/{pid}/cmdline", "rb") as source:
+            if source.read() == b"sleep\x001234\x00":
+                found.append(str(pid))
+    return found
+
+
+def check(native: Backend, run_dir: str, name: str) -> None:
+    native.sh(name, "sleep 1234 >/dev/null 2>&1 &")
+    until(lambda: executed(run_dir))
+    [pid] = executed(run_dir)
+    assert groups(pid) == groups(native.seen(name).pid or 0)
+
+
+def test_a_command_is_in_the_groups_of_its_container(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    native.up("a")
+    check(native, paths.run(native.instance.id), "a")
+
+
+def test_a_container_with_no_process_to_spare_is_still_entered(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    native.up("a", "sh", "-c", FULL, limits=Limits(pids=12))
+    until(lambda: len(native.sh("a", "ls -d /proc/[0-9]*")) >= 9)
+    check(native, paths.run(native.instance.id), "a")
