@@ -9,8 +9,8 @@ what=${1:?what for: run, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
-test_packages=(docker-registry fish git runc skopeo zsh)
-bench_packages=(buildah docker-cli docker-compose docker.io hyperfine podman)
+test_packages=(docker-cli docker-registry docker.io fish git runc skopeo zsh)
+bench_packages=(buildah docker-compose hyperfine podman)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
