@@ -113,10 +113,10 @@ class Starter:
                 f"{mount.source}, which is to be mounted at {mount.target}, does not exist",
                 remedy=f"mkdir {mount.source}, or remove it from the file's mounts",
             )
+        bind = Bind(mount.source, mount.target, read_only=mount.read_only, within=self._instance.root)
         if self._idmap.rootless:
-            return Bind(mount.source, mount.target, read_only=mount.read_only)
-        owner, group = self._instance.owner, self._instance.group
-        return Bind(mount.source, mount.target, read_only=mount.read_only, owner=owner, group=group)
+            return bind
+        return bind._replace(owner=self._instance.owner, group=self._instance.group)
 
 
 def _account(spec: ContainerSpec, lowers: tuple[str, ...]) -> accounts.Account:

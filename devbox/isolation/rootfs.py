@@ -10,12 +10,14 @@ import contextlib
 import os
 import stat
 
-from devbox.errors import HostError
+from devbox.errors import EngineError, HostError
 from devbox.isolation import idmap, syscalls
 from devbox.isolation.types import Bind, Context, IdMap
 
 # volatile: otherwise the end of a container waits until the host's whole disk is synced.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
+# What a descriptor stands for, whatever has become of its path.
+_OPENED = "/proc/self/fd/{}"
 
 
 def make_private(stage: str) -> None:
@@ -76,17 +78,34 @@ def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int
     staged = []
     for number, bind in enumerate(binds):
         source = f"{stage}/b/{number}"
-        if stat.S_ISDIR(os.stat(bind.source).st_mode):
-            os.mkdir(source)
-        else:
-            os.close(os.open(source, os.O_CREAT | os.O_WRONLY, 0o644))
-        attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
-        if bind.read_only:
-            attributes |= syscalls.MOUNT_ATTR_RDONLY
-        userns = owners.get(owner_of(bind)) if bind.owner is not None else None
-        _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True)
+        opened = _open_source(bind)
+        try:
+            if stat.S_ISDIR(os.fstat(opened).st_mode):
+                os.mkdir(source)
+            else:
+                os.close(os.open(source, os.O_CREAT | os.O_WRONLY, 0o644))
+            attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
+            if bind.read_only:
+                attributes |= syscalls.MOUNT_ATTR_RDONLY
+            userns = owners.get(owner_of(bind)) if bind.owner is not None else None
+            _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True, opened=opened)
+        finally:
+            os.close(opened)
         staged.append(bind._replace(source=source))
     return tuple(staged)
+
+
+def _open_source(bind: Bind) -> int:
+    """The source, opened: what is checked here is what is mounted, whatever a container makes of its path meanwhile."""
+    opened = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
+    real = os.readlink(_OPENED.format(opened))
+    if bind.within and real != bind.within and not real.startswith(f"{bind.within}/"):
+        os.close(opened)
+        raise EngineError(
+            f"{bind.source}, which is to be mounted at {bind.target}, is a link out of the project, to {real}",
+            remedy=f"see who put it there: ls -ld {bind.source}",
+        )
+    return opened
 
 
 def owner_of(bind: Bind) -> tuple[int, int]:
@@ -115,9 +134,14 @@ def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
         ) from None
 
 
-def _attach(source: str, target: str, *, attributes: int, userns: int | None, recursive: bool) -> None:
-    """Bind `source` at `target` with mount attributes, id-mapped when a user namespace is given."""
-    tree = syscalls.clone_mount(source, recursive=recursive)
+def _attach(
+    source: str, target: str, *, attributes: int, userns: int | None, recursive: bool, opened: int | None = None
+) -> None:
+    """Bind `source` at `target` with mount attributes, id-mapped when a user namespace is given.
+
+    `opened`: a descriptor of the source, where its path may lead elsewhere by now.
+    """
+    tree = syscalls.clone_mount(source if opened is None else _OPENED.format(opened), recursive=recursive)
     try:
         if userns is not None:
             _map_ids(tree, userns, source, recursive=recursive)

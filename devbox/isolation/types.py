@@ -5,6 +5,7 @@ Everything here is already decided: paths are absolute, users are numbers, nothi
 
 from __future__ import annotations
 
+import functools
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -28,13 +29,17 @@ class IdMap(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """A host directory or file in the container. `owner`/`group`: container root appears as these ids on disk."""
+    """A host directory or file in the container. `owner`/`group`: container root appears as these ids on disk.
+
+    `within`: the directory that the source must lie in, all links followed, at the moment it is mounted.
+    """
 
     source: str
     target: str
     read_only: bool = False
     owner: int | None = None
     group: int | None = None
+    within: str = ""
 
 
 class Process(NamedTuple):
@@ -173,8 +178,14 @@ def pack(value: Any) -> Any:
 
 def unpack(cls: type[T], plain: Any) -> T:
     """The named tuple that `pack` took apart. A field that the class lacks is a TypeError."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{name: _value(hints.get(name), item) for name, item in plain.items()})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Looking them up costs more than all the rest: a state has hundreds of the same few."""
+    return get_type_hints(cls)
 
 
 def _value(hint: Any, plain: Any) -> Any:

@@ -121,3 +121,18 @@ def test_many_layers_fit(clear: Place, directory: Path):
 def test_a_file_system_without_id_maps_is_named(clear: Place):
     with pytest.raises(EngineError, match=r"/proc/fs .* without id-mapped mounts"):
         clear.run(clear.container("dev", binds=(Bind("/proc/fs", "/workspace", owner=1000, group=1000),)))
+
+
+def test_a_mount_that_has_become_a_link_out_of_the_project_is_refused(clear: Place, directory: Path):
+    (directory / "in").mkdir()
+    (directory / "in" / "file").write_text("mine")
+    (directory / "link").symlink_to("in")
+    (directory / "swapped").symlink_to("/etc")
+    (directory / "climbs").symlink_to("../..")
+    bind = Bind(str(directory / "link"), "/given", within=str(directory))
+    clear.run(clear.container("within", binds=(bind,)))
+    assert clear.sh("within", "cat /given/file") == "mine"
+
+    for name in ("swapped", "climbs"):
+        with pytest.raises(EngineError, match="a link out of the project"):
+            clear.run(clear.container(name, binds=(bind._replace(source=str(directory / name)),)))
