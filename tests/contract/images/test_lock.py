@@ -1,0 +1,85 @@
+"""An image baked by a lock is the one the lock was written for, as long as its packages can be had."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from devbox.errors import BakeFailed
+from devbox.host.paths import Paths
+from devbox.images.store import ImageStore
+from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+
+NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that answers nobody
+SPEC = ImageSpec(
+    name="base",
+    parent=None,
+    steps=(Bootstrap(distribution="debian", suite="trixie"), Packages(names=("less",)), Run(commands=("touch /x",))),
+    config=ImageConfig(),
+)
+
+
+@pytest.fixture
+def locked(store: ImageStore) -> KeyedImage:
+    """The image, its steps fixed to what the first bake of this run took."""
+    image = keyed("base", {"base": SPEC})
+    store.bake(image, lambda _: None)
+    return store.fixed(image)
+
+
+def fresh_store(homes: Path, name: str) -> ImageStore:
+    return ImageStore(Paths(str(homes / name), str(homes / f"{name}-run")))
+
+
+def test_what_was_baked_without_a_lock_is_known_by_the_lock_it_gives(store: ImageStore, locked: KeyedImage) -> None:
+    baked = store.find(locked.key)
+    assert baked is not None
+    assert locked.chain[0].step.pins["libc6"]
+    assert locked.chain[1].step.pins.keys() == {"less"}
+    assert locked.chain[2].step.pins is None  # commands that install nothing
+    states: list[str] = []
+    assert store.bake(locked, lambda event: states.append(event.state)) == baked
+    assert set(states) == {"cached"}
+
+
+def test_the_cache_alone_bakes_the_same_bytes(
+    store: ImageStore, locked: KeyedImage, homes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVBOX_MIRROR_DEBIAN", NOWHERE)
+    assert fresh_store(homes, "locked").bake(locked, lambda _: None) == store.find(locked.key)
+
+
+def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore, locked: KeyedImage) -> None:
+    wanted = replace(SPEC.steps[1], pins={"less": "1-1"})
+    offered = locked.chain[1].step.pins["less"]
+    image = keyed("base", {"base": replace(SPEC, steps=(locked.chain[0].step, wanted))})
+    with pytest.raises(BakeFailed) as caught:
+        store.bake(image, lambda _: None)
+    assert caught.value.details == f"less: locked 1-1, offered {offered}"
+    assert "devbox lock --upgrade less" in caught.value.remedy
+    assert store.find(image.key) is None
+
+
+def test_a_renewed_step_is_made_once_and_only_where_it_installs_something(
+    store: ImageStore, locked: KeyedImage
+) -> None:
+    steps = (locked.chain[0].step, *SPEC.steps[1:])
+    image = keyed("base", {"base": replace(SPEC, steps=steps)})
+    renewed: set[str] = set()
+    for states in (["cached", "running", "cached"], ["cached", "cached", "cached"]):
+        seen: list[str] = []
+        baked = store.bake(image, lambda event, seen=seen: seen.append(event.state), renewed=renewed)
+        assert [state for state in seen if state in ("cached", "running")] == states
+        assert baked == store.find(locked.key)
+
+
+def test_downloads_of_a_new_base_are_kept(locked: KeyedImage) -> None:
+    assert shutil.which("dpkg-deb")
+    pins = locked.chain[0].step.pins
+    archives = os.listdir(f"{os.environ['DEVBOX_CACHE']}/apt/debian-trixie/archives")
+    names = {name.partition("_")[0] for name in archives}
+    assert pins.keys() <= names
