@@ -121,11 +121,11 @@ def load_row(plain: object) -> Row:
 
 
 def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
-    """Whether a supervisor lives, and the state as it really is."""
+    """Whether a supervisor lives that has its ground, and the state as it really is."""
     state = read(paths, instance)
     if state is None:
         return False, None
-    if alive(state.supervisor):
+    if alive(state.supervisor) and state.holder is not None and alive(state.holder):
         return True, state
     return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
 
@@ -144,7 +144,6 @@ class Entry(NamedTuple):
     """What entering a running container takes."""
 
     process: ProcessRef
-    holder: ProcessRef
     oci_id: str
     oci_root: str
     runtime: str
@@ -161,7 +160,6 @@ def write_entry(path: str, entry: Entry) -> None:
     lines = [
         f"pid={entry.process.pid}",
         f"start_time={entry.process.start_time}",
-        f"holder={entry.holder.pid}",
         f"oci_id={entry.oci_id}",
         f"oci_root={entry.oci_root}",
         f"runtime={entry.runtime}",

@@ -29,7 +29,6 @@ class Interior:
         context = self._context
         entry = Entry(
             process=process,
-            holder=context.holder,
             oci_id=self._item.launch.oci_id,
             oci_root=context.oci_root,
             runtime=context.runtime,

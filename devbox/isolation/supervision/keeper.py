@@ -54,6 +54,7 @@ class Keeper:
         self._health: Health | None = None
         self._command: Command | None = None
         self._timer: Timer | None = None
+        self._starting: launch.Starting | None = None  # its runtime is at work
         self._settled = False
         self._was_ready = False
         self._stopping = False
@@ -148,6 +149,15 @@ class Keeper:
         else:
             self._send(own_signal)
 
+    def lose(self, reason: str, done: Callback) -> None:
+        """End it at once: what it stands on is gone, for this `reason`."""
+
+        def ended() -> None:
+            self._row = self._row._replace(state="dead", reason=reason)
+            done()
+
+        self.stop(0, ended)
+
     def forget(self) -> None:
         """Leave nothing of a stopped container but its log and its top."""
         self._forget_container()
@@ -168,9 +178,11 @@ class Keeper:
         except (DevboxError, OSError) as error:
             self._failed_to_start(error, answer)
             return
+        self._starting = starting
         self._ground.loop.on_exit(starting.pid, lambda status: self._launched(starting, status, answer))
 
     def _launched(self, starting: launch.Starting, status: int | None, answer: Answer) -> None:
+        self._starting = None
         try:
             process = launch.finish(starting, status)
             if self._row.state != "starting":
@@ -308,7 +320,8 @@ class Keeper:
         self._timer = self._ground.loop.after(_GIVE_UP, lambda: self._give_up(process))
 
     def _give_up(self, process: ProcessRef | None) -> None:
-        if process is None and self._row.state == "starting":
+        if self._starting is not None:
+            os.kill(self._starting.pid, signal.SIGKILL)  # a child that was not reaped yet
             self._died("it was stopped while it started")
         elif process is not None and self._row.process == process:
             self._ended(None)

@@ -10,7 +10,7 @@ from devbox.errors import DevboxError
 from devbox.isolation.living import alive
 from devbox.isolation.network import bridge, egress
 from devbox.isolation.state import Name, NamedPublish
-from devbox.isolation.supervision.loop import ExitCallback, Loop, Timer, say
+from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain, say
 from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Publish, Route
 
 _RETRY = 1.0  # pause before a pasta that died is started again
@@ -34,9 +34,11 @@ class Segment:
     nft follows every change. pasta is restarted, which cuts connections, only when a port must be added or unpublished.
     """
 
-    def __init__(self, loop: Loop, context: Context) -> None:
+    def __init__(self, loop: Loop, context: Context, changed: Callback) -> None:
+        """`changed` is called where something changes that nobody asked for."""
         self._loop = loop
         self._context = context
+        self._changed = changed
         self._ipv6 = bridge.host_has_ipv6()
         self._names: dict[str, NetNode] = {}
         self._guests: dict[str, NetNode] = {}
@@ -187,6 +189,7 @@ class Segment:
         def ended(_: int | None) -> None:
             if self._egress == pasta:
                 self._egress = None
+                say("pasta, which connects the instance to the network, ended; it is started again")
                 self._try_later()
 
         on_exit(pasta.pid, ended)
@@ -196,9 +199,10 @@ class Segment:
             return
         try:
             self._start_egress()
-        except DevboxError as error:
-            say(error.render())
+        except (DevboxError, OSError) as error:
+            complain(error)
             self._try_later()
+        self._changed()
 
     def _try_later(self) -> None:
         if self._retry is not None:

@@ -102,6 +102,13 @@ class Connection:
             self._handler(self, message)
         except DevboxError as error:
             self.fail(error)
+        except OSError as error:
+            self.fail(
+                EngineError(
+                    f"the instance's supervisor could not {message.get('do')}: {error}",
+                    remedy="devbox doctor looks for the cause",
+                )
+            )
         except Exception as error:
             self.fail(
                 EngineError(

@@ -21,10 +21,13 @@ from devbox.isolation.state import InstanceState, NamedPublish
 from devbox.isolation.supervision import strays
 from devbox.isolation.supervision.guests import Guests
 from devbox.isolation.supervision.keeper import Ground, Keeper, already
-from devbox.isolation.supervision.loop import Loop, say
+from devbox.isolation.supervision.loop import Loop, Timer, complain, say
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, Supervised, pack, unpack
+
+_LOST = "the process that holds the instance's namespaces was killed"
+_SAVE_AGAIN = 1.0  # pause before the state is written again where that failed, as on a full disk
 
 
 class _NetworkWanted(NamedTuple):
@@ -41,9 +44,13 @@ class Supervisor:
         self._loop = Loop()
         self._me = state.current(os.getpid())
         self._keepers: dict[str, Keeper] = {}
+        self._saving: Timer | None = None
+        self._ending = False
         before = self._before()
         self._context = contexts.make(paths, instance, before.holder if before else None)
-        self._segment = Segment(self._loop, self._context)
+        watch = self._loop.on_stranger_exit if before else self._loop.on_exit
+        watch(self._context.holder.pid, self._holder_ended)
+        self._segment = Segment(self._loop, self._context, self._save)
         self._guests = Guests(self._loop, self._context, self._segment, self._save)
         self._ground = Ground(self._loop, paths, self._context, self._save)
         if before is not None:
@@ -82,7 +89,17 @@ class Supervisor:
             keeper.adopt(row)
 
     def _save(self) -> None:
-        now = InstanceState(
+        """Write down how everything is; once more later where that fails, since nobody may wait for it in vain."""
+        if self._saving is not None:
+            self._saving.cancel()
+        try:
+            state.write(self._paths, self._instance, self._now())
+        except OSError as error:
+            complain(error)
+            self._saving = self._loop.after(_SAVE_AGAIN, self._save)
+
+    def _now(self) -> InstanceState:
+        return InstanceState(
             format=state.FORMAT,
             boot=state.boot_id(),
             supervisor=self._me,
@@ -93,7 +110,6 @@ class Supervisor:
             containers=tuple(keeper.row for keeper in self._keepers.values()),
             guests=self._guests.all,
         )
-        state.write(self._paths, self._instance, now)
 
     # Requests.
 
@@ -186,6 +202,7 @@ class Supervisor:
 
     def _shutdown(self, client: Connection, _: Message) -> None:
         """Stop what runs, the last started first, then the network, then the holder; answer; end."""
+        self._ending = True
         self._guests.dismiss_all()
         last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.gone), None)
         if last is not None:
@@ -200,6 +217,30 @@ class Supervisor:
         self._server.close()
         client.answer({})
         self._loop.stop()
+
+    # The ground gives way.
+
+    def _holder_ended(self, _: int | None) -> None:
+        """Without its namespaces nothing can be started or reached any more: end what runs, and oneself.
+
+        Whoever comes meanwhile starts the next supervisor, which waits for this one's end and builds everything anew.
+        """
+        if self._ending:
+            return
+        self._ending = True
+        say(_LOST)
+        self._server.close()
+        self._guests.dismiss_all()
+        self._segment.close()
+        for keeper in self._keepers.values():
+            if not keeper.gone:
+                keeper.lose(_LOST, self._end_without_ground)
+        self._end_without_ground()
+
+    def _end_without_ground(self) -> None:
+        if all(keeper.gone for keeper in self._keepers.values()):
+            self._save()
+            self._loop.stop()
 
     def _keeper(self, message: Message) -> Keeper:
         keeper = self._keepers.get(message["name"])

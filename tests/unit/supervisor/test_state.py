@@ -38,16 +38,29 @@ def row(name: str, process: ProcessRef | None, *, is_in: str = "running", health
     )
 
 
-def written(paths: Paths, supervisor: ProcessRef, *rows: Row, boot: str = "") -> InstanceState:
-    made = InstanceState(format=state.FORMAT, boot=boot or state.boot_id(), supervisor=supervisor, containers=rows)
+def written(
+    paths: Paths, supervisor: ProcessRef, *rows: Row, boot: str = "", holder: ProcessRef | None = None
+) -> InstanceState:
+    made = InstanceState(
+        format=state.FORMAT, boot=boot or state.boot_id(), supervisor=supervisor, holder=holder, containers=rows
+    )
     state.write(paths, ID, made)
     return made
 
 
 def test_a_living_supervisor_is_believed(paths: Paths) -> None:
     me = state.current(os.getpid())
-    made = written(paths, me, row("a", GONE))
+    made = written(paths, me, row("a", GONE), holder=me)
     assert state.look(paths, ID) == (True, made)
+
+
+def test_a_supervisor_without_its_holder_supervises_nothing(paths: Paths) -> None:
+    me = state.current(os.getpid())
+    written(paths, me, row("a", me), holder=GONE)
+    supervised, now = state.look(paths, ID)
+    assert not supervised
+    assert now is not None
+    assert now.containers[0].state == "running"
 
 
 def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
@@ -75,7 +88,6 @@ def test_nothing_written_is_nothing_there(paths: Paths) -> None:
 def entry(process: ProcessRef) -> Entry:
     return Entry(
         process=process,
-        holder=process,
         oci_id="x-a",
         oci_root="/r",
         runtime="/usr/bin/crun",
