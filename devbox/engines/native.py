@@ -160,6 +160,8 @@ class NativeEngine:
             supervisor.close()
 
     def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
+        if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):
+            return False  # nobody knows it: no need to read what is known of all the others
         now = state.look(self._paths, instance.id)[1]
         if now is None:
             return False
