@@ -35,13 +35,28 @@ class DevboxError(Exception):
             self.exit_code = exit_code
 
     def render(self) -> str:
-        """The text for stderr: the sentence, then details and remedy when there are any."""
+        """The text for stderr: the sentence, then details and remedy when there are any.
+
+        All of it may quote a file, an image or a program: nothing in it moves the cursor of a terminal.
+        """
         head = f"{self.where}: {self.sentence}" if self.where else self.sentence
         lines = [f"devbox: {head}"]
         lines += [f"  | {line}" for line in self.details.strip().splitlines()[-8:]]
         if self.remedy:
             lines.append(f"  → {self.remedy}")
-        return "\n".join(lines)
+        return "\n".join(map(_visible, lines))
+
+
+def _visible(line: str) -> str:
+    """A line without colours, and with what does not print as an escape."""
+    if line.isprintable():
+        return line
+    import re
+
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    return "".join(
+        char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in plain
+    )
 
 
 class UsageError(DevboxError):
