@@ -7,6 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from devbox.images.apt import Tick
 from devbox.images.job import Answer, Progress
@@ -15,6 +16,10 @@ from devbox.model import codec
 
 TAIL = 15
 _LINE_LIMIT = 2000  # an answer stays below PIPE_BUF, so that lines of two processes never mix
+
+# Logs of bakes: how much of one is kept (its end, between one and two times this), and how many.
+_LOG_BYTES = 4_000_000
+_LOGS = 100
 
 Reader = Callable[[str], Tick | None]
 
@@ -28,6 +33,8 @@ class Output:
         os.makedirs(os.path.dirname(log), exist_ok=True)
         with open(log, "w"):
             pass
+        if log != os.devnull:
+            _prune(os.path.dirname(log))
 
     def answer(self, message: Answer) -> None:
         """Tell devbox. Nobody listening is no error: a dead devbox takes this process along anyway."""
@@ -51,10 +58,12 @@ class Output:
 
         def pump() -> None:
             os.close(send)
-            with open(receive, encoding="utf-8", errors="replace") as source, open(self._log, "a") as log:
+            with open(receive, encoding="utf-8", errors="replace") as source, open(self._log, "a+") as log:
                 for line in source:
                     log.write(line)
                     log.flush()
+                    if log.tell() > 2 * _LOG_BYTES:
+                        _shorten(log)
                     if tick := read(line.rstrip()):
                         self.tick(tick)
 
@@ -75,6 +84,26 @@ class Output:
         """The whole log."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             return log.read()
+
+
+def _shorten(log: TextIO) -> None:
+    """Keep the end of a log, from the beginning of a line."""
+    raw = log.buffer
+    raw.seek(-_LOG_BYTES, os.SEEK_END)
+    raw.readline()
+    end = raw.read()
+    raw.truncate(0)
+    raw.write(b"(what came before is not kept)\n" + end)
+    raw.flush()
+    log.seek(0, os.SEEK_END)
+
+
+def _prune(directory: str) -> None:
+    """Remove the oldest logs of a directory. Another worker may do so, too."""
+    with contextlib.suppress(FileNotFoundError):
+        found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for entry in found[_LOGS:]:
+            os.unlink(entry.path)
 
 
 def any_line(line: str) -> Tick | None:
