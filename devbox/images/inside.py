@@ -51,7 +51,7 @@ get update || exit
 lacking=$(cut -d' ' -f1 {_PINS} | xargs -r apt-cache madison | awk '
     FILENAME != "-" {{ wanted[$1] = $2; next }}
     !($1 in best) {{ best[$1] = $3 }}
-    wanted[$1] == $3 {{ delete wanted[$1] }}
+    $1 in wanted && wanted[$1] == $3 {{ delete wanted[$1] }}
     END {{ for (name in wanted) print "{apt.LACKING}", name, wanted[name], best[name] }}' {_PINS} -)
 [ -z "$lacking" ] || {{ echo "$lacking"; exit 1; }}
 get --download-only install -- "$@" || exit

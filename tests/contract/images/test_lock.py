@@ -12,7 +12,7 @@ import pytest
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
-from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
 
 NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that answers nobody
 SPEC = ImageSpec(
@@ -83,3 +83,15 @@ def test_downloads_of_a_new_base_are_kept(locked: KeyedImage) -> None:
     archives = os.listdir(f"{os.environ['DEVBOX_CACHE']}/apt/debian-trixie/archives")
     names = {name.partition("_")[0] for name in archives}
     assert pins.keys() <= names
+
+
+def test_one_changed_file_of_the_last_step_changes_the_last_layer_alone(store: ImageStore, locked: KeyedImage) -> None:
+    below = tuple(link.step for link in locked.chain)
+    images = {
+        text: replace(SPEC, steps=(*below, Files(contents={"/etc/motd": text, "/etc/issue": "same\n"})))
+        for text in ("one\n", "two\n")
+    }
+    first, second = (store.bake(keyed("base", {"base": spec}), lambda _: None) for spec in images.values())
+    assert first.digest != second.digest
+    assert first.layers[:-1] == second.layers[:-1]
+    assert first.layers[-1] != second.layers[-1]
