@@ -63,7 +63,7 @@ class Starter:
         account = _account(spec, lowers)
         carried = _carried(request)
         env = {"PATH": _PATH} | image.env | carried.env | dict(request.env)
-        argv = (*image.entrypoint, *(spec.command or image.command))
+        argv = spec.command or (*image.entrypoint, *image.command)
         if not argv:
             raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
         limits, isolation = spec.limits, spec.isolation

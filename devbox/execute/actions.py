@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.envfile import secrets
-from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed, NotReady
+from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed, NotReady, RegistryError
 from devbox.execute import locks
+from devbox.execute.complete import completed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
@@ -94,7 +95,7 @@ class Actions:
 
         try:
             baked = self._store.bake(image, show, renewed=self._renewed)
-        except BakeFailed as error:
+        except (BakeFailed, RegistryError) as error:
             error.where = error.where or self._place_of(step.resource)
             raise
         with self._fixing:
@@ -227,7 +228,7 @@ def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: 
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
     return StartRequest(
-        spec=spec,
+        spec=completed(spec, image.config),
         image=image,
         spec_key=keys.spec_key(spec),
         ports=observed.ports.get(spec.name, ()),

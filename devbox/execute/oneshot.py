@@ -48,6 +48,7 @@ def _source(resolved: Resolved, source: str, name: str) -> ContainerSpec:
             supervised=(),
             ports=(),
             health=None,
+            image_health=False,
             restart="no",
             setup=None,
             keep_top=False,

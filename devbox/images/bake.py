@@ -12,8 +12,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from devbox.host import files
 from devbox.host.paths import Paths
@@ -25,14 +26,19 @@ from devbox.images.workers import Workers
 from devbox.model.image import (
     Baked,
     Bootstrap,
+    FromRegistry,
     KeyedImage,
     KeyedStep,
     Layer,
     is_open,
     keyed_image,
     keyed_step,
+    on_top,
     pinned,
 )
+
+if TYPE_CHECKING:
+    from devbox.images.registry.progress import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +81,54 @@ class Baker:
         self._oci.create()
         layers: list[Layer] = []
         chain: list[KeyedStep] = []
+        below: Baked | None = None
         for wanted in image.chain:
             step = keyed_step(chain[-1].key if chain else "", wanted.step)
-            layers.append(self._step(image, step, layers, on_event))
-            chain.append(self._fixed(step, chain, layers[-1]))
-        baked = self._assemble(keyed_image(image.name, chain, image.config), layers)
+            if isinstance(step.step, FromRegistry):
+                below = self._pulled(image, step, step.step, on_event)
+                layers += below.layers
+                chain.append(self._fixed(step, chain, below))
+            else:
+                env = below.config.env if below else {}
+                layers.append(self._step(image, step, layers, on_event, env))
+                chain.append(self._fixed(step, chain, layers[-1]))
+        baked = self._assemble(keyed_image(image.name, chain, image.config), layers, below)
         self._cache.keep_image(baked)
         return baked
 
-    def _fixed(self, step: KeyedStep, below: Sequence[KeyedStep], layer: Layer) -> KeyedStep:
+    def _fixed(self, step: KeyedStep, below: Sequence[KeyedStep], made: Layer | Baked) -> KeyedStep:
         """The step by what it installed, known under the key of that, too."""
         versions = self._cache.versions(step.key) if is_open(step.step) else None
         if versions is None:
             return step
         fixed = keyed_step(below[-1].key if below else "", pinned(step.step, versions))
         if self._cache.versions(fixed.key) is None:
-            self._cache.keep_layer(fixed.key, layer, versions)
+            if isinstance(made, Baked):
+                self._cache.keep_pulled(replace(made, key=fixed.key), versions)
+            else:
+                self._cache.keep_layer(fixed.key, made, versions)
         return fixed
+
+    def _pulled(self, image: KeyedImage, step: KeyedStep, wanted: FromRegistry, on_event: OnEvent) -> Baked:
+        """The image of a registry that this one begins with: found, or pulled under the lock of the step's key."""
+        from devbox.images.pulled import Puller
+
+        event = partial(BakeEvent, image=image.name, step=step.describe)
+        with files.locked(snapshots.step_lock(self._paths, step.key)):
+            anew = self._renewed is not None and is_open(wanted) and step.key not in self._renewed
+            if not anew and (found := self._cache.image(step.key)):
+                on_event(event(state="cached"))
+                return found
+
+            def progress(told: Transfer) -> None:
+                on_event(event(state="progress", text=told.text, bytes_done=told.done, bytes_total=told.total))
+
+            pulled = Puller(self._paths).pull(wanted, step.key, progress)
+            self._cache.keep_pulled(pulled, {wanted.reference: pulled.digest})
+            if self._renewed is not None:
+                self._renewed.add(step.key)
+        on_event(event(state="done"))
+        return pulled
 
     def _found(self, step: KeyedStep) -> Layer | None:
         """The layer of a step that does not have to be made."""
@@ -101,8 +138,10 @@ class Baker:
             return None
         return self._cache.layer(step.key) if self._cache.versions(step.key) is not None else None
 
-    def _step(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
-        """The layer of a step: found, or made under the lock of its key."""
+    def _step(
+        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
+    ) -> Layer:
+        """The layer of a step: found, or made under the lock of its key. `env` is what the image below brings."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         if layer := self._found(step):
             on_event(event(state="cached"))
@@ -111,19 +150,23 @@ class Baker:
         on_event(event(state="running"))
         with files.locked(lock, wait=False) as mine:
             if mine:
-                return self._found_or_made(image, step, below, on_event)
+                return self._found_or_made(image, step, below, on_event, env)
         on_event(event(state="progress", text=_waiting_for(files.lock_holder(lock))))
         with files.locked(lock):
-            return self._found_or_made(image, step, below, on_event)
+            return self._found_or_made(image, step, below, on_event, env)
 
-    def _found_or_made(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
+    def _found_or_made(
+        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
+    ) -> Layer:
         """Look again: another process may have made the step before its lock was ours. Its lock is held."""
         if layer := self._found(step):
             on_event(BakeEvent(image=image.name, step=step.describe, state="done"))
             return layer
-        return self._timed(image, step, below, on_event)
+        return self._timed(image, step, below, on_event, env)
 
-    def _timed(self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent) -> Layer:
+    def _timed(
+        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_event: OnEvent, env: dict[str, str]
+    ) -> Layer:
         """Make the step, and tell how it went. Its lock is held."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         started = time.monotonic()
@@ -140,7 +183,7 @@ class Baker:
             )
 
         try:
-            layer = self._make(image, step, below, progress)
+            layer = self._make(image, step, below, progress, env)
         except BaseException as error:
             on_event(event(state="failed", text=str(error), seconds=time.monotonic() - started))
             raise
@@ -148,7 +191,12 @@ class Baker:
         return layer
 
     def _make(
-        self, image: KeyedImage, step: KeyedStep, below: Sequence[Layer], on_progress: Callable[[Progress], None]
+        self,
+        image: KeyedImage,
+        step: KeyedStep,
+        below: Sequence[Layer],
+        on_progress: Callable[[Progress], None],
+        env: dict[str, str],
     ) -> Layer:
         """Run the worker and move what it made into the store."""
         base = image.chain[0].step
@@ -159,6 +207,7 @@ class Baker:
                 place=place,
                 lowers=snapshots.lowers(self._paths, below),
                 base=base if isinstance(base, Bootstrap) else None,
+                env=env,
                 on_progress=on_progress,
             )
             layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)
@@ -176,10 +225,19 @@ class Baker:
         if self._renewed is not None:
             self._renewed.add(key)
 
-    def _assemble(self, image: KeyedImage, layers: Sequence[Layer]) -> Baked:
-        """Write config, manifest and index, and name the index by the image and its key."""
-        history = [f"devbox: {step.describe}" for step in image.chain]
-        config = self._oci.write_json(layout.CONFIG, manifest.image_config(image.config, layers, history))
+    def _assemble(self, image: KeyedImage, layers: Sequence[Layer], below: Baked | None) -> Baked:
+        """Write config, manifest and index, and name the index by the image and its key.
+
+        An image of a registry to which nothing is added stays what it is, to the digest.
+        """
+        run, lower = image.config, len(below.layers) if below else 0
+        if below:
+            run = on_top(image.config, below.config)
+            if len(layers) == lower and run == below.config:
+                return replace(below, key=image.key)
+        own = [f"devbox: {step.describe}" for step in image.chain if not isinstance(step.step, FromRegistry)]
+        history = [*[f"devbox: {image.chain[0].describe}"] * lower, *own]
+        config = self._oci.write_json(layout.CONFIG, manifest.image_config(run, layers, history))
         platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
         index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
         self._oci.set_ref(f"{image.name}-{image.key.removeprefix('sha256:')[:12]}", index)
@@ -189,7 +247,7 @@ class Baker:
             manifest=platform.digest,
             config_digest=config.digest,
             layers=tuple(layers),
-            config=image.config,
+            config=run,
         )
 
 

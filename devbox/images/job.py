@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from devbox.model.image import BakeStep, Bootstrap
+from devbox.model.image import BakeStep, Bootstrap, Layer
 
 LAYER_FILE = "layer.tar"
 SNAPSHOT = "snapshot"
@@ -28,6 +28,20 @@ class StepJob:
     step: BakeStep
     lowers: tuple[str, ...]
     base: Bootstrap | None
+    env: dict[str, str]  # of the image of a registry below
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpackJob:
+    """Unpack a layer's blob, which must be what `layer` promises: leave `snapshot/` in `place`."""
+
+    op: ClassVar[str] = "unpack"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    blob: str
+    layer: Layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +87,5 @@ class Failed:
     of_host: bool = False
 
 
-Job = StepJob | RemoveJob
+Job = StepJob | UnpackJob | RemoveJob
 Answer = Progress | Done | Failed

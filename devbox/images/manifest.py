@@ -9,9 +9,12 @@ from typing import Any
 
 from devbox.images import layout
 from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.model.container import Health
 from devbox.model.image import ImageConfig, Layer
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NANO = 1_000_000_000
+_DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -31,6 +34,10 @@ def image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence
         "User": config.user,
         "StopSignal": f"SIG{config.stop_signal.removeprefix('SIG')}",
     }
+    if config.exposed:
+        run["ExposedPorts"] = {port: {} for port in config.exposed}
+    if config.health:
+        run["Healthcheck"] = _healthcheck(config.health)
     if config.entrypoint:
         run["Entrypoint"] = list(config.entrypoint)
     if config.command:
@@ -45,14 +52,30 @@ def image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence
     }
 
 
+def _healthcheck(health: Health) -> dict[str, Any]:
+    """A probe of an image, which is always a command, as Docker writes it."""
+    return {
+        "Test": ["CMD", *health.command],
+        "Interval": int(health.interval * _NANO),
+        "Timeout": int(health.timeout * _NANO),
+        "StartPeriod": int(health.start_period * _NANO),
+        "Retries": health.retries,
+    }
+
+
 def image_manifest(config: layout.Descriptor, layers: Sequence[Layer]) -> dict[str, Any]:
     """The manifest of one platform."""
     return {
         "schemaVersion": 2,
         "mediaType": layout.MANIFEST,
         "config": config.plain(),
-        "layers": [layout.Descriptor(layer.media_type, layer.digest, layer.size).plain() for layer in layers],
+        "layers": [layout.Descriptor(_oci(layer.media_type), layer.digest, layer.size).plain() for layer in layers],
     }
+
+
+def _oci(media_type: str) -> str:
+    """Docker's name of a packed layer as OCI calls the same bytes."""
+    return f"{layout.LAYER}+gzip" if media_type == _DOCKER_LAYER else media_type
 
 
 def image_index(manifest: layout.Descriptor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from devbox.host import environ
 from devbox.images.manifest import architecture
 from devbox.model.image import Bootstrap
 
-_KEYRINGS = {
+KEYRINGS = {
     "debian": ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
     "ubuntu": ("/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring"),
 }
@@ -62,9 +62,9 @@ def _sources(base: Bootstrap, mirror: str, security: str) -> str:
 
 def _keyring(distribution: str) -> tuple[str, str]:
     try:
-        return _KEYRINGS[distribution]
+        return KEYRINGS[distribution]
     except KeyError:
-        raise BakeFailed(f"devbox can't bootstrap {distribution}; it knows {', '.join(_KEYRINGS)}") from None
+        raise BakeFailed(f"devbox can't bootstrap {distribution}; it knows {', '.join(KEYRINGS)}") from None
 
 
 def _canonical(distribution: str) -> str:

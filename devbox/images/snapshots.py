@@ -27,8 +27,8 @@ def directory(paths: Paths, diff_id: str) -> str:
 
 
 def lowers(paths: Paths, layers: Sequence[Layer]) -> tuple[str, ...]:
-    """The overlay lowers of a chain, topmost first."""
-    return tuple(directory(paths, layer.diff_id) for layer in reversed(layers))
+    """The overlay lowers of a chain, topmost first. Of a layer that is there twice, the upper one hides the other."""
+    return tuple(dict.fromkeys(directory(paths, layer.diff_id) for layer in reversed(layers)))
 
 
 def step_lock(paths: Paths, key: str) -> str:

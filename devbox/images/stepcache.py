@@ -29,7 +29,7 @@ class StepCache:
 
     def versions(self, key: str) -> dict[str, str] | None:
         """The packages that a step installed; None where it was not made, or before this was recorded."""
-        plain = self._read(key, "packages") if self.layer(key) else None
+        plain = self._read(key, "packages") if self.layer(key) or self.image(key) else None
         return None if plain is None else dict(plain)
 
     def image(self, key: str) -> Baked | None:
@@ -45,6 +45,10 @@ class StepCache:
     def keep_image(self, baked: Baked) -> None:
         """Record an image. Its blobs are in the store already."""
         self._write(baked.key, {"image": codec.dump(baked)})
+
+    def keep_pulled(self, baked: Baked, digests: dict[str, str]) -> None:
+        """Record what a step on an image of a registry found. Blobs and snapshots are in the store already."""
+        self._write(baked.key, {"image": codec.dump(baked), "packages": digests})
 
     def _holds(self, layer: Layer) -> bool:
         return os.path.isdir(snapshots.directory(self._paths, layer.diff_id))

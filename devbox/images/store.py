@@ -29,7 +29,7 @@ class ImageStore:
 
     def cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the step keys that would not have to be made."""
-        return frozenset(key for key in keys if self._cache.layer(key))
+        return frozenset(key for key in keys if self._cache.layer(key) or self._cache.versions(key) is not None)
 
     def lowers(self, baked: Baked) -> tuple[str, ...]:
         """The overlay lowers of an image, topmost first."""
@@ -63,6 +63,7 @@ class ImageStore:
             self._paths.snapshots,
             self._paths.steps,
             self._paths.tmp,
+            self._paths.partial,
             f"{self._paths.home}/cache",
         )
         if any(os.path.lexists(place) for place in places):

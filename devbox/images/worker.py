@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 from devbox.errors import BakeFailed, DevboxError, HostError
 from devbox.host import trouble
@@ -19,6 +20,7 @@ from devbox.images import job as jobs
 from devbox.images.apt import Tick
 from devbox.images.inside import Inside
 from devbox.images.layer import AS_ON_DISK, Ownership, write_layer
+from devbox.images.osrelease import system_of
 from devbox.images.output import Output
 from devbox.images.unpack import unpack
 from devbox.isolation import idmap as idmaps
@@ -33,14 +35,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
     plain = json.load(sys.stdin)
-    kinds: dict[str, type[jobs.Job]] = {kind.op: kind for kind in (jobs.StepJob, jobs.RemoveJob)}
+    kinds: dict[str, type[jobs.Job]] = {kind.op: kind for kind in (jobs.StepJob, jobs.UnpackJob, jobs.RemoveJob)}
     job = codec.load(kinds[plain["op"]], plain)
     output = Output(1, job.log if isinstance(job, jobs.StepJob) else os.devnull)
     try:
         paths = Paths(job.home, job.runtime)
         idmap = idmaps.store_map(paths)
         sandbox.enter(idmap, parent=job.parent)
-        output.answer(_make(job, paths, idmap, output) if isinstance(job, jobs.StepJob) else _remove(job))
+        output.answer(_done(job, paths, idmap, output))
     except DevboxError as error:
         output.answer(_failed(error))
         return 1
@@ -52,9 +54,26 @@ def main() -> int:
     return 0
 
 
+def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Done:
+    match job:
+        case jobs.StepJob():
+            return _make(job, paths, idmap, output)
+        case jobs.UnpackJob():
+            return _unpack(job, idmap)
+        case jobs.RemoveJob():
+            return _remove(job)
+
+
 def _failed(error: DevboxError) -> jobs.Failed:
     of_host = isinstance(error, HostError)
     return jobs.Failed(sentence=error.sentence, details=error.details, remedy=error.remedy, of_host=of_host)
+
+
+def _unpack(job: jobs.UnpackJob, idmap: IdMap) -> jobs.Done:
+    snapshot = f"{job.place}/{jobs.SNAPSHOT}/fs"
+    os.makedirs(snapshot, 0o755)
+    unpack(job.blob, snapshot, rootless=idmap.rootless, promised=job.layer)
+    return jobs.Done()
 
 
 def _remove(job: jobs.RemoveJob) -> jobs.Done:
@@ -97,9 +116,9 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
         return tree, AS_ON_DISK
     inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
     if isinstance(job.step, Packages):
-        inside.packages(job.step, job.base)
+        inside.packages(job.step, job.base or system_of(job.lowers))
     elif isinstance(job.step, Run):
-        inside.commands(job.step)
+        inside.commands(replace(job.step, env={**job.env, **job.step.env}))
     return f"{scratch}/top/upper", container_ids(idmap)
 
 

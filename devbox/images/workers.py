@@ -13,7 +13,7 @@ from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
 from devbox.model import codec
-from devbox.model.image import Bootstrap, KeyedStep
+from devbox.model.image import Bootstrap, KeyedStep, Layer
 
 _MODULE = "devbox.images.worker"
 
@@ -31,6 +31,7 @@ class Workers:
         place: str,
         lowers: tuple[str, ...],
         base: Bootstrap | None,
+        env: dict[str, str],
         on_progress: Callable[[jobs.Progress], None],
     ) -> jobs.Done:
         """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log."""
@@ -44,6 +45,7 @@ class Workers:
             step=step.step,
             lowers=lowers,
             base=base,
+            env=env,
         )
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
@@ -54,6 +56,16 @@ class Workers:
             details=answer.details,
             remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),
         )
+
+    def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
+        """Have a layer unpacked in `place`. Raises BakeFailed when it is not what it should be."""
+        runtime, parent = self._paths.runtime, os.getpid()
+        job = jobs.UnpackJob(home=self._paths.home, runtime=runtime, parent=parent, place=place, blob=blob, layer=layer)
+        answer = self._run(job, lambda _: None)
+        if isinstance(answer, jobs.Failed):
+            kind = HostError if answer.of_host else BakeFailed
+            remedy = answer.remedy or "take another tag, or tell who made the image"
+            raise kind(answer.sentence, details=answer.details, remedy=remedy)
 
     def remove(self, paths: tuple[str, ...]) -> None:
         """Remove directories of the store that hold files of its ids."""

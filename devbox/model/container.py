@@ -71,6 +71,8 @@ class Setup:
 class ContainerSpec:
     """A container of an instance, completely resolved but for generated credentials (`{{…}}` never remains).
 
+    Where its image is one of a registry, `command`, `user`, `workdir` and `stop_signal` may be empty: the image's own.
+
     `command` is what pid 1's init runs; a `supervised` command runs inside an already standing container and may
     crash without taking it down (role dev). `keep_top` keeps the writable top over `down` until the image changes.
     """
@@ -90,6 +92,7 @@ class ContainerSpec:
     ports: tuple[Port, ...] = ()
     needs: tuple[str, ...] = ()  # container names
     health: Health | None = None
+    image_health: bool = False  # without a probe of its own, the image's counts
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0

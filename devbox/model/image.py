@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from devbox.model import codec, ids
+from devbox.model.container import Health
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,15 @@ class Bootstrap:
     check_valid_until: bool = True
     pins: dict[str, str] | None = None
     prefer: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromRegistry:
+    """The first layers of an image: those of one of a registry. `pins` is its digest by its reference."""
+
+    op: ClassVar[str] = "image"
+    reference: str
+    pins: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +71,7 @@ class Files:
     modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; 0o644 where absent
 
 
-BakeStep = Bootstrap | Packages | Run | Files
+BakeStep = Bootstrap | FromRegistry | Packages | Run | Files
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
@@ -71,7 +81,7 @@ _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """The OCI image config's run-time part."""
+    """The OCI image config's run-time part. In a spec on an image of a registry, what is "" is left to that image."""
 
     env: dict[str, str] = field(default_factory=dict)
     entrypoint: tuple[str, ...] = ()
@@ -79,6 +89,8 @@ class ImageConfig:
     workdir: str = "/"
     user: str = "root"
     stop_signal: str = "TERM"
+    exposed: tuple[str, ...] = ()  # ports it listens on: "5432/tcp"; for people, nothing is published by it
+    health: Health | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +177,8 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
     match step:
         case Bootstrap() | Packages():
             return replace(step, pins=versions, prefer={})
+        case FromRegistry():
+            return replace(step, pins=versions)
         case Run():
             return replace(step, pins=versions) if versions else step
         case Files():
@@ -176,12 +190,27 @@ def is_open(step: BakeStep) -> bool:
     return not isinstance(step, Files) and step.pins is None
 
 
+def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
+    """The config of an image on one of a registry: its own, and what it leaves to the other."""
+    return replace(
+        below,
+        env={**below.env, **own.env},
+        entrypoint=own.entrypoint or below.entrypoint,
+        command=own.command or below.command,
+        workdir=own.workdir or below.workdir,
+        user=own.user or below.user,
+        stop_signal=own.stop_signal or below.stop_signal,
+    )
+
+
 def describe(step: BakeStep) -> str:
     """One line for a person: what the step does."""
     match step:
         case Bootstrap():
             extra = f" + {', '.join(step.packages)}" if step.packages else ""
             return f"{step.distribution} {step.suite}{extra}"
+        case FromRegistry():
+            return f"image {step.reference}"
         case Packages():
             return f"packages {', '.join(step.names)}"
         case Run():

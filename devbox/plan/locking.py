@@ -6,7 +6,18 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from devbox.errors import UsageError
-from devbox.model.image import BakeStep, Bootstrap, Files, ImageSpec, Packages, Run, describe, is_open, pinned
+from devbox.model.image import (
+    BakeStep,
+    Bootstrap,
+    Files,
+    FromRegistry,
+    ImageSpec,
+    Packages,
+    Run,
+    describe,
+    is_open,
+    pinned,
+)
 from devbox.model.lock import Lock, Versions
 
 
@@ -29,7 +40,7 @@ def _open(step: BakeStep) -> BakeStep:
     match step:
         case Bootstrap() | Packages():
             return dataclasses.replace(step, pins=None, prefer={})
-        case Run():
+        case FromRegistry() | Run():
             return dataclasses.replace(step, pins=None)
         case Files():
             return step
@@ -49,12 +60,20 @@ def _locked(spec: ImageSpec, lock: Lock) -> ImageSpec:
     old = {name: version for step, found in entries.items() if step not in names for name, version in found.items()}
     steps = []
     for name, step in zip(names, spec.steps, strict=True):
-        found = lock.bases.get(name) if isinstance(step, Bootstrap) else entries.get(name)
+        found = _entry(step, name, lock, entries)
         if found is not None:
             steps.append(pinned(step, found))
         else:
             steps.append(dataclasses.replace(step, prefer=old) if isinstance(step, Packages) else step)
     return dataclasses.replace(spec, steps=tuple(steps))
+
+
+def _entry(step: BakeStep, name: str, lock: Lock, entries: Mapping[str, Versions]) -> Versions | None:
+    """What the lock says of a step; None where it says nothing."""
+    if isinstance(step, FromRegistry):
+        digest = lock.references.get(step.reference)
+        return {step.reference: digest} if digest else None
+    return lock.bases.get(name) if isinstance(step, Bootstrap) else entries.get(name)
 
 
 def opened(
@@ -94,7 +113,7 @@ def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeSt
     going = {step.pins[name] for name in wanted if name in step.pins}
     if not (whole or going):
         return step
-    if isinstance(step, Run):
+    if isinstance(step, FromRegistry | Run):
         return dataclasses.replace(step, pins=None)
     prefer = {} if whole else {name: version for name, version in step.pins.items() if version not in going}
     return dataclasses.replace(step, pins=None, prefer=prefer)
@@ -122,13 +141,16 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
     """The lock of the images: entries for all steps that are fixed; what is not yet keeps the entry it had."""
     used = {spec.recipe for spec in images.values() if spec.recipe}
     bases: dict[str, Versions] = {}
+    references: dict[str, str] = {}
     entries: dict[str, dict[str, Versions]] = {}
     for name, spec in images.items():
         own = {} if _is_fixed(spec) else dict(before.images.get(name, {}))
         for step_name, step in zip(step_names(spec.steps), spec.steps, strict=True):
             if isinstance(step, Files):
                 continue
-            if isinstance(step, Bootstrap):
+            if isinstance(step, FromRegistry):
+                references |= step.pins or _entry(step, step_name, before, {}) or {}
+            elif isinstance(step, Bootstrap):
                 found = before.bases.get(step_name) if step.pins is None else step.pins
                 bases |= {} if found is None else {step_name: found}
             elif step.pins is not None:
@@ -136,7 +158,7 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
         entries |= {name: own} if own else {}
     return Lock(
         recipes={name: digest for name, digest in recipes.items() if name in used},
-        references=dict(before.references),
+        references=references,
         bases=bases,
         images=entries,
     )

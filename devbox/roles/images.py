@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from devbox.errors import NotYet
-from devbox.model.image import BakeStep, ImageConfig, ImageSpec, Packages, Run
+from devbox.model.image import BakeStep, FromRegistry, ImageConfig, ImageSpec, Packages, Run
 from devbox.roles import recipes
 from devbox.roles.context import Context, key_of
 from devbox.roles.parts import ImageParts, Source
@@ -15,7 +15,6 @@ from devbox.roles.parts import ImageParts, Source
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
 
 _LATER_SOURCES = {
-    "image": "an image of a registry",
     "dockerfile": "a Dockerfile",
     "tarball": "a tarball",
 }
@@ -53,6 +52,13 @@ def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | Non
     return recipes.use(table.recipe, context.recipes[table.recipe], table.with_, where=where)
 
 
+def of_registry(image: ImageSpec, context: Context) -> bool:
+    """Whether an image comes from a registry, by way of bases or not: what it leaves open is then that one's."""
+    while image.parent is not None:
+        image = context.image(image.parent)
+    return any(isinstance(step, FromRegistry) for step in image.steps)
+
+
 def _source(table: Source, label: str, context: Context) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
     use = recipe_use(table, label, context)
     if use is not None:
@@ -61,9 +67,11 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
     if table.from_ is not None:
         parent = context.image(context.images[table.from_])
         return parent.name, (), parent.config
+    if table.image is not None:
+        return None, (FromRegistry(reference=table.image),), ImageConfig(workdir="", user="", stop_signal="")
     given = next(name for name in _LATER_SOURCES if getattr(table, name) is not None)
     raise NotYet(
         f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
         where=context.where((*key_of(label), given)),
-        remedy=f'use a recipe (recipe = "debian") or `from` instead of `{given}`',
+        remedy=f'use a recipe (recipe = "debian"), `image` or `from` instead of `{given}`',
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from devbox.errors import UsageError
+from devbox.images.registry import reference
 from devbox.model.container import Isolation, Limits
 from devbox.roles.fields import (
     Capabilities,
@@ -45,11 +47,19 @@ class Source(Model):
     with_: TextTable = Field(default={}, alias="with")
     """Parameters of the recipe; `devbox recipe show NAME` lists them."""
     image: Text | None = None
-    """An image of a registry (not yet in this version)."""
+    """An image of a registry, as in `postgres:17`; how it wants to be run counts where the table says nothing."""
     dockerfile: InnerPath | None = None
     """A Dockerfile of the project (not yet in this version)."""
     tarball: InnerPath | None = None
     """A root file system of the project (not yet in this version)."""
+
+    @field_validator("image")
+    @classmethod
+    def _is_a_reference(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else reference.parse(value).familiar
+        except UsageError as error:
+            raise ValueError(f"{error.sentence}: {error.remedy}") from None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

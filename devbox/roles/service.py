@@ -9,7 +9,7 @@ from devbox.model.container import ContainerSpec, Health
 from devbox.roles import containers
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Environment, Kind
-from devbox.roles.images import recipe_use
+from devbox.roles.images import of_registry, recipe_use
 from devbox.roles.parts import ImageParts, LongRunningParts
 from devbox.roles.recipes import ServicePart
 
@@ -56,6 +56,7 @@ def expand(table: ServiceTable, label: str, context: Context) -> ContainerSpec:
         ports=table.ports,
         needs=containers.needed(table, context),
         health=_health(table, part),
+        image_health=table.kind == "service" and not table.health_is_off,
         restart="no" if table.kind == "job" else table.restart,
         stop_signal=table.stop_signal or (part.stop_signal if part else config.stop_signal),
         stop_timeout=timeout,
@@ -78,7 +79,7 @@ def _credentials(name: str, credentials: Mapping[str, str]) -> dict[str, str]:
 
 def _command(table: ServiceTable, part: ServicePart | None, label: str, context: Context) -> tuple[str, ...]:
     command = table.command or (part.command if part else ())
-    if command:
+    if command or of_registry(context.image(label), context):
         return command
     raise EnvFileError(
         f"[{label}] does not say what it runs, and neither does what its image is made from",

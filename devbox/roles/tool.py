@@ -5,7 +5,7 @@ from __future__ import annotations
 from devbox.errors import EnvFileError
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model, Texts
-from devbox.roles.images import recipe_use
+from devbox.roles.images import of_registry, recipe_use
 from devbox.roles.parts import ImageParts, RunParts
 
 
@@ -17,11 +17,13 @@ class ToolTable(ImageParts, RunParts):
 
 
 def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:
-    """What the tool runs."""
+    """What the tool runs; () where its image, which is one of a registry, says so."""
     if table.command:
         return table.command
     use = recipe_use(table, label, context)
     part = use.tool() if use else None
+    if of_registry(context.image(label), context):
+        return ()
     if part is None:
         raise EnvFileError(
             f"[{label}] does not say what it runs, and neither does what its image is made from",

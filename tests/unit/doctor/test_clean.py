@@ -69,7 +69,16 @@ def test_clean_takes_the_home_away_when_nothing_else_is_in_it(paths, gone):
 
 
 def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
-    made = [paths.oci, paths.snapshots, paths.steps, paths.tmp, paths.idmap, paths.lock("x"), paths.project("x")]
+    made = [
+        paths.oci,
+        paths.snapshots,
+        paths.steps,
+        paths.tmp,
+        paths.partial,
+        paths.idmap,
+        paths.lock("x"),
+        paths.project("x"),
+    ]
     made += [paths.volumes("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
     assert {os.path.relpath(path, paths.home).split("/")[0] for path in made} == {
         os.path.basename(path) for path in paths.contents()

@@ -9,7 +9,7 @@ import pytest
 from devbox.envfile import recipes
 from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
-from devbox.model.image import Bootstrap, Packages, Run, keyed
+from devbox.model.image import Bootstrap, FromRegistry, Packages, Run, keyed
 from devbox.roles.recipes import use
 
 CHOICES = [
@@ -93,9 +93,24 @@ def test_later_tables_say_which_command_they_wait_for(resolved):
 
 
 def test_what_this_version_cannot_make_is_an_error_only_where_it_is_used(resolved):
-    spare = '[base.spare]\nimage = "debian:13"\n[tool.t]\nimage = "x"\n'
+    spare = '[base.spare]\ntarball = "base.tar"\n[tool.t]\ndockerfile = "Dockerfile"\n'
     found = resolved(spare + '[dev]\nrecipe = "debian"\n')
     assert set(found.images) == {"dev"}
     assert any("devbox.toml:2: [base.spare] takes its image from" in sentence for sentence in found.later)
     with pytest.raises(EnvFileError, match="can't do yet"):
         resolved(spare + '[dev]\nfrom = "spare"\n')
+
+
+def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(resolved):
+    text = '[base.b]\nimage = "debian:13"\nuser = "me"\n[service.s]\nimage = "redis"\n[dev]\nfrom = "b"\n'
+    found = resolved(text)
+    assert found.images["service.s"].steps == (FromRegistry(reference="redis:latest"),)
+    service, dev = found.containers["s"], found.containers["dev"]
+    assert (service.command, service.user, service.workdir, service.stop_signal) == ((), "", "", "")
+    assert service.image_health
+    assert (dev.user, dev.workdir, dev.image_health) == ("me", "/workspace", False)
+
+
+def test_no_probe_means_none_of_the_image_either(resolved):
+    found = resolved('[service.s]\nimage = "redis"\nhealth = false\n')
+    assert not found.containers["s"].image_health

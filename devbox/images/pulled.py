@@ -1,0 +1,98 @@
+"""Images of registries as what others are baked on, or run as they are: blobs, snapshots, and one record a step."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from typing import Any
+
+from devbox.errors import RegistryError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.images import snapshots
+from devbox.images.job import SNAPSHOT
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import graph, reference
+from devbox.images.registry.progress import OnTransfer
+from devbox.images.registry.together import together
+from devbox.images.registry.transfers import Transfers
+from devbox.images.runconfig import run_config
+from devbox.images.workers import Workers
+from devbox.model.image import Baked, FromRegistry, Layer
+
+
+class Puller:
+    """Has images of registries ready to run. Safe to use from several threads and processes at once."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+        self._workers = Workers(paths)
+
+    def pull(self, step: FromRegistry, key: str, on_transfer: OnTransfer) -> Baked:
+        """The image, its layers unpacked. One that the step fixes is asked for by its digest."""
+        wanted = reference.parse(step.reference)
+        if step.pins:
+            wanted = wanted._replace(digest=step.pins[step.reference])
+        top = Transfers(self._paths).pull(wanted, on_transfer)
+        node = self._own(top)
+        config = self._json(node.blobs[0])
+        layers = _layers(node, config)
+        together(self._unpack, {layer.diff_id: layer for layer in layers}.values())
+        return Baked(
+            key=key,
+            digest=top.digest,
+            manifest=node.descriptor.digest,
+            config_digest=node.blobs[0].digest,
+            layers=layers,
+            config=run_config(config.get("config") or {}),
+        )
+
+    def _own(self, top: Descriptor) -> graph.Node:
+        """The manifest of this machine's platform."""
+        node = graph.understand(top, self._oci.read_raw(top.digest) or b"")
+        return self._own(graph.own_child(node)) if node.children else node
+
+    def _json(self, blob: Descriptor) -> dict[str, Any]:
+        try:
+            config = json.loads(self._oci.read_raw(blob.digest) or b"")
+        except ValueError:
+            config = None
+        if not isinstance(config, dict):
+            raise _no_image(blob.digest)
+        return config
+
+    def _unpack(self, layer: Layer) -> None:
+        """Have the layer's snapshot. Its lock is that of its place: who is killed in it leaves what `sweep` removes."""
+        with files.locked(snapshots.step_lock(self._paths, layer.diff_id)):
+            if os.path.isdir(snapshots.directory(self._paths, layer.diff_id)):
+                return
+            place = snapshots.new_place(self._paths, layer.diff_id)
+            try:
+                self._workers.unpack(layer, blob=self._oci.blob(layer.digest), place=place)
+                snapshots.flush(place)
+                snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
+            finally:
+                with suppress(OSError):  # what is not ours to remove waits for `sweep`
+                    shutil.rmtree(place)
+
+
+def _layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
+    blobs, diff_ids = node.blobs[1:], (config.get("rootfs") or {}).get("diff_ids")
+    if not isinstance(diff_ids, list) or len(diff_ids) != len(blobs):
+        raise _no_image(node.descriptor.digest)
+    if not all(isinstance(each, str) and reference.is_digest(each) for each in diff_ids):
+        raise _no_image(node.descriptor.digest)
+    return tuple(
+        Layer(digest=blob.digest, diff_id=diff_id, size=blob.size, media_type=blob.media_type)
+        for blob, diff_id in zip(blobs, diff_ids, strict=True)
+    )
+
+
+def _no_image(digest: str) -> RegistryError:
+    return RegistryError(
+        f"{digest} is nothing that can be run: its config does not say what its layers hold",
+        remedy="take another tag, or tell who pushed it",
+    )

@@ -1,0 +1,96 @@
+"""`image = "…"`: an image of a registry is a service, a base and dev, and goes back to a registry as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from support import layouts, rootfs
+from support.machine import Box, wait_until
+from support.registry import Registry, registry
+
+from devbox.host.paths import Paths
+from devbox.images import layout
+from devbox.images.layout import Layout
+from devbox.images.registry.reference import parse
+from devbox.images.registry.transfers import Transfers
+
+ENTRYPOINT = """#!/bin/sh
+echo "entrypoint of $(id -un) in $PWD: $GREETING $*"
+trap 'echo bye; exit 0' INT
+touch /tmp/ready
+while :; do sleep 1 & wait; done
+"""
+RUN = {
+    "Env": ["PATH=/opt/bin:/usr/bin:/bin", "GREETING=hello"],
+    "Entrypoint": ["/entrypoint"],
+    "Cmd": ["by", "default"],
+    "User": "daemon",
+    "WorkingDir": "/srv",
+    "StopSignal": "SIGINT",
+    "ExposedPorts": {"80/tcp": {}},
+    "Healthcheck": {"Test": ["CMD-SHELL", "test -f /tmp/ready"], "Interval": 1_000_000_000},
+}
+FILE = """
+[service.web]
+image = "{ref}"
+
+[service.other]
+image = "{ref}"
+command = ["with", "arguments"]
+user = "root"
+health = false
+
+[base.tools]
+image = "{ref}"
+run = ["echo $GREETING > /greeting"]
+
+[dev]
+from = "tools"
+needs = ["web"]
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry without a password, with an image of two platforms: a minimal Debian and an entrypoint."""
+    place = tmp_path_factory.mktemp("registry")
+    place.chmod(0o755)
+    with registry(place, tls=False, password=False) as made:
+        paths = Paths(str(place / "store"), str(place / "run"))
+        oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+        system = layouts.blob(oci, rootfs.tarball().read_bytes(), layout.LAYER)
+        upper = layouts.layer(oci, {"entrypoint": ENTRYPOINT.encode()})
+        own = layouts.manifest(oci, (system, system.digest), upper, run=RUN)
+        other = layouts.manifest(oci, layouts.layer(oci, {"other": b"platform"}), arch=layouts.OTHER)
+        image = layouts.index(oci, (own, layouts.architecture()), (other, layouts.OTHER))
+        Transfers(paths).push(image, parse(f"{made.host}/team/app:1"), lambda _: None)
+        yield made
+
+
+def test_an_image_of_a_registry_runs_as_it_says(box: Box, served: Registry):
+    ref = f"{served.host}/team/app:1"
+    project = box.project(FILE.format(ref=ref))
+    box.ok("up", cwd=project)
+    rows = {row["name"]: row for row in json.loads(box.ok("ps", "--json", cwd=project))}
+    assert rows["web"]["health"] == "healthy"
+    assert rows["other"]["health"] == "none"
+
+    def said(name: str) -> str:
+        return box.ok("logs", name, cwd=project)
+
+    assert "entrypoint of daemon in /srv: hello by default" in wait_until(lambda: said("web"), seconds=60)
+    wait_until(lambda: "entrypoint of root in /srv: hello with arguments" in said("other"), seconds=60)
+    assert box.ok("exec", "--", "cat", "/greeting", cwd=project).strip() == "hello"
+    assert box.ok("exec", "--", "sh", "-c", "echo $GREETING", cwd=project).strip() == "hello"
+    box.ok("stop", "web", cwd=project)
+    wait_until(lambda: "bye" in said("web"), seconds=60)
+
+    # It goes elsewhere with both platforms, to the digest; what was baked on it shares its layers.
+    digest = json.loads(box.ok("image", "pull", ref, "--json", cwd=project))["digest"]
+    pushed = json.loads(box.ok("image", "push", "service.web", f"{served.host}/copy/app:1", "--json", cwd=project))
+    assert pushed["digest"] == digest
+    served.wire.reset()
+    box.ok("image", "push", "base.tools", f"{served.host}/team/tools:1", cwd=project)
+    assert served.wire.sent < 10_000_000  # not the Debian below, which is more than a hundred

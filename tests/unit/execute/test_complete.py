@@ -1,0 +1,35 @@
+"""What a file leaves to an image is the image's."""
+
+from __future__ import annotations
+
+from devbox.execute.complete import completed
+from devbox.model.container import ContainerSpec, Health
+from devbox.model.image import ImageConfig
+
+PROBE = Health(command=("ready",))
+IMAGE = ImageConfig(entrypoint=("/e",), command=("c",), workdir="/w", user="me", stop_signal="INT", health=PROBE)
+
+
+def spec(role: str, **fields: object) -> ContainerSpec:
+    known = {"user": "", "workdir": "", "stop_signal": "", **fields}
+    return ContainerSpec(name="x", label="x", role=role, image="x", **known)  # type: ignore[arg-type]
+
+
+def test_a_service_that_says_nothing_is_run_as_its_image_wants():
+    found = completed(spec("service", image_health=True), IMAGE)
+    assert found.command == ("/e", "c")
+    assert (found.user, found.workdir, found.stop_signal, found.health) == ("me", "/w", "INT", PROBE)
+
+
+def test_what_the_file_says_wins_and_a_command_stays_behind_the_entrypoint():
+    own = Health(tcp=True, port=1)
+    said = spec("service", command=("mine",), user="u", workdir="/o", stop_signal="HUP", health=own, image_health=True)
+    found = completed(said, IMAGE)
+    assert found.command == ("/e", "mine")
+    assert (found.user, found.workdir, found.stop_signal, found.health) == ("u", "/o", "HUP", own)
+
+
+def test_dev_runs_nothing_but_what_it_is_told_and_has_no_probe_of_the_image():
+    found = completed(spec("dev", command=("sleep", "infinity")), IMAGE)
+    assert found.command == ("sleep", "infinity")
+    assert found.health is None

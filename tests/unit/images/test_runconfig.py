@@ -1,0 +1,56 @@
+"""How an image of a registry wants to be run, from what its config says, whatever that is."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.images.runconfig import run_config
+from devbox.model.container import Health
+from devbox.model.image import ImageConfig, on_top
+
+
+def test_everything_that_is_said_counts():
+    found = run_config(
+        {
+            "Env": ["A=1", "B=x=y"],
+            "Entrypoint": ["/e"],
+            "Cmd": ["c"],
+            "User": "1000:1000",
+            "WorkingDir": "/w",
+            "StopSignal": "SIGQUIT",
+            "ExposedPorts": {"80/tcp": {}, "53/udp": {}},
+            "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 2_000_000_000, "Retries": 5},
+        }
+    )
+    assert found == ImageConfig(
+        env={"A": "1", "B": "x=y"},
+        entrypoint=("/e",),
+        command=("c",),
+        workdir="/w",
+        user="1000:1000",
+        stop_signal="QUIT",
+        exposed=("53/udp", "80/tcp"),
+        health=Health(command=("/bin/sh", "-c", "true"), interval=2.0, retries=5),
+    )
+
+
+def test_nothing_said_is_root_in_the_root():
+    assert run_config({}) == ImageConfig(user="0", workdir="/", stop_signal="TERM")
+
+
+@pytest.mark.parametrize(("said", "meant"), [("15", "TERM"), ("SIGINT", "INT"), ("usr1", "USR1"), ("nonsense", "TERM")])
+def test_a_stop_signal_has_a_name(said: str, meant: str):
+    assert run_config({"StopSignal": said}).stop_signal == meant
+
+
+@pytest.mark.parametrize("test", [["NONE"], [], None])
+def test_no_health_check_is_none(test: object):
+    assert run_config({"Healthcheck": {"Test": test}}).health is None
+
+
+def test_what_is_left_open_is_the_image_s():
+    below = ImageConfig(env={"A": "1", "B": "2"}, entrypoint=("/e",), command=("c",), workdir="/w", user="me")
+    own = ImageConfig(env={"B": "3"}, workdir="", user="", stop_signal="")
+    assert on_top(own, below) == ImageConfig(
+        env={"A": "1", "B": "3"}, entrypoint=("/e",), command=("c",), workdir="/w", user="me"
+    )
