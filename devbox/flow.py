@@ -22,6 +22,7 @@ from devbox.host import files, project
 from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
 from devbox.images.store import ImageStore
+from devbox.model.container import Limits
 from devbox.model.ids import instance_id
 from devbox.model.image import Baked, keyed
 from devbox.model.observed import Observed
@@ -130,7 +131,7 @@ def up(
         _check_names(resolved, names)
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
-        for sentence in (*observed.notes, *(resolved.later if made else ())):
+        for sentence in (*observed.notes, *((*resolved.later, *_unenforced(opened.engine, resolved)) if made else ())):
             sink(Note(text=sentence))
         if made:
             opened.store.sweep()
@@ -253,6 +254,14 @@ def baked(opened: Project, name: str) -> Baked | None:
     if found is None:
         raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy="devbox up")
     return found
+
+
+def _unenforced(engine: Engine, resolved: Resolved) -> tuple[str, ...]:
+    """What a person should know of limits that this machine does not enforce for this user."""
+    limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
+    if not limited or engine.capabilities.limits:
+        return ()
+    return (f"limits are not enforced here ({', '.join(limited)}): devbox doctor says what to do",)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_erro
 from devbox.errors import DevboxError, HostError
 from devbox.host import files
 from devbox.host.paths import system_of
-from devbox.isolation import cgroups, forks, idmap, syscalls
+from devbox.isolation import cgroups, delegation, forks, idmap, syscalls
 from devbox.isolation.network import egress
 from devbox.isolation.types import IdMap, Range
 
@@ -102,9 +102,9 @@ def control_groups(ground: Ground) -> Iterator[Finding]:
     kind = cgroups.detect()
     if kind != "none":
         yield Finding("control groups", OK, f"{kind}: limits are enforced")
-    elif ground.rootless:
-        sentence = "an ordinary user's containers have none: memory, cpus and pids limits are not enforced"
-        yield Finding("control groups", WARNING, sentence, "sudo devbox up, where limits matter")
+    elif obstacle := delegation.obstacle() if ground.rootless else None:
+        why, remedy = obstacle
+        yield Finding("control groups", WARNING, f"memory, cpus and pids limits are not enforced: {why}", remedy)
     else:
         sentence = "none can be made here: memory, cpus and pids limits are not enforced"
         yield Finding("control groups", WARNING, sentence, "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup")

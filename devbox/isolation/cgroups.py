@@ -11,7 +11,7 @@ import contextlib
 import os
 
 from devbox.host import files
-from devbox.isolation import delegation, syscalls
+from devbox.isolation import delegation, oci, syscalls
 from devbox.isolation.types import Confine
 
 _ROOT = "/sys/fs/cgroup"
@@ -54,14 +54,9 @@ def prepare_view(kind: str, runtime: str) -> None:
     """
     if kind == "hybrid":
         syscalls.detach(_UNIFIED)
-    elif kind == "none" and is_crun(runtime) and os.path.isdir(_ROOT):
+    elif kind == "none" and oci.is_crun(runtime) and os.path.isdir(_ROOT):
         flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
         syscalls.mount("tmpfs", _ROOT, "tmpfs", flags=flags, options="mode=0755")
-
-
-def is_crun(runtime: str) -> bool:
-    """Whether the runtime is crun; every other one is used by the letter of the OCI contract alone."""
-    return os.path.basename(runtime) == "crun"
 
 
 def resources(confine: Confine, *, rootless: bool = False) -> dict[str, object]:
@@ -83,13 +78,14 @@ def resources(confine: Confine, *, rootless: bool = False) -> dict[str, object]:
 
 
 def members(run_dir: str) -> set[int]:
-    """Every process in a container of the instance, and those that stand beside them; never this one."""
+    """Every process in a container of the instance."""
     pids: set[int] = set()
     for top in _instance_groups(run_dir):
-        for directory, _, _ in os.walk(top):
+        for directory, below, _ in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]  # see `delegation`
             with contextlib.suppress(OSError), open(f"{directory}/cgroup.procs", encoding="ascii") as source:
                 pids.update(int(line) for line in source)
-    return pids - {os.getpid()}
+    return pids
 
 
 def oom_kills(group: str, name: str) -> int:

@@ -16,18 +16,33 @@ from devbox.host import programs
 
 _ROOT = "/sys/fs/cgroup"
 _CONTROLLERS = ("cpu", "memory", "pids")
-_SUPERVISOR, _GUESTS = "supervisor", "guests"
+_SUPERVISOR, _GUESTS = ".supervisor", ".guests"  # beside containers, whose names begin with a letter
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _PATIENCE = 10.0
 _PAUSE = 0.002
-REMEDY = "as root: systemctl edit user@.service, with [Service] Delegate=cpu memory pids; then log in anew"
 
 
 def available() -> bool:
     """Whether this user can have groups with limits."""
+    return not obstacle()
+
+
+def obstacle() -> tuple[str, str] | None:
+    """Why this user can have no groups with limits, and what mends it; None where nothing is in the way."""
     if not os.path.exists(f"{_ROOT}/cgroup.controllers"):
-        return False
-    return _manager_delegates() or bool(_given())
+        return (
+            "this machine has control groups v1, which are root's alone",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    if _manager_delegates() or _given():
+        return None
+    if not os.path.exists(_bus()):
+        return (
+            "no systemd user manager runs for this user",
+            "sudo apt-get install dbus-user-session; sudo loginctl enable-linger $USER",
+        )
+    delegate = r"printf '[Service]\nDelegate=cpu memory pids\n' | sudo systemctl edit --stdin user@.service"
+    return f"systemd's user manager was not given {', '.join(_CONTROLLERS)}", f"{delegate}; then log in anew"
 
 
 def settle(instance: str) -> str:
@@ -68,7 +83,7 @@ def _scope(instance: str) -> str:
     deadline = time.monotonic() + _PATIENCE
     while os.path.basename(_own()) != unit:
         if time.monotonic() > deadline:
-            raise HostError(f"systemd's user manager did not make {unit}")
+            raise HostError(f"systemd's user manager did not make {unit}", remedy=f"systemctl --user status {unit}")
         with contextlib.suppress(CommandFailed):  # it is there already, or is being made
             _attach(unit, _SUPERVISOR)
             return os.path.dirname(_own())

@@ -78,6 +78,7 @@ def test_a_failed_setup_is_one_error_and_runs_again(box: Box):
     box.ok("up", cwd=project)
 
 
+@pytest.mark.as_root
 def test_two_worktrees_stand_side_by_side(box: Box):
     first = box.from_template("python-web")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]

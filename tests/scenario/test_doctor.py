@@ -38,6 +38,7 @@ def test_a_healthy_machine_has_no_problem(any_box: Box):
     any_box.ok("doctor", cwd=project)
 
 
+@pytest.mark.as_root
 def test_a_killed_supervisor_is_told_and_up_takes_over(box: Box):
     project = box.project(SHOP)
     box.ok("up", cwd=project)
@@ -96,6 +97,7 @@ def test_after_a_clean_nothing_is_left_and_everything_works_again(kind: str):
         destroy(box)
 
 
+@pytest.mark.as_root
 def test_what_is_up_in_another_home_is_left_alone(box: Box, tmp_path: Path):
     """The same project, so the same instance id: only the home tells the two apart."""
     project = box.project('[dev]\nrecipe = "debian"\n')

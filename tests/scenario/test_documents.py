@@ -36,6 +36,7 @@ def similar(line: str) -> re.Pattern[str]:
     return re.compile(r"\s+".join("\\S+" if word.startswith("/tmp") else word for word in words))
 
 
+@pytest.mark.as_root
 def test_getting_started(box: Box, tmp_path_factory: pytest.TempPathFactory):
     place = tmp_path_factory.mktemp("start")
     steps = session("docs/getting-started.md")

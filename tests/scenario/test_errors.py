@@ -109,6 +109,7 @@ def private(script: str) -> list[str]:
 
 
 @pytest.mark.parametrize("what", BEFORE)
+@pytest.mark.as_root
 def test_before_anything_runs(box: Box, what: str):
     text, words, code, parts = BEFORE[what]
     project = box.project(text)
@@ -123,10 +124,12 @@ def test_while_something_starts(box: Box, what: str):
     box.ok("down", "-v", cwd=project)
 
 
+@pytest.mark.as_root
 def test_outside_of_a_project(box: Box, tmp_path: Path):
     says(box.run("up", cwd=tmp_path), 2, ["no devbox.toml", "devbox init"])
 
 
+@pytest.mark.as_root
 def test_a_taken_port_names_who_has_it(box: Box):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -134,6 +137,7 @@ def test_a_taken_port_names_who_has_it(box: Box):
         says(box.run("up", cwd=project), 1, ["devbox.toml:1", f"pid {os.getpid()}", f"kill {os.getpid()}", "[80]"])
 
 
+@pytest.mark.as_root
 def test_a_port_of_another_project_names_the_project(box: Box):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -153,6 +157,7 @@ def test_inside_a_running_container(box: Box):
     says(box.run("open", cwd=project), 1, ["publishes no port", "ports = [8000]"])
 
 
+@pytest.mark.as_root
 def test_state_that_is_damaged_or_of_a_newer_devbox(box: Box):
     project = box.project(DEBIAN + "ports = [8000]\n")
     box.ok("up", "-d", cwd=project)
@@ -199,6 +204,7 @@ def test_a_missing_program_names_its_package(box: Box):
     says(box.run("up", cwd=project, env={"DEVBOX_RUNTIME": "nope"}), 1, ["DEVBOX_RUNTIME names nope", "unset"])
 
 
+@pytest.mark.as_root
 def test_a_home_that_can_not_be_used(box: Box, tmp_path: Path):
     project = box.project(DEBIAN)
     (tmp_path / "file").touch()
@@ -214,6 +220,7 @@ def test_a_home_that_can_not_be_used(box: Box, tmp_path: Path):
     says(within(box, tiny, "up", cwd=project, DEVBOX_HOME=f"{disk}/home"), 1, ["No space left", "df -h"])
 
 
+@pytest.mark.as_root
 def test_a_disk_that_fills_up_while_baking(box: Box, tmp_path: Path):
     project = box.project(DEBIAN)
     small = private(f"mount -t tmpfs -o size=48m tmpfs {tmp_path}")
@@ -223,6 +230,7 @@ def test_a_disk_that_fills_up_while_baking(box: Box, tmp_path: Path):
 
 
 @pytest.mark.parametrize("mirror", ["http://127.0.0.1:9/debian", "http://no-such-host.invalid/debian"])
+@pytest.mark.as_root
 def test_a_mirror_that_does_not_answer(box: Box, tmp_path: Path, mirror: str):
     project = box.project(DEBIAN)
     env = {"DEVBOX_HOME": str(tmp_path / "home"), "DEVBOX_MIRROR_DEBIAN": mirror}

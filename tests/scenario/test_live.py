@@ -33,6 +33,7 @@ def up(box: Box, project: Path, columns: int, **how: object) -> Recording:
 
 
 @pytest.mark.parametrize(("columns", "package"), [(80, "file"), (120, "lsof")])
+@pytest.mark.as_root
 def test_a_run_leaves_a_line_a_step_and_no_line_ever_wraps(box: Box, columns: int, package: str):
     recording = up(box, box.project(FILE.format(package=package, end="true")), columns)
     assert recording.exit_code == 0
@@ -57,6 +58,7 @@ def test_a_run_leaves_a_line_a_step_and_no_line_ever_wraps(box: Box, columns: in
     assert not recording.last().cursor.hidden
 
 
+@pytest.mark.as_root
 def test_a_failed_setup_shows_its_last_lines_once(box: Box):
     recording = up(box, box.project(FILE.format(package="tree", end="false")), 80)
     lines = shown(recording.last())
@@ -66,6 +68,7 @@ def test_a_failed_setup_shows_its_last_lines_once(box: Box):
     assert not recording.last().cursor.hidden
 
 
+@pytest.mark.as_root
 def test_an_interrupt_gives_the_cursor_back(box: Box):
     recording = up(
         box,

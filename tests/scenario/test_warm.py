@@ -26,6 +26,7 @@ def loaded(box: Box, project: Path, *words: str) -> set[str]:
     return set(done.stderr.rpartition("LOADED")[2].split())
 
 
+@pytest.mark.as_root
 def test_an_up_with_nothing_to_do_parses_nothing(box: Box):
     project = box.from_template("bare")
     box.ok("up", cwd=project)

@@ -206,7 +206,7 @@ class Box:
 
 
 def make_box(kind: str) -> Box:
-    """A box of a kind: "root-crun", "root-runc" or "user-crun". Needs root; see `destroy`."""
+    """A box of a kind: "root-crun", "root-runc", "user-crun" or "user-runc". Needs root; see `destroy`."""
     who, runtime = kind.split("-")
     if os.geteuid() != 0:
         lacking("scenario tests need root: run `make test`")
