@@ -1,6 +1,6 @@
 """`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
 
-`python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down.
+`python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import density, startup
 from benchmarks.docker_peer import Docker, docker
-from benchmarks.measure import Contender, Result, command, side_by_side
+from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
 
-Benchmark = Callable[[Bench, Docker, list[str]], Result]
+Benchmark = Callable[[Bench, Docker, list[str]], list[Result]]
 
 
 def main() -> int:
@@ -29,15 +30,16 @@ def main() -> int:
         with docker() as peer:
             compose = _same_images(bench, peer)
             results = []
+            print(HEADER)
             for name in names:
                 for start in (_ours(bench, "up"), _theirs(bench, peer, *compose, "up", "-d", "--wait")):
                     start()
-                results.append(_show(BENCHMARKS[name](bench, peer, compose)))
+                results += _show(BENCHMARKS[name](bench, peer, compose))
             command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
     finally:
         bench.devbox("down", "-v")
         shutil.rmtree(base, ignore_errors=True)
-    return 1 if any("SHORT" in row for result in results for row in result.rows()) else 0
+    return 1 if any(result.short for result in results) else 0
 
 
 def _same_images(bench: Bench, peer: Docker) -> list[str]:
@@ -47,9 +49,9 @@ def _same_images(bench: Bench, peer: Docker) -> list[str]:
     return peer.compose(bench.compose())
 
 
-def _show(result: Result) -> Result:
-    print("\n".join(result.rows()), flush=True)
-    return result
+def _show(results: list[Result]) -> list[Result]:
+    print("\n".join(row for result in results for row in result.rows()), flush=True)
+    return results
 
 
 def _ours(bench: Bench, *words: str) -> Callable[[], None]:
@@ -60,7 +62,7 @@ def _theirs(bench: Bench, peer: Docker, *argv: str) -> Callable[[], None]:
     return command(argv, cwd=bench.root, env=peer.environment)
 
 
-def bench_exec(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+def bench_exec(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
     """A command in a running container, whole process."""
     container = peer.run("ps", "-q", "--filter", "name=bench-web").strip()
     contenders = [
@@ -68,10 +70,10 @@ def bench_exec(bench: Bench, peer: Docker, compose: list[str]) -> Result:
         Contender("docker exec", _theirs(bench, peer, "docker", "exec", container, "true")),
         Contender("compose exec", _theirs(bench, peer, *compose, "exec", "-T", "web", "true")),
     ]
-    return side_by_side("exec -- true, whole process", contenders, rounds=30, reach=0.4)
+    return [side_by_side("exec -- true, whole process", contenders, rounds=30, reach=0.4)]
 
 
-def bench_oneshot(bench: Bench, peer: Docker, _compose: list[str]) -> Result:
+def bench_oneshot(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
     """A container for one command, on the project's network."""
     contenders = [
         Contender("devbox", _ours(bench, "run", "--service", "web", "--", "true")),
@@ -80,19 +82,19 @@ def bench_oneshot(bench: Bench, peer: Docker, _compose: list[str]) -> Result:
             _theirs(bench, peer, "docker", "run", "--rm", "--init", "--network", "bench_default", "bench/web", "true"),
         ),
     ]
-    return side_by_side("one-shot container with project network", contenders, rounds=20, reach=0.2)
+    return [side_by_side("one-shot container with project network", contenders, rounds=20, reach=0.2)]
 
 
-def bench_noop(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+def bench_noop(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
     """`up` when everything is up."""
     contenders = [
         Contender("devbox", _ours(bench, "up")),
         Contender("compose", _theirs(bench, peer, *compose, "up", "-d", "--wait")),
     ]
-    return side_by_side("up, nothing to do, 3 services", contenders, rounds=8, reach=0.15)
+    return [side_by_side("up, nothing to do, 3 services", contenders, rounds=8, reach=0.15)]
 
 
-def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
     """`up` from built images and existing volumes, to the same readiness."""
     contenders = [
         Contender("devbox", _ours(bench, "up"), before=_ours(bench, "down")),
@@ -102,10 +104,10 @@ def bench_up(bench: Bench, peer: Docker, compose: list[str]) -> Result:
             before=_theirs(bench, peer, *compose, "down"),
         ),
     ]
-    return side_by_side("up from built images, 3 services, to ready", contenders, rounds=6, reach=0.4)
+    return [side_by_side("up from built images, 3 services, to ready", contenders, rounds=6, reach=0.4)]
 
 
-def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> Result:
+def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
     """`down` of three running services; Compose without an init, as people write it, and with one."""
     helped = peer.compose(bench.compose(init=True), name="bench-init")
     contenders = [
@@ -121,7 +123,19 @@ def bench_down(bench: Bench, peer: Docker, compose: list[str]) -> Result:
     ]
     result = side_by_side("down, 3 services", contenders, rounds=4, reach=0.1)
     _theirs(bench, peer, *helped, "down", "-v")()
-    return result
+    return [result]
+
+
+def bench_startup(bench: Bench, _peer: Docker, _compose: list[str]) -> list[Result]:
+    """What a start of Python takes of our own commands."""
+    return startup.startup(bench)
+
+
+def bench_density(bench: Bench, peer: Docker, compose: list[str]) -> list[Result]:
+    """Idle containers by the hundred; nothing else of either side is up."""
+    for end in (_ours(bench, "down"), _theirs(bench, peer, *compose, "down", "-t", "1")):
+        end()
+    return density.density(bench, peer)
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -130,6 +144,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "noop": bench_noop,
     "up": bench_up,
     "down": bench_down,
+    "startup": bench_startup,
+    "density": bench_density,
 }
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Nothing of a Docker that may run on the machine is touched.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,15 +22,16 @@ _START = """
 ip link set lo up
 mount -t tmpfs tmpfs /var/run 2>/dev/null || true
 exec dockerd --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" --host "unix://$1/docker.sock" \
-  >"$1/log" 2>&1
+  --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/${1##*/}" >"$1/log" 2>&1
 """
 
 
 class Docker:
     """The peer: argv of its commands, and its images."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, pid: int) -> None:
         self.base = base
+        self.pid = pid
         self.environment = os.environ | {"DOCKER_HOST": f"unix://{base}/docker.sock", "DOCKER_CONFIG": f"{base}/config"}
 
     def run(self, *words: str, check: bool = True) -> str:
@@ -56,26 +58,32 @@ class Docker:
         path.write_text(json.dumps(project))
         return ["docker", "compose", "--progress", "quiet", "-p", name, "-f", str(path)]
 
+    def processes(self) -> set[int]:
+        """The daemons, the shims, and everything in the containers. The daemons' network namespace is their mark."""
+        inside = set()
+        for group in _cgroups(self.base.name):
+            inside.update(map(int, Path(group, "cgroup.procs").read_text().split()))
+        return inside | {pid for pid in _pids() if _network(pid) == _network(self.pid)}
+
 
 @contextmanager
 def docker() -> Iterator[Docker]:
     """A running daemon, gone with all its state at the end."""
     base = Path(tempfile.mkdtemp(prefix="bench-docker-"))
-    cgroups = set(_cgroups())
     process = subprocess.Popen(
         ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _START, "sh", str(base)],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
-    peer = Docker(base)
+    peer = Docker(base, process.pid)
     try:
         _wait(peer, process)
         yield peer
     finally:
         _stop(process)
         shutil.rmtree(base, ignore_errors=True)
-        for path in sorted(set(_cgroups()) - cgroups, key=len, reverse=True):
-            Path(path).rmdir()
+        for group in sorted(_cgroups(base.name), key=len, reverse=True):
+            _remove_cgroup(group)
 
 
 def _wait(peer: Docker, process: subprocess.Popen[bytes]) -> None:
@@ -96,8 +104,32 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _cgroups() -> list[str]:
-    found = []
-    for directory, children, _files in os.walk("/sys/fs/cgroup"):
-        found += [f"{directory}/{child}" for child in children if child == "docker" or "/docker" in directory]
-    return found
+def _cgroups(parent: str) -> list[str]:
+    """Every group of this daemon's containers, `parent` and what lies below; other daemons have parents of their own."""
+    tops = [*Path("/sys/fs/cgroup").glob(parent), *Path("/sys/fs/cgroup").glob(f"*/{parent}")]
+    return [directory for top in tops for directory, _children, _files in os.walk(top)]
+
+
+def _remove_cgroup(group: str) -> None:
+    """Remove a group; the last of its processes may take a moment to go."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            os.rmdir(group)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _network(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""

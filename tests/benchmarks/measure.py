@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,33 +21,53 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of each round, by contender."""
+    """Milliseconds (or another unit) of each round, by contender. `reach`: what devbox ÷ peer is to be at most."""
 
     title: str
     rounds: dict[str, list[float]]
-    reach: float | None
+    reach: float | None = None
+    unit: str = "ms"
+    shares: bool = False  # the peers are parts of devbox's own work
 
     def median(self, name: str) -> float:
-        """The median of a contender, seconds."""
+        """The median of a contender."""
         return statistics.median(self.rounds[name])
 
+    @property
+    def short(self) -> bool:
+        """Whether a ratio falls short of what is to be reached."""
+        return any(self._verdict(name) == "SHORT" for name in self._peers())
+
     def rows(self) -> list[str]:
-        """What is printed: medians, spread, and devbox's ratio to each peer."""
-        ours = self.median("devbox")
-        rows = []
-        for name, seconds in self.rounds.items():
-            spread = f"{min(seconds) * 1000:.0f}–{max(seconds) * 1000:.0f}"
-            row = f"{self.title:44} {name:16} {self.median(name) * 1000:9.1f} ms  {spread:>13}  n={len(seconds)}"
-            if name != "devbox":
-                ratio = ours / self.median(name)
-                verdict = "" if self.reach is None else f" (to reach: ≤ {self.reach}) {_verdict(ratio, self.reach)}"
-                row += f"  devbox ÷ {name} = {ratio:.3f}{verdict}"
-            rows.append(row)
-        return rows
+        """A line of the table for each peer."""
+        ours = self._cell("devbox")
+        return [
+            f"{self.title:42} {ours:>24} {name:>18} {self._cell(name):>24} {self._ratio(name):>6.3f} "
+            f"{'' if self.reach is None else f'{self.reach:g}':>5} {self._verdict(name)}".rstrip()
+            for name in self._peers()
+        ]
+
+    def _peers(self) -> list[str]:
+        return [name for name in self.rounds if name != "devbox"]
+
+    def _ratio(self, name: str) -> float:
+        """devbox ÷ peer; of a part, its share of the whole."""
+        ours, theirs = self.median("devbox"), self.median(name)
+        return theirs / ours if self.shares else ours / theirs
+
+    def _verdict(self, name: str) -> str:
+        if self.reach is None:
+            return ""
+        return "reached" if self._ratio(name) <= self.reach else "SHORT"
+
+    def _cell(self, name: str) -> str:
+        """Median, unit, spread."""
+        values = self.rounds[name]
+        spread = f" ({min(values):.0f}–{max(values):.0f})" if len(values) > 1 else ""
+        return f"{self.median(name):.1f} {self.unit}{spread}"
 
 
-def _verdict(ratio: float, reach: float) -> str:
-    return "reached" if ratio <= reach else "SHORT"
+HEADER = f"{'work':42} {'devbox':>24} {'peer':>18} {'':>24} {'ratio':>6} {'reach':>5}"
 
 
 def side_by_side(title: str, contenders: Sequence[Contender], *, rounds: int, reach: float | None = None) -> Result:
@@ -56,11 +76,29 @@ def side_by_side(title: str, contenders: Sequence[Contender], *, rounds: int, re
     for number in range(rounds + 1):
         for contender in contenders:
             contender.before()
-            began = time.perf_counter()
-            contender.work()
+            taken = timed(contender.work)
             if number:
-                times[contender.name].append(time.perf_counter() - began)
+                times[contender.name].append(taken)
     return Result(title, times, reach)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How long it takes, milliseconds."""
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
+
+
+def memory(pids: Iterable[int]) -> float:
+    """What processes take, MiB: each page counted once, however many share it (PSS)."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue  # it has ended
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return total / 1024
 
 
 def command(argv: Sequence[str], *, cwd: Path, env: dict[str, str]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The project both sides run: three services from equal images, with the same commands, volumes, limits and probes."""
+"""The projects both sides run: services from equal images, with the same commands, volumes, limits and probes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from devbox.model.container import ContainerSpec
 from devbox.model.image import keyed
 from devbox.model.resolved import Resolved
 
-ENV_FILE = """
+THREE_SERVICES = """
 [project]
 name = "bench"
 
@@ -31,14 +31,26 @@ health = { http = "/", port = 8000 }
 needs = ["db", "cache"]
 """
 
+_IDLE = """
+[service.s{number:03}]
+recipe = "python"
+command = ["sleep", "infinity"]
+"""
+
+
+def idle(count: int) -> str:
+    """A project of as many containers that only sleep."""
+    return '[project]\nname = "dense"\n' + "".join(_IDLE.format(number=number) for number in range(count))
+
 
 class Bench:
-    """The project as devbox has it."""
+    """A project as devbox has it."""
 
-    def __init__(self, base: Path) -> None:
-        self.root = base / "bench"
+    def __init__(self, base: Path, name: str = "bench", env_file: str = THREE_SERVICES) -> None:
+        self.base = base
+        self.root = base / name
         self.root.mkdir()
-        (self.root / "devbox.toml").write_text(ENV_FILE)
+        (self.root / "devbox.toml").write_text(env_file)
         self.environment = os.environ | {"DEVBOX_HOME": str(base / "home"), "NO_COLOR": "1"}
         os.environ["DEVBOX_HOME"] = str(base / "home")
         self.program = str(Path(sys.executable).with_name("devbox"))

@@ -1,0 +1,40 @@
+"""What a start of Python takes of the commands that are to be instant."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.measure import Contender, Result, command, side_by_side
+from benchmarks.project import Bench
+
+_ROUNDS = 20
+_EVERY = ("devbox.cli.main", "devbox.cli.commands", "devbox.cli.parse")
+
+# Each command, and the modules it loads at last.
+_COMMANDS = {
+    "exec": (("exec", "web", "--", "true"), ("devbox.cli.inside",)),
+    "run": (("run", "--service", "web", "--", "true"), ("devbox.cli.inside", "devbox.isolation.inside.oneshot")),
+    "up, nothing to do": (("up",), ("devbox.cli.lifecycle", "devbox.engines.native")),
+}
+
+
+def startup(bench: Bench) -> list[Result]:
+    """The shares of the interpreter alone, and of it with all modules of the command."""
+    return [_shares(bench, name, words, modules) for name, (words, modules) in _COMMANDS.items()]
+
+
+def _shares(bench: Bench, name: str, words: tuple[str, ...], modules: tuple[str, ...]) -> Result:
+    result = side_by_side(
+        f"share of start-up: {name}",
+        [
+            Contender("devbox", command([bench.program, *words], cwd=bench.root, env=bench.environment)),
+            _python("Python alone", bench, "pass"),
+            _python("with our modules", bench, f"import {', '.join((*_EVERY, *modules))}"),
+        ],
+        rounds=_ROUNDS,
+    )
+    return Result(result.title, result.rounds, shares=True)
+
+
+def _python(name: str, bench: Bench, code: str) -> Contender:
+    return Contender(name, command([sys.executable, "-c", code], cwd=bench.root, env=bench.environment))
