@@ -19,13 +19,17 @@ _PATIENCE_MS = 5000
 
 
 def sweep(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
-    """End every process of the instance, and remove its cgroups. Only when nobody supervises it.
+    """End every process of the instance, and forget its containers. Only when nobody supervises it.
 
     `also` are processes known by other means; those that live no more are passed over.
     """
     marked = _marked(run_dir) | {process.pid for process in also if living.alive(process)}
     end({*marked, *_sharing_user_namespace(marked), *cgroups.members(run_dir)})
     cgroups.sweep(run_dir)
+    import shutil  # only where something was left
+
+    for remembered in ("oci", "c", "kept"):
+        shutil.rmtree(f"{run_dir}/{remembered}", ignore_errors=True)
 
 
 def sweep_around(run_dir: str, keep: Iterable[int]) -> None:

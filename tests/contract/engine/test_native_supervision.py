@@ -1,0 +1,142 @@
+"""What the supervisor answers for beside starting and stopping: the way out, the ground, the size of logs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+from contract.engine.backend import Backend
+from support.machine import wait_until
+
+from devbox.engines.native import NativeEngine
+from devbox.host.paths import Paths
+from devbox.isolation import living, logs, state
+from devbox.isolation.state import InstanceState
+from devbox.model.observed import BoundPort
+
+_SECONDS = 60
+
+
+@pytest.fixture
+def native(backend: Backend) -> Backend:
+    if not isinstance(backend.engine, NativeEngine):
+        pytest.skip("only the native engine has supervisors")
+    return backend
+
+
+def now(native: Backend, paths: Paths) -> InstanceState:
+    found = state.read(paths, native.instance.id)
+    assert found is not None
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            return link.recv(5) == b"hello"
+    except OSError:
+        return False
+
+
+def test_a_killed_pasta_is_started_again_and_ports_answer(native: Backend, paths: Paths) -> None:
+    port = free_port()
+    published = {"a": (BoundPort(host=port, address="127.0.0.1", container=9000, protocol="tcp"),)}
+    native.network("a", published=published)
+    greet = "$s = IO::Socket::INET->new(Listen => 5, LocalPort => 9000); while ($c = $s->accept) { print $c q(hello) }"
+    native.up("a", "perl", "-MIO::Socket::INET", "-e", greet)
+    wait_until(lambda: answers(port), seconds=_SECONDS)
+    for _ in range(2):
+        pasta = now(native, paths).egress
+        assert pasta is not None
+        os.kill(pasta.pid, signal.SIGKILL)
+        wait_until(lambda gone=pasta: now(native, paths).egress not in (None, gone), seconds=_SECONDS)
+        wait_until(lambda: answers(port), seconds=_SECONDS)
+
+
+def test_a_killed_holder_ends_its_instance_which_the_next_request_builds_anew(native: Backend, paths: Paths) -> None:
+    native.network("a", "b")
+    first = native.up("a", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done", restart="always")
+    native.up("b")
+    before = now(native, paths)
+    assert before.holder is not None
+    os.kill(before.holder.pid, signal.SIGKILL)
+    wait_until(lambda: not living.alive(before.supervisor), seconds=_SECONDS)
+    view = native.engine.observe(native.instance)
+    assert not view.supervised
+    assert {seen.state for seen in view.containers.values()} == {"dead"}
+    assert all("holds the instance's namespaces" in seen.reason for seen in view.containers.values())
+    assert not any(trace.startswith(("process", "in a cgroup")) for trace in native.traces())
+    native.network("a", "b")
+    again = native.up("a")
+    assert again.pid != first.pid
+    assert native.engine.observe(native.instance).supervised
+
+
+def test_a_holder_killed_with_its_supervisor_is_found_by_the_next(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    first = native.up("a")
+    before = now(native, paths)
+    assert before.holder is not None
+    assert first.pid is not None
+    for process in (before.supervisor, before.holder):
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda killed=process: not living.alive(killed), seconds=_SECONDS)
+    assert native.seen("a").state == "running", "it does, without a supervisor"
+    native.network("a")
+    assert living.identify(first.pid) is None
+    assert native.up("a").pid != first.pid
+
+
+def test_a_log_takes_a_bounded_part_of_the_disk(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    line = "x" * 1000
+    native.up("a", "sh", "-c", f"yes {line} | head -n 50000; echo the last line", kind="job")
+    files = [paths.log(native.instance.id, "a") + end for end in ("", ".1")]
+    assert sum(map(os.path.getsize, files)) < 2 * (logs.ROTATE_AT + 2 * 1024 * 1024)
+    assert set(os.listdir(os.path.dirname(files[0]))) == {"a.log", "a.log.1"}
+    assert native.log("a", tail=1) == ["the last line"]
+
+
+def test_crashes_are_counted_and_slow_down(native: Backend) -> None:
+    native.network("a")
+    native.start("a", "sh", "-c", "exit 7", restart="on-failure")
+    wait_until(lambda: native.seen("a").restarts >= 4, seconds=_SECONDS)
+    seen = native.seen("a")
+    assert (seen.exit_code, seen.reason) in ((7, "exit code 7"), (None, ""))  # between two crashes it runs
+    wait_until(lambda: native.seen("a").state == "restarting", seconds=_SECONDS)
+    native.engine.stop(native.instance, "a")
+    assert native.seen("a").state == "exited"
+
+
+def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, paths: Paths) -> None:
+    native.network("a", "dev", "once")
+    native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 0.05 & exit 3"))
+    native.up("a")
+
+    def supervisor_has() -> tuple[int, list[str]]:
+        pid = now(native, paths).supervisor.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as source:
+            children = source.read().split()
+        dead = [child for child in children if living.identify(int(child)) is None]
+        return len(os.listdir(f"/proc/{pid}/fd")), dead
+
+    def settled(most: int) -> bool:
+        files, dead = supervisor_has()
+        return files <= most and not dead
+
+    files = supervisor_has()[0]
+    for _ in range(5):
+        native.engine.stop(native.instance, "a", timeout=0.0)
+        native.up("a")
+        assert native.once("once", "true") == 0
+        native.sh("a", "sleep 0.01 & true")
+    wait_until(lambda: settled(files + 1), seconds=_SECONDS)
