@@ -169,6 +169,11 @@ class Box:
                 found.add(f"process {entry.name} {command[:120]}")
         return found
 
+    def ids(self) -> list[range]:
+        """The host ids that processes in this box's user namespaces have."""
+        own = [range(pwd.getpwnam(self.user).pw_uid, pwd.getpwnam(self.user).pw_uid + 1)] if self.user else []
+        return [*own, *(range(first, first + count) for first, count in self._ids())]
+
     def _ids(self) -> list[tuple[int, int]]:
         """The ranges of host ids that this box's containers run as."""
         if self.user is None:

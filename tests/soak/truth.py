@@ -1,0 +1,137 @@
+"""What really runs, by the kernel's word alone, beside what `devbox ps` says."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from support.machine import Box
+
+_PATIENCE = 90.0  # restarts pause for up to 30 s; a claim counts when two looks in a row make it
+
+Claims = dict[tuple[Path, str], tuple[str, int | None]]  # project, container → state, pid
+
+
+class Lied(AssertionError):
+    """`ps` said something that was not so."""
+
+
+def check(box: Box, projects: list[Path]) -> Claims:
+    """Compare every project's `ps` with the kernel; what they claim, when it was true.
+
+    What changes while it is looked at is looked at again: only a claim that `ps` repeats afterwards can be a lie.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        before = _claims(box, projects)
+        faults = _faults(box, before)
+        if not faults:
+            return before
+        if _claims(box, projects) == before and _faults(box, before) == faults:
+            raise Lied("\n".join(faults))
+        if time.monotonic() > deadline:
+            raise Lied(f"it never came to rest: {faults}")
+
+
+def _claims(box: Box, projects: list[Path]) -> Claims:
+    rows: dict[Path, dict[str, dict[str, Any]]] = {project: box.ps(project) for project in projects}
+    return {
+        (project, name): (row["state"], row["pid"])
+        for project, containers in rows.items()
+        for name, row in containers.items()
+    }
+
+
+def _faults(box: Box, claims: Claims) -> list[str]:
+    """Sentences about claims that do not hold."""
+    faults, rooms = [], set()
+    for (project, name), (state, pid) in claims.items():
+        if (state == "running") != (pid is not None) and state != "starting":
+            faults.append(f"{project} {name} is {state} with pid {pid}")
+        elif pid is not None and not _is_init(pid):
+            faults.append(f"{project} {name} is {state}, and its pid {pid} is no container's pid 1")
+        elif pid is not None:
+            rooms.add(link(pid, "pid"))
+            faults += _deaf(box, project, name, link(pid, "pid"))
+    return faults + [f"in a container that no ps shows: {_story(pid)}" for pid in sorted(_strangers(box, rooms))]
+
+
+def _deaf(box: Box, project: Path, name: str, room: str) -> list[str]:
+    """Whether `exec` ends up where the container's pid 1 lives."""
+    done = box.run("exec", name, "--", "readlink", "/proc/self/ns/pid", cwd=project, timeout=60)
+    if (done.returncode, done.stdout.decode().strip()) == (0, room):
+        return []
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    return [f"{project} {name} is said to run in {room}, and exec ends with {done.returncode}: {said}"]
+
+
+def _is_init(pid: int) -> bool:
+    """Whether a process lives, as the first of a pid namespace."""
+    lines = _read(pid, "status").splitlines()
+    facts = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    numbers = facts.get("NSpid", "").split()
+    return len(numbers) > 1 and numbers[-1] == "1" and facts["State"][0] not in "ZX"
+
+
+def _strangers(box: Box, rooms: set[str]) -> set[int]:
+    """Processes that run in pid namespaces of this box that are none of `rooms`."""
+    own = link(os.getpid(), "pid")
+    found = set()
+    for pid in of_box(box):
+        room = link(pid, "pid")
+        if room in rooms | {"", own} or _read(pid, "comm").startswith("pasta"):
+            continue
+        if _read(pid, "cmdline"):  # the others were killed, and wait to be reaped: the host's init takes its time
+            found.add(pid)
+    return found
+
+
+def of_box(box: Box) -> set[int]:
+    """Processes in user namespaces of this box: holders, and whatever runs in containers."""
+    own, ids = link(os.getpid(), "user"), box.ids()
+    return {pid for pid in _pids() if link(pid, "user") not in ("", own) and any(_uid(pid) in each for each in ids)}
+
+
+def _story(pid: int) -> str:
+    command, status = _read(pid, "cmdline").replace("\0", " "), dict.fromkeys(_read(pid, "status").splitlines())
+    facts = [line.replace("\t", " ") for line in status if line.startswith(("State", "PPid", "NSpid"))]
+    return f"pid {pid} {command!r} {', '.join(facts)} {_read(pid, 'cgroup').splitlines()[:1]}"
+
+
+def zombies(parent: int) -> list[int]:
+    """Dead children that a process has not reaped."""
+    children = _read(parent, f"task/{parent}/children").split()
+    return [int(child) for child in children if _read(int(child), "stat").rpartition(")")[2].split()[:1] == ["Z"]]
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def link(pid: int, kind: str) -> str:
+    """The namespace of a kind that a process lives in; empty when it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _uid(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:
+        return ""
