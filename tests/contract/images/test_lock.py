@@ -12,7 +12,7 @@ import pytest
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
-from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
 
 NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that answers nobody
 SPEC = ImageSpec(
@@ -95,3 +95,22 @@ def test_one_changed_file_of_the_last_step_changes_the_last_layer_alone(store: I
     assert first.digest != second.digest
     assert first.layers[:-1] == second.layers[:-1]
     assert first.layers[-1] != second.layers[-1]
+
+
+def test_a_mirror_that_has_the_locked_versions_does_as_well_as_the_cache(
+    store: ImageStore, locked: KeyedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, packages = locked.chain[0].step, Packages(names=("ca-certificates",))  # which mirrors have in two versions
+    known = store.fixed(_baked(store, base, packages))
+    moved = Files(contents={"/moved": ""})  # so that the step has to be made again
+    monkeypatch.setenv("DEVBOX_CACHE", str(tmp_path))
+    again = store.fixed(_baked(store, base, moved, known.chain[1].step))
+    assert again.chain[2].step == known.chain[1].step
+    layers = [store.find(image.key).layers[-1] for image in (known, again)]
+    assert layers[0] == layers[1]
+
+
+def _baked(store: ImageStore, *steps: BakeStep) -> KeyedImage:
+    image = keyed("base", {"base": replace(SPEC, steps=steps)})
+    store.bake(image, lambda _: None)
+    return image
