@@ -84,11 +84,13 @@ def test_an_image_of_a_registry_runs_as_it_says(box: Box, served: Registry):
     wait_until(lambda: "entrypoint of root in /srv: hello with arguments" in said("other"), seconds=60)
     assert box.ok("exec", "--", "cat", "/greeting", cwd=project).strip() == "hello"
     assert box.ok("exec", "--", "sh", "-c", "echo $GREETING", cwd=project).strip() == "hello"
+    digest = json.loads(box.ok("image", "pull", ref, "--json", cwd=project))["digest"]
+    assert digest in (project / "devbox.lock.toml").read_text()
+    box.ok("plan", "--locked", cwd=project)  # nothing to do, and nothing that the lock lacks
     box.ok("stop", "web", cwd=project)
     wait_until(lambda: "bye" in said("web"), seconds=60)
 
     # It goes elsewhere with both platforms, to the digest; what was baked on it shares its layers.
-    digest = json.loads(box.ok("image", "pull", ref, "--json", cwd=project))["digest"]
     pushed = json.loads(box.ok("image", "push", "service.web", f"{served.host}/copy/app:1", "--json", cwd=project))
     assert pushed["digest"] == digest
     served.wire.reset()

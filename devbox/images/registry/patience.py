@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from devbox.errors import RegistryUnavailable
 
-_TRIES = 5  # in a row, of which none moves anything
+_TRIES = 4  # in a row, of which none moves anything
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import pytest
 from support.builders import image
 
 from devbox.errors import UsageError
-from devbox.model.image import ImageConfig, ImageSpec, Packages, Run, keyed, pinned
+from devbox.model.image import FromRegistry, ImageConfig, ImageSpec, Packages, Run, keyed, pinned
 from devbox.model.lock import Lock
 from devbox.plan import locking
 
@@ -122,3 +122,16 @@ def test_changes_are_told_a_line_each():
         "  - libc6 2.41-12",
     ]
     assert locking.changes(LOCK, LOCK) == []
+
+
+def test_an_image_of_a_registry_is_locked_by_its_digest():
+    spec = ImageSpec(name="dev", parent=None, steps=(FromRegistry(reference="redis:8"),), config=ImageConfig())
+    assert locking.missing({"dev": spec}, {}, Lock()) == ["dev: image redis:8 has no entry"]
+    lock = Lock(references={"redis:8": "sha256:ab"})
+    fixed = locking.locked({"dev": spec}, lock)
+    assert fixed["dev"].steps[0].pins == {"redis:8": "sha256:ab"}
+    assert locking.missing(fixed, {}, lock) == []
+    assert locking.collected(fixed, {}, Lock()) == lock
+    assert locking.collected({"dev": spec}, {}, lock) == lock
+    loose, changed = locking.opened(fixed, ["redis:8"])
+    assert (loose, changed) == ({"dev": spec}, ("dev",))
