@@ -21,7 +21,7 @@ from devbox.isolation.types import (
     Publish,
     Supervised,
 )
-from devbox.model.container import ContainerSpec, Health, Mount
+from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mount
 from devbox.model.resolved import Instance
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,7 +66,6 @@ class Starter:
         argv = spec.command or (*image.entrypoint, *image.command)
         if not argv:
             raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
-        limits, isolation = spec.limits, spec.isolation
         return Launch(
             name=spec.name,
             oci_id=f"{self._instance.id}-{spec.name}",
@@ -82,13 +81,7 @@ class Starter:
             ),
             binds=(*self._binds(spec.mounts, lowers), *_ca_bind(carried)),
             tmpfs=tuple(mount.target for mount in spec.mounts if mount.kind == "tmpfs"),
-            confine=Confine(
-                add_capabilities=isolation.capabilities,
-                read_only=isolation.read_only,
-                memory=limits.memory,
-                cpus=limits.cpus,
-                pids=limits.pids,
-            ),
+            confine=confine(spec.isolation, spec.limits),
             stop_signal=spec.stop_signal.removeprefix("SIG"),
             stop_timeout=spec.stop_timeout,
             host_ports=carried.ports,
@@ -117,6 +110,19 @@ class Starter:
         if self._idmap.rootless:
             return bind
         return bind._replace(owner=self._instance.owner, group=self._instance.group)
+
+
+def confine(isolation: Isolation, limits: Limits) -> Confine:
+    """How tight a container is, in the core's words."""
+    names = isolation.capabilities
+    return Confine(
+        add_capabilities=tuple(name for name in names if not name.startswith("-")),
+        read_only=isolation.read_only,
+        memory=limits.memory,
+        cpus=limits.cpus,
+        pids=limits.pids,
+        drop_capabilities=tuple(name[1:] for name in names if name.startswith("-")),
+    )
 
 
 def _account(spec: ContainerSpec, lowers: tuple[str, ...]) -> accounts.Account:

@@ -152,7 +152,7 @@ def _ports(document: Document) -> Iterator[Problem]:
     taken_by: dict[tuple[str, int | None, str], str] = {}
     for name, table in document.tables().items():
         ports: Iterable[Port] = table.ports if isinstance(table, LongRunningParts) else ()
-        if ports and isinstance(table, RunParts) and table.isolation.network == "none":
+        if ports and isinstance(table, RunParts) and table.isolation.isolation().network == "none":
             yield Problem(key=(*key_of(name), "ports"), sentence=f"[{name}] has ports but no network")
         for port in (port for port in ports if port.host is not None):
             place = (port.address, port.host, port.protocol)

@@ -103,7 +103,8 @@ def _init(container: Launch) -> list[str]:
 
 def _capabilities(confine: Confine) -> dict[str, list[str]]:
     """Nothing inheritable or ambient: a process of another user has none after its first exec."""
-    names = [f"CAP_{name}" for name in sorted({*CAPABILITIES, *confine.add_capabilities})]
+    dropped = CAPABILITIES if "ALL" in confine.drop_capabilities else confine.drop_capabilities
+    names = [f"CAP_{name}" for name in sorted({*CAPABILITIES} - {*dropped} | {*confine.add_capabilities})]
     return {"bounding": names, "effective": names, "permitted": names}
 
 

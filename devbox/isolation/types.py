@@ -57,13 +57,17 @@ class Process(NamedTuple):
 
 
 class Confine(NamedTuple):
-    """How tight. Capabilities without "CAP_"; limits None = unlimited; memory in bytes, cpus in cores."""
+    """How tight. Capabilities without "CAP_", of which an added one stays though "ALL" are dropped.
+
+    Limits None = unlimited; memory in bytes, cpus in cores.
+    """
 
     add_capabilities: tuple[str, ...] = ()
     read_only: bool = False
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
+    drop_capabilities: tuple[str, ...] = ()  # of Docker's default set
 
 
 class NetNode(NamedTuple):

@@ -54,7 +54,7 @@ class Isolation:
 
     preset: str = "integrated"  # "integrated" | "isolated"
     network: str = "project"  # "project" | "none"
-    capabilities: tuple[str, ...] = ()  # added to Docker's default set, as "NET_ADMIN"
+    capabilities: tuple[str, ...] = ()  # beside Docker's default set: "NET_ADMIN"; taken away: "-NET_RAW", "-ALL"
     read_only: bool = False
 
 

@@ -8,6 +8,8 @@ from devbox.model.container import Health, Mount
 from devbox.roles.context import Context
 from devbox.roles.parts import LongRunningParts, MountTable, RunParts
 
+_PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - inside
+
 
 def environment(table: RunParts, context: Context) -> dict[str, str]:
     """A container's own variables: exports of what it needs, then its env files, then `env`; the later wins."""
@@ -38,7 +40,10 @@ def mounts(
     volumes: Mapping[str, str] | None = None,
     binds: tuple[MountTable, ...] = (),
 ) -> tuple[Mount, ...]:
-    """Volumes, binds and tmpfs of a table; besides it the `volumes` and `binds` whose places it leaves free."""
+    """Volumes, binds and tmpfs of a table; besides it the `volumes` and `binds` whose places it leaves free.
+
+    A container whose own files can't be changed still has the usual places for what passes.
+    """
     own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
     volumes = {name: target for name, target in (volumes or {}).items() if target not in own} | table.volumes
     binds = (*(item for item in binds if item.target not in own), *table.mounts)
@@ -48,8 +53,14 @@ def mounts(
             Mount(kind="bind", source=f"{context.root}/{item.source}", target=item.target, read_only=item.read_only)
             for item in binds
         ),
-        *(Mount(kind="tmpfs", target=target) for target in table.tmpfs),
+        *(Mount(kind="tmpfs", target=target) for target in (*table.tmpfs, *_passing(table, {*own, *volumes.values()}))),
     )
+
+
+def _passing(table: RunParts, taken: set[str]) -> tuple[str, ...]:
+    """Where an isolated container may write, as long as it runs."""
+    places = _PASSING if table.isolation.preset == "isolated" and table.isolation.isolation().read_only else ()
+    return tuple(place for place in places if place not in taken)
 
 
 def probe(table: LongRunningParts) -> Health | None:

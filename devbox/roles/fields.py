@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
 
 from devbox.model import codec
+from devbox.roles.capabilities import parse_capability
 
 CommandItem = str | tuple[str, ...]
 
@@ -22,7 +23,6 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CAPABILITY = re.compile(r"(?:CAP_)?([A-Z][A-Z_]*)")
 
 NAME_RULE = (
     "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
@@ -137,14 +137,8 @@ def parse_secrets(value: Any) -> dict[str, str]:
 
 
 def parse_capabilities(value: Any) -> tuple[str, ...]:
-    """Linux capabilities, with or without CAP_."""
-    found = []
-    for item in parse_strings(value):
-        match = _CAPABILITY.fullmatch(item.upper())
-        if match is None or match[1] == "ALL":
-            raise ValueError(f'{item!r} is not one capability, such as "NET_ADMIN"')
-        found.append(match[1])
-    return tuple(found)
+    """Linux capabilities to give, and to take away ("-NET_RAW", "-ALL")."""
+    return tuple(parse_capability(item) for item in parse_strings(value))
 
 
 def parse_path(value: Any) -> str:

@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 from devbox.errors import UsageError
 from devbox.images.registry import reference
 from devbox.model.container import Isolation, Limits
+from devbox.roles.capabilities import ALL
 from devbox.roles.fields import (
     Capabilities,
     Command,
@@ -113,13 +114,13 @@ class IsolationTable(Model):
     """`isolation`: a preset by name, or a table."""
 
     preset: Literal["integrated", "isolated"] = "integrated"
-    """`integrated`: with this machine's proxy and CA settings (services never get them); `isolated`: without."""
-    network: Literal["project", "none"] = "project"
-    """`project`: with the instance's containers and the internet; `none`: loopback only."""
+    """`integrated`: with this machine's proxy and CA settings (services never get them); `isolated`: closed."""
+    network: Literal["project", "none"] | None = None
+    """`project`: the instance's containers and the internet (integrated); `none`: loopback only (isolated)."""
     capabilities: Capabilities = ()
-    """Linux capabilities beside the fourteen every container has."""
-    read_only: bool = False
-    """The container's own files can't be changed; volumes and mounts can."""
+    """Linux capabilities beside Docker's fourteen (isolated: none); `-NAME` takes one away, `-ALL` those not named."""
+    read_only: bool | None = None
+    """The container's own files can't be changed; volumes and mounts can. True when isolated."""
 
     @model_validator(mode="before")
     @classmethod
@@ -132,8 +133,12 @@ class IsolationTable(Model):
 
     def isolation(self) -> Isolation:
         """The model's isolation."""
+        closed = self.preset == "isolated"
         return Isolation(
-            preset=self.preset, network=self.network, capabilities=self.capabilities, read_only=self.read_only
+            preset=self.preset,
+            network=self.network or ("none" if closed else "project"),
+            capabilities=(*((f"-{ALL}",) if closed else ()), *self.capabilities),
+            read_only=closed if self.read_only is None else self.read_only,
         )
 
 

@@ -16,16 +16,21 @@ from parity.compare import Rows
 from support import rootfs
 from support.place import Place, place
 
+from devbox.engines import native_start
 from devbox.host.paths import Paths
 from devbox.isolation import idmap
 from devbox.isolation.types import Bind
+from devbox.model.container import Limits
+from devbox.roles.parts import IsolationTable
 
 PROBE = Path(__file__).parent / "probe.pl"
 _INSIDE = "/probe.pl"
+_ISOLATED = native_start.confine(IsolationTable(preset="isolated").isolation(), Limits())
 # What there is to compare: the OCI runtime, and what the container has beside its defaults.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "crun": ("crun", {}),
     "runc": ("runc", {}),
+    "isolated": ("crun", {"confine": _ISOLATED, "index": None, "tmpfs": ("/tmp",)}),
 }
 
 
@@ -59,7 +64,7 @@ def _probe(kind: str, ids: idmap.IdMap, lower: Path, base: Path, abstract_socket
 
 def _inside(made: Place, fields: dict[str, Any], abstract_socket: str) -> Rows:
     bind = Bind(str(PROBE), _INSIDE, read_only=True)
-    made.run(made.container("probed", index=1, binds=(bind,), **fields))
+    made.run(made.container("probed", **{"index": 1, "binds": (bind,)} | fields))
     said = made.sh("probed", f"perl {_INSIDE} {abstract_socket}")
     try:
         rows: Rows = json.loads(said)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 
 from devbox.isolation import delegation, forks, joining, launch, namespaces, oci, spec, syscalls
-from devbox.isolation.types import Confine, Context, Launch, ProcessRef
+from devbox.isolation.types import Context, Launch, ProcessRef
 
 
 def run_attached(context: Context, container: Launch, *, on_start: Callable[[int], None] | None = None) -> int:
@@ -22,7 +22,7 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     cgroup of its own: making one takes longer than everything else. `launch.delete` is the caller's to call.
     """
     confine = container.confine
-    if confine == Confine(confine.add_capabilities, confine.read_only):
+    if confine.memory is confine.cpus is confine.pids is None:
         context = context._replace(cgroups="none")
     elif context.idmap.rootless and context.group:
         delegation.approach(context.group)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from devbox.isolation import spec
 from devbox.isolation.types import Bind, Confine, Context, IdMap, Launch, Process, ProcessRef, Range
 
@@ -91,3 +93,16 @@ def test_added_capabilities_are_everywhere_but_inheritable():
 
     assert set(capabilities) == {"bounding", "effective", "permitted"}
     assert all("CAP_NET_ADMIN" in names and len(names) == 15 for names in capabilities.values())
+
+
+@pytest.mark.parametrize(
+    ("dropped", "added", "left"),
+    [(("NET_RAW", "MKNOD"), (), 12), (("ALL",), (), 0), (("ALL",), ("CHOWN", "NET_ADMIN"), 2)],
+)
+def test_dropped_capabilities_are_nowhere(dropped: tuple[str, ...], added: tuple[str, ...], left: int):
+    confine = Confine(add_capabilities=added, drop_capabilities=dropped)
+
+    capabilities = spec.process(launch("x", confine=confine), 1)["capabilities"]
+
+    assert all(len(names) == left for names in capabilities.values())
+    assert all(f"CAP_{name}" in names for names in capabilities.values() for name in added)

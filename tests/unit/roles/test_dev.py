@@ -69,7 +69,7 @@ def test_setup_limits_isolation_and_stop(resolved):
     assert dev.setup == Setup(commands=("a", ("b", "c")), inputs=("x",), where="devbox.toml:7")
     assert (dev.limits.memory, dev.limits.cpus, dev.limits.pids) == (512 * 1024**2, 1.5, 10)
     assert (dev.isolation.preset, dev.isolation.network, dev.isolation.read_only) == ("isolated", "none", True)
-    assert dev.isolation.capabilities == ("NET_ADMIN",)
+    assert dev.isolation.capabilities == ("-ALL", "NET_ADMIN")
     assert (dev.stop_signal, dev.stop_timeout) == ("INT", 60)
 
 
@@ -86,3 +86,18 @@ def test_tasks(resolved):
     assert tasks["b"].command == ("x", "y")
     assert tasks["c"].command == ("/bin/sh", "-c", "/bin/sh -c x && y 'a b'")
     assert tasks["c"].needs == ("a",)
+
+
+def test_isolated_is_closed_but_for_the_project(resolved):
+    dev = resolved('[dev]\nrecipe = "debian"\nisolation = "isolated"\ntmpfs = ["/run"]\n').containers["dev"]
+    assert (dev.isolation.network, dev.isolation.read_only) == ("none", True)
+    assert dev.isolation.capabilities == ("-ALL",)
+    assert [mount.target for mount in dev.mounts] == ["/workspace", "/run", "/tmp", "/var/tmp"]
+
+
+def test_isolated_is_loosened_key_by_key(resolved):
+    text = '{ preset = "isolated", network = "project", capabilities = ["chown"], read_only = false }'
+    dev = resolved(f'[dev]\nrecipe = "debian"\nisolation = {text}\n').containers["dev"]
+    assert (dev.isolation.network, dev.isolation.read_only) == ("project", False)
+    assert dev.isolation.capabilities == ("-ALL", "CHOWN")
+    assert [mount.target for mount in dev.mounts] == ["/workspace"]

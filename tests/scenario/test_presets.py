@@ -1,0 +1,44 @@
+"""How far a container is kept from the machine: `isolation` as a person sees it from inside."""
+
+from __future__ import annotations
+
+import pytest
+from support.machine import Box
+
+pytestmark = pytest.mark.scenario
+
+ISOLATED = """
+[dev]
+recipe = "debian"
+isolation = "isolated"
+volumes = { data = "/data" }
+"""
+
+
+def test_isolated_is_the_project_and_nothing_else(any_box: Box):
+    project = any_box.project(ISOLATED)
+    any_box.ok("up", cwd=project, env={"PIP_INDEX_URL": "http://mirror.example/simple"})
+
+    def inside(script: str) -> tuple[int, str]:
+        done = any_box.run("exec", "--", "sh", "-c", script, cwd=project)
+        return done.returncode, done.stdout.decode()
+
+    for place in ("/workspace", "/data", "/tmp", "/run", "/var/tmp"):
+        assert inside(f"echo here > {place}/file && cat {place}/file") == (0, "here\n"), place
+    assert (project / "file").stat().st_uid == project.stat().st_uid
+    for place in ("/", "/etc", "/root", "/usr/bin"):
+        assert inside(f"touch {place}/file")[0] != 0, place
+    assert inside("ls /sys/class/net")[1].split() == ["lo"]
+    assert inside("env | grep -ci -e proxy -e cert -e pip")[1] == "0\n"
+    assert inside("grep CapEff /proc/1/status /proc/self/status | sort -u -k2")[1].split()[1] == "0" * 16
+    assert inside("mount -t tmpfs none /tmp")[0] != 0
+
+
+def test_capabilities_are_given_and_taken_by_name(box: Box):
+    project = box.project(
+        '[dev]\nrecipe = "debian"\nisolation = { capabilities = ["NET_ADMIN", "-CHOWN", "-NET_RAW"] }\n'
+    )
+    box.ok("up", cwd=project)
+    effective = int(box.ok("exec", "--", "grep", "CapEff", "/proc/self/status", cwd=project).split()[1], 16)
+    chown, net_admin, net_raw = (effective >> number & 1 for number in (0, 12, 13))
+    assert (chown, net_admin, net_raw) == (0, 1, 0)
