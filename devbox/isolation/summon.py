@@ -13,7 +13,7 @@ from devbox.host.paths import Paths
 from devbox.isolation.client import Client
 from devbox.isolation.contexts import marker
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0  # a loaded machine; one that can not start ends sooner, and that is noticed
 _PAUSE = 0.002
 _SPAWN_PAUSE = 0.05  # while another holds the lock: a supervisor that starts, or what a killed one left
 _INHERITED = ("PATH", "DEVBOX_RUNTIME")  # of the environment; the rest of it is none of the supervisor's business
