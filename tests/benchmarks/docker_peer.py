@@ -105,7 +105,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _cgroups(parent: str) -> list[str]:
-    """Every group of this daemon's containers, `parent` and what lies below; other daemons have parents of their own."""
+    """Every group of one daemon: `parent` and what lies below. Other daemons have parents of their own."""
     tops = [*Path("/sys/fs/cgroup").glob(parent), *Path("/sys/fs/cgroup").glob(f"*/{parent}")]
     return [directory for top in tops for directory, _children, _files in os.walk(top)]
 
