@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 
@@ -14,6 +15,8 @@ from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.registry.settings import INSECURE
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
+# How OpenSSL calls it when two sides can't agree, in whatever of its functions it finds that out.
+_NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
 _AGAIN = "try again: what was transferred is kept"
 
 
@@ -64,7 +67,7 @@ def of_silence(error: exceptions.HTTPError, host: str, doing: str) -> DevboxErro
             f"the certificate of {host} is not to be trusted: {cause.verify_message}",
             remedy="export DEVBOX_CA_FILE=FILE with the authorities that sign it",
         )
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    if isinstance(cause, ssl.SSLError) and _NO_AGREEMENT.search(cause.reason or ""):  # any other is a broken line
         return RegistryError(
             f"{host} does not speak TLS as devbox does: {cause.reason or cause}",
             remedy=f"without TLS, on a network that you trust: export {INSECURE}={host}",

@@ -1,0 +1,36 @@
+"""What silence means: a line that broke is worth another try, a side that speaks otherwise is not."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from urllib3 import exceptions
+
+from devbox.errors import RegistryError, RegistryUnavailable
+from devbox.images.registry import refusals
+
+
+def silence(reason: str) -> RegistryError:
+    inner = ssl.SSLError(1, f"[SSL: {reason}] said by OpenSSL")
+    inner.reason = reason
+    error = exceptions.MaxRetryError(None, "/v2/", exceptions.SSLError(inner))  # type: ignore[arg-type]
+    return refusals.of_silence(error, "r.example", "push")  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("reason", ["UNEXPECTED_EOF_WHILE_READING", "BAD_RECORD_MAC", "DECRYPTION_FAILED"])
+def test_a_broken_line_of_tls_is_worth_another_try(reason: str):
+    assert isinstance(silence(reason), RegistryUnavailable)
+
+
+@pytest.mark.parametrize("reason", ["WRONG_VERSION_NUMBER", "TLSV1_ALERT_PROTOCOL_VERSION", "HTTP_REQUEST"])
+def test_a_side_that_does_not_speak_it_is_not(reason: str):
+    found = silence(reason)
+    assert not isinstance(found, RegistryUnavailable)
+    assert "does not speak TLS" in found.sentence
+
+
+def test_a_name_that_nobody_has_is_said():
+    inner = exceptions.NameResolutionError("r.example", None, OSError("unknown"))  # type: ignore[arg-type]
+    found = refusals.of_silence(exceptions.MaxRetryError(None, "/", inner), "r.example:5000", "pull")  # type: ignore[arg-type]
+    assert found.sentence == "no host is known as r.example"
