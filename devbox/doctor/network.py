@@ -13,7 +13,7 @@ from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
 from devbox.errors import HostError
 from devbox.host import carry, environ
 from devbox.images import mirrors
-from devbox.isolation.network.bridge import GATEWAY
+from devbox.isolation.network.bridge import free_subnet, gateway_of
 
 _PATIENCE = 3.0  # seconds for all mirrors together
 _SUITES = {"debian": "trixie", "ubuntu": "noble"}
@@ -51,7 +51,7 @@ def reach(ground: Ground) -> Iterator[Finding]:
 def carried(_ground: Ground) -> Iterator[Finding]:
     """The authorities and the proxy of this machine, as bakes and dev get them."""
     try:
-        taken = carry.carry(GATEWAY)
+        taken = carry.carry(gateway_of(free_subnet()))
     except HostError as error:
         yield Finding("certificates", PROBLEM, error.sentence, error.remedy)
         return

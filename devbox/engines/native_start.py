@@ -7,9 +7,9 @@ import os
 from devbox.engines import native_layers, native_volumes
 from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
-from devbox.host.carry import CA_TARGET, Carry, carry
+from devbox.host.carry import CA_TARGET, Carry, authorities, carry
 from devbox.host.paths import Paths
-from devbox.isolation import accounts
+from devbox.isolation import accounts, state
 from devbox.isolation.network import bridge
 from devbox.isolation.types import (
     Bind,
@@ -55,13 +55,14 @@ class Starter:
             command=command,
             after_setup=spec.setup is not None,
             log=self._paths.log(self._instance.id, spec.name),
+            needs=spec.needs,
         )
 
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
         """The container alone, without its address."""
         spec, image = request.spec, request.image.config
         account = _account(spec, lowers)
-        carried = _carried(request)
+        carried = self._carried(spec)
         env = {"PATH": _PATH} | image.env | carried.env | dict(request.env)
         argv = spec.command or (*image.entrypoint, *image.command)
         if not argv:
@@ -85,7 +86,19 @@ class Starter:
             stop_signal=spec.stop_signal.removeprefix("SIG"),
             stop_timeout=spec.stop_timeout,
             host_ports=carried.ports,
+            egress=spec.isolation.egress,
+            aliases=spec.aliases,
         )
+
+    def _carried(self, spec: ContainerSpec) -> Carry:
+        """What of the host's settings the container gets. A proxy or mirror would be a way round an egress list."""
+        if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
+            return Carry({}, "")
+        if spec.isolation.egress is not None:
+            return authorities()
+        now = state.read(self._paths, self._instance.id)
+        gateway = bridge.gateway_of(now.subnet if now and now.subnet else bridge.SUBNET)
+        return carry(gateway, direct=spec.needs)
 
     def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
         return tuple(self._bind(mount, lowers) for mount in mounts if mount.kind != "tmpfs")
@@ -133,13 +146,6 @@ def _account(spec: ContainerSpec, lowers: tuple[str, ...]) -> accounts.Account:
     except EngineError as error:
         error.where = spec.where
         raise
-
-
-def _carried(request: StartRequest) -> Carry:
-    spec = request.spec
-    if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
-        return Carry({}, "")
-    return carry(bridge.GATEWAY, direct=spec.needs)
 
 
 def _ca_bind(carried: Carry) -> tuple[Bind, ...]:

@@ -32,6 +32,7 @@ KINDS: dict[Callable[..., Any], str] = {
     fields.parse_inner_path: "project path",
     fields.parse_inner_paths: "project paths",
     fields.parse_capabilities: "capabilities",
+    fields.parse_egress: "host names",
     fields.parse_named_paths: "named paths",
     network.parse_ports: "ports",
     network.parse_needs: "needs",

@@ -44,8 +44,7 @@ def carry(gateway: str, *, direct: tuple[str, ...] = ()) -> Carry:
     A proxy or mirror on the host's own loopback is named as `gateway` instead. `direct` are hosts that are never asked
     for through a proxy: the other containers.
     """
-    authorities = ca_file()
-    env = dict.fromkeys(CA_VARIABLES, CA_TARGET) if authorities else {}
+    env, bundle, _ = authorities()
     moved: set[int] = set()
     for name in (*PROXY_VARIABLES[:2], *MIRROR_VARIABLES):
         if value := set_on_host(name):
@@ -54,7 +53,13 @@ def carry(gateway: str, *, direct: tuple[str, ...] = ()) -> Carry:
     if any(name in env for name in PROXY_VARIABLES):
         env["no_proxy"] = ",".join(dict.fromkeys((*_split(set_on_host("no_proxy")), *_NEVER_PROXIED, gateway, *direct)))
     env |= {name.upper(): env[name] for name in PROXY_VARIABLES if name in env}
-    return Carry(env, authorities, tuple(sorted(moved)))
+    return Carry(env, bundle, tuple(sorted(moved)))
+
+
+def authorities() -> Carry:
+    """The CA bundle alone: for a container that may reach but a few hosts, to which a proxy would be a way round."""
+    bundle = ca_file()
+    return Carry(dict.fromkeys(CA_VARIABLES, CA_TARGET) if bundle else {}, bundle)
 
 
 def set_on_host(name: str) -> str:

@@ -69,14 +69,16 @@ class Inside:
         self._output = output
         self._lowers = lowers
         self._place = place
-        self._carry = carry.carry(bridge.GATEWAY)
+        self._subnet = bridge.free_subnet()
+        self._gateway = bridge.gateway_of(self._subnet)
+        self._carry = carry.carry(self._gateway)
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
         cache = self._paths.apt_cache(base.distribution, base.suite)
-        mirror, ports = carry.from_inside(mirrors.local_sources(base), bridge.GATEWAY)
+        mirror, ports = carry.from_inside(mirrors.local_sources(base), self._gateway)
         pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
         sources = mirror
         if step.pins is not None:
@@ -144,6 +146,7 @@ class Inside:
                 network="egress",
                 binds=tuple(binds),
                 host_ports=(*self._carry.ports, *host_ports),
+                subnet=self._subnet,
                 output=sink,
             )
 

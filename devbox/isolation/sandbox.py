@@ -66,15 +66,17 @@ def run(
     network: str,
     binds: tuple[Bind, ...] = (),
     host_ports: tuple[int, ...] = (),
+    subnet: str = networks.SUBNET,
     output: int,
 ) -> int:
     """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
 
     Only after `enter`. `work` is what `scratch` gave; `network` "egress" or "none"; stdout and stderr go to the
     descriptor `output`. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points (and
-    /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`.
+    /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`;
+    they are at `bridge.gateway_of(subnet)`.
     """
-    node = networks.node(0, ipv6=networks.host_has_ipv6()) if network == "egress" else None
+    node = networks.node(0, ipv6=networks.host_has_ipv6(), subnet=subnet) if network == "egress" else None
     with _instance(idmap, work, node, host_ports) as context, open(os.devnull, "rb") as nothing:
         container = Launch(
             name=_NAME,
@@ -111,7 +113,7 @@ def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[i
         if node is None:
             yield context
             return
-        networks.make_bridge(holder, ipv6=networks.host_has_ipv6())
+        networks.make_bridge(holder, ipv6=networks.host_has_ipv6(), subnet=networks.subnet_of(node))
         pasta = egress.start_egress(context, (), tuple(HostPort(port, node) for port in host_ports))
         try:
             yield context

@@ -13,7 +13,7 @@ from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation.living import alive, identify
-from devbox.isolation.types import NetNode, ProcessRef, Publish, pack, unpack
+from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, unpack
 
 FORMAT = 1
 
@@ -63,6 +63,7 @@ class Guest(NamedTuple):
     client: ProcessRef
     oci_id: str
     top: str
+    reach: Reach = Reach()
 
 
 class InstanceState(NamedTuple):
@@ -77,6 +78,8 @@ class InstanceState(NamedTuple):
     published: tuple[NamedPublish, ...] = ()
     containers: tuple[Row, ...] = ()
     guests: tuple[Guest, ...] = ()
+    subnet: str = ""  # the first two numbers of the network's /16
+    led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta leads to
 
 
 def boot_id() -> str:

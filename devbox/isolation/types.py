@@ -93,6 +93,8 @@ class Launch(NamedTuple):
     stop_timeout: float = 10.0
     init: bool = True  # wrap the process in an init as pid 1
     host_ports: tuple[int, ...] = ()  # of the host's loopback: this container reaches them at the gateway's address
+    egress: tuple[str, ...] | None = None  # host names it may reach ("a.example", "*.b.example:443"); None: everything
+    aliases: tuple[str, ...] = ()  # further names it has while it runs, maybe together with others
 
 
 class Probe(NamedTuple):
@@ -132,6 +134,7 @@ class Supervised(NamedTuple):
     command: Process | None = None  # supervised inside the standing container (role dev)
     after_setup: bool = False  # hold `command` back until told that the setup has run
     log: str = ""  # log file
+    needs: tuple[str, ...] = ()  # containers it was started after
 
 
 class ProcessRef(NamedTuple):
@@ -162,6 +165,13 @@ class Route(NamedTuple):
 
     publish: Publish
     node: NetNode
+
+
+class Reach(NamedTuple):
+    """How far a container reaches beyond the instance: ports of the host's loopback, host names (None: every one)."""
+
+    host_ports: tuple[int, ...] = ()
+    egress: tuple[str, ...] | None = None
 
 
 class HostPort(NamedTuple):

@@ -56,6 +56,7 @@ class Isolation:
     network: str = "project"  # "project" | "none"
     capabilities: tuple[str, ...] = ()  # beside Docker's default set: "NET_ADMIN"; taken away: "-NET_RAW", "-ALL"
     read_only: bool = False
+    egress: tuple[str, ...] | None = None  # host names within reach: "a.example", "*.b.example:443"; None: every one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     ports: tuple[Port, ...] = ()
     needs: tuple[str, ...] = ()  # container names
+    aliases: tuple[str, ...] = ()  # further names while it runs; several containers may share one
     health: Health | None = None
     image_health: bool = False  # without a probe of its own, the image's counts
     restart: str = "on-failure"  # "no" | "on-failure" | "always"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from devbox.roles.fields import Commands, Environment, InnerPaths, Model, Texts
+from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Model, Texts
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, Source
 
@@ -18,6 +18,8 @@ class BuildTable(Source):
     """Packages of the distribution the build needs."""
     network: Literal["none", "project"] = "none"
     """`none`, or `project` for a build that downloads."""
+    egress: Egress | None = None
+    """With a network: host names within reach, as in `isolation`; left out: every one."""
     inputs: InnerPaths = ()
     """What goes in."""
     run: Annotated[Commands, Field(min_length=1)]

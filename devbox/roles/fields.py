@@ -28,6 +28,8 @@ NAME_RULE = (
     "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_PORTS = 65536
 
 
 class Model(BaseModel):
@@ -215,6 +217,22 @@ def _shown(value: object) -> str:
     return repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
 
 
+def parse_egress(value: Any) -> tuple[str, ...]:
+    """A list of host names: `pypi.org`; `*.debian.org` for everything below it; `pypi.org:443` for one port only."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list of host names, not {kind_of(value)}")
+    entries = []
+    for item in map(parse_text, value):
+        name, colon, port = item.lower().partition(":")
+        labels = name.removeprefix("*.").split(".")
+        if not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+            raise ValueError(f"{item} is no host name; write it as pypi.org, *.debian.org or pypi.org:443")
+        if colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < _PORTS):
+            raise ValueError(f"{item}: after the colon comes a port, 1 to 65535")
+        entries.append(item.lower())
+    return tuple(dict.fromkeys(entries))
+
+
 def field(
     parser: Callable[[Any], Any], schema: dict[str, Any]
 ) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
@@ -251,6 +269,7 @@ Path = Annotated[str, *field(parse_path, {"type": "string", "pattern": "^/"})]
 InnerPath = Annotated[str, *field(parse_inner_path, _STRING)]
 InnerPaths = Annotated[tuple[str, ...], *field(parse_inner_paths, _STRINGS)]
 Capabilities = Annotated[tuple[str, ...], *field(parse_capabilities, _STRINGS)]
+Egress = Annotated[tuple[str, ...], *field(parse_egress, _STRINGS)]
 NamedPaths = Annotated[dict[str, str], *field(parse_named_paths, {"type": "object", "additionalProperties": _STRING})]
 Restart = Literal["no", "on-failure", "always"]
 Kind = Literal["service", "job"]

@@ -17,6 +17,7 @@ from devbox.roles.fields import (
     Command,
     Commands,
     Duration,
+    Egress,
     Environment,
     InnerPath,
     InnerPaths,
@@ -119,6 +120,8 @@ class IsolationTable(Model):
     """`project`: the instance's containers and the internet (integrated); `none`: loopback only (isolated)."""
     capabilities: Capabilities = ()
     """Linux capabilities beside Docker's fourteen (isolated: none); `-NAME` takes one away, `-ALL` those not named."""
+    egress: Egress | None = None
+    """Host names within reach: `pypi.org`, `*.debian.org`, `pypi.org:443`; `[]`: none; left out: every one."""
     read_only: bool | None = None
     """The container's own files can't be changed; volumes and mounts can. True when isolated."""
 
@@ -131,12 +134,19 @@ class IsolationTable(Model):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [{"enum": ["integrated", "isolated"]}, handler(core_schema)]}
 
+    @model_validator(mode="after")
+    def _names_need_a_network(self) -> Self:
+        if self.egress is not None and self.network == "none":
+            raise ValueError('has `egress`, but without a network it reaches nothing; remove network = "none"')
+        return self
+
     def isolation(self) -> Isolation:
         """The model's isolation."""
         closed = self.preset == "isolated"
         return Isolation(
             preset=self.preset,
-            network=self.network or ("none" if closed else "project"),
+            network=self.network or ("none" if closed and self.egress is None else "project"),
+            egress=self.egress,
             capabilities=(*((f"-{ALL}",) if closed else ()), *self.capabilities),
             read_only=closed if self.read_only is None else self.read_only,
         )

@@ -10,7 +10,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import summon
 from devbox.isolation.inside import attached, enter, passing
-from devbox.isolation.types import Context, Launch, NetNode, Supervised, unpack
+from devbox.isolation.types import Context, Launch, NetNode, Reach, Supervised, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def _supervisor(paths: Paths, instance: str, container: str) -> Client:
 def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> int:
     """Run it under a lease of the instance's supervisor, which cleans up after it, even after a kill -9."""
     asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
-    answer = supervisor.call("lease", **asked, host_ports=container.host_ports)
+    reach = Reach(container.host_ports, container.egress)
+    answer = supervisor.call("lease", **asked, reach=pack(reach))
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = passing.PassedOn()
     try:

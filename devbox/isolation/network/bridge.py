@@ -15,7 +15,9 @@ BRIDGE = "devbox0"
 INTERFACE = "eth0"  # inside a container
 PREFIX = 16
 PREFIX6 = 64
-GATEWAY = "10.213.0.1"
+SUBNET = "10.213"
+_SUBNETS = (SUBNET, "172.29", "10.87", "100.111", "172.22", "192.168", "198.18")  # each /16; the first that is free
+_COVERS_ALL = 8  # bits: a wider route is a way to everything else, as those of a full VPN (0/1, 128/1)
 GATEWAY6 = "fdd5:6465:7662::1"
 _MTU = 65520  # nothing here is a wire; pasta's interface has the same
 _FIRST = 2
@@ -31,17 +33,54 @@ def host_has_ipv6() -> bool:
         return False
 
 
-def node(index: int, *, ipv6: bool) -> NetNode:
+def free_subnet() -> str:
+    """The first two numbers of a /16 that this host has no route to, so that containers can reach what it reaches."""
+    with open("/proc/net/route", encoding="ascii") as source:
+        return choose_subnet(source.read())
+
+
+def choose_subnet(routes: str) -> str:
+    """The first subnet that no route of /proc/net/route lies in or over; the first of all where none is free. Pure."""
+    known = []
+    for line in routes.splitlines()[1:]:
+        target, mask = (socket.ntohl(int(line.split()[column], 16)) for column in (1, 7))
+        if mask.bit_count() >= _COVERS_ALL:
+            known.append((target, mask))
+
+    def is_free(subnet: str) -> bool:
+        high, low = map(int, subnet.split("."))
+        place = high << 24 | low << 16
+        return all((place ^ target) & mask & 0xFFFF0000 for target, mask in known)
+
+    return next(filter(is_free, _SUBNETS), _SUBNETS[0])
+
+
+def gateway(node: NetNode) -> str:
+    """The bridge's own address in the subnet of this container. Pure."""
+    return gateway_of(subnet_of(node))
+
+
+def subnet_of(node: NetNode) -> str:
+    """The first two numbers of a container's address. Pure."""
+    return ".".join(node.address.split(".")[:2])
+
+
+def gateway_of(subnet: str) -> str:
+    """The bridge's own address in a subnet. Pure."""
+    return f"{subnet}.0.1"
+
+
+def node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
     """The address of the container with this index (0, 1, …) in its instance. Pure."""
     number = index + _FIRST
     if not _FIRST <= number <= _LAST:
         raise EngineError(
             f"the instance network has no room for container {index}", remedy="devbox down, then devbox up"
         )
-    return NetNode(f"10.213.{number >> 8}.{number & 255}", f"fdd5:6465:7662::{number:x}" if ipv6 else "")
+    return NetNode(f"{subnet}.{number >> 8}.{number & 255}", f"fdd5:6465:7662::{number:x}" if ipv6 else "")
 
 
-def make_bridge(holder: ProcessRef, *, ipv6: bool) -> None:
+def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None:
     """Make the bridge with the gateway's addresses, bring up loopback, allow forwarding. Once per instance."""
 
     def build() -> None:
@@ -49,7 +88,7 @@ def make_bridge(holder: ProcessRef, *, ipv6: bool) -> None:
         link.bring_up("lo")
         link.add_bridge(BRIDGE, mtu=_MTU)
         bridge = socket.if_nametoindex(BRIDGE)
-        link.add_address(bridge, GATEWAY, PREFIX)
+        link.add_address(bridge, gateway_of(subnet), PREFIX)
         _set("ipv4/ip_forward", "1")
         _set("ipv4/conf/all/route_localnet", "1")  # a port published on the host's loopback arrives from 127.0.0.1
         if ipv6:
@@ -109,15 +148,15 @@ def _plug_in(holder: ProcessRef, node: NetNode | None) -> None:
     bridge = socket.if_nametoindex(BRIDGE)
     syscalls.unshare(syscalls.CLONE_NEWNET)
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    port = _port_name(node)
+    port = port_name(node)
     outside.delete(port)  # of a dead predecessor, whose namespace the kernel has not cleaned up yet
-    outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=_mac(node), peer_netns=own)
+    outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=mac(node), peer_netns=own)
     inside = Netlink()
     _open_up(inside)
     inside.bring_up(INTERFACE)
     interface = socket.if_nametoindex(INTERFACE)
     inside.add_address(interface, node.address, PREFIX)
-    inside.add_default_route(interface, GATEWAY)
+    inside.add_default_route(interface, gateway(node))
     if node.address6:
         inside.add_address(interface, node.address6, PREFIX6)
         inside.add_default_route(interface, GATEWAY6)
@@ -130,13 +169,13 @@ def _open_up(link: Netlink) -> None:
     _set("ipv4/ping_group_range", "0 65535")
 
 
-def _port_name(node: NetNode) -> str:
+def port_name(node: NetNode) -> str:
     """The name of a container's port of the bridge: unique, since the address is (names end at 15 characters)."""
     high, low = node.address.split(".")[2:]
     return f"port{high}.{low}"
 
 
-def _mac(node: NetNode) -> bytes:
+def mac(node: NetNode) -> bytes:
     """A container's hardware address: the same after a restart, so that no neighbour waits for its cache to expire."""
     return b"\x02\xdb" + socket.inet_aton(node.address)
 

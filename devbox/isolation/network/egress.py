@@ -52,9 +52,14 @@ def load_rules(
 
     `routes` are those of the running pasta, in its order; `led` its ports of the host, those of `host_ports` or more.
     """
-    nft, rules = programs.find("nft"), nft_rules(routes, host_ports, led).encode()
+    load(context, nft_rules(routes, host_ports, led))
+
+
+def load(context: Context, rules: str) -> None:
+    """Tell the nft of the instance's namespace something: it takes all of it, or nothing and an error is raised."""
+    nft, text = programs.find("nft"), rules.encode()
     namespaces.run_inside(
-        context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="route published ports", text=rules))
+        context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="set the network's rules", text=text))
     )
 
 
@@ -169,7 +174,7 @@ def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = (), 
     ]
     inward = "\n    ".join(arrivals)
     outward = "\n    ".join(
-        f"ip saddr {each.node.address} ip daddr {bridge.GATEWAY} tcp dport {each.port} "
+        f"ip saddr {each.node.address} ip daddr {bridge.gateway(each.node)} tcp dport {each.port} "
         f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + led.index(each.port)}"
         for each in host_ports
     )

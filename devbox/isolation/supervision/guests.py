@@ -11,7 +11,7 @@ from devbox.isolation.living import identify
 from devbox.isolation.state import Guest
 from devbox.isolation.supervision.loop import Callback, Loop, complain
 from devbox.isolation.supervision.segment import Segment
-from devbox.isolation.types import Context, ProcessRef
+from devbox.isolation.types import Context, ProcessRef, Reach
 
 
 class Guests:
@@ -29,11 +29,12 @@ class Guests:
         """Who is there."""
         return tuple(self._guests.values())
 
-    def admit(self, client: int, name: str, oci_id: str, top: str) -> Guest:
+    def admit(self, client: int, name: str, oci_id: str, top: str, reach: Reach) -> Guest:
         """A new one-shot container of the process `client`."""
         process = identify(client) or ProcessRef(client, 0)
-        guest = Guest(name, self._segment.lease(name), process, oci_id, top)
+        guest = Guest(name, self._segment.lease(name), process, oci_id, top, reach)
         self._keep(guest)
+        self._segment.reach(name, reach)
         return guest
 
     def adopt(self, guests: Iterable[Guest]) -> None:
@@ -41,6 +42,7 @@ class Guests:
         for guest in guests:
             self._segment.lease(guest.name, guest.node)
             self._keep(guest)
+            self._segment.reach(guest.name, guest.reach)
 
     def dismiss(self, name: str) -> None:
         """Its container has ended, or its client was killed: leave nothing of it."""

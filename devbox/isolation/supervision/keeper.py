@@ -93,6 +93,11 @@ class Keeper:
         """Whether nothing of it runs or is about to."""
         return self._row.state in ("exited", "dead", "created")
 
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The further names it has at the moment: none while it does not run."""
+        return self.item.launch.aliases if self._row.process is not None else ()
+
     # Verbs.
 
     def start(self, answer: Answer) -> None:
@@ -148,6 +153,10 @@ class Keeper:
             self._command.finish(lambda: self._send(own_signal))
         else:
             self._send(own_signal)
+
+    def note(self, text: str) -> None:
+        """A line of devbox's own in its log."""
+        self._output.note(text)
 
     def lose(self, reason: str, done: Callback) -> None:
         """End it at once: what it stands on is gone, for this `reason`."""

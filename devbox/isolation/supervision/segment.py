@@ -9,11 +9,16 @@ from typing import NamedTuple
 from devbox.errors import DevboxError
 from devbox.isolation.living import alive
 from devbox.isolation.network import bridge, egress
-from devbox.isolation.state import Name, NamedPublish
+from devbox.isolation.state import InstanceState, Name, NamedPublish
+from devbox.isolation.supervision.lists import Lists, Refused
 from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain, say
-from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Publish, Route
+from devbox.isolation.types import Context, HostPort, NetNode, ProcessRef, Publish, Reach, Route
 
 _RETRY = 1.0  # pause before a pasta that died is started again
+
+
+def _nobody_is_told(_name: str, _host: str) -> None:
+    """Where no supervisor keeps logs."""
 
 
 class _Ways(NamedTuple):
@@ -34,15 +39,20 @@ class Segment:
     nft follows every change. pasta is restarted, which cuts connections, only when a port must be added or unpublished.
     """
 
-    def __init__(self, loop: Loop, context: Context, changed: Callback) -> None:
-        """`changed` is called where something changes that nobody asked for."""
+    def __init__(self, loop: Loop, context: Context, changed: Callback, *, refused: Refused = _nobody_is_told) -> None:
+        """`changed` is called where something changes that nobody asked for.
+
+        `refused` is told which container asked for which host name that is not on its list.
+        """
         self._loop = loop
         self._context = context
         self._changed = changed
         self._ipv6 = bridge.host_has_ipv6()
         self._names: dict[str, NetNode] = {}
         self._guests: dict[str, NetNode] = {}
-        self._host_ports: dict[str, tuple[int, ...]] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._reach: dict[str, Reach] = {}
+        self._lists = Lists(loop, context, refused)
         self._egress: ProcessRef | None = None
         self._published: tuple[Publish, ...] = ()  # what the running pasta publishes,
         self._led: tuple[int, ...] = ()  # the ports of the host it leads to,
@@ -50,6 +60,7 @@ class Segment:
         self._wanted = False
         self._retry: Timer | None = None
         self.published: tuple[NamedPublish, ...] = ()
+        self.subnet = bridge.SUBNET
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -61,29 +72,39 @@ class Segment:
         """The running pasta."""
         return self._egress
 
+    @property
+    def led(self) -> tuple[int, ...]:
+        """The ports of the host's loopback that it leads to."""
+        return self._led
+
     def build(self) -> None:
-        """Make the bridge: once, when the holder is new."""
-        bridge.make_bridge(self._context.holder, ipv6=self._ipv6)
+        """Make the bridge: once, when the holder is new. Its subnet is one that the host has no other route to now."""
+        self.subnet = bridge.free_subnet()
+        bridge.make_bridge(self._context.holder, ipv6=self._ipv6, subnet=self.subnet)
         self._write_resolv()
         self._write_hosts()
 
-    def adopt(self, names: tuple[Name, ...], published: tuple[NamedPublish, ...], pasta: ProcessRef | None) -> None:
+    def adopt(self, before: InstanceState) -> None:
         """Go on where another supervisor stopped."""
-        self._names = {name.name: name.node for name in names}
-        self.published = published
+        self._names = {name.name: name.node for name in before.names}
+        self.published = before.published
+        self.subnet = before.subnet or bridge.SUBNET
         self._write_hosts()
-        self._wanted = pasta is not None
-        if pasta is not None and alive(pasta):
-            self._published = self._ways().published
-            self._watch(pasta, self._loop.on_stranger_exit)
-        elif pasta is not None:
+        self._wanted = before.egress is not None
+        if before.egress is not None and alive(before.egress):
+            self._published, self._led = self._ways().published, before.led
+            self._watch(before.egress, self._loop.on_stranger_exit)
+        elif before.egress is not None:
             self._start_egress()
 
     def set(self, names: tuple[str, ...], published: tuple[NamedPublish, ...]) -> None:
         """Exactly these names and ports from now on. EngineError when a port is taken; what was stays then."""
         for name in names:
             self._names.setdefault(name, self._free_node())
-        self._names = {name: node for name, node in self._names.items() if name in names}
+        for name in self._names.keys() - set(names):
+            del self._names[name]
+            self._reach.pop(name, None)
+            self._lists.hold(name, None, None)
         self._write_hosts()
         before = self.published
         if set(published) != set(before):
@@ -95,18 +116,23 @@ class Segment:
             self._refresh()
             raise
 
-    def reach(self, name: str, host_ports: tuple[int, ...]) -> None:
-        """Let a container reach exactly these ports of the host's loopback from now on."""
-        before = self._host_ports.get(name, ())
-        if before == host_ports:
-            return
-        self._host_ports[name] = host_ports
+    def reach(self, name: str, reach: Reach) -> None:
+        """Let a container reach exactly this beyond the instance from now on."""
+        self._lists.hold(name, self.node(name), reach.egress)
+        before = self._reach.get(name, Reach())
+        self._reach[name] = reach
         try:
             if self._wanted:
                 self._refresh()
         except DevboxError:
-            self._host_ports[name] = before
+            self._reach[name] = before
             raise
+
+    def call(self, aliases: dict[str, tuple[str, ...]]) -> None:
+        """Exactly these containers are there under further names from now on."""
+        if aliases != self._aliases:
+            self._aliases = aliases
+            self._write_hosts()
 
     def node(self, name: str) -> NetNode | None:
         """The address of a name."""
@@ -121,22 +147,25 @@ class Segment:
     def release(self, name: str) -> None:
         """The one-shot container is gone."""
         self._guests.pop(name, None)
-        self._host_ports.pop(name, None)
+        self._reach.pop(name, None)
         self._write_hosts()
         try:
+            self._lists.hold(name, None, None)
             if self._wanted:
                 self._refresh()
         except DevboxError as error:
             say(error.render())
+            self._try_later()
 
     def close(self) -> None:
-        """Stop pasta; the rest goes with the holder."""
+        """Stop pasta and the answerers; the rest goes with the holder."""
+        self._lists.close()
         self._stop_egress()
 
     def _free_node(self) -> NetNode:
         taken = {node.address for node in (*self._names.values(), *self._guests.values())}
         index = 0
-        while (node := bridge.node(index, ipv6=self._ipv6)).address in taken:
+        while (node := bridge.node(index, ipv6=self._ipv6, subnet=self.subnet)).address in taken:
             index += 1
         return node
 
@@ -155,9 +184,9 @@ class Segment:
         routes = tuple(Route(each.publish, node) for each in self.published if (node := self.node(each.name)))
         host_ports = tuple(
             HostPort(port, node)
-            for name, ports in self._host_ports.items()
+            for name, reach in self._reach.items()
             if (node := self.node(name))
-            for port in ports
+            for port in reach.host_ports
         )
         return _Ways(routes, host_ports)
 
@@ -195,10 +224,11 @@ class Segment:
         on_exit(pasta.pid, ended)
 
     def _revive(self) -> None:
-        if not self._wanted or self._egress is not None:
-            return
+        """What could not be done before: a pasta that ended is started anew, nft is told what it did not take."""
         try:
-            self._start_egress()
+            self._lists.settle()
+            if self._wanted:
+                self._refresh()
         except (DevboxError, OSError) as error:
             complain(error)
             self._try_later()
@@ -212,9 +242,8 @@ class Segment:
     def _write_hosts(self) -> None:
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
         for name, node in (*self._names.items(), *self._guests.items()):
-            lines.append(f"{node.address}\t{name}")
-            if node.address6:
-                lines.append(f"{node.address6}\t{name}")
+            known = "\t".join((name, *self._aliases.get(name, ())))
+            lines += [f"{address}\t{known}" for address in node if address]
         _rewrite(self._context.hosts, "\n".join(lines) + "\n")
 
     def _write_resolv(self) -> None:

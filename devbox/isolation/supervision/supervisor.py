@@ -24,7 +24,7 @@ from devbox.isolation.supervision.keeper import Ground, Keeper, already
 from devbox.isolation.supervision.loop import Loop, Timer, complain, say
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
-from devbox.isolation.types import Launch, Supervised, pack, unpack
+from devbox.isolation.types import Launch, Reach, Supervised, pack, unpack
 
 _LOST = "the process that holds the instance's namespaces was killed"
 _SAVE_AGAIN = 1.0  # pause before the state is written again where that failed, as on a full disk
@@ -50,7 +50,7 @@ class Supervisor:
         self._context = contexts.make(paths, instance, before.holder if before else None)
         watch = self._loop.on_stranger_exit if before else self._loop.on_exit
         watch(self._context.holder.pid, self._holder_ended)
-        self._segment = Segment(self._loop, self._context, self._save)
+        self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
         self._guests = Guests(self._loop, self._context, self._segment, self._save)
         self._ground = Ground(self._loop, paths, self._context, self._save)
         if before is not None:
@@ -77,7 +77,7 @@ class Supervisor:
         return None
 
     def _adopt(self, before: InstanceState) -> None:
-        self._segment.adopt(before.names, before.published, before.egress)
+        self._segment.adopt(before)
         self._guests.adopt(before.guests)
         for row in before.containers:
             text = files.read_text(self._paths.launch_file(self._instance, row.name))
@@ -85,7 +85,7 @@ class Supervisor:
                 continue
             keeper = Keeper(self._ground, unpack(Supervised, json.loads(text)))
             self._keepers[row.name] = keeper
-            self._segment.reach(row.name, keeper.item.launch.host_ports)
+            self._segment.reach(row.name, _reach(keeper.item.launch))
             keeper.adopt(row)
 
     def _save(self) -> None:
@@ -93,6 +93,7 @@ class Supervisor:
         if self._saving is not None:
             self._saving.cancel()
         try:
+            self._segment.call({name: keeper.aliases for name, keeper in self._keepers.items() if keeper.aliases})
             state.write(self._paths, self._instance, self._now())
         except OSError as error:
             complain(error)
@@ -109,6 +110,8 @@ class Supervisor:
             published=self._segment.published,
             containers=tuple(keeper.row for keeper in self._keepers.values()),
             guests=self._guests.all,
+            subnet=self._segment.subnet,
+            led=self._segment.led,
         )
 
     # Requests.
@@ -159,7 +162,7 @@ class Supervisor:
             raise EngineError(
                 f"{launch.name} has no address in the instance network", remedy="devbox down, then devbox up"
             )
-        self._segment.reach(launch.name, launch.host_ports)
+        self._segment.reach(launch.name, _reach(launch))
         return launch._replace(network=node)
 
     def _wait(self, client: Connection, message: Message) -> None:
@@ -192,8 +195,8 @@ class Supervisor:
         client.answer({})
 
     def _lease(self, client: Connection, message: Message) -> None:
-        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"])
-        self._segment.reach(guest.name, tuple(message.get("host_ports", ())))
+        reach = unpack(Reach, message["reach"])
+        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach)
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 
     def _release(self, client: Connection, message: Message) -> None:
@@ -242,11 +245,20 @@ class Supervisor:
             self._save()
             self._loop.stop()
 
+    def _refused(self, name: str, host: str) -> None:
+        """A container asked for a host name that is not on its list: its log is where a person will look."""
+        if keeper := self._keepers.get(name):
+            keeper.note(f"{host} was refused: isolation.egress of {name} does not list it")
+
     def _keeper(self, message: Message) -> Keeper:
         keeper = self._keepers.get(message["name"])
         if keeper is None:
             raise EngineError(f"{message['name']} is not running", remedy="devbox up")
         return keeper
+
+
+def _reach(launch: Launch) -> Reach:
+    return Reach(launch.host_ports, launch.egress)
 
 
 def _standing(before: InstanceState) -> set[int]:

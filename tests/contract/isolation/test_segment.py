@@ -14,7 +14,7 @@ from devbox.errors import DevboxError
 from devbox.isolation.state import NamedPublish
 from devbox.isolation.supervision.loop import Loop
 from devbox.isolation.supervision.segment import Segment
-from devbox.isolation.types import NetNode, Publish
+from devbox.isolation.types import NetNode, Publish, Reach
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture
 def segment(clear: Place, loop: Loop) -> Iterator[Segment]:
     """The network of an instance that publishes a port of its container `dev`."""
-    made = Segment(loop, clear.context)
+    made = Segment(loop, clear.context, lambda: None)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,24 +51,24 @@ def _leads(place: Place, node: NetNode) -> bool:
 
 def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: Segment):
     first = segment.lease("run-1")
-    segment.reach("run-1", (3128,))
+    segment.reach("run-1", Reach((3128,)))
     assert _leads(clear, first)
 
     segment.release("run-1")
     assert segment.lease("run-2") == first
-    segment.reach("run-2", ())
+    segment.reach("run-2", Reach(()))
 
     assert not _leads(clear, first)
 
 
 def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: Segment):
     segment.lease("run-1")
-    segment.reach("run-1", (3128,))
+    segment.reach("run-1", Reach((3128,)))
     running = segment.egress
 
     segment.release("run-1")
     second = segment.lease("run-2")
-    segment.reach("run-2", (3128,))
+    segment.reach("run-2", Reach((3128,)))
 
     assert _leads(clear, second)
     assert segment.egress == running
@@ -77,7 +77,7 @@ def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: Segment):
 def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: Segment, loop: Loop):
     segment.lease("run-1")
     with pytest.raises(DevboxError):
-        segment.reach("run-1", (70000,))  # no such port: pasta refuses it
+        segment.reach("run-1", Reach((70000,)))  # no such port: pasta refuses it
     assert segment.egress is None
 
     def look() -> None:
