@@ -46,6 +46,11 @@ test-all: ## everything
 	@.ci/setup.sh test
 	@.ci/suite
 
+.PHONY: fuzz
+fuzz: ## look for layers and env files nobody foresaw, ten minutes each, or $$DEVBOX_FUZZ_SECONDS
+	@.ci/setup.sh test
+	@DEVBOX_FUZZ_SECONDS=$${DEVBOX_FUZZ_SECONDS:-600} $(PYTEST) -q tests/fuzz
+
 .PHONY: pictures
 pictures: ## the pictures of the documents, anew from a real run
 	@.ci/setup.sh test
