@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from contract.engine.backend import Backend
+from support.machine import wait_until
 
 from devbox.errors import EngineError
 from devbox.model.container import Health, Isolation
@@ -72,3 +73,33 @@ def test_a_container_without_network_has_only_its_loopback(backend: Backend) -> 
     backend.network("alone")
     backend.up("alone", isolation=Isolation(network="none"))
     assert backend.sh("alone", "ls /sys/class/net") == ["lo"]
+
+
+def _addresses(backend: Backend, alias: str) -> set[str]:
+    """All that a name stands for, as a container sees it; empty where it stands for nothing."""
+    return {line.split()[0] for line in backend.sh("client", f"getent ahostsv4 {alias} || true")}
+
+
+def test_replicas_share_an_alias_as_long_as_they_run(backend: Backend) -> None:
+    backend.network("client", "web.1", "web.2")
+    backend.up("client")
+    for name in ("web.1", "web.2"):
+        backend.up(name, aliases=("web",))
+    first, second = _addresses(backend, "web.1"), _addresses(backend, "web.2")
+    assert len(first) == len(second) == 1
+    assert _addresses(backend, "web") == first | second
+
+    backend.engine.stop(backend.instance, "web.1", timeout=0)
+    assert _addresses(backend, "web") == second
+    backend.up("web.1", aliases=("web",))
+    assert _addresses(backend, "web") == first | second
+    for name in ("web.1", "web.2"):
+        backend.engine.remove(backend.instance, name)
+    assert _addresses(backend, "web") == set()
+
+
+def test_an_egress_list_is_held_and_what_it_refuses_is_in_the_log(backend: Backend) -> None:
+    backend.network("dev")
+    backend.up("dev", role="dev", isolation=Isolation(egress=("allowed.example",)))
+    assert backend.sh("dev", "getent hosts refused.example || echo none") == ["none"]
+    wait_until(lambda: any("refused.example was refused" in line for line in backend.log("dev")), seconds=60)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from support import frames
 from support.place import Place
 
 from devbox.errors import EngineError
-from devbox.isolation.network import egress
+from devbox.isolation import forks, namespaces
+from devbox.isolation.network import bridge, egress
 from devbox.isolation.types import Publish, Route
 
 # What can answer in the minimal Debian is perl-base. It reads before it answers: closing with unread input is a reset.
 _SERVER = """perl -MIO::Socket::INET -e '
   my $s = IO::Socket::INET->new(LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1) or die $!;
   while (my $c = $s->accept) { <$c>; print $c "HTTP/1.0 200 OK\\r\\n\\r\\nhello"; close $c }' """
+
+
+# The gateway's hardware address, which the container's kernel knows once it has sent something there.
+_NEIGHBOUR = (
+    "bash -c 'echo > /dev/udp/10.213.0.1/9'; "
+    "until awk '$1 ~ /[.]0[.]1$/ && $4 !~ /^00:/ { print $4; f = 1 } END { exit !f }' /proc/net/arp; do :; done"
+)
 
 
 def _serve(place: Place, name: str, port: int) -> None:
@@ -103,3 +113,37 @@ def test_a_published_port_leads_to_its_container(clear: Place):
     finally:
         egress.stop_egress(pasta)
     egress.require_free(routes[0].publish)
+
+
+def test_forged_frames_for_the_namespaces_loopback_are_dropped(outward: Place):
+    """Proxies of the host are led to from there. A true frame, sent after the forged ones, is what arrives first."""
+    sender = outward.container("c0", index=0)
+    node = sender.network
+    assert node is not None
+    outward.run(sender)
+    out, into = os.pipe()
+
+    def listen() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+            service.bind(("0.0.0.0", 4321))
+            os.write(into, b"up\n")
+            os.write(into, service.recv(99))
+
+    def join_and_listen() -> None:
+        namespaces.join(outward.context.holder)
+        listen()
+
+    child = forks.fork(join_and_listen)
+    os.close(into)
+    with open(out, "rb", buffering=0) as heard:
+        assert heard.read(3) == b"up\n"
+        to = bytes.fromhex(outward.sh("c0", _NEIGHBOUR).replace(":", ""))
+        gateway = bridge.gateway(node)
+        forged = [
+            frames.datagram(node, to=to, sender=source, target="127.0.0.1", port=4321, text=b"forged")
+            for source in (node.address, "127.0.0.1", gateway)
+        ]
+        true = frames.datagram(node, to=to, sender=node.address, target=gateway, port=4321, text=b"true")
+        frames.send(outward, "c0", *forged, true)
+        assert heard.read(99) == b"true"
+    forks.wait(child)
