@@ -76,7 +76,7 @@ class Bench:
         baked = opened.store.find(key)
         assert baked is not None
         index = json.loads(Path(opened.paths.oci, "index.json").read_text())
-        [entry] = [entry for entry in index["manifests"] if entry["digest"] == baked.digest]
+        entry = next(entry for entry in index["manifests"] if entry["digest"] == baked.digest)
         return str(entry["annotations"]["org.opencontainers.image.ref.name"])
 
     def compose(self, *, init: bool = False) -> dict[str, Any]:
