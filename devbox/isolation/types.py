@@ -192,7 +192,7 @@ def pack(value: Any) -> Any:
 
 def unpack(cls: type[T], plain: Any) -> T:
     """The named tuple that `pack` took apart. A field that the class lacks is a TypeError."""
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # mypy: a class can be hashed all the same
     return cls(**{name: _value(hints.get(name), item) for name, item in plain.items()})
 
 
