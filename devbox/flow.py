@@ -325,7 +325,12 @@ def _complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:
     from devbox.execute import locks
 
     lock = locks.Locks(resolved.instance)
-    if new := lock.complete(locks.fixed(resolved, opened.store)):
+    try:
+        new = lock.complete(locks.fixed(resolved, opened.store))
+    except OSError as error:  # a checkout that may only be read is brought up all the same
+        sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
+        return
+    if new:
         sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))
 
 
