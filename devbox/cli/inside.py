@@ -9,6 +9,7 @@ from devbox.cli.project import Place, locate
 from devbox.errors import CANNOT_RUN, FAILED, CannotRun, DevboxError, UsageError
 from devbox.host import environ
 from devbox.isolation.inside.enter import enter
+from devbox.isolation.inside.needs import needs_run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _shell(args: Args) -> int:
     place = locate(args)
     container = args.text("container") or DEV
     try:
-        return _enter(args, place, container, _SHELL)
+        if needs_run(place.paths, place.id, container):
+            return _enter(args, place, container, _SHELL)
     except CannotRun:
         if _is_running(place, container):
             raise
@@ -84,10 +86,13 @@ def _once(args: Args, argv: tuple[str, ...]) -> int:
     from devbox.isolation.inside.oneshot import run_beside
 
     place, options = locate(args), {"cwd": args.text("workdir") or None, "user": args.text("user") or None}
+    source = _source(args)
     try:
-        return run_beside(place.paths, place.id, _source(args), argv, tty=_tty(args), env=_env(args), **options)
+        if needs_run(place.paths, place.id, source):
+            return run_beside(place.paths, place.id, source, argv, tty=_tty(args), env=_env(args), **options)
     except CannotRun:
-        return _once_from_file(args, argv)
+        pass  # it does not run: the file says how it comes to
+    return _once_from_file(args, argv)
 
 
 def _once_from_file(args: Args, argv: tuple[str, ...]) -> int:
@@ -121,7 +126,7 @@ def _task(args: Args, name: str) -> int:
         )
     tasks = flow.tasks(opened(args), name)
     place = locate(args)
-    if not _is_running(place, DEV):
+    if not (_is_running(place, DEV) and needs_run(place.paths, place.id, DEV)):
         _start(args, DEV)
     for task in tasks:
         if code := _enter(args, place, DEV, task.command):

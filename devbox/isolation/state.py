@@ -155,6 +155,7 @@ class Entry(NamedTuple):
     cwd: str
     user: str
     groups: tuple[int, ...]
+    needs: tuple[str, ...] = ()
     group: str = ""  # the control group below which the container has its own
 
 
@@ -172,6 +173,7 @@ def write_entry(path: str, entry: Entry) -> None:
         f"cwd={entry.cwd}",
         f"user={entry.user}",
         f"groups={' '.join(map(str, entry.groups))}",
+        f"needs={' '.join(entry.needs)}",
     ]
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 

@@ -38,6 +38,7 @@ class Interior:
             cwd=self._like.cwd,
             user=f"{self._like.uid}:{self._like.gid}",
             groups=self._like.groups,
+            needs=self._item.needs,
         )
         write_entry(path, entry)
 
