@@ -47,7 +47,7 @@ test-all: ## everything
 	@.ci/suite
 
 .PHONY: fuzz
-fuzz: ## look for layers and env files nobody foresaw, ten minutes each, or $$DEVBOX_FUZZ_SECONDS
+fuzz: ## look for layers and env files nobody foresaw, ten minutes each, or DEVBOX_FUZZ_SECONDS=60
 	@.ci/setup.sh test
 	@DEVBOX_FUZZ_SECONDS=$${DEVBOX_FUZZ_SECONDS:-600} $(PYTEST) -q tests/fuzz
 
