@@ -1,0 +1,120 @@
+"""Several devboxes at once on one project, or on one home: they take turns, or don't disturb each other."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.machine import Box, wait_until
+
+pytestmark = pytest.mark.scenario
+
+FILE = """
+[dev]
+recipe = "debian"
+needs = ["helper"]
+[service.helper]
+from = "dev"
+command = "echo here I am; exec sleep infinity"
+"""
+HELD = """
+[dev]
+recipe = "debian"
+setup = { run = ["until test -e go; do sleep 0.1; done"] }
+"""
+_SECONDS = 300
+
+
+def start(box: Box, project: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        box.argv(*words),
+        cwd=project,
+        env=box.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Its output; it must succeed."""
+    output = process.communicate(timeout=_SECONDS)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def running(box: Box, project: Path) -> set[str]:
+    return {name for name, row in box.ps(project).items() if row["state"] == "running"}
+
+
+def test_two_ups_at_once_are_one_up(box: Box):
+    project = box.project(FILE)
+    for _ in range(5):
+        for process in [start(box, project, "up") for _ in range(2)]:
+            end(process)
+        assert running(box, project) == {"dev", "helper"}
+        box.ok("down", cwd=project)
+
+
+def test_who_waits_says_for_whom(box: Box):
+    project = box.project(HELD)
+    first = start(box, project, "up")
+    wait_until(lambda: running(box, project) == {"dev"}, seconds=_SECONDS, what="the setup of the first")
+    second = start(box, project, "up")
+    assert second.stdout is not None
+    said = second.stdout.readline()
+    (project / "go").touch()
+    for process in (first, second):
+        end(process)
+    assert "waiting for another devbox" in said
+    assert f"(pid {first.pid})" in said
+
+
+def test_up_against_down_ends_in_one_of_the_two(box: Box):
+    project = box.project(FILE)
+    before = box.footprint()
+    for _ in range(5):
+        for process in [start(box, project, "up"), start(box, project, "down")]:
+            end(process)
+        assert running(box, project) in (set(), {"dev", "helper"})
+    box.ok("up", cwd=project)
+    assert running(box, project) == {"dev", "helper"}
+    box.ok("down", "-v", cwd=project)
+    assert not box.leftovers(before)
+
+
+def test_thirty_execs_at_once_each_get_their_own_answer(box: Box):
+    project = box.project(FILE)
+    box.ok("up", cwd=project)
+    together = [start(box, project, "exec", "--", "sh", "-c", f"cat >/dev/null; echo {n}") for n in range(30)]
+    assert [end(process).split() for process in together] == [[str(n)] for n in range(30)]
+
+
+def test_worktrees_and_projects_of_one_home_come_up_at_once_and_share_a_bake(box: Box):
+    text = FILE.replace('recipe = "debian"', 'recipe = "debian"\nrun = ["echo made together >/made"]')
+    projects = [box.project(text, name=name) for name in ("left", "right", "third")]
+    for process in [start(box, project, "up") for project in projects]:
+        end(process)
+    for project in projects:
+        assert running(box, project) == {"dev", "helper"}
+        assert box.ok("exec", "--", "cat", "/made", cwd=project) == "made together\n"
+    digests = {row["digest"] for project in projects for row in box.json("ps", cwd=project)}
+    assert len(digests) == 1
+
+
+def test_down_while_someone_follows_the_logs(box: Box):
+    project = box.project(FILE)
+    box.ok("up", cwd=project)
+    follower = start(box, project, "logs", "-f")
+    try:
+        assert follower.stdout is not None
+        assert "here I am" in follower.stdout.readline()
+        box.ok("down", cwd=project, timeout=_SECONDS)
+        assert follower.poll() is None, "it goes on: the next up continues the log"
+        box.ok("up", cwd=project)
+        wait_until(lambda: "here I am" in follower.stdout.readline(), seconds=_SECONDS)
+    finally:
+        follower.kill()
+        follower.communicate()
