@@ -56,10 +56,11 @@ def _probe(kind: str, ids: idmap.IdMap, lower: Path, base: Path, abstract_socket
     run_dir.chmod(0o711)
     tops = base / "tops" / kind
     tops.mkdir()
-    with place(ids, name=f"parity-{kind}", runtime=runtime, run_dir=run_dir / "i", lower=lower, tops=tops) as made:
-        rows = _inside(made, fields, abstract_socket)
-    shutil.rmtree(run_dir)
-    return rows
+    try:
+        with place(ids, name=f"parity-{kind}", runtime=runtime, run_dir=run_dir / "i", lower=lower, tops=tops) as made:
+            return _inside(made, fields, abstract_socket)
+    finally:
+        shutil.rmtree(run_dir)
 
 
 def _inside(made: Place, fields: dict[str, Any], abstract_socket: str) -> Rows:
