@@ -74,7 +74,9 @@ def running(place: Place) -> Place:
         reason="it failed",
     )
     os.makedirs(place.paths.run(place.id))
-    found = state.InstanceState(format=state.FORMAT, boot=state.boot_id(), supervisor=me, holder=me, containers=(dev, job))
+    found = state.InstanceState(
+        format=state.FORMAT, boot=state.boot_id(), supervisor=me, holder=me, containers=(dev, job)
+    )
     state.write(place.paths, place.id, found)
     return place
 
