@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from support.machine import Box
+
+from devbox.host.paths import hash_name
 
 _PATIENCE = 90.0  # restarts pause for up to 30 s; a claim counts when two looks in a row make it
 
@@ -29,7 +32,8 @@ def check(box: Box, projects: list[Path]) -> Claims:
         faults = _faults(box, before)
         if not faults:
             return before
-        if _claims(box, projects) == before and _faults(box, before) == faults:
+        at_rest = not any(pid is not None and _is_dying(pid) for _, pid in before.values())
+        if at_rest and _claims(box, projects) == before and _faults(box, before) == faults:
             raise Lied("\n".join(faults))
         if time.monotonic() > deadline:
             raise Lied(f"it never came to rest: {faults}")
@@ -75,6 +79,11 @@ def _is_init(pid: int) -> bool:
     return len(numbers) > 1 and numbers[-1] == "1" and facts["State"][0] not in "ZX"
 
 
+def _is_dying(pid: int) -> bool:
+    """Whether a process was killed and waits for its own dead to be reaped: the host's init takes its time."""
+    return not _read(pid, "cmdline")
+
+
 def _strangers(box: Box, rooms: set[str]) -> set[int]:
     """Processes that run in pid namespaces of this box that are none of `rooms`."""
     own = link(os.getpid(), "pid")
@@ -83,15 +92,29 @@ def _strangers(box: Box, rooms: set[str]) -> set[int]:
         room = link(pid, "pid")
         if room in rooms | {"", own} or _read(pid, "comm").startswith("pasta"):
             continue
-        if _read(pid, "cmdline"):  # the others were killed, and wait to be reaped: the host's init takes its time
+        if not _is_dying(pid):
             found.add(pid)
     return found
 
 
 def of_box(box: Box) -> set[int]:
-    """Processes in user namespaces of this box: holders, and whatever runs in containers."""
-    own, ids = link(os.getpid(), "user"), box.ids()
-    return {pid for pid in _pids() if link(pid, "user") not in ("", own) and any(_uid(pid) in each for each in ids)}
+    """Processes in user namespaces of this box: holders, and whatever runs in containers.
+
+    A holder carries the name of the box's runtime directory; its namespace is known as the box's from then on, as long
+    as anything lives in it.
+    """
+    own, mark, known = link(os.getpid(), "user"), f"/{hash_name(str(box.home))}/", _namespaces(box.home)
+    inside = {pid: space for pid in _pids() if (space := link(pid, "user")) not in ("", own)}
+    known &= set(inside.values())
+    known |= {space for pid, space in inside.items() if mark in _read(pid, "environ")}
+    ids = box.ids()
+    return {pid for pid, space in inside.items() if space in known and any(_uid(pid) in each for each in ids)}
+
+
+@cache
+def _namespaces(_home: Path) -> set[str]:
+    """The user namespaces that a box is known to have."""
+    return set()
 
 
 def _story(pid: int) -> str:
