@@ -17,7 +17,7 @@ class DevboxError(Exception):
 
     `sentence` says what and why in one sentence; `where` is `file:line` when a file is to blame; `details` are at
     most a few lines (a command's last output); `remedy` is the next command or edit; `retryable` says whether the
-    same call may succeed later without a change.
+    same call may succeed later without a change. Sentence and remedy are one line each, whatever they quote.
     """
 
     exit_code = FAILED
@@ -26,11 +26,11 @@ class DevboxError(Exception):
     def __init__(
         self, sentence: str, *, where: str = "", details: str = "", remedy: str = "", exit_code: int | None = None
     ) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence = one_line(sentence)
+        super().__init__(self.sentence)
         self.where = where
         self.details = details
-        self.remedy = remedy
+        self.remedy = one_line(remedy)
         if exit_code is not None:
             self.exit_code = exit_code
 
@@ -44,16 +44,16 @@ class DevboxError(Exception):
         lines += [f"  | {line}" for line in self.details.strip().splitlines()[-8:]]
         if self.remedy:
             lines.append(f"  → {self.remedy}")
-        return "\n".join(map(_visible, lines))
+        return "\n".join(map(one_line, lines))
 
 
-def _visible(line: str) -> str:
-    """A line without colours, and with what does not print as an escape."""
-    if line.isprintable():
-        return line
+def one_line(text: str) -> str:
+    """A text without colours, and with what does not print, line ends too, as an escape."""
+    if text.isprintable():
+        return text
     import re
 
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "".join(
         char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode() for char in plain
     )

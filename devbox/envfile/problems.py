@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from devbox.errors import EnvFileError
+from devbox.errors import EnvFileError, one_line
 from devbox.roles.context import Key
 
 SHOWN = 5
@@ -38,7 +38,7 @@ def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> Non
     if not problems:
         return
     first, *others = sorted(_unique(problems), key=lambda problem: _place(where(problem.key)))
-    lines = [f"{where(problem.key)}: {problem.sentence}" for problem in others[: SHOWN - 1]]
+    lines = [one_line(f"{where(problem.key)}: {problem.sentence}") for problem in others[: SHOWN - 1]]
     if len(others) >= SHOWN:
         lines.append(f"and {len(others) - SHOWN + 1} more")
     raise EnvFileError(first.sentence, where=where(first.key), details="\n".join(lines), remedy=first.remedy)

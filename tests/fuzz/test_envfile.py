@@ -127,6 +127,7 @@ def test_env_files(tmp_path: Path) -> None:
             assert again == outcome
             return
         assert outcome.where.partition(":")[0] == "devbox.toml"
+        assert "\n" not in outcome.sentence
         assert len(outcome.render().splitlines()) <= 12
         assert outcome.render().replace("\n", "").replace("\t", "").isprintable(), outcome.render()
 
