@@ -16,6 +16,7 @@ CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (
     kernel.seccomp,
     kernel.control_groups,
     kernel.tun,
+    kernel.bridge_filter,
     programs.programs,
     programs.runtime,
     programs.keyrings,

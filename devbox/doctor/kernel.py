@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_error
 from devbox.errors import DevboxError, HostError
-from devbox.host import files
+from devbox.host import files, programs
 from devbox.host.paths import system_of
 from devbox.isolation import cgroups, delegation, forks, idmap, syscalls
 from devbox.isolation.network import egress
@@ -97,6 +97,21 @@ def tun(_ground: Ground) -> Iterator[Finding]:
         yield Finding("tun", OK, "/dev/net/tun can be opened")
 
 
+def bridge_filter(ground: Ground) -> Iterator[Finding]:
+    """No container passes for another: the bridge between them lets nobody use another's address."""
+    try:
+        nft = programs.find("nft")
+    except HostError:
+        return  # said by the check of programs
+    try:
+        forks.inside(lambda: _filter_a_bridge(nft, rootless=ground.rootless))
+    except DevboxError as error:
+        sentence = f"containers can forge addresses, and none with isolation.egress can start: {error.sentence}"
+        yield Finding("bridge filter", WARNING, sentence, "boot a kernel with CONFIG_NF_TABLES_BRIDGE")
+    else:
+        yield Finding("bridge filter", OK, "available")
+
+
 def control_groups(ground: Ground) -> Iterator[Finding]:
     """Limits (memory, cpus, pids) are enforced by them."""
     kind = cgroups.detect()
@@ -119,6 +134,14 @@ def _become_root_of_trial(*, rootless: bool) -> None:
             with open(f"/proc/self/{name}", "w", encoding="ascii") as target:
                 target.write(text)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def _filter_a_bridge(nft: str, *, rootless: bool) -> None:
+    if rootless:
+        _become_root_of_trial(rootless=True)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    trial = b"table bridge trial {\n chain trial {\n  type filter hook prerouting priority -300;\n }\n}\n"
+    programs.call([nft, "-f", "-"], purpose="filter on a bridge", text=trial)
 
 
 def _mount_overlay(place: str, *, rootless: bool) -> None:

@@ -22,6 +22,7 @@ UPLINK = "uplink"  # pasta's interface in the namespace
 _TUN = "/dev/net/tun"
 _FIRST_PORT = 20000  # of the namespace: one for each route
 _FIRST_HOST_PORT = 19000  # of the namespace's loopback: one for each port of the host
+_UNKNOWN = "not supported"  # what nft says of a family of tables that the kernel lacks
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
@@ -52,7 +53,13 @@ def load_rules(
 
     `routes` are those of the running pasta, in its order; `led` its ports of the host, those of `host_ports` or more.
     """
-    load(context, nft_rules(routes, host_ports, led))
+    rules = nft_rules(routes, host_ports, led)
+    try:
+        load(context, rules + bridge_rules(host_ports))
+    except CommandFailed as error:
+        if not host_ports or _UNKNOWN not in error.details:
+            raise
+        load(context, rules)  # a kernel that can't filter on bridges, as `doctor` says
 
 
 def load(context: Context, rules: str) -> None:
@@ -202,6 +209,31 @@ table inet devbox {{
     type nat hook postrouting priority srcnat;
     oifname "{UPLINK}" masquerade
     oifname "{bridge.BRIDGE}" ip saddr 127.0.0.0/8 masquerade
+  }}
+}}
+"""
+
+
+def bridge_rules(host_ports: tuple[HostPort, ...]) -> str:
+    """What lets the addresses that may reach ports of the host be used by their containers alone. Pure.
+
+    The other table goes by addresses, and a container can forge one. Tagged frames, which these rules can't read, are
+    nobody's need. They may stay when their container is gone: an address has the same port of the bridge every time.
+    """
+    if not host_ports:
+        return ""
+    lines = ["ether type { 8021q, 8021ad } drop"]
+    for node in dict.fromkeys(each.node for each in host_ports):
+        others = f'iifname != "{bridge.port_name(node)}"'
+        lines += [f"{others} ether saddr {bridge.mac(node).hex(':')} drop"]
+        lines += [f"{others} {field} {node.address} drop" for field in ("ip saddr", "arp saddr ip")]
+    held = "\n    ".join(lines)
+    return f"""table bridge devbox {{}}
+delete table bridge devbox
+table bridge devbox {{
+  chain forged {{
+    type filter hook prerouting priority -300;
+    {held}
   }}
 }}
 """

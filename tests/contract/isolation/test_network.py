@@ -14,7 +14,7 @@ from support.place import Place
 from devbox.errors import EngineError
 from devbox.isolation import forks, namespaces
 from devbox.isolation.network import bridge, egress
-from devbox.isolation.types import Publish, Route
+from devbox.isolation.types import HostPort, NetNode, Publish, Route
 
 # What can answer in the minimal Debian is perl-base. It reads before it answers: closing with unread input is a reset.
 _SERVER = """perl -MIO::Socket::INET -e '
@@ -115,35 +115,74 @@ def test_a_published_port_leads_to_its_container(clear: Place):
     egress.require_free(routes[0].publish)
 
 
+class _Listener:
+    """Hears what comes to the port 4321 of the gateway."""
+
+    PORT = 4321
+
+    def __init__(self, place: Place) -> None:
+        out, into = os.pipe()
+
+        def listen() -> None:
+            namespaces.join(place.context.holder)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+                service.bind(("0.0.0.0", self.PORT))
+                os.write(into, b"up\n")
+                os.write(into, service.recv(99))
+
+        self._child = forks.fork(listen)
+        os.close(into)
+        self._heard = open(out, "rb", buffering=0)  # noqa: SIM115 - closed by `first`
+        assert self._heard.read(3) == b"up\n"
+
+    def first(self) -> bytes:
+        """The first that comes."""
+        with self._heard:
+            text = self._heard.read(99)
+        forks.wait(self._child)
+        return text
+
+
+def _gateways_mac(place: Place, name: str) -> bytes:
+    return bytes.fromhex(place.sh(name, _NEIGHBOUR).replace(":", ""))
+
+
 def test_forged_frames_for_the_namespaces_loopback_are_dropped(outward: Place):
     """Proxies of the host are led to from there. A true frame, sent after the forged ones, is what arrives first."""
     sender = outward.container("c0", index=0)
     node = sender.network
     assert node is not None
     outward.run(sender)
-    out, into = os.pipe()
+    listener = _Listener(outward)
+    to, gateway = _gateways_mac(outward, "c0"), bridge.gateway(node)
+    forged = [
+        frames.datagram(node, to=to, sender=source, target="127.0.0.1", port=listener.PORT, text=b"forged")
+        for source in (node.address, "127.0.0.1", gateway)
+    ]
+    true = frames.datagram(node, to=to, sender=node.address, target=gateway, port=listener.PORT, text=b"true")
+    frames.send(outward, "c0", *forged, true)
+    assert listener.first() == b"true"
 
-    def listen() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
-            service.bind(("0.0.0.0", 4321))
-            os.write(into, b"up\n")
-            os.write(into, service.recv(99))
 
-    def join_and_listen() -> None:
-        namespaces.join(outward.context.holder)
-        listen()
+def test_nobody_passes_for_a_container_that_may_reach_the_host(clear: Place):
+    """Who may is told by address. A true frame, sent after the forged ones, is what arrives first."""
+    trusted, other = (clear.container(f"c{index}", index=index) for index in range(2))
+    mine, its = other.network, trusted.network
+    assert mine is not None
+    assert its is not None
+    pasta = egress.start_egress(clear.context, (), (HostPort(_free_port(), its),))
+    try:
+        clear.run(other)
+        listener = _Listener(clear)
+        to, gateway = _gateways_mac(clear, "c1"), bridge.gateway(mine)
 
-    child = forks.fork(join_and_listen)
-    os.close(into)
-    with open(out, "rb", buffering=0) as heard:
-        assert heard.read(3) == b"up\n"
-        to = bytes.fromhex(outward.sh("c0", _NEIGHBOUR).replace(":", ""))
-        gateway = bridge.gateway(node)
-        forged = [
-            frames.datagram(node, to=to, sender=source, target="127.0.0.1", port=4321, text=b"forged")
-            for source in (node.address, "127.0.0.1", gateway)
-        ]
-        true = frames.datagram(node, to=to, sender=node.address, target=gateway, port=4321, text=b"true")
-        frames.send(outward, "c0", *forged, true)
-        assert heard.read(99) == b"true"
-    forks.wait(child)
+        def frame(node: NetNode, sender: str, *tags: bytes) -> bytes:
+            text = b"true" if (node, sender, tags) == (mine, mine.address, ()) else b"forged"
+            return frames.datagram(node, to=to, sender=sender, target=gateway, port=listener.PORT, text=text, tags=tags)
+
+        tagged = [(frames.PRIORITY,), (frames.SERVICE_PRIORITY,), (frames.PRIORITY, frames.PRIORITY)]
+        forged = [frame(mine, its.address), frame(its, mine.address), *(frame(mine, its.address, *t) for t in tagged)]
+        frames.send(clear, "c1", *forged, frame(mine, mine.address))
+        assert listener.first() == b"true"
+    finally:
+        egress.stop_egress(pasta)

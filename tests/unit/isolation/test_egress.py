@@ -52,6 +52,15 @@ def test_a_port_of_the_host_is_there_for_whom_it_is_meant():
     assert "10.213.0.2 ip daddr 10.213.0.1 tcp dport 81" not in rules
 
 
+def test_an_address_that_reaches_the_host_is_used_by_its_container_alone():
+    node = NetNode("10.213.0.2", "")
+    rules = egress.bridge_rules((HostPort(3128, node), HostPort(81, node)))
+
+    for forged in ("ether saddr 02:db:0a:d5:00:02", "ip saddr 10.213.0.2", "arp saddr ip 10.213.0.2"):
+        assert rules.count(f'iifname != "port0.2" {forged} drop') == 1
+    assert egress.bridge_rules(()) == "", "nothing is asked of a kernel that may not know it"
+
+
 def test_a_port_keeps_its_lead_when_others_are_given_up():
     """pasta goes on as it was started, while nft forgets who has left."""
     rules = egress.nft_rules((), (HostPort(3128, NetNode("10.213.0.2", "")),), (81, 3128))
