@@ -6,6 +6,7 @@ container's sets in nft. Whatever is in no set is rejected: a program that bring
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,9 +20,10 @@ _SHORTEST, _LONGEST = 600, 86400  # seconds a handed out address is let through,
 
 
 class Answerer(NamedTuple):
-    """A container with a list, and the port of the gateway at which its names are answered."""
+    """A container, its list, and the port of the gateway at which its names are answered."""
 
     node: NetNode
+    entries: tuple[str, ...]
     port: int
 
 
@@ -82,7 +84,7 @@ def rules(answerers: Iterable[Answerer], gone: Iterable[NetNode]) -> str:
     ]
     lines += [line for node in gone for line in _sets("delete", node)]
     for each in answerers:
-        lines += [*_sets("add", each.node), *_asking(each), *_leaving(each.node), *_sending(each.node)]
+        lines += [*_sets("add", each.node), *_asking(each), *_leaving(each), *_sending(each.node)]
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +102,12 @@ def _asking(each: Answerer) -> list[str]:
     return [f"{here} {protocol} dport 53 {there}" for protocol in ("udp", "tcp")]
 
 
-def _leaving(node: NetNode) -> list[str]:
+def _leaving(each: Answerer) -> list[str]:
+    """A connection that stands goes on where this very list let it begin, or where it came in by a published port.
+
+    Others were opened before the list, or by who had the address before, and would be ways round it.
+    """
+    node, mark = each.node, _mark(each.entries)
     any4, any6, port4, port6 = sets(node)
     lines = []
     families = [("ip", node.address, any4, port4), ("ip6", node.address6, any6, port6)]
@@ -108,12 +115,18 @@ def _leaving(node: NetNode) -> list[str]:
         if address:
             mine = f'add rule inet {TABLE} leaving oifname "{egress.UPLINK}" {family} saddr {address}'
             lines += [
-                f"{mine} ct state established,related accept",
-                f"{mine} {family} daddr @{everywhere} accept",
-                f"{mine} meta l4proto {{ tcp, udp }} {family} daddr . th dport @{at_port} accept",
+                f"{mine} ct state established,related ct direction reply accept",
+                f"{mine} ct state established,related ct mark {mark} accept",
+                f"{mine} {family} daddr @{everywhere} ct mark set {mark} accept",
+                f"{mine} meta l4proto {{ tcp, udp }} {family} daddr . th dport @{at_port} ct mark set {mark} accept",
                 f"{mine} reject with icmpx admin-prohibited",
             ]
     return lines
+
+
+def _mark(entries: tuple[str, ...]) -> int:
+    """What connections are marked with that a list let begin; never 0, which all others have."""
+    return zlib.crc32("\n".join(entries).encode()) | 1
 
 
 def _sending(node: NetNode) -> list[str]:

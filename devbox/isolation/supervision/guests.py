@@ -34,15 +34,14 @@ class Guests:
         process = identify(client) or ProcessRef(client, 0)
         guest = Guest(name, self._segment.lease(name), process, oci_id, top, reach)
         self._keep(guest)
+        self._changed()
         self._segment.reach(name, reach)
         return guest
 
     def adopt(self, guests: Iterable[Guest]) -> None:
-        """Those that a dead supervisor had admitted."""
+        """Those that a dead supervisor had admitted. The segment has adopted them before."""
         for guest in guests:
-            self._segment.lease(guest.name, guest.node)
             self._keep(guest)
-            self._segment.reach(guest.name, guest.reach)
 
     def dismiss(self, name: str) -> None:
         """Its container has ended, or its client was killed: leave nothing of it."""
@@ -67,4 +66,3 @@ class Guests:
     def _keep(self, guest: Guest) -> None:
         self._guests[guest.name] = guest
         self._loop.on_stranger_exit(guest.client.pid, lambda _: self.dismiss(guest.name))
-        self._changed()

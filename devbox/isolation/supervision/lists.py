@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.errors import DevboxError
@@ -53,6 +53,13 @@ class Lists:
         elif not self._gone:
             return
         self._tell()
+
+    def adopt(self, held: Mapping[str, tuple[NetNode, tuple[str, ...]]]) -> None:
+        """Go on with lists that nft holds already: with all at once, since it lifts those that it is not told of."""
+        for name, (node, entries) in held.items():
+            self._begin(name, node, entries)
+        if held:
+            self._tell()
 
     def settle(self) -> None:
         """Say again what nft did not take."""
@@ -117,6 +124,6 @@ class Lists:
         """nft takes all of it or nothing."""
         from devbox.isolation.network import egress, names
 
-        answerers = [names.Answerer(each.node, each.answerer.port) for each in self._listed.values()]
+        answerers = [names.Answerer(each.node, each.entries, each.answerer.port) for each in self._listed.values()]
         egress.load(self._context, names.rules(answerers, self._gone))
         self._gone.clear()

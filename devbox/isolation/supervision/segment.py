@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from devbox.errors import DevboxError
@@ -84,18 +84,28 @@ class Segment:
         self._write_resolv()
         self._write_hosts()
 
-    def adopt(self, before: InstanceState) -> None:
-        """Go on where another supervisor stopped."""
+    def adopt(self, before: InstanceState, reach: Mapping[str, Reach]) -> None:
+        """Go on where another supervisor stopped, with containers and guests that reach this."""
         self._names = {name.name: name.node for name in before.names}
+        self._guests = {guest.name: guest.node for guest in before.guests}
+        self._reach = dict(reach)
         self.published = before.published
         self.subnet = before.subnet or bridge.SUBNET
         self._write_hosts()
-        self._wanted = before.egress is not None
-        if before.egress is not None and alive(before.egress):
+        self._lists.adopt(
+            {
+                name: (node, each.egress)
+                for name, each in reach.items()
+                if each.egress is not None and (node := self.node(name)) is not None
+            }
+        )
+        if before.egress is None:
+            return
+        self._wanted = True
+        if alive(before.egress):
             self._published, self._led = self._ways().published, before.led
             self._watch(before.egress, self._loop.on_stranger_exit)
-        elif before.egress is not None:
-            self._start_egress()
+        self._refresh()
 
     def set(self, names: tuple[str, ...], published: tuple[NamedPublish, ...]) -> None:
         """Exactly these names and ports from now on. EngineError when a port is taken; what was stays then."""
@@ -138,9 +148,9 @@ class Segment:
         """The address of a name."""
         return self._names.get(name) or self._guests.get(name)
 
-    def lease(self, name: str, node: NetNode | None = None) -> NetNode:
+    def lease(self, name: str) -> NetNode:
         """An address for a one-shot container, known to the others by its name."""
-        self._guests[name] = node or self._free_node()
+        self._guests[name] = self._free_node()
         self._write_hosts()
         return self._guests[name]
 

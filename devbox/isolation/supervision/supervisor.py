@@ -46,6 +46,7 @@ class Supervisor:
         self._keepers: dict[str, Keeper] = {}
         self._saving: Timer | None = None
         self._ending = False
+        self._complete = False  # nothing is written down before all is taken over that a next supervisor must find
         before = self._before()
         self._context = contexts.make(paths, instance, before.holder if before else None)
         watch = self._loop.on_stranger_exit if before else self._loop.on_exit
@@ -57,6 +58,7 @@ class Supervisor:
             self._adopt(before)
         else:
             self._segment.build()
+        self._complete = True
         self._save()
         self._server = Server(self._loop, paths.socket(instance), self._handle)
 
@@ -77,19 +79,25 @@ class Supervisor:
         return None
 
     def _adopt(self, before: InstanceState) -> None:
-        self._segment.adopt(before)
+        """The network first, and of everyone at once; then who is in it."""
+        items = {row.name: item for row in before.containers if (item := self._remembered(row.name))}
+        reach = {guest.name: guest.reach for guest in before.guests}
+        reach |= {name: _reach(item.launch) for name, item in items.items() if item.launch.network}
+        self._segment.adopt(before, reach)
         self._guests.adopt(before.guests)
-        for row in before.containers:
-            text = files.read_text(self._paths.launch_file(self._instance, row.name))
-            if text is None:
-                continue
-            keeper = Keeper(self._ground, unpack(Supervised, json.loads(text)))
-            self._keepers[row.name] = keeper
-            self._segment.reach(row.name, _reach(keeper.item.launch))
-            keeper.adopt(row)
+        rows = {row.name: row for row in before.containers}
+        self._keepers = {name: Keeper(self._ground, item) for name, item in items.items()}
+        for name, keeper in self._keepers.items():
+            keeper.adopt(rows[name])
+
+    def _remembered(self, name: str) -> Supervised | None:
+        text = files.read_text(self._paths.launch_file(self._instance, name))
+        return unpack(Supervised, json.loads(text)) if text else None
 
     def _save(self) -> None:
         """Write down how everything is; once more later where that fails, since nobody may wait for it in vain."""
+        if not self._complete:
+            return
         if self._saving is not None:
             self._saving.cancel()
         try:

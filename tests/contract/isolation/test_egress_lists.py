@@ -15,7 +15,9 @@ from support.internet import internet
 from support.machine import as_ordinary_user, wait_until
 from support.place import Place
 
-from devbox.isolation.network import bridge
+from devbox.isolation import state
+from devbox.isolation.network import bridge, egress, names
+from devbox.isolation.state import InstanceState
 from devbox.isolation.supervision.loop import Loop
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import Reach
@@ -23,7 +25,15 @@ from devbox.isolation.types import Reach
 pytestmark = pytest.mark.parametrize("here", ["crun"], indirect=True)  # no runtime has a part in it
 
 _INSIDE = "DEVBOX_TEST_INTERNET"  # set where the ordinary user's tests run: root has made the internet already
-ALLOWED = ("a.example", "*.a.example:443", "here.example", "many.example", "nowhere.example")
+ALLOWED = ("a.example", "*.a.example:443", "here.example", "many.example", "nowhere.example", "resolver.example")
+RESOLVERS = ("198.51.100.53", "169.254.1.53")  # the internet's, and what pasta leads to it
+# Ask a resolver for b.example, from a port where one is given: prints how many records came.
+ASK = (
+    "use Socket; socket(S, 2, SOCK_DGRAM, 17); bind(S, pack_sockaddr_in($ARGV[1] // 0, INADDR_ANY)) or die;"
+    "connect(S, pack_sockaddr_in(53, inet_aton($ARGV[0]))) or die;"
+    "send(S, pack(q{n6}, 1, 256, 1, 0, 0, 0) . qq{\\1b\\7example\\0\\0\\1\\0\\1}, 0) or die;"
+    "alarm 10; recv(S, my $a, 512, 0) // die; print((unpack(q{n6}, $a))[3])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +61,15 @@ class Net:
 
     def __init__(self, loop: Loop, place: Place) -> None:
         self.refused: list[tuple[str, str]] = []
+        self.successors: list[Segment] = []
         self.place = place
         self.loop = loop
         self.segment = Segment(loop, place.context, lambda: None, refused=lambda *what: self.refused.append(what))
+
+    def state(self) -> InstanceState:
+        """What the supervisor has written."""
+        me = state.current(os.getpid())
+        return InstanceState(state.FORMAT, state.boot_id(), me, names=self.segment.names)
 
     def settle(self, condition: object) -> None:
         """Run the loop until something is so."""
@@ -84,6 +100,8 @@ def net(clear: Place, loop: Loop) -> Iterator[Net]:
     for index in range(2):
         clear.run(clear.container(f"c{index}", index=index))
     yield made
+    for successor in made.successors:
+        successor.close()
     made.segment.set((), ())
     made.segment.close()
 
@@ -118,15 +136,10 @@ def test_an_address_is_not_reached_without_its_name(net: Net) -> None:
 
 def test_no_other_resolver_answers(net: Net) -> None:
     """Neither the internet's nor, over a name that is on the list, the one behind pasta."""
-    ask = (
-        "use Socket; socket(S, 2, SOCK_DGRAM, 17); connect(S, pack_sockaddr_in(53, inet_aton($ARGV[0]))) or die;"
-        "send(S, pack(q{n6}, 1, 256, 1, 0, 0, 0) . qq{\\1b\\7example\\0\\0\\1\\0\\1}, 0) or die;"
-        "alarm 10; recv(S, my $a, 512, 0) // die; print((unpack(q{n6}, $a))[3])"
-    )
-    assert net.place.sh("c1", f"perl -e '{ask}' 198.51.100.53") == "2"
-    assert net.place.attempt("c0", f"perl -e '{ask}' 198.51.100.53 2>&1")[1] != 0
+    assert net.place.sh("c1", f"perl -e '{ASK}' 198.51.100.53") == "2"
+    assert net.place.attempt("c0", f"perl -e '{ASK}' 198.51.100.53 2>&1")[1] != 0
     assert net.get("c0", "here.example") == "hello from 198.51.100.1"
-    assert net.place.sh("c0", f"perl -e '{ask}' 169.254.1.53") == "0"
+    assert net.place.sh("c0", f"perl -e '{ASK}' 169.254.1.53") == "0"
 
 
 def test_a_long_answer_comes_over_a_stream(net: Net) -> None:
@@ -185,6 +198,51 @@ def test_the_next_with_an_address_inherits_nothing(net: Net) -> None:
     assert net.get("c0", "198.51.100.1") != ""
     assert net.get("c0", "xa.example") == ""
     assert net.get("c0", "b.example") != ""
+
+
+def test_what_was_open_before_the_list_is_closed_by_it(net: Net) -> None:
+    """Whoever sees a list coming could else keep a connection until then, or ask the host's own resolver on it."""
+    net.segment.reach("c0", Reach())
+    asks = [f"perl -e '{ASK}' {resolver} {port}" for port, resolver in enumerate(RESOLVERS, start=6001)]
+    assert [net.place.sh("c0", ask) for ask in asks] == ["2", "2"]
+    net.segment.reach("c0", Reach((), ALLOWED))
+    refused = [net.place.attempt("c0", f"{ask} 2>&1") for ask in asks]
+    assert all(code not in (0, 142) for _, code in refused), refused
+
+
+def test_what_is_open_by_the_list_outlives_its_address(net: Net) -> None:
+    """A connection lasts as long as it is used, whatever time the name's record gives its address."""
+    net.place.sh("c0", "getent hosts resolver.example")
+    assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
+    node = net.segment.node("c0")
+    assert node
+    egress.load(net.place.context, f"flush set inet {names.TABLE} {names.sets(node)[0]}\n")
+    net.segment.reach("c1", Reach((), ()))  # all rules are written anew
+    assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
+    assert net.place.attempt("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6004 2>&1")[1] not in (0, 142)
+    net.segment.reach("c1", Reach())
+
+
+def test_the_next_supervisor_lifts_no_list_while_it_takes_over(net: Net) -> None:
+    """Not even for the moment between telling of one list and of the other."""
+    held = {"c0": Reach((), ALLOWED), "c1": Reach((), ("b.example",))}
+    net.segment.reach("c1", held["c1"])
+    knock = (
+        "use Socket; sub note { open(my $f, q{>}, $_[0]) or die } exit if fork; socket(S, 2, SOCK_DGRAM, 17);"
+        "connect(S, pack_sockaddr_in(53, inet_aton(q{198.51.100.53}))) or die;"
+        "until (-e q{/stop}) { send(S, pack(q{n6}, 1, 256, 1, 0, 0, 0) . qq{\\1b\\7example\\0\\0\\1\\0\\1}, 0);"
+        "select(undef, undef, undef, 0.002); recv(S, my $a, 512, 64); note(q{/opened}) if $a; note(q{/knocked}) }"
+        "note(q{/done})"
+    )
+    net.place.sh("c1", f"perl -e '{knock}' > /dev/null 2>&1")
+    wait_until(lambda: net.place.attempt("c1", "test -e /knocked")[1] == 0, seconds=30)
+    for _ in range(3):
+        successor = Segment(net.loop, net.place.context, lambda: None)
+        net.successors.append(successor)
+        successor.adopt(net.state(), held)
+    net.place.sh("c1", "touch /stop")
+    wait_until(lambda: net.place.attempt("c1", "test -e /done")[1] == 0, seconds=30)
+    assert net.place.attempt("c1", "test -e /opened")[1] != 0
 
 
 def test_one_list_that_changes_leaves_the_others_alone(net: Net) -> None:
