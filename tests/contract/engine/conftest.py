@@ -83,15 +83,33 @@ BACKENDS: dict[str, Callable[[Paths, Path, Instance], Backend]] = {"native": _na
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, base: Path, paths: Paths, lower: Path) -> Iterator[Backend]:
-    """A fresh instance, taken down afterwards."""
-    name = f"contract{next(_numbers):04}"
-    root = base / name
-    root.mkdir()
-    owner = OWNER if os.geteuid() == 0 else os.geteuid()
-    os.chown(root, owner, owner)
-    instance = Instance(id=name, name=name, root=str(root), env_file="devbox.toml", owner=owner, group=owner)
-    made = BACKENDS[request.param](paths, lower, instance)
-    yield made
-    made.engine.teardown(instance, volumes=True)
-    assert made.traces() == set()
+def fresh(request: pytest.FixtureRequest, base: Path, paths: Paths, lower: Path) -> Iterator[Callable[[], Backend]]:
+    """Makes instances, which are taken down afterwards."""
+    made: list[Backend] = []
+
+    def make() -> Backend:
+        name = f"contract{next(_numbers):04}"
+        root = base / name
+        root.mkdir()
+        owner = OWNER if os.geteuid() == 0 else os.geteuid()
+        os.chown(root, owner, owner)
+        instance = Instance(id=name, name=name, root=str(root), env_file="devbox.toml", owner=owner, group=owner)
+        made.append(BACKENDS[request.param](paths, lower, instance))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.engine.teardown(each.instance, volumes=True)
+        assert each.traces() == set()
+
+
+@pytest.fixture
+def backend(fresh: Callable[[], Backend]) -> Backend:
+    """A fresh instance."""
+    return fresh()
+
+
+@pytest.fixture
+def other(fresh: Callable[[], Backend]) -> Backend:
+    """Another fresh instance."""
+    return fresh()

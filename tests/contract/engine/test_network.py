@@ -9,6 +9,7 @@ from contract.engine.backend import Backend
 from support.machine import wait_until
 
 from devbox.errors import EngineError
+from devbox.isolation.network.bridge import host_has_ipv6
 from devbox.model.container import Health, Isolation
 from devbox.model.observed import BoundPort
 
@@ -43,6 +44,62 @@ def test_a_published_port_leads_to_its_container(backend: Backend) -> None:
     assert backend.engine.observe(backend.instance).published == {"web": (bound(port),)}
 
 
+# Who answers on its port 8000, by the address and protocol of the host's port that leads to it.
+ANSWERS = {
+    ("127.0.0.1", "tcp"): SERVE,
+    ("0.0.0.0", "tcp"): SERVE,
+    ("::1", "tcp"): (
+        "perl",
+        "-MIO::Socket::IP",
+        "-e",
+        '$s = IO::Socket::IP->new(Listen => 5, LocalHost => "::", LocalPort => 8000) or die;'
+        'while ($c = $s->accept) { print $c "hello" }',
+    ),
+    ("127.0.0.1", "udp"): (
+        "perl",
+        "-MIO::Socket::INET",
+        "-e",
+        '$s = IO::Socket::INET->new(Proto => "udp", LocalPort => 8000) or die; $s->send("hello") while $s->recv($_, 99)',
+    ),
+}
+
+
+def listening(port: int, protocol: str) -> set[str]:
+    """The addresses of this machine at which someone listens on a port."""
+    found = set()
+    for version, family in (("", socket.AF_INET), ("6", socket.AF_INET6)):
+        with open(f"/proc/net/{protocol}{version}", encoding="ascii") as table:
+            rows = [line.split() for line in table][1:]
+        for address, _, number in (row[1].partition(":") for row in rows if row[3] in ("0A", "07")):
+            if int(number, 16) == port:
+                words = (bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
+                found.add(socket.inet_ntop(family, b"".join(words)))
+    return found
+
+
+@pytest.mark.parametrize(("address", "protocol"), ANSWERS)
+def test_a_port_is_published_at_its_address_only(backend: Backend, address: str, protocol: str) -> None:
+    if ":" in address and not host_has_ipv6():
+        pytest.skip("no IPv6 here")
+    port = BoundPort(host=free_port(), address=address, container=8000, protocol=protocol)
+    backend.network("web", published={"web": (port,)})
+    backend.up("web", *ANSWERS[address, protocol])
+    assert listening(port.host, protocol) == {address}
+
+    def ask() -> bytes:
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as link:
+            link.settimeout(5)
+            try:
+                link.connect((address, port.host))
+                link.sendall(b"?")
+                return link.recv(100)
+            except OSError:
+                return b""  # it does not listen yet
+
+    assert wait_until(ask, seconds=60) == b"hello"
+
+
 def test_ports_can_change_under_running_containers(backend: Backend) -> None:
     first, second = free_port(), free_port()
     backend.network("web", published={"web": (bound(first),)})
@@ -67,6 +124,15 @@ def test_containers_find_each_other_by_name_whenever_they_came(backend: Backend)
     backend.up("late")
     assert backend.sh("a", "getent ahostsv4 late | head -1")[0].split()[0].startswith("10.")
     assert backend.sh("late", "getent ahostsv4 a | head -1")[0].split()[0].startswith("10.")
+
+
+def test_a_restarted_containers_name_leads_to_it_at_once(backend: Backend) -> None:
+    backend.network("client", "web")
+    backend.up("client")
+    for _ in range(2):
+        backend.up("web", *SERVE, health=Health(tcp=True, port=8000))
+        assert backend.sh("client", "bash -c 'head -c 5 < /dev/tcp/web/8000'") == ["hello"]
+        backend.engine.stop(backend.instance, "web", timeout=0)
 
 
 def test_a_container_without_network_has_only_its_loopback(backend: Backend) -> None:
