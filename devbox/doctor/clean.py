@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from devbox.doctor.projects import Known, known, running_names
 from devbox.engines.select import select
 from devbox.errors import DevboxError
-from devbox.host import files
+from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import snapshots
@@ -101,6 +100,6 @@ def _held(paths: Paths, instance: Known) -> Iterator[None]:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        removal.remove(path)
     elif os.path.lexists(path):
         os.unlink(path)

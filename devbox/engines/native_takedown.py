@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 
 from devbox.engines.native_tops import Tops
 from devbox.errors import EngineError
+from devbox.host import removal
 from devbox.host.paths import Paths
 from devbox.isolation import living, state, trees
 from devbox.isolation.idmap import store_map
@@ -74,4 +74,4 @@ def _wait_for_end(process: ProcessRef) -> None:
 
 def _remove(path: str) -> None:
     if os.path.lexists(path):
-        shutil.rmtree(path)
+        removal.remove(path)

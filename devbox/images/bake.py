@@ -8,7 +8,6 @@ order in which a kill at any moment leaves only what the next `sweep` removes: b
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from devbox.host import files
+from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
 from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
@@ -214,7 +213,7 @@ class Baker:
             self._commit(step.key, layer, place, made.packages)
         finally:
             with suppress(OSError):  # what is not ours to remove (ids of a killed rootless worker) waits for `sweep`
-                shutil.rmtree(place)
+                removal.remove(place)
         return layer
 
     def _commit(self, key: str, layer: Layer, place: str, versions: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from devbox.errors import BakeFailed
 from devbox.images import fscaps
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 
@@ -22,6 +23,7 @@ WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 OPAQUE_XATTRS = ("trusted.overlay.opaque", "user.overlay.opaque")
 CHUNK = 1 << 20
+MAX_DEPTH = 128
 
 # Nothing below these directories belongs to an image.
 _EMPTIED = ("dev/", "proc/", "sys/", ".devbox/")
@@ -104,6 +106,8 @@ def _walk(tree: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
         facts = os.lstat(f"{tree}/{path}")
         if excluded(path, facts.st_mode):
             continue
+        if path.count("/") >= MAX_DEPTH:
+            raise BakeFailed(f"the step left {path[:40]}…, which lies more than {MAX_DEPTH} directories deep")
         yield path, facts
         if stat.S_ISDIR(facts.st_mode):
             yield from _walk(tree, f"{path}/")

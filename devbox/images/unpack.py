@@ -24,7 +24,6 @@ from devbox.model.image import Layer
 OPAQUE_ROOT = "trusted.overlay.opaque"
 OPAQUE_ROOTLESS = "user.overlay.opaque"
 MAX_ID = 65535  # what a store's id map covers
-MAX_DEPTH = 128
 _LATEST = 2**33  # seconds: what file systems can hold
 _XATTR_PREFIX = "SCHILY.xattr."
 _MOST_SHOWN = 100
@@ -199,8 +198,8 @@ def _inside(name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise BakeFailed(f"the layer holds the path {_shown(name)}, which leads out of the image")
-    if len(parts) > MAX_DEPTH:
-        raise BakeFailed(f"{_shown(name)} lies more than {MAX_DEPTH} directories deep")
+    if len(parts) > layer.MAX_DEPTH:
+        raise BakeFailed(f"{_shown(name)} lies more than {layer.MAX_DEPTH} directories deep")
     return "/" + "/".join(parts)
 
 

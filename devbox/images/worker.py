@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, DevboxError, HostError
-from devbox.host import trouble
+from devbox.host import removal, trouble
 from devbox.host.paths import Paths
 from devbox.images import installed
 from devbox.images import job as jobs
@@ -35,9 +35,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
     plain = json.load(sys.stdin)
-    kinds: dict[str, type[jobs.Job]] = {kind.op: kind for kind in (jobs.StepJob, jobs.UnpackJob, jobs.RemoveJob)}
+    kinds: dict[str, type[jobs.Job]] = {
+        kind.op: kind for kind in (jobs.StepJob, jobs.BuildJob, jobs.UnpackJob, jobs.RemoveJob)
+    }
     job = codec.load(kinds[plain["op"]], plain)
-    output = Output(1, job.log if isinstance(job, jobs.StepJob) else os.devnull)
+    output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
     try:
         paths = Paths(job.home, job.runtime)
         idmap = idmaps.store_map(paths)
@@ -58,6 +60,11 @@ def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Don
     match job:
         case jobs.StepJob():
             return _make(job, paths, idmap, output)
+        case jobs.BuildJob():
+            from devbox.images.dockerfile.buildah import build
+
+            build(job, idmap, output)
+            return jobs.Done()
         case jobs.UnpackJob():
             return _unpack(job, idmap)
         case jobs.RemoveJob():
@@ -78,7 +85,8 @@ def _unpack(job: jobs.UnpackJob, idmap: IdMap) -> jobs.Done:
 
 def _remove(job: jobs.RemoveJob) -> jobs.Done:
     for path in job.paths:  # another devbox may be removing it, too; what is left waits for the next time
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            removal.remove(path)
     return jobs.Done()
 
 
@@ -95,7 +103,7 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs
         with open(tar, "wb") as out:
             digest, size = write_layer(tree, out, ownership=ownership)
     finally:
-        shutil.rmtree(scratch)
+        removal.remove(scratch)
     os.makedirs(snapshot, 0o755)
     unpack(tar, snapshot, rootless=idmap.rootless)
     return jobs.Done(digest=digest, size=size, packages=versions)

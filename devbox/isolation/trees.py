@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from devbox.host import removal
 from devbox.isolation.types import IdMap
 
 
@@ -27,6 +28,4 @@ def as_root(idmap: IdMap, work: Callable[[], None]) -> None:
 def remove(idmap: IdMap, path: str) -> None:
     """Remove a tree. Quiet when there is none."""
     if os.path.lexists(path):
-        import shutil
-
-        as_root(idmap, lambda: shutil.rmtree(path))
+        as_root(idmap, lambda: removal.remove(path))
