@@ -6,12 +6,12 @@ lands by rename: a killed writer leaves a valid layout.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from typing import Any, NamedTuple
 
+from devbox.errors import DevboxError, RegistryError
 from devbox.host import files
+from devbox.images import documents
 from devbox.model import ids
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -52,7 +52,9 @@ class Layout:
                 self._write_index([])
 
     def blob(self, digest: str) -> str:
-        """The path of a blob, there or not."""
+        """The path of a blob, there or not. Raises RegistryError for what would lead anywhere else."""
+        if not documents.is_digest(digest):
+            raise RegistryError(f"{digest!r} is no sha256 digest", remedy="take another image, or tell who made it")
         return f"{self.root}/blobs/{digest.replace(':', '/', 1)}"
 
     def has(self, digest: str) -> bool:
@@ -77,36 +79,37 @@ class Layout:
             files.write_atomic(self.blob(digest), raw)
 
     def read_raw(self, digest: str) -> bytes | None:
-        """A blob's bytes, None where there is no such blob."""
+        """A document's bytes, None where there is no such blob. Of a larger blob, more than a document may have."""
         try:
             with open(self.blob(digest), "rb") as source:
-                return source.read()
+                return source.read(documents.LIMIT + 1)
         except FileNotFoundError:
             return None
 
-    def read_json(self, digest: str) -> Any:
-        """A JSON blob."""
-        with open(self.blob(digest), "rb") as source:
-            return json.load(source)
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A document of an image. Raises RegistryError for what is none."""
+        try:
+            return documents.parse(self.read_raw(digest) or b"")
+        except ValueError as error:
+            raise RegistryError(f"{digest} can't be read: {error}", remedy="see: devbox image verify") from None
 
     def refs(self) -> dict[str, Descriptor]:
         """Every named entry of `index.json`."""
         named: dict[str, Descriptor] = {}
         for entry in self._entries():
-            if name := entry.get("annotations", {}).get(REF_NAME):
-                named[name] = Descriptor(entry["mediaType"], entry["digest"], entry["size"])
+            if name := _name(entry):
+                named[name] = descriptor(entry)
         return named
 
     def set_ref(self, name: str, target: Descriptor) -> None:
         """Point a name at a manifest or index, replacing what it pointed at."""
         with files.locked(self._lock):
-            others = [e for e in self._entries() if e.get("annotations", {}).get(REF_NAME) != name]
+            others = [e for e in self._entries() if _name(e) != name]
             self._write_index([*others, target.plain(annotations={REF_NAME: name})])
 
     def nameless(self) -> list[Descriptor]:
         """The entries of `index.json` without a name: what refers to other images, as signatures do."""
-        entries = (entry for entry in self._entries() if REF_NAME not in entry.get("annotations", {}))
-        return [Descriptor(entry["mediaType"], entry["digest"], entry["size"]) for entry in entries]
+        return [descriptor(entry) for entry in self._entries() if not _name(entry)]
 
     def add_nameless(self, target: Descriptor) -> None:
         """List a manifest without a name, once."""
@@ -115,11 +118,29 @@ class Layout:
                 self._write_index([*self._entries(), target.plain()])
 
     def _entries(self) -> list[dict[str, Any]]:
-        with contextlib.suppress(FileNotFoundError), open(f"{self.root}/index.json", "rb") as source:
-            entries: list[dict[str, Any]] = json.load(source)["manifests"]
-            return entries
-        return []
+        path = f"{self.root}/index.json"
+        try:
+            with open(path, "rb") as source:
+                entries = documents.tables(documents.parse(source.read(documents.LIMIT + 1)), "manifests")
+            for entry in entries:
+                descriptor(entry)
+                _name(entry)
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            remedy = f"move it away, and devbox up names its images anew: mv {path} {path}.damaged"
+            raise DevboxError(f"{path} is no index of images: {error}", remedy=remedy) from None
+        return entries
 
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
         files.write_atomic(f"{self.root}/index.json", ids.canonical_json(index))
+
+
+def descriptor(plain: dict[str, Any]) -> Descriptor:
+    """A descriptor as it stands in manifests and indexes. Raises ValueError for what is none."""
+    return Descriptor(documents.text(plain, "mediaType"), documents.digest(plain), documents.size(plain))
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return documents.text(documents.table(entry, "annotations"), REF_NAME)

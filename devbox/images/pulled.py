@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from contextlib import suppress
 from typing import Any
 
 from devbox.errors import RegistryError
-from devbox.host import files
+from devbox.host import files, removal
 from devbox.host.paths import Paths
-from devbox.images import snapshots
+from devbox.images import documents, snapshots
 from devbox.images.job import SNAPSHOT
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph, reference
@@ -47,7 +45,7 @@ class Puller:
             manifest=node.descriptor.digest,
             config_digest=node.blobs[0].digest,
             layers=layers,
-            config=run_config(config.get("config") or {}),
+            config=run_config(config.get("config")),
         )
 
     def _own(self, top: Descriptor) -> graph.Node:
@@ -57,12 +55,9 @@ class Puller:
 
     def _json(self, blob: Descriptor) -> dict[str, Any]:
         try:
-            config = json.loads(self._oci.read_raw(blob.digest) or b"")
-        except ValueError:
-            config = None
-        if not isinstance(config, dict):
-            raise _no_image(blob.digest)
-        return config
+            return documents.parse(self._oci.read_raw(blob.digest) or b"")
+        except ValueError as error:
+            raise _no_image(blob.digest, str(error)) from None
 
     def _unpack(self, layer: Layer) -> None:
         """Have the layer's snapshot. Its lock is that of its place: who is killed in it leaves what `sweep` removes."""
@@ -76,14 +71,15 @@ class Puller:
                 snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
             finally:
                 with suppress(OSError):  # what is not ours to remove waits for `sweep`
-                    shutil.rmtree(place)
+                    removal.remove(place)
 
 
 def _layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
-    blobs, diff_ids = node.blobs[1:], (config.get("rootfs") or {}).get("diff_ids")
+    blobs, rootfs = node.blobs[1:], config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(diff_ids, list) or len(diff_ids) != len(blobs):
         raise _no_image(node.descriptor.digest)
-    if not all(isinstance(each, str) and reference.is_digest(each) for each in diff_ids):
+    if not all(isinstance(each, str) and documents.is_digest(each) for each in diff_ids):
         raise _no_image(node.descriptor.digest)
     return tuple(
         Layer(digest=blob.digest, diff_id=diff_id, size=blob.size, media_type=blob.media_type)
@@ -91,8 +87,8 @@ def _layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
     )
 
 
-def _no_image(digest: str) -> RegistryError:
+def _no_image(digest: str, why: str = "its config does not say what its layers hold") -> RegistryError:
     return RegistryError(
-        f"{digest} is nothing that can be run: its config does not say what its layers hold",
+        f"{digest} is nothing that can be run: {why}",
         remedy="take another tag, or tell who pushed it",
     )

@@ -9,23 +9,26 @@ from devbox.model.container import Health
 from devbox.model.image import ImageConfig
 
 _NANO = 1e9
+_A_PROBE = 2  # words at least: how, and what
+_BY_NUMBER = {str(each.value): each.name.removeprefix("SIG") for each in signal.Signals}
 _PATIENCE = 60.0  # seconds to become healthy in, which images seldom set: their own default is none at all
 
 
-def run_config(plain: dict[str, Any]) -> ImageConfig:
+def run_config(told: Any) -> ImageConfig:
     """The config, nothing of it left open: root by number, since an image may have no names of users."""
-    stop = str(plain.get("StopSignal") or "TERM").upper().removeprefix("SIG")
-    if stop.isdigit() and int(stop) in set(signal.Signals):
-        stop = signal.Signals(int(stop)).name.removeprefix("SIG")
+    plain = told if isinstance(told, dict) else {}
+    stop = (_text(plain.get("StopSignal")) or "TERM").upper().removeprefix("SIG")
+    stop = _BY_NUMBER.get(stop, stop)
     env = dict(entry.split("=", 1) for entry in _words(plain.get("Env")) if "=" in entry)
+    exposed = plain.get("ExposedPorts")
     return ImageConfig(
         env=env,
         entrypoint=_words(plain.get("Entrypoint")),
         command=_words(plain.get("Cmd")),
-        workdir=str(plain.get("WorkingDir") or "/"),
-        user=str(plain.get("User") or "0"),
+        workdir=_text(plain.get("WorkingDir")) or "/",
+        user=_text(plain.get("User")) or "0",
         stop_signal=stop if f"SIG{stop}" in signal.Signals.__members__ else "TERM",
-        exposed=tuple(sorted(plain.get("ExposedPorts") or ())),
+        exposed=tuple(sorted(exposed)) if isinstance(exposed, dict) else (),
         health=_health(plain.get("Healthcheck")),
     )
 
@@ -33,21 +36,30 @@ def run_config(plain: dict[str, Any]) -> ImageConfig:
 def _health(plain: Any) -> Health | None:
     """Docker's HEALTHCHECK as a probe."""
     test = _words(plain.get("Test")) if isinstance(plain, dict) else ()
-    if not test or test[0] not in ("CMD", "CMD-SHELL"):
+    if len(test) < _A_PROBE or test[0] not in ("CMD", "CMD-SHELL"):
         return None
     command = ("/bin/sh", "-c", test[1]) if test[0] == "CMD-SHELL" else test[1:]
     return Health(
         command=command,
         interval=_seconds(plain.get("Interval")) or Health.interval,
         timeout=_seconds(plain.get("Timeout")) or Health.timeout,
-        retries=plain.get("Retries") or Health.retries,
+        retries=_count(plain.get("Retries")) or Health.retries,
         start_period=max(_seconds(plain.get("StartPeriod")), _PATIENCE),
     )
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _words(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+    whole = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return tuple(value) if whole else ()
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 31 else 0
 
 
 def _seconds(value: Any) -> float:
-    return value / _NANO if isinstance(value, int) else 0.0
+    return value / _NANO if type(value) is int and 0 <= value < 1 << 63 else 0.0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
-from devbox.images import layout
+from devbox.images import documents, layout
 from devbox.images.layout import Descriptor
 from devbox.images.manifest import architecture
-from devbox.images.registry.reference import is_digest
 from devbox.images.registry.repository import DOCKER_LIST, DOCKER_MANIFEST
 
 INDEXES = (layout.INDEX, DOCKER_LIST)
@@ -32,18 +29,9 @@ class Node(NamedTuple):
 def understand(descriptor: Descriptor, raw: bytes) -> Node:
     """The node of a manifest's bytes. Raises RegistryError for what is none."""
     try:
-        plain = json.loads(raw)
-        if descriptor.media_type in INDEXES:
-            listed = plain.get("manifests", [])
-            platforms = tuple(_platform(each.get("platform") or {}) for each in listed)
-            return Node(descriptor, tuple(map(_descriptor, listed)), platforms)
-        if descriptor.media_type in MANIFESTS:
-            blobs = (plain["config"], *plain.get("layers", ()))
-            subject = (plain.get("subject") or {}).get("digest", "")
-            return Node(descriptor, blobs=tuple(map(_descriptor, blobs)), subject=subject)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(descriptor, f"it can't be read: {error}") from None
-    raise _broken(descriptor, f"its type is {descriptor.media_type or 'not told'}")
+        return _node(descriptor, raw)
+    except ValueError as error:
+        raise _broken(descriptor, str(error)) from None
 
 
 def is_manifest(media_type: str) -> bool:
@@ -65,17 +53,31 @@ def own_child(node: Node) -> Descriptor:
     )
 
 
-def _descriptor(plain: Mapping[str, Any]) -> Descriptor:
-    digest, size = plain["digest"], plain["size"]
-    if not (isinstance(digest, str) and is_digest(digest)):
-        raise ValueError(f"{digest!r} is no sha256 digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise ValueError(f"{size!r} is no size")
-    return Descriptor(str(plain.get("mediaType", "")), digest, size)
+def _node(descriptor: Descriptor, raw: bytes) -> Node:
+    if descriptor.media_type not in (*INDEXES, *MANIFESTS):
+        raise ValueError(f"its type is {descriptor.media_type or 'not told'}")
+    if len(raw) != descriptor.size and len(raw) <= documents.LIMIT:
+        raise ValueError(f"it has {len(raw):,} bytes, and {descriptor.size:,} are announced")
+    plain = documents.parse(raw)
+    own = documents.text(plain, "mediaType") or descriptor.media_type
+    if own != descriptor.media_type:
+        raise ValueError(f"it says that its type is {own}, and {descriptor.media_type} is announced")
+    if "manifests" in plain and ("layers" in plain or "config" in plain):
+        raise ValueError("it is a manifest and an index at once")
+    if own in INDEXES:
+        listed = documents.tables(plain, "manifests")
+        platforms = tuple(_platform(documents.table(each, "platform")) for each in listed)
+        return Node(descriptor, tuple(map(layout.descriptor, listed)), platforms)
+    config = layout.descriptor(documents.table(plain, "config"))
+    if config.size > documents.LIMIT:
+        raise ValueError(f"its config has {config.size:,} bytes, more than {documents.LIMIT >> 20} MiB")
+    layers = tuple(map(layout.descriptor, documents.tables(plain, "layers")))
+    subject = documents.table(plain, "subject")
+    return Node(descriptor, blobs=(config, *layers), subject=documents.digest(subject) if subject else "")
 
 
-def _platform(plain: Mapping[str, Any]) -> tuple[str, str, str]:
-    return str(plain.get("os", "")), str(plain.get("architecture", "")), str(plain.get("variant", ""))
+def _platform(plain: dict[str, Any]) -> tuple[str, str, str]:
+    return documents.text(plain, "os"), documents.text(plain, "architecture"), documents.text(plain, "variant")
 
 
 def _broken(descriptor: Descriptor, why: str) -> RegistryError:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _LEGACY_SUFFIXES = ("sig", "att", "sbom")
 _DEEPEST = 3  # an index of indexes is allowed, and not seen
-_MOST_CHILDREN = 200
+_MOST_MANIFESTS = 500
 
 
 def resolve(text: str) -> str:
@@ -76,17 +76,28 @@ class _Pull:
         return node
 
     def _child(self, descriptor: Descriptor) -> graph.Node:
-        raw = self._oci.read_raw(descriptor.digest)
-        return self._manifest(descriptor.digest) if raw is None else graph.understand(descriptor, raw)
+        """What an index lists, which must be what the index says of it."""
+        kept = self._oci.read_raw(descriptor.digest)
+        raw = self._repository.manifest(descriptor.digest).raw if kept is None else kept
+        node = graph.understand(descriptor, raw)
+        self._oci.write_raw(descriptor.digest, raw)
+        return node
 
-    def _below(self, node: graph.Node, depth: int = 0) -> list[graph.Node]:
-        """The node and all manifests below it."""
-        if depth > _DEEPEST or len(node.children) > _MOST_CHILDREN:
+    def _below(self, top: graph.Node) -> list[graph.Node]:
+        """The manifest and all below it, each once, however often it is listed."""
+        found, row = {top.descriptor.digest: top}, [top]
+        for _ in range(_DEEPEST):
+            wanted = {child.digest: child for node in row for child in node.children if child.digest not in found}
+            if len(found) + len(wanted) > _MOST_MANIFESTS:
+                break
+            row = [self._child(child) for child in wanted.values()]
+            found |= {node.descriptor.digest: node for node in row}
+        if any(child.digest not in found for node in row for child in node.children):
             raise RegistryError(
-                f"{node.descriptor.digest} lists more than an image has",
+                f"{top.descriptor.digest} lists more than an image has",
                 remedy="take another tag, or tell who pushed it",
             )
-        return [node, *(each for child in node.children for each in self._below(self._child(child), depth + 1))]
+        return list(found.values())
 
     def _blobs(self, nodes: Iterable[graph.Node]) -> None:
         """Have the blobs of manifests, several at once, each once."""

@@ -6,19 +6,19 @@ finds an image that is complete.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
 from devbox.host.paths import Paths
 from devbox.images import layout
+from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph, settings
 from devbox.images.registry.connection import Connection
 from devbox.images.registry.progress import Meter, OnTransfer
 from devbox.images.registry.pull import legacy_tags, pull
-from devbox.images.registry.reference import Reference, is_digest, parse
+from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import Repository, fallback_tag
 from devbox.images.registry.together import together
 from devbox.images.registry.upload import upload
@@ -103,8 +103,8 @@ class _Push:
         """Add to the list below the fallback tag, where the registry keeps no list of its own."""
         listed: list[dict[str, Any]] = self._repository.referrers(digest)
         for node in nodes:
-            plain = json.loads(self._oci.read_raw(node.descriptor.digest) or b"{}")
-            kind = plain.get("artifactType") or plain["config"]["mediaType"]
+            plain = self._oci.read_json(node.descriptor.digest)
+            kind = plain.get("artifactType") or node.blobs[0].media_type
             listed.append(node.descriptor.plain(artifactType=kind, annotations=plain.get("annotations", {})))
         index = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed}
         self._repository.put_manifest(fallback_tag(digest), layout.INDEX, ids.canonical_json(index))

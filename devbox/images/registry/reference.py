@@ -24,7 +24,6 @@ _REFERENCE = re.compile(
     rf"(?:(?P<host>{_HOST})/)?(?P<path>{_PART}(?:/{_PART})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>{_DIGEST}))?",
     re.ASCII,
 )
-_IS_DIGEST = re.compile(_DIGEST)
 
 
 class Reference(NamedTuple):
@@ -69,11 +68,6 @@ def parse(text: str) -> Reference:
     if host == DOCKER_HUB and "/" not in repository:
         repository = _OFFICIAL + repository
     return Reference(host, repository, tag or ("" if digest else "latest"), digest)
-
-
-def is_digest(text: str) -> bool:
-    """Whether a text is a digest in full."""
-    return _IS_DIGEST.fullmatch(text) is not None
 
 
 def _with_host(text: str) -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import urllib3
 from urllib3 import exceptions
 
 from devbox.errors import RegistryError
-from devbox.images import layout
+from devbox.images import documents, layout
+from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor
 from devbox.images.registry import refusals
 from devbox.images.registry.connection import ONCE, Connection
-from devbox.images.registry.reference import Reference, is_digest
+from devbox.images.registry.reference import Reference
 from devbox.model import ids
 
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _ACCEPTED = f"{layout.INDEX}, {layout.MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
-MOST_OF_A_MANIFEST = 4 << 20  # what the specification asks registries to take, and so all that one may send
 _CHUNK = 1 << 20
 _NOT_FOUND = 404
 
@@ -187,13 +186,13 @@ class Repository:
 
     def _read(self, answer: urllib3.BaseHTTPResponse, target: str) -> bytes:
         try:
-            raw = answer.read(MOST_OF_A_MANIFEST + 1, decode_content=False)
+            raw = answer.read(documents.LIMIT + 1, decode_content=False)
         except exceptions.HTTPError as error:
             doing = f"read {self._shown(target)} to its end"
             raise refusals.of_silence(error, self._connection.host, doing) from error
         finally:
             answer.close()
-        if len(raw) > MOST_OF_A_MANIFEST:
+        if len(raw) > documents.LIMIT:
             raise RegistryError(
                 f"the manifest of {self._shown(target)} is larger than 4 MiB, which no registry may send",
                 remedy=f"is {self._connection.host} a registry of OCI images?",
@@ -219,10 +218,9 @@ def fallback_tag(digest: str) -> str:
 
 def _listed(raw: bytes) -> list[dict[str, Any]]:
     try:
-        manifests = json.loads(raw)["manifests"]
-    except (ValueError, KeyError, TypeError):
+        return documents.tables(documents.parse(raw), "manifests")
+    except ValueError:
         return []
-    return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
 
 
 def _begins(header: str) -> int:
@@ -233,8 +231,7 @@ def _begins(header: str) -> int:
 
 def _media_type(answer: urllib3.BaseHTTPResponse, raw: bytes) -> str:
     """The type a manifest says of itself; else what the registry says."""
-    try:
-        own = json.loads(raw).get("mediaType")
-    except (ValueError, AttributeError):
-        own = None
-    return own if isinstance(own, str) else answer.headers.get("Content-Type", "").partition(";")[0]
+    with suppress(ValueError):
+        if own := documents.text(documents.parse(raw), "mediaType"):
+            return own
+    return answer.headers.get("Content-Type", "").partition(";")[0]

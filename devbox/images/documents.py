@@ -1,0 +1,148 @@
+"""The JSON of images: the one place where manifests, indexes and configs are read. Whoever made them may be an enemy.
+
+What is not as the OCI says is one ValueError that tells why; each caller knows whom to blame for it. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+LIMIT = 4 * 1024 * 1024  # bytes; registries take no manifest that is larger
+DEEPEST = 64  # tables and lists in each other; an image's own documents have about six
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest in full."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The table that a document is. Its texts are Unicode without NUL: they become arguments and file names."""
+    if len(raw) > LIMIT:
+        raise ValueError(f"it is larger than {LIMIT >> 20} MiB")
+    try:
+        plain = json.loads(raw.decode(), object_pairs_hook=_table, parse_constant=_no_number)
+    except RecursionError:
+        raise _too_deep() from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    if not isinstance(plain, dict):
+        raise _of_no_use(f"it is {_kind(plain)}, not a table")
+    _look_through(plain)
+    return plain
+
+
+def table(plain: dict[str, Any], key: str) -> dict[str, Any]:
+    """The table at a key; an empty one where there is none."""
+    return _typed(plain, key, dict) or {}
+
+
+def tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list of tables at a key; an empty one where there is none."""
+    listed = _typed(plain, key, list) or []
+    for each in listed:
+        if not isinstance(each, dict):
+            raise _of_no_use(f"{key} lists {_kind(each)} where a table belongs")
+    return listed
+
+
+def text(plain: dict[str, Any], key: str) -> str:
+    """The text at a key; "" where there is none."""
+    return _typed(plain, key, str) or ""
+
+
+def digest(plain: dict[str, Any], key: str = "digest") -> str:
+    """The digest at a key, fit to be part of a path. No other algorithm than SHA-256 is known here."""
+    value = plain.get(key)
+    if not (isinstance(value, str) and is_digest(value)):
+        raise ValueError(f"{_shown(value)} is no sha256 digest")
+    return value
+
+
+def size(plain: dict[str, Any]) -> int:
+    """The size that a descriptor tells."""
+    value = plain.get("size")
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{_shown(value)} is no size")
+    return value
+
+
+def _typed(plain: dict[str, Any], key: str, kind: type) -> Any:
+    value = plain.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{key} is {_kind(value)}, not {_KINDS[kind]}")
+    return value
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that stands twice, two readers could take two values."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_shown(twice)} is there twice")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _look_through(plain: Any) -> None:
+    """Refuse depth and texts that would break whoever goes on with them. Not recursive: that is the point."""
+    left = [(plain, 1)]
+    while left:
+        value, depth = left.pop()
+        if depth > DEEPEST:
+            raise _too_deep()
+        if isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                _check_text(name)
+                left.append((inner, depth + 1))
+        elif isinstance(value, list):
+            left += [(inner, depth + 1) for inner in value]
+
+
+def _check_text(value: str) -> None:
+    if value.isascii() and "\0" not in value:
+        return
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{_shown(value)} is no text")
+
+
+def _of_no_use(why: str) -> ValueError:
+    """An error of content, not of our types: a caller knows one kind of error."""
+    return ValueError(why)
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _shown(value: Any) -> str:
+    """A value as an error quotes it: a little of it."""
+    shown = repr(value) if isinstance(value, str | int | float | None) else _kind(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "nothing")
+
+
+_SHOWN = 80
+_KINDS = {
+    dict: "a table",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}

@@ -1,0 +1,138 @@
+"""Manifests, indexes and configs by an enemy: each is one clear error, and no path or process comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devbox.errors import DevboxError, RegistryError
+from devbox.images import documents, layout
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import graph
+from devbox.images.runconfig import run_config
+from devbox.model.container import Health
+from devbox.model.image import ImageConfig
+
+DIGEST = f"sha256:{'a' * 64}"
+BLOB = {"mediaType": layout.CONFIG, "digest": DIGEST, "size": 5}
+MANIFEST = {"schemaVersion": 2, "mediaType": layout.MANIFEST, "config": BLOB, "layers": [BLOB]}
+INDEX = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": [BLOB]}
+BAD_DIGESTS = [
+    *("sha256:../../x", f"sha256:{'A' * 64}", f"sha256:{'a' * 63}", f"sha256:{'a' * 64}\n", f"sha512:{'a' * 128}"),
+    *(f"../{'a' * 64}", f"sha256/{'a' * 64}", "a" * 64, "", None, 5, [DIGEST], {"a": 1}),
+]
+BAD_SIZES = [-1, 1.5, True, "5", None, 1 << 63, [5]]
+BAD_TEXTS = {
+    "nothing": (b"", "not JSON"),
+    "half of it": (b'{"config": ', "not JSON"),
+    "not a table": (b"[]", "a list, not a table"),
+    "UTF-16": ("{}".encode("utf-16"), "not UTF-8"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "not JSON"),
+    "too large": (b'{"a": "' + b"x" * documents.LIMIT + b'"}', "larger than 4 MiB"),
+    "deep lists": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "levels deep"),
+    "deep tables": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "levels deep"),
+    "a little too deep": (b'{"a":' * 65 + b"1" + b"}" * 65, "levels deep"),
+    "a key twice": (b'{"config": {"digest": "x", "digest": "y"}}', "'digest' is there twice"),
+    "no number": (b'{"a": NaN}', "NaN is no number"),
+    "a number without end": (b'{"a": ' + b"9" * 100_000 + b"}", "digits"),
+    "half a character": (b'{"a": ["\\ud800"]}', "is no text"),
+    "NUL in a key": (b'{"a": {"\\u0000": 1}}', "is no text"),
+}
+
+
+def refusal(plain: Any, media_type: str = layout.MANIFEST, *, raw: bytes = b"", size: int | None = None) -> str:
+    """What devbox says of a manifest; it must refuse it."""
+    raw = raw or json.dumps(plain).encode()
+    digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    with pytest.raises(RegistryError) as refused:
+        graph.understand(Descriptor(media_type, digest, len(raw) if size is None else size), raw)
+    said = refused.value.render()
+    assert digest in said
+    assert len(said) < 500
+    assert len(said.splitlines()) == 2
+    assert said.replace("\n", "").isprintable()
+    return said
+
+
+@pytest.mark.parametrize("name", BAD_TEXTS)
+def test_what_is_no_document(name: str) -> None:
+    raw, why = BAD_TEXTS[name]
+    if raw:
+        assert why in refusal(None, raw=raw)
+    with pytest.raises(ValueError, match=why):
+        documents.parse(raw)
+
+
+@pytest.mark.parametrize("digest", BAD_DIGESTS, ids=repr)
+def test_digests_that_are_none(digest: Any, tmp_path: Path) -> None:
+    """A digest becomes a path, and a part of an address."""
+    bad = {**BLOB, "digest": digest}
+    for plain in ({**MANIFEST, "config": bad}, {**MANIFEST, "layers": [BLOB, bad]}, {**MANIFEST, "subject": bad}):
+        assert "is no sha256 digest" in refusal(plain)
+    assert "is no sha256 digest" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
+    if isinstance(digest, str):
+        oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
+        for look in (oci.blob, oci.has, oci.read_raw, oci.read_json):
+            with pytest.raises(RegistryError, match="is no sha256 digest"):
+                look(digest)
+
+
+@pytest.mark.parametrize("size", BAD_SIZES, ids=repr)
+def test_sizes_that_are_none(size: Any) -> None:
+    bad = {**BLOB, "size": size}
+    assert "is no size" in refusal({**MANIFEST, "layers": [bad]})
+    assert "is no size" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
+
+
+@pytest.mark.parametrize("key", ["config", "layers", "subject", "mediaType"])
+@pytest.mark.parametrize("value", [5, "text", True, [5], ["x"], {"a": []}], ids=repr)
+def test_wrong_types_in_a_manifest(key: str, value: Any) -> None:
+    refusal({**MANIFEST, key: value})
+
+
+@pytest.mark.parametrize("value", [5, "text", {"a": 1}, [5], [[]], [{}], [{**BLOB, "platform": 5}]], ids=repr)
+def test_wrong_types_in_an_index(value: Any) -> None:
+    refusal({**INDEX, "manifests": value}, layout.INDEX)
+
+
+def test_what_is_announced_and_sent_must_agree() -> None:
+    assert "announced" in refusal(MANIFEST, size=5)
+    assert "announced" in refusal({**MANIFEST, "mediaType": layout.INDEX})
+    assert "announced" in refusal(INDEX, layout.MANIFEST)
+    assert "at once" in refusal({**MANIFEST, "manifests": [BLOB]})
+    assert "at once" in refusal({**INDEX, "layers": [BLOB]}, layout.INDEX)
+    assert "its type is text/html" in refusal(MANIFEST, "text/html")
+    assert "its type is not told" in refusal(MANIFEST, "")
+    assert "its config has" in refusal({**MANIFEST, "config": {**BLOB, "size": documents.LIMIT + 1}})
+
+
+@pytest.mark.parametrize("value", [5, "text", True, [5], {"a": 5}, [[]], -1, 1 << 70, 1.5], ids=repr)
+def test_configs_of_wrong_types_say_nothing(value: Any) -> None:
+    unsaid = run_config({})
+    texts = isinstance(value, str)
+    for key in ("Env", "Entrypoint", "Cmd", "Healthcheck", *(() if texts else ("User", "WorkingDir", "StopSignal"))):
+        assert run_config({key: value}) == unsaid
+    if not isinstance(value, dict):
+        assert run_config(value) == run_config({"ExposedPorts": value}) == unsaid
+    if not (type(value) is int and value == 5):
+        probe = {"Test": ["CMD", "x"], "Interval": value, "Timeout": value, "Retries": value, "StartPeriod": value}
+        assert run_config({"Healthcheck": probe}).health == Health(command=("x",))
+    assert run_config({"Healthcheck": {"Test": ["CMD-SHELL"]}}) == unsaid
+    assert isinstance(unsaid, ImageConfig)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [5, [5], [{**BLOB, "digest": "sha256:../../x"}], [{**BLOB, "annotations": 5}], [{**BLOB, "size": -1}]],
+    ids=repr,
+)
+def test_an_index_of_a_layout(entries: Any, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
+    for look in (oci.refs, oci.nameless):
+        with pytest.raises(DevboxError, match=r"index\.json is no index of images"):
+            look()
