@@ -11,7 +11,7 @@ from typing import Any
 import tomlkit
 from house_rules.source import ROOT
 from hypothesis import strategies as st
-from support.fuzzing import fuzz
+from support.fuzzing import LENGTHS, fuzz
 from support.resolving import resolve_env
 
 from devbox.envfile.load import load
@@ -115,7 +115,8 @@ def documents(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"])) + bytes(raw)
 
 
-def test_env_files(tmp_path: Path) -> None:
+@LENGTHS
+def test_env_files(seconds: float, tmp_path: Path) -> None:
     root = tmp_path / "app"
     root.mkdir()
 
@@ -131,7 +132,7 @@ def test_env_files(tmp_path: Path) -> None:
         assert len(outcome.render().splitlines()) <= 12
         assert outcome.render().replace("\n", "").replace("\t", "").isprintable(), outcome.render()
 
-    fuzz(check, documents(), count=150)
+    fuzz(check, documents(), count=150, seconds=seconds)
 
 
 def _outcome(root: str) -> Resolved | EnvFileError:

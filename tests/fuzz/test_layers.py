@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from support.fuzzing import fuzz
+from support.fuzzing import LENGTHS, fuzz
 from support.hostile_layers import END, entry, gz, header, pax, zstd
 from support.machine import lacking
 
@@ -78,7 +78,8 @@ def _damaged(data: bytes, damages: list[tuple[int, int]]) -> bytes:
     return bytes(raw)
 
 
-def test_layers(tmp_path: Path) -> None:
+@LENGTHS
+def test_layers(seconds: float, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         lacking("only root may chroot")
     base = tmp_path / "base"
@@ -96,7 +97,7 @@ def test_layers(tmp_path: Path) -> None:
         (base / "layer").unlink()
         assert _tree(tmp_path) == before
 
-    fuzz(check, blobs(), count=150)
+    fuzz(check, blobs(), count=150, seconds=seconds)
 
 
 def _error(blob: str, target: str) -> str:
