@@ -141,6 +141,8 @@ def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> i
             os.dup2(stream, number)
         passing.restore_ignored()
         os.execve(command[0], command, _ENVIRONMENT)
+    except OSError as error:
+        os.write(streams[2], f"devbox: the OCI runtime could not be started: {error}\n".encode())
     finally:
         os._exit(CANNOT_RUN)
 
