@@ -15,16 +15,18 @@ from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
 from devbox.errors import BakeFailed, EngineError, NotTrusted, UsageError
+from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
 from devbox.host import files, project
 from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
+from devbox.images import budget, gate
 from devbox.images.store import ImageStore
 from devbox.model.container import Limits
 from devbox.model.ids import instance_id
-from devbox.model.image import Baked, keyed
+from devbox.model.image import Baked, KeyedImage, keyed
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import HostAccess, Instance, Resolved, Task
@@ -85,7 +87,7 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == _instance(opened, cached.instance.name):
-        return cached
+        return with_contexts(cached)
     from devbox.envfile.load import load as read
     from devbox.envfile.resolve import credentials_wanted, resolve
     from devbox.execute.locks import Locks
@@ -99,7 +101,7 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
     directory = fleeting if env.env_files else lasting
     if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
-    return resolved
+    return with_contexts(resolved)
 
 
 def host_access(opened: Project) -> tuple[HostAccess, ...]:
@@ -139,6 +141,8 @@ def up(
             opened.records.remember_ports(remember(observed.ports))
             resolved = _execute(opened, made, resolved, observed, sink, wait=wait, locked=locked)
             opened.records.remember(remembered.after(resolved, observed, names))
+            if any(step.op == "bake" for step in made.steps) and (warning := budget.warning(opened.paths)):
+                sink(Note(text=warning))
         if (made or resolved.unlocked) and not locked:
             _complete_lock(opened, resolved, sink)
         return Outcome(made, resolved, observed)
@@ -223,17 +227,20 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
     """Run a command in a one-shot container of `source`'s image on the project network, its needs started."""
     from devbox.execute.actions import request
 
-    with exclusive(opened, sink):
-        resolved = _load_trusted(opened)
-        spec = oneshot(resolved, source, command, name=f"run-{os.getpid()}")
-        observed = look(opened, resolved)
-        made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
-        if made:
-            opened.records.remember_place(opened.root, opened.env_file)
-            opened.records.remember_ports(remember(observed.ports))
-            resolved = _execute(opened, made, resolved, observed, sink)
-            _complete_lock(opened, resolved, sink)
-    return opened.engine.run_once(resolved.instance, request(spec, resolved, observed, opened.store), tty=tty)
+    with contextlib.ExitStack() as lease:
+        with exclusive(opened, sink):
+            resolved = _load_trusted(opened)
+            spec = oneshot(resolved, source, command, name=f"run-{os.getpid()}")
+            observed = look(opened, resolved)
+            made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
+            if made:
+                opened.records.remember_place(opened.root, opened.env_file)
+                opened.records.remember_ports(remember(observed.ports))
+                resolved = _execute(opened, made, resolved, observed, sink)
+                _complete_lock(opened, resolved, sink)
+            wanted = request(spec, resolved, observed, opened.store)
+            lease.enter_context(gate.leased(opened.paths, wanted.image.key))
+        return opened.engine.run_once(resolved.instance, wanted, tty=tty)
 
 
 def tasks(opened: Project, name: str) -> tuple[Task, ...]:
@@ -256,6 +263,12 @@ def baked(opened: Project, name: str) -> Baked | None:
     return found
 
 
+def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
+    """The images of the file, by its lock and by what earlier bakes took."""
+    resolved = _fixed(opened, load(opened), locked=False)
+    return tuple(keyed(name, resolved.images) for name in resolved.images)
+
+
 def _unenforced(engine: Engine, resolved: Resolved) -> tuple[str, ...]:
     """What a person should know of limits that this machine does not enforce for this user."""
     limited = [spec.label for spec in resolved.containers.values() if spec.limits != Limits()]
@@ -270,11 +283,12 @@ def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
     path = opened.paths.lock(opened.id)
     with files.locked(path, wait=False) as got:
         if got:
-            yield
+            with gate.kept(opened.paths):
+                yield
             return
     holder = files.lock_holder(path)
     sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
-    with files.locked(path):
+    with files.locked(path), gate.kept(opened.paths):
         yield
 
 

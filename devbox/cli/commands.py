@@ -19,6 +19,7 @@ _TASK = Argument(
 _LOCKED = Option(
     "--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something."
 )
+_IMAGE = "A table of the file (`dev`, `service.db`), a digest or a reference."
 _NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
 
 
@@ -148,6 +149,36 @@ def _image_push(args: Args) -> int:
     return image.push(args)
 
 
+def _image_ls(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.ls(args)
+
+
+def _image_inspect(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.inspect(args)
+
+
+def _image_verify(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.verify(args)
+
+
+def _image_du(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.du(args)
+
+
+def _image_gc(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.gc(args)
+
+
 def _completion(args: Args) -> int:
     from devbox.cli import completion
 
@@ -157,7 +188,7 @@ def _completion(args: Args) -> int:
 # Commands of two words go by their first one in `devbox --help`.
 GROUPS = {
     "recipe": "The recipes that images and services are made from.",
-    "image": "Images: from and to registries.",
+    "image": "Images: what the store has, to and from registries, collection.",
 }
 
 _TABLE = (
@@ -289,25 +320,26 @@ _TABLE = (
             metavar="IMAGE REF",
         ),
     ),
+    Command("image ls", _image_ls, JSON, about="List the images of the store, and the projects that need them."),
     Command(
-        "image pull",
-        _image_pull,
-        Option("--all-platforms", about="Also what other machines run, and what refers to it, as signatures do."),
-        JSON,
-        about="Get an image of a registry into the store; print its digest.",
-        argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+        "image inspect",
+        _image_inspect,
+        about="Print all about an image as JSON.",
+        argument=Argument("image", about=_IMAGE),
     ),
     Command(
-        "image push",
-        _image_push,
+        "image verify",
+        _image_verify,
         JSON,
-        about="Send an image of the store to a registry; what is there already is not sent again.",
-        argument=Argument(
-            "what",
-            about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
-            many=True,
-            metavar="IMAGE REF",
-        ),
+        about="Hash every blob again; remove what is damaged, so that it is made or pulled anew. Exit 1 if any was.",
+    ),
+    Command("image du", _image_du, JSON, about="Show how much room the images of each project take."),
+    Command(
+        "image gc",
+        _image_gc,
+        JSON,
+        Option("--dry-run", about="Only say what would be removed."),
+        about="Remove the images that no project needs: by its file and lock, its last `up`, or a container.",
     ),
     Command(
         "trust",

@@ -45,14 +45,14 @@ def push(args: Args) -> int:
         )
     named = reference.parse(words[1])
     transfers = Transfers(default_paths())
-    image = _find(args, transfers, words[0])
+    image = find(args, transfers, words[0])
     with choose(args.text("progress")) as display:
         done = transfer.push(transfers, image, named, display)
     _print(args, {"reference": str(named), "digest": done.digest, "sent": done.sent, "skipped": done.skipped})
     return 0
 
 
-def _find(args: Args, transfers: Transfers, name: str) -> Descriptor:
+def find(args: Args, transfers: Transfers, name: str) -> Descriptor:
     """An image of the project's file by its table's name; else one of the store by digest or reference."""
     try:
         project = opened(args)

@@ -7,6 +7,7 @@ lands by rename: a killed writer leaves a valid layout.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from devbox.errors import DevboxError, RegistryError
@@ -116,6 +117,22 @@ class Layout:
         with files.locked(self._lock):
             if target not in self.nameless():
                 self._write_index([*self._entries(), target.plain()])
+
+    def keep_entries(self, digests: Collection[str]) -> None:
+        """Drop the entries, named or not, whose digest is not among these."""
+        with files.locked(self._lock):
+            entries = self._entries()
+            kept = [entry for entry in entries if entry["digest"] in digests]
+            if kept != entries:
+                self._write_index(kept)
+
+    def digests(self) -> list[str]:
+        """Every blob that is there."""
+        try:
+            names = sorted(os.listdir(f"{self.root}/blobs/sha256"))
+        except FileNotFoundError:
+            return []
+        return [f"sha256:{name}" for name in names if "." not in name]  # with a dot: being written
 
     def _entries(self) -> list[dict[str, Any]]:
         path = f"{self.root}/index.json"

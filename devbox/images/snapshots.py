@@ -67,6 +67,24 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
         raise HostError(f"could not move a snapshot into {paths.snapshots}", remedy=f"see: ls -ld {paths.snapshots}")
 
 
+def present(paths: Paths) -> list[str]:
+    """The diff id of every snapshot there is."""
+    with contextlib.suppress(FileNotFoundError):
+        return [f"sha256:{name}" for name in sorted(os.listdir(paths.snapshots))]
+    return []
+
+
+def put_away(paths: Paths, diff_id: str) -> str:
+    """Take a snapshot out of the store at once; where it lies until its files are removed. A killed devbox's is swept.
+
+    Removed in its place, it could be found half there.
+    """
+    files.private_dir(paths.tmp, mode=0o700)
+    away = f"{paths.tmp}/{_digits(diff_id)}-removed-{os.getpid()}"
+    os.rename(os.path.dirname(directory(paths, diff_id)), away)
+    return away
+
+
 def flush(path: str) -> None:
     """Have everything on this file system reach the disk, so that a record never outlives its data."""
     import ctypes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
 
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
 from devbox.images import snapshots
 from devbox.model import codec
 from devbox.model.image import Baked, Layer
@@ -49,6 +51,27 @@ class StepCache:
     def keep_pulled(self, baked: Baked, digests: dict[str, str]) -> None:
         """Record what a step on an image of a registry found. Blobs and snapshots are in the store already."""
         self._write(baked.key, {"image": codec.dump(baked), "packages": digests})
+
+    def records(self) -> dict[str, Layer | Baked]:
+        """Every record by its key, whether what it tells of is there or not."""
+        found: dict[str, Layer | Baked] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._paths.steps):
+                key = f"sha256:{name.removesuffix('.json')}"
+                if name.endswith(".json") and (plain := self._read(key, "layer")):
+                    found[key] = codec.load(Layer, plain)
+                elif name.endswith(".json") and (plain := self._read(key, "image")):
+                    found[key] = codec.load(Baked, plain)
+        return found
+
+    def forget(self, key: str) -> None:
+        """Drop a record: the step is made again when it is wanted."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(key))
+
+    def size(self, key: str) -> int:
+        """Bytes that a record takes on the disk."""
+        return tree_size(self._path(key))
 
     def _holds(self, layer: Layer) -> bool:
         return os.path.isdir(snapshots.directory(self._paths, layer.diff_id))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import snapshots
+from devbox.images import gate, snapshots
 from devbox.images.stepcache import StepCache
 from devbox.model.image import Baked, KeyedImage, KeyedStep, is_open, keyed_image, keyed_step, pinned
 
@@ -42,7 +42,8 @@ class ImageStore:
         """
         from devbox.images.bake import Baker
 
-        return Baker(self._paths, self._cache, renewed=renewed).bake(image, on_event)
+        with gate.kept(self._paths):
+            return Baker(self._paths, self._cache, renewed=renewed).bake(image, on_event)
 
     def fixed(self, image: KeyedImage) -> KeyedImage:
         """The image with the versions of packages that its steps took when they were made, as far as they are."""
@@ -64,6 +65,7 @@ class ImageStore:
             self._paths.steps,
             self._paths.tmp,
             self._paths.partial,
+            self._paths.buildah,
             f"{self._paths.home}/cache",
         )
         if any(os.path.lexists(place) for place in places):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from devbox.errors import UsageError
 from devbox.host.paths import Paths
+from devbox.images import gate
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import pull as pulling
 from devbox.images.registry import push as pushing
@@ -23,13 +24,15 @@ class Transfers:
 
     def pull(self, reference: Reference, on_transfer: OnTransfer, *, all_platforms: bool = False) -> Descriptor:
         """Have the image in the store; its index, or its manifest where it has none."""
-        return pulling.pull(
-            reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer, all_platforms=all_platforms
-        )
+        with gate.kept(self._paths):
+            return pulling.pull(
+                reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer, all_platforms=all_platforms
+            )
 
     def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> Pushed:
         """Have an image of the store at a registry."""
-        return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
+        with gate.kept(self._paths):
+            return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
 
     def find(self, name: str) -> Descriptor:
         """The image of the store that a digest, its first digits, or a reference names. Raises UsageError."""
@@ -37,7 +40,7 @@ class Transfers:
         for ref, target in self._oci.refs().items():
             if len(digits) >= _SHORTEST and target.digest.removeprefix("sha256:").startswith(digits):
                 return target
-            if "/" in ref and ref == _in_full(name):
+            if ref in (name, _in_full(name)):
                 return target
         raise UsageError(
             f"the store has no image {name}",

@@ -1,0 +1,128 @@
+"""`image ls`, `inspect`, `verify`, `du`, `gc`: what the store has, who needs it, whether it is sound."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox import inventory
+from devbox.cli import image, table, terminal
+from devbox.cli.recipe import aligned
+from devbox.cli.terminal import say
+from devbox.errors import FAILED, UsageError
+from devbox.host.paths import default_paths
+from devbox.host.sizes import shown
+from devbox.images import inspect as inspection
+from devbox.images import verify as verification
+from devbox.images.registry.transfers import Transfers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from devbox.cli.options import Args
+
+_SHORT = 12  # digits of a digest that tell images apart
+
+
+def ls(args: Args) -> int:
+    """Every image that has a name."""
+    paths = default_paths()
+    users = inventory.used_by(paths)
+    found = [{**each._asdict(), "used_by": users.get(each.digest, [])} for each in inspection.listed(paths)]
+    if args.flag("json"):
+        return _document([{**each, "created": _moment(each["created"]).isoformat()} for each in found])
+    now = dt.datetime.now(dt.UTC)
+    lines = [
+        (
+            str(each["name"]),
+            str(each["key"]),
+            str(each["digest"]).removeprefix("sha256:")[:_SHORT],
+            shown(each["size"]),
+            table.since(_moment(each["created"]).isoformat(), now),
+            ", ".join(each["used_by"]),
+        )
+        for each in found
+    ]
+    _table(("NAME", "KEY", "DIGEST", "SIZE", "AGE", "USED BY"), lines)
+    return 0
+
+
+def inspect(args: Args) -> int:
+    """All about one image, always as JSON."""
+    name = args.text("image")
+    if not name:
+        raise UsageError("image inspect wants the name of an image", remedy="devbox image ls")
+    paths = default_paths()
+    found = inspection.image(paths, image.find(args, Transfers(paths), name))
+    users = inventory.used_by(paths).get(found.digest, [])
+    say(json.dumps({**found._asdict(), "used_by": users}, indent=2), stream=sys.stdout)
+    return 0
+
+
+def verify(args: Args) -> int:
+    """Hash everything; 1 when something was damaged."""
+    found = verification.verify(default_paths(), lambda: _note("waiting until nobody bakes, pulls or starts anything"))
+    if args.flag("json"):
+        faults = [fault._asdict() for fault in found.faults]
+        _document({"blobs": found.blobs, "size": found.size, "faults": faults})
+    else:
+        for fault in found.faults:
+            of = f", of {', '.join(fault.images)}" if fault.images else ""
+            say(f"{fault.digest}: {fault.why}{of}", stream=sys.stdout)
+        say(f"{found.blobs} blobs, {shown(found.size)}: {_verdict(len(found.faults))}", stream=sys.stdout)
+    return FAILED if found.faults else 0
+
+
+def du(args: Args) -> int:
+    """Who takes how much."""
+    found = inventory.usage(default_paths())
+    if args.flag("json"):
+        shares = [{"project": each.project, "total": each.total, "own": each.own} for each in found.shares]
+        return _document(
+            {"projects": shares, "shared": found.shared, "unused": found.unused, "total": found.total},
+        )
+    lines = [(each.project, shown(each.total), shown(each.own), shown(each.total - each.own)) for each in found.shares]
+    _table(("PROJECT", "TOTAL", "OWN", "SHARED"), lines)
+    say(f"{shown(found.total)} in all; {shown(found.unused)} that no project needs", stream=sys.stdout)
+    return 0
+
+
+def gc(args: Args) -> int:
+    """Remove what no project needs."""
+    dry_run = args.flag("dry_run")
+    found = inventory.collect(default_paths(), _note, dry_run=dry_run)
+    if args.flag("json"):
+        return _document({**found._asdict(), "removed": not dry_run})
+    for name in found.names:
+        say(name, stream=sys.stdout)
+    would = "would remove" if dry_run else "removed"
+    counts = f"{len(found.names)} images, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs"
+    say(f"{would} {counts}: {shown(found.size)}", stream=sys.stdout)
+    return 0
+
+
+def _verdict(faults: int) -> str:
+    if not faults:
+        return "all as their names say"
+    return f"{faults} damaged, removed with what needs them; devbox up or devbox image pull gets them again"
+
+
+def _note(sentence: str) -> None:
+    say(sentence, stream=sys.stderr)
+
+
+def _moment(timestamp: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(int(timestamp), dt.UTC)
+
+
+def _document(plain: object) -> int:
+    sys.stdout.write(f"{json.dumps(plain)}\n")
+    return 0
+
+
+def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
+    color = terminal.has_color(sys.stdout)
+    for at, line in enumerate(aligned([head, *lines])):
+        say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)

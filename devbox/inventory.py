@@ -1,0 +1,145 @@
+"""The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
+
+A project needs what its file wants by its lock, what it was last made from, and what of it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from devbox import flow
+from devbox.doctor.projects import Known, known
+from devbox.errors import DevboxError
+from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
+from devbox.images import gc, reach, snapshots
+from devbox.images.layout import Layout
+from devbox.images.reach import Needed, Roots
+from devbox.images.stepcache import StepCache
+from devbox.isolation import state
+from devbox.model.image import KeyedImage
+from devbox.records.instance import InstanceRecords
+
+
+@dataclass(frozen=True)
+class Share:
+    """Bytes on the disk that a project's images take: in all, and what no other project needs."""
+
+    project: str
+    total: int
+    own: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Who takes what of the store. `unused` is what `image gc` would free."""
+
+    shares: tuple[Share, ...]
+    shared: int
+    unused: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The projects that are still there, each with what it needs; and what could not be found out."""
+
+    roots: dict[str, Roots] = field(default_factory=dict)  # by the project's directory
+    notes: tuple[str, ...] = ()
+
+    def all(self) -> Roots:
+        """What any of them needs."""
+        together = Roots()
+        for each in self.roots.values():
+            together |= each
+        return together
+
+
+def look(paths: Paths) -> Inventory:
+    """Ask every project."""
+    roots: dict[str, Roots] = {}
+    notes: list[str] = []
+    for one in known(paths):
+        roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
+        if not one.is_gone:
+            roots[one.label] |= _remembered(paths, one.id) | _wanted(one, notes)
+    return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
+
+
+def used_by(paths: Paths) -> dict[str, list[str]]:
+    """The projects that need an image, by the digest of the image."""
+    records, found = StepCache(paths).records(), dict[str, list[str]]()
+    oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+    for name, roots in look(paths).roots.items():
+        for digest in reach.needed(roots, records, oci).blobs:
+            found.setdefault(digest, []).append(name)
+    return found
+
+
+def collect(paths: Paths, on_note: Callable[[str], None], *, dry_run: bool = False) -> gc.Garbage:
+    """Remove what no project needs, or only say what that is."""
+
+    def roots() -> Roots:
+        found = look(paths)
+        for note in found.notes:
+            on_note(note)
+        return found.all()
+
+    if dry_run:
+        return gc.look(paths, roots())
+    return gc.collect(paths, roots, lambda: on_note("waiting until nobody bakes, pulls or starts anything"))
+
+
+def usage(paths: Paths) -> Usage:
+    """Measure the store."""
+    oci, records = Layout(paths.oci, lock=paths.lock("oci-index")), StepCache(paths).records()
+    sizes = {("blob", digest): tree_size(oci.blob(digest)) for digest in oci.digests()}
+    for diff_id in snapshots.present(paths):
+        sizes["snapshot", diff_id] = tree_size(os.path.dirname(snapshots.directory(paths, diff_id)))
+    found = look(paths).roots
+    takes = {name: _pieces(reach.needed(roots, records, oci)) & sizes.keys() for name, roots in found.items()}
+    users = {piece: sum(piece in pieces for pieces in takes.values()) for piece in sizes}
+    shares = tuple(
+        Share(name, sum(sizes[each] for each in pieces), sum(sizes[each] for each in pieces if users[each] == 1))
+        for name, pieces in sorted(takes.items())
+    )
+    return Usage(
+        shares,
+        shared=sum(size for piece, size in sizes.items() if users[piece] > 1),
+        unused=sum(size for piece, size in sizes.items() if not users[piece]),
+        total=sum(sizes.values()),
+    )
+
+
+def _pieces(needed: Needed) -> set[tuple[str, str]]:
+    return {("blob", digest) for digest in needed.blobs} | {("snapshot", diff_id) for diff_id in needed.snapshots}
+
+
+def _wanted(one: Known, notes: list[str]) -> Roots:
+    """What the file wants as it is now, by its lock."""
+    if not one.root:
+        return Roots()
+    try:
+        return _keys(flow.wanted_images(flow.open_project(one.root, file=one.env_file)))
+    except (DevboxError, OSError) as error:
+        sentence = error.sentence if isinstance(error, DevboxError) else str(error)
+        notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
+        return Roots()
+
+
+def _remembered(paths: Paths, instance: str) -> Roots:
+    """What the project was last made from."""
+    return _keys(InstanceRecords(paths, instance).last().images.values())
+
+
+def _running(paths: Paths, instance: str) -> Roots:
+    """What containers run on, also those of a project whose directory is gone. What can't be read stops everything."""
+    _, now = state.look(paths, instance)
+    rows = now.containers if now else ()
+    return Roots(frozenset(row.image_key for row in rows), frozenset(row.digest for row in rows))
+
+
+def _keys(images: Iterable[KeyedImage]) -> Roots:
+    return Roots(frozenset(key for image in images for key in (image.key, *(step.key for step in image.chain))))

@@ -1,0 +1,190 @@
+"""`image gc` among projects that come, change and go: what any of them needs stays, all else leaves."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import layouts, rootfs
+from support.machine import Box, destroy, make_box
+from support.registry import Registry, registry
+
+from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
+from devbox.images import layout
+from devbox.images.layout import Layout
+from devbox.images.registry.reference import parse
+from devbox.images.registry.transfers import Transfers
+
+pytestmark = pytest.mark.scenario
+
+FILE = """
+[project]
+name = "{name}"
+
+[base.tools]
+image = "{ref}"
+run = ["echo {base} > /base"]
+
+[dev]
+from = "tools"
+run = ["echo {top} > /top"]
+"""
+ENDINGS = ("stay", "stay", "down", "forget", "remove")
+STORE = ("oci", "snapshots", "steps", "partial", "tmp")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with a minimal Debian."""
+    place = tmp_path_factory.mktemp("registry")
+    place.chmod(0o755)
+    with registry(place, tls=False, password=False) as made:
+        paths = Paths(str(place / "store"), str(place / "run"))
+        oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+        system = layouts.blob(oci, rootfs.tarball().read_bytes(), layout.LAYER)
+        own = layouts.manifest(oci, (system, system.digest), run={"Env": ["PATH=/usr/bin:/bin"]})
+        image = layouts.index(oci, (own, layouts.architecture()))
+        Transfers(paths).push(image, parse(f"{made.host}/team/debian:1"), lambda _: None)
+        yield made
+
+
+@pytest.fixture
+def alone() -> Iterator[Box]:
+    """A home of its own: what other tests baked is not for collection."""
+    box = make_box("root-crun")
+    yield box
+    destroy(box)
+
+
+class Village:
+    """Three projects of one home. Each walk changes one, and collects."""
+
+    def __init__(self, box: Box, ref: str, seed: int) -> None:
+        self.box = box
+        self._ref = ref
+        self._random = random.Random(seed)
+        self._there: dict[str, Path] = {}
+        self._known: set[str] = set()  # to devbox: `down -v` forgets a project
+        self._up: dict[str, int] = {}
+
+    def walk(self) -> None:
+        """Change a project, bring it up, and end it in some way."""
+        name = self._random.choice(("one", "two", "three"))
+        base, top = self._random.randrange(2), self._random.randrange(3)
+        text = FILE.format(name=name, ref=self._ref, base=base, top=top)
+        path = self._there.get(name) or self.box.project(text, name)
+        (path / "devbox.toml").write_text(text)
+        self._there[name] = path
+        self.box.ok("up", cwd=path)
+        self._known.add(name)
+        self._up[name] = top
+        self._end(name, path, self._random.choice(ENDINGS))
+        self.collect()
+
+    def collect(self) -> dict[str, Any]:
+        """Collect, and check all that a collection owes."""
+        before, plans = self._size(), self._plans()
+        announced = self._json("image", "gc", "--dry-run")
+        done = self._json("image", "gc")
+        assert done == announced | {"removed": True}
+        assert abs(before - self._size() - done["size"]) < 100_000  # index.json and directories shrink or not
+        assert self._plans() == plans
+        for name, top in self._up.items():
+            assert self.box.ok("exec", "--", "cat", "/top", cwd=self._there[name]).strip() == str(top)
+        assert self._json("image", "verify")["faults"] == []
+        assert self._json("image", "du")["unused"] == 0
+        again = self._json("image", "gc")
+        assert not any(again[kind] for kind in ("records", "names", "snapshots", "blobs", "broken_off", "size"))
+        return done
+
+    def leave(self) -> None:
+        """Remove every project."""
+        for name, path in list(self._there.items()):
+            self._end(name, path, "remove")
+
+    def _end(self, name: str, path: Path, how: str) -> None:
+        if how == "stay":
+            return
+        self.box.ok("down", *(("-v",) if how != "down" else ()), cwd=path)
+        self._up.pop(name, None)
+        if how != "down":
+            self._known.discard(name)
+        if how == "remove":
+            shutil.rmtree(path)
+            self.box.projects.remove(path)
+            del self._there[name]
+
+    def _plans(self) -> dict[str, Any]:
+        """What an `up` would do in each project that devbox knows of."""
+        return {name: self.box.json("plan", cwd=self._there[name]) for name in sorted(self._known)}
+
+    def _json(self, *words: str) -> Any:
+        return self.box.json(*words, cwd=self.box.home)
+
+    def _size(self) -> int:
+        return sum(tree_size(f"{self.box.home}/{name}") for name in STORE)
+
+
+@pytest.mark.parametrize("cycles", [2, pytest.param(30, marks=pytest.mark.long)])
+def test_a_collection_takes_what_no_project_needs_and_nothing_else(alone: Box, served: Registry, cycles: int):
+    village = Village(alone, f"{served.host}/team/debian:1", seed=cycles)
+    for _ in range(cycles):
+        village.walk()
+    village.leave()
+    village.collect()
+    assert not list(alone.home.glob("oci/blobs/sha256/*"))
+    assert not list(alone.home.glob("snapshots/*"))
+    assert json.loads((alone.home / "oci/index.json").read_text())["manifests"] == []
+
+
+def test_a_damaged_image_is_named_and_made_again(alone: Box, served: Registry):
+    project = alone.project(FILE.format(name="one", ref=f"{served.host}/team/debian:1", base=0, top=0))
+    alone.ok("up", cwd=project)
+    told = json.loads(alone.ok("image", "inspect", "dev", cwd=project))
+    top, system = told["layers"][-1]["digest"], told["layers"][0]["digest"]
+    blobs = alone.home / "oci/blobs/sha256"
+    _flip(blobs / top.removeprefix("sha256:"))
+    with open(blobs / system.removeprefix("sha256:"), "r+b") as blob:
+        blob.truncate(1000)
+    found = alone.run("image", "verify", "--json", cwd=project)
+    assert found.returncode == 1
+    assert {fault["digest"] for fault in json.loads(found.stdout)["faults"]} == {top, system}
+    alone.ok("image", "verify", cwd=project)
+    alone.ok("up", cwd=project)
+    alone.ok("image", "verify", cwd=project)
+    assert json.loads(alone.ok("image", "inspect", "dev", cwd=project)) == told
+    ref = f"oci:{alone.home}/oci:{told['names'][0]}"
+    subprocess.run(["skopeo", "inspect", ref], capture_output=True, check=True)
+
+
+def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):
+    text = FILE.format(name="one", ref=f"{served.host}/team/debian:1", base=0, top=0)
+    project = alone.project(text)
+    shot = subprocess.Popen(
+        alone.argv("run", "--", "sh", "-c", "echo here; read line; cat /top"),
+        cwd=project,
+        env=alone.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert shot.stdin
+    assert shot.stdout
+    assert shot.stdout.readline() == b"here\n"
+    (project / "devbox.toml").write_text(text.replace("echo 0 > /top", "echo 1 > /top"))
+    alone.ok("image", "gc", cwd=project)
+    assert shot.communicate(b"go on\n")[0] == b"0\n"
+    assert json.loads(alone.ok("image", "gc", "--json", cwd=project))["snapshots"]
+
+
+def _flip(path: Path) -> None:
+    """Change one bit."""
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
