@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
-from devbox.errors import CannotRun
+from devbox.errors import CannotRun, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import summon
@@ -44,7 +45,8 @@ def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> 
         )
     finally:
         signals.end()
-        supervisor.call("release", name=container.name)
+        with contextlib.suppress(EngineError):  # it was killed: the next one cleans up when it sees this process end
+            supervisor.call("release", name=container.name)
         supervisor.close()
 
 

@@ -57,12 +57,16 @@ def test_two_containers_reach_each_other_by_name(clear: Place):
 
 
 def test_a_restarted_container_is_reached_at_once(clear: Place):
+    """Its neighbours go on sending to the hardware address they know."""
     clear.run(clear.container("c1", index=1))
+    addresses = set()
     for _ in range(2):
         clear.run(clear.container("c0", index=0))
         _serve(clear, "c0", 80)
-        assert "hello" in clear.sh("c1", "timeout 1 bash -c 'exec 3<>/dev/tcp/c0/80; echo >&3; cat <&3'")
+        assert "hello" in clear.sh("c1", "timeout 60 bash -c 'exec 3<>/dev/tcp/c0/80; echo >&3; cat <&3'")
+        addresses.add(clear.sh("c0", "cat /sys/class/net/eth0/address"))
         clear.stop("c0")
+    assert len(addresses) == 1
 
 
 def test_any_user_may_bind_port_80_and_ping(clear: Place):
@@ -107,7 +111,7 @@ def test_a_published_port_leads_to_its_container(clear: Place):
     pasta = egress.start_egress(clear.context, routes)
     try:
         _serve(clear, "c1", 8000)
-        assert urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/", timeout=5).read() == b"hello"
+        assert urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/", timeout=60).read() == b"hello"
         with pytest.raises(EngineError, match=f"port {ports[0]} on 127.0.0.1 is taken"):
             egress.start_egress(clear.context, routes)
     finally:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.place import Place
 
 from devbox.errors import DevboxError
+from devbox.host import programs
 from devbox.isolation.state import NamedPublish
 from devbox.isolation.supervision.loop import Loop
 from devbox.isolation.supervision.segment import Segment
@@ -74,17 +78,47 @@ def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: Segment):
     assert segment.egress == running
 
 
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """While this file exists, the machine's nft fails."""
+    nft = programs.find("nft")
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        mark, wrapped = Path(place) / "broken", Path(place) / "nft"
+        wrapped.write_text(f'#!/bin/sh\n[ ! -e {mark} ] || exit 1\nexec {nft} "$@"\n')
+        wrapped.chmod(0o755)
+        monkeypatch.setenv("PATH", place, prepend=os.pathsep)
+        yield mark
+
+
+def test_a_leave_that_nft_did_not_take_is_said_again(clear: Place, segment: Segment, loop: Loop, broken: Path):
+    gone = segment.lease("run-1")
+    segment.reach("run-1", Reach((3128,)))
+    broken.touch()
+    segment.release("run-1")
+    broken.unlink()
+    assert _leads(clear, gone)
+
+    _run_until(loop, lambda: not _leads(clear, gone))
+
+
 def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: Segment, loop: Loop):
     segment.lease("run-1")
     with pytest.raises(DevboxError):
         segment.reach("run-1", Reach((70000,)))  # no such port: pasta refuses it
     assert segment.egress is None
 
-    def look() -> None:
-        loop.stop() if segment.egress else loop.after(0.05, look)
+    _run_until(loop, lambda: segment.egress is not None)
 
+
+def _run_until(loop: Loop, condition: Callable[[], bool]) -> None:
+    """Run the supervisor's loop until something is so."""
+
+    def look() -> None:
+        loop.stop() if condition() else loop.after(0.05, look)
+
+    late = loop.after(60, loop.stop)
     look()
-    deadline = loop.after(10, loop.stop)
     loop.run()
-    deadline.cancel()
-    assert segment.egress is not None
+    late.cancel()
+    assert condition()
