@@ -11,10 +11,10 @@ _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<va
 _QUOTED = re.compile(r"""(?P<mark>["'])(?P<text>.*)(?P=mark)\s*(?:\#.*)?""")
 
 
-def load(path: str, *, name: str) -> dict[str, str]:
-    """The variables of an env file. Empty lines and lines with `#` in front say nothing."""
+def load(path: str, *, name: str, within: str = "") -> dict[str, str]:
+    """The variables of an env file, which must lie `within`. Empty lines and lines with `#` in front say nothing."""
     variables: dict[str, str] = {}
-    for number, line in enumerate(read_text(path, name=name).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, name=name, within=within).splitlines(), start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue

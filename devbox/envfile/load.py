@@ -161,7 +161,7 @@ def _no_recipe(label: str, name: str, root: str) -> Problem:
 def _env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
     tables = [table for table in document.tables().values() if isinstance(table, RunParts)]
     paths = dict.fromkeys(path for table in tables for path in table.env_files)
-    return {path: dotenv.load(os.path.join(root, path), name=path) for path in paths}
+    return {path: dotenv.load(os.path.join(root, path), name=path, within=os.path.realpath(root)) for path in paths}
 
 
 def _name_of(root: str) -> str:

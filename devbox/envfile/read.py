@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from devbox.envfile import lines
 from devbox.errors import EnvFileError
 
 LIMIT = 4 * 1024 * 1024
+DEEPEST = 64  # tables and lists in each other; an env file needs about six
 
 _POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
@@ -37,16 +39,24 @@ def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(str(error), text, name) from None
     except RecursionError:
-        raise EnvFileError("the file is nested too deeply", where=f"{name}:1") from None
+        raise _too_deep(name) from None
+    if _is_deep(data):
+        raise _too_deep(name)
     return Source(name=name, data=data, lines=lines.index(text))
 
 
-def read_text(path: str, *, name: str) -> str:
-    """A text file of at most LIMIT bytes."""
+def read_text(path: str, *, name: str, within: str = "") -> str:
+    """A text file of at most LIMIT bytes; where told, one that lies in a directory, whatever links lead to it.
+
+    What is checked is what was opened: a path may have become another file's by then.
+    """
     try:
-        with open(path, "rb") as source:
-            if not os.path.isfile(path):
+        with open(path, "rb", opener=_open_at_once) as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 raise EnvFileError("is not a file", where=name)
+            real = os.readlink(f"/proc/self/fd/{source.fileno()}")
+            if within and not real.startswith(f"{within.rstrip('/')}/"):
+                raise EnvFileError(f"the file is a link out of the project, to {real}", where=name)
             raw = source.read(LIMIT + 1)
     except OSError as error:
         raise EnvFileError(f"the file can't be read: {error.strerror}", where=name) from None
@@ -62,6 +72,24 @@ def read_text(path: str, *, name: str) -> str:
             "the file is binary, not text", where=f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}"
         )
     return text.replace("\r\n", "\n")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for whoever would write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _is_deep(data: dict[str, Any]) -> bool:
+    """Whether what is in each other goes deeper than those who walk through it do. Dotted keys make depth, too."""
+    row: list[Any] = [data]
+    for _ in range(DEEPEST):
+        row = [inner for each in row for inner in (each.values() if isinstance(each, dict) else each)]
+        row = [each for each in row if isinstance(each, dict | list)]
+    return bool(row)
+
+
+def _too_deep(name: str) -> EnvFileError:
+    return EnvFileError("the file is nested too deeply", where=f"{name}:1")
 
 
 def _not_toml(message: str, text: str, name: str) -> EnvFileError:
