@@ -73,8 +73,8 @@ def check(paths: Paths) -> None:
     store_map(paths)
 
 
-def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
-    """The context of an instance, with the holder that stands or a new one."""
+def make(paths: Paths, instance: str, holder: ProcessRef | None, *, runtime: str = "") -> Context:
+    """The context of an instance: the holder that stands or a new one, and the runtime that its containers know."""
     run_dir = paths.run(instance)
     files.runtime_dir(paths.runtime)
     files.private_dir(run_dir)
@@ -87,7 +87,7 @@ def make(paths: Paths, instance: str, holder: ProcessRef | None) -> Context:
         instance=instance,
         run_dir=run_dir,
         oci_root=paths.crun_root(instance),
-        runtime=runtime_program(),
+        runtime=runtime or runtime_program(),
         init=init,
         idmap=idmap,
         holder=holder or namespaces.start_holder(idmap, init),

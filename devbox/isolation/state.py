@@ -80,6 +80,7 @@ class InstanceState(NamedTuple):
     guests: tuple[Guest, ...] = ()
     subnet: str = ""  # the first two numbers of the network's /16
     led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta leads to
+    runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
 
 
 def boot_id() -> str:

@@ -48,7 +48,8 @@ class Supervisor:
         self._ending = False
         self._complete = False  # nothing is written down before all is taken over that a next supervisor must find
         before = self._before()
-        self._context = contexts.make(paths, instance, before.holder if before else None)
+        holder, runtime = (before.holder, before.runtime) if before else (None, "")
+        self._context = contexts.make(paths, instance, holder, runtime=runtime)
         watch = self._loop.on_stranger_exit if before else self._loop.on_exit
         watch(self._context.holder.pid, self._holder_ended)
         self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
@@ -120,6 +121,7 @@ class Supervisor:
             guests=self._guests.all,
             subnet=self._segment.subnet,
             led=self._segment.led,
+            runtime=self._context.runtime,
         )
 
     # Requests.

@@ -13,7 +13,7 @@ from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import living, state
+from devbox.isolation import contexts, living, state
 from devbox.isolation.inside.oneshot import run_beside
 from devbox.isolation.summon import summon
 
@@ -132,3 +132,21 @@ def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, path
         seen: dict[int, set[int]] = {pid: set() for pid in children}
         until(lambda: all(len(spawned_by(pid, seen)) > 1 for pid in children))
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+
+
+def test_a_new_supervisor_keeps_to_the_runtime_that_started_the_containers(
+    native: Backend, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the command that starts it is told: no runtime can look after another's containers."""
+    native.network("a")
+    first = native.up("a")
+    kill_supervisor(native, paths)
+    before = os.path.basename(contexts.runtime_program())
+    monkeypatch.setenv("DEVBOX_RUNTIME", "crun" if before == "runc" else "runc")
+    native.network("a")
+    native.engine.stop(native.instance, "a", timeout=0.1)
+    second = native.up("a")
+    assert second.pid != first.pid
+    with open(paths.entry(native.instance.id, "a"), encoding="utf-8") as entry:
+        assert f"/{before}\n" in entry.read()
+    assert native.sh("a", "echo inside") == ["inside"]
