@@ -152,57 +152,58 @@ class Box:
             subprocess.run(["chown", "-R", f"{self.user}:{self.user}", str(path)], check=True)
 
     def _processes(self) -> set[str]:
-        """Processes that name this home, or have an id of its containers."""
-        found = set()
-        ids, mine = self._ids(), _ancestors()
+        """Processes that name this home or its runtime directory: as they were called, or by what is mounted for them.
+
+        Ids tell nothing: those of an ordinary user's containers are the same in each of his homes.
+        """
+        found, mine = set(), _ancestors()
+        marks = (str(self.home).encode(), f"/{self._tag()}/".encode())
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) in mine:
                 continue
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                environment = (entry / "environ").read_bytes()
-                uid = entry.stat().st_uid
+                facts = [(entry / name).read_bytes() for name in ("cmdline", "environ", "cgroup", "mountinfo")]
             except OSError:
-                continue
-            named = str(self.home) in command or f"DEVBOX_HOME={self.home}".encode() in environment
-            if named or any(first <= uid < first + count for first, count in ids):
+                continue  # it has ended
+            if any(mark in fact for mark in marks for fact in facts):
+                command = facts[0].replace(b"\0", b" ").decode(errors="replace")
                 found.add(f"process {entry.name} {command[:120]}")
         return found
 
+    def _tag(self) -> str:
+        """What this home's directories below /run and /sys/fs/cgroup are called."""
+        return hash_name(str(self.home))
+
     def ids(self) -> list[range]:
         """The host ids that processes in this box's user namespaces have."""
-        own = [range(pwd.getpwnam(self.user).pw_uid, pwd.getpwnam(self.user).pw_uid + 1)] if self.user else []
-        return [*own, *(range(first, first + count) for first, count in self._ids())]
-
-    def _ids(self) -> list[tuple[int, int]]:
-        """The ranges of host ids that this box's containers run as."""
         if self.user is None:
             record = self.home / "idmap.json"
-            return [(json.loads(record.read_text())["base"], 65536)] if record.exists() else []
-        lines = Path("/etc/subuid").read_text().splitlines()
-        fields = [line.split(":") for line in lines]
-        return [(int(first), int(count)) for name, first, count in fields if name == self.user]
+            base = json.loads(record.read_text())["base"] if record.exists() else 0
+            return [range(base, base + 65536)] if base else []
+        own = pwd.getpwnam(self.user).pw_uid
+        fields = [line.split(":") for line in Path("/etc/subuid").read_text().splitlines()]
+        ranges = [range(int(first), int(first) + int(count)) for name, first, count in fields if name == self.user]
+        return [range(own, own + 1), *ranges]
 
     def _mounts(self) -> set[str]:
         lines = Path("/proc/mounts").read_text().splitlines()
         return {f"mount {line.split()[1]}" for line in lines if str(self.home) in line}
 
     def _cgroups(self) -> set[str]:
-        instances = os.listdir(self.home / "projects") if (self.home / "projects").exists() else []
-        found = set()
+        found, tag = set(), self._tag()
         for directory, children, _files in os.walk("/sys/fs/cgroup"):
-            found |= {f"cgroup {directory}/{child}" for child in children if child in instances}
+            ours = [child for child in children if os.path.basename(directory) == tag or f"devbox-{tag}-" in child]
+            found |= {f"cgroup {directory}/{child}" for child in ours}
             if directory.count("/") > 6:
                 children.clear()
         return found
 
     def _runtime_files(self) -> set[str]:
         """Instance directories on tmpfs."""
-        tag = hash_name(str(self.home))
         return {
             f"runtime directory {directory}"
             for base in ("/run", "/dev/shm", "/tmp")
-            for directory in Path(base).glob(f"devbox-[0-9]*/{tag}/*")
+            for directory in Path(base).glob(f"devbox-[0-9]*/{self._tag()}/*")
         }
 
     def _work_files(self) -> set[str]:
