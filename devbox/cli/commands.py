@@ -149,6 +149,12 @@ def _image_push(args: Args) -> int:
     return image.push(args)
 
 
+def _image_export(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.export(args)
+
+
 def _image_ls(args: Args) -> int:
     from devbox.cli import store
 
@@ -318,6 +324,22 @@ _TABLE = (
             about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
             many=True,
             metavar="IMAGE REF",
+        ),
+    ),
+    Command(
+        "image export",
+        _image_export,
+        Option(
+            "--format",
+            about="oci (all platforms) or docker (as `docker load` takes it).",
+            kind=TEXT,
+            metavar="KIND",
+            choices="oci docker",
+        ),
+        Option("--tag", about="What it is called in the archive, as `team/app:1.0`.", kind=TEXT, metavar="REF"),
+        about="Write an image of the store as one file.",
+        argument=Argument(
+            "what", about=f"{_IMAGE[:-1]}; then a file, or - for the standard output.", many=True, metavar="IMAGE FILE"
         ),
     ),
     Command("image ls", _image_ls, JSON, about="List the images of the store, and the projects that need them."),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import IO
 
 from devbox.execute.events import Sink, StepProgress
 from devbox.execute.runner import run
+from devbox.host.paths import Paths
+from devbox.images import archive
 from devbox.images.layout import Descriptor
 from devbox.images.registry.progress import OnTransfer, Transfer
 from devbox.images.registry.push import Pushed
@@ -36,6 +39,16 @@ def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Si
 
     _watched("push", reference.familiar, work, sink)
     return done[0]
+
+
+def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:
+    """Write an image as an archive, watched."""
+
+    def work(on_transfer: OnTransfer) -> str:
+        archive.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
+        return image.digest
+
+    _watched("export", name or image.digest, work, sink)
 
 
 def told(step: str, transfer: Transfer) -> StepProgress:

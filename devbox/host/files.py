@@ -11,6 +11,10 @@ from collections.abc import Iterator
 
 from devbox.errors import HostError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
+
 
 def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write a whole file so that a reader sees the old text or the new, also after a crash."""
@@ -23,6 +27,20 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
             out.flush()
             os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when all of it is written; else nothing of it is left."""
+    temporary = f"{path}.new-{os.getpid()}-{_thread.get_ident()}"
+    try:
+        with open(temporary, "xb") as out:
+            yield out
         os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

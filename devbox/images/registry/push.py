@@ -35,7 +35,7 @@ class Pushed(NamedTuple):
 
 def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> Pushed:
     """Have the image at the registry, with all that refers to it. Raises RegistryError."""
-    nodes = _complete(top, oci=oci, paths=paths, on_transfer=on_transfer)
+    nodes = complete(top, oci=oci, paths=paths, on_transfer=on_transfer)
     meter = Meter("pushing", on_transfer)
     work = _Push(Repository(Connection(settings.origin(reference.host)), reference, pushes=True), oci, meter)
     work.image(nodes)
@@ -126,7 +126,7 @@ def origin_of(name: str) -> Reference | None:
     return parse(name) if "/" in name else None
 
 
-def _complete(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
+def complete(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
     """All nodes of the image, children first. What was left at its registry when it was pulled is fetched now."""
     if nodes := _whole(top, oci):
         return nodes
