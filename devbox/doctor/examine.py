@@ -18,6 +18,7 @@ CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (
     kernel.tun,
     kernel.bridge_filter,
     programs.programs,
+    programs.optional,
     programs.runtime,
     programs.keyrings,
     storage.home,

@@ -13,6 +13,7 @@ from devbox.images import mirrors
 from devbox.isolation import contexts
 
 _ALWAYS = ("crun", "pasta", "nft", "mmdebstrap", "catatonit")
+_SOMETIMES = {"buildah": "images from Dockerfiles need it"}
 _ROOTLESS = ("newuidmap", "newgidmap")
 
 
@@ -29,6 +30,15 @@ def programs(ground: Ground) -> Iterator[Finding]:
             yield Finding(name, PROBLEM, sentence, f"sudo chmod u+s {path}")
         else:
             yield Finding(name, OK, path)
+
+
+def optional(_ground: Ground) -> Iterator[Finding]:
+    """The programs that only some env files need."""
+    for name, why in _SOMETIMES.items():
+        try:
+            yield Finding(name, OK, find(name))
+        except HostError as error:
+            yield Finding(name, WARNING, f"{error.sentence}; {why}", error.remedy)
 
 
 def runtime(_ground: Ground) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ SECTIONS: dict[type[Model], str] = {
     Document: "The file",
     ProjectTable: "[project]",
     parts.Source: "Image: where it comes from",
+    parts.DockerfileTable: "dockerfile",
     parts.ImageParts: "Image: what is added",
     parts.RunParts: "Container: how it runs",
     parts.LongRunningParts: "Container: how it is reached and kept",

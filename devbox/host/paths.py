@@ -55,6 +55,11 @@ class Paths:
         return f"{self.home}/partial"
 
     @property
+    def buildah(self) -> str:
+        """buildah's own storage: its cache of the steps of Dockerfiles, and their cache mounts."""
+        return f"{self.home}/buildah"
+
+    @property
     def idmap(self) -> str:
         """The recorded id range of this store."""
         return f"{self.home}/idmap.json"
@@ -96,6 +101,7 @@ class Paths:
             "cache": "downloads",
             "tmp": "unfinished images",
             "partial": "unfinished downloads of images",
+            "buildah": "the cache of Dockerfiles",
             "volumes": "data of projects",
             "projects": "what is known of projects",
             "logs": "logs of bakes",

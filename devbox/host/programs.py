@@ -21,6 +21,7 @@ PACKAGES = {
     "catatonit": "catatonit",
     "newuidmap": "uidmap",
     "newgidmap": "uidmap",
+    "buildah": "buildah",
 }
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman"

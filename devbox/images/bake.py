@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.dockerfile.below import Below
 from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
 from devbox.images.layout import Layout
 from devbox.images.stepcache import StepCache
@@ -25,6 +26,7 @@ from devbox.images.workers import Workers
 from devbox.model.image import (
     Baked,
     Bootstrap,
+    FromDockerfile,
     FromRegistry,
     KeyedImage,
     KeyedStep,
@@ -87,6 +89,10 @@ class Baker:
                 below = self._pulled(image, step, step.step, on_event)
                 layers += below.layers
                 chain.append(self._fixed(step, chain, below))
+            elif isinstance(step.step, FromDockerfile):
+                below = self._built(image, step, step.step, Below(tuple(layers), below), on_event)
+                layers = list(below.layers)
+                chain.append(self._fixed(step, chain, below))
             else:
                 env = below.config.env if below else {}
                 layers.append(self._step(image, step, layers, on_event, env))
@@ -112,22 +118,49 @@ class Baker:
         """The image of a registry that this one begins with: found, or pulled under the lock of the step's key."""
         from devbox.images.pulled import Puller
 
+        event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
+
+        def pull() -> tuple[Baked, dict[str, str]]:
+            def progress(told: Transfer) -> None:
+                on_event(event(text=told.text, bytes_done=told.done, bytes_total=told.total))
+
+            pulled = Puller(self._paths).pull(wanted, step.key, progress)
+            return pulled, {wanted.reference: pulled.digest}
+
+        return self._whole(image, step, pull, on_event)
+
+    def _built(
+        self, image: KeyedImage, step: KeyedStep, wanted: FromDockerfile, below: Below, on_event: OnEvent
+    ) -> Baked:
+        """The image of a Dockerfile, in the place of all below it: found, or built under the lock of the step's key."""
+        from devbox.images.dockerfile.build import Builder
+
+        event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
+
+        def build() -> tuple[Baked, dict[str, str]]:
+            name = _ref(image.name, step.key)
+            return Builder(self._paths).build(
+                wanted, step.key, name, below, lambda told: on_event(event(text=told.text, fraction=told.fraction))
+            )
+
+        return self._whole(image, step, build, on_event)
+
+    def _whole(
+        self, image: KeyedImage, step: KeyedStep, make: Callable[[], tuple[Baked, dict[str, str]]], on_event: OnEvent
+    ) -> Baked:
+        """A step that is an image by itself: found, or made (with digests of what it is made from) under its lock."""
         event = partial(BakeEvent, image=image.name, step=step.describe)
         with files.locked(snapshots.step_lock(self._paths, step.key)):
-            anew = self._renewed is not None and is_open(wanted) and step.key not in self._renewed
+            anew = self._renewed is not None and is_open(step.step) and step.key not in self._renewed
             if not anew and (found := self._cache.image(step.key)):
                 on_event(event(state="cached"))
                 return found
-
-            def progress(told: Transfer) -> None:
-                on_event(event(state="progress", text=told.text, bytes_done=told.done, bytes_total=told.total))
-
-            pulled = Puller(self._paths).pull(wanted, step.key, progress)
-            self._cache.keep_pulled(pulled, {wanted.reference: pulled.digest})
+            made, digests = make()
+            self._cache.keep_pulled(made, digests)
             if self._renewed is not None:
                 self._renewed.add(step.key)
         on_event(event(state="done"))
-        return pulled
+        return made
 
     def _found(self, step: KeyedStep) -> Layer | None:
         """The layer of a step that does not have to be made."""
@@ -198,7 +231,7 @@ class Baker:
         env: dict[str, str],
     ) -> Layer:
         """Run the worker and move what it made into the store."""
-        base = image.chain[0].step
+        base = None if any(isinstance(link.step, FromDockerfile) for link in image.chain) else image.chain[0].step
         place = snapshots.new_place(self._paths, step.key)
         try:
             made = self._workers.make(
@@ -227,19 +260,20 @@ class Baker:
     def _assemble(self, image: KeyedImage, layers: Sequence[Layer], below: Baked | None) -> Baked:
         """Write config, manifest and index, and name the index by the image and its key.
 
-        An image of a registry to which nothing is added stays what it is, to the digest.
+        An image of a registry or a Dockerfile to which nothing is added stays what it is, to the digest.
         """
         run, lower = image.config, len(below.layers) if below else 0
         if below:
             run = on_top(image.config, below.config)
             if len(layers) == lower and run == below.config:
                 return replace(below, key=image.key)
-        own = [f"devbox: {step.describe}" for step in image.chain if not isinstance(step.step, FromRegistry)]
-        history = [*[f"devbox: {image.chain[0].describe}"] * lower, *own]
+        added = image.chain[len(image.chain) - (len(layers) - lower) :]
+        first = [f"devbox: {image.chain[-len(added) - 1].describe}"] * lower if below else []
+        history = [*first, *(f"devbox: {step.describe}" for step in added)]
         config = self._oci.write_json(layout.CONFIG, manifest.image_config(run, layers, history))
         platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
         index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
-        self._oci.set_ref(f"{image.name}-{image.key.removeprefix('sha256:')[:12]}", index)
+        self._oci.set_ref(_ref(image.name, image.key), index)
         return Baked(
             key=image.key,
             digest=index.digest,
@@ -248,6 +282,10 @@ class Baker:
             layers=tuple(layers),
             config=run,
         )
+
+
+def _ref(name: str, key: str) -> str:
+    return f"{name}-{key.removeprefix('sha256:')[:12]}"
 
 
 def _waiting_for(holder: int | None) -> str:

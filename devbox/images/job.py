@@ -32,6 +32,29 @@ class StepJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuildJob:
+    """Build a Dockerfile: leave the image below `place`/image, as skopeo's `dir:` has it.
+
+    `images` are those it begins with, by their names in it, in buildah's words; `storage` is buildah's own, of which
+    the caller is the only user now; paths are absolute.
+    """
+
+    op: ClassVar[str] = "build"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    log: str
+    storage: str
+    dockerfile: str
+    context: str
+    ignore: str
+    target: str
+    args: dict[str, str]
+    images: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnpackJob:
     """Unpack a layer's blob, which must be what `layer` promises: leave `snapshot/` in `place`."""
 
@@ -87,5 +110,5 @@ class Failed:
     of_host: bool = False
 
 
-Job = StepJob | UnpackJob | RemoveJob
+Job = StepJob | BuildJob | UnpackJob | RemoveJob
 Answer = Progress | Done | Failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +39,7 @@ class Puller:
         node = self._own(top)
         config = self._json(node.blobs[0])
         layers = _layers(node, config)
-        together(self._unpack, {layer.diff_id: layer for layer in layers}.values())
+        self.unpack(layers)
         return Baked(
             key=key,
             digest=top.digest,
@@ -47,6 +48,10 @@ class Puller:
             layers=layers,
             config=run_config(config.get("config")),
         )
+
+    def unpack(self, layers: Iterable[Layer]) -> None:
+        """Have snapshots of layers whose blobs are in the store."""
+        together(self._unpack, {layer.diff_id: layer for layer in layers}.values())
 
     def _own(self, top: Descriptor) -> graph.Node:
         """The manifest of this machine's platform."""

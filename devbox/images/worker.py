@@ -35,9 +35,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
     plain = json.load(sys.stdin)
-    kinds: dict[str, type[jobs.Job]] = {kind.op: kind for kind in (jobs.StepJob, jobs.UnpackJob, jobs.RemoveJob)}
+    kinds: dict[str, type[jobs.Job]] = {
+        kind.op: kind for kind in (jobs.StepJob, jobs.BuildJob, jobs.UnpackJob, jobs.RemoveJob)
+    }
     job = codec.load(kinds[plain["op"]], plain)
-    output = Output(1, job.log if isinstance(job, jobs.StepJob) else os.devnull)
+    output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
     try:
         paths = Paths(job.home, job.runtime)
         idmap = idmaps.store_map(paths)
@@ -58,6 +60,11 @@ def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Don
     match job:
         case jobs.StepJob():
             return _make(job, paths, idmap, output)
+        case jobs.BuildJob():
+            from devbox.images.dockerfile.buildah import build
+
+            build(job, idmap, output)
+            return jobs.Done()
         case jobs.UnpackJob():
             return _unpack(job, idmap)
         case jobs.RemoveJob():

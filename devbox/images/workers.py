@@ -13,7 +13,7 @@ from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
 from devbox.model import codec
-from devbox.model.image import Bootstrap, KeyedStep, Layer
+from devbox.model.image import Bootstrap, FromDockerfile, KeyedStep, Layer, describe
 
 _MODULE = "devbox.images.worker"
 
@@ -35,7 +35,7 @@ class Workers:
         on_progress: Callable[[jobs.Progress], None],
     ) -> jobs.Done:
         """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log."""
-        log = f"{self._paths.home}/logs/bake/{step.key.removeprefix('sha256:')[:12]}.log"
+        log = self._log(step.key)
         job = jobs.StepJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
@@ -50,12 +50,36 @@ class Workers:
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
             return answer
-        kind = HostError if answer.of_host else BakeFailed
-        raise kind(
-            f"{step.describe}: {answer.sentence}",
-            details=answer.details,
-            remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),
+        raise _failed(step.describe, answer, log)
+
+    def build(
+        self,
+        step: FromDockerfile,
+        key: str,
+        *,
+        place: str,
+        ignore: str,
+        images: dict[str, str],
+        on_progress: Callable[[jobs.Progress], None],
+    ) -> None:
+        """Have a Dockerfile built in `place`. Raises BakeFailed as `make` does."""
+        job = jobs.BuildJob(
+            home=self._paths.home,
+            runtime=self._paths.runtime,
+            parent=os.getpid(),
+            place=place,
+            log=self._log(key),
+            storage=self._paths.buildah,
+            dockerfile=f"{step.root}/{step.path}",
+            context=os.path.normpath(f"{step.root}/{step.context}"),
+            ignore=ignore,
+            target=step.target,
+            args=step.args,
+            images=images,
         )
+        answer = self._run(job, on_progress)
+        if isinstance(answer, jobs.Failed):
+            raise _failed(describe(step), answer, job.log)
 
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
         """Have a layer unpacked in `place`. Raises BakeFailed when it is not what it should be."""
@@ -78,6 +102,9 @@ class Workers:
                 remedy=answer.remedy or "devbox doctor looks for the cause",
             )
 
+    def _log(self, key: str) -> str:
+        return f"{self._paths.home}/logs/bake/{key.removeprefix('sha256:')[:12]}.log"
+
     def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
         ask, answers = os.pipe(), os.pipe()
         argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
@@ -94,6 +121,15 @@ class Workers:
             raise
         finally:
             worker.wait()
+
+
+def _failed(what: str, answer: jobs.Failed, log: str) -> HostError | BakeFailed:
+    kind = HostError if answer.of_host else BakeFailed
+    return kind(
+        f"{what}: {answer.sentence}",
+        details=answer.details,
+        remedy="; ".join(filter(None, (answer.remedy, f"the whole output: {log}"))),
+    )
 
 
 def _follow(lines: IO[str], on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:

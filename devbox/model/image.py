@@ -41,6 +41,27 @@ class FromRegistry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FromDockerfile:
+    """The first layers of an image: what a Dockerfile makes.
+
+    `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`. `FROM`
+    of the name `base` is the image below, which has the config `base_config`. `pins`: digests of the registries'
+    images it begins with, by their names in it.
+    """
+
+    op: ClassVar[str] = "dockerfile"
+    path: str
+    context: str = "."
+    target: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+    base: str = ""
+    base_config: ImageConfig | None = None
+    content: str = ""
+    root: str = ""
+    pins: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Packages:
     """Packages of the distribution, by its own package manager, without recommendations."""
 
@@ -71,12 +92,13 @@ class Files:
     modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; 0o644 where absent
 
 
-BakeStep = Bootstrap | FromRegistry | Packages | Run | Files
+BakeStep = Bootstrap | FromRegistry | FromDockerfile | Packages | Run | Files
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
 _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
+_PLACES = ("root",)  # no part of the key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +190,8 @@ def keyed_step(parent: str, step: BakeStep) -> KeyedStep:
 
 def step_key(parent: str, step: BakeStep) -> str:
     """The identity of a step: the key of the chain below and the step's own inputs."""
-    plain = {name: value for name, value in codec.dump(step).items() if value or name not in _VERSIONS}
+    inputs = {name: value for name, value in codec.dump(step).items() if name not in _PLACES}
+    plain = {name: value for name, value in inputs.items() if value or name not in _VERSIONS}
     return ids.key_of({"baker": _BAKER, "parent": parent, "step": plain})
 
 
@@ -179,7 +202,7 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
             return replace(step, pins=versions, prefer={})
         case FromRegistry():
             return replace(step, pins=versions)
-        case Run():
+        case Run() | FromDockerfile():
             return replace(step, pins=versions) if versions else step
         case Files():
             return step
@@ -191,7 +214,7 @@ def is_open(step: BakeStep) -> bool:
 
 
 def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
-    """The config of an image on one of a registry: its own, and what it leaves to the other."""
+    """The config of an image on one that says itself how it runs: its own, and what it leaves to the other."""
     return replace(
         below,
         env={**below.env, **own.env},
@@ -211,6 +234,8 @@ def describe(step: BakeStep) -> str:
             return f"{step.distribution} {step.suite}{extra}"
         case FromRegistry():
             return f"image {step.reference}"
+        case FromDockerfile():
+            return f"dockerfile {step.path}{f' ({step.target})' if step.target else ''}"
         case Packages():
             return f"packages {', '.join(step.names)}"
         case Run():

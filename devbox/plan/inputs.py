@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devbox.model.image import BakeStep, Bootstrap, Files, Packages, Run
+from devbox.model.image import BakeStep, Bootstrap, Files, FromDockerfile, Packages, Run
 
 _SHOWN = 6
 
@@ -22,6 +22,9 @@ def changed(before: BakeStep, after: BakeStep) -> str:
             found = _commands(before, after) + _table("variable", before.env, after.env)
             found += _versions(before.pins, after.pins)
             found += ["its caches"] if before.caches != after.caches else []
+        case FromDockerfile(), FromDockerfile():
+            found = _table("argument", before.args, after.args) + _versions(before.pins, after.pins)
+            found += ["the Dockerfile or its context changed"] if before.content != after.content else []
         case Files(), Files():
             found = _table("file", before.contents, after.contents) or _table("mode of", before.modes, after.modes)
         case _:

@@ -10,6 +10,7 @@ from devbox.model.image import (
     BakeStep,
     Bootstrap,
     Files,
+    FromDockerfile,
     FromRegistry,
     ImageSpec,
     Packages,
@@ -40,7 +41,7 @@ def _open(step: BakeStep) -> BakeStep:
     match step:
         case Bootstrap() | Packages():
             return dataclasses.replace(step, pins=None, prefer={})
-        case FromRegistry() | Run():
+        case FromRegistry() | FromDockerfile() | Run():
             return dataclasses.replace(step, pins=None)
         case Files():
             return step
@@ -113,7 +114,7 @@ def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeSt
     going = {step.pins[name] for name in wanted if name in step.pins}
     if not (whole or going):
         return step
-    if isinstance(step, FromRegistry | Run):
+    if isinstance(step, FromRegistry | FromDockerfile | Run):
         return dataclasses.replace(step, pins=None)
     prefer = {} if whole else {name: version for name, version in step.pins.items() if version not in going}
     return dataclasses.replace(step, pins=None, prefer=prefer)
@@ -165,8 +166,8 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
 
 
 def _is_fixed(spec: ImageSpec) -> bool:
-    """Whether every step that installs something says what; commands that never did install nothing."""
-    return not any(is_open(step) for step in spec.steps if not isinstance(step, Run))
+    """Whether every step that installs something says what. Commands and Dockerfiles may never have had anything."""
+    return not any(is_open(step) for step in spec.steps if not isinstance(step, Run | FromDockerfile))
 
 
 def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: Lock) -> list[str]:
@@ -178,7 +179,7 @@ def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: L
     ]
     for spec in images.values():
         for name, step in zip(step_names(spec.steps), spec.steps, strict=True):
-            if is_open(step) and not isinstance(step, Run):
+            if is_open(step) and not isinstance(step, Run | FromDockerfile):
                 what = name if isinstance(step, Bootstrap) else f"{spec.name}: {name}"
                 sentences.append(f"{what} has no entry")
     return list(dict.fromkeys(sentences))

@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Mapping
 
 from devbox.errors import NotYet
-from devbox.model.image import BakeStep, FromRegistry, ImageConfig, ImageSpec, Packages, Run
+from devbox.model.image import BakeStep, FromDockerfile, FromRegistry, ImageConfig, ImageSpec, Packages, Run
 from devbox.roles import recipes
 from devbox.roles.context import Context, key_of
-from devbox.roles.parts import ImageParts, Source
+from devbox.roles.parts import DockerfileTable, ImageParts, Source
 
 # Kept between bakes and out of layers: where pip, npm, go and others put their downloads.
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
 
+_OPEN = ImageConfig(workdir="", user="", stop_signal="")  # of an image that says itself how it runs
+
 _LATER_SOURCES = {
-    "dockerfile": "a Dockerfile",
     "tarball": "a tarball",
 }
 
@@ -53,10 +54,14 @@ def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | Non
 
 
 def of_registry(image: ImageSpec, context: Context) -> bool:
-    """Whether an image comes from a registry, by way of bases or not: what it leaves open is then that one's."""
-    while image.parent is not None:
+    """Whether an image comes from a registry or a Dockerfile, by way of bases or not: it says itself how it runs."""
+    while image.parent is not None and not _says_itself(image):
         image = context.image(image.parent)
-    return any(isinstance(step, FromRegistry) for step in image.steps)
+    return _says_itself(image)
+
+
+def _says_itself(image: ImageSpec) -> bool:
+    return any(isinstance(step, FromRegistry | FromDockerfile) for step in image.steps)
 
 
 def _source(table: Source, label: str, context: Context) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
@@ -64,14 +69,31 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
     if use is not None:
         steps, config = use.image()
         return None, steps, config
+    if table.dockerfile is not None:
+        return _dockerfile(table, table.dockerfile, context)
     if table.from_ is not None:
         parent = context.image(context.images[table.from_])
         return parent.name, (), parent.config
     if table.image is not None:
-        return None, (FromRegistry(reference=table.image),), ImageConfig(workdir="", user="", stop_signal="")
+        return None, (FromRegistry(reference=table.image),), _OPEN
     given = next(name for name in _LATER_SOURCES if getattr(table, name) is not None)
     raise NotYet(
         f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
         where=context.where((*key_of(label), given)),
         remedy=f'use a recipe (recipe = "debian"), `image` or `from` instead of `{given}`',
     )
+
+
+def _dockerfile(
+    table: Source, wanted: DockerfileTable, context: Context
+) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
+    parent = context.image(context.images[table.from_]) if table.from_ else None
+    step = FromDockerfile(
+        path=wanted.path,
+        context=wanted.context,
+        target=wanted.target,
+        args=wanted.args,
+        base=table.from_ or "",
+        base_config=parent.config if parent else None,
+    )
+    return parent.name if parent else None, (step,), _OPEN

@@ -39,8 +39,33 @@ from devbox.roles.network import HealthTable, Needs, Ports
 SOURCES = ("from", "recipe", "image", "dockerfile", "tarball")
 
 
+class DockerfileTable(Model):
+    """`dockerfile`: the path of a Dockerfile, or a table. It is built by buildah."""
+
+    path: InnerPath
+    """The Dockerfile."""
+    context: InnerPath = "."
+    """The directory it copies from, without what .dockerignore names there."""
+    target: Text = ""
+    """The stage that is wanted; the last one when left out."""
+    args: TextTable = {}
+    """Values of its ARGs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
 class Source(Model):
-    """Where an image comes from: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`."""
+    """Where an image comes from: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`.
+
+    A Dockerfile may have `from` beside it: that table's image is what its `FROM` of the same name means.
+    """
 
     from_: Text | None = Field(default=None, alias="from")
     """Another table of this file, by name."""
@@ -50,8 +75,8 @@ class Source(Model):
     """Parameters of the recipe; `devbox recipe show NAME` lists them."""
     image: Text | None = None
     """An image of a registry, as in `postgres:17`; how it wants to be run counts where the table says nothing."""
-    dockerfile: InnerPath | None = None
-    """A Dockerfile of the project (not yet in this version)."""
+    dockerfile: DockerfileTable | None = None
+    """A Dockerfile of the project: its path, or a table; how its image wants to be run counts as with `image`."""
     tarball: InnerPath | None = None
     """A root file system of the project (not yet in this version)."""
 
@@ -66,7 +91,7 @@ class Source(Model):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         given = [name for name in SOURCES if self._source(name) is not None]
-        if len(given) > 1:
+        if len(given) > 1 and given != ["from", "dockerfile"]:
             raise ValueError(f"has {' and '.join(given)}; its image comes from exactly one of {', '.join(SOURCES)}")
         if not given:
             raise ValueError(f"says nowhere what its image is made from; give it one of {', '.join(SOURCES)}")
@@ -74,9 +99,8 @@ class Source(Model):
             raise ValueError(f"has `with`, which are parameters of a recipe, but its image comes from `{given[0]}`")
         return self
 
-    def _source(self, name: str) -> str | None:
-        value: str | None = getattr(self, "from_" if name == "from" else name)
-        return value
+    def _source(self, name: str) -> object:
+        return getattr(self, "from_" if name == "from" else name)
 
 
 class ImageParts(Source):

@@ -37,7 +37,7 @@ CASES = {
     "parameter value": ('[dev]\nrecipe = "python"\nwith = { version = "3.7" }\n', 3, "3.8, 3.9, 3.10"),
     "parameter pattern": ('[service.db]\nrecipe = "postgres"\nwith = { user = "a b" }\n', 3, "owner of the database"),
     "image of a registry": ('[dev]\nimage = "Debian 13"\n', 2, "is not the name of an image"),
-    "dockerfile": ('[dev]\ndockerfile = "Dockerfile"\n', 2, "can't do yet"),
+    "dockerfile and recipe": ('[dev]\nrecipe="debian"\ndockerfile = "Dockerfile"\n', 1, "recipe and dockerfile"),
     "tarball": ('[dev]\ntarball = "x.tar"\n', 2, "can't do yet"),
     "from nothing": ('[base.pyth]\nrecipe="python"\n[dev]\nfrom = "pyht"\n', 4, "did you mean pyth?"),
     "cycle of from": ('[base.a]\nfrom = "b"\n[base.b]\nfrom = "a"\n', 2, "cycle"),

@@ -9,7 +9,7 @@ import pytest
 from devbox.envfile import recipes
 from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
-from devbox.model.image import Bootstrap, FromRegistry, Packages, Run, keyed
+from devbox.model.image import Bootstrap, FromDockerfile, FromRegistry, Packages, Run, keyed
 from devbox.roles.recipes import use
 
 CHOICES = [
@@ -93,7 +93,7 @@ def test_later_tables_say_which_command_they_wait_for(resolved):
 
 
 def test_what_this_version_cannot_make_is_an_error_only_where_it_is_used(resolved):
-    spare = '[base.spare]\ntarball = "base.tar"\n[tool.t]\ndockerfile = "Dockerfile"\n'
+    spare = '[base.spare]\ntarball = "base.tar"\n[tool.t]\ntarball = "tool.tar"\n'
     found = resolved(spare + '[dev]\nrecipe = "debian"\n')
     assert set(found.images) == {"dev"}
     assert any("devbox.toml:2: [base.spare] takes its image from" in sentence for sentence in found.later)
@@ -114,3 +114,14 @@ def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(resolved
 def test_no_probe_means_none_of_the_image_either(resolved):
     found = resolved('[service.s]\nimage = "redis"\nhealth = false\n')
     assert not found.containers["s"].image_health
+
+
+def test_a_dockerfile_may_begin_with_another_table(resolved):
+    text = '[base.b]\nrecipe = "debian"\n[service.s]\nfrom = "b"\ndockerfile = { path = "D", args = { A = "1" } }\n'
+    found = resolved(f'{text}[dev]\ndockerfile = "D"\n')
+    service = found.images["service.s"]
+    assert service.parent == "base.b"
+    base_config = found.images["base.b"].config
+    assert service.steps == (FromDockerfile(path="D", args={"A": "1"}, base="b", base_config=base_config),)
+    assert found.containers["s"].image_health
+    assert (found.images["dev"].parent, found.images["dev"].steps) == (None, (FromDockerfile(path="D"),))

@@ -1,0 +1,149 @@
+"""A Dockerfile's image into the store: what it begins with is handed to buildah, what comes of it taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.images import layout, manifest, snapshots
+from devbox.images.dockerfile import text
+from devbox.images.dockerfile.below import Below
+from devbox.images.dockerfile.context import ignore_text
+from devbox.images.job import Progress
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.pulled import Puller
+from devbox.images.registry import reference
+from devbox.images.registry.transfers import Transfers
+from devbox.images.runconfig import run_config
+from devbox.images.workers import Workers
+from devbox.model.image import Baked, FromDockerfile, ImageConfig, Layer, on_top
+
+# Of the config that buildah writes; the rest tells of the machine that built it.
+_KEPT = (
+    *("Env", "Entrypoint", "Cmd", "User", "WorkingDir", "ExposedPorts", "StopSignal", "Healthcheck"),
+    *("Labels", "Volumes", "OnBuild", "Shell"),
+)
+
+OnProgress = Callable[[Progress], None]
+
+
+class Builder:
+    """Builds Dockerfiles. Safe to use from several threads and processes at once: they take turns."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+
+    def build(
+        self, step: FromDockerfile, key: str, name: str, below: Below, on_progress: OnProgress
+    ) -> tuple[Baked, dict[str, str]]:
+        """The image, its layers unpacked; the digests of what it begins with, by their names. `name` is the layout's.
+
+        One build at a time: buildah counts what it has mounted, and each worker sees but its own mounts.
+        """
+        place = snapshots.new_place(self._paths, key)
+        try:
+            images, digests = self._images(step, below, place, on_progress)
+            ignore = f"{place}/ignore"
+            files.write_atomic(ignore, ignore_text(step, step.root))
+            with self._turn(on_progress):
+                Workers(self._paths).build(
+                    step, key, place=place, ignore=ignore, images=images, on_progress=on_progress
+                )
+            return self._taken_over(f"{place}/image", key, name), digests
+        finally:
+            with suppress(OSError):  # what is not ours to remove waits for `sweep`
+                shutil.rmtree(place)
+
+    def _turn(self, on_progress: OnProgress) -> AbstractContextManager[bool]:
+        lock = self._paths.lock("buildah")
+        with files.locked(lock, wait=False) as free:
+            pass
+        if not free:
+            on_progress(Progress(text="waiting for another Dockerfile"))
+        return files.locked(lock)
+
+    def _images(
+        self, step: FromDockerfile, below: Below, place: str, on_progress: OnProgress
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """What the Dockerfile begins with, in a layout beside the store's that shares its blobs; digests by name."""
+        own = Layout(f"{place}/bases", lock=f"{place}/lock")
+        os.mkdir(own.root)
+        os.mkdir(f"{own.root}/blobs")
+        os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
+        own.create()
+        images: dict[str, str] = {}
+        digests: dict[str, str] = {}
+        source = files.read_text(f"{step.root}/{step.path}") or ""
+        for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
+            if meant == step.base:
+                top = self._composed(step.base_config or ImageConfig(), below)
+            else:
+                top = self._pulled(meant, (step.pins or {}).get(meant, ""), on_progress)
+                digests[meant] = top.digest
+            own.set_ref(f"b{number}", top)
+            images |= dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}")
+        return images, digests
+
+    def _pulled(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
+        wanted = reference.parse(name)
+        if digest:
+            wanted = wanted._replace(digest=digest)
+        return Transfers(self._paths).pull(
+            wanted, lambda told: on_progress(Progress(text=told.text, bytes_done=told.done, bytes_total=told.total))
+        )
+
+    def _composed(self, config: ImageConfig, below: Below) -> Descriptor:
+        """The image of this file that the Dockerfile begins with."""
+        run = on_top(config, below.image.config) if below.image else config
+        history = ["devbox"] * len(below.layers)
+        written = self._oci.write_json(layout.CONFIG, manifest.image_config(run, below.layers, history))
+        return self._oci.write_json(layout.MANIFEST, manifest.image_manifest(written, below.layers))
+
+    def _taken_over(self, built: str, key: str, name: str) -> Baked:
+        """Blobs, then snapshots, then the name: a kill at any moment leaves only what collection removes."""
+        made = _json(f"{built}/manifest.json")
+        layers = tuple(_layer(plain) for plain in made["layers"])
+        for layer in layers:
+            if not self._oci.has(layer.digest):
+                with suppress(FileNotFoundError):  # a layer that is there twice
+                    self._oci.adopt(f"{built}/{layer.digest.removeprefix('sha256:')}", layer.digest)
+        Puller(self._paths).unpack(layers)
+        plain = image_config(_json(f"{built}/{made['config']['digest'].removeprefix('sha256:')}"))
+        config = self._oci.write_json(layout.CONFIG, plain)
+        platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
+        index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
+        self._oci.set_ref(name, index)
+        return Baked(
+            key=key,
+            digest=index.digest,
+            manifest=platform.digest,
+            config_digest=config.digest,
+            layers=layers,
+            config=run_config(plain["config"]),
+        )
+
+
+def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
+    run = {name: plain["config"][name] for name in _KEPT if plain["config"].get(name)}
+    kept = {name: plain[name] for name in ("created", "architecture", "variant", "os", "rootfs") if name in plain}
+    history = [{key: value for key, value in entry.items() if key != "comment"} for entry in plain.get("history", [])]
+    return {**kept, "config": run, "history": history}
+
+
+def _layer(plain: Mapping[str, Any]) -> Layer:
+    """A layer as buildah leaves it: plain, so that its digest is its diff id."""
+    return Layer(digest=plain["digest"], diff_id=plain["digest"], size=plain["size"], media_type=layout.LAYER)
+
+
+def _json(path: str) -> dict[str, Any]:
+    with open(path, "rb") as source:
+        found: dict[str, Any] = json.load(source)
+    return found
