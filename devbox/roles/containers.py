@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from devbox.errors import EnvFileError
 from devbox.model.container import Health, Mount
-from devbox.roles.context import Context
+from devbox.roles.context import Context, key_of
 from devbox.roles.parts import LongRunningParts, MountTable, RunParts
 
 _PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - inside
@@ -28,8 +29,14 @@ def taken(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, s
     return {new: exports[old] for old, new in renames.items() if old in exports}
 
 
-def needed(table: RunParts, context: Context) -> tuple[str, ...]:
-    """Names of the containers a table waits for."""
+def needed(table: RunParts, label: str, context: Context) -> tuple[str, ...]:
+    """Names of the containers a table waits for. One that a preset leaves without a network could not reach them."""
+    if table.needs and table.isolation.network is None and table.isolation.isolation().network == "none":
+        raise EnvFileError(
+            f"[{label}] needs {', '.join(table.needs)}, but isolated it has no network to reach anything",
+            where=context.where((*key_of(label), "needs")),
+            remedy='isolation = { preset = "isolated", network = "project" }',
+        )
     return tuple(context.names[context.containers[name]] for name in table.needs)
 
 

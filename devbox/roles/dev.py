@@ -82,7 +82,7 @@ def expand(table: DevTable, context: Context) -> ContainerSpec:
             *containers.mounts(table, context),
         ),
         ports=table.ports,
-        needs=containers.needed(table, context),
+        needs=containers.needed(table, LABEL, context),
         health=_health(table),
         restart=table.restart,
         stop_signal=table.stop_signal or "TERM",

@@ -54,7 +54,7 @@ def expand(table: ServiceTable, label: str, context: Context) -> ContainerSpec:
         workdir=table.workdir or config.workdir,
         mounts=containers.mounts(table, context, volumes=volumes, binds=part.mounts if part else ()),
         ports=table.ports,
-        needs=containers.needed(table, context),
+        needs=containers.needed(table, label, context),
         health=_health(table, part),
         image_health=table.kind == "service" and not table.health_is_off,
         restart="no" if table.kind == "job" else table.restart,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from devbox.errors import EnvFileError
 from devbox.model.container import Health, Mount, Port, Setup
 
 DEV = '[dev]\nrecipe = "debian"\n'
@@ -101,3 +104,12 @@ def test_isolated_is_loosened_key_by_key(resolved):
     assert (dev.isolation.network, dev.isolation.read_only) == ("project", False)
     assert dev.isolation.capabilities == ("-ALL", "CHOWN")
     assert [mount.target for mount in dev.mounts] == ["/workspace"]
+
+
+def test_what_an_isolated_container_needs_it_must_be_able_to_reach(resolved):
+    text = '[service.db]\nrecipe = "redis"\n[dev]\nrecipe = "debian"\nneeds = ["db"]\nisolation = '
+    with pytest.raises(EnvFileError) as caught:
+        resolved(f'{text}"isolated"\n')
+    assert caught.value.sentence == "[dev] needs db, but isolated it has no network to reach anything"
+    assert caught.value.where.endswith(":5")
+    assert resolved(f"{text}{caught.value.remedy.removeprefix('isolation = ')}\n").containers["dev"].needs == ("db",)
