@@ -12,7 +12,7 @@ from devbox.host.programs import find
 from devbox.images import mirrors
 from devbox.isolation import contexts
 
-_ALWAYS = ("crun", "pasta", "nft", "mmdebstrap", "catatonit")
+_ALWAYS = ("pasta", "nft", "mmdebstrap", "catatonit")
 _SOMETIMES = {"buildah": "images from Dockerfiles need it"}
 _ROOTLESS = ("newuidmap", "newgidmap")
 
@@ -42,9 +42,9 @@ def optional(_ground: Ground) -> Iterator[Finding]:
 
 
 def runtime(_ground: Ground) -> Iterator[Finding]:
-    """The OCI runtime, where another than crun is chosen."""
+    """The OCI runtime that is used: crun, runc, or what $DEVBOX_RUNTIME names."""
     try:
-        path = contexts.runtime_program()
+        path = contexts.check_runtime()
     except HostError as error:
         yield of_error("OCI runtime", error)
     else:

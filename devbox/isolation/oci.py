@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.errors import NOT_EXECUTABLE, NOT_FOUND
+from devbox.errors import NOT_EXECUTABLE, NOT_FOUND, CommandFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,12 +11,30 @@ if TYPE_CHECKING:
 RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
 _NO_DIRECTORY = "chdir"
+_asked: dict[str, bool] = {}  # runtimes of unknown names: whether they are crun
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
 
 def is_crun(runtime: str) -> bool:
-    """Whether the runtime is crun, by a name that begins so; others are used by the letter of the OCI contract."""
-    return runtime.rpartition("/")[2].startswith("crun")
+    """Whether the runtime is crun, by name or as it says itself; others are used by the letter of the OCI contract.
+
+    One process asks a runtime of an unknown name, as a wrapper may have, once.
+    """
+    name = runtime.rpartition("/")[2]
+    if name in ("crun", "runc"):
+        return name == "crun"
+    if runtime not in _asked:
+        _asked[runtime] = _says_crun(runtime)
+    return _asked[runtime]
+
+
+def _says_crun(runtime: str) -> bool:
+    from devbox.host import programs
+
+    try:
+        return b"crun version" in programs.call([runtime, "--version"], purpose="ask the OCI runtime for its version")
+    except (CommandFailed, OSError):
+        return False
 
 
 def global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:

@@ -50,6 +50,18 @@ def test_a_runtime_that_is_not_there_is_told_by_its_variable(paths, monkeypatch)
     assert "DEVBOX_RUNTIME" in found.sentence
 
 
+def test_runc_alone_is_runtime_enough(paths, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", "")
+    monkeypatch.delenv("DEVBOX_RUNTIME", raising=False)
+    assert only(list(programs.runtime(Ground(paths))), "OCI runtime").remedy == "sudo apt-get install crun"
+    (tmp_path / "runc").write_text("")
+    (tmp_path / "runc").chmod(0o755)
+    found = [*programs.programs(Ground(paths)), *programs.runtime(Ground(paths))]
+    assert only(found, "OCI runtime").state == OK
+    assert not [finding for finding in found if finding.check == "crun"]
+
+
 def test_a_fixed_port_that_another_program_has_names_it(paths, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -26,6 +26,21 @@ def test_the_global_flags_come_first():
     assert oci.global_argv("/usr/bin/crun", "/r", "v2") == ["/usr/bin/crun", "--root", "/r"]
 
 
+@pytest.mark.parametrize(("says", "crun"), [("crun version 1.21", True), ("runc version 1.1.15", False)])
+def test_a_runtime_of_an_unknown_name_is_asked_once(tmp_path: Path, says: str, crun: object):
+    asked, runtime = tmp_path / "asked", tmp_path / "traced"
+    runtime.write_text(f'#!/bin/sh\necho "$*" >> {asked}\necho {says}\n')
+    runtime.chmod(0o755)
+
+    assert oci.is_crun(str(runtime)) is crun
+    assert oci.is_crun(str(runtime)) is crun
+    assert asked.read_text() == "--version\n"
+
+
+def test_what_can_not_be_asked_is_not_crun(tmp_path: Path):
+    assert not oci.is_crun(str(tmp_path / "missing"))
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
