@@ -7,8 +7,9 @@ import os
 from devbox.engines import native_layers, native_volumes
 from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
+from devbox.host import files, gitconfig
 from devbox.host.carry import CA_TARGET, Carry, authorities, carry
-from devbox.host.paths import Paths
+from devbox.host.paths import Paths, hash_name
 from devbox.isolation import accounts, state
 from devbox.isolation.network import bridge
 from devbox.isolation.types import (
@@ -25,6 +26,7 @@ from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mou
 from devbox.model.resolved import Instance
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GIT_CONFIG = "/etc/gitconfig"  # git's system-wide one: what is set inside, with --global, wins
 _CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the host is carried in
 
 
@@ -80,7 +82,7 @@ class Starter:
                 gid=account.gid,
                 groups=account.groups,
             ),
-            binds=(*self._binds(spec.mounts, lowers), *_ca_bind(carried)),
+            binds=(*self._binds(spec.mounts, lowers), *_ca_bind(carried), *self._git_bind(spec, lowers)),
             tmpfs=tuple(mount.target for mount in spec.mounts if mount.kind == "tmpfs"),
             confine=confine(spec.isolation, spec.limits),
             stop_signal=spec.stop_signal.removeprefix("SIG"),
@@ -92,13 +94,29 @@ class Starter:
 
     def _carried(self, spec: ContainerSpec) -> Carry:
         """What of the host's settings the container gets. A proxy or mirror would be a way round an egress list."""
-        if spec.role in _CLOSED_ROLES or spec.isolation.preset != "integrated":
+        if not _is_integrated(spec):
             return Carry({}, "")
         if spec.isolation.egress is not None:
             return authorities()
         now = state.read(self._paths, self._instance.id)
         gateway = bridge.gateway_of(now.subnet if now and now.subnet else bridge.SUBNET)
         return carry(gateway, direct=spec.needs)
+
+    def _git_bind(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
+        """The caller's git configuration where the container has the project. The image's own comes first: it loses.
+
+        Nobody else on this machine can look into the directory, but a container's users must be able to read the file.
+        """
+        workspace = next((mount.target for mount in spec.mounts if mount.kind == "workspace"), "")
+        if not workspace or not _is_integrated(spec):
+            return ()
+        image = native_layers.read(lowers, _GIT_CONFIG)
+        text = f"{image}\n{gitconfig.carried(workspace)}".lstrip()
+        files.runtime_dir(self._paths.runtime)  # no supervisor may have made it yet
+        kept = files.private_dir(self._paths.kept(self._instance.id), mode=0o700)
+        source = f"{kept}/git.{hash_name(text)}"
+        files.write_atomic(source, text, mode=0o644)
+        return (Bind(source, _GIT_CONFIG, read_only=True),)
 
     def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
         return tuple(self._bind(mount, lowers) for mount in mounts if mount.kind != "tmpfs")
@@ -123,6 +141,10 @@ class Starter:
         if self._idmap.rootless:
             return bind
         return bind._replace(owner=self._instance.owner, group=self._instance.group)
+
+
+def _is_integrated(spec: ContainerSpec) -> bool:
+    return spec.isolation.preset == "integrated" and spec.role not in _CLOSED_ROLES
 
 
 def confine(isolation: Isolation, limits: Limits) -> Confine:

@@ -28,6 +28,7 @@ def test_isolated_is_the_project_and_nothing_else(any_box: Box):
     assert (project / "file").stat().st_uid == project.stat().st_uid
     for place in ("/", "/etc", "/root", "/usr/bin"):
         assert inside(f"touch {place}/file")[0] != 0, place
+    assert inside("ls /etc/gitconfig")[0] != 0
     assert inside("ls /sys/class/net")[1].split() == ["lo"]
     assert inside("env | grep -ci -e proxy -e cert -e pip")[1] == "0\n"
     assert inside("grep CapEff /proc/1/status /proc/self/status | sort -u -k2")[1].split()[1] == "0" * 16
@@ -42,3 +43,16 @@ def test_capabilities_are_given_and_taken_by_name(box: Box):
     effective = int(box.ok("exec", "--", "grep", "CapEff", "/proc/self/status", cwd=project).split()[1], 16)
     chown, net_admin, net_raw = (effective >> number & 1 for number in (0, 12, 13))
     assert (chown, net_admin, net_raw) == (0, 1, 0)
+
+
+@pytest.mark.long  # bakes git
+def test_git_knows_the_caller_and_trusts_the_project_where_integrated(any_box: Box):
+    config = "[user]\nname = Ann\nemail = a@example.org\n[credential]\nhelper = store\n"
+    project = any_box.project('[dev]\nrecipe = "debian"\npackages = ["git"]\n', files={"callers": config})
+    caller = {"GIT_CONFIG_GLOBAL": str(project / "callers")}
+    any_box.ok("up", cwd=project, env=caller)
+    script = "git init -q && git commit -q --allow-empty -m one && git status --short && git log --format=%an:%ae"
+    assert any_box.ok("exec", "--", "sh", "-c", script, cwd=project).splitlines()[-1] == "Ann:a@example.org"
+    assert any_box.run("exec", "--", "git", "config", "credential.helper", cwd=project).returncode == 1
+    any_box.ok("exec", "--", "git", "config", "--global", "user.name", "Other", cwd=project)
+    assert any_box.ok("exec", "--", "git", "config", "user.name", cwd=project) == "Other\n"
