@@ -56,7 +56,6 @@ def project(box: Box) -> Path:
     return made
 
 
-@pytest.mark.as_root
 def test_a_dockerfile_runs_under_up(box: Box, project: Path):
     proxy = {"https_proxy": "http://proxy.example.org:3128"}
     box.ok("up", cwd=project, env=proxy)
@@ -82,7 +81,6 @@ def test_a_dockerfile_runs_under_up(box: Box, project: Path):
     assert "hello 1" in box.ok("exec", "web", "--", "cat", "/srv/made", cwd=project)
 
 
-@pytest.mark.as_root
 def test_a_failed_step_says_its_line_and_what_it_printed(box: Box, project: Path):
     dockerfile = project / "docker" / "Dockerfile"
     dockerfile.write_text("FROM system\nENV A=b\nRUN echo the reason; \\\n    exit 3\n")
