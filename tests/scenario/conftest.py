@@ -12,6 +12,7 @@ collect_ignore = ["projects"]  # users' projects: their tests run inside their o
 KINDS = ("root-crun", "root-runc", "user-crun", "user-runc")
 _MAIN, *_FURTHER = KINDS
 ON_ALL = (_MAIN, *(pytest.param(kind, marks=pytest.mark.long) for kind in _FURTHER))
+MAIN_JOBS = (*KINDS[:3], pytest.param(KINDS[3], marks=pytest.mark.long))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,7 +50,7 @@ def box(boxes: dict[str, Box], request: pytest.FixtureRequest) -> Iterator[Box]:
     yield from _box(boxes, request.param)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=MAIN_JOBS)
 def any_box(boxes: dict[str, Box], request: pytest.FixtureRequest) -> Iterator[Box]:
-    """devbox in every way it is to work, also in the quick suite: for the main jobs."""
+    """devbox as root and as an ordinary user, with crun and runc, also in the quick suite: for the main jobs."""
     yield from _box(boxes, request.param)

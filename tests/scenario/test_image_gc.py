@@ -144,6 +144,7 @@ def test_a_collection_takes_what_no_project_needs_and_nothing_else(alone: Box, s
     assert json.loads((alone.home / "oci/index.json").read_text())["manifests"] == []
 
 
+@pytest.mark.long
 def test_a_damaged_image_is_named_and_made_again(alone: Box, served: Registry):
     project = alone.project(FILE.format(name="one", ref=f"{served.host}/team/debian:1", base=0, top=0))
     alone.ok("up", cwd=project)
@@ -164,6 +165,7 @@ def test_a_damaged_image_is_named_and_made_again(alone: Box, served: Registry):
     subprocess.run(["skopeo", "inspect", ref], capture_output=True, check=True)
 
 
+@pytest.mark.long
 def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):
     text = FILE.format(name="one", ref=f"{served.host}/team/debian:1", base=0, top=0)
     project = alone.project(text)

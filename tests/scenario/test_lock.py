@@ -59,6 +59,7 @@ def test_up_writes_the_lock_and_then_keeps_to_it(box: Box):
     assert box.ps(project)["dev"]["digest"] != before["dev"]["digest"]
 
 
+@pytest.mark.long
 def test_a_name_is_renewed_and_the_difference_told(box: Box):
     project = box.project(DEV)
     box.ok("up", cwd=project)

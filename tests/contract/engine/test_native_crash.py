@@ -95,8 +95,10 @@ def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
     native.network("a")
     pid = os.fork()
     if pid == 0:
-        native.engine.run_once(native.instance, native.request("once", "sleep", "1000", role="dev"), tty=False)
-        os._exit(0)
+        try:
+            native.engine.run_once(native.instance, native.request("once", "sleep", "1000", role="dev"), tty=False)
+        finally:
+            os._exit(0)
     until(lambda: (now := state.read(paths, native.instance.id)) is not None and now.guests)
     until(lambda: os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"))
     os.kill(pid, signal.SIGKILL)

@@ -155,9 +155,11 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     wanted = image(Run(commands=("echo started; sleep 1000",)))
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        ImageStore(paths).bake(wanted, quiet)
-        os._exit(0)
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            ImageStore(paths).bake(wanted, quiet)
+        finally:
+            os._exit(0)
     log = Path(paths.home, "logs/bake", f"{wanted.chain[-1].key.removeprefix('sha256:')[:12]}.log")
     wait_until(lambda: log.exists() and "\nstarted" in log.read_text())
     below = descendants(child)

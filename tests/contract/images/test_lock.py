@@ -53,6 +53,7 @@ def test_the_cache_alone_bakes_the_same_bytes(
     assert fresh_store(homes, "locked").bake(locked, lambda _: None) == store.find(locked.key)
 
 
+@pytest.mark.long
 def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore, locked: KeyedImage) -> None:
     wanted = replace(SPEC.steps[1], pins={"less": "1-1"})
     offered = locked.chain[1].step.pins["less"]
@@ -64,6 +65,7 @@ def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore
     assert store.find(image.key) is None
 
 
+@pytest.mark.long
 def test_a_renewed_step_is_made_once_and_only_where_it_installs_something(
     store: ImageStore, locked: KeyedImage
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_renewed_step_is_made_once_and_only_where_it_installs_something(
         assert baked == store.find(locked.key)
 
 
+@pytest.mark.long
 def test_downloads_of_a_new_base_are_kept(locked: KeyedImage) -> None:
     assert shutil.which("dpkg-deb")
     pins = locked.chain[0].step.pins
@@ -97,6 +100,7 @@ def test_one_changed_file_of_the_last_step_changes_the_last_layer_alone(store: I
     assert first.layers[-1] != second.layers[-1]
 
 
+@pytest.mark.long
 def test_a_mirror_that_has_the_locked_versions_does_as_well_as_the_cache(
     store: ImageStore, locked: KeyedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,9 +117,11 @@ def test_who_collects_waits_for_who_bakes(small: Small):
     go, waiting = os.pipe(), os.pipe()
     child = os.fork()  # before the lock is taken: a child would hold its parent's
     if child == 0:
-        os.read(go[0], 1)
-        gc.collect(small.paths, Roots, partial(_say, waiting[1]))
-        os._exit(0)
+        try:
+            os.read(go[0], 1)
+            gc.collect(small.paths, Roots, partial(_say, waiting[1]))
+        finally:
+            os._exit(0)
     with gate.kept(small.paths):
         os.write(go[1], b"g")
         assert os.read(waiting[0], 1) == b"w"
@@ -164,8 +166,10 @@ def test_a_killed_collection_leaves_a_valid_store(small: Small):
             small.image(10 * seed + each)
         child = os.fork()
         if child == 0:
-            gc.collect(small.paths, lambda: roots, lambda: None)
-            os._exit(0)
+            try:
+                gc.collect(small.paths, lambda: roots, lambda: None)
+            finally:
+                os._exit(0)
         select.select([], [], [], chance.uniform(0, 0.15))  # any moment will do: none is waited for
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
