@@ -40,7 +40,8 @@ class InstanceView:
 
     `standing`: something of it is on this machine beside its data, if only what a killed supervisor left; `teardown`
     takes it away. `names` and `published` say what the standing network was made for (empty without one); `tops` are
-    the kept writable tops by container name, whether their container stands or not.
+    the kept writable tops by container name, whether their container stands or not. `adoptable`: its supervisor was
+    killed, and the next one takes over what there is.
     """
 
     supervised: bool
@@ -50,6 +51,7 @@ class InstanceView:
     names: tuple[str, ...] = ()
     published: Mapping[str, tuple[BoundPort, ...]] = field(default_factory=dict)
     tops: Mapping[str, KeptTop] = field(default_factory=dict)
+    adoptable: bool = False
     notes: tuple[str, ...] = ()
 
 

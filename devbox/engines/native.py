@@ -44,7 +44,14 @@ class NativeEngine:
         tops = Tops(self._paths, instance.id).kept()
         volumes = native_volumes.names(self._paths, instance.id)
         standing = os.path.isdir(self._paths.run(instance.id))
-        return native_view.view(now, supervised=supervised, standing=standing, tops=tops, volumes=volumes)
+        return native_view.view(
+            now,
+            supervised=supervised,
+            standing=standing,
+            adoptable=not supervised and now is not None and state.has_ground(now),
+            tops=tops,
+            volumes=volumes,
+        )
 
     def ensure_network(
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]

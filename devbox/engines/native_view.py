@@ -18,10 +18,11 @@ def view(
     *,
     supervised: bool,
     standing: bool,
+    adoptable: bool,
     tops: Mapping[str, KeptTop],
     volumes: tuple[str, ...],
 ) -> InstanceView:
-    """One look at an instance. `standing`: it has a runtime directory."""
+    """One look at an instance. `standing`: it has a runtime directory; `adoptable`: see the contract."""
     if now is None:
         return InstanceView(supervised=False, standing=standing, containers={}, volumes=volumes, tops=tops)
     published: dict[str, tuple[BoundPort, ...]] = {}
@@ -35,6 +36,7 @@ def view(
         names=tuple(name.name for name in now.names),
         published=published,
         tops=tops,
+        adoptable=adoptable,
         notes=() if supervised else _notes(now),
     )
 

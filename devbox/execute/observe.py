@@ -28,6 +28,7 @@ def observe(
     missing = (step.key for name, image in images.items() if name not in baked for step in image.chain)
     return Observed(
         supervised=view.supervised,
+        adoptable=view.adoptable,
         standing=view.standing,
         containers=dict(view.containers),
         names=view.names,

@@ -129,9 +129,14 @@ def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     state = read(paths, instance)
     if state is None:
         return False, None
-    if alive(state.supervisor) and state.holder is not None and alive(state.holder):
+    if alive(state.supervisor) and has_ground(state):
         return True, state
     return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
+
+
+def has_ground(state: InstanceState) -> bool:
+    """Whether the namespaces stand that everything of it lives in."""
+    return state.holder is not None and alive(state.holder)
 
 
 def _checked(row: Row) -> Row:

@@ -71,6 +71,7 @@ class Observed:
     """
 
     supervised: bool  # a live supervisor holds the instance
+    adoptable: bool = False  # a supervisor was killed, and the next one takes over what it kept, jobs that are done too
     standing: bool = False  # something of it is on the machine beside its data, if only what a killed supervisor left
     containers: dict[str, ObservedContainer] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # what the standing network was made for

@@ -133,12 +133,13 @@ class _Differ:
     def _change(self, spec: ContainerSpec) -> _Change:
         seen = self._observed.containers.get(spec.name)
         image = self._images[spec.image]
-        if seen is None or not (self._observed.supervised or _lives(seen)):
+        done = seen is not None and spec.kind == "job" and seen.exit_code == 0 and self._observed.adoptable
+        if seen is None or not (self._observed.supervised or _lives(seen) or done):
             return _Change("start", explain.why_start(None))
         if seen.spec_key != keys.spec_key(spec) or seen.image_key != image.key:
             last = self._observed.last.specs.get(spec.name)
             return _Change("replace", explain.why_replace(spec, seen, last, image.key))
-        if not self._observed.supervised:
+        if not (self._observed.supervised or done):
             return _Change("start", explain.TAKEN_OVER)
         if _has_ended(spec, seen):
             return _Change("start", explain.why_start(seen))

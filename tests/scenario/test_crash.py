@@ -151,3 +151,42 @@ def test_two_ups_at_once_are_one_up(box: Box):
         assert process.returncode == 0, err.decode()
     assert list(box.ps(project)) == ["dev"]
     assert time.monotonic() - started < 60
+
+
+JOB = """
+[dev]
+recipe = "debian"
+needs = ["once"]
+[service.once]
+from = "dev"
+kind = "job"
+command = "echo x >>/count/runs"
+volumes = { count = "/count" }
+[service.reader]
+from = "dev"
+command = "exec sleep infinity"
+volumes = { count = "/count" }
+"""
+
+
+def test_a_job_that_is_done_is_not_done_again_when_its_supervisor_was_killed(box: Box):
+    project = box.project(JOB)
+    box.ok("up", cwd=project)
+    started = box.ps(project)["dev"]["pid"]
+    for _ in range(2):
+        pid = supervisor_pid(box)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not is_running(pid), seconds=60, what="the end of the supervisor")
+        box.ok("up", cwd=project)
+    rows = box.ps(project)
+    assert (rows["once"]["state"], rows["once"]["exit_code"]) == ("exited", 0)
+    assert rows["dev"]["pid"] == started
+    assert box.ok("exec", "reader", "--", "cat", "/count/runs", cwd=project) == "x\n"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -131,6 +131,14 @@ class TestWithoutItsSupervisor:
         ended = replace(self.lost, containers={"db": seen(DB, SHOP, state="exited")})
         assert reason(diff.diff(SHOP, ended), "start db") == "not running"
 
+    @pytest.mark.parametrize(("adoptable", "code", "runs"), [(True, 0, False), (True, 1, True), (False, 0, True)])
+    def test_a_job_that_is_done_stays_done_where_a_next_supervisor_finds_it(self, adoptable, code, runs):
+        job = container("job", kind="job")
+        wanted = resolved(job)
+        ended = seen(job, wanted, state="exited", exit_code=code)
+        now = replace(converged(wanted, containers={"job": ended}), supervised=False, adoptable=adoptable)
+        assert (("start", "job") in ops(diff.diff(wanted, now))) == runs
+
 
 class TestRestart:
     def test_stops_dependants_first_and_starts_needs_first_after_all_stopped(self):
