@@ -101,6 +101,7 @@ def _start(
             os.unlink(f"{place}/{stale}")
     maps = _open_maps(context, container.binds)
     start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
+    caller = os.getpid()
     argv = oci.run_argv(start, bundle=place, pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
 
     def become_runtime() -> None:
@@ -108,7 +109,7 @@ def _start(
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         if bound:
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            _die_with(caller)
         os.execve(argv[0], argv, ENVIRONMENT)
 
     child = forks.fork(become_runtime)
@@ -116,6 +117,13 @@ def _start(
         os.close(maps.store)
     joins = detach and joining.wanted(context.runtime, context.cgroups)
     return Starting(child.pid, child.error_fd, place, f"{context.oci_root}/{container.oci_id}" if joins else "")
+
+
+def _die_with(caller: int) -> None:
+    """Be killed when the caller dies; at once where it died before this was said."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != caller:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> None:
