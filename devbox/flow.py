@@ -15,6 +15,7 @@ from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
 from devbox.errors import BakeFailed, EngineError, NotTrusted, UsageError
+from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
 from devbox.execute.oneshot import Command, oneshot
@@ -86,7 +87,7 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == _instance(opened, cached.instance.name):
-        return cached
+        return with_contexts(cached)
     from devbox.envfile.load import load as read
     from devbox.envfile.resolve import credentials_wanted, resolve
     from devbox.execute.locks import Locks
@@ -100,7 +101,7 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
     directory = fleeting if env.env_files else lasting
     if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
-    return resolved
+    return with_contexts(resolved)
 
 
 def host_access(opened: Project) -> tuple[HostAccess, ...]:

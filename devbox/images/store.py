@@ -65,6 +65,7 @@ class ImageStore:
             self._paths.steps,
             self._paths.tmp,
             self._paths.partial,
+            self._paths.buildah,
             f"{self._paths.home}/cache",
         )
         if any(os.path.lexists(place) for place in places):
