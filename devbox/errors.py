@@ -109,6 +109,10 @@ class EngineError(DevboxError):
     """A container could not be started, stopped or reached."""
 
 
+class PortTaken(EngineError):
+    """Another program holds a host port that was free when it was chosen."""
+
+
 class NotReady(DevboxError):
     """A container started but did not become ready in time."""
 

@@ -15,6 +15,7 @@ from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
 from devbox.errors import BakeFailed, EngineError, NotTrusted, UsageError
+from devbox.execute.again import with_another_look
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
@@ -121,6 +122,7 @@ def plan(opened: Project, *, locked: bool = False) -> Outcome:
     return Outcome(differ.diff(resolved, observed), resolved, observed)
 
 
+@with_another_look
 def up(
     opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True, locked: bool = False
 ) -> Outcome:

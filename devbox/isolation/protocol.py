@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from devbox.errors import DevboxError, EngineError, HostError, NotReady
+from devbox.errors import DevboxError, EngineError, HostError, NotReady, PortTaken
 
 Message = dict[str, Any]
 
-_KINDS: dict[str, type[DevboxError]] = {"host": HostError, "not-ready": NotReady, "engine": EngineError}
+_KINDS: dict[str, type[DevboxError]] = {  # the narrower before the wider
+    "host": HostError,
+    "not-ready": NotReady,
+    "port-taken": PortTaken,
+    "engine": EngineError,
+}
 
 
 def encode(message: Message) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,22 @@ HELD = """
 recipe = "debian"
 setup = { run = ["until test -e go; do sleep 0.1; done"] }
 """
+LEAVING = """
+[dev]
+recipe = "debian"
+[service.old]
+from = "dev"
+command = "trap 'touch /talk/asked; until test -e /talk/go; do sleep 0.1; done; exit' TERM; while :; do sleep 0.1; done"
+stop_timeout = "300s"
+volumes = { talk = "/talk" }
+"""
+ARRIVED = """
+[dev]
+recipe = "debian"
+ports = [PORT]
+"""
 _SECONDS = 300
+_ROUNDS = (2, pytest.param(10, marks=pytest.mark.long))
 
 
 def start(box: Box, project: Path, *words: str) -> subprocess.Popen[str]:
@@ -49,9 +65,10 @@ def running(box: Box, project: Path) -> set[str]:
     return {name for name, row in box.ps(project).items() if row["state"] == "running"}
 
 
-def test_two_ups_at_once_are_one_up(box: Box):
+@pytest.mark.parametrize("rounds", _ROUNDS)
+def test_two_ups_at_once_are_one_up(box: Box, rounds: int):
     project = box.project(FILE)
-    for _ in range(5):
+    for _ in range(rounds):
         for process in [start(box, project, "up") for _ in range(2)]:
             end(process)
         assert running(box, project) == {"dev", "helper"}
@@ -72,10 +89,11 @@ def test_who_waits_says_for_whom(box: Box):
     assert f"(pid {first.pid})" in said
 
 
-def test_up_against_down_ends_in_one_of_the_two(box: Box):
+@pytest.mark.parametrize("rounds", _ROUNDS)
+def test_up_against_down_ends_in_one_of_the_two(box: Box, rounds: int):
     project = box.project(FILE)
     before = box.footprint()
-    for _ in range(5):
+    for _ in range(rounds):
         for process in [start(box, project, "up"), start(box, project, "down")]:
             end(process)
         assert running(box, project) in (set(), {"dev", "helper"})
@@ -118,3 +136,21 @@ def test_down_while_someone_follows_the_logs(box: Box):
     finally:
         follower.kill()
         follower.communicate()
+
+
+def test_a_port_that_is_lost_between_the_look_and_the_start_is_another_one(box: Box):
+    """What was looked at is held up by a container that takes its time to leave."""
+    project = box.project(LEAVING)
+    box.ok("up", cwd=project)
+    (talk,) = box.home.glob("volumes/*/talk")
+    with socket.create_server(("127.0.0.1", 0)) as rival:
+        port = rival.getsockname()[1]
+    (project / "devbox.toml").write_text(ARRIVED.replace("PORT", str(port)))
+    process = start(box, project, "up")
+    wait_until((talk / "asked").exists, seconds=_SECONDS, what="the asking of the old container")
+    with socket.create_server(("127.0.0.1", port)):
+        (talk / "go").touch()
+        said = end(process)
+    assert f"port {port} on 127.0.0.1 is taken by now: looking once more" in said
+    (published,) = box.ps(project)["dev"]["ports"]
+    assert published["host"] != port

@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 
-from devbox.errors import CommandFailed, EngineError, HostError
+from devbox.errors import CommandFailed, EngineError, HostError, PortTaken
 from devbox.host import programs
 from devbox.isolation import forks, living, namespaces, syscalls
 from devbox.isolation.network import bridge
@@ -29,7 +29,7 @@ _PATIENCE = 5000  # ms until a killed pasta must be gone
 def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> ProcessRef:
     """Start pasta for the instance, lead each published port to its container, and containers to ports of the host.
 
-    EngineError when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
+    PortTaken when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
     or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
     """
     require_tun()
@@ -38,7 +38,12 @@ def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[
         require_free(route.publish)
     load_rules(context, routes, host_ports, led=led)
     pid_file = f"{context.run_dir}/pasta.pid"
-    return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
+    try:
+        return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
+    except EngineError:
+        for route in routes:
+            require_free(route.publish)  # else it was lost since it was looked at
+        raise
 
 
 def led_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
@@ -88,7 +93,7 @@ def stop_egress(pasta: ProcessRef) -> None:
 
 
 def require_free(publish: Publish) -> None:
-    """EngineError when another program holds the host port, or it may not be bound."""
+    """PortTaken when another program holds the host port, EngineError when it may not be bound."""
     family = socket.AF_INET6 if ":" in publish.address else socket.AF_INET
     kind = socket.SOCK_DGRAM if publish.protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
@@ -102,7 +107,7 @@ def require_free(publish: Publish) -> None:
                 remedy="publish a port above 1023",
             ) from None
         except OSError as error:
-            raise EngineError(
+            raise PortTaken(
                 f"port {publish.host} on {publish.address} is taken",
                 details=error.strerror or "",
                 remedy="free it, or publish another port",

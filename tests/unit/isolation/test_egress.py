@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from devbox.errors import EngineError
+from devbox.errors import EngineError, PortTaken
 from devbox.isolation.network import bridge, egress
 from devbox.isolation.types import HostPort, NetNode, Publish, Route
 
@@ -86,7 +86,7 @@ def test_a_taken_port_is_named(protocol: str):
         port = holder.getsockname()[1]
         publish = Publish(host=port, address="127.0.0.1", container=1, protocol=protocol)
 
-        with pytest.raises(EngineError, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1 is taken"):
             egress.require_free(publish)
 
     egress.require_free(publish)

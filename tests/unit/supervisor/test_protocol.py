@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.errors import EngineError, HostError, NotReady
+from devbox.errors import EngineError, HostError, NotReady, PortTaken
 from devbox.isolation import protocol
 from devbox.isolation.client import Client
 from devbox.isolation.protocol import Message
@@ -19,7 +19,9 @@ from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, NetNode, Process, Supervised, pack, unpack
 
 
-@pytest.mark.parametrize("error", [HostError("a", remedy="b"), NotReady("a", details="b"), EngineError("a")])
+@pytest.mark.parametrize(
+    "error", [HostError("a", remedy="b"), NotReady("a", details="b"), PortTaken("a"), EngineError("a")]
+)
 def test_an_error_arrives_as_what_it_was(error: EngineError) -> None:
     with pytest.raises(type(error)) as raised:
         protocol.result(protocol.decode(protocol.encode(protocol.failure(error))))

@@ -1,0 +1,48 @@
+"""A port that is lost between the look and the start."""
+
+from __future__ import annotations
+
+import pytest
+
+from devbox.errors import EngineError, PortTaken
+from devbox.execute.again import with_another_look
+from devbox.execute.events import Event, Note
+
+
+class Losing:
+    """A verb of the flow that loses this many ports, then ends with an error or well."""
+
+    def __init__(self, times: int, *, at_last: EngineError | None = None) -> None:
+        self.calls = 0
+        self._times = times
+        self._at_last = at_last
+
+    @with_another_look
+    def verb(self, sink, /, *, answer: str) -> str:
+        self.calls += 1
+        if self.calls <= self._times:
+            raise PortTaken(f"port {8000 + self.calls} on 127.0.0.1 is taken")
+        if self._at_last:
+            raise self._at_last
+        return answer
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_it_is_looked_for_again_and_said(times: int):
+    said: list[Event] = []
+    losing = Losing(times)
+    assert losing.verb(said.append, answer="well") == "well"
+    assert losing.calls == times + 1
+    assert said == [Note(text=f"port {8001 + n} on 127.0.0.1 is taken by now: looking once more") for n in range(times)]
+
+
+def test_it_ends_some_day():
+    with pytest.raises(PortTaken, match="port 8003"):
+        Losing(100).verb(lambda _: None, answer="")
+
+
+def test_other_errors_are_nobodys_port():
+    losing = Losing(0, at_last=EngineError("broken"))
+    with pytest.raises(EngineError, match="broken"):
+        losing.verb(lambda _: None, answer="")
+    assert losing.calls == 1
