@@ -332,7 +332,8 @@ def _fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:
 
     found = locks.fixed(resolved, opened.store)
     if locked:
-        locks.Locks(resolved.instance).demand(found, [spec.image for spec in found.containers.values()])
+        images = [spec.image for spec in resolved.containers.values()]
+        locks.Locks(resolved.instance).demand(resolved, images, baked=found)
     return found
 
 
@@ -348,6 +349,7 @@ def _complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:
         return
     if new:
         sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))
+        load(opened, held=True)  # the lock is an input of the file as the next command finds it
 
 
 def _load_trusted(opened: Project, *, locked: bool = False) -> Resolved:

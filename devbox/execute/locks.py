@@ -49,12 +49,15 @@ class Locks:
             lockfile.write(self.path, after, env_file=self._env_file)
         return locking.changes(before, after)
 
-    def demand(self, resolved: Resolved, images: Iterable[str]) -> None:
-        """NotLocked where the lock does not fix all of these images."""
+    def demand(self, resolved: Resolved, images: Iterable[str], *, baked: Resolved | None = None) -> None:
+        """NotLocked where the lock does not fix all of these images, whatever this machine has baked before.
+
+        `baked` is the same file with what earlier bakes took: of commands only those tell that there is something.
+        """
         lock, wanted = self.read(), order.lineage(images, resolved.images)
-        specs = {name: resolved.images[name] for name in wanted}
-        lacking = locking.missing(specs, resolved.recipes, lock)
-        found = locking.collected(specs, resolved.recipes, lock)
+        lacking = locking.missing({name: resolved.images[name] for name in wanted}, resolved.recipes, lock)
+        taken = {name: (baked or resolved).images[name] for name in wanted}
+        found = locking.collected(taken, resolved.recipes, lock)
         lacking += [f"{name} has no entry" for name in locking.additions(lock, found) if not lacking]
         if lacking:
             raise NotLocked(
