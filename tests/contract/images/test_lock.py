@@ -46,6 +46,7 @@ def test_what_was_baked_without_a_lock_is_known_by_the_lock_it_gives(store: Imag
     assert set(states) == {"cached"}
 
 
+@pytest.mark.long
 def test_the_cache_alone_bakes_the_same_bytes(
     store: ImageStore, locked: KeyedImage, homes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
