@@ -13,7 +13,7 @@ from support.machine import Box
 
 pytestmark = pytest.mark.scenario
 
-BRIEFLY = {"root-crun": 40, "user-crun": 20}  # seconds
+BRIEFLY = {"root-crun": 35, "user-crun": 15}  # seconds
 CYCLES = 500
 
 
