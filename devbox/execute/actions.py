@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.envfile import secrets
-from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed, NotReady, RegistryError
+from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, NotReady, RegistryError
 from devbox.execute import locks
 from devbox.execute.complete import completed
 from devbox.execute.events import Sink, StepLine, StepProgress
@@ -168,6 +168,8 @@ class Actions:
 
         self._sink(StepProgress(id=step.id, text=shown))
         code = self._engine.exec(self._resolved.instance, spec.name, argv, env={}, on_line=line)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt  # Ctrl-C, which may reach the command before it reaches devbox
         if code != 0:
             remedy = f"look inside: devbox shell {spec.name}; then `devbox up` runs it again"
             if code == NOT_FOUND:
