@@ -31,6 +31,12 @@ def is_leased(paths: Paths, key: str) -> bool:
         return not free
 
 
+def forget_lease(paths: Paths, key: str) -> None:
+    """Drop the lease of an image that was collected. Only while `closed`: nobody takes one then."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_lease(paths, key))
+
+
 @contextlib.contextmanager
 def closed(paths: Paths, on_wait: Callable[[], None]) -> Iterator[None]:
     """Be the only one at the store; `on_wait` is called when others have to finish first."""

@@ -59,6 +59,7 @@ def _remove(paths: Paths, garbage: Garbage) -> None:
     cache, oci = StepCache(paths), Layout(paths.oci, lock=paths.lock("oci-index"))
     for key in garbage.records:
         cache.forget(key)
+        gate.forget_lease(paths, key)
     oci.keep_entries(set(oci.digests()) - set(garbage.blobs))
     away = [snapshots.put_away(paths, diff_id) for diff_id in garbage.snapshots]
     places = [path for path in garbage.broken_off if os.path.isdir(path)]

@@ -110,6 +110,7 @@ def test_an_image_that_is_leased_stays(small: Small):
         assert small.complete(kept)
     gc.collect(small.paths, Roots, nobody_waits)
     assert not small.complete(kept)
+    assert not [name for name in os.listdir(os.path.dirname(small.paths.lock("any"))) if name.startswith("image-")]
 
 
 def test_who_collects_waits_for_who_bakes(small: Small):
