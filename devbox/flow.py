@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import secrets
-from devbox.errors import BakeFailed, EngineError, NotTrusted, UsageError
+from devbox.errors import BakeFailed, DevboxError, EngineError, NotTrusted, UsageError
 from devbox.execute.again import with_another_look
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
@@ -341,15 +341,9 @@ def _complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:
     """Write into the lock what it lacks and is known."""
     from devbox.execute import locks
 
-    lock = locks.Locks(resolved.instance)
-    try:
-        new = lock.complete(locks.fixed(resolved, opened.store))
-    except OSError as error:  # a checkout that may only be read is brought up all the same
-        sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
-        return
-    if new:
-        sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))
-        load(opened, held=True)  # the lock is an input of the file as the next command finds it
+    if locks.complete(resolved, opened.store, sink):
+        with contextlib.suppress(DevboxError):  # edited meanwhile: the next command says what is wrong with it
+            load(opened, held=True)  # the lock is an input of the file as that command finds it
 
 
 def _load_trusted(opened: Project, *, locked: bool = False) -> Resolved:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from devbox.errors import NotLocked
+from devbox.execute.events import Note, Sink
 from devbox.images.store import ImageStore
 from devbox.model.image import is_open, keyed
 from devbox.model.lock import Lock
@@ -65,6 +66,19 @@ class Locks:
                 details="\n".join(lacking),
                 remedy="devbox up writes what is missing, devbox lock everything anew; then commit it",
             )
+
+
+def complete(resolved: Resolved, store: ImageStore, sink: Sink) -> bool:
+    """Write into the lock what it lacks and is known; whether that was something."""
+    lock = Locks(resolved.instance)
+    try:
+        new = lock.complete(fixed(resolved, store))
+    except OSError as error:  # a checkout that may only be read is brought up all the same
+        sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
+        return False
+    if new:
+        sink(Note(text=f"{lock.name}: wrote {', '.join(new[:3])}{f' and {len(new) - 3} more' if new[3:] else ''}"))
+    return bool(new)
 
 
 def fixed(resolved: Resolved, store: ImageStore, names: Iterable[str] | None = None) -> Resolved:
