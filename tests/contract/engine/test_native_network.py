@@ -14,7 +14,7 @@ from contract.engine.backend import Backend
 from contract.engine.test_neighbours import own_address, reached, serve
 from contract.engine.test_network import bound, fetch, free_port
 from support.internet import internet
-from support.machine import wait_until
+from support.machine import lacking, wait_until
 
 from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
@@ -38,7 +38,7 @@ def native(backend: Backend) -> Backend:
 def outside() -> Iterator[None]:
     """This process, and what it starts, is in an internet of its own."""
     if os.geteuid() != 0:
-        pytest.skip("only root can make an internet")
+        lacking("only root can make an internet")
     with internet(ipv6=bridge.host_has_ipv6()):
         yield
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import frames, rootfs
 from support.internet import internet
-from support.machine import as_ordinary_user, wait_until
+from support.machine import as_ordinary_user, lacking, wait_until
 from support.place import Place
 
 from devbox.isolation import state
@@ -148,7 +148,7 @@ def test_a_long_answer_comes_over_a_stream(net: Net) -> None:
 
 def test_ipv6_is_held_to_the_list_as_well(net: Net) -> None:
     if not bridge.host_has_ipv6():
-        pytest.skip("no IPv6 here")
+        lacking("this host has no IPv6")
     there = (
         "socket(S, 10, 1, 6) or die; connect(S, pack(q{S n N a16 N}, 10, 443, 0, inet_pton(10, $ARGV[0]), 0)) or die"
     )
