@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import layouts, rootfs
+from support import layouts
 from support.machine import Box, destroy, make_box
-from support.registry import Registry, registry
+from support.registry import Registry
+from support.serving import serving
 
-from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
-from devbox.images import layout
-from devbox.images.layout import Layout
-from devbox.images.registry.reference import parse
-from devbox.images.registry.transfers import Transfers
+from devbox.images.layout import Descriptor, Layout
 
 pytestmark = pytest.mark.scenario
 
@@ -40,18 +37,16 @@ ENDINGS = ("stay", "stay", "down", "forget", "remove")
 STORE = ("oci", "snapshots", "steps", "partial", "tmp")
 
 
+def minimal(oci: Layout, system: Descriptor) -> Descriptor:
+    """An image that is a minimal Debian."""
+    own = layouts.manifest(oci, (system, system.digest), run={"Env": ["PATH=/usr/bin:/bin"]})
+    return layouts.index(oci, (own, layouts.architecture()))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with a minimal Debian."""
-    place = tmp_path_factory.mktemp("registry")
-    place.chmod(0o755)
-    with registry(place, tls=False, password=False) as made:
-        paths = Paths(str(place / "store"), str(place / "run"))
-        oci = Layout(paths.oci, lock=paths.lock("oci-index"))
-        system = layouts.blob(oci, rootfs.tarball().read_bytes(), layout.LAYER)
-        own = layouts.manifest(oci, (system, system.digest), run={"Env": ["PATH=/usr/bin:/bin"]})
-        image = layouts.index(oci, (own, layouts.architecture()))
-        Transfers(paths).push(image, parse(f"{made.host}/team/debian:1"), lambda _: None)
+    with serving(tmp_path_factory.mktemp("registry"), "team/debian:1", minimal) as made:
         yield made
 
 

@@ -6,15 +6,12 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from support import layouts, rootfs
+from support import layouts
 from support.machine import Box, wait_until
-from support.registry import Registry, registry
+from support.registry import Registry
+from support.serving import serving
 
-from devbox.host.paths import Paths
-from devbox.images import layout
-from devbox.images.layout import Layout
-from devbox.images.registry.reference import parse
-from devbox.images.registry.transfers import Transfers
+from devbox.images.layout import Descriptor, Layout
 
 ENTRYPOINT = """#!/bin/sh
 echo "entrypoint of $(id -un) in $PWD: $GREETING $*"
@@ -52,20 +49,18 @@ needs = ["web"]
 """
 
 
+def of_two_platforms(oci: Layout, system: Descriptor) -> Descriptor:
+    """An image of two platforms: a minimal Debian and an entrypoint."""
+    upper = layouts.layer(oci, {"entrypoint": ENTRYPOINT.encode()})
+    own = layouts.manifest(oci, (system, system.digest), upper, run=RUN)
+    other = layouts.manifest(oci, layouts.layer(oci, {"other": b"platform"}), arch=layouts.OTHER)
+    return layouts.index(oci, (own, layouts.architecture()), (other, layouts.OTHER))
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry without a password, with an image of two platforms: a minimal Debian and an entrypoint."""
-    place = tmp_path_factory.mktemp("registry")
-    place.chmod(0o755)
-    with registry(place, tls=False, password=False) as made:
-        paths = Paths(str(place / "store"), str(place / "run"))
-        oci = Layout(paths.oci, lock=paths.lock("oci-index"))
-        system = layouts.blob(oci, rootfs.tarball().read_bytes(), layout.LAYER)
-        upper = layouts.layer(oci, {"entrypoint": ENTRYPOINT.encode()})
-        own = layouts.manifest(oci, (system, system.digest), upper, run=RUN)
-        other = layouts.manifest(oci, layouts.layer(oci, {"other": b"platform"}), arch=layouts.OTHER)
-        image = layouts.index(oci, (own, layouts.architecture()), (other, layouts.OTHER))
-        Transfers(paths).push(image, parse(f"{made.host}/team/app:1"), lambda _: None)
+    """A registry without a password that has it."""
+    with serving(tmp_path_factory.mktemp("registry"), "team/app:1", of_two_platforms) as made:
         yield made
 
 
