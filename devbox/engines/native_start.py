@@ -23,9 +23,9 @@ from devbox.isolation.types import (
     Supervised,
 )
 from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mount
+from devbox.model.image import DEFAULT_PATH
 from devbox.model.resolved import Instance
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GIT_CONFIG = "/etc/gitconfig"  # git's system-wide one: what is set inside, with --global, wins
 _CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the host is carried in
 
@@ -65,7 +65,7 @@ class Starter:
         spec, image = request.spec, request.image.config
         account = _account(spec, lowers)
         carried = self._carried(spec)
-        env = {"PATH": _PATH} | image.env | carried.env | dict(request.env)
+        env = {"PATH": DEFAULT_PATH} | image.env | carried.env | dict(request.env)
         argv = spec.command or (*image.entrypoint, *image.command)
         if not argv:
             raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')

@@ -12,12 +12,11 @@ from devbox.host import carry
 from devbox.host.paths import Paths
 from devbox.images import apt, debs, lacking, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.manifest import DEFAULT_PATH
 from devbox.images.output import Output, Reader, any_line
 from devbox.isolation import sandbox
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, IdMap, Process
-from devbox.model.image import Bootstrap, Packages, Run
+from devbox.model.image import DEFAULT_PATH, Bootstrap, Packages, Run
 
 _ARCHIVES = "/var/cache/apt/archives"
 _LISTS = "/var/lib/apt/lists"

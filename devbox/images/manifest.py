@@ -10,9 +10,8 @@ from typing import Any
 from devbox.images import layout
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.model.container import Health
-from devbox.model.image import ImageConfig, Layer
+from devbox.model.image import DEFAULT_PATH, ImageConfig, Layer
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NANO = 1_000_000_000
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}

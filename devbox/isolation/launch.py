@@ -18,8 +18,6 @@ from devbox.isolation import cgroups, forks, idmap, joining, living, namespaces,
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
-
 
 class Starting(NamedTuple):
     """A container on its way. `pid` is a child of this process: when it has ended, `finish` says what became of it."""
@@ -110,7 +108,7 @@ def _start(
             os.dup2(stream, number)
         if bound:
             _die_with(caller)
-        os.execve(argv[0], argv, ENVIRONMENT)
+        os.execve(argv[0], argv, oci.ENVIRONMENT)
 
     child = forks.fork(become_runtime)
     if maps.store is not None:

@@ -12,6 +12,7 @@ RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
 _NO_DIRECTORY = "chdir"
 _asked: dict[str, bool] = {}  # runtimes of unknown names: whether they are crun
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
 

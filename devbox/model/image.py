@@ -92,6 +92,8 @@ class Files:
     modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; 0o644 where absent
 
 
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of images that set none
+
 BakeStep = Bootstrap | FromRegistry | FromDockerfile | Packages | Run | Files
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how

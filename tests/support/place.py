@@ -68,7 +68,7 @@ class Place:
         def execute() -> None:
             if self.context.idmap.rootless:
                 namespaces.join(self.context.holder, network=False)
-            os.execve(argv[0], argv, launch.ENVIRONMENT)
+            os.execve(argv[0], argv, oci.ENVIRONMENT)
 
         return self._captured(lambda: forks.wait(forks.fork(execute)) >> 8)
 

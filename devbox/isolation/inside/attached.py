@@ -51,7 +51,7 @@ def _execute(context: Context, container: Launch, init: ProcessRef, on_start: Ca
             namespaces.join(context.holder, network=False)
         joined = joining.root(place)
         here = os.path.isdir(joined) and joining.join(init.pid)
-        os.execve(command[0], oci.rooted(command, joined) if here else command, launch.ENVIRONMENT)
+        os.execve(command[0], oci.rooted(command, joined) if here else command, oci.ENVIRONMENT)
 
     child = forks.fork(become_runtime)
     if on_start is not None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Ids = tuple[str, tuple[int, ...]]  # UID:GID, supplementary groups
 
-_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
-
 
 def enter(
     paths: Paths,
@@ -75,7 +73,9 @@ def begin(
     if os.path.isdir(joined):
         return _spawn_in_groups(int(entry["pid"]), command, joined, streams), log
     actions = [(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)]
-    pid = os.posix_spawn(command[0], command, _ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON)
+    pid = os.posix_spawn(
+        command[0], command, oci.ENVIRONMENT, file_actions=actions, setsigdef=passing.IGNORED_BY_PYTHON
+    )
     return pid, log
 
 
@@ -140,7 +140,7 @@ def _spawn_from(go: Callable[[], list[str]], streams: tuple[int, int, int]) -> i
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         passing.restore_ignored()
-        os.execve(command[0], command, _ENVIRONMENT)
+        os.execve(command[0], command, oci.ENVIRONMENT)
     except OSError as error:
         os.write(streams[2], f"devbox: the OCI runtime could not be started: {error}\n".encode())
     finally:
