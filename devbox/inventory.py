@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from devbox import flow
 from devbox.doctor.projects import Known, known
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
@@ -20,7 +19,9 @@ from devbox.images.reach import Needed, Roots
 from devbox.images.stepcache import StepCache
 from devbox.isolation import state
 from devbox.model.image import KeyedImage
+from devbox.opened import open_project
 from devbox.records.instance import InstanceRecords
+from devbox.verbs.images import wanted_images
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _wanted(one: Known, notes: list[str]) -> Roots:
     if not one.root:
         return Roots()
     try:
-        return _keys(flow.wanted_images(flow.open_project(one.root, file=one.env_file)))
+        return _keys(wanted_images(open_project(one.root, file=one.env_file)))
     except (DevboxError, OSError) as error:
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
         notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")

@@ -30,7 +30,7 @@ def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
     if not words or words in ([group] for group in GROUPS):
         words.append("--help")
     after: tuple[str, ...] | None = None
-    command, rest = parse.named(words, commands)
+    command, rest = parse.named(words, commands.get)
     if command:
         before, after = parse.split(rest, command)
         words = [*command.name.split(), *before]
@@ -128,7 +128,7 @@ def _sentence(message: str) -> str:
 
 def _known(words: Sequence[str], commands: Mapping[str, Command]) -> str:
     """The beginning of `words` that has a help of its own."""
-    command, _ = parse.named(words, commands)
+    command, _ = parse.named(words, commands.get)
     if command:
         return f"{command.name} "
     return f"{words[0]} " if words[0] in GROUPS else ""

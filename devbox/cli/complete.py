@@ -6,7 +6,7 @@ Each line is a candidate, a tab, and what it is. `:files` and `:directories` lea
 from __future__ import annotations
 
 from devbox.cli import names
-from devbox.cli.commands import COMMANDS, GROUPS
+from devbox.cli.commands import GROUPS, every, find
 from devbox.cli.options import FLAG, GLOBALS, MANY, Option
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ class _Line:
     @property
     def command(self) -> Command | None:
         """The command, when its name is complete."""
-        return COMMANDS.get(self._name)
+        return find(self._name)
 
     def candidates(self, word: str) -> list[Candidate]:
         """What the word may become."""
@@ -134,7 +134,7 @@ class _Line:
 def _commands(before: Sequence[str]) -> Iterator[Candidate]:
     """The next word of a command's name."""
     depth = len(before)
-    for name, command in COMMANDS.items():
+    for name, command in every().items():
         words = name.split()
         if words[:depth] == list(before) and len(words) == depth + 1:
             yield words[-1], command.about

@@ -6,7 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox import flow
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
@@ -16,6 +15,7 @@ from devbox.host import files
 from devbox.host.paths import default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
+from devbox.verbs import images
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -81,7 +81,7 @@ def find(args: Args, transfers: Transfers, name: str) -> Descriptor:
         project = opened(args)
     except UsageError:
         return transfers.find(name)
-    baked = flow.baked(project, name)
+    baked = images.baked(project, name)
     return transfers.find(baked.digest if baked else name)
 
 

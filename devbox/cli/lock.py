@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
-from devbox import flow
 from devbox.cli.display.choose import choose
 from devbox.cli.options import Args
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
+from devbox.verbs import images
 
 
 def lock(args: Args) -> int:
@@ -19,11 +19,11 @@ def lock(args: Args) -> int:
     if args.flag("check"):
         if names:
             raise UsageError("--check writes nothing, so it goes without --upgrade", remedy="devbox lock --check")
-        flow.check_lock(opened(args))
+        images.check_lock(opened(args))
         changed: list[str] = []
     else:
         with choose(args.text("progress")) as display:
-            changed = flow.lock(opened(args), display, names=names)
+            changed = images.lock(opened(args), display, names=names)
     if args.flag("json"):
         sys.stdout.write(json.dumps({"changes": changed}) + "\n")
     elif changed:

@@ -51,15 +51,15 @@ def _command(argv: Sequence[str]) -> int:
         return 0
     if argv and argv[0] == COMPLETE:
         return _complete(argv[1:])
-    from devbox.cli.commands import COMMANDS
+    from devbox.cli.commands import every, find
     from devbox.cli.parse import NotUnderstood, parse
 
     try:
-        command, args = parse(argv, COMMANDS)
+        command, args = parse(argv, find)
     except NotUnderstood:
         from devbox.cli.app import explain
 
-        return explain(argv, COMMANDS)
+        return explain(argv, every())
     return command.handler(args)
 
 

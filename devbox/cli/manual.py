@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli.commands import COMMANDS
+from devbox.cli.commands import every
 from devbox.cli.options import FLAG, GLOBALS, MANY
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ Through `exec`, `run` and `shell` any other code is the program's own.
 def manual() -> str:
     """The whole page."""
     parts = [_HEAD, *_options(GLOBALS), "", "## Commands"]
-    for command in COMMANDS.values():
+    for command in every().values():
         parts += _command(command)
     return "\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""The nouns of the command line. One table of them, `commands.py`, feeds the light parser and Typer."""
+"""The nouns of the command line. Its tables, `tables/`, feed the light parser and Typer."""
 
 from __future__ import annotations
 

@@ -7,26 +7,28 @@ from devbox.host import environ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Find = Callable[[str], Command | None]
 
 
 class NotUnderstood(Exception):
     """These words need Typer: a mistake to explain, or a request for help."""
 
 
-def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> tuple[Command, Args]:
+def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
     """The command and what it was given. Raises NotUnderstood."""
-    command, words = named(hoist(argv), commands)
+    command, words = named(hoist(argv), find)
     if command is None:
         raise NotUnderstood
     before, after = split(words, command)
     return command, Args(_values(before, command), after=after)
 
 
-def named(words: Sequence[str], commands: Mapping[str, Command]) -> tuple[Command | None, list[str]]:
+def named(words: Sequence[str], find: Find) -> tuple[Command | None, list[str]]:
     """The command that the first word or two name, and the words behind its name."""
     for count in (1, 2):
-        if command := commands.get(" ".join(words[:count])):
+        if command := find(" ".join(words[:count])):
             return command, list(words[count:])
     return None, list(words)
 

@@ -9,7 +9,7 @@ from devbox.model.ids import instance_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.cli.options import Args
-    from devbox.flow import Project
+    from devbox.opened import Project
 
 
 class Place:
@@ -32,6 +32,6 @@ def locate(args: Args) -> Place:
 
 def opened(args: Args) -> Project:
     """The same project with its engine and store, ready for flow."""
-    from devbox import flow
+    from devbox.opened import open_project
 
-    return flow.open_project(args.text("directory") or ".", file=args.text("file") or None)
+    return open_project(args.text("directory") or ".", file=args.text("file") or None)

@@ -6,9 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox import flow
 from devbox.cli.project import opened
 from devbox.errors import UsageError
+from devbox.verbs import images
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -20,7 +20,7 @@ def why(args: Args) -> int:
     words = args.many("subject")
     if len(words) != len(("image", "NAME")) or words[0] != "image":
         raise UsageError("why wants a subject: image and its name", remedy="devbox why image dev")
-    found = flow.why_image(opened(args), words[1])
+    found = images.why_image(opened(args), words[1])
     if args.flag("json"):
         from devbox.model import codec
 

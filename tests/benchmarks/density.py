@@ -10,7 +10,7 @@ from benchmarks.docker_peer import Docker
 from benchmarks.measure import Result, command, memory, timed
 from benchmarks.project import Bench, idle
 
-from devbox import flow
+from devbox import opened as project
 from devbox.isolation import cgroups, state
 
 OURS = 300
@@ -45,7 +45,7 @@ def _dense(bench: Bench) -> Iterator[Bench]:
 
 def _processes(dense: Bench) -> set[int]:
     """Everything of the instance: what is in its containers, the supervisor, the holder, pasta."""
-    opened = flow.open_project(str(dense.root))
+    opened = project.open_project(str(dense.root))
     now = state.read(opened.paths, opened.id)
     assert now is not None
     keepers = {each.pid for each in (now.supervisor, now.holder, now.egress) if each is not None}

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devbox import flow
+from devbox import opened as project
 from devbox.model.container import ContainerSpec
 from devbox.model.image import keyed
 from devbox.model.resolved import Resolved
@@ -63,15 +63,15 @@ class Bench:
 
     def resolved(self) -> Resolved:
         """What the file means."""
-        return flow.load(flow.open_project(str(self.root)))
+        return project.load(project.open_project(str(self.root)))
 
     def layout(self) -> str:
         """The OCI layout that holds the images."""
-        return flow.open_project(str(self.root)).paths.oci
+        return project.open_project(str(self.root)).paths.oci
 
     def reference(self, image: str) -> str:
         """How the layout names an image."""
-        opened = flow.open_project(str(self.root))
+        opened = project.open_project(str(self.root))
         key = keyed(image, self.resolved().images).key
         baked = opened.store.find(key)
         assert baked is not None

@@ -51,7 +51,7 @@ whole output of a step lies in the file that the error names.""",
         "What still runs goes on. `devbox ps` says how each container is, `devbox logs NAME` what it wrote.",
     ),
     (
-        ("flow", "plan", "execute", "records", "doctor"),
+        ("opened", "flow", "verbs", "plan", "execute", "records", "doctor"),
         "Projects",
         "About a project as a whole, its setup, and what is remembered of it.",
     ),

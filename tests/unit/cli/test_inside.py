@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devbox.cli import inside, main
-from devbox.cli.commands import COMMANDS
+from devbox.cli.commands import find
 from devbox.cli.parse import parse
 from devbox.errors import BakeFailed, UsageError
 
@@ -46,16 +46,16 @@ def test_what_lacks_its_command_is_a_usage_error(project: str, capsys, words: li
 def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MINE", "own")
     monkeypatch.delenv("ABSENT", raising=False)
-    _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "ABSENT", "-e", "EMPTY=", "--", "env"], COMMANDS)
+    _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "ABSENT", "-e", "EMPTY=", "--", "env"], find)
     assert inside._env(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
-    _, args = parse(["exec", "-e", "=x", "--", "env"], COMMANDS)
+    _, args = parse(["exec", "-e", "=x", "--", "env"], find)
     with pytest.raises(UsageError, match="a variable has a name"):
         inside._env(args)
 
 
 @pytest.mark.parametrize(("words", "source"), [([], "dev"), (["--service", "db"], "db"), (["--base", "py"], "base.py")])
 def test_whose_image_a_one_shot_runs(words: list[str], source: str):
-    _, args = parse(["run", *words, "--", "x"], COMMANDS)
+    _, args = parse(["run", *words, "--", "x"], find)
     assert inside._source(args) == source
 
 

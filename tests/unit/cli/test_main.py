@@ -19,7 +19,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(_args: Args) -> int:
         raise error
 
-    monkeypatch.setitem(commands.COMMANDS, "up", Command("up", fail, about="Fail."))
+    monkeypatch.setattr(commands, "find", lambda _name: Command("up", fail, about="Fail."))
     return main.run(["up"])
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from devbox.cli import app
-from devbox.cli.commands import COMMANDS
+from devbox.cli.commands import TABLES, every, find
 from devbox.cli.options import FLAG, Args, Command
 from devbox.cli.parse import NotUnderstood, hoist, parse
 from devbox.errors import UsageError
 
+COMMANDS = every()
+
 
 def read(*words: str) -> tuple[str, Args]:
-    command, args = parse(words, COMMANDS)
+    command, args = parse(words, find)
     return command.name, args
 
 
@@ -74,7 +78,7 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch):
 )
 def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
     with pytest.raises(NotUnderstood):
-        parse(words, COMMANDS)
+        parse(words, find)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
     words += ["word"] if command.argument else []
     words += ["--", "program", "-x"] if command.after else []
     assert app.explain(words, COMMANDS) == 0
-    _, light = parse(words, COMMANDS)
+    _, light = parse(words, find)
     for option in command.options:
         for read_as in (Args.flag, Args.text, Args.number, Args.many):
             assert read_as(light, option.name) == read_as(seen[0], option.name), option.flags
@@ -124,3 +128,8 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
 def test_hoisting_leaves_a_line_alone_that_it_does_not_understand():
     assert hoist(["--nope", "ps"]) == ["--nope", "ps"]
     assert hoist(["-C"]) == ["-C"]
+
+
+@pytest.mark.parametrize(("load", "words"), TABLES, ids=[words for _, words in TABLES])
+def test_a_table_declares_what_is_said_of_it(load: Callable[[], tuple[Command, ...]], words: str):
+    assert list(dict.fromkeys(command.name.split()[0] for command in load())) == words.split()

@@ -1,0 +1,117 @@
+"""The store: to and from registries, archives, collection."""
+
+from __future__ import annotations
+
+from devbox.cli.options import JSON, TEXT, Args, Argument, Command, Option
+
+_IMAGE = "A table of the file (`dev`, `service.db`), a digest or a reference."
+_NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
+
+
+def _image_pull(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.pull(args)
+
+
+def _image_push(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.push(args)
+
+
+def _image_export(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.export(args)
+
+
+def _image_ls(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.ls(args)
+
+
+def _image_inspect(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.inspect(args)
+
+
+def _image_verify(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.verify(args)
+
+
+def _image_du(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.du(args)
+
+
+def _image_gc(args: Args) -> int:
+    from devbox.cli import store
+
+    return store.gc(args)
+
+
+TABLE = (
+    Command(
+        "image pull",
+        _image_pull,
+        Option("--all-platforms", about="Also what other machines run, and what refers to it, as signatures do."),
+        JSON,
+        about="Get an image of a registry into the store; print its digest.",
+        argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+    ),
+    Command(
+        "image push",
+        _image_push,
+        JSON,
+        about="Send an image of the store to a registry; what is there already is not sent again.",
+        argument=Argument(
+            "what",
+            about="A table of the file (`dev`, `service.db`), a digest or a reference; then where it is to go.",
+            many=True,
+            metavar="IMAGE REF",
+        ),
+    ),
+    Command(
+        "image export",
+        _image_export,
+        Option(
+            "--format",
+            about="oci (all platforms) or docker (as `docker load` takes it).",
+            kind=TEXT,
+            metavar="KIND",
+            choices="oci docker",
+        ),
+        Option("--tag", about="What it is called in the archive, as `team/app:1.0`.", kind=TEXT, metavar="REF"),
+        about="Write an image of the store as one file.",
+        argument=Argument(
+            "what", about=f"{_IMAGE[:-1]}; then a file, or - for the standard output.", many=True, metavar="IMAGE FILE"
+        ),
+    ),
+    Command("image ls", _image_ls, JSON, about="List the images of the store, and the projects that need them."),
+    Command(
+        "image inspect",
+        _image_inspect,
+        about="Print all about an image as JSON.",
+        argument=Argument("image", about=_IMAGE),
+    ),
+    Command(
+        "image verify",
+        _image_verify,
+        JSON,
+        about="Hash every blob again; remove what is damaged, so that it is made or pulled anew. Exit 1 if any was.",
+    ),
+    Command("image du", _image_du, JSON, about="Show how much room the images of each project take."),
+    Command(
+        "image gc",
+        _image_gc,
+        JSON,
+        Option("--dry-run", about="Only say what would be removed."),
+        about="Remove the images that no project needs: by its file and lock, its last `up`, or a container.",
+    ),
+)

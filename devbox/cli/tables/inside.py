@@ -1,0 +1,73 @@
+"""What goes into a container, or runs one of its own."""
+
+from __future__ import annotations
+
+from devbox.cli.options import MANY, TEXT, Args, Argument, Command, Option
+from devbox.cli.tables.common import CONTAINER
+
+_ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on yours.", kind=MANY, metavar="NAME[=VALUE]")
+_WORKDIR = Option("-w", "--workdir", about="Start in this directory of the container.", kind=TEXT, metavar="DIR")
+_USER = Option("-u", "--user", about="Run as this user of the container.", kind=TEXT, metavar="USER")
+_BASE = Option("--base", about="A one-shot of this base instead of dev.", kind=TEXT, metavar="NAME", words="bases")
+_SERVICE = Option(
+    "--service", about="A one-shot container of this service's image.", kind=TEXT, metavar="NAME", words="services"
+)
+_NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
+_TASK = Argument(
+    "task", about="A name of [tasks], run in dev; after --, a command in a one-shot container.", words="tasks"
+)
+
+
+def _shell(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.shell(args)
+
+
+def _exec(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.execute(args)
+
+
+def _run(args: Args) -> int:
+    from devbox.cli import inside
+
+    return inside.run(args)
+
+
+TABLE = (
+    Command(
+        "shell",
+        _shell,
+        _ENV,
+        _WORKDIR,
+        _USER,
+        about="A shell in a container, started when it is not up.",
+        argument=CONTAINER,
+    ),
+    Command(
+        "exec",
+        _exec,
+        _ENV,
+        _WORKDIR,
+        _USER,
+        _NO_TTY,
+        about="Run a command in a running container.",
+        argument=CONTAINER,
+        after="-- COMMAND…",
+    ),
+    Command(
+        "run",
+        _run,
+        _BASE,
+        _SERVICE,
+        _ENV,
+        _WORKDIR,
+        _USER,
+        _NO_TTY,
+        about="Run a task of the file, or a one-shot container.",
+        argument=_TASK,
+        after="| -- COMMAND…",
+    ),
+)

@@ -1,0 +1,98 @@
+"""What runs: bring it up, look at it, take it down."""
+
+from __future__ import annotations
+
+from devbox.cli.options import JSON, NUMBER, TEXT, Args, Argument, Command, Option
+from devbox.cli.tables.common import CONTAINER, LOCKED
+
+_NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True, words="containers")
+
+
+def _init(args: Args) -> int:
+    from devbox.cli import scaffold
+
+    return scaffold.init(args)
+
+
+def _up(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.up(args)
+
+
+def _down(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.down(args)
+
+
+def _stop(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.stop(args)
+
+
+def _restart(args: Args) -> int:
+    from devbox.cli import lifecycle
+
+    return lifecycle.restart(args)
+
+
+def _ps(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.ps(args)
+
+
+def _logs(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.logs(args)
+
+
+def _open(args: Args) -> int:
+    from devbox.cli import look
+
+    return look.open_url(args)
+
+
+TABLE = (
+    Command(
+        "init",
+        _init,
+        Option(
+            "-t", "--template", about="Which template (default: bare).", kind=TEXT, metavar="NAME", words="templates"
+        ),
+        Option("--list", about="List the templates."),
+        about="Make a project from a template.",
+        argument=Argument("dir", about="Where; made when missing. Default: here.", words="directories"),
+    ),
+    Command(
+        "up",
+        _up,
+        Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
+        LOCKED,
+        JSON,
+        about="Bake, start, and wait until everything is ready.",
+        argument=_NAMES,
+    ),
+    Command(
+        "down",
+        _down,
+        Option("-v", "--volumes", about="Remove volumes, kept changes, credentials and logs as well."),
+        about="Stop and remove all containers; volumes stay.",
+    ),
+    Command("stop", _stop, about="Stop containers; they stay in `ps`.", argument=_NAMES),
+    Command("restart", _restart, about="Stop containers and start them again.", argument=_NAMES),
+    Command("ps", _ps, JSON, about="List the containers of the project.", argument=_NAMES),
+    Command(
+        "logs",
+        _logs,
+        Option("-f", "--follow", about="Go on with what is written from now on."),
+        Option("-n", "--tail", about="Only the last N lines of each container.", kind=NUMBER, metavar="N"),
+        Option("-t", "--timestamps", about="Put the time before each line."),
+        about="Show what containers wrote.",
+        argument=_NAMES,
+    ),
+    Command("open", _open, about="Print the address; on a desktop, open it.", argument=CONTAINER),
+)

@@ -1,0 +1,125 @@
+"""The file, and what devbox knows and may do of it."""
+
+from __future__ import annotations
+
+from devbox.cli.options import JSON, MANY, Args, Argument, Command, Option
+from devbox.cli.tables.common import LOCKED
+
+
+def _plan(args: Args) -> int:
+    from devbox.cli import explain
+
+    return explain.plan(args)
+
+
+def _why(args: Args) -> int:
+    from devbox.cli import why
+
+    return why.why(args)
+
+
+def _lock(args: Args) -> int:
+    from devbox.cli import lock
+
+    return lock.lock(args)
+
+
+def _config(args: Args) -> int:
+    from devbox.cli import explain
+
+    return explain.config(args)
+
+
+def _recipe_ls(args: Args) -> int:
+    from devbox.cli import recipe
+
+    return recipe.ls(args)
+
+
+def _recipe_show(args: Args) -> int:
+    from devbox.cli import recipe
+
+    return recipe.show(args)
+
+
+def _trust(args: Args) -> int:
+    from devbox.cli import trust
+
+    return trust.trust(args)
+
+
+def _doctor(args: Args) -> int:
+    from devbox.cli import doctor
+
+    return doctor.doctor(args)
+
+
+def _completion(args: Args) -> int:
+    from devbox.cli import completion
+
+    return completion.completion(args)
+
+
+TABLE = (
+    Command("plan", _plan, JSON, LOCKED, about="Show what `up` would do and why; exit 3 if anything."),
+    Command(
+        "why",
+        _why,
+        JSON,
+        about="Say why something is as it is: of an image, what changed since it was baked.",
+        argument=Argument("subject", about="`image` and its name, as in `why image dev`.", many=True),
+    ),
+    Command(
+        "lock",
+        _lock,
+        JSON,
+        Option(
+            "--upgrade",
+            about="Renew only this: an image, a recipe, a base system or a package.",
+            kind=MANY,
+            metavar="NAME",
+        ),
+        Option("--check", about="Only say whether the lock is complete; exit 1 if it is not."),
+        about="Write devbox.lock.toml anew: bake by the packages there are now, and print what changed.",
+    ),
+    Command(
+        "config",
+        _config,
+        JSON,
+        Option("--origin", about="Show the file and line each value came from."),
+        Option("--schema", about="Print the JSON Schema of devbox.toml."),
+        about="Show the file as devbox understands it.",
+    ),
+    Command("recipe ls", _recipe_ls, JSON, about="List the recipes: those of devbox, and recipes/ of the project."),
+    Command(
+        "recipe show",
+        _recipe_show,
+        JSON,
+        about="Show a recipe: parameters, image, service, and a table to paste.",
+        argument=Argument("name", about="A name from `devbox recipe ls`.", words="recipes"),
+    ),
+    Command(
+        "trust",
+        _trust,
+        JSON,
+        Option("--show", about="Only show what it is about."),
+        Option("--revoke", about="Take the permission back."),
+        about="Allow the file's commands on this machine, and its secrets outside the project.",
+    ),
+    Command(
+        "doctor",
+        _doctor,
+        JSON,
+        Option("--offline", about="Leave the network alone."),
+        Option("--prune", about="Remove what projects that are gone, and killed bakes, left behind."),
+        Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
+        Option("-y", "--yes", about="Remove without asking."),
+        about="Say what this machine lacks and what is left over; exit 1 on a problem.",
+    ),
+    Command(
+        "completion",
+        _completion,
+        about="Print the script that teaches a shell to complete devbox.",
+        argument=Argument("shell", about="bash, zsh or fish.", words="shells"),
+    ),
+)

@@ -1,0 +1,199 @@
+"""An opened project: where it lies, what its file says, one look at it, and a plan carried out under its lock.
+
+What the verbs of `flow` and `verbs/` have in common; which of these they call, and in what order, is theirs to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.engines.contract import Engine
+from devbox.engines.select import select
+from devbox.envfile import secrets
+from devbox.errors import DevboxError, NotTrusted, UsageError
+from devbox.execute.contexts import with_contexts
+from devbox.execute.events import Note, Sink
+from devbox.execute.observe import observe
+from devbox.host import files, project
+from devbox.host.paths import Paths, default_paths
+from devbox.host.version import reader_id
+from devbox.images import gate
+from devbox.images.store import ImageStore
+from devbox.model.ids import instance_id
+from devbox.model.observed import Observed
+from devbox.model.plan import Plan
+from devbox.model.resolved import Instance, Resolved
+from devbox.records import resolved_cache
+from devbox.records.instance import InstanceRecords
+from devbox.records.trust import TrustRecord
+
+
+@dataclass(frozen=True)
+class Project:
+    """An opened project: where it lies, where its state is kept, and what runs its containers."""
+
+    root: str
+    env_file: str
+    id: str
+    paths: Paths
+    engine: Engine
+    store: ImageStore
+    records: InstanceRecords
+
+
+def open_project(start: str, *, file: str | None = None) -> Project:
+    """The project at or above a directory; nothing is read yet."""
+    root, env_file = project.find(start, file=file)
+    paths = default_paths()
+    key = instance_id(root, env_file)
+    return Project(
+        root=root,
+        env_file=env_file,
+        id=key,
+        paths=paths,
+        engine=select(paths),
+        store=ImageStore(paths),
+        records=InstanceRecords(paths, key),
+    )
+
+
+def load(opened: Project, *, held: bool = False) -> Resolved:
+    """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
+
+    What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
+    holder of the instance may write to, since `down` removes it.
+    """
+    lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
+    cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
+    if cached is not None and cached.instance == instance(opened, cached.instance.name):
+        return with_contexts(cached)
+    from devbox.envfile.load import load as read
+    from devbox.envfile.resolve import credentials_wanted, resolve
+    from devbox.execute.locks import Locks
+
+    env = read(opened.root, file=opened.env_file)
+    opened.records.remember_place(opened.root, opened.env_file)
+    credentials = opened.records.credentials(credentials_wanted(env))
+    resolved = resolve(env, instance=instance(opened, env.name), credentials=credentials)
+    lock = Locks(resolved.instance)
+    resolved = lock.apply(resolved)
+    directory = fleeting if env.env_files else lasting
+    if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
+        resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
+    return with_contexts(resolved)
+
+
+def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
+    """The file of a project that may start something: what it wants of this machine has been allowed."""
+    resolved = fixed(opened, load(opened, held=True), locked=locked)
+    wanted = secrets.host_access(resolved.containers.values(), root=opened.root)
+    if not TrustRecord(opened.paths, opened.id).covers(wanted):
+        raise NotTrusted(
+            f"the secret {wanted[0].variable} of {wanted[0].container} comes from outside the project "
+            f"({wanted[0].reference}), which you have not allowed yet",
+            where=wanted[0].where,
+            remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        )
+    return resolved
+
+
+def fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:
+    """The file with what earlier bakes took, where the lock has no entry; with `locked`, it must have all."""
+    from devbox.execute import locks
+
+    found = locks.fixed(resolved, opened.store)
+    if locked:
+        images = [spec.image for spec in resolved.containers.values()]
+        locks.Locks(resolved.instance).demand(resolved, images, baked=found)
+    return found
+
+
+def look(opened: Project, resolved: Resolved) -> Observed:
+    """One look at the machine."""
+    return observe(resolved, engine=opened.engine, store=opened.store, records=opened.records, paths=opened.paths)
+
+
+@contextlib.contextmanager
+def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
+    """Hold the instance: two devbox processes that change one project take turns."""
+    path = opened.paths.lock(opened.id)
+    with files.locked(path, wait=False) as got:
+        if got:
+            with gate.kept(opened.paths):
+                yield
+            return
+    holder = files.lock_holder(path)
+    sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
+    with files.locked(path), gate.kept(opened.paths):
+        yield
+
+
+def carry_out(
+    opened: Project,
+    made: Plan,
+    resolved: Resolved,
+    observed: Observed,
+    sink: Sink,
+    *,
+    wait: bool = True,
+    volumes: bool = False,
+    locked: bool = False,
+    renewed: set[str] | None = None,
+) -> Resolved:
+    """Run a plan. The file as it is then: its images by the packages that were installed."""
+    from devbox.execute.actions import Actions
+    from devbox.execute.runner import run
+
+    actions = Actions(
+        made,
+        resolved,
+        observed,
+        engine=opened.engine,
+        store=opened.store,
+        sink=sink,
+        wait=wait,
+        volumes=volumes,
+        locked=locked,
+        renewed=renewed,
+    )
+    run(made, actions.table(), sink)
+    return actions.resolved
+
+
+def complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:
+    """Write into the lock what it lacks and is known."""
+    from devbox.execute import locks
+
+    if locks.complete(resolved, opened.store, sink):
+        with contextlib.suppress(DevboxError):  # edited meanwhile: the next command says what is wrong with it
+            load(opened, held=True)  # the lock is an input of the file as that command finds it
+
+
+def check_names(resolved: Resolved, names: tuple[str, ...] | None) -> None:
+    """UsageError where a name is not that of a container of the file, or sleeps in a profile."""
+    for name in names or ():
+        if name in resolved.sleeping:
+            profile = resolved.sleeping[name]
+            raise UsageError(
+                f"{name} is in the profile {profile}, which is off",
+                remedy=f"DEVBOX_PROFILES={profile} devbox up {name}",
+            )
+        if name not in resolved.containers:
+            known = ", ".join(resolved.containers) or "none"
+            raise UsageError(f"there is no container {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+
+
+def instance(opened: Project, name: str) -> Instance:
+    """The instance of a project, under this name."""
+    facts = os.stat(opened.root)
+    return Instance(
+        id=opened.id,
+        name=name,
+        root=opened.root,
+        env_file=opened.env_file,
+        owner=facts.st_uid,
+        group=facts.st_gid,
+    )

@@ -1,0 +1,66 @@
+"""Verbs about the images of a file: what the lock fixes, why one is made anew, which there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from devbox.errors import BakeFailed, UsageError
+from devbox.execute.events import Sink
+from devbox.model.image import Baked, KeyedImage, keyed
+from devbox.model.observed import Observed
+from devbox.model.verdict import Verdict
+from devbox.opened import Project, carry_out, exclusive, fixed, load
+from devbox.plan import diff as differ
+from devbox.plan import locking, why
+
+
+def lock(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> list[str]:
+    """Bake by what there is now, and write it into the lock: all, or what `names` call. What changed, a line each."""
+    from devbox.execute import locks
+
+    with exclusive(opened, sink):
+        resolved = load(opened, held=True)
+        loose, images = locking.opened(resolved.images, names)
+        resolved = replace(resolved, images=loose)
+        opened.store.sweep()
+        made = differ.bakes(resolved, images)
+        nothing = Observed(supervised=False)
+        baked = carry_out(opened, made, resolved, nothing, sink, renewed=set())
+        return locks.Locks(resolved.instance).renew(locks.fixed(baked, opened.store))
+
+
+def why_image(opened: Project, name: str) -> tuple[Verdict, ...]:
+    """What changed about an image of the file since it was baked last. `name` as in the file: `py`, `base.py`, `db`."""
+    resolved = fixed(opened, load(opened), locked=False)
+    full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
+    if full is None:
+        known = ", ".join(resolved.images) or "none"
+        raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {known}")
+    image = keyed(full, resolved.images)
+    baked = opened.store.find(image.key)
+    return why.why_image(image, opened.records.last().images.get(full), baked.digest if baked else None)
+
+
+def check_lock(opened: Project) -> None:
+    """NotLocked where the lock does not hold all that the file wants."""
+    from devbox.execute.locks import Locks
+
+    resolved = load(opened)
+    Locks(resolved.instance).demand(resolved, resolved.images)
+
+
+def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
+    """The images of the file, by its lock and by what earlier bakes took."""
+    resolved = fixed(opened, load(opened), locked=False)
+    return tuple(keyed(name, resolved.images) for name in resolved.images)
+
+
+def baked(opened: Project, name: str) -> Baked | None:
+    """The image of the table `name` ("dev", "service.db") as the store has it; None when the file has no such table."""
+    resolved = load(opened)
+    if name not in resolved.images:
+        return None
+    found = opened.store.find(keyed(name, resolved.images).key)
+    if found is None:
+        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy="devbox up")
+    return found
