@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -16,6 +16,7 @@ from urllib3.util import make_headers
 
 from devbox.errors import RegistryError
 from devbox.host import carry
+from devbox.images import documents
 from devbox.images.registry import credentials, refusals, settings
 from devbox.images.registry.credentials import Credentials
 from devbox.images.registry.settings import Endpoint
@@ -146,10 +147,10 @@ class Connection:
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
         elif known:
             headers = {"Authorization": _basic(known)}
-        answer = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=False, doing=doing)
+        answer = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=True, doing=doing)
         if answer.status != _OK:
             raise refusals.of_status(answer, self.host, doing, user=self._user())
-        return _token_in(answer.data, self.host)
+        return _token_in(answer, self.host)
 
     def _user(self) -> str:
         known = self._known
@@ -190,13 +191,12 @@ def _place(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _token_in(data: bytes, host: str) -> str:
-    try:
-        answer = json.loads(data)
-        token = answer.get("token") or answer["access_token"]
-    except (ValueError, KeyError, AttributeError):
-        token = None
-    if not isinstance(token, str):
+def _token_in(answer: urllib3.BaseHTTPResponse, host: str) -> str:
+    token = ""
+    with suppress(ValueError, exceptions.HTTPError):
+        said = refusals.document(answer)
+        token = documents.text(said, "token") or documents.text(said, "access_token")
+    if not token:
         raise RegistryError(
             f"the token service of {host} answered without a token", remedy="try again, or tell who runs it"
         )

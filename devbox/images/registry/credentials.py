@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from devbox.errors import DevboxError, RegistryError
 from devbox.host import environ, files, process
+from devbox.images import documents
 from devbox.images.registry.reference import DOCKER_HUB
 
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -51,14 +51,11 @@ def _config_file() -> str:
 
 
 def _read(place: str) -> dict[str, Any]:
-    text = files.read_text(place)
     try:
-        config = json.loads(text) if text else {}
+        text = files.read_text(place)
+        return documents.parse(text.encode()) if text else {}
     except ValueError as error:
         raise _broken(place, str(error)) from None
-    if not isinstance(config, dict):
-        raise _broken(place, "it is no object")
-    return config
 
 
 def _table(config: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
@@ -103,13 +100,16 @@ def _ask(helper: str, key: str) -> Credentials | None:
             remedy=f"to see it again: echo {key} | {argv[0]} get",
         )
     try:
-        answer = json.loads(said)
-        user, secret = answer["Username"], answer["Secret"]
-    except (ValueError, KeyError, TypeError):
+        answer = documents.parse(done.stdout)
+        user, secret = documents.text(answer, "Username"), documents.text(answer, "Secret")
+        understood = {"Username", "Secret"} <= answer.keys()
+    except ValueError:
+        understood = False
+    if not understood:
         raise RegistryError(
             f"{argv[0]} answered with something else than a name and a password",
             remedy=f"to see it: echo {key} | {argv[0]} get",
-        ) from None
+        )
     return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import ssl
+from typing import Any
 
 import urllib3
 from urllib3 import exceptions
 
 from devbox.errors import DevboxError, RegistryError, RegistryUnavailable
+from devbox.images import documents
 from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.registry.settings import INSECURE
 
@@ -84,6 +85,14 @@ def speaks_plain(error: exceptions.HTTPError) -> bool:
     return isinstance(cause, ssl.SSLError) and (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
 
 
+def document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """The table that an answer holds, read no further than a document may be long; ValueError where it holds none."""
+    try:
+        return documents.parse(response.read(documents.LIMIT + 1) or response.data)
+    finally:
+        response.close()  # what is left unread would block the connection's next user
+
+
 def _innermost(error: BaseException) -> BaseException:
     """What urllib3 wrapped, as deep as it tells."""
     seen = error
@@ -106,7 +115,7 @@ def _why(cause: BaseException) -> str:
 def _details(response: urllib3.BaseHTTPResponse) -> str:
     """The registry's own words, where it has any."""
     try:
-        errors = json.loads(response.data)["errors"]
-        return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, exceptions.HTTPError):
+        errors = documents.tables(document(response), "errors")
+    except (ValueError, exceptions.HTTPError):
         return ""
+    return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)

@@ -41,7 +41,7 @@ def test_names_are_those_of_docker_login(config: Any):
     assert find("ghcr.io.evil.example") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": 1}', '{"auths": {"a.io": {"auth": "%%%"}}}'])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"auths": 1}', '{"auths": {"a.io": {"auth": "%%%"}}}'])
 def test_a_broken_configuration_is_named(config: Any, text: str):
     config(text)
     with pytest.raises(DevboxError, match=r"config\.json can't be understood"):
