@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
@@ -60,11 +60,12 @@ def open_project(start: str, *, file: str | None = None) -> Project:
     )
 
 
-def load(opened: Project, *, held: bool = False) -> Resolved:
+def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
     """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
 
     What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
-    holder of the instance may write to, since `down` removes it.
+    holder of the instance may write to, since `down` removes it. Without `keep` nothing is written, and credentials
+    that were not generated yet are none that anybody will see.
     """
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
@@ -75,13 +76,14 @@ def load(opened: Project, *, held: bool = False) -> Resolved:
     from devbox.execute.locks import Locks
 
     env = read(opened.root, file=opened.env_file)
-    opened.records.remember_place(opened.root, opened.env_file)
-    credentials = opened.records.credentials(credentials_wanted(env))
+    if keep:
+        opened.records.remember_place(opened.root, opened.env_file)
+    credentials = opened.records.credentials(credentials_wanted(env), keep=keep)
     resolved = resolve(env, instance=instance(opened, env.name), credentials=credentials)
     lock = Locks(resolved.instance)
     resolved = lock.apply(resolved)
     directory = fleeting if env.env_files else lasting
-    if not env.env_files or (held and resolved_cache.may_hold_secrets(directory)):
+    if keep and (not env.env_files or (held and resolved_cache.may_hold_secrets(directory))):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
     return with_contexts(resolved)
 
@@ -97,7 +99,7 @@ def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
-    return resolved
+    return replace(resolved, allowed=wanted)
 
 
 def fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:

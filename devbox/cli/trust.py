@@ -42,7 +42,10 @@ def _print(wanted: Sequence[HostAccess], *, allowed: bool, as_json: bool) -> Non
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
-        say(f"{access.where}: {access.container} gets {access.variable} from {access.reference}", stream=sys.stdout)
+        say(
+            f"{access.where}: {access.container} gets {access.variable} from {access.reference}{_target(access)}",
+            stream=sys.stdout,
+        )
     if not wanted:
         say("· the file wants nothing of this machine: there is nothing to allow")
     elif allowed:
@@ -51,10 +54,16 @@ def _print(wanted: Sequence[HostAccess], *, allowed: bool, as_json: bool) -> Non
         say("· not allowed yet\n  → devbox trust")
 
 
+def _target(access: HostAccess) -> str:
+    """Where a file lies that is not written as its own full path."""
+    return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
+
+
 def _plain(access: HostAccess) -> dict[str, str]:
     return {
         "container": access.container,
         "variable": access.variable,
         "reference": access.reference,
         "where": access.where,
+        "path": access.path,
     }

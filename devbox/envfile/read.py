@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
 from devbox.envfile import lines
 from devbox.errors import EnvFileError
+from devbox.host import files
 
 LIMIT = 4 * 1024 * 1024
 DEEPEST = 64  # tables and lists in each other; an env file needs about six
@@ -46,15 +45,11 @@ def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
 
 
 def read_text(path: str, *, name: str, within: str = "") -> str:
-    """A text file of at most LIMIT bytes; where told, one that lies in a directory, whatever links lead to it.
-
-    What is checked is what was opened: a path may have become another file's by then.
-    """
+    """A text file of at most LIMIT bytes; where told, one that lies in a directory, whatever links lead to it."""
     try:
-        with open(path, "rb", opener=_open_at_once) as source:
-            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        with files.opened(path) as (source, real):
+            if not real:
                 raise EnvFileError("is not a file", where=name)
-            real = os.readlink(f"/proc/self/fd/{source.fileno()}")
             if within and not real.startswith(f"{within.rstrip('/')}/"):
                 raise EnvFileError(f"the file is a link out of the project, to {real}", where=name)
             raw = source.read(LIMIT + 1)
@@ -72,11 +67,6 @@ def read_text(path: str, *, name: str, within: str = "") -> str:
             "the file is binary, not text", where=f"{name}:{text.count(chr(10), 0, text.index(chr(0))) + 1}"
         )
     return text.replace("\r\n", "\n")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for whoever would write into a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _is_deep(data: dict[str, Any]) -> bool:

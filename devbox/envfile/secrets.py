@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from devbox.errors import CommandFailed, EngineError
-from devbox.host import environ
+from devbox.errors import CommandFailed, EngineError, NotTrusted
+from devbox.host import environ, files
 from devbox.model.container import ContainerSpec
 from devbox.model.resolved import HostAccess
 
@@ -16,37 +16,46 @@ _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
 def host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
     """The secrets that reach beyond the project: commands on this machine, and files outside. Pure but for links."""
     return tuple(
-        HostAccess(container=spec.label, variable=variable, reference=reference, where=spec.where)
+        HostAccess(container=spec.label, variable=variable, reference=reference, where=spec.where, path=path)
         for spec in containers
         for variable, reference in spec.secrets.items()
-        if _reaches_out(reference, root)
+        if (path := _outside(reference, root)) is not None
     )
 
 
-def fetch(references: Mapping[str, str], *, root: str, where: str) -> dict[str, str]:
+def fetch(
+    references: Mapping[str, str], *, root: str, where: str, allowed: Iterable[HostAccess] = ()
+) -> dict[str, str]:
     """The values of "env:NAME", "file:PATH" and "cmd:COMMAND" (relative to the project); a missing one is an error.
 
-    What `host_access` lists is fetched, too: whoever calls has asked for trust before.
+    `allowed` is what the user has allowed of what `host_access` lists; all else is NotTrusted.
     """
-    return {variable: _fetch(variable, reference, root, where) for variable, reference in references.items()}
+    known = frozenset((access.reference, access.path) for access in allowed)
+    return {variable: _fetch(variable, reference, root, where, known) for variable, reference in references.items()}
 
 
-def _fetch(variable: str, reference: str, root: str, where: str) -> str:
+def _fetch(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:
     kind, _, place = reference.partition(":")
     if kind == "cmd":
+        if (reference, "") not in allowed:
+            raise _not_allowed(variable, reference, where)
         return _from_command(variable, place, root, where)
     if kind == "env":
         if value := environ.get(place):
             return value
         raise _missing(variable, f"the variable {place} is not set", where, f"export {place}=…, then: devbox up")
-    return _from_file(variable, place, root, where)
+    return _from_file(variable, reference, root, where, allowed)
 
 
-def _from_file(variable: str, place: str, root: str, where: str) -> str:
-    path = _path(place, root)
+def _from_file(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:
+    path = _path(reference, root)
     try:
-        with open(path, encoding="utf-8") as source:
-            value = source.read().rstrip("\n")
+        with files.opened(path) as (source, real):
+            if not real:
+                raise _missing(variable, f"{path} can't be read: it is not a file", where, f"see: ls -l {path}")
+            if not (_within(real, root) or (reference, real) in allowed):
+                raise _not_allowed(variable, f"{reference}, now {real}", where)
+            value = source.read().decode().rstrip("\n")
     except FileNotFoundError:
         raise _missing(variable, f"there is no file {path}", where, f"write the secret into {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -76,14 +85,31 @@ def _from_command(variable: str, command: str, root: str, where: str) -> str:
     return value
 
 
+def _not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
+    """It was looked at when the command began, and became something else since."""
+    return NotTrusted(
+        f"the secret {variable} comes from outside the project ({reference}), which you have not allowed",
+        where=where,
+        remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+    )
+
+
 def _missing(variable: str, why: str, where: str, remedy: str) -> EngineError:
     return EngineError(f"the secret {variable} is missing: {why}", where=where, remedy=remedy)
 
 
-def _reaches_out(reference: str, root: str) -> bool:
-    kind, _, place = reference.partition(":")
-    return kind == "cmd" or (kind == "file" and not os.path.realpath(_path(place, root)).startswith(f"{root}/"))
+def _outside(reference: str, root: str) -> str | None:
+    """The file outside the project that a reference leads to; "" for a command, None for all that needs no trust."""
+    kind = reference.partition(":")[0]
+    if kind != "file":
+        return "" if kind == "cmd" else None
+    real = os.path.realpath(_path(reference, root))
+    return None if _within(real, root) else real
 
 
-def _path(place: str, root: str) -> str:
-    return os.path.join(root, os.path.expanduser(place))
+def _within(real: str, root: str) -> bool:
+    return real.startswith(f"{root.rstrip('/')}/")
+
+
+def _path(reference: str, root: str) -> str:
+    return os.path.join(root, os.path.expanduser(reference.partition(":")[2]))

@@ -234,5 +234,8 @@ def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: 
         image=image,
         spec_key=keys.spec_key(spec),
         ports=observed.ports.get(spec.name, ()),
-        env={**spec.env, **secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where)},
+        env={
+            **spec.env,
+            **secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed),
+        },
     )

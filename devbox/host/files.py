@@ -67,6 +67,21 @@ def read_text(path: str) -> str | None:
         return None
 
 
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[tuple[IO[bytes], str]]:
+    """A file to read, and where it lies, links followed; "" for what is no regular file. Waits for no pipe's writer.
+
+    What is checked is what was opened: a path may have become another file's by then.
+    """
+    with open(path, "rb", opener=_open_at_once) as source:
+        regular = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        yield source, os.readlink(f"/proc/self/fd/{source.fileno()}") if regular else ""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def private_dir(path: str, *, mode: int = 0o711) -> str:
     """A directory that belongs to this user: made with its parents, refused when another user owns it."""
     os.makedirs(path, mode=mode, exist_ok=True)

@@ -48,6 +48,7 @@ class HostAccess:
     variable: str
     reference: str
     where: str
+    path: str = ""  # the file, links followed; "" for a command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +63,5 @@ class Resolved:
     sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
     unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each
+    allowed: tuple[HostAccess, ...] = ()  # of what it wants of this machine, what the user allows; none where not asked
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

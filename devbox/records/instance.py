@@ -66,8 +66,8 @@ class InstanceRecords:
         """Keep what the instance is made from now."""
         self._write("last.json", {"last": codec.dump(last)})
 
-    def credentials(self, wanted: Iterable[str]) -> dict[str, str]:
-        """The generated credentials by "db.password"; missing ones are made and kept.
+    def credentials(self, wanted: Iterable[str], *, keep: bool = True) -> dict[str, str]:
+        """The generated credentials by "db.password"; missing ones are made, and kept where that is wanted.
 
         Safe without the instance's lock: `plan` and `run TASK` load the file while an `up` holds it.
         """
@@ -75,12 +75,10 @@ class InstanceRecords:
         known = self._credentials()
         if known.keys() >= set(names):
             return known
-        import secrets
-
+        if not keep:
+            return _generated(names) | known
         with files.locked(self._credentials_lock):
-            known = self._credentials()  # another devbox may have made them just now
-            missing = [name for name in names if name not in known]
-            known |= {name: secrets.token_urlsafe(_CREDENTIAL_BYTES) for name in missing}
+            known = _generated(names) | self._credentials()  # another devbox may have made them just now
             self._write("credentials.json", {"credentials": known})
         return known
 
@@ -122,3 +120,9 @@ class InstanceRecords:
     def _write(self, name: str, plain: dict[str, Any]) -> None:
         os.makedirs(self._dir, mode=0o711, exist_ok=True)
         files.write_atomic(self._path(name), json.dumps({"format": FORMAT, **plain}), mode=0o600)
+
+
+def _generated(names: Iterable[str]) -> dict[str, str]:
+    import secrets
+
+    return {name: secrets.token_urlsafe(_CREDENTIAL_BYTES) for name in names}

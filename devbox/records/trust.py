@@ -51,4 +51,4 @@ class TrustRecord:
 
 def _key(wanted: Sequence[HostAccess]) -> str:
     """The identity of what is asked for. Where in the file it stands does not matter."""
-    return key_of(sorted([access.container, access.variable, access.reference] for access in wanted))
+    return key_of(sorted([access.container, access.variable, access.reference, access.path] for access in wanted))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from support.builders import container
 
 from devbox.envfile.secrets import fetch, host_access
-from devbox.errors import DevboxError
+from devbox.errors import DevboxError, NotTrusted
+from devbox.model.resolved import HostAccess
 
 
 def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOP_TOKEN", "t")
     (tmp_path / "key").write_text("k\n")
     references = {"A": "env:SHOP_TOKEN", "B": "file:key", "C": "cmd:echo from $PWD"}
-    assert fetch(references, root=str(tmp_path), where="") == {"A": "t", "B": "k", "C": f"from {tmp_path}"}
+    found = fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path))
+    assert found == {"A": "t", "B": "k", "C": f"from {tmp_path}"}
+
+
+def wanted(references: dict[str, str], root: Path) -> tuple[HostAccess, ...]:
+    return host_access([container("dev", secrets=references)], root=str(root))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +32,7 @@ def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch
         ("file:nothing", "there is no file"),
         ("file:empty", "is empty"),
         ("file:.", "can't be read"),
+        ("file:pipe", "it is not a file"),
         ("file:binary", "not UTF-8"),
         ("cmd:echo no >&2; exit 3", "ended with 3"),
         ("cmd:true", "printed nothing"),
@@ -33,16 +41,19 @@ def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch
 def test_a_missing_one_is_named(tmp_path, reference, why):
     (tmp_path / "empty").touch()
     (tmp_path / "binary").write_bytes(b"\xff")
+    os.mkfifo(tmp_path / "pipe")
+    allowed = wanted({"A": reference}, tmp_path)
     with pytest.raises(DevboxError, match="the secret A is missing") as caught:
-        fetch({"A": reference}, root=str(tmp_path), where="devbox.toml:1")
+        fetch({"A": reference}, root=str(tmp_path), where="devbox.toml:1", allowed=allowed)
     assert why in caught.value.sentence
     assert caught.value.where == "devbox.toml:1"
     assert caught.value.remedy
 
 
 def test_a_failing_command_shows_its_complaint_and_never_its_output(tmp_path):
+    references = {"A": "cmd:echo half-a-password; echo locked >&2; exit 1"}
     with pytest.raises(DevboxError) as caught:
-        fetch({"A": "cmd:echo half-a-password; echo locked >&2; exit 1"}, root=str(tmp_path), where="")
+        fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path))
     told = caught.value.render().replace(caught.value.remedy, "").replace(caught.value.sentence, "")
     assert "locked" in told
     assert "half-a-password" not in told
@@ -56,3 +67,35 @@ def test_what_reaches_beyond_the_project(tmp_path):
     outside = {"D": "cmd:pass show x", "E": "file:~/.netrc", "F": "file:../x", "G": "file:link"}
     found = host_access([container("dev", secrets=inside | outside)], root=root)
     assert {access.variable: access.reference for access in found} == outside
+    paths = {access.variable: access.path for access in found}
+    assert paths == {
+        "D": "",
+        "E": os.path.expanduser("~/.netrc"),
+        "F": f"{os.path.dirname(root)}/x",
+        "G": "/etc/hostname",
+    }
+
+
+def test_a_command_that_nobody_allowed_never_runs(tmp_path):
+    with pytest.raises(NotTrusted):
+        fetch({"A": f"cmd:touch {tmp_path}/ran; echo x"}, root=str(tmp_path), where="")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_became_a_link_since_it_was_allowed_is_not_read(tmp_path):
+    """What is checked is what was opened: containers of the project write into it at any moment."""
+    root = Path(os.path.realpath(tmp_path)) / "project"
+    root.mkdir()
+    (root / "plain").write_text("inside")
+    (tmp_path / "key").write_text("allowed")
+    (tmp_path / "private").write_text("of the machine")
+    (root / "link").symlink_to(tmp_path / "key")
+    references = {"A": "file:plain", "B": "file:link"}
+    allowed = wanted(references, root)
+    assert fetch(references, root=str(root), where="", allowed=allowed) == {"A": "inside", "B": "allowed"}
+    for name, variable in (("plain", "A"), ("link", "B")):
+        (root / name).unlink()
+        (root / name).symlink_to(tmp_path / "private")
+        with pytest.raises(NotTrusted, match=f"{name}, now .*private") as caught:
+            fetch({variable: references[variable]}, root=str(root), where="devbox.toml:2", allowed=allowed)
+        assert "of the machine" not in caught.value.render()

@@ -37,7 +37,7 @@ def test_trust_is_for_what_was_shown_in_any_order_and_at_any_line(record):
     assert record.covers((moved, FILE))
 
 
-@pytest.mark.parametrize("field", ["container", "variable", "reference"])
+@pytest.mark.parametrize("field", ["container", "variable", "reference", "path"])
 def test_trust_ends_with_any_change(record, field):
     import dataclasses
 
