@@ -50,8 +50,8 @@ def check_lock(opened: Project) -> None:
 
 
 def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
-    """The images of the file, by its lock and by what earlier bakes took."""
-    resolved = fixed(opened, load(opened), locked=False)
+    """The images of the file, by its lock and by what earlier bakes took. Whoever asks may be of another project."""
+    resolved = fixed(opened, load(opened, keep=False), locked=False)
     return tuple(keyed(name, resolved.images) for name in resolved.images)
 
 

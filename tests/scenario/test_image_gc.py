@@ -183,6 +183,28 @@ def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):
     assert json.loads(alone.ok("image", "gc", "--json", cwd=project))["snapshots"]
 
 
+def test_to_ask_a_project_what_it_needs_writes_nothing_of_it(alone: Box):
+    """Credentials that `down -v` took away would come back, those of a project only looked at would be made."""
+    text = '[dev]\nrecipe = "debian"\nneeds = ["db"]\nsecrets = { T = "cmd:true" }\n[service.db]\nrecipe = "postgres"\n'
+    taken_down, looked_at = alone.project(text, "down"), alone.project(text, "new")
+    for project in (taken_down, looked_at):
+        alone.ok("trust", cwd=project)  # a reason to know a project on
+    alone.ok("down", "-v", cwd=taken_down)
+    kept = alone.home / "projects"
+    for credentials in kept.glob("*/credentials.json"):
+        credentials.unlink()
+    before = _files(kept, taken_down, looked_at)
+    assert len([path for path in before if path.name == "place.json"]) == 2
+    for verb in ("gc", "ls"):
+        alone.ok("image", verb, cwd=looked_at)
+        assert _files(kept, taken_down, looked_at) == before
+
+
+def _files(*places: Path) -> dict[Path, int]:
+    """Every file, with the time of its last change."""
+    return {path: path.stat().st_mtime_ns for place in places for path in place.rglob("*")}
+
+
 def _flip(path: Path) -> None:
     """Change one bit."""
     raw = bytearray(path.read_bytes())

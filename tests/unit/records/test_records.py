@@ -64,6 +64,13 @@ def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths
     assert asked[0].result() == asked[1].result() == records.credentials(("db.password",))
 
 
+def test_to_look_keeps_no_credentials(records, paths):
+    assert records.credentials(("db.password",), keep=False).keys() == {"db.password"}
+    assert not Path(paths.project(SHOP.instance.id), "credentials.json").exists()
+    kept = records.credentials(("db.password",))
+    assert records.credentials(("db.password", "mq.password"), keep=False).items() >= kept.items()
+
+
 def test_forgetting_leaves_nothing(records, paths):
     records.remember(LAST)
     records.remember_place("/shop", "devbox.toml")
