@@ -100,7 +100,10 @@ class Soak:
         """Take everything down; nothing of it may be left."""
         for project in self.projects:
             self.box.ok("down", "-v", cwd=project, timeout=_HANGS)
-        wait_until(lambda: not truth.of_box(self.box), seconds=30, what="the end of every process")
+        with contextlib.suppress(AssertionError):  # said below, with what they are
+            wait_until(lambda: not truth.of_box(self.box), seconds=30)
+        left = [truth.story(pid) for pid in sorted(truth.of_box(self.box))]
+        assert not left, f"processes that did not end: {left}"
         with contextlib.suppress(AssertionError):  # said below, with what it is
             wait_until(lambda: self._at_rest() == self._files, seconds=30)
         changed = sorted(self._at_rest() ^ self._files)

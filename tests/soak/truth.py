@@ -59,7 +59,7 @@ def _faults(box: Box, claims: Claims) -> list[str]:
         elif pid is not None:
             rooms.add(link(pid, "pid"))
             faults += _deaf(box, project, name, link(pid, "pid"))
-    return faults + [f"in a container that no ps shows: {_story(pid)}" for pid in sorted(_strangers(box, rooms))]
+    return faults + [f"in a container that no ps shows: {story(pid)}" for pid in sorted(_strangers(box, rooms))]
 
 
 def _deaf(box: Box, project: Path, name: str, room: str) -> list[str]:
@@ -117,7 +117,8 @@ def _namespaces(_home: Path) -> set[str]:
     return set()
 
 
-def _story(pid: int) -> str:
+def story(pid: int) -> str:
+    """A process in a few words."""
     command, status = _read(pid, "cmdline").replace("\0", " "), dict.fromkeys(_read(pid, "status").splitlines())
     facts = [line.replace("\t", " ") for line in status if line.startswith(("State", "PPid", "NSpid"))]
     return f"pid {pid} {command!r} {', '.join(facts)} {_read(pid, 'cgroup').splitlines()[:1]}"

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from devbox.errors import DevboxError, EngineError, NotReady
+from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import launch, logs, readiness
+from devbox.isolation import launch, logs
 from devbox.isolation.living import alive
 from devbox.isolation.state import Row
 from devbox.isolation.supervision import endings
@@ -22,12 +22,11 @@ from devbox.isolation.supervision.interior import Interior
 from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
 from devbox.isolation.supervision.memory import Memory
 from devbox.isolation.supervision.output import Output
+from devbox.isolation.supervision.waiters import Answer, Waiters
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
 _GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
-
-Answer = Callable[[DevboxError | None], None]
 
 
 class Ground(NamedTuple):
@@ -55,11 +54,9 @@ class Keeper:
         self._command: Command | None = None
         self._timer: Timer | None = None
         self._starting: launch.Starting | None = None  # its runtime is at work
-        self._settled = False
-        self._was_ready = False
         self._stopping = False
         self._stopped: list[Callback] = []
-        self._waiters: list[Answer] = []
+        self._waiters = Waiters(item, self._output.drain)
         self._row = Row(
             name=name,
             role=item.role,
@@ -112,7 +109,7 @@ class Keeper:
         if row.process is not None:
             self._row = row._replace(exit_code=None, reason="")
             self._watch(row.process, self._ground.loop.on_stranger_exit)
-            self._settled = True
+            self._waiters.settled = True
             self._begin(command=row.command if row.command and alive(row.command) else None)
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
             self._forget_container()
@@ -122,7 +119,7 @@ class Keeper:
         """Answer when it is ready (a job: when it has succeeded), or will not become so."""
         if self._health is not None and self._health.state == "unhealthy":
             self._health.again()
-        self._waiters.append(answer)
+        self._waiters.add(answer)
         self._tell()
 
     def release(self) -> None:
@@ -244,11 +241,11 @@ class Keeper:
             else:
                 self._command.start()
         self._start_health()
-        if self.item.probe is None and not self._settled:
+        if self.item.probe is None and not self._waiters.settled:
             self._ground.loop.after(_SETTLE, self._settle)
 
     def _settle(self) -> None:
-        self._settled = self._row.state == "running"
+        self._waiters.settled = self._row.state == "running"
         self._tell()
 
     def _ended(self, status: int | None) -> None:
@@ -262,7 +259,7 @@ class Keeper:
             self._command = None
         reason = self._memory.why(code)
         self._row = self._row._replace(process=None, command=None, health="none", exit_code=code, reason=reason)
-        self._settled = False
+        self._waiters.settled = False
         self._forget_container()
         self._after_end(code)
 
@@ -355,29 +352,7 @@ class Keeper:
         self._tell()
 
     def _tell(self) -> None:
-        if not self._waiters:
-            return
-        row = self.row
-        verdict = readiness.verdict(
-            row,
-            kind=self.item.kind,
-            probed=self.item.probe is not None,
-            settled=self._settled,
-            was_ready=self._was_ready,
-            complaint=self._health.complaint if self._health else "",
-        )
-        if verdict == readiness.UNKNOWN:
-            return
-        self._was_ready = self._was_ready or (verdict is readiness.READY and row.released)
-        waiters, self._waiters = self._waiters, []
-        error = self._not_ready(verdict) if verdict else None
-        for answer in waiters:
-            answer(error)
-
-    def _not_ready(self, sentence: str) -> DevboxError:
-        self._output.drain()
-        details = "\n".join(endings.explained(logs.last_lines(self.item.log, 8)))
-        return NotReady(sentence, details=details, remedy=f"devbox logs {self._row.name}")
+        self._waiters.tell(self.row, self._health.complaint if self._health else "")
 
 
 def _not_started(name: str, cause: OSError) -> EngineError:
