@@ -45,7 +45,7 @@ class NativeEngine:
         volumes = native_volumes.names(self._paths, instance.id)
         standing = os.path.isdir(self._paths.run(instance.id))
         return native_view.view(
-            now,
+            state.shown(now) if now else None,
             supervised=supervised,
             standing=standing,
             adoptable=not supervised and now is not None and state.has_ground(now),
@@ -176,5 +176,5 @@ class NativeEngine:
             row.name == request.spec.name
             and row.state in state.LIVE
             and (row.spec_key, row.image_key) == (request.spec_key, request.image.key)
-            for row in now.containers
+            for row in state.shown(now).containers
         )

@@ -47,6 +47,16 @@ def settle(run_dir: str) -> tuple[str, str]:
     return kind, "" if kind == "none" else f"/{_OURS}/{_instance(run_dir)}"
 
 
+def resume(kind: str, group: str) -> tuple[str, str]:
+    """What `settle` found for a killed supervisor of an instance that runs: another session might find another group.
+
+    EngineError where from this session no process can be put into it: nothing in it could be looked after.
+    """
+    if os.geteuid() != 0 and group:
+        delegation.resume(group)
+    return kind, group
+
+
 def prepare_view(kind: str, runtime: str) -> None:
     """Show the runtime a tree it accepts. Only in a private mount namespace.
 

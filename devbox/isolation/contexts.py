@@ -10,9 +10,11 @@ from devbox.host import environ, files, programs
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, namespaces
 from devbox.isolation.idmap import store_map
-from devbox.isolation.types import Context, ProcessRef
+from devbox.isolation.state import InstanceState
+from devbox.isolation.types import Context
 
 _KNOWN = ("crun", "runc")
+_MARK = "DEVBOX_SUPERVISED"
 _UNSET = "unset DEVBOX_RUNTIME (crun is used)"
 
 
@@ -73,8 +75,8 @@ def check(paths: Paths) -> None:
     store_map(paths)
 
 
-def make(paths: Paths, instance: str, holder: ProcessRef | None, *, runtime: str = "") -> Context:
-    """The context of an instance: the holder that stands or a new one, and the runtime that its containers know."""
+def make(paths: Paths, instance: str, before: InstanceState | None) -> Context:
+    """The context of an instance: a new one, or on the ground that stands, whatever session this process belongs to."""
     run_dir = paths.run(instance)
     files.runtime_dir(paths.runtime)
     files.private_dir(run_dir)
@@ -82,15 +84,15 @@ def make(paths: Paths, instance: str, holder: ProcessRef | None, *, runtime: str
     files.private_dir(paths.crun_root(instance), mode=0o700)
     idmap = store_map(paths)
     init = programs.find("catatonit")
-    kind, group = cgroups.settle(run_dir)
+    kind, group = cgroups.resume(before.cgroups, before.group) if before and before.cgroups else cgroups.settle(run_dir)
     return Context(
         instance=instance,
         run_dir=run_dir,
         oci_root=paths.crun_root(instance),
-        runtime=runtime or runtime_program(),
+        runtime=(before.runtime if before else "") or runtime_program(),
         init=init,
         idmap=idmap,
-        holder=holder or namespaces.start_holder(idmap, init),
+        holder=(before.holder if before else None) or namespaces.start_holder(idmap, init),
         hosts=f"{run_dir}/hosts",
         resolv=f"{run_dir}/resolv.conf",
         cgroups=kind,
@@ -100,4 +102,10 @@ def make(paths: Paths, instance: str, holder: ProcessRef | None, *, runtime: str
 
 def marker(run_dir: str) -> str:
     """The environment entry that tells the processes of one instance from all others on the machine."""
-    return f"DEVBOX_SUPERVISED={os.path.normpath(run_dir)}"
+    return f"{_MARK}={os.path.normpath(run_dir)}"
+
+
+def own_mark(run_dir: str) -> dict[str, str]:
+    """The mark for the environment of what this process starts: nothing, unless it is the instance's supervisor."""
+    entry = f"{_MARK}={environ.get(_MARK)}"
+    return {_MARK: environ.get(_MARK)} if entry == marker(run_dir) else {}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, idmap, joining, living, namespaces, oci, rootfs, spec, syscalls
+from devbox.isolation import cgroups, contexts, forks, idmap, joining, living, namespaces, oci, rootfs, spec, syscalls
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
@@ -101,6 +101,7 @@ def _start(
     start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
     caller = os.getpid()
     argv = oci.run_argv(start, bundle=place, pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
+    environment = oci.ENVIRONMENT | contexts.own_mark(context.run_dir)
 
     def become_runtime() -> None:
         _prepare(context, container, place, maps)
@@ -108,7 +109,7 @@ def _start(
             os.dup2(stream, number)
         if bound:
             _die_with(caller)
-        os.execve(argv[0], argv, oci.ENVIRONMENT)
+        os.execve(argv[0], argv, environment)
 
     child = forks.fork(become_runtime)
     if maps.store is not None:

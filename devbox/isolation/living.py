@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from devbox.isolation.types import ProcessRef
 
+_STATE, _FLAGS, _START_TIME = 0, 6, 19  # fields of /proc/PID/stat after the name
+_EXITING = 0x4  # PF_EXITING of the kernel's flags
+
 
 def identify(pid: int) -> ProcessRef | None:
     """The process with this pid now; None when there is none (or only its zombie)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
-            facts = source.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if facts[0] in "ZX" else ProcessRef(pid, int(facts[19]))
+    facts = _facts(pid)
+    return None if facts is None or facts[_STATE] in "ZX" else ProcessRef(pid, int(facts[_START_TIME]))
 
 
 def alive(process: ProcessRef) -> bool:
     """Whether exactly this process still runs."""
     return identify(process.pid) == process
+
+
+def usable(process: ProcessRef) -> bool:
+    """Whether it is alive and has not begun to end.
+
+    A container's pid 1 that was killed is alive until all in its pid namespace are reaped, which may take seconds;
+    nothing can enter meanwhile.
+    """
+    facts = _facts(process.pid)
+    if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != process.start_time:
+        return False
+    return not int(facts[_FLAGS]) & _EXITING
+
+
+def _facts(pid: int) -> list[str] | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
+            return source.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -12,12 +12,14 @@ from typing import NamedTuple
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation.living import alive, identify
+from devbox.isolation.living import alive, identify, usable
 from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, unpack
 
 FORMAT = 1
 
 LIVE = ("starting", "running")  # states in which a container may have a process
+
+_ENDING = "it is ending: not all that ran in it is gone yet"
 
 
 class Row(NamedTuple):
@@ -81,6 +83,8 @@ class InstanceState(NamedTuple):
     subnet: str = ""  # the first two numbers of the network's /16
     led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta leads to
     runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
+    cgroups: str = ""  # the kind of control groups that its containers have,
+    group: str = ""  # and the one below which they have them: see `cgroups.settle`
 
 
 def boot_id() -> str:
@@ -132,6 +136,17 @@ def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     if alive(state.supervisor) and has_ground(state):
         return True, state
     return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
+
+
+def shown(state: InstanceState) -> InstanceState:
+    """What to tell of it: a container whose pid 1 is ending runs no more, though its supervisor waits for its end."""
+    return state._replace(containers=tuple(_as_shown(row) for row in state.containers))
+
+
+def _as_shown(row: Row) -> Row:
+    if row.process is None or usable(row.process):
+        return row
+    return row._replace(state="exited", health="none", process=None, command=None, reason=row.reason or _ENDING)
 
 
 def has_ground(state: InstanceState) -> bool:

@@ -25,7 +25,7 @@ _CLASSES |= {"_Damaged": errors.DevboxError, "Problem": errors.EnvFileError}
 _CLASSES |= {"kind": errors.BakeFailed}
 # What makes no error itself, but the sentence of one.
 _CLASSES |= {"Cause": errors.BakeFailed}
-_VERDICTS = "isolation/readiness.py"  # sentences that keeper.py makes an error of
+_VERDICTS = "isolation/readiness.py"  # sentences that waiters.py makes an error of
 _HAND_ON = {"isolation/protocol.py", "isolation/forks.py", "envfile/problems.py"}  # errors of others, passed through
 
 _GROUPS = (

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Ids = tuple[str, tuple[int, ...]]  # UID:GID, supplementary groups
 
+_EXITING = 0x4  # see `living.usable`, which would bring more modules with it
+
 
 def enter(
     paths: Paths,
@@ -60,6 +62,8 @@ def begin(
 ) -> tuple[int, int]:
     """Start the command; the runtime's pid (a child of this process) and its log, for `end`."""
     entry = read_entry(paths.entry(instance, container), container)
+    if not os.access(entry["runtime"], os.X_OK):
+        raise _no_runtime(container, entry["runtime"])
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     command = _command(start, entry, argv, who=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
@@ -153,16 +157,23 @@ def read_entry(path: str, container: str) -> dict[str, str]:
         with open(path, encoding="utf-8") as source:
             entry = dict(line.rstrip("\n").split("=", 1) for line in source)
         with open(f"/proc/{entry['pid']}/stat", encoding="utf-8", errors="replace") as stat:
-            start_time = stat.read().rpartition(")")[2].split()[19]
+            facts = stat.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         raise _not_running(container) from None
-    if start_time != entry["start_time"]:
+    if facts[19] != entry["start_time"] or int(facts[6]) & _EXITING:
         raise _not_running(container)
     return entry
 
 
 def _not_running(container: str) -> CannotRun:
     return CannotRun(f"{container} is not running", remedy="devbox up")
+
+
+def _no_runtime(container: str, runtime: str) -> CannotRun:
+    return CannotRun(
+        f"{container} runs under {runtime}, and there is no such program any more",
+        remedy="install it again, or devbox down, then devbox up",
+    )
 
 
 def ids(user: str | None, entry: dict[str, str]) -> Ids:

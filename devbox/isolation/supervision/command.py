@@ -150,7 +150,8 @@ class Command:
 
     def _send(self, number: int) -> None:
         if self.process is not None:
-            os.kill(self.process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # adopted, and gone since
+                os.kill(self.process.pid, number)
 
     def _cancel(self) -> None:
         if self._timer is not None:

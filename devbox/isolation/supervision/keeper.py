@@ -13,9 +13,9 @@ from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import launch, logs
-from devbox.isolation.living import alive
+from devbox.isolation.living import alive, usable
 from devbox.isolation.state import Row
-from devbox.isolation.supervision import endings
+from devbox.isolation.supervision import endings, strays
 from devbox.isolation.supervision.command import Command
 from devbox.isolation.supervision.health import Health
 from devbox.isolation.supervision.interior import Interior
@@ -91,6 +91,11 @@ class Keeper:
         return self._row.state in ("exited", "dead", "created")
 
     @property
+    def ending(self) -> bool:
+        """Whether its pid 1 has begun to end: what is asked of it comes too late."""
+        return self._row.process is not None and not usable(self._row.process)
+
+    @property
     def aliases(self) -> tuple[str, ...]:
         """The further names it has at the moment: none while it does not run."""
         return self.item.launch.aliases if self._row.process is not None else ()
@@ -110,7 +115,7 @@ class Keeper:
             self._row = row._replace(exit_code=None, reason="")
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
-            self._begin(command=row.command if row.command and alive(row.command) else None)
+            self._begin(command=self._running_command(row))
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
             self._forget_container()
             self._after_end(None)
@@ -229,6 +234,14 @@ class Keeper:
                 self._ended(status)
 
         on_exit(process.pid, ended)
+
+    def _running_command(self, row: Row) -> ProcessRef | None:
+        """Its command where that runs: as written down, or started by one that was killed before it wrote."""
+        if self.item.command is None or row.process is None:
+            return None
+        if row.command is not None and alive(row.command):
+            return row.command
+        return strays.came_in(row.process.pid, self._output.path)
 
     def _begin(self, *, command: ProcessRef | None) -> None:
         """The container stands: run its command in it, probe it."""

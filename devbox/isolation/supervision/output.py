@@ -15,7 +15,7 @@ class Output:
 
     def __init__(self, loop: Loop, *, fifo: str, log: str) -> None:
         self._loop = loop
-        self._path = fifo
+        self.path = fifo
         self._fifo = open_fifo(fifo)
         self._log = LogWriter(log)
         self._flush_timer: Timer | None = None
@@ -23,7 +23,7 @@ class Output:
 
     def writer(self) -> int:
         """A descriptor for a process's stdout and stderr; the caller closes it."""
-        return open_writer(self._path)
+        return open_writer(self.path)
 
     def note(self, text: str) -> None:
         """A line of devbox's own in the log, after what was printed before it."""
@@ -41,7 +41,7 @@ class Output:
         self._loop.unwatch(self._fifo)
         self.drain()
         os.close(self._fifo)
-        os.unlink(self._path)
+        os.unlink(self.path)
         self._log.close()
 
     def _pump(self) -> None:

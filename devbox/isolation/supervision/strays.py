@@ -1,11 +1,13 @@
 """What dead processes of devbox left of an instance: found by marks that nothing else on the machine carries.
 
-Programs that devbox started for an instance have its runtime directory in their environment (the OCI runtime: as its
-`--root`); a container's processes live in the user namespace of the instance's holder, or in the instance's cgroup.
+What an instance's supervisor started carries the runtime directory in its environment until it becomes a process of
+a container; runtimes that somebody else started have it as their `--root`; a container's processes live in the user
+namespace of the instance's holder, or in the instance's cgroup.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -23,7 +25,7 @@ def sweep(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
 
     `also` are processes known by other means; those that live no more are passed over.
     """
-    marked = _marked(run_dir) | {process.pid for process in also if living.alive(process)}
+    marked = _begun(run_dir) | _runtimes(run_dir) | {process.pid for process in also if living.alive(process)}
     end({*marked, *_sharing_user_namespace(marked), *cgroups.members(run_dir)})
     cgroups.sweep(run_dir)
     import shutil  # only where something was left
@@ -35,15 +37,29 @@ def sweep(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
 def sweep_around(run_dir: str, keep: Iterable[int]) -> None:
     """End what an instance has beside the processes to keep: holder, pasta, every container's pid 1, clients.
 
-    What runs inside a kept container, or below a kept process, stays; what a dead supervisor had just begun to start
-    goes.
+    What runs inside a kept container, or below a kept process, stays, and so do the runtimes of people's `exec` and
+    `shell`. What a dead supervisor had just begun to start goes.
     """
     kept = set(keep)
-    marked = _marked(run_dir)
-    found = marked | _sharing_user_namespace(marked | kept)
-    own = _link(os.getpid(), "pid")
-    rooms = {_link(pid, "pid") for pid in kept} - {own, ""}
-    end(pid for pid in found if _link(pid, "pid") not in rooms and not _is_or_descends_from(pid, kept))
+    begun = _begun(run_dir)
+    rooms = {_link(pid, "pid") for pid in (*kept, os.getpid())}
+    strangers = {pid for pid in _sharing_user_namespace(begun | kept) if _link(pid, "pid") not in rooms}
+    end(pid for pid in begun | strangers if not _is_or_descends_from(pid, kept))
+
+
+def came_in(init: int, output: str) -> ProcessRef | None:
+    """A process that was started in the container of this pid 1 from outside, and prints to the file `output`.
+
+    Its parent is a runtime that has ended, so that it was left to some process outside.
+    """
+    room = _link(init, "pid")
+    for pid in _others():
+        if pid == init or _link(pid, "pid") != room or _link(_parent(pid), "pid") == room:
+            continue
+        with contextlib.suppress(OSError):
+            if os.path.samefile(f"/proc/{pid}/fd/1", output) and (found := living.identify(pid)):
+                return found
+    return None
 
 
 def end(pids: Iterable[int]) -> None:
@@ -69,13 +85,16 @@ def end(pids: Iterable[int]) -> None:
         os.close(fd)
 
 
-def _marked(run_dir: str) -> set[int]:
-    """Processes, other than this one, that devbox started for the instance of this runtime directory."""
-    in_environment = marker(run_dir).encode() + b"\0"
-    as_root = b"--root\0" + os.fsencode(run_dir) + b"/oci\0"
-    return {
-        pid for pid in _others() if in_environment in _read(pid, "environ") + b"\0" or as_root in _read(pid, "cmdline")
-    }
+def _begun(run_dir: str) -> set[int]:
+    """Processes, other than this one, that a supervisor of this runtime directory started."""
+    mark = marker(run_dir).encode() + b"\0"
+    return {pid for pid in _others() if mark in _read(pid, "environ") + b"\0"}
+
+
+def _runtimes(run_dir: str) -> set[int]:
+    """OCI runtimes at work for the instance, whoever started them."""
+    root = b"--root\0" + os.fsencode(run_dir) + b"/"
+    return {pid for pid in _others() if root in _read(pid, "cmdline")}
 
 
 def _sharing_user_namespace(pids: Iterable[int]) -> set[int]:
@@ -108,6 +127,10 @@ def _is_or_descends_from(pid: int, ancestors: set[int]) -> bool:
     while pid > 1:
         if pid in ancestors:
             return True
-        fields = _read(pid, "stat").rpartition(b")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 else 0
+        pid = _parent(pid)
     return False
+
+
+def _parent(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0

@@ -48,8 +48,7 @@ class Supervisor:
         self._ending = False
         self._complete = False  # nothing is written down before all is taken over that a next supervisor must find
         before = self._before()
-        holder, runtime = (before.holder, before.runtime) if before else (None, "")
-        self._context = contexts.make(paths, instance, holder, runtime=runtime)
+        self._context = contexts.make(paths, instance, before)
         watch = self._loop.on_stranger_exit if before else self._loop.on_exit
         watch(self._context.holder.pid, self._holder_ended)
         self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
@@ -122,6 +121,8 @@ class Supervisor:
             subnet=self._segment.subnet,
             led=self._segment.led,
             runtime=self._context.runtime,
+            cgroups=self._context.cgroups,
+            group=self._context.group,
         )
 
     # Requests.
@@ -156,6 +157,9 @@ class Supervisor:
         item = unpack(Supervised, message["item"])
         name = item.launch.name
         before = self._keepers.get(name)
+        if before is not None and before.ending:
+            before.stop(0, lambda: self._start(client, message))
+            return
         if before is not None and already(item, before.row):
             client.answer({})
             return

@@ -1,0 +1,164 @@
+"""What a supervisor takes over from one that was killed: just what runs, all of it, where it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from contract.engine.backend import Backend
+from contract.engine.test_life import until
+from contract.engine.test_native_crash import kill_supervisor
+
+from devbox.engines.native import NativeEngine
+from devbox.errors import CannotRun
+from devbox.host.paths import Paths
+from devbox.isolation import cgroups, contexts, state
+from devbox.isolation.inside.enter import enter
+
+REAPS_LATE = """import os, sys
+os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
+print(flush=True)
+sys.stdin.read()
+os.wait()"""
+WAITS = 'echo in; read answer; echo "$answer"; exit 7'
+
+
+@pytest.fixture
+def native(backend: Backend) -> Backend:
+    if not isinstance(backend.engine, NativeEngine):
+        pytest.skip("only the native engine has supervisors")
+    return backend
+
+
+def rewrite(native: Backend, paths: Paths, **changes: object) -> state.InstanceState:
+    """Change what a killed supervisor wrote."""
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    state.write(paths, native.instance.id, now._replace(**changes))
+    return now
+
+
+@contextmanager
+def executing(native: Backend, paths: Paths) -> Iterator[tuple[int, int, int]]:
+    """A command that waits for a line in `a`, by a process of its own: its pid, where to write, where to read."""
+    given, taken = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.dup2(given[0], 0)
+            os.dup2(taken[1], 1)
+            os.closerange(3, 4096)
+            code = enter(paths, native.instance.id, "a", ("sh", "-c", WAITS), tty=False, env={})
+        finally:
+            os._exit(code)
+    os.close(given[0])
+    os.close(taken[1])
+    try:
+        yield pid, given[1], taken[0]
+    finally:
+        os.close(given[1])
+        os.close(taken[0])
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_what_people_run_in_a_container_goes_on(
+    native: Backend, paths: Paths, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    native.network("a")
+    native.up("a")
+    with executing(native, paths) as (pid, stdin, stdout):
+        assert os.read(stdout, 100) == b"in\n"
+        kill_supervisor(native, paths)
+        native.network("a")
+        assert native.engine.observe(native.instance).supervised
+        os.write(stdin, b"still here\n")
+        assert os.read(stdout, 100) == b"still here\n"
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_command_that_was_started_and_not_written_down_is_not_started_again(native: Backend, paths: Paths) -> None:
+    native.network("dev")
+    native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "echo begun; exec sleep 4321"))
+    until(lambda: native.log("dev") == ["begun"])
+    kill_supervisor(native, paths)
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    rewrite(native, paths, containers=tuple(row._replace(command=None) for row in now.containers))
+    native.network("dev")
+    [row] = [row for row in (state.look(paths, native.instance.id)[1] or now).containers if row.name == "dev"]
+    assert row.command == now.containers[0].command
+    assert native.sh("dev", "grep -lx sleep /proc/[0-9]*/comm | wc -l") == ["2"], "its pid 1 sleeps, too"
+    assert native.log("dev") == ["begun"]
+
+
+def test_containers_that_are_started_later_lie_with_those_that_run(native: Backend, paths: Paths) -> None:
+    """In the group that the instance was given first, whatever the session of the next supervisor would find."""
+    if cgroups.detect() == "none" or os.geteuid() != 0:
+        pytest.skip("root's groups can be anywhere")
+    native.network("a", "b")
+    native.up("a")
+    kill_supervisor(native, paths)
+    before = rewrite(native, paths, group=f"/devbox-elsewhere/{native.instance.id}")
+    native.network("a", "b")
+    pid = native.up("b").pid
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as source:
+            assert f"/devbox-elsewhere/{native.instance.id}/b\n" in source.read()
+        assert before.group.endswith(f"/{native.instance.id}")
+    finally:
+        native.engine.teardown(native.instance, volumes=True)
+        subprocess.run(
+            ["find", "/sys/fs/cgroup", "-depth", "-path", "*/devbox-elsewhere*", "-type", "d", "-delete"], check=True
+        )
+
+
+def test_a_container_that_is_ending_runs_no_more(native: Backend, paths: Paths) -> None:
+    """Its pid 1 stays until all its dead are reaped: here by a process outside, which takes its time."""
+    native.network("a")
+    pid = native.up("a").pid
+    into = ["nsenter", "--target", str(pid), "--user", "--pid", "--preserve-credentials", "--no-fork"]
+    reaper = [*into, sys.executable, "-c", REAPS_LATE]
+    late = subprocess.Popen(reaper, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert late.stdout is not None
+        assert late.stdout.read(1) == b"\n"
+        os.kill(pid or 0, signal.SIGKILL)
+        until(lambda: native.seen("a").state == "exited")
+        assert os.path.exists(f"/proc/{pid}/status"), "nobody has reaped it"
+        assert native.seen("a").pid is None
+        with pytest.raises(CannotRun, match="not running"):
+            enter(paths, native.instance.id, "a", ("true",), tty=False, env={})
+        with ThreadPoolExecutor() as pool:
+            again = pool.submit(native.up, "a")
+            late.communicate()
+            assert again.result().pid != pid
+    finally:
+        late.communicate()
+
+
+def test_a_runtime_that_was_removed_is_an_error_of_one_sentence(
+    native: Backend, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o755)
+    runtime = shutil.copy(contexts.runtime_program(), tmp_path)
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    native.network("a")
+    native.up("a")
+    os.rename(runtime, f"{runtime}.away")
+    try:
+        with pytest.raises(CannotRun, match=re.escape(f"a runs under {runtime}, and there is no such program")):
+            enter(paths, native.instance.id, "a", ("true",), tty=False, env={})
+    finally:
+        os.rename(f"{runtime}.away", runtime)
+    assert enter(paths, native.instance.id, "a", ("true",), tty=False, env={}) == 0
