@@ -58,6 +58,7 @@ class Starter:
             after_setup=spec.setup is not None,
             log=self._paths.log(self._instance.id, spec.name),
             needs=spec.needs,
+            schedule=spec.schedule,
         )
 
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:

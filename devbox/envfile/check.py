@@ -12,6 +12,7 @@ from devbox.model.container import Port
 from devbox.roles.containers import taken
 from devbox.roles.context import Key, key_of
 from devbox.roles.fields import Model, check_name
+from devbox.roles.glue import GlueTable
 from devbox.roles.parts import LongRunningParts, RunParts, Source
 from devbox.roles.recipes import Recipe
 from devbox.roles.service import ServiceTable
@@ -64,16 +65,26 @@ def _needs(document: Document) -> Iterator[Problem]:
     everything = names.container_names(document)
     graph: dict[str, list[str]] = {}
     for name, table in document.tables().items():
+        routed = table.reaches if isinstance(table, GlueTable) else ()
+        graph[name] = [known[need] for need in dict.fromkeys((*getattr(table, "needs", {}), *routed)) if need in known]
         for need in getattr(table, "needs", {}):
             key = (*key_of(name), "needs")
             if need in known:
-                graph.setdefault(name, []).append(known[need])
-            elif need in everything or need in everything.values():
+                yield from _unlasting(document, key, name, known[need])
+                continue
+            if need in everything or need in everything.values():
                 yield Problem(key=key, sentence=f"[{name}] needs {need}, but only services, glue and dev keep running")
             else:
                 hint = did_you_mean(need, known) or f" (the file has {_listed(known)})"
                 yield Problem(key=key, sentence=f"[{name}] needs {need}, which the file does not have{hint}")
     yield from _cycles(graph, "needs", "needs")
+
+
+def _unlasting(document: Document, key: Key, name: str, need: str) -> Iterator[Problem]:
+    """What runs at its times alone is nothing to rely on."""
+    table = document.tables()[need]
+    if isinstance(table, GlueTable) and table.schedule:
+        yield Problem(key=key, sentence=f"[{name}] needs {need}, which runs at its times only: {table.schedule}")
 
 
 def _cycles(graph: Mapping[str, list[str]], key: str, verb: str) -> Iterator[Problem]:

@@ -146,7 +146,7 @@ def _recipes(document: Document, root: str, where: Callable[[Key], str]) -> tupl
         if path is not None:
             looked += recipes.candidates(name, root)
             found[name] = recipes.load(path)
-        elif not label.startswith("glue."):  # recipes of glue come with the glue
+        else:
             missing.append(_no_recipe(label, name, root))
     problems.raise_first(missing, where)
     return found, tuple(looked)

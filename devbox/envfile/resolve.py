@@ -11,15 +11,15 @@ from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved, Volume
-from devbox.roles import base, dev, images, service, tasks, tool
+from devbox.roles import base, dev, glue, images, service, tasks, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model
 from devbox.roles.parts import ImageParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
-_RUNNABLE = ("base", "dev", "service", "tool")  # roles whose images this version can run something in
-_STARTED = ("dev", "service")  # roles whose containers `up` starts
+_RUNNABLE = ("base", "dev", "service", "glue", "tool")  # roles whose images this version can run something in
+_STARTED = ("dev", "service", "glue")  # roles whose containers `up` starts
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
 
 
@@ -105,9 +105,29 @@ class _Expansion:
             return dev.expand(table, self._context)
         if isinstance(table, service.ServiceTable):
             return service.expand(table, label, self._context)
+        if isinstance(table, glue.GlueTable):
+            return glue.expand(table, label, self._context, saved=self._saved(table, label))
         raise EnvFileError(
             f"[{label}] can't be started by this version of devbox", where=self._context.where(key_of(label))
         )
+
+    def _saved(self, table: glue.GlueTable, label: str) -> dict[str, str]:
+        """The volumes that `backup` means, a container's or one by its name, each with a container that has it."""
+        if not table.backup:
+            return {}
+        known = [self.container(name) for name in self._tables if names.role_of(name) in ("dev", "service")]
+        owned = {mount.source: spec for spec in reversed(known) for mount in spec.mounts if mount.kind == "volume"}
+        found: dict[str, str] = {}
+        for name in table.backup:
+            meant = [volume for volume, spec in owned.items() if name in (volume, spec.name, spec.label)]
+            if not meant:
+                raise EnvFileError(
+                    f"[{label}] backs up {name}, but there is no such volume and no service with one",
+                    where=self._context.where((*key_of(label), "backup")),
+                    remedy=f"known: {', '.join(sorted({*owned, *(spec.name for spec in owned.values())})) or 'none'}",
+                )
+            found |= {volume: owned[volume].name for volume in meant}
+        return found
 
     def spare_images(self, labels: Iterable[str]) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
         """The images of tables that `up` does not start; a sentence for each that this version can't make."""
@@ -150,8 +170,12 @@ def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
         if label in active:
             continue
         active.add(label)
-        waiting += [by_name[need] for need in getattr(document.tables()[label], "needs", {})]
+        waiting += [by_name[need] for need in _reached(document.tables()[label]) if need in by_name]
     return [label for label in document.tables() if label in active]
+
+
+def _reached(table: Model) -> tuple[str, ...]:
+    return table.reaches if isinstance(table, RunParts) else ()
 
 
 def _sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
@@ -176,4 +200,4 @@ def _later(document: Document) -> tuple[str, ...]:
     """One sentence for each table whose command this version lacks."""
     found = [(_LATER.get(names.role_of(label)), label, table) for label, table in document.tables().items()]
     sentences = [later(label, table) for later, label, table in found if later is not None]
-    return (*sentences, *(stages.later(name) for name in document.stage))
+    return (*filter(None, sentences), *(stages.later(name) for name in document.stage))

@@ -21,11 +21,11 @@ def check(document: Document) -> Iterator[Problem]:
         yield from _stage(name, stage, document)
     known = names.needable(document)
     for name, glue in document.glue.items():
-        for prefix, target in glue.routes.items():
-            container = target.partition(":")[0]
-            if container not in known:
-                key = ("glue", name, "routes", prefix)
-                yield _missing(key, f"the route {prefix} leads to {container}, which does not exist", container, known)
+        for route in glue.routes:
+            if route.container not in known:
+                key = ("glue", name, "routes", route.place)
+                sentence = f"the route {route.place} leads to {route.container}, which does not exist"
+                yield _missing(key, sentence, route.container, known)
 
 
 def _stage(name: str, stage: StageTable, document: Document) -> Iterator[Problem]:

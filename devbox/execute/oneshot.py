@@ -45,6 +45,8 @@ def _source(resolved: Resolved, source: str, name: str) -> ContainerSpec:
             standing,
             name=name,
             kind="job",
+            schedule="",
+            aliases=(),
             supervised=(),
             ports=(),
             health=None,

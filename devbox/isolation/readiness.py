@@ -13,8 +13,8 @@ UNKNOWN = ""
 def verdict(row: Row, *, kind: str, probed: bool, settled: bool, was_ready: bool, complaint: str) -> str | None:
     """READY, UNKNOWN (wait on), or a sentence that says why the container will not become ready.
 
-    `kind` is "service" or "job"; `probed`: it has a probe, whose last `complaint` is given; `settled`: it has run for a
-    moment; `was_ready`: it was ready before.
+    `kind` is "service", "job" or "scheduled", which is ready as soon as it waits for its time; `probed`: it has a
+    probe, whose last `complaint` is given; `settled`: it has run for a moment; `was_ready`: it was ready before.
     """
     failure = _failure(row, kind=kind, was_ready=was_ready, complaint=complaint)
     if failure or _is_ready(row, kind=kind, probed=probed, settled=settled):
@@ -35,6 +35,8 @@ def _failure(row: Row, *, kind: str, was_ready: bool, complaint: str) -> str:
 
 
 def _is_ready(row: Row, *, kind: str, probed: bool, settled: bool) -> bool:
+    if kind == "scheduled":
+        return row.state != "starting"
     if kind == "job":
         return row.state == "exited"
     if row.state != "running":

@@ -127,7 +127,7 @@ class Supervised(NamedTuple):
     digest: str
     image_key: str
     spec_key: str
-    kind: str = "service"  # "service" | "job"
+    kind: str = "service"  # "service" | "job" | "scheduled"
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     probe: Probe | None = None
     ports: tuple[Publish, ...] = ()
@@ -135,6 +135,7 @@ class Supervised(NamedTuple):
     after_setup: bool = False  # hold `command` back until told that the setup has run
     log: str = ""  # log file
     needs: tuple[str, ...] = ()  # containers it was started after
+    schedule: str = ""  # of what is scheduled: five cron fields, in UTC
 
 
 class ProcessRef(NamedTuple):

@@ -82,7 +82,8 @@ class ContainerSpec:
     label: str  # as in the file: "dev", "service.db"
     role: str
     image: str  # name of an ImageSpec of the same Resolved
-    kind: str = "service"  # "service" | "job"
+    kind: str = "service"  # "service" | "job" | "scheduled": a job that runs at its times
+    schedule: str = ""  # of what is scheduled: five cron fields, in UTC
     command: tuple[str, ...] = ()
     supervised: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)

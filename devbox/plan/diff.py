@@ -191,6 +191,8 @@ def _lives(seen: ObservedContainer) -> bool:
 def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
     if spec.kind == "job":
         return seen.state in ("exited", "dead") and seen.exit_code != 0
+    if spec.kind == "scheduled":
+        return not _lives(seen)  # between two runs it is "created"
     return seen.state in ("exited", "dead", "created")
 
 

@@ -29,7 +29,7 @@ class Role:
 ROLES = (
     Role(name="dev", table=dev.DevTable, needed=True),
     Role(name="service", table=service.ServiceTable, named=True, needed=True),
-    Role(name="glue", table=glue.GlueTable, named=True, needed=True, later=glue.later),
+    Role(name="glue", table=glue.GlueTable, named=True, needed=True),
     Role(name="tool", table=tool.ToolTable, named=True, later=tool.later),
     Role(name="test", table=test.TestTable, later=test.later),
     Role(name="build", table=build.BuildTable, later=build.later),

@@ -2,38 +2,131 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, NamedTuple, Self
 
-from devbox.roles.fields import Model, Text, Texts, field, parse_text_table
-from devbox.roles.parts import ImageParts, LongRunningParts
+from pydantic import model_validator
+
+from devbox.errors import EnvFileError
+from devbox.model.container import ContainerSpec, Mount
+from devbox.roles import running
+from devbox.roles.context import Context, key_of
+from devbox.roles.fields import Kind, Texts, field, kind_of, parse_text_table
+from devbox.roles.recipes import ServicePart
+
+BACKUP_SOURCE = "/volumes"  # where a backup finds the volumes, a directory each
+_PLACE = re.compile(r"(?P<host>(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*)?(?P<path>/[A-Za-z0-9._~%@+=:,/-]*)?")
+_TARGET = re.compile(r"(?P<container>[a-z0-9][a-z0-9_.-]*):(?P<port>[0-9]{1,5})")
+_LAST_PORT = 65535
 
 
-def parse_routes(value: Any) -> dict[str, str]:
-    """URL path prefix → "CONTAINER:PORT"."""
-    routes = parse_text_table(value)
-    for prefix, target in routes.items():
-        name, _, port = target.partition(":")
-        if not prefix.startswith("/"):
-            raise ValueError(f'{prefix!r} must begin with "/"')
-        if not name or not port.isdigit():
-            raise ValueError(f'{target!r} must be "CONTAINER:PORT"')
-    return routes
+class Route(NamedTuple):
+    """Requests to `host` ("": any; "*.x": any below x) whose path is `path` or lies below it go to a container."""
+
+    place: str  # as in the file: "/", "/api", "mail.localhost", "api.localhost/v1"
+    host: str
+    path: str
+    container: str
+    port: int
+
+
+def parse_routes(value: Any) -> tuple[Route, ...]:
+    """`[HOST][/PATH]` → "CONTAINER:PORT"; of several that fit a request the most special one counts."""
+    found = [_route(place, target) for place, target in parse_text_table(value).items()]
+    special = sorted(found, key=lambda route: (not route.host, route.host.startswith("*"), -len(route.path)))
+    if len({(route.host, route.path) for route in special}) != len(special):
+        raise ValueError('has two routes of one meaning; "x.localhost" is "x.localhost/"')
+    return tuple(special)
+
+
+def _route(place: str, target: str) -> Route:
+    known = _PLACE.fullmatch(place)
+    if not place or known is None:
+        raise ValueError(f'{place!r} must be a path that begins with "/", a host name, or a host name and a path')
+    goal = _TARGET.fullmatch(target)
+    if goal is None or not 0 < int(goal["port"]) <= _LAST_PORT:
+        raise ValueError(f'{target!r} must be "CONTAINER:PORT"')
+    path = (known["path"] or "/").rstrip("/") or "/"
+    return Route(place, known["host"] or "", path, goal["container"], int(goal["port"]))
+
+
+def parse_schedule(value: Any) -> str:
+    """Five cron fields (minute, hour, day of the month, month, day of the week), in UTC."""
+    from datetime import UTC, datetime
+
+    from cronsim import CronSim, CronSimError
+
+    if not isinstance(value, str):
+        raise ValueError(f'must be five cron fields such as "0 3 * * *", not {kind_of(value)}')
+    try:
+        next(CronSim(value, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        why = str(error).lower() or "there is no such time"
+        raise ValueError(f'{value!r} is no schedule: {why}; "0 3 * * *" is every day at 03:00 UTC') from None
+    return value
 
 
 _ROUTES = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
-class GlueTable(ImageParts, LongRunningParts):
-    """Schema of `[glue.NAME]`. A `schedule` (five cron fields) makes it a job; `backup` names volumes."""
+class GlueTable(running.StandingTable):
+    """Schema of `[glue.NAME]`: a proxy that stays, a job, a job that runs at its times."""
 
-    routes: Annotated[dict[str, str], *field(parse_routes, _ROUTES)] = {}
-    """URL path prefix → `CONTAINER:PORT`."""
-    schedule: Text | None = None
-    """When it runs: five cron fields."""
+    kind: Kind = "service"
+    """A `service` stays, a `job` must end with 0 before whoever needs it starts."""
+    routes: Annotated[tuple[Route, ...], *field(parse_routes, _ROUTES)] = ()
+    """`[HOST][/PATH]` → `CONTAINER:PORT`, for a proxy such as the recipe haproxy; the containers are started before."""
+    schedule: Annotated[str | None, *field(parse_schedule, {"type": "string"})] = None
+    """Five cron fields, in UTC: its command runs at these times, each time in a fresh container, one at a time."""
     backup: Texts = ()
-    """Volumes that it backs up."""
+    """Volumes, or services whose volumes, it finds below `/volumes`, to read only."""
+
+    @property
+    def reaches(self) -> tuple[str, ...]:
+        """Names of the containers it must find running; of `backup`, what may be one."""
+        owners = (name if name in self.needs else name.partition(".")[0] for name in self.backup)
+        return tuple(dict.fromkeys((*self.needs, *(route.container for route in self.routes), *owners)))
+
+    @model_validator(mode="after")
+    def _one_way_to_run(self) -> Self:
+        if self.schedule and (self.routes or "kind" in self.model_fields_set):
+            superfluous = "routes" if self.routes else "kind"
+            raise ValueError(f"has a schedule, so it ends by itself each time; remove {superfluous}")
+        return self
 
 
-def later(label: str, _table: Model) -> str:
-    """What this version can't do with it yet."""
-    return f"[{label}] is not started yet: this version has no glue containers; they come with `devbox promote`"
+def expand(table: GlueTable, label: str, context: Context, *, saved: Mapping[str, str] | None = None) -> ContainerSpec:
+    """The container. `saved`: the volumes that `backup` means, by their names in the instance → who has each."""
+    part = running.part(table, label, context, more=_more(table))
+    _check_routes(table, label, context, part)
+    kind = "scheduled" if table.schedule else table.kind
+    spec = running.expand(table, label, context, by=part, kind=kind)
+    names = (context.names[context.containers[name]] for name in table.reaches if name in context.containers)
+    hosts = dict.fromkeys(route.host for route in table.routes if route.host and not route.host.startswith("*"))
+    saved = saved or {}
+    volumes = (Mount(kind="volume", source=name, target=f"{BACKUP_SOURCE}/{name}", read_only=True) for name in saved)
+    return replace(
+        spec,
+        needs=tuple(dict.fromkeys((*spec.needs, *names, *saved.values()))),
+        aliases=tuple(hosts),
+        mounts=(*spec.mounts, *volumes),
+        schedule=table.schedule or "",
+    )
+
+
+def _more(table: GlueTable) -> dict[str, object]:
+    """What the templates of a proxy's recipe are told beside its parameters."""
+    ports = dict.fromkeys(port.container for port in table.ports if port.protocol == "tcp")
+    return {"routes": [route._asdict() for route in table.routes], "ports": list(ports)}
+
+
+def _check_routes(table: GlueTable, label: str, context: Context, part: ServicePart | None) -> None:
+    if table.routes and not (part and part.routes):
+        made = f"the recipe {table.recipe}" if table.recipe else "what its image is made from"
+        raise EnvFileError(
+            f"[{label}] has routes, but {made} takes none",
+            where=context.where((*key_of(label), "routes")),
+            remedy='recipe = "haproxy" does',
+        )

@@ -217,6 +217,11 @@ class RunParts(Model):
     profiles: Texts = ()
     """With profiles, it starts only when `DEVBOX_PROFILES` names one of them, or when somebody needs it."""
 
+    @property
+    def reaches(self) -> tuple[str, ...]:
+        """Names of the containers it must find running."""
+        return tuple(self.needs)
+
 
 def _false_is_none(value: Any) -> Any:
     return None if value is False else value

@@ -34,6 +34,9 @@ from devbox.roles.network import HealthTable
 from devbox.roles.parts import MountTable
 from devbox.roles.suggest import did_you_mean
 
+# What the templates of a service may ask for, where a table has nothing of the kind.
+_UNTOLD: Mapping[str, object] = {"routes": (), "ports": ()}
+
 # Components of each distribution's archive that a base is made from.
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
@@ -149,6 +152,7 @@ class ServicePart(MountsPart):
     port: Whole
     volumes: NamedPaths = {}
     credentials: Texts = ()
+    routes: bool = False  # a proxy: its templates are told the `routes` and `ports` of its table
     env: Environment = {}
     exports: Environment = {}
     health: HealthTable | None = None
@@ -195,12 +199,14 @@ class Use:
         config = ImageConfig(**part.config.model_dump())
         return tuple(step.step() for step in part.steps), config
 
-    def service(self, *, host: str, credentials: Mapping[str, str]) -> ServicePart | None:
-        """How it runs as the service `host`; None for a recipe that is no service."""
+    def service(
+        self, *, host: str, credentials: Mapping[str, str], more: Mapping[str, object] | None = None
+    ) -> ServicePart | None:
+        """How it runs as the service `host`, `more` known to its templates; None for a recipe that is no service."""
         if self.recipe.service is None:
             return None
         port = self._rendered(str(self.recipe.service.get("port", "")), self.values)
-        values = {**self.values, "host": host, "port": port, "credentials": credentials}
+        values = {**_UNTOLD, **(more or {}), **self.values, "host": host, "port": port, "credentials": credentials}
         return self._part(ServicePart, self.recipe.service, values)
 
     def mounts(self) -> tuple[MountTable, ...]:

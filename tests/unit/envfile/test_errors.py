@@ -96,7 +96,7 @@ CASES = {
     "falling steps": ('[stage.gray.strategy]\nkind = "gray"\nsteps = [5, 1]\n', 1, "do not rise"),
     "unknown process": ("[stage.test]\nreplicas = { web = 1 }\n", 2, "no process web"),
     "unknown approver": ('[stage.test]\ngates = [{ kind = "approval", from = ["x"] }]\n', 2, "no x"),
-    "route to nowhere": ('[glue.g]\nrecipe = "x"\nroutes = { "/" = "dev:1" }\n', 3, "dev"),
+    "route to nowhere": ('[glue.g]\nrecipe = "haproxy"\nroutes = { "/" = "dev:1" }\n', 3, "dev"),
     "installs nothing": ('[base.a]\nrecipe="debian"\n[install.x]\nfrom = "a"\nfiles = {}\n', 5, "names no file"),
     "installs anywhere": ('[base.a]\nrecipe="debian"\n[install.x]\nfrom = "a"\nfiles = { "a" = "/b" }\n', 5, "begin"),
     "nested too deeply": ("a = " + "[" * 5000 + "]" * 5000 + "\n", 1, "nested too deeply"),
