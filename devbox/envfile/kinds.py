@@ -40,6 +40,7 @@ KINDS: dict[Callable[..., Any], str] = {
     test.parse_axis: "axis",
     test.parse_cells: "cells",
     glue.parse_routes: "routes",
+    glue.parse_schedule: "schedule",
     install.parse_installed: "files",
     stages.parse_external: "external needs",
     document.parse_project_name: "project name",

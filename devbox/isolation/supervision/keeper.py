@@ -22,6 +22,7 @@ from devbox.isolation.supervision.interior import Interior
 from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
 from devbox.isolation.supervision.memory import Memory
 from devbox.isolation.supervision.output import Output
+from devbox.isolation.supervision.schedule import Schedule
 from devbox.isolation.supervision.waiters import Answer, Waiters
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
@@ -53,6 +54,7 @@ class Keeper:
         self._health: Health | None = None
         self._command: Command | None = None
         self._timer: Timer | None = None
+        self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
         self._starting: launch.Starting | None = None  # its runtime is at work
         self._stopping = False
         self._stopped: list[Callback] = []
@@ -88,7 +90,7 @@ class Keeper:
     @property
     def gone(self) -> bool:
         """Whether nothing of it runs or is about to."""
-        return self._row.state in ("exited", "dead", "created")
+        return self._row.state in ("exited", "dead", "created") and not (self._schedule and self._schedule.waits)
 
     @property
     def ending(self) -> bool:
@@ -103,10 +105,14 @@ class Keeper:
     # Verbs.
 
     def start(self, answer: Answer) -> None:
-        """Start it for the first time; the answer comes when its process runs."""
+        """Start it for the first time; the answer comes when its process runs (scheduled: it waits for its time)."""
         path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
         files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
-        self._launch(answer)
+        if self._schedule is not None:
+            self._await_time(self._schedule)
+            answer(None)
+        else:
+            self._launch(answer)
 
     def adopt(self, row: Row) -> None:
         """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
@@ -116,6 +122,8 @@ class Keeper:
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
             self._begin(command=self._running_command(row))
+        elif self._schedule is not None and row.state == "created":
+            self._await_time(self._schedule)
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
             self._forget_container()
             self._after_end(None)
@@ -143,7 +151,8 @@ class Keeper:
         self._stopping = True
         self._cancel_timer()
         if self._row.process is None and self._row.state != "starting":
-            self._row = self._row._replace(state="exited", reason=self._row.reason or "stopped")
+            reason = "" if self._schedule else self._row.reason
+            self._row = self._row._replace(state="exited", reason=reason or "stopped")
             self._changed()
             done()
             return
@@ -221,8 +230,15 @@ class Keeper:
             self._died(error.sentence)
         answer(error)
 
+    def _await_time(self, schedule: Schedule, last: str = "") -> None:
+        at = schedule.wait(lambda: self._launch(lambda _: None))
+        self._row = self._row._replace(state="created", reason=f"{last}{'; ' if last else ''}runs next at {at}")
+        self._changed()
+
     def _died(self, reason: str) -> None:
         self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
+        if self._schedule is not None and not self._stopping:
+            self._await_time(self._schedule, reason)
         try:
             self._changed()
         finally:
@@ -281,6 +297,8 @@ class Keeper:
         if again and not self._stopping:
             self._row = self._row._replace(state="restarting", restarts=self._row.restarts + 1)
             self._timer = self._ground.loop.after(self._backoff.next(), lambda: self._launch(lambda _: None))
+        elif self._schedule is not None and not self._stopping:
+            self._await_time(self._schedule, self._row.reason)
         else:
             self._row = self._row._replace(state="exited")
         self._changed()
@@ -357,6 +375,8 @@ class Keeper:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._schedule is not None:
+            self._schedule.cancel()
 
     # Who waits for it.
 

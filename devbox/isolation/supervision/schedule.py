@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from cronsim import CronSim
-
 from devbox.isolation.supervision.loop import Callback, Loop, Timer
 
 _LOOK = 30.0  # seconds between two looks at the clock
@@ -27,6 +25,8 @@ class Schedule:
 
     def wait(self, due: Callback) -> str:
         """Call at the next time, once; the time in words. What was waited for before is forgotten."""
+        from cronsim import CronSim
+
         self.cancel()
         at = next(CronSim(self._fields, datetime.now(UTC)))
         self._look(at.timestamp(), due)
