@@ -390,12 +390,3 @@ class Keeper:
 
 def _not_started(name: str, cause: OSError) -> EngineError:
     return EngineError(f"{name} could not be started: {cause}", remedy="devbox doctor looks for the cause")
-
-
-def already(item: Supervised, row: Row) -> bool:
-    """Whether what is asked for runs already; EngineError when something else of that name does."""
-    if row.state in ("exited", "dead", "created"):
-        return False
-    if row.spec_key == item.spec_key and row.image_key == item.image_key:
-        return True
-    raise EngineError(f"{row.name} is running already, made from something else", remedy="devbox up")

@@ -20,7 +20,7 @@ from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish
 from devbox.isolation.supervision import strays
 from devbox.isolation.supervision.guests import Guests
-from devbox.isolation.supervision.keeper import Ground, Keeper, already
+from devbox.isolation.supervision.keeper import Ground, Keeper
 from devbox.isolation.supervision.loop import Loop, Timer, complain, say
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
@@ -160,7 +160,7 @@ class Supervisor:
         if before is not None and before.ending:
             before.stop(0, lambda: self._start(client, message))
             return
-        if before is not None and already(item, before.row):
+        if before is not None and _runs(item, before.row):
             client.answer({})
             return
         item = item._replace(launch=self._connected(item.launch)) if message["connected"] else item
@@ -269,6 +269,15 @@ class Supervisor:
         if keeper is None:
             raise EngineError(f"{message['name']} is not running", remedy="devbox up")
         return keeper
+
+
+def _runs(item: Supervised, row: Row) -> bool:
+    """Whether what is asked for runs already; EngineError when something else of that name does."""
+    if row.state in ("exited", "dead", "created"):
+        return False
+    if row.spec_key == item.spec_key and row.image_key == item.image_key:
+        return True
+    raise EngineError(f"{row.name} is running already, made from something else", remedy="devbox up")
 
 
 def _reach(launch: Launch) -> Reach:
