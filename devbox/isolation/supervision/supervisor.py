@@ -17,7 +17,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import contexts, living, state, syscalls
 from devbox.isolation.protocol import Message
-from devbox.isolation.state import InstanceState, NamedPublish
+from devbox.isolation.state import InstanceState, NamedPublish, Row
 from devbox.isolation.supervision import strays
 from devbox.isolation.supervision.guests import Guests
 from devbox.isolation.supervision.keeper import Ground, Keeper
