@@ -137,8 +137,8 @@ def test_a_taken_port_names_who_has_it(box: Box):
         says(box.run("up", cwd=project), 1, ["devbox.toml:1", f"pid {os.getpid()}", f"kill {os.getpid()}", "[80]"])
 
 
-@pytest.mark.as_root
-def test_a_port_of_another_project_names_the_project(box: Box):
+def test_a_port_of_another_project_names_the_project(any_box: Box):
+    box = any_box
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     first, second = (box.project(DEBIAN + f'ports = ["{port}:80"]\n') for _ in range(2))
