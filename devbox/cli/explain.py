@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from devbox.cli import terminal
 from devbox.cli.options import Args
 from devbox.cli.project import opened
-from devbox.errors import WOULD_CHANGE
+from devbox.errors import WOULD_CHANGE, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,8 @@ def steps(made: Plan, *, width: int | None = None) -> list[str]:
         return ["nothing to do"]
     lead = max(len(step.id) for step in made.steps) + 2
     if width is None or width - lead < _NARROWEST:
-        return [f"{step.id.ljust(lead)}{step.reason}" for step in made.steps]
-    return [line for step in made.steps for line in _folded(step.id.ljust(lead), step.reason, width - lead)]
+        return [f"{step.id.ljust(lead)}{one_line(step.reason)}" for step in made.steps]
+    return [line for step in made.steps for line in _folded(step.id.ljust(lead), one_line(step.reason), width - lead)]
 
 
 def _folded(lead: str, reason: str, room: int) -> list[str]:

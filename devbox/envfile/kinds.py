@@ -29,6 +29,8 @@ KINDS: dict[Callable[..., Any], str] = {
     fields.parse_number: "number",
     fields.parse_signal: "signal",
     fields.parse_path: "absolute path",
+    fields.parse_user: "user",
+    fields.parse_packages: "packages",
     fields.parse_inner_path: "project path",
     fields.parse_inner_paths: "project paths",
     fields.parse_capabilities: "capabilities",

@@ -25,7 +25,7 @@ def run_config(told: Any) -> ImageConfig:
         env=env,
         entrypoint=_words(plain.get("Entrypoint")),
         command=_words(plain.get("Cmd")),
-        workdir=_text(plain.get("WorkingDir")) or "/",
+        workdir=_line(plain.get("WorkingDir")) or "/",
         user=_text(plain.get("User")) or "0",
         stop_signal=stop if f"SIG{stop}" in signal.Signals.__members__ else "TERM",
         exposed=tuple(sorted(exposed)) if isinstance(exposed, dict) else (),
@@ -50,6 +50,12 @@ def _health(plain: Any) -> Health | None:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _line(value: Any) -> str:
+    """A text without line ends and their like: a directory with one is nobody's honest wish."""
+    text = _text(value)
+    return text if text.splitlines() == [text] else ""
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def find(user: str, passwd: str, group: str) -> Account:
     """
     who, _, wanted_group = user.partition(":")
     line = _passwd_line(who, passwd)
-    if line is None and not who.isdigit():
+    if line is None and not _is_number(who):
         raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
     gid = _gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
@@ -44,13 +44,13 @@ def find(user: str, passwd: str, group: str) -> Account:
 
 def _passwd_line(who: str, passwd: str) -> list[str] | None:
     lines = [line for line in _lines(passwd, 7) if line[0] == who]
-    if not lines and who.isdigit():
+    if not lines and _is_number(who):
         lines = [line for line in _lines(passwd, 7) if line[2] == who]
     return lines[0] if lines else None
 
 
 def _gid(name: str, group: str) -> int:
-    if name.isdigit():
+    if _is_number(name):
         return int(name)
     for line in _lines(group, 4):
         if line[0] == name:
@@ -67,5 +67,9 @@ def _lines(text: str, fields: int) -> Iterator[list[str]]:
     """The well-formed entries of a colon-separated file."""
     for raw in text.splitlines():
         line = raw.split(":")
-        if len(line) == fields and line[2].isdigit():
+        if len(line) == fields and _is_number(line[2]):
             yield line
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -196,6 +196,8 @@ def write_entry(path: str, entry: Entry) -> None:
         f"groups={' '.join(map(str, entry.groups))}",
         f"needs={' '.join(entry.needs)}",
     ]
+    if any(end in line for line in lines for end in "\r\n"):  # it would be more lines, and they say what to run
+        raise EngineError(f"the working directory {entry.cwd!r} has a line end", remedy="give it another: workdir")
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 

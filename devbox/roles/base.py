@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.model.image import ImageSpec
 from devbox.roles.context import Context
-from devbox.roles.fields import Environment, Path, Text
+from devbox.roles.fields import Environment, Path, User
 from devbox.roles.images import image_of
 from devbox.roles.parts import ImageParts
 
@@ -14,7 +14,7 @@ class BaseTable(ImageParts):
 
     env: Environment = {}
     """Variables, part of the image."""
-    user: Text | None = None
+    user: User | None = None
     """The user that containers of it run as; the recipe's when left out."""
     workdir: Path | None = None
     """The directory that containers of it start in; the recipe's when left out."""

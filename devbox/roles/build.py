@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Model, Texts
+from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Model, Packages
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, Source
 
@@ -14,7 +14,7 @@ from devbox.roles.parts import LimitsTable, Source
 class BuildTable(Source):
     """Schema of `[build]`. It has no network unless `network = "project"`."""
 
-    packages: Texts = ()
+    packages: Packages = ()
     """Packages of the distribution the build needs."""
     network: Literal["none", "project"] = "none"
     """`none`, or `project` for a build that downloads."""

@@ -30,6 +30,10 @@ NAME_RULE = (
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PORTS = 65536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WHO = r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?|[0-9]{1,9})"
+_USER = re.compile(rf"{_WHO}(?::{_WHO})?")
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=/^-]*")
 
 
 class Model(BaseModel):
@@ -143,9 +147,34 @@ def parse_capabilities(value: Any) -> tuple[str, ...]:
     return tuple(parse_capability(item) for item in parse_strings(value))
 
 
+def parse_user(value: Any) -> str:
+    """`NAME`, `UID`, `NAME:GROUP` or `UID:GID` of an image."""
+    text = parse_text(value)
+    if not _USER.fullmatch(text):
+        raise ValueError(f'must be a user of the image such as "app", 1000 or "app:staff", not {text!r}')
+    return text
+
+
+def parse_packages(value: Any) -> tuple[str, ...]:
+    """Names of packages of a distribution."""
+    names = parse_strings(value)
+    for name in names:
+        if not _PACKAGE.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a package")
+    return names
+
+
+def _line(value: Any) -> str:
+    """A text of one line: what it becomes part of is read by lines."""
+    text = parse_text(value)
+    if _CONTROL.search(text):
+        raise ValueError(f"{text!r} has a line end or another control character")
+    return text
+
+
 def parse_path(value: Any) -> str:
     """An absolute path inside a container, without `..`."""
-    text = parse_text(value)
+    text = _line(value)
     if not text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f'must be an absolute path without "..", not {text!r}')
     return text.rstrip("/") or "/"
@@ -153,7 +182,7 @@ def parse_path(value: Any) -> str:
 
 def parse_inner_path(value: Any) -> str:
     """A path below the project directory."""
-    text = parse_text(value)
+    text = _line(value)
     if not text or text.startswith(("/", "~")) or ".." in text.split("/"):
         raise ValueError(f'must be a path below the project directory, without "..", not {text!r}')
     return text
@@ -265,6 +294,8 @@ Size = Annotated[int, *field(parse_size, {"type": ["string", "integer"]})]
 Whole = Annotated[int, *field(parse_whole, {"type": ["integer", "string"]})]
 Number = Annotated[float, *field(parse_number, {"type": ["number", "string"]})]
 Signal = Annotated[str, *field(parse_signal, _STRING)]
+User = Annotated[str, *field(parse_user, {"type": ["string", "integer"]})]
+Packages = Annotated[tuple[str, ...], *field(parse_packages, _STRINGS)]
 Path = Annotated[str, *field(parse_path, {"type": "string", "pattern": "^/"})]
 InnerPath = Annotated[str, *field(parse_inner_path, _STRING)]
 InnerPaths = Annotated[tuple[str, ...], *field(parse_inner_paths, _STRINGS)]

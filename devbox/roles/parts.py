@@ -24,6 +24,7 @@ from devbox.roles.fields import (
     Model,
     NamedPaths,
     Number,
+    Packages,
     Path,
     Restart,
     Secrets,
@@ -32,6 +33,7 @@ from devbox.roles.fields import (
     Text,
     Texts,
     TextTable,
+    User,
     Whole,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
@@ -106,7 +108,7 @@ class Source(Model):
 class ImageParts(Source):
     """An image of this file: a source, and what is added to it."""
 
-    packages: Texts = ()
+    packages: Packages = ()
     """Packages of the distribution, without what they merely recommend."""
     run: Commands = ()
     """Commands that finish the image, as root, after the packages."""
@@ -206,7 +208,7 @@ class RunParts(Model):
     """Files and directories of the project, seen in the container."""
     tmpfs: tuple[Path, ...] = ()
     """Directories in memory, empty at each start."""
-    user: Text | None = None
+    user: User | None = None
     """The user in the container; root there is the owner of the project directory outside."""
     workdir: Path | None = None
     """The directory the command starts in."""

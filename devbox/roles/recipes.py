@@ -28,6 +28,7 @@ from devbox.roles.fields import (
     Text,
     Texts,
     TextTable,
+    User,
     Whole,
 )
 from devbox.roles.network import HealthTable
@@ -118,7 +119,7 @@ class ConfigPart(Model):
 
     env: Environment = {}
     workdir: Path = "/"
-    user: Text = "root"
+    user: User = "root"
     stop_signal: Signal = "TERM"
 
 

@@ -13,12 +13,12 @@ from devbox.roles.fields import (
     Environment,
     Kind,
     Model,
+    Packages,
     Path,
     Secrets,
     Signal,
-    Text,
-    Texts,
     TextTable,
+    User,
     Whole,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
@@ -53,7 +53,7 @@ class ProcessTable(Model):
 class ImageTable(Source):
     """Schema of `[image]`. `copy` maps what `[build]` put out to places in the image."""
 
-    packages: Texts = ()
+    packages: Packages = ()
     """Packages of the distribution."""
     copy_: TextTable = Field(default={}, alias="copy")
     """What `[build]` put out → where in the image."""
@@ -63,7 +63,7 @@ class ImageTable(Source):
     """Services that the release needs wherever it runs."""
     env: Environment = {}
     """Variables, part of the image."""
-    user: Text | None = None
+    user: User | None = None
     """The user its processes run as."""
     workdir: Path | None = None
     """The directory they start in."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine import Box
+from support.machine import Box, wait_until
 
 pytestmark = pytest.mark.scenario
 
@@ -31,6 +35,48 @@ NAMES = {
     "recipe's parameter": ('[dev]\nrecipe = "python"\nwith = { version = "3.12; id" }\n', 3),
     "project": ('[project]\nname = "../x"\n' + DEBIAN, 2),
 }
+# One of each way into a shell, a command line, a template or a terminal; and what makes two lines of one.
+LINE = "-x --y $(touch {marks}/1)`touch {marks}/2`';touch {marks}/3;'\";touch {marks}/4;\"&&touch {marks}/5"
+LINE += "|tee {marks}/6 %s %d \\ {{{{ 7*7 }}}} {{% x %}} \x1b[2J\x1b]0;x\x07"
+LINES = "x\ntouch {marks}/7\nruntime={marks}/8\r\n-x"
+NAME = "$(touch here)`touch here`;touch here' \" &&-x"
+MOUNTED = "-x $(touch here);`touch here`'\"&|,:\\"
+PLACES = {"workdir": "/tmp/{}", "tmpfs": "/t{}", "volume": "/v{}", "source": "d/{}", "target": "/{}/x"}
+INJECTED = """
+vars = {{ v = {line} }}
+[project]
+name = "injected"
+description = {lines}
+[dev]
+recipe = "debian"
+command = ["echo", {line}]
+env = {{ A = {line}, B = {lines}, C = "${{v}}" }}
+env_files = ["settings"]
+secrets = {{ D = "env:HOSTILE" }}
+needs = {{ job = {{ E = "E" }}, other = {{ E = "F" }} }}
+workdir = {workdir}
+tmpfs = [{tmpfs}]
+volumes = {{ data = {volume} }}
+mounts = [{{ source = {source}, target = {target} }}]
+health = {{ command = ["test", "-n", {line}] }}
+profiles = []
+[dev.setup]
+run = [["test", "-n", {line}]]
+inputs = [{source}]
+[service.job]
+recipe = "debian"
+kind = "job"
+command = ["test", "-n", {line}]
+exports = {{ E = {line} }}
+[service.other]
+recipe = "debian"
+kind = "job"
+command = ["test", "-n", {lines}]
+exports = {{ E = {line} }}
+[tasks]
+t = ["echo", {line}]
+"""
+READING = (("plan",), ("config",), ("config", "--origin"), ("ps",), ("ps", "--json"), ("trust", "--show"))
 FILES = {
     "not UTF-8": (b'[dev]\nrecipe = "d\xff"\n', "devbox.toml:2", "UTF-8"),
     "NUL": (b'[dev]\nrecipe = "d\0"\n', "devbox.toml:2", "binary"),
@@ -71,6 +117,39 @@ def test_files_that_are_none(box: Box, name: str) -> None:
     (project / "devbox.toml").write_text(DEBIAN)
     assert said.startswith(f"devbox: {where}"), said
     assert why in said
+
+
+@pytest.fixture
+def marks() -> Iterator[Path]:
+    """A directory of this machine in which anybody could leave a file."""
+    place = Path(tempfile.mkdtemp(prefix="devbox-marks-"))
+    place.chmod(0o777)
+    yield place
+    shutil.rmtree(place)
+
+
+def test_strings_stay_strings_from_the_file_to_the_container(box: Box, marks: Path) -> None:
+    """Every string that a running container is made from, and the project's own name, tries to run something here."""
+    line = LINE.format(marks=marks)
+    lines = LINES.format(marks=marks)
+    strings = {"line": line, "lines": lines, **{name: path.format(MOUNTED) for name, path in PLACES.items()}}
+    text = INJECTED.format(**{name: json.dumps(string) for name, string in strings.items()})
+    project = box.project(text, name=NAME, files={"settings": f"G={line}\n", f"d/{MOUNTED}": "of the project"})
+    said = [box.run("up", cwd=project, env={"HOSTILE": line})]
+    assert said[0].returncode == 0, said[0].stderr.decode()
+    inside = box.ok("exec", "--", "cat", "/proc/self/environ", cwd=project).split("\0")
+    for name in "ABCDEFG":
+        assert f"{name}={lines if name == 'B' else line}" in inside
+    assert box.ok("exec", "--", "cat", f"/{MOUNTED}/x", cwd=project) == "of the project"
+    assert box.ok("exec", "--", "pwd", cwd=project) == f"/tmp/{MOUNTED}\n"
+    assert box.ok("run", "t", cwd=project) == f"{line}\n"
+    wait_until(lambda: line in box.ok("logs", "dev", cwd=project), what="the command's words in the log")
+    said += [box.run(*words, cwd=project, env={"HOSTILE": line}) for words in READING]
+    box.ok("restart", cwd=project, env={"HOSTILE": line})
+    box.ok("down", "-v", cwd=project)
+    assert not list(marks.iterdir())
+    for done in said:
+        assert b"\x1b" not in done.stdout + done.stderr, done.args
 
 
 def test_links_to_projects_and_out_of_them(box: Box) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from devbox.cli import terminal
 from devbox.cli.display import lines
+from devbox.errors import one_line
 from devbox.execute.events import Event, StepLine, StepProgress, StepStarted
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ class Board:
             case StepStarted():
                 self._running[event.id] = _Step(f"{event.op} {event.resource}", began=now)
             case StepProgress() if step := self._running.get(event.id):
-                step.text, step.done, step.total = event.text, event.done, event.total
+                step.text, step.done, step.total = one_line(event.text), event.done, event.total
                 step.fraction = event.done / event.total if event.done is not None and event.total else event.fraction
             case StepLine() if step := self._running.get(event.id):
-                step.line = event.text.strip()
+                step.line = one_line(event.text.strip())
             case _:
                 pass
 

@@ -1,10 +1,14 @@
-"""How a finished step reads. Pure: the plain and the live display print the same lines."""
+"""How a finished step reads. Pure: the plain and the live display print the same lines.
+
+Words of the file, and of programs in containers, are among them: nothing that they hold moves the cursor.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from devbox.errors import one_line
 from devbox.plan.explain import goes_without_saying
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ def name_width(plan: PlanMade) -> int:
 
 def ended(event: StepEnded, *, width: int) -> str:
     """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not baked yet: postgresql`."""
-    return f"{result(event, width=width)} — {event.reason}"
+    return f"{result(event, width=width)} — {one_line(event.reason)}"
 
 
 def ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
@@ -36,14 +40,14 @@ def ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
     if event.outcome != "done" or goes_without_saying(event.reason):
         return shown
     left = room - len(shown) - len(" — ")
-    return f"{shown} — {cut(event.reason, left)}" if left >= _SHORTEST_REASON else shown
+    return f"{shown} — {cut(one_line(event.reason), left)}" if left >= _SHORTEST_REASON else shown
 
 
 def result(event: StepEnded, *, width: int) -> str:
     """What a step came to, without why it was there."""
     name = f"{event.op} {event.resource}".ljust(width)
-    parts = [name, event.text, duration(event.seconds)] if event.outcome != "skipped" else [name, "not reached"]
-    return "  ".join(part for part in parts if part)
+    done = [one_line(event.text), duration(event.seconds)] if event.outcome != "skipped" else ["not reached"]
+    return "  ".join(part for part in (name, *done) if part)
 
 
 def cut(text: str, room: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from devbox.cli.display import lines
 from devbox.cli.terminal import has_color, paint, say
+from devbox.errors import one_line
 from devbox.execute.events import Event, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class PlainDisplay:
                 mark = paint(lines.MARKS[event.outcome], lines.COLORS[event.outcome], when=self._color)
                 self._print(f"{mark} {lines.ended(event, width=self._width)}")
             case Note():
-                self._print(f"{paint('·', 'dim', when=self._color)} {event.text}")
+                self._print(f"{paint('·', 'dim', when=self._color)} {one_line(event.text)}")
             case _:
                 pass
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
 from devbox.cli.display import lines
+from devbox.errors import one_line
 from devbox.execute.events import Event, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TtyDisplay:
                     self._width = lines.name_width(event)
                     self._steps = len(event.steps)
                 case Note():
-                    self._print("·", "dim", event.text)
+                    self._print("·", "dim", one_line(event.text))
                 case StepEnded():
                     self._end(event)
                 case _:

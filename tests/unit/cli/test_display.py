@@ -80,6 +80,23 @@ def test_live_leaves_the_lines_without_reasons_that_go_without_saying(monkeypatc
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is given back
 
 
+@pytest.mark.parametrize("kind", ["plain", "tty"])
+def test_words_of_a_file_or_a_program_move_no_cursor(monkeypatch, kind: str):
+    hostile = "a\x1b[2J\x1b]0;x\x07\rb"
+    events = (
+        Note(text=hostile),
+        StepStarted(id="s", op="setup", resource="dev", reason=hostile),
+        StepProgress(id="s", text=hostile),
+        StepLine(id="s", text=hostile),
+        StepEnded(id="s", op="setup", resource="dev", reason=hostile, outcome="done", seconds=1, text=hostile),
+    )
+    monkeypatch.setattr(sys.modules[__name__], "EVENTS", (PlanMade(steps=(("s", "setup", "dev", hostile),)), *events))
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = show(monkeypatch, kind, Terminal() if kind == "tty" else Pipe())
+    assert not any(part in shown for part in ("\x1b[2J", "\x1b]", "\x07", "\rb"))
+    assert r"a\x1b[2J\x1b]0;x\x07\rb" in shown
+
+
 def test_quiet_is_silent(monkeypatch):
     assert show(monkeypatch, "quiet", Pipe()) == ""
 

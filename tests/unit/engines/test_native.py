@@ -40,6 +40,11 @@ def test_an_unknown_user_or_group_is_an_error(user: str) -> None:
         accounts.find(user, PASSWD, GROUP)
 
 
+def test_digits_of_other_scripts_are_no_numbers():
+    with pytest.raises(EngineError, match="no user ²"):
+        accounts.find("²", PASSWD + "x:x:²:²::/:/bin/sh\n", GROUP)
+
+
 @pytest.fixture
 def lowers(tmp_path: Path) -> tuple[str, ...]:
     """Two layers: the upper one has `both`, the lower one `both`, `below` and `deep/er`."""

@@ -54,3 +54,8 @@ def test_what_is_left_open_is_the_image_s():
     assert on_top(own, below) == ImageConfig(
         env={"A": "1", "B": "3"}, entrypoint=("/e",), command=("c",), workdir="/w", user="me"
     )
+
+
+@pytest.mark.parametrize("said", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\u2028", "\n"])
+def test_a_directory_with_a_line_end_is_none(said: str):
+    assert run_config({"WorkingDir": said}).workdir == "/"

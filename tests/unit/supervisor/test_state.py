@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from devbox.errors import DevboxError
 from devbox.host.paths import Paths
 from devbox.isolation import state
 from devbox.isolation.inside import enter
@@ -105,6 +106,14 @@ def test_an_entry_is_read_back_while_its_process_lives(paths: Paths) -> None:
     found = enter.read_entry(path, "a")
     assert (found["cwd"], found["user"], found["rootless"]) == ("/a=b", "1:2", "")
     assert enter.ids(None, found) == ("1:2", (50, 109))
+
+
+@pytest.mark.parametrize("cwd", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\r\nruntime=/evil"])
+def test_a_directory_can_not_say_what_runs(paths: Paths, cwd: str) -> None:
+    path = paths.entry(ID, "a")
+    with pytest.raises(DevboxError, match="line end"):
+        state.write_entry(path, entry(state.current(os.getpid()))._replace(cwd=cwd))
+    assert not os.path.exists(path)
 
 
 @pytest.mark.parametrize("process", [GONE, ProcessRef(os.getpid(), 1)])
