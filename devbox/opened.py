@@ -70,7 +70,7 @@ def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
-        return with_contexts(cached)
+        return with_contexts(cached, digests=opened.paths.digests(opened.id))
     from devbox.envfile.load import load as read
     from devbox.envfile.resolve import credentials_wanted, resolve
     from devbox.execute.locks import Locks
@@ -85,7 +85,7 @@ def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
     directory = fleeting if env.env_files else lasting
     if keep and (not env.env_files or (held and resolved_cache.may_hold_secrets(directory))):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
-    return with_contexts(resolved)
+    return with_contexts(resolved, digests=opened.paths.digests(opened.id))
 
 
 def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:

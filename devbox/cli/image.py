@@ -11,7 +11,6 @@ from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.execute import transfer
-from devbox.host import files
 from devbox.host.paths import default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.images.layout import Descriptor
 
-_PUSH_WORDS = _EXPORT_WORDS = 2
+_PUSH_WORDS = 2
 
 
 def pull(args: Args) -> int:
@@ -50,28 +49,6 @@ def push(args: Args) -> int:
     with choose(args.text("progress")) as display:
         done = transfer.push(transfers, image, named, display)
     _print(args, {"reference": str(named), "digest": done.digest, "sent": done.sent, "skipped": done.skipped})
-    return 0
-
-
-def export(args: Args) -> int:
-    """Write an image of the store as one file."""
-    words = args.many("what")
-    if len(words) != _EXPORT_WORDS:
-        raise UsageError(
-            "image export wants an image of the store and a file, or - for the standard output",
-            remedy="devbox image export dev app.tar",
-        )
-    paths = default_paths()
-    image = find(args, Transfers(paths), words[0])
-    kind, name = args.text("format") or "oci", args.text("tag")
-    if words[1] == "-" and sys.stdout.isatty():
-        raise UsageError("an archive is not for a terminal", remedy=f"devbox image export {words[0]} app.tar")
-    with choose(args.text("progress")) as display:
-        if words[1] == "-":
-            transfer.export(paths, image, kind, name, sys.stdout.buffer, display)
-            return 0
-        with files.replacing(words[1]) as out:
-            transfer.export(paths, image, kind, name, out, display)
     return 0
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO
 
-from devbox.execute.events import Sink, StepProgress
+from devbox.execute.events import Note, Sink, StepProgress
 from devbox.execute.runner import run
 from devbox.host.paths import Paths
-from devbox.images import archive
+from devbox.images import archive, peer
+from devbox.images.intake import store as intake
+from devbox.images.intake.store import Imported
 from devbox.images.layout import Descriptor
 from devbox.images.registry.progress import OnTransfer, Transfer
 from devbox.images.registry.push import Pushed
@@ -49,6 +51,33 @@ def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes]
         return image.digest
 
     _watched("export", name or image.digest, work, sink)
+
+
+def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:
+    """Give an image to another engine, watched; its id there."""
+    found: list[str] = []
+
+    def work(on_transfer: OnTransfer) -> str:
+        found.append(peer.load(image, paths=paths, engine=engine, name=name, on_transfer=on_transfer))
+        return found[0]
+
+    _watched("export", f"{name.familiar} to {engine}", work, sink)
+    return found[0]
+
+
+def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[Imported]:
+    """Have the images of an archive in the store, watched; what did not come along is told."""
+    found: list[Imported] = []
+
+    def work(on_transfer: OnTransfer) -> str:
+        found.extend(intake.read(source, paths=paths, name=name, on_transfer=on_transfer))
+        return ", ".join(dict.fromkeys(each.name for each in found))
+
+    _watched("import", source if isinstance(source, str) else "the standard input", work, sink)
+    for each in found:
+        if each.absent:
+            sink(Note(text=f"{each.name}: the archive has no layers of {', '.join(each.absent)}"))
+    return found
 
 
 def told(step: str, transfer: Transfer) -> StepProgress:

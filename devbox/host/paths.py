@@ -72,6 +72,10 @@ class Paths:
         """What devbox keeps about one instance."""
         return f"{self.home}/projects/{instance}"
 
+    def digests(self, instance: str) -> str:
+        """The digests of the project's tarballs, as they were when they were read last."""
+        return f"{self.project(instance)}/digests.json"
+
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"

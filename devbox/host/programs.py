@@ -22,6 +22,7 @@ PACKAGES = {
     "newuidmap": "uidmap",
     "newgidmap": "uidmap",
     "buildah": "buildah",
+    "docker": "docker.io",
 }
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/libexec/podman"

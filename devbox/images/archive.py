@@ -1,6 +1,7 @@
 """Images as one file: an OCI archive, with all platforms, or what `docker load` takes, for this machine's.
 
-Equal images give equal archives: no times, no owners, entries in order.
+The latter is an OCI archive as well, of what this machine runs. Equal images give equal archives: no times, no owners,
+entries in order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from devbox.images import gate, inspect, layout, reach
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry.progress import OnTransfer
 from devbox.images.registry.push import complete
+from devbox.images.registry.reference import parse
 from devbox.model import ids
+
+FULL_NAME = "io.containerd.image.name"  # where Docker and containerd write a name in full
 
 
 def export(top: Descriptor, *, paths: Paths, kind: str, name: str, out: IO[bytes], on_transfer: OnTransfer) -> None:
@@ -27,14 +31,31 @@ def export(top: Descriptor, *, paths: Paths, kind: str, name: str, out: IO[bytes
     with gate.kept(paths), tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         if kind == "oci":
             complete(top, oci=oci, paths=paths, on_transfer=on_transfer)
-            _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-            listed = [top.plain(annotations={layout.REF_NAME: name} if name else {})]
-            _add_json(archive, "index.json", {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed})
+            _add_layout(archive, top, {layout.REF_NAME: name} if name else {})
             _add_blobs(archive, oci, reach.below(top, oci))
         else:
-            config, *layers = inspect.own_node(top, oci).blobs
-            _add_json(archive, "manifest.json", [_for_docker(config, layers, name)])
-            _add_blobs(archive, oci, {config.digest, *(layer.digest for layer in layers)})
+            _add_for_docker(archive, top, name, oci)
+
+
+def _add_for_docker(archive: tarfile.TarFile, top: Descriptor, name: str, oci: Layout) -> None:
+    """As `docker save` writes it: `manifest.json` for Docker's classic store, a layout for the one of containerd."""
+    own = inspect.own_node(top, oci)
+    config, *layers = own.blobs
+    needed = {own.descriptor.digest, *(blob.digest for blob in own.blobs)}
+    if reach.below(top, oci) <= {top.digest, *needed}:  # it has no other platforms, which would be missing
+        needed, listed = needed | {top.digest}, top
+    else:
+        listed = own.descriptor
+    _add_json(archive, "manifest.json", [_for_docker(config, layers, name)])
+    full = parse(name) if name else None
+    _add_layout(archive, listed, {FULL_NAME: str(full), layout.REF_NAME: full.tag} if full else {})
+    _add_blobs(archive, oci, needed)
+
+
+def _add_layout(archive: tarfile.TarFile, top: Descriptor, names: Mapping[str, str]) -> None:
+    _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    listed = [top.plain(annotations=dict(names))]
+    _add_json(archive, "index.json", {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed})
 
 
 def _for_docker(config: Descriptor, layers: Iterable[Descriptor], name: str) -> Mapping[str, Any]:

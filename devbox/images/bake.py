@@ -28,6 +28,7 @@ from devbox.model.image import (
     Bootstrap,
     FromDockerfile,
     FromRegistry,
+    FromTarball,
     KeyedImage,
     KeyedStep,
     Layer,
@@ -89,6 +90,10 @@ class Baker:
                 below = self._pulled(image, step, step.step, on_event)
                 layers += below.layers
                 chain.append(self._fixed(step, chain, below))
+            elif isinstance(step.step, FromTarball):
+                below = self._taken(image, step, step.step, on_event)
+                layers += below.layers
+                chain.append(step)
             elif isinstance(step.step, FromDockerfile):
                 below = self._built(image, step, step.step, Below(tuple(layers), below), on_event)
                 layers = list(below.layers)
@@ -128,6 +133,20 @@ class Baker:
             return pulled, {wanted.reference: pulled.digest}
 
         return self._whole(image, step, pull, on_event)
+
+    def _taken(self, image: KeyedImage, step: KeyedStep, wanted: FromTarball, on_event: OnEvent) -> Baked:
+        """The image of a tarball of the project: found, or read under the lock of the step's key."""
+        from devbox.images.intake.tarball import Importer
+
+        event = partial(BakeEvent, image=image.name, step=step.describe, state="progress")
+
+        def take() -> tuple[Baked, dict[str, str]]:
+            def progress(told: Transfer) -> None:
+                on_event(event(text=told.text, bytes_done=told.done, bytes_total=told.total))
+
+            return Importer(self._paths).take(wanted, step.key, _ref(image.name, step.key), progress), {}
+
+        return self._whole(image, step, take, on_event)
 
     def _built(
         self, image: KeyedImage, step: KeyedStep, wanted: FromDockerfile, below: Below, on_event: OnEvent

@@ -52,6 +52,15 @@ def tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return listed
 
 
+def texts(plain: dict[str, Any], key: str) -> list[str]:
+    """The list of texts at a key; an empty one where there is none."""
+    listed = _typed(plain, key, list) or []
+    for each in listed:
+        if not isinstance(each, str):
+            raise _of_no_use(f"{key} lists {_kind(each)} where a text belongs")
+    return listed
+
+
 def text(plain: dict[str, Any], key: str) -> str:
     """The text at a key; "" where there is none."""
     return _typed(plain, key, str) or ""

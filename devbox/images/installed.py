@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from devbox.images import lacking
-from devbox.model.image import BakeStep, Bootstrap, Files, Run, describe
+from devbox.model.image import BakeStep, Bootstrap, Files, FromTarball, Run, describe
 
 _STATUS = "var/lib/dpkg/status"
 _INSTALLED = "install ok installed"
@@ -22,7 +22,7 @@ _SEPARATORS = re.compile(r"[-_.]+")
 
 def by_step(step: BakeStep, tree: str, lowers: tuple[str, ...]) -> dict[str, str]:
     """What a step whose changes are in `tree` installed over `lowers`, topmost first."""
-    if isinstance(step, Files):
+    if isinstance(step, Files | FromTarball):
         return {}
     before = next((found for lower in lowers if (found := _status(lower)) is not None), {})
     now = _status(tree)
@@ -34,7 +34,7 @@ def by_step(step: BakeStep, tree: str, lowers: tuple[str, ...]) -> dict[str, str
 
 def check(step: BakeStep, versions: Mapping[str, str]) -> None:
     """BakeFailed when the step was to install something else."""
-    if isinstance(step, Files) or step.pins is None or step.pins == versions:
+    if isinstance(step, Files | FromTarball) or step.pins is None or step.pins == versions:
         return
     differing = {name: (locked, versions.get(name, "")) for name, locked in step.pins.items()}
     differing |= {name: ("", version) for name, version in versions.items() if name not in step.pins}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devbox.images import layout
@@ -77,7 +77,7 @@ def _oci(media_type: str) -> str:
     return f"{layout.LAYER}+gzip" if media_type == _DOCKER_LAYER else media_type
 
 
-def image_index(manifest: layout.Descriptor) -> dict[str, Any]:
-    """The index that names an image: one manifest, this machine's platform."""
-    place = {"architecture": architecture(), "os": "linux"}
+def image_index(manifest: layout.Descriptor, *, platform: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The index that names an image: one manifest, of this machine's platform unless told otherwise."""
+    place = platform or {"architecture": architecture(), "os": "linux"}
     return {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": [manifest.plain(platform=place)]}

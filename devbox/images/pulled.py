@@ -35,7 +35,10 @@ class Puller:
         wanted = reference.parse(step.reference)
         if step.pins:
             wanted = wanted._replace(digest=step.pins[step.reference])
-        top = Transfers(self._paths).pull(wanted, on_transfer)
+        return self.ready(Transfers(self._paths).pull(wanted, on_transfer), key)
+
+    def ready(self, top: Descriptor, key: str) -> Baked:
+        """An image of the store as a step that has this key made it, its layers unpacked."""
         node = self._own(top)
         config = self._json(node.blobs[0])
         layers = _layers(node, config)

@@ -6,15 +6,13 @@ uses nothing of a layer before `finish` has returned.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import sys
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import IO, cast
 
 from devbox.errors import BakeFailed
+from devbox.images import packing
 from devbox.model.image import Layer
 
 CHUNK = 1 << 20
@@ -24,24 +22,22 @@ MOST_ENTRIES = 4_000_000
 SMALL = 1 << 28
 MOST_GROWTH = 200
 
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_MOST_WINDOW = 27  # log2 of the bytes that unpacking zstd may keep: what its own program takes without being told
-
 
 class TarStream:
-    """The tar in a blob, plain or packed by gzip or zstd, whatever its media type claims.
+    """The tar in a blob, plain or packed, whatever its media type claims.
 
-    `layer` says what the bytes must turn out to be; None where this process wrote them itself. tarfile reads its
-    headers through `read`, `seek` and `tell`; content is taken by `content`.
+    `layer` says what the bytes must turn out to be; None where this process wrote them itself, or nothing is promised.
+    `what` names it in errors. tarfile reads its headers through `read`, `seek` and `tell`; content is taken by
+    `content`.
     """
 
-    def __init__(self, blob: IO[bytes], layer: Layer | None) -> None:
+    def __init__(self, blob: IO[bytes], layer: Layer | None, *, what: str = "the layer") -> None:
         self._layer = layer
-        self._blob = _Hashed(blob, wanted=layer is not None)
-        magic = self._blob.peek(4)
-        self._packed = magic == _ZSTD or magic[:2] == _GZIP
-        self._plain, self._damage = _unpacked(self._blob, magic)
+        self._what = what
+        self._blob = packing.Hashed(blob, wanted=layer is not None)
+        magic = self._blob.peek(packing.MAGIC)
+        self._packed = bool(packing.kind(magic))
+        self._plain, self._damage = packing.unpacked(cast("IO[bytes]", self._blob), magic)
         self._digest = hashlib.sha256() if layer and self._packed else None
         self._position = 0
         self._allowance = 0
@@ -64,27 +60,27 @@ class TarStream:
                 yield entry
                 self._allowance = MOST_HEADER
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise BakeFailed(f"the layer is no valid tar: {_first_line(error)}") from None
-        raise BakeFailed(f"the layer has more than {MOST_ENTRIES:,} entries")
+            raise BakeFailed(f"{self._what} is no valid tar: {_first_line(error)}") from None
+        raise BakeFailed(f"{self._what} has more than {MOST_ENTRIES:,} entries")
 
     def _expect_end(self) -> None:
         """Where tarfile sees no further entry: it takes a damaged header for the end."""
         if self._last.strip(b"\0"):
-            raise BakeFailed(f"the layer is no valid tar: there is no entry at byte {self._position:,}")
+            raise BakeFailed(f"{self._what} is no valid tar: there is no entry at byte {self._position:,}")
 
     def content(self, count: int) -> bytes:
         """The next bytes, at most `count`; fewer only at the end of a piece."""
         try:
             data = self._plain.read(count)
         except EOFError:
-            raise BakeFailed("the layer's packed data ends too early") from None
+            raise BakeFailed(f"{self._what}'s packed data ends too early") from None
         except self._damage as error:
-            raise BakeFailed(f"the layer's packed data is damaged: {_first_line(error)}") from None
+            raise BakeFailed(f"{self._what}'s packed data is damaged: {_first_line(error)}") from None
         self._position += len(data)
         if self._digest:
             self._digest.update(data)
         if self._packed and self._position > max(SMALL, MOST_GROWTH * self._blob.count):
-            raise BakeFailed(f"the layer unpacks to more than {MOST_GROWTH} times its size")
+            raise BakeFailed(f"{self._what} unpacks to more than {MOST_GROWTH} times its size")
         return data
 
     def finish(self) -> None:
@@ -96,19 +92,19 @@ class TarStream:
         while self._blob.read(CHUNK):  # what follows the packed data
             pass
         if self._blob.count != self._layer.size:
-            raise BakeFailed(f"the layer has {self._blob.count:,} bytes instead of {self._layer.size:,}")
+            raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._layer.size:,}")
         if self._blob.digest() != self._layer.digest:
-            raise BakeFailed(f"the layer's data is not what its digest says: {self._blob.digest()}")
+            raise BakeFailed(f"{self._what}'s data is not what its digest says: {self._blob.digest()}")
         diff_id = f"sha256:{self._digest.hexdigest()}" if self._digest else self._blob.digest()
         if diff_id != self._layer.diff_id:
-            raise BakeFailed("the layer unpacks to something other than what the image's config says")
+            raise BakeFailed(f"{self._what} unpacks to something other than what the image's config says")
 
     # What tarfile asks of a file. It may only go forward, and read so much between two entries.
 
     def read(self, count: int) -> bytes:
         """Bytes of headers."""
         if not 0 <= count <= self._allowance:
-            raise BakeFailed(f"the layer has an entry with more than {MOST_HEADER >> 20} MiB of headers")
+            raise BakeFailed(f"{self._what} has an entry with more than {MOST_HEADER >> 20} MiB of headers")
         self._allowance -= count
         pieces = []
         while count and (piece := self.content(count)):
@@ -120,59 +116,14 @@ class TarStream:
     def seek(self, position: int) -> None:
         """Skip to a place further on."""
         if position < self._position:
-            raise BakeFailed("the layer is no valid tar: an entry has a negative size")
+            raise BakeFailed(f"{self._what} is no valid tar: an entry has a negative size")
         while self._position < position:
             if not self.content(min(position - self._position, CHUNK)):
-                raise BakeFailed("the layer ends inside an entry")
+                raise BakeFailed(f"{self._what} ends inside an entry")
 
     def tell(self) -> int:
         """How many bytes of the tar have passed."""
         return self._position
-
-
-class _Hashed:
-    """A file that is counted and hashed as it is read."""
-
-    def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
-        self._source = source
-        self._hash = hashlib.sha256() if wanted else None
-        self.count = 0
-        self._ahead = b""
-
-    def peek(self, count: int) -> bytes:
-        """The first bytes, which are read again afterwards."""
-        self._ahead = self._source.read(count)
-        return self._ahead
-
-    def read(self, count: int = -1) -> bytes:
-        """Bytes of the blob."""
-        if self._ahead:
-            data, self._ahead = self._ahead[:count], self._ahead[count:]
-        else:
-            data = self._source.read(count)
-        self.count += len(data)
-        if self._hash:
-            self._hash.update(data)
-        return data
-
-    def digest(self) -> str:
-        """Of everything read so far."""
-        return f"sha256:{self._hash.hexdigest()}" if self._hash else ""
-
-
-def _unpacked(blob: _Hashed, magic: bytes) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
-    """The tar's own bytes, and what a damaged pack raises."""
-    raw = cast("IO[bytes]", blob)
-    if magic[:2] == _GZIP:
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)), (gzip.BadGzipFile, zlib.error)
-    if magic != _ZSTD:
-        return raw, ()
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    most_memory = {int(zstd.DecompressionParameter.window_log_max): _MOST_WINDOW}
-    return cast("IO[bytes]", zstd.ZstdFile(raw, options=most_memory)), (zstd.ZstdError,)
 
 
 def _no_global_headers(headers: Mapping[str, str]) -> None:

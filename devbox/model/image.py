@@ -62,6 +62,19 @@ class FromDockerfile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FromTarball:
+    """The first layers of an image: a root file system in a tarball, or an image in an archive.
+
+    `content` is the digest of the file, "" until it was looked at, in the project at `root`.
+    """
+
+    op: ClassVar[str] = "tarball"
+    path: str
+    content: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Packages:
     """Packages of the distribution, by its own package manager, without recommendations."""
 
@@ -94,7 +107,7 @@ class Files:
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of images that set none
 
-BakeStep = Bootstrap | FromRegistry | FromDockerfile | Packages | Run | Files
+BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | Run | Files
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
@@ -206,13 +219,13 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
             return replace(step, pins=versions)
         case Run() | FromDockerfile():
             return replace(step, pins=versions) if versions else step
-        case Files():
+        case Files() | FromTarball():
             return step
 
 
 def is_open(step: BakeStep) -> bool:
     """Whether the step may install packages whose versions nothing fixes."""
-    return not isinstance(step, Files) and step.pins is None
+    return not isinstance(step, Files | FromTarball) and step.pins is None
 
 
 def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
@@ -234,8 +247,8 @@ def describe(step: BakeStep) -> str:
         case Bootstrap():
             extra = f" + {', '.join(step.packages)}" if step.packages else ""
             return f"{step.distribution} {step.suite}{extra}"
-        case FromRegistry():
-            return f"image {step.reference}"
+        case FromRegistry(reference=name) | FromTarball(path=name):
+            return f"{step.op} {name}"
         case FromDockerfile():
             return f"dockerfile {step.path}{f' ({step.target})' if step.target else ''}"
         case Packages():

@@ -14,5 +14,6 @@ class Lock:
 
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
     references: dict[str, str] = field(default_factory=dict)  # an image of a registry, as written → index digest
+    tarballs: dict[str, str] = field(default_factory=dict)  # tarball's path in the project → its digest
     bases: dict[str, Versions] = field(default_factory=dict)  # "debian trixie" → its packages
     images: dict[str, dict[str, Versions]] = field(default_factory=dict)  # image → step → what it installs

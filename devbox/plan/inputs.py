@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devbox.model.image import BakeStep, Bootstrap, Files, FromDockerfile, Packages, Run
+from devbox.model.image import BakeStep, Bootstrap, Files, FromDockerfile, FromTarball, Packages, Run
 
 _SHOWN = 6
 
@@ -25,6 +25,8 @@ def changed(before: BakeStep, after: BakeStep) -> str:
         case FromDockerfile(), FromDockerfile():
             found = _table("argument", before.args, after.args) + _versions(before.pins, after.pins)
             found += ["the Dockerfile or its context changed"] if before.content != after.content else []
+        case FromTarball(), FromTarball():
+            found = ["the tarball changed"] if before.content != after.content else []
         case Files(), Files():
             found = _table("file", before.contents, after.contents) or _table("mode of", before.modes, after.modes)
         case _:

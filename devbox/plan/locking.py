@@ -12,6 +12,7 @@ from devbox.model.image import (
     Files,
     FromDockerfile,
     FromRegistry,
+    FromTarball,
     ImageSpec,
     Packages,
     Run,
@@ -43,7 +44,7 @@ def _open(step: BakeStep) -> BakeStep:
             return dataclasses.replace(step, pins=None, prefer={})
         case FromRegistry() | FromDockerfile() | Run():
             return dataclasses.replace(step, pins=None)
-        case Files():
+        case Files() | FromTarball():
             return step
 
 
@@ -59,10 +60,11 @@ def _locked(spec: ImageSpec, lock: Lock) -> ImageSpec:
     entries = lock.images.get(spec.name, {})
     names = step_names(spec.steps)
     old = {name: version for step, found in entries.items() if step not in names for name, version in found.items()}
-    steps = []
+    steps: list[BakeStep] = []
     for name, step in zip(names, spec.steps, strict=True):
-        found = _entry(step, name, lock, entries)
-        if found is not None:
+        if isinstance(step, FromTarball):
+            steps.append(dataclasses.replace(step, content=lock.tarballs.get(step.path, "")))
+        elif (found := _entry(step, name, lock, entries)) is not None:
             steps.append(pinned(step, found))
         else:
             steps.append(dataclasses.replace(step, prefer=old) if isinstance(step, Packages) else step)
@@ -108,7 +110,7 @@ def loosened(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict[str,
 
 
 def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeStep:
-    if isinstance(step, Files) or step.pins is None:
+    if isinstance(step, Files | FromTarball) or step.pins is None:
         return step
     whole = describe(step) in wanted or (not isinstance(step, Bootstrap) and _calls(spec, wanted))
     going = {step.pins[name] for name in wanted if name in step.pins}
@@ -129,7 +131,7 @@ def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
     found: dict[str, str] = {}
     for spec in images.values():
         for step in spec.steps:
-            versions = {} if isinstance(step, Files) else step.pins or {}
+            versions = {} if isinstance(step, Files | FromTarball) else step.pins or {}
             found |= dict.fromkeys(versions, "a package")
     for spec in images.values():
         found |= {describe(step): "a base system" for step in spec.steps if isinstance(step, Bootstrap)}
@@ -143,13 +145,16 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
     used = {spec.recipe for spec in images.values() if spec.recipe}
     bases: dict[str, Versions] = {}
     references: dict[str, str] = {}
+    tarballs: dict[str, str] = {}
     entries: dict[str, dict[str, Versions]] = {}
     for name, spec in images.items():
         own = {} if _is_fixed(spec) else dict(before.images.get(name, {}))
         for step_name, step in zip(step_names(spec.steps), spec.steps, strict=True):
             if isinstance(step, Files):
                 continue
-            if isinstance(step, FromRegistry):
+            if isinstance(step, FromTarball):
+                tarballs[step.path] = step.content or before.tarballs.get(step.path, "")
+            elif isinstance(step, FromRegistry):
                 references |= step.pins or _entry(step, step_name, before, {}) or {}
             elif isinstance(step, Bootstrap):
                 found = before.bases.get(step_name) if step.pins is None else step.pins
@@ -160,6 +165,7 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
     return Lock(
         recipes={name: digest for name, digest in recipes.items() if name in used},
         references=references,
+        tarballs={path: digest for path, digest in tarballs.items() if digest},
         bases=bases,
         images=entries,
     )
@@ -179,10 +185,20 @@ def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: L
     ]
     for spec in images.values():
         for name, step in zip(step_names(spec.steps), spec.steps, strict=True):
-            if is_open(step) and not isinstance(step, Run | FromDockerfile):
+            if isinstance(step, FromTarball):
+                sentences += _another(step, lock)
+            elif is_open(step) and not isinstance(step, Run | FromDockerfile):
                 what = name if isinstance(step, Bootstrap) else f"{spec.name}: {name}"
                 sentences.append(f"{what} has no entry")
     return list(dict.fromkeys(sentences))
+
+
+def _another(step: FromTarball, lock: Lock) -> list[str]:
+    """Whether the lock knows a tarball, and as the one it is; which may not have been looked at yet."""
+    locked = lock.tarballs.get(step.path)
+    if locked and step.content in ("", locked):
+        return []
+    return [f"the tarball {step.path} {'is another one now' if locked else 'has no entry'}"]
 
 
 def additions(before: Lock, after: Lock) -> list[str]:
@@ -214,6 +230,7 @@ def _sections(before: Lock, after: Lock) -> list[tuple[str, Versions, Versions]]
     return [
         ("recipes", before.recipes, after.recipes),
         ("references", before.references, after.references),
+        ("tarballs", before.tarballs, after.tarballs),
         *((f"base {name}", before.bases.get(name, {}), after.bases.get(name, {})) for name in names),
         *((title, old.get(title, {}), now.get(title, {})) for title in sorted(old.keys() | now.keys())),
     ]

@@ -39,6 +39,7 @@ def read(place: str) -> Lock | None:
         lock = Lock(
             recipes=_texts(plain.get("recipes", {})),
             references=_texts(plain.get("references", {})),
+            tarballs=_texts(plain.get("tarballs", {})),
             bases={base: _texts(found) for base, found in plain.get("base", {}).items()},
             images={
                 image: {step: _texts(found) for step, found in steps.items()}
@@ -71,6 +72,7 @@ def render(lock: Lock, *, env_file: str) -> str:
     parts = [_HEAD.format(env_file=env_file, format=FORMAT)]
     parts += [_table("recipes", lock.recipes)] if lock.recipes else []
     parts += [_table("references", lock.references)] if lock.references else []
+    parts += [_table("tarballs", lock.tarballs)] if lock.tarballs else []
     parts += [_table(f"base.{_key(name)}", lock.bases[name]) for name in sorted(lock.bases)]
     for image in sorted(lock.images):
         steps = lock.images[image]

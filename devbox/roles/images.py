@@ -5,8 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from devbox.errors import NotYet
-from devbox.model.image import BakeStep, FromDockerfile, FromRegistry, ImageConfig, ImageSpec, Packages, Run
+from devbox.model.image import (
+    BakeStep,
+    FromDockerfile,
+    FromRegistry,
+    FromTarball,
+    ImageConfig,
+    ImageSpec,
+    Packages,
+    Run,
+)
 from devbox.roles import recipes
 from devbox.roles.context import Context, key_of
 from devbox.roles.parts import DockerfileTable, ImageParts, Source
@@ -15,10 +23,6 @@ from devbox.roles.parts import DockerfileTable, ImageParts, Source
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
 
 _OPEN = ImageConfig(workdir="", user="", stop_signal="")  # of an image that says itself how it runs
-
-_LATER_SOURCES = {
-    "tarball": "a tarball",
-}
 
 
 def image_of(
@@ -53,15 +57,15 @@ def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | Non
     return recipes.use(table.recipe, context.recipes[table.recipe], table.with_, where=where)
 
 
-def of_registry(image: ImageSpec, context: Context) -> bool:
-    """Whether an image comes from a registry or a Dockerfile, by way of bases or not: it says itself how it runs."""
+def says_how_it_runs(image: ImageSpec, context: Context) -> bool:
+    """Whether an image comes as a whole from elsewhere, by way of bases or not: it says itself how it runs."""
     while image.parent is not None and not _says_itself(image):
         image = context.image(image.parent)
     return _says_itself(image)
 
 
 def _says_itself(image: ImageSpec) -> bool:
-    return any(isinstance(step, FromRegistry | FromDockerfile) for step in image.steps)
+    return any(isinstance(step, FromRegistry | FromDockerfile | FromTarball) for step in image.steps)
 
 
 def _source(table: Source, label: str, context: Context) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
@@ -76,12 +80,7 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
         return parent.name, (), parent.config
     if table.image is not None:
         return None, (FromRegistry(reference=table.image),), _OPEN
-    given = next(name for name in _LATER_SOURCES if getattr(table, name) is not None)
-    raise NotYet(
-        f"[{label}] takes its image from {_LATER_SOURCES[given]}, which this version of devbox can't do yet",
-        where=context.where((*key_of(label), given)),
-        remedy=f'use a recipe (recipe = "debian"), `image` or `from` instead of `{given}`',
-    )
+    return None, (FromTarball(path=table.tarball or ""),), _OPEN  # the one source that is left
 
 
 def _dockerfile(

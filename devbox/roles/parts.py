@@ -80,7 +80,8 @@ class Source(Model):
     dockerfile: DockerfileTable | None = None
     """A Dockerfile of the project: its path, or a table; how its image wants to be run counts as with `image`."""
     tarball: InnerPath | None = None
-    """A root file system of the project (not yet in this version)."""
+    """A file of the project: a tar of a root file system, plain or packed (gzip, zstd, xz), or an archive of an image
+    (OCI's, or of `docker save`), which runs as it says."""
 
     @field_validator("image")
     @classmethod

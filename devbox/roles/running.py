@@ -8,7 +8,7 @@ from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Health
 from devbox.roles import containers
 from devbox.roles.context import Context, key_of
-from devbox.roles.images import of_registry, recipe_use
+from devbox.roles.images import recipe_use, says_how_it_runs
 from devbox.roles.parts import ImageParts, LongRunningParts
 from devbox.roles.recipes import ServicePart
 
@@ -71,7 +71,7 @@ def _credentials(name: str, credentials: Mapping[str, str]) -> dict[str, str]:
 
 def _command(table: StandingTable, by: ServicePart | None, label: str, context: Context) -> tuple[str, ...]:
     command = table.command or (by.command if by else ())
-    if command or of_registry(context.image(label), context):
+    if command or says_how_it_runs(context.image(label), context):
         return command
     raise EnvFileError(
         f"[{label}] does not say what it runs, and neither does what its image is made from",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from devbox.errors import EnvFileError
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model, Texts
-from devbox.roles.images import of_registry, recipe_use
+from devbox.roles.images import recipe_use, says_how_it_runs
 from devbox.roles.parts import ImageParts, RunParts
 
 
@@ -22,7 +22,7 @@ def command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:
         return table.command
     use = recipe_use(table, label, context)
     part = use.tool() if use else None
-    if of_registry(context.image(label), context):
+    if says_how_it_runs(context.image(label), context):
         return ()
     if part is None:
         raise EnvFileError(

@@ -21,9 +21,15 @@ def _image_push(args: Args) -> int:
 
 
 def _image_export(args: Args) -> int:
-    from devbox.cli import image
+    from devbox.cli import archive
 
-    return image.export(args)
+    return archive.export(args)
+
+
+def _image_import(args: Args) -> int:
+    from devbox.cli import archive
+
+    return archive.import_(args)
 
 
 def _image_ls(args: Args) -> int:
@@ -87,10 +93,40 @@ TABLE = (
             metavar="KIND",
             choices="oci docker",
         ),
-        Option("--tag", about="What it is called in the archive, as `team/app:1.0`.", kind=TEXT, metavar="REF"),
-        about="Write an image of the store as one file.",
+        Option(
+            "--to",
+            about="Hand it to this engine instead, by its own `load`; print its id there.",
+            kind=TEXT,
+            metavar="ENGINE",
+            choices="docker podman",
+        ),
+        Option("--tag", about="What it is called there, as `team/app:1.0`.", kind=TEXT, metavar="REF"),
+        JSON,
+        about="Write an image of the store as one file, or hand it to Docker or Podman.",
         argument=Argument(
-            "what", about=f"{_IMAGE[:-1]}; then a file, or - for the standard output.", many=True, metavar="IMAGE FILE"
+            "what",
+            about=f"{_IMAGE[:-1]}; then a file, or - for the standard output.",
+            many=True,
+            metavar="IMAGE [FILE]",
+        ),
+    ),
+    Command(
+        "image import",
+        _image_import,
+        Option(
+            "--tag",
+            about="What its one image is called in the store, instead of its own name.",
+            kind=TEXT,
+            metavar="REF",
+        ),
+        JSON,
+        about="Get the images of a file into the store; print their digests.",
+        argument=Argument(
+            "archive",
+            about="An OCI archive, what `docker save` writes, packed or not, or the directory of an OCI image layout; "
+            "- is the standard input.",
+            metavar="FILE",
+            words="files",
         ),
     ),
     Command("image ls", _image_ls, JSON, about="List the images of the store, and the projects that need them."),

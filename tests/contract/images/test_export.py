@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from contract.images.tools import output
 from support import layouts
-from support.machine import lacking
 
 from devbox.host.paths import Paths
 from devbox.images import archive
@@ -34,15 +32,6 @@ def exported(image: tuple[Paths, Descriptor], kind: str) -> bytes:
     named = "example.org/team/app:1.0"
     archive.export(image[1], paths=image[0], kind=kind, name=named, out=out, on_transfer=lambda _: None)
     return out.getvalue()
-
-
-def output(*argv: str | Path) -> bytes:
-    """What a tool prints; it must succeed."""
-    if shutil.which(str(argv[0])) is None:
-        lacking(f"{argv[0]} is not installed")
-    done = subprocess.run(list(map(str, argv)), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
 
 
 @pytest.mark.parametrize("kind", ["oci", "docker"])

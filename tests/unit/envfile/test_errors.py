@@ -38,7 +38,7 @@ CASES = {
     "parameter pattern": ('[service.db]\nrecipe = "postgres"\nwith = { user = "a b" }\n', 3, "owner of the database"),
     "image of a registry": ('[dev]\nimage = "Debian 13"\n', 2, "is not the name of an image"),
     "dockerfile and recipe": ('[dev]\nrecipe="debian"\ndockerfile = "Dockerfile"\n', 1, "recipe and dockerfile"),
-    "tarball": ('[dev]\ntarball = "x.tar"\n', 2, "can't do yet"),
+    "tarball outside": ('[dev]\ntarball = "../x.tar"\n', 2, ".."),
     "from nothing": ('[base.pyth]\nrecipe="python"\n[dev]\nfrom = "pyht"\n', 4, "did you mean pyth?"),
     "cycle of from": ('[base.a]\nfrom = "b"\n[base.b]\nfrom = "a"\n', 2, "cycle"),
     "cycle of needs": (f'{REDIS}needs = ["y"]\n[service.y]\nrecipe = "redis"\nneeds = ["x"]\n', 3, "cycle"),

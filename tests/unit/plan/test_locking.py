@@ -8,7 +8,7 @@ import pytest
 from support.builders import image
 
 from devbox.errors import UsageError
-from devbox.model.image import FromRegistry, ImageConfig, ImageSpec, Packages, Run, keyed, pinned
+from devbox.model.image import FromRegistry, FromTarball, ImageConfig, ImageSpec, Packages, Run, keyed, pinned
 from devbox.model.lock import Lock
 from devbox.plan import locking
 
@@ -135,3 +135,21 @@ def test_an_image_of_a_registry_is_locked_by_its_digest():
     assert locking.collected({"dev": spec}, {}, lock) == lock
     loose, changed = locking.opened(fixed, ["redis:8"])
     assert (loose, changed) == ({"dev": spec}, ("dev",))
+
+
+def test_a_tarball_is_locked_by_what_it_holds():
+    step = FromTarball(path="root.tar", content="sha256:ab", root="/src")
+    spec = ImageSpec(name="dev", parent=None, steps=(step,), config=ImageConfig())
+    assert locking.missing({"dev": spec}, {}, Lock()) == ["the tarball root.tar has no entry"]
+    lock = locking.collected({"dev": spec}, {}, Lock())
+    assert lock == Lock(tarballs={"root.tar": "sha256:ab"})
+    assert locking.missing({"dev": spec}, {}, lock) == []
+    other = replace(spec, steps=(replace(step, content="sha256:cd"),))
+    assert locking.missing({"dev": other}, {}, lock) == ["the tarball root.tar is another one now"]
+    assert locking.changes(lock, locking.collected({"dev": other}, {}, lock)) == [
+        "tarballs",
+        "  ~ root.tar sha256:ab → sha256:cd",
+    ]
+    absent = replace(spec, steps=(FromTarball(path="root.tar"),))
+    assert locking.locked({"dev": absent}, lock)["dev"].steps[0].content == "sha256:ab"
+    assert locking.collected({"dev": absent}, {}, lock) == lock

@@ -13,6 +13,7 @@ from devbox.records import lockfile
 LOCK = Lock(
     recipes={"python": "sha256:ab"},
     references={"docker.io/library/nginx:1": "sha256:cd"},
+    tarballs={"containers/root.tar": "sha256:ef"},
     bases={"debian trixie": {"libstdc++6": "14.2.0-19", "apt": "3.0.3"}},
     images={"base.py": {'run echo "x" \\ #1': {"pip:flask": "3.1.0"}, "packages less": {}}},
 )

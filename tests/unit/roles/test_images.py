@@ -7,9 +7,8 @@ import os
 import pytest
 
 from devbox.envfile import recipes
-from devbox.errors import EnvFileError
 from devbox.host.data import data_dir
-from devbox.model.image import Bootstrap, FromDockerfile, FromRegistry, Packages, Run, keyed
+from devbox.model.image import Bootstrap, FromDockerfile, FromRegistry, FromTarball, Packages, Run, keyed
 from devbox.roles.recipes import use
 
 CHOICES = [
@@ -90,12 +89,17 @@ def test_later_tables_say_which_command_they_wait_for(resolved):
 
 
 def test_what_this_version_cannot_make_is_an_error_only_where_it_is_used(resolved):
-    spare = '[base.spare]\ntarball = "base.tar"\n[tool.t]\ntarball = "tool.tar"\n'
+    spare = '[image]\nfrom = "dev"\n[base.spare]\nfrom = "image"\n'
     found = resolved(spare + '[dev]\nrecipe = "debian"\n')
     assert set(found.images) == {"dev"}
-    assert any("devbox.toml:2: [base.spare] takes its image from" in sentence for sentence in found.later)
-    with pytest.raises(EnvFileError, match="can't do yet"):
-        resolved(spare + '[dev]\nfrom = "spare"\n')
+    assert any("made by `devbox build`" in sentence for sentence in found.later)
+
+
+def test_a_tarball_is_a_source_like_any_other(resolved):
+    found = resolved('[base.b]\ntarball = "root.tar"\n[service.s]\ntarball = "app.tar"\n[dev]\nfrom = "b"\n')
+    assert found.images["base.b"].steps == (FromTarball(path="root.tar"),)
+    assert found.images["dev"].parent == "base.b"
+    assert found.containers["s"].command == ()  # as its image says
 
 
 def test_an_image_of_a_registry_leaves_open_what_the_table_does_not_say(resolved):

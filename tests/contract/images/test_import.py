@@ -1,0 +1,185 @@
+"""Archives and layouts into a store, written by devbox and by the tools of others: to the byte, or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contract.images.tools import output
+from support import layouts
+from support.hostile_layers import zstandard
+from support.machine import REPOSITORY, wait_until
+
+from devbox.host.paths import Paths
+from devbox.images import archive
+from devbox.images.intake.store import Imported, read
+from devbox.images.layout import Descriptor, Layout
+from devbox.images.registry import reference
+from devbox.images.store import ImageStore
+
+NAME = "example.org/team/app:1.0"
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "xz": lzma.compress,
+}
+
+
+class Place:
+    """A store, and archives of its image of two platforms."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+        self.oci = Layout(self.paths.oci, lock=self.paths.lock("oci-index"))
+        self.file = tmp_path / "app.tar"
+
+    def export(self, top: Descriptor, kind: str = "oci") -> Path:
+        with self.file.open("wb") as out:
+            archive.export(top, paths=self.paths, kind=kind, name=NAME, out=out, on_transfer=lambda _: None)
+        return self.file
+
+    def take(self, source: Path | str, name: str = "") -> list[Imported]:
+        wanted = reference.parse(name) if name else None
+        return read(str(source), paths=self.paths, name=wanted, on_transfer=lambda _: None)
+
+    def blobs(self) -> set[str]:
+        return set(os.listdir(f"{self.paths.oci}/blobs/sha256"))
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Place:
+    return Place(tmp_path / "one")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Place:
+    return Place(tmp_path / "two")
+
+
+@pytest.fixture
+def image(one: Place) -> Descriptor:
+    return layouts.image(one.oci, size=100_000, run={"Cmd": ["true"]})
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_an_oci_archive_comes_back_to_the_byte(one: Place, other: Place, image: Descriptor, packed: str):
+    source = one.export(image)
+    source.write_bytes(PACKED[packed](source.read_bytes()))
+    assert other.take(source) == [Imported(NAME, image, ())]
+    assert other.blobs() == one.blobs()
+    assert other.oci.refs() == {NAME: image}
+    assert not os.listdir(other.paths.tmp)
+
+
+def test_what_is_for_docker_comes_back_as_the_image_of_this_machine(one: Place, other: Place, image: Descriptor):
+    single = layouts.index(one.oci, (own(one.oci, image), layouts.architecture()))
+    assert [each.top for each in other.take(one.export(single, "docker"))] == [single]
+    assert [each.top for each in other.take(one.export(image, "docker"))] == [own(one.oci, image)]
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "oci", "docker-archive"])
+def test_what_skopeo_writes_comes_in(one: Place, other: Place, image: Descriptor, form: str, tmp_path: Path):
+    whole = () if form == "docker-archive" else ("--all",)
+    source = f"oci-archive:{one.export(image)}"
+    output("skopeo", "copy", *whole, source, f"{form}:{tmp_path}/made:docker.io/team/app:2")
+    found = other.take(tmp_path / "made")
+    assert [each.name for each in found] == ["docker.io/team/app:2"]
+    if form == "docker-archive":
+        assert other.oci.read_json(config_of(other.oci, found[0].top))["config"]["Cmd"] == ["true"]
+    else:
+        raw = output("skopeo", "inspect", "--raw", f"{form}:{tmp_path}/made:docker.io/team/app:2")
+        assert found[0].top == image
+        assert raw == other.oci.read_raw(image.digest)
+
+
+def test_an_old_docker_archive_is_the_image_that_its_config_says(one: Place, other: Place, tmp_path: Path):
+    """With links between layers, as `docker save` wrote them: two layers that are the same."""
+    layer = layouts.layer(one.oci, {"file": b"content"}, packed=False)
+    config = config_of(one.oci, layouts.manifest(one.oci, layer, layer))
+    place = tmp_path / "old"
+    for name, blob in (("first/layer.tar", layer[0].digest), ("config.json", config)):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(one.oci.blob(blob), place / name)
+    (place / "second").mkdir()
+    (place / "second/layer.tar").symlink_to("../first/layer.tar")
+    layers = ["first/layer.tar", "second/layer.tar"]
+    listed = [{"Config": "config.json", "RepoTags": ["app:1", "app:2"], "Layers": layers}]
+    (place / "manifest.json").write_text(json.dumps(listed))
+    output("tar", "-C", place, "-cf", tmp_path / "old.tar", ".")
+    found = other.take(tmp_path / "old.tar")
+    assert [each.name for each in found] == ["docker.io/library/app:1", "docker.io/library/app:2"]
+    assert config_of(other.oci, found[0].top) == config
+
+
+def test_a_name_is_given_or_made(one: Place, other: Place, image: Descriptor):
+    one.export(image)
+    assert [each.name for each in other.take(one.file, "team/other")] == ["docker.io/team/other:latest"]
+    third = Place(one.file.parent / "third")
+    with one.file.open("wb") as out:
+        archive.export(image, paths=one.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
+    assert [each.name for each in third.take(one.file)] == [f"imported-{image.digest[7:19]}"]
+    assert [each.name for each in other.take(one.file)] == ["docker.io/team/other:latest"]  # known by that already
+
+
+def test_layers_of_other_machines_may_be_missing_and_are_told(one: Place, other: Place, image: Descriptor):
+    kept = {image.digest, own(one.oci, image).digest, *map(str, blobs_of(one.oci, own(one.oci, image)))}
+    layout_ = other.file.parent / "layout"
+    (layout_ / "blobs/sha256").mkdir(parents=True)
+    for digest in kept:
+        shutil.copy(one.oci.blob(digest), layout_ / f"blobs/sha256/{digest[7:]}")
+    (layout_ / "index.json").write_text(json.dumps({"manifests": [image.plain()]}))
+    assert [each.absent for each in other.take(layout_)] == [(f"linux/{layouts.OTHER}",)]
+
+
+def test_what_refers_to_an_image_comes_along(one: Place, other: Place, image: Descriptor, tmp_path: Path):
+    sbom = layouts.manifest(one.oci, layouts.layer(one.oci, {"sbom": b"{}"}), subject=image)
+    one.oci.set_ref(NAME, image)
+    one.oci.add_nameless(sbom)
+    assert [each.top for each in other.take(one.paths.oci, "app:1")] == [image]
+    assert other.oci.nameless() == [sbom]
+
+
+def test_a_killed_import_leaves_nothing_that_the_next_up_does_not_clear(one: Place, other: Place, image: Descriptor):
+    raw = one.export(image).read_bytes()
+    environment = {**os.environ, "DEVBOX_HOME": other.paths.home, "DEVBOX_RUNTIME_DIR": other.paths.runtime}
+    argv = [sys.executable, "-m", "devbox", "image", "import", "-"]
+    running = subprocess.Popen(argv, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert running.stdin
+    try:
+        running.stdin.write(raw[: len(raw) // 2])
+        running.stdin.flush()
+        wait_until(lambda: any(Path(other.paths.tmp).glob("*/*")) if os.path.isdir(other.paths.tmp) else False)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        running.stdin.close()
+    assert os.listdir(other.paths.tmp)
+    ImageStore(other.paths).sweep()
+    assert not os.listdir(other.paths.tmp)
+    assert not other.oci.refs()
+
+
+def own(oci: Layout, top: Descriptor) -> Descriptor:
+    """The manifest for this machine of an image of two platforms."""
+    plain = oci.read_json(top.digest)["manifests"][0]
+    return Descriptor(plain["mediaType"], plain["digest"], plain["size"])
+
+
+def blobs_of(oci: Layout, manifest: Descriptor) -> list[str]:
+    plain = oci.read_json(manifest.digest)
+    return [each["digest"] for each in (plain["config"], *plain["layers"])]
+
+
+def config_of(oci: Layout, top: Descriptor) -> str:
+    plain = oci.read_json(top.digest)
+    return config_of(oci, own(oci, top)) if "manifests" in plain else str(plain["config"]["digest"])

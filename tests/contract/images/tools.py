@@ -1,0 +1,18 @@
+"""Programs of others that read and write images."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from support.machine import lacking
+
+
+def output(*argv: str | Path) -> bytes:
+    """What a tool prints; it must succeed."""
+    if shutil.which(str(argv[0])) is None:
+        lacking(f"{argv[0]} is not installed")
+    done = subprocess.run(list(map(str, argv)), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout

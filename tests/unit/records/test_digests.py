@@ -1,0 +1,42 @@
+"""Digests of large files: read once, and again when anything tells that the file may be another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from devbox.records import digests
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path):
+    file, record = tmp_path / "root.tar", str(tmp_path / "project/digests.json")
+    file.write_bytes(b"one")
+    true = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
+    assert digests.look([str(file)], record=record) == {str(file): true}
+    assert not os.path.exists(record)  # so new that it could be written again at the same time
+
+    facts = digests._facts(os.stat(file))
+    os.makedirs(os.path.dirname(record), exist_ok=True)
+    Path(record).write_text(json.dumps({str(file): [*facts, "sha256:as remembered"]}))
+    assert digests.look([str(file)], record=record) == {str(file): "sha256:as remembered"}
+
+    file.write_bytes(b"two")
+    assert digests.look([str(file)], record=record) == {str(file): f"sha256:{hashlib.sha256(b'two').hexdigest()}"}
+
+
+def test_an_old_file_is_remembered(tmp_path: Path, monkeypatch):
+    file, record = tmp_path / "root.tar", str(tmp_path / "project/digests.json")
+    file.write_bytes(b"one")
+    later = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr(digests.time, "time_ns", lambda: later)
+    found = digests.look([str(file)], record=record)
+    assert json.loads(Path(record).read_text())[str(file)][-1] == found[str(file)]
+
+
+def test_what_is_not_there_or_no_file_has_no_digest(tmp_path: Path):
+    record = str(tmp_path / "digests.json")
+    Path(record).write_text("no JSON")
+    assert digests.look([str(tmp_path / "none"), str(tmp_path)], record=record) == {}
