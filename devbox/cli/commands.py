@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Commands of two words go by their first one in `devbox --help`.
 GROUPS = {
     "recipe": "The recipes that images and services are made from.",
+    "snapshot": "Copies of the data of services, to go back to.",
     "image": "Images: what the store has, to and from registries, collection.",
 }
 
@@ -27,6 +28,12 @@ def _inside() -> Table:
     from devbox.cli.tables import inside
 
     return inside.TABLE
+
+
+def _data() -> Table:
+    from devbox.cli.tables import data
+
+    return data.TABLE
 
 
 def _project() -> Table:
@@ -45,6 +52,7 @@ def _images() -> Table:
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
     (_inside, "shell exec run"),
+    (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor completion"),
     (_images, "image"),
 )

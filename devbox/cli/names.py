@@ -87,9 +87,24 @@ def _recipes(directory: str, file: str) -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
+def _snapshots(directory: str, file: str) -> list[tuple[str, str]]:
+    from urllib.parse import unquote
+
+    from devbox.host import project
+    from devbox.host.paths import default_paths
+    from devbox.model.ids import instance_id
+
+    with contextlib.suppress(DevboxError, OSError):
+        key = instance_id(*project.find(directory, file=file or None))
+        return sorted(
+            (unquote(name), "") for name in os.listdir(default_paths().saved(key)) if not name.startswith(".")
+        )
+    return []
+
+
 def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
     return [(name, "") for name in SHELLS]
 
 
 _IN_FILE = {"containers": _containers, "tasks": _table("tasks"), "services": _table("service"), "bases": _table("base")}
-_ELSEWHERE = {"templates": _templates, "recipes": _recipes, "shells": _shells}
+_ELSEWHERE = {"templates": _templates, "recipes": _recipes, "shells": _shells, "snapshots": _snapshots}

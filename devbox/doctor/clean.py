@@ -33,7 +33,7 @@ class Item:
 def everything(paths: Paths) -> list[Item]:
     """All that `clean` would remove."""
     instances = known(paths)
-    parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"))}
+    parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.saved("any"))}
     rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
     return [*(_of_instance(paths, instance) for instance in instances), *(item for item in rest if item.paths)]
 
@@ -81,7 +81,10 @@ def _remove_instance(paths: Paths, instance: Known) -> None:
         shell = Instance(
             id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0
         )
-        select(paths).teardown(shell, volumes=True)
+        engine = select(paths)
+        engine.teardown(shell, volumes=True)
+        for snapshot in engine.snapshots(shell).all():
+            engine.snapshots(shell).forget(snapshot.name)
         _remove(paths.project(instance.id))
 
 

@@ -37,7 +37,7 @@ class Known:
 
     def directories(self, paths: Paths) -> tuple[str, ...]:
         """Everything that is kept of it alone."""
-        return paths.project(self.id), paths.volumes(self.id), paths.run(self.id)
+        return paths.project(self.id), paths.volumes(self.id), paths.saved(self.id), paths.run(self.id)
 
 
 def known(paths: Paths) -> list[Known]:

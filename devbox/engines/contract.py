@@ -15,6 +15,7 @@ from devbox.model.container import ContainerSpec
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.resolved import Instance
+from devbox.model.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,22 @@ class LogLine:
     container: str
     at: str
     text: str
+
+
+class Snapshots(Protocol):
+    """The saved copies of one instance's volumes. No container may run that mounts what is saved or restored."""
+
+    def all(self) -> tuple[Snapshot, ...]:
+        """What there is, the oldest first."""
+
+    def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
+        """Copy these volumes; what had the name before is replaced, and stays until the new copy is whole."""
+
+    def restore(self, name: str) -> Snapshot:
+        """Put the copies in the places of the volumes; others are left alone. EngineError where there is no such."""
+
+    def forget(self, name: str) -> None:
+        """Remove it. EngineError where there is no such."""
 
 
 class Engine(Protocol):
@@ -139,6 +156,9 @@ class Engine(Protocol):
 
     def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
         """Log lines of containers in the order they were written. `tail`: only the last N of each."""
+
+    def snapshots(self, instance: Instance) -> Snapshots:
+        """The snapshots of an instance; they outlive `teardown`."""
 
     def teardown(self, instance: Instance, *, volumes: bool) -> None:
         """Stop everything of the instance, remaining strays included, and leave nothing of it running or mounted.

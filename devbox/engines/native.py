@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devbox.engines import native_view, native_volumes
 from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
@@ -18,6 +18,9 @@ from devbox.isolation.types import Publish, pack
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.resolved import Instance
+
+if TYPE_CHECKING:
+    from devbox.engines.native_snapshots import NativeSnapshots
 
 
 class NativeEngine:
@@ -149,6 +152,12 @@ class NativeEngine:
         files = {name: self._paths.log(instance.id, name) for name in names}
         for container, at, text in logs.read(files, tail=tail, follow=follow):
             yield LogLine(container=container, at=at, text=text)
+
+    def snapshots(self, instance: Instance) -> NativeSnapshots:
+        """See the contract."""
+        from devbox.engines.native_snapshots import NativeSnapshots
+
+        return NativeSnapshots(self._paths, instance.id)
 
     def teardown(self, instance: Instance, *, volumes: bool) -> None:
         """See the contract."""

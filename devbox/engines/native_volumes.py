@@ -15,6 +15,7 @@ from devbox.isolation.types import IdMap, pack
 
 _MAP = ".idmap"  # beside the volumes: whose ids their files have
 _FRESH = ".new-"
+_RESTORING = ".restoring"  # names the snapshot of which some volumes may be restored and others not yet
 _FORMAT = 1
 
 
@@ -35,6 +36,7 @@ def ensure(
     path = paths.volume(instance, name)
     with files.locked(paths.lock(f"volumes-{instance}")):
         _check_map(home, idmap)
+        _check_whole(home)
         if not os.path.isdir(path):
             trees.as_root(idmap, lambda: _make(home, name, target, lowers, idmap))
     return path
@@ -47,6 +49,24 @@ def names(paths: Paths, instance: str) -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     return tuple(sorted(entry for entry in entries if not entry.startswith(".")))
+
+
+def mark_restoring(paths: Paths, instance: str, snapshot: str) -> None:
+    """From now on some volumes may be those of a snapshot and others not."""
+    files.write_atomic(f"{paths.volumes(instance)}/{_RESTORING}", snapshot)
+
+
+def mark_restored(paths: Paths, instance: str) -> None:
+    """All are."""
+    os.unlink(f"{paths.volumes(instance)}/{_RESTORING}")
+
+
+def _check_whole(home: str) -> None:
+    if snapshot := files.read_text(f"{home}/{_RESTORING}"):
+        raise EngineError(
+            f"restoring the snapshot {snapshot} was interrupted: some volumes are back, others are not",
+            remedy=f"devbox snapshot restore {snapshot}",
+        )
 
 
 def _make(home: str, name: str, target: str, lowers: tuple[str, ...], idmap: IdMap) -> None:

@@ -13,6 +13,7 @@ from devbox.execute import locks
 from devbox.execute.complete import completed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
+from devbox.host.sizes import shown
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Baked, keyed
@@ -74,6 +75,8 @@ class Actions:
             "ready": self.ready,
             "stop": self.stop,
             "teardown": self.teardown,
+            "save": self.save,
+            "restore": self.restore,
         }
 
     def bake(self, step: Step) -> str:
@@ -150,6 +153,16 @@ class Actions:
         """Stop a container."""
         self._engine.stop(self._resolved.instance, step.resource)
         return "stopped"
+
+    def save(self, step: Step) -> str:
+        """Copy volumes into a snapshot. The plan's look at the machine names them."""
+        made = self._engine.snapshots(self._resolved.instance).save(step.resource, self._observed.volumes)
+        return f"saved, {shown(made.size)}"
+
+    def restore(self, step: Step) -> str:
+        """Put the volumes of a snapshot back."""
+        made = self._engine.snapshots(self._resolved.instance).restore(step.resource)
+        return f"restored, {shown(made.size)}"
 
     def teardown(self, _step: Step) -> str:
         """Leave nothing of the instance running."""

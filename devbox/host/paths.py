@@ -88,6 +88,10 @@ class Paths:
         """All volumes of an instance."""
         return f"{self.home}/volumes/{instance}"
 
+    def saved(self, instance: str) -> str:
+        """The snapshots of an instance's volumes."""
+        return f"{self.home}/saved/{instance}"
+
     def top(self, instance: str, container: str) -> str:
         """A container's writable top: `upper/`, `work/` and its facts."""
         return f"{self.project(instance)}/tops/{container}"
@@ -107,6 +111,7 @@ class Paths:
             "partial": "unfinished downloads of images",
             "buildah": "the cache of Dockerfiles",
             "volumes": "data of projects",
+            "saved": "snapshots of data",
             "projects": "what is known of projects",
             "logs": "logs of bakes",
             "locks": "locks",

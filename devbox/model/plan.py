@@ -12,7 +12,7 @@ class Step:
     `after` holds the ids of steps that must have succeeded before this one starts.
     """
 
-    op: str  # "bake" | "network" | "volume" | "start" | "replace" | "stop" | "remove" | "setup" | "ready"
+    op: str  # "bake" | "network" | "start" | "replace" | "stop" | "remove" | "setup" | "ready" | "save" | "restore"
     resource: str
     reason: str
     after: tuple[str, ...] = ()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from contract.engine.backend import Backend, image
 
+from devbox.errors import EngineError
 from devbox.model.container import Mount, Setup
 
 SETUP = Setup(commands=("true",), inputs=())
@@ -74,3 +76,76 @@ def test_any_user_may_open_its_stdout_again(backend: Backend) -> None:
     backend.network("a")
     backend.up("a", "sh", "-c", "echo through the link > /dev/stdout", user="www-data", kind="job")
     assert backend.log("a") == ["through the link"]
+
+
+def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend) -> None:
+    backend.network("a")
+    mounts = (Mount(kind="volume", source="v", target="/v"), Mount(kind="volume", source="w", target="/w"))
+    backend.up("a", mounts=mounts)
+    backend.sh(
+        "a", "echo one > /v/f; chown 7:8 /v/f; ln -s f /v/l; mkdir -m 700 /v/d; touch -d @1 /v/d; echo one > /w/f"
+    )
+    backend.engine.stop(backend.instance, "a")
+    kept = backend.engine.snapshots(backend.instance)
+    assert kept.all() == ()
+    assert kept.save("feat/x", ("v", "w")).volumes == ("v", "w")
+    assert [(each.name, each.volumes) for each in kept.all()] == [("feat/x", ("v", "w"))]
+
+    backend.up("a", mounts=mounts)
+    backend.sh("a", "rm -r /v/*; echo two > /v/g; echo two > /w/f")
+    backend.engine.teardown(backend.instance, volumes=True)
+    kept.restore("feat/x")
+    backend.network("a")
+    backend.up("a", mounts=mounts)
+    assert backend.sh("a", "ls /v; stat -c '%u %g' /v/f; readlink /v/l; stat -c '%a %Y' /v/d; cat /v/f /w/f") == [
+        *("d", "f", "l", "7 8", "f", "700 1", "one", "one")
+    ]
+    kept.forget("feat/x")
+    assert kept.all() == ()
+    with pytest.raises(EngineError, match="no snapshot feat/x"):
+        kept.restore("feat/x")
+
+
+def test_a_snapshot_that_is_saved_again_is_the_new_one(backend: Backend) -> None:
+    backend.network("a")
+    mounts = (Mount(kind="volume", source="v", target="/v"),)
+    backend.up("a", mounts=mounts)
+    kept = backend.engine.snapshots(backend.instance)
+    for text in ("one", "two"):
+        backend.sh("a", f"echo {text} > /v/f; touch /v/{text}")
+        kept.save("s", ("v",))
+        backend.sh("a", "rm /v/*")
+    backend.engine.stop(backend.instance, "a")
+    kept.restore("s")
+    backend.up("a", mounts=mounts)
+    assert backend.sh("a", "ls /v; cat /v/f") == ["f", "two", "two"]
+    kept.forget("s")
+
+
+def test_nothing_starts_on_volumes_of_which_some_are_restored(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.network("a")
+    mounts = (Mount(kind="volume", source="v", target="/v"), Mount(kind="volume", source="w", target="/w"))
+    backend.up("a", mounts=mounts)
+    backend.sh("a", "touch /v/f /w/f")
+    backend.engine.stop(backend.instance, "a")
+    kept = backend.engine.snapshots(backend.instance)
+    kept.save("s", ("v", "w"))
+    rename = os.rename
+
+    def killed(old: str, new: str) -> None:
+        if new.endswith("/w"):
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            kept.restore("s")
+    with pytest.raises(EngineError, match="restoring the snapshot s was interrupted"):
+        backend.up("a", mounts=mounts)
+    kept.restore("s")
+    backend.up("a", mounts=mounts)
+    assert backend.sh("a", "ls /v /w") == ["/v:", "f", "", "/w:", "f"]
+    kept.forget("s")

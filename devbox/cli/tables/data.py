@@ -1,0 +1,57 @@
+"""What containers leave behind: snapshots of their volumes."""
+
+from __future__ import annotations
+
+from devbox.cli.options import JSON, MANY, Args, Argument, Command, Option
+
+_BRANCH = "A name; that of git's branch when left out."
+
+
+def _save(args: Args) -> int:
+    from devbox.cli import snapshot
+
+    return snapshot.save(args)
+
+
+def _restore(args: Args) -> int:
+    from devbox.cli import snapshot
+
+    return snapshot.restore(args)
+
+
+def _ls(args: Args) -> int:
+    from devbox.cli import snapshot
+
+    return snapshot.ls(args)
+
+
+def _rm(args: Args) -> int:
+    from devbox.cli import snapshot
+
+    return snapshot.rm(args)
+
+
+TABLE = (
+    Command(
+        "snapshot save",
+        _save,
+        Option("--only", about="Only this container's, or this volume.", kind=MANY, metavar="NAME", words="containers"),
+        JSON,
+        about="Save the data of services; they stand still meanwhile.",
+        argument=Argument("name", about=_BRANCH),
+    ),
+    Command(
+        "snapshot restore",
+        _restore,
+        JSON,
+        about="Put saved data back; what there is now is lost.",
+        argument=Argument("name", about=_BRANCH, words="snapshots"),
+    ),
+    Command("snapshot ls", _ls, JSON, about="List the snapshots of the project."),
+    Command(
+        "snapshot rm",
+        _rm,
+        about="Remove snapshots.",
+        argument=Argument("names", about="From `devbox snapshot ls`.", many=True, words="snapshots"),
+    ),
+)

@@ -1,0 +1,125 @@
+"""Snapshots of volumes: whole copies made by cp, which shares the blocks where the file system can.
+
+`DEVBOX_HOME/saved/INSTANCE/NAME/` has a directory per volume and `snapshot.json`; it is made beside and renamed. What
+is restored is copied beside the volumes and exchanged for them; `.restoring` says that this is under way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.parse
+
+from devbox.engines import native_volumes
+from devbox.errors import EngineError
+from devbox.host import files, process
+from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
+from devbox.isolation import logs, trees
+from devbox.isolation.idmap import store_map
+from devbox.model.snapshot import Snapshot
+
+_FORMAT = 1
+_ABOUT = "snapshot.json"
+_FRESH, _GOING = ".new-", ".old-"
+
+
+class NativeSnapshots:
+    """The snapshots of one instance."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
+        self._home = paths.saved(instance)
+
+    def all(self) -> tuple[Snapshot, ...]:
+        """See the contract."""
+        try:
+            entries = os.listdir(self._home)
+        except FileNotFoundError:
+            return ()
+        found = [self._read(entry) for entry in entries if not entry.startswith(".")]
+        return tuple(sorted(found, key=lambda each: each.created_at))
+
+    def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
+        """See the contract."""
+        files.private_dir(os.path.dirname(self._home))
+        files.private_dir(self._home, mode=0o711)
+        place = self._place(name)
+        entry = os.path.basename(place)
+        fresh, old = f"{self._home}/{_FRESH}{entry}", f"{self._home}/{_GOING}{entry}"
+        self._remove(fresh, old)
+        os.mkdir(fresh, 0o711)
+        for volume in volumes:
+            self._copy(self._paths.volume(self._instance, volume), f"{fresh}/{volume}")
+        about = {
+            "format": _FORMAT,
+            "name": name,
+            "created_at": logs.stamp(time.time()),
+            "volumes": volumes,
+            "size": sum(tree_size(f"{fresh}/{volume}") for volume in volumes),
+        }
+        files.write_atomic(f"{fresh}/{_ABOUT}", json.dumps(about))
+        if os.path.isdir(place):
+            os.rename(place, old)
+        os.rename(fresh, place)
+        self._remove(old)
+        return self._read(entry)
+
+    def restore(self, name: str) -> Snapshot:
+        """See the contract."""
+        found = self._read(os.path.basename(self._place(name)))
+        home = files.private_dir(self._paths.volumes(self._instance))
+        for volume in found.volumes:
+            self._remove(f"{home}/{_FRESH}{volume}", f"{home}/{_GOING}{volume}")
+            self._copy(f"{self._place(name)}/{volume}", f"{home}/{_FRESH}{volume}")
+        native_volumes.mark_restoring(self._paths, self._instance, name)
+        for volume in found.volumes:
+            if os.path.lexists(f"{home}/{volume}"):
+                os.rename(f"{home}/{volume}", f"{home}/{_GOING}{volume}")
+            os.rename(f"{home}/{_FRESH}{volume}", f"{home}/{volume}")
+        native_volumes.mark_restored(self._paths, self._instance)
+        self._remove(*(f"{home}/{_GOING}{volume}" for volume in found.volumes))
+        return found
+
+    def forget(self, name: str) -> None:
+        """See the contract."""
+        place = self._place(name)
+        self._read(os.path.basename(place))
+        gone = f"{self._home}/{_GOING}{os.path.basename(place)}"
+        self._remove(gone)
+        os.rename(place, gone)
+        self._remove(gone)
+
+    def _place(self, name: str) -> str:
+        return f"{self._home}/{urllib.parse.quote(name, safe='')}"
+
+    def _read(self, entry: str) -> Snapshot:
+        text = files.read_text(f"{self._home}/{entry}/{_ABOUT}")
+        if text is None:
+            known = ", ".join(each.name for each in self.all()) or "none"
+            raise EngineError(f"there is no snapshot {urllib.parse.unquote(entry)}", remedy=f"known: {known}")
+        about = json.loads(text)
+        if about["format"] != _FORMAT:
+            raise EngineError(
+                f"the snapshot {about['name']} was saved by another version of devbox (format {about['format']})",
+                remedy="upgrade devbox: pip install -U devbox-pipeline",
+            )
+        return Snapshot(
+            name=about["name"], created_at=about["created_at"], volumes=tuple(about["volumes"]), size=about["size"]
+        )
+
+    def _copy(self, source: str, target: str) -> None:
+        """A directory with all its files, owners, times, attributes and holes."""
+        argv = ["cp", "-a", "--reflink=auto", "--sparse=auto", "--no-target-directory", "--", source, target]
+        trees.as_root(store_map(self._paths), lambda: _run(argv))
+
+    def _remove(self, *trees_: str) -> None:
+        idmap = store_map(self._paths)
+        for tree in trees_:
+            trees.remove(idmap, tree)
+
+
+def _run(argv: list[str]) -> None:
+    process.run(argv, purpose="copy a volume")
