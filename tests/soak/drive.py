@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soak import truth, victims
+from soak.remains import Remains
 from soak.victims import Ground
 from support.machine import Box, wait_until
 
@@ -81,7 +82,8 @@ class Soak:
         for project in self.projects:
             self.box.ok("up", cwd=project)
             self.box.ok("down", "-v", cwd=project)
-        self._files = self._at_rest()
+        self._remains = Remains(self.box, self._scraps)
+        self._at_rest = self._remains.now()
 
     def cycle(self) -> None:
         """Some commands at once on a project, perhaps a kill among them; afterwards nothing lies and nothing hangs."""
@@ -105,8 +107,8 @@ class Soak:
         left = [truth.story(pid) for pid in sorted(truth.of_box(self.box))]
         assert not left, f"processes that did not end: {left}"
         with contextlib.suppress(AssertionError):  # said below, with what it is
-            wait_until(lambda: self._at_rest() == self._files, seconds=30)
-        changed = sorted(self._at_rest() ^ self._files)
+            wait_until(lambda: self._remains.now() == self._at_rest, seconds=30)
+        changed = sorted(self._remains.now() ^ self._at_rest)
         assert not changed, f"left or lost: {changed}"
 
     def _start(self, project: Path, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -140,6 +142,7 @@ class Soak:
     def _quiet(self) -> None:
         """Nothing is under way: `ps` must be right, and no supervisor may have stumbled or grown."""
         truth.check(self.box, self.projects)
+        self._remains.note()
         for project in self.projects:
             ground = Ground(self.box, project)
             assert not any(trace in ground.complaints() for trace in _TRACES), ground.complaints()
@@ -166,17 +169,6 @@ class Soak:
         states = {name: state for (project, name), (state, _) in claims.items() if project == ground.project}
         wanted = {"dev": "running", "web": "running", "worker": "running", "job": "exited"}
         assert states == wanted, states
-
-    def _at_rest(self) -> set[str]:
-        """Everything of this box on the machine while nothing is up, but for the image store's own files."""
-        files = {str(path) for path in self.box.home.rglob("*") if not self._of_store(path)}
-        return self.box.footprint() | files | {str(path) for path in self._scraps.iterdir()}
-
-    def _of_store(self, path: Path) -> bool:
-        place, *rest = path.relative_to(self.box.home).parts
-        if place == "locks":  # held while a one-shot runs on the image
-            return any(name.startswith("image-") for name in rest)
-        return place in ("oci", "snapshots", "steps", "cache", "logs")
 
     def _say(self, line: str) -> None:
         self.story.append(line)

@@ -104,7 +104,7 @@ def of_box(box: Box) -> set[int]:
     as anything lives in it.
     """
     own, mark, known = link(os.getpid(), "user"), f"/{hash_name(str(box.home))}/", _namespaces(box.home)
-    inside = {pid: space for pid in _pids() if (space := link(pid, "user")) not in ("", own)}
+    inside = {pid: space for pid in pids() if (space := link(pid, "user")) not in ("", own)}
     known &= set(inside.values())
     known |= {space for pid, space in inside.items() if mark in _read(pid, "environ")}
     ids = box.ids()
@@ -143,7 +143,8 @@ def link(pid: int, kind: str) -> str:
         return ""
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
+    """Every process of the machine."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 

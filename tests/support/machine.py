@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,12 +23,14 @@ from typing import Any
 import pytest
 
 from devbox.host.paths import hash_name
+from devbox.isolation.network import bridge, egress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IN_CI = os.environ.get("CI") == "true"
 USER = "devbox-test"
 # The ordinary user reaches the code here, whatever the permissions above the checkout are.
 _MOUNTED = "/opt/devbox-test"
+_LINKS = re.compile(rf"{bridge.BRIDGE}|{egress.UPLINK}|port\d+\.\d+")  # see `bridge.port_name`
 
 
 def lacking(reason: str) -> None:
@@ -136,9 +140,12 @@ class Box:
     def footprint(self) -> set[str]:
         """What of this box is on the machine now: processes, host mounts, cgroups, runtime and work files.
 
-        A network namespace lives by a process, so processes tell of those, too. Other devboxes may run meanwhile.
+        A network namespace and a port live by a process, so processes tell of those, too. Other devboxes may run
+        meanwhile; none may show in the host's network.
         """
-        return self._processes() | self._mounts() | self._cgroups() | self._runtime_files() | self._work_files()
+        processes = {f"process {pid} {_command(pid)}" for pid in self.pids()}
+        files = self._mounts() | self._cgroups() | self._runtime_files() | self._work_files()
+        return processes | files | host_network()
 
     def leftovers(self, before: set[str]) -> list[str]:
         """What is there now and was not before; a moment is given to what is just ending."""
@@ -151,7 +158,7 @@ class Box:
         if self.user is not None:
             subprocess.run(["chown", "-R", f"{self.user}:{self.user}", str(path)], check=True)
 
-    def _processes(self) -> set[str]:
+    def pids(self) -> set[int]:
         """Processes that name this home or its runtime directory: as they were called, or by what is mounted for them.
 
         Ids tell nothing: those of an ordinary user's containers are the same in each of his homes.
@@ -166,8 +173,7 @@ class Box:
             except OSError:
                 continue  # it has ended
             if any(mark in fact for mark in marks for fact in facts):
-                command = facts[0].replace(b"\0", b" ").decode(errors="replace")
-                found.add(f"process {entry.name} {command[:120]}")
+                found.add(int(entry.name))
         return found
 
     def _tag(self) -> str:
@@ -187,7 +193,8 @@ class Box:
 
     def _mounts(self) -> set[str]:
         lines = Path("/proc/mounts").read_text().splitlines()
-        return {f"mount {line.split()[1]}" for line in lines if str(self.home) in line}
+        marks = (str(self.home), f"/{self._tag()}/")
+        return {f"mount {line.split()[1]}" for line in lines if any(mark in line for mark in marks)}
 
     def _cgroups(self) -> set[str]:
         found, tag = set(), self._tag()
@@ -279,6 +286,21 @@ def _as_user(user: str, base: Path) -> list[str]:
         f'exec setpriv --reuid {user} --regid {user} --init-groups -- "$@"'
     )
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
+def host_network() -> set[str]:
+    """What devbox must never make in the host's own network, or whichever network namespace this process is in."""
+    links = {name for _, name in socket.if_nameindex() if _LINKS.fullmatch(name)}
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    tables = {line for line in done.stdout.splitlines() if line.split()[-1] == "devbox"}
+    return {f"link {name}" for name in links} | {f"nft {table}" for table in tables}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
+    except OSError:
+        return ""
 
 
 def _ancestors() -> set[int]:

@@ -1,0 +1,98 @@
+"""What a box has on this machine, also what no process tells of any more once its own have ended.
+
+A network namespace can outlive those who made it (in a mount, by a descriptor, by another process in it), and so can a
+listening socket. Both are noted while they are known to be the box's; where they still are at the end, they are left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from soak import truth
+from support.machine import Box
+
+_TABLES = ("tcp", "tcp6", "udp", "udp6")
+_LISTENS, _UNCONNECTED = "0A", "07"
+_KEPT = ("oci", "snapshots", "steps", "cache", "logs")  # the image store's own
+
+
+class Remains:
+    """Of one box. `scraps` is the directory that its commands use for /tmp, which others use, too."""
+
+    def __init__(self, box: Box, scraps: Path) -> None:
+        self._box = box
+        self._scraps = scraps
+        self._networks: set[str] = set()
+        self._sockets: dict[str, str] = {}
+
+    def note(self) -> None:
+        """Look at what is the box's now: to be asked while something is up."""
+        open_ports = _listeners()
+        pids = self._box.pids() | truth.of_box(self._box)
+        self._networks |= {truth.link(pid, "net") for pid in pids} - {"", truth.link(os.getpid(), "net")}
+        for pid in pids:
+            mine = open_ports.keys() & set(_descriptors(pid))
+            self._sockets |= {socket: open_ports[socket] for socket in mine}
+
+    def now(self) -> set[str]:
+        """Everything of the box that is on the machine, but for the image store's files."""
+        files = {f"file {path}" for path in self._box.home.rglob("*") if not self._of_store(path)}
+        files |= {f"file {path}" for path in self._scraps.iterdir()}
+        return self._box.footprint() | files | self._ports() | self._namespaces()
+
+    def _of_store(self, path: Path) -> bool:
+        place, *rest = path.relative_to(self._box.home).parts
+        if place == "locks":  # held while a one-shot runs on the image
+            return any(name.startswith("image-") for name in rest)
+        return place in _KEPT
+
+    def _ports(self) -> set[str]:
+        return {f"port {address}" for socket, address in _listeners().items() if socket in self._sockets}
+
+    def _namespaces(self) -> set[str]:
+        """Which of the noted network namespaces are there, and by what."""
+        if not self._networks:
+            return set()
+        found = set()
+        for pid in truth.pids():
+            if (space := truth.link(pid, "net")) in self._networks:
+                found.add(f"network namespace {space} by {truth.story(pid)}")
+            found |= {f"network namespace {space} open in {pid}" for space in self._networks & set(_descriptors(pid))}
+            found |= {f"network namespace {space} mounted for {pid}" for space in self._networks & _mounted(pid)}
+        return found
+
+
+def _listeners() -> dict[str, str]:
+    """Sockets of this network namespace that wait for somebody, as descriptors name them, and their addresses."""
+    found = {}
+    for table in _TABLES:
+        for line in _lines(Path(f"/proc/net/{table}")):
+            fields = line.split()
+            if fields[3] == (_LISTENS if table.startswith("tcp") else _UNCONNECTED):
+                found[f"socket:[{fields[9]}]"] = f"{table} {int(fields[1].rpartition(':')[2], 16)}"
+    return found
+
+
+def _lines(table: Path) -> Iterator[str]:
+    if table.exists():
+        yield from table.read_text().splitlines()[1:]
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    """What a process has open."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{name}")
+
+
+def _mounted(pid: int) -> set[str]:
+    """Namespaces that are mounted somewhere in the sight of a process."""
+    try:
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {fields[3] for line in lines if len(fields := line.split()) > 3 and fields[3].startswith("net:")}
