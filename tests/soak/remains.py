@@ -32,9 +32,9 @@ class Remains:
         """Look at what is the box's now: to be asked while something is up."""
         open_ports = _listeners()
         pids = self._box.pids() | truth.of_box(self._box)
-        self._networks |= {truth.link(pid, "net") for pid in pids} - {"", truth.link(os.getpid(), "net")}
+        self._networks |= {_network(pid) for pid in pids} - {"", _network(os.getpid())}
         for pid in pids:
-            mine = open_ports.keys() & set(_descriptors(pid))
+            mine = open_ports.keys() & {what for _, what in _descriptors(pid)}
             self._sockets |= {socket: open_ports[socket] for socket in mine}
 
     def now(self) -> set[str]:
@@ -58,11 +58,14 @@ class Remains:
             return set()
         found = set()
         for pid in truth.pids():
-            if (space := truth.link(pid, "net")) in self._networks:
-                found.add(f"network namespace {space} by {truth.story(pid)}")
-            found |= {f"network namespace {space} open in {pid}" for space in self._networks & set(_descriptors(pid))}
-            found |= {f"network namespace {space} mounted for {pid}" for space in self._networks & _mounted(pid)}
+            ways = (f"/proc/{pid}/ns/net", *_opened(pid), *_mounted(pid))
+            held = [path for path in ways if truth.identity(path) in self._networks]
+            found |= {f"network namespace {path}: {truth.story(pid)}" for path in held}
         return found
+
+
+def _network(pid: int) -> str:
+    return truth.identity(f"/proc/{pid}/ns/net")
 
 
 def _listeners() -> dict[str, str]:
@@ -81,18 +84,24 @@ def _lines(table: Path) -> Iterator[str]:
         yield from table.read_text().splitlines()[1:]
 
 
-def _descriptors(pid: int) -> Iterator[str]:
-    """What a process has open."""
+def _descriptors(pid: int) -> Iterator[tuple[str, str]]:
+    """What a process has open: paths, and what is there."""
     with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for path in (f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")):
             with contextlib.suppress(OSError):
-                yield os.readlink(f"/proc/{pid}/fd/{name}")
+                yield path, os.readlink(path)
 
 
-def _mounted(pid: int) -> set[str]:
-    """Namespaces that are mounted somewhere in the sight of a process."""
+def _opened(pid: int) -> list[str]:
+    """Network namespaces that a process has open, as paths."""
+    return [path for path, what in _descriptors(pid) if what.startswith("net:")]
+
+
+def _mounted(pid: int) -> list[str]:
+    """Network namespaces that are mounted in the sight of a process, as paths."""
     try:
         lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
     except OSError:
-        return set()
-    return {fields[3] for line in lines if len(fields := line.split()) > 3 and fields[3].startswith("net:")}
+        return []
+    fields = [line.split() for line in lines]
+    return [f"/proc/{pid}/root{each[4]}" for each in fields if each[3].startswith("net:")]
