@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from devbox.engines.contract import Engine
 from devbox.envfile import secrets
 from devbox.errors import EngineError, UsageError
+from devbox.execute import shims
 from devbox.execute.again import with_another_look
 from devbox.execute.events import Note, Sink
 from devbox.execute.oneshot import Command, oneshot
@@ -34,7 +35,7 @@ from devbox.opened import (
     look,
 )
 from devbox.plan import diff as differ
-from devbox.plan import remembered, takedown
+from devbox.plan import remembered, takedown, tools
 from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 
@@ -85,6 +86,7 @@ def up(
                 sink(Note(text=warning))
         if (made or resolved.unlocked) and not locked:
             complete_lock(opened, resolved, sink)
+        shims.refresh(opened.paths.shims(opened.id), resolved.instance, tools.shims(resolved.tools))
         return Outcome(made, resolved, observed)
 
 
@@ -98,6 +100,7 @@ def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
         made = takedown.down(last.specs, observed, project=resolved.instance.name, volumes=volumes)
         carry_out(opened, made, resolved, observed, sink, volumes=volumes)
         if volumes:
+            shims.remove(opened.paths.shims(opened.id))
             opened.records.forget()
         return made
 

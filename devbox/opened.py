@@ -103,12 +103,15 @@ def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
 
 
 def fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:
-    """The file with what earlier bakes took, where the lock has no entry; with `locked`, it must have all."""
+    """The file with what earlier bakes took, where the lock has no entry; with `locked`, it must have all that starts.
+
+    What starts on use may be named later, and is no reason to refuse the rest.
+    """
     from devbox.execute import locks
 
     found = locks.fixed(resolved, opened.store)
     if locked:
-        images = [spec.image for spec in resolved.containers.values()]
+        images = [spec.image for name, spec in resolved.containers.items() if name not in resolved.on_use]
         locks.Locks(resolved.instance).demand(resolved, images, baked=found)
     return found
 

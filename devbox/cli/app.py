@@ -26,7 +26,7 @@ _VERSION = Option("--version", about="Print the version.")
 
 def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
     """Show help, or say what is wrong (UsageError), or run the command; the exit code."""
-    words = parse.hoist(argv)
+    words = parse.hoist(argv, commands.get)
     if not words or words in ([group] for group in GROUPS):
         words.append("--help")
     after: tuple[str, ...] | None = None

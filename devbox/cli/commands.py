@@ -51,7 +51,7 @@ def _images() -> Table:
 # Each table, and the first words of the commands it declares.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
-    (_inside, "shell exec run"),
+    (_inside, "shell exec run tool debug"),
     (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor completion"),
     (_images, "image"),

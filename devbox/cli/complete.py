@@ -37,6 +37,7 @@ class _Line:
         self.given: set[str] = set()
         self.places = {"directory": ".", "file": ""}
         self.foreign = False  # behind `--`, where words are a program's own
+        self.passed_on = False  # to a program of the project's, which as a rule takes names of files
         self.pending: Option | None = None  # the option whose value is being written
         for word in words:
             self._take(word)
@@ -48,6 +49,8 @@ class _Line:
 
     def candidates(self, word: str) -> list[Candidate]:
         """What the word may become."""
+        if self.passed_on:
+            return [(":files", "")]
         if self.foreign:
             return []
         lead = ""
@@ -60,6 +63,8 @@ class _Line:
         return [(lead + value, about) for value, about in found if value.startswith((word, ":"))]
 
     def _take(self, word: str) -> None:
+        if self.passed_on:
+            return
         if word == "=" and self.pending:  # bash parts --progress=plain into three words
             return
         if self.pending:
@@ -71,6 +76,7 @@ class _Line:
             self._flag(word)
         else:
             self.positional.append(word)
+            self.passed_on = bool(self.command and self.command.passes and self.positional[1:])
 
     def _flag(self, word: str) -> None:
         flag, glued, value = word.partition("=")

@@ -24,20 +24,20 @@ _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec s
 
 def execute(args: Args) -> int:
     """Run a command in a running container; its exit code."""
-    return _told_apart(_execute, args)
+    return told_apart(_execute, args)
 
 
 def shell(args: Args) -> int:
     """A shell in a container; what is not up is started first."""
-    return _told_apart(_shell, args)
+    return told_apart(_shell, args)
 
 
 def run(args: Args) -> int:
     """A task of the file in dev, or a one-shot container."""
-    return _told_apart(_run, args)
+    return told_apart(_run, args)
 
 
-def _told_apart(command: Callable[[Args], int], args: Args) -> int:
+def told_apart(command: Callable[[Args], int], args: Args) -> int:
     """The child's code is returned; where devbox itself fails, an error says so with a code that is no child's 1."""
     try:
         return command(args)
@@ -89,7 +89,7 @@ def _once(args: Args, argv: tuple[str, ...]) -> int:
     source = _source(args)
     try:
         if needs_run(place.paths, place.id, source):
-            return run_beside(place.paths, place.id, source, argv, tty=_tty(args), env=_env(args), **options)
+            return run_beside(place.paths, place.id, source, argv, tty=is_tty(args), env=environment(args), **options)
     except CannotRun:
         pass  # it does not run: the file says how it comes to
     return _once_from_file(args, argv)
@@ -101,9 +101,9 @@ def _once_from_file(args: Args, argv: tuple[str, ...]) -> int:
     from devbox.cli.project import opened
     from devbox.execute.oneshot import Command
 
-    command = Command(argv=argv, env=_env(args), workdir=args.text("workdir"), user=args.text("user"))
+    command = Command(argv=argv, env=environment(args), workdir=args.text("workdir"), user=args.text("user"))
     with choose(args.text("progress")) as display:
-        return flow.run_once(opened(args), command, display, source=_source(args), tty=_tty(args))
+        return flow.run_once(opened(args), command, display, source=_source(args), tty=is_tty(args))
 
 
 def _source(args: Args) -> str:
@@ -140,8 +140,8 @@ def _enter(args: Args, place: Place, container: str, argv: tuple[str, ...]) -> i
         place.id,
         container,
         argv,
-        tty=_tty(args),
-        env=_env(args),
+        tty=is_tty(args),
+        env=environment(args),
         cwd=args.text("workdir") or None,
         user=args.text("user") or None,
     )
@@ -173,14 +173,15 @@ def _is_running(place: Place, container: str) -> bool:
     return any(row["name"] == container and row["pid"] for row in rows.read(place))
 
 
-def _tty(args: Args) -> bool:
+def is_tty(args: Args) -> bool:
+    """Whether what runs gets a terminal."""
     return terminal.is_interactive() and not args.flag("no_tty")
 
 
-def _env(args: Args) -> dict[str, str]:
+def environment(args: Args) -> dict[str, str]:
     """What `-e` asks for; a terminal's own kind goes along. One to pass on that is not set leaves the container's."""
     env: dict[str, str] = {}
-    if _tty(args) and (kind := environ.get("TERM")):
+    if is_tty(args) and (kind := environ.get("TERM")):
         env["TERM"] = kind
     own = environ.snapshot()
     for setting in args.many("env"):

@@ -29,10 +29,10 @@ A flag wins over its variable. `NO_COLOR`, `FORCE_COLOR`, `TERM=dumb` and `CI` a
 | 1 | failed |
 | 2 | the command line or the env file is wrong |
 | 3 | `plan`: something would change |
-| 125, 126, 127 | `exec`, `run`, `shell`: devbox could not run it, not executable, not found |
+| 125, 126, 127 | `exec`, `run`, `shell`, `tool`: devbox could not run it, not executable, not found |
 | 128 + n | ended by signal n; 130 is Ctrl-C |
 
-Through `exec`, `run` and `shell` any other code is the program's own.
+Through `exec`, `run`, `shell` and `tool` any other code is the program's own.
 
 ## Options of every command
 """

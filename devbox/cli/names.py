@@ -59,6 +59,23 @@ def _table(role: str) -> Callable[[Document], list[tuple[str, str]]]:
     return read
 
 
+def _tools(document: Document) -> list[tuple[str, str]]:
+    """The tools and the commands that they put on PATH."""
+    tables = document.get("tool")
+    if not isinstance(tables, dict):
+        return []
+    found = {name: _source(table) for name, table in tables.items()}
+    for name, table in tables.items():
+        for shim in table.get("shims", ()) if isinstance(table, dict) else ():
+            found.setdefault(str(shim), f"of {name}")
+    return list(found.items())
+
+
+def _debuggers(document: Document) -> list[tuple[str, str]]:
+    """What looks into a container: programs of devbox's own image, and the tools of the file."""
+    return [(name, "") for name in ("strace", "gdb", "ps", "ss", "lsof", "tcpdump")] + _tools(document)
+
+
 def _source(table: object) -> str:
     if isinstance(table, str):  # a task of one command
         return table.partition("\n")[0]
@@ -106,5 +123,12 @@ def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
     return [(name, "") for name in SHELLS]
 
 
-_IN_FILE = {"containers": _containers, "tasks": _table("tasks"), "services": _table("service"), "bases": _table("base")}
+_IN_FILE = {
+    "containers": _containers,
+    "tasks": _table("tasks"),
+    "services": _table("service"),
+    "bases": _table("base"),
+    "tools": _tools,
+    "debuggers": _debuggers,
+}
 _ELSEWHERE = {"templates": _templates, "recipes": _recipes, "shells": _shells, "snapshots": _snapshots}

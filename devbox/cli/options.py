@@ -67,9 +67,12 @@ class Argument:
 
 
 class Command:
-    """A command. `after` names the words behind `--` where they are a program's own; else `--` only ends flags."""
+    """A command. `after` names the words behind `--` where they are a program's own; else `--` only ends flags.
 
-    __slots__ = ("about", "after", "argument", "handler", "name", "options")
+    With `passes`, they are all words behind the first positional one, whatever they look like.
+    """
+
+    __slots__ = ("about", "after", "argument", "handler", "name", "options", "passes")
 
     def __init__(
         self,
@@ -79,12 +82,14 @@ class Command:
         about: str,
         argument: Argument | None = None,
         after: str = "",
+        passes: bool = False,
     ) -> None:
         self.name = name
         self.handler = handler
         self.about = about
         self.argument = argument
         self.after = after
+        self.passes = passes
         taken = {flag for option in options for flag in option.flags}
         self.options = options + tuple(option.without(taken) for option in GLOBALS)
 

@@ -18,7 +18,7 @@ class NotUnderstood(Exception):
 
 def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
     """The command and what it was given. Raises NotUnderstood."""
-    command, words = named(hoist(argv), find)
+    command, words = named(hoist(argv, find), find)
     if command is None:
         raise NotUnderstood
     before, after = split(words, command)
@@ -33,7 +33,7 @@ def named(words: Sequence[str], find: Find) -> tuple[Command | None, list[str]]:
     return None, list(words)
 
 
-def hoist(argv: Sequence[str]) -> list[str]:
+def hoist(argv: Sequence[str], find: Find) -> list[str]:
     """`-C DIR --json ps` as `ps --directory DIR --json`: one place for options, whatever side they were written on."""
     flags = _by_flag((*GLOBALS, JSON))
     moved: list[str] = []
@@ -48,16 +48,35 @@ def hoist(argv: Sequence[str]) -> list[str]:
             if not glued and not words:
                 return list(argv)
             moved.append(value if glued else words.pop(0))
-    lead = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
-    return [*words[:lead], *moved, *words[lead:]]
+    _, behind = named(words, find)
+    lead = len(words) - len(behind)
+    return [*words[:lead], *moved, *behind]
 
 
 def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:
-    """The words before and behind `--`, where those behind are a program's own; None when there is no `--`."""
+    """The words before and behind `--`, where those behind are a program's own; None when there is no `--`.
+
+    Where the command passes on all words behind its first, those are.
+    """
+    if command.passes:
+        at = _first(words, _by_flag(command.options)) + 1
+        return list(words[:at]), tuple(words[at:])
     if not command.after or "--" not in words:
         return list(words), None
     at = words.index("--")
     return list(words[:at]), tuple(words[at + 1 :])
+
+
+def _first(words: Sequence[str], flags: Mapping[str, Option]) -> int:
+    """Where the first positional word is; behind the last where there is none."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if not word.startswith("-") or word == "-":
+            return at
+        option, _, glued = _option(word, flags)
+        at += 1 if option is None or option.kind == FLAG or glued else 2
+    return len(words)
 
 
 def _values(words: list[str], command: Command) -> dict[str, object]:

@@ -58,13 +58,17 @@ class InstanceView:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
-    """A container to start: its spec, its image, its identity, its host ports, its environment with credentials."""
+    """A container to start: its spec, its image, its identity, its host ports, its environment with credentials.
+
+    A one-shot may join the container `joins`: it shares that one's processes, sockets and IPC, and may trace it.
+    """
 
     spec: ContainerSpec
     image: Baked
     spec_key: str
     ports: tuple[BoundPort, ...]
     env: Mapping[str, str]
+    joins: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

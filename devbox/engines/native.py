@@ -14,7 +14,8 @@ from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRe
 from devbox.engines.native_tops import Tops
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
-from devbox.isolation.types import Publish, pack
+from devbox.isolation.inside.enter import read_entry
+from devbox.isolation.types import Launch, ProcessRef, Publish, pack
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
 from devbox.model.resolved import Instance
@@ -145,6 +146,8 @@ class NativeEngine:
         if tty:
             columns, rows = oneshot.terminal_size()
             launch = launch._replace(process=launch.process._replace(tty=True, rows=rows, columns=columns))
+        if request.joins:
+            return oneshot.run(self._paths, instance.id, self._joining(instance, request, launch), connected=False)
         return oneshot.run(self._paths, instance.id, launch, connected=request.spec.isolation.network != "none")
 
     def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
@@ -174,6 +177,13 @@ class NativeEngine:
             return supervisor.call(verb, **fields)
         finally:
             supervisor.close()
+
+    def _joining(self, instance: Instance, request: StartRequest, launch: Launch) -> Launch:
+        """A one-shot in the namespaces of a running container, allowed to trace whoever it finds there."""
+        entry = read_entry(self._paths.entry(instance.id, request.joins), request.joins)
+        target = ProcessRef(int(entry["pid"]), int(entry["start_time"]))
+        added = (*launch.confine.add_capabilities, "SYS_PTRACE")
+        return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
 
     def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):

@@ -67,8 +67,8 @@ class Starter:
         account = _account(spec, lowers)
         carried = self._carried(spec)
         env = {"PATH": DEFAULT_PATH} | image.env | carried.env | dict(request.env)
-        argv = spec.command or (*image.entrypoint, *image.command)
-        if not argv:
+        argv = () if spec.idle else spec.command or (*image.entrypoint, *image.command)
+        if not (argv or spec.idle):
             raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
         return Launch(
             name=spec.name,

@@ -10,7 +10,7 @@ from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Instance, Resolved, Volume
+from devbox.model.resolved import Instance, Resolved, Tool, Volume
 from devbox.roles import base, dev, glue, images, service, tasks, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.context import Context, key_of
@@ -20,6 +20,7 @@ from devbox.roles.suggest import did_you_mean
 
 _RUNNABLE = ("base", "dev", "service", "glue", "tool")  # roles whose images this version can run something in
 _STARTED = ("dev", "service", "glue")  # roles whose containers `up` starts
+_ON_USE = ("tool",)  # roles whose containers start when they are named
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
 
 
@@ -41,7 +42,8 @@ def resolve(
     """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
     document = env.document
     expansion = _Expansion(env, credentials)
-    active = _active(document, profiles or env.profiles)
+    started = _active(document, profiles or env.profiles)
+    active = _with_needs(document, [*started, *filter(expansion.is_made, _on_use(document))])
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
     unused = [label for label in document.tables() if names.role_of(label) in _RUNNABLE and label not in active]
     spare, not_yet = expansion.spare_images(unused)
@@ -51,6 +53,8 @@ def resolve(
         containers=containers,
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
+        tools=expansion.tools(active),
+        on_use=tuple(names.container_names(document)[label] for label in active if label not in started),
         sleeping=_sleeping(document, active),
         recipes=dict(env.recipe_digests),
         later=(*_later(document), *not_yet),
@@ -66,6 +70,7 @@ class _Expansion:
         exports: dict[str, Mapping[str, str]] = {}
         self._context = Context(
             root=env.root,
+            workspace=env.document.dev.workspace if env.document.dev else dev.WORKSPACE,
             recipes=env.recipes,
             images=names.sources(env.document),
             containers=names.needable(env.document),
@@ -99,7 +104,7 @@ class _Expansion:
         )
 
     def container(self, label: str) -> ContainerSpec:
-        """The container of a table that `up` starts."""
+        """The container of a table."""
         table = self._tables[label]
         if isinstance(table, dev.DevTable):
             return dev.expand(table, self._context)
@@ -107,6 +112,8 @@ class _Expansion:
             return service.expand(table, label, self._context)
         if isinstance(table, glue.GlueTable):
             return glue.expand(table, label, self._context, saved=self._saved(table, label))
+        if isinstance(table, tool.ToolTable):
+            return tool.expand(table, label, self._context)
         raise EnvFileError(
             f"[{label}] can't be started by this version of devbox", where=self._context.where(key_of(label))
         )
@@ -129,6 +136,25 @@ class _Expansion:
             found |= {volume: owned[volume].name for volume in meant}
         return found
 
+    def is_made(self, label: str) -> bool:
+        """Whether this version can make the image of a table."""
+        return not self.spare_images([label])[1]
+
+    def tools(self, labels: Iterable[str]) -> dict[str, Tool]:
+        """What the tools of the file run, by their names."""
+        tables = {label: table for label in labels if isinstance(table := self._tables[label], tool.ToolTable)}
+        programs = [tool.program(table, label, self._context) for label, table in tables.items()]
+        taken: dict[str, str] = {}
+        for label, program in zip(tables, programs, strict=True):
+            for shim in program.shims:
+                if taken.setdefault(shim, label) != label:
+                    raise EnvFileError(
+                        f"[{label}] puts {shim} on PATH, and so does [{taken[shim]}]",
+                        where=self._context.where((*key_of(label), "shims")),
+                        remedy='name the commands of one of them: shims = ["…"], or [] for none',
+                    )
+        return {program.name: program for program in programs}
+
     def spare_images(self, labels: Iterable[str]) -> tuple[dict[str, ImageSpec], tuple[str, ...]]:
         """The images of tables that `up` does not start; a sentence for each that this version can't make."""
         found: dict[str, ImageSpec] = {}
@@ -138,10 +164,6 @@ class _Expansion:
                 found |= self.images_with_parents([label])
             except NotYet as error:
                 not_yet.append(f"{error.where}: {error.sentence}")
-                continue
-            table = self._tables[label]
-            if isinstance(table, tool.ToolTable):
-                tool.command(table, label, self._context)  # it starts later, but says now what it runs
         return found, tuple(dict.fromkeys(not_yet))
 
     def images_with_parents(self, labels: Iterable[str]) -> dict[str, ImageSpec]:
@@ -162,8 +184,18 @@ def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
     for profile in profiles:
         if profile not in known:
             raise UsageError(f"the file has no profile {profile}{did_you_mean(profile, known)}")
+    return _with_needs(document, [label for label, table in tables.items() if _in_profiles(table, profiles)])
+
+
+def _on_use(document: Document) -> list[str]:
+    """Labels of the containers that start on use."""
+    return [label for label in document.tables() if names.role_of(label) in _ON_USE]
+
+
+def _with_needs(document: Document, labels: list[str]) -> list[str]:
+    """The labels and what they need, transitively, in the order of the file."""
     by_name = names.needable(document)
-    waiting = [label for label, table in tables.items() if _in_profiles(table, profiles)]
+    waiting = list(labels)
     active: set[str] = set()
     while waiting:
         label = waiting.pop()

@@ -14,6 +14,8 @@ def completed(spec: ContainerSpec, image: ImageConfig) -> ContainerSpec:
     A service's command takes the place of the image's, behind its entrypoint; dev and one-shots of bases run nothing
     but what they are told.
     """
+    if spec.idle:
+        return dataclasses.replace(spec, user=spec.user or image.user, workdir=spec.workdir or image.workdir)
     entrypoint = image.entrypoint if spec.role == "service" else ()
     return dataclasses.replace(
         spec,

@@ -96,6 +96,10 @@ class Paths:
         """A container's writable top: `upper/`, `work/` and its facts."""
         return f"{self.project(instance)}/tops/{container}"
 
+    def shims(self, instance: str) -> str:
+        """Commands for PATH that run the instance's tools."""
+        return f"{self.project(instance)}/shims"
+
     def log(self, instance: str, container: str) -> str:
         """A container's log file."""
         return f"{self.project(instance)}/logs/{container}.log"
@@ -155,6 +159,10 @@ class Paths:
     def entry(self, instance: str, container: str) -> str:
         """The few facts that entering a running container takes, as `key=value` lines."""
         return f"{self.kept(instance)}/{container}.entry"
+
+    def call(self, instance: str, name: str) -> str:
+        """How a tool that is up is called by this name."""
+        return f"{self.kept(instance)}/{name}.call"
 
     def fifo(self, instance: str, container: str) -> str:
         """Where a container's output goes."""

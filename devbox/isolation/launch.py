@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import signal
+from collections.abc import Callable
 from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
@@ -69,9 +70,20 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
     return living.identify(pid) or ProcessRef(pid, 0)
 
 
-def run_bare(context: Context, container: Launch, *, streams: tuple[int, int, int]) -> int:
-    """Run a container without an init on these streams to its end, and remove it; its exit code as `oci.exit_code`."""
+def run_bare(
+    context: Context,
+    container: Launch,
+    *,
+    streams: tuple[int, int, int],
+    on_start: Callable[[int], None] | None = None,
+) -> int:
+    """Run a container without an init on these streams to its end, and remove it; its exit code as `oci.exit_code`.
+
+    `on_start` gets the pid to which signals belong.
+    """
     starting = _start(context, container, streams=streams, detach=False, bound=True)
+    if on_start is not None:
+        on_start(starting.pid)
     failure = forks.read_failure(starting.error_fd)
     status = os.waitpid(starting.pid, 0)[1]
     if failure is not None:
@@ -132,15 +144,17 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
         namespaces.join(context.holder, network=False)
     rootfs.make_private(stage)
     cgroups.prepare_view(context.cgroups, context.runtime)
-    plug = bridge.start_plug(context, container.network)
+    plug = None if container.joins else bridge.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners)
-    bridge.pin(plug, f"{stage}/netns")
+    netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
+    if plug is not None:
+        bridge.pin(plug, netns)
     staged = spec.Staged(
         rootfs=root,
         binds=binds,
-        netns=f"{stage}/netns",
+        netns=netns,
         userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
         open_files=open_files(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from devbox.isolation import cgroups, seccomp
-from devbox.isolation.types import Bind, Confine, Context, Launch
+from devbox.isolation.types import Bind, Confine, Context, Launch, ProcessRef
 
 INIT = "/.devbox/init"
 
@@ -42,6 +42,8 @@ _MASKED = (
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _OPEN_FILES = 65536
+_OWN = ("uts", "mount", "cgroup")
+_SHARED = ("pid", "ipc")  # with a container that is joined
 _ROWS, _COLUMNS = 24, 80
 
 
@@ -59,7 +61,7 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
     """The config.json of a container."""
     has_groups = context.cgroups != "none"
     linux: dict[str, Any] = {
-        "namespaces": _namespaces(staged),
+        "namespaces": _namespaces(staged, container.joins),
         "maskedPaths": list(_MASKED),
         "readonlyPaths": list(_READ_ONLY),
         "seccomp": seccomp.profile(container.confine.add_capabilities),
@@ -108,11 +110,12 @@ def _capabilities(confine: Confine) -> dict[str, list[str]]:
     return {"bounding": names, "effective": names, "permitted": names}
 
 
-def _namespaces(staged: Staged) -> list[dict[str, str]]:
+def _namespaces(staged: Staged, joins: ProcessRef | None) -> list[dict[str, str]]:
     """User first, so that the others are owned by it; the network is the instance's."""
     user = [{"type": "user", "path": staged.userns}] if staged.userns else []
-    own = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")]
-    return [*user, *own, {"type": "network", "path": staged.netns}]
+    shared = [{"type": kind, "path": f"/proc/{joins.pid}/ns/{kind}"} for kind in _SHARED] if joins else []
+    own = [{"type": kind} for kind in (*_OWN, *(() if joins else _SHARED))]
+    return [*user, *shared, *own, {"type": "network", "path": staged.netns}]
 
 
 def _mounts(container: Launch, staged: Staged, *, has_groups: bool) -> list[dict[str, Any]]:

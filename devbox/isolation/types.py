@@ -95,6 +95,7 @@ class Launch(NamedTuple):
     host_ports: tuple[int, ...] = ()  # of the host's loopback: this container reaches them at the gateway's address
     egress: tuple[str, ...] | None = None  # host names it may reach ("a.example", "*.b.example:443"); None: everything
     aliases: tuple[str, ...] = ()  # further names it has while it runs, maybe together with others
+    joins: ProcessRef | None = None  # pid 1 of a container whose processes, sockets and IPC it shares
 
 
 class Probe(NamedTuple):
@@ -183,9 +184,14 @@ class HostPort(NamedTuple):
 
 
 def pack(value: Any) -> Any:
-    """A named tuple, deeply, as JSON-able dicts and lists."""
+    """A named tuple, deeply, as JSON-able dicts and lists.
+
+    What is None and may be left out is: an older supervisor does not have to know a field that nobody uses.
+    """
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: pack(getattr(value, name)) for name in value._fields}
+        defaults = getattr(value, "_field_defaults", {})
+        fields = zip(value._fields, value, strict=True)
+        return {name: pack(item) for name, item in fields if item is not None or defaults.get(name, "") is not None}
     if isinstance(value, tuple | list):
         return [pack(item) for item in value]
     return value

@@ -74,8 +74,9 @@ class ContainerSpec:
 
     Where its image is one of a registry, `command`, `user`, `workdir` and `stop_signal` may be empty: the image's own.
 
-    `command` is what pid 1's init runs; a `supervised` command runs inside an already standing container and may
-    crash without taking it down (role dev). `keep_top` keeps the writable top over `down` until the image changes.
+    `command` is what pid 1's init runs (nothing in an `idle` one, which waits for calls); a `supervised` command runs
+    inside an already standing container and may crash without taking it down (role dev). `keep_top` keeps the writable
+    top over `down` until the image changes.
     """
 
     name: str  # unique in the instance; also its host name
@@ -86,6 +87,7 @@ class ContainerSpec:
     schedule: str = ""  # of what is scheduled: five cron fields, in UTC
     command: tuple[str, ...] = ()
     supervised: tuple[str, ...] = ()
+    idle: bool = False  # it has no command: pid 1 sleeps, and what is wanted of it is executed inside
     env: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)  # variable → "env:…", "file:…", "cmd:…"; fetched at start
     user: str = "root"

@@ -38,6 +38,19 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program of `[tool.NAME]`, run in `container`. An empty `command` is the image's own.
+
+    It is called by its name, or as one of `shims`: that of its program runs the command, others a program so called.
+    """
+
+    name: str
+    container: str
+    command: tuple[str, ...] = ()
+    shims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostAccess:
     """Something that a file makes this machine do or give away outside of containers: `devbox trust` allows it.
 
@@ -60,6 +73,8 @@ class Resolved:
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
+    tools: dict[str, Tool] = field(default_factory=dict)
+    on_use: tuple[str, ...] = ()  # containers that `up` starts only when they are named: tools, and what only they need
     sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
     unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each

@@ -28,7 +28,7 @@ def diff(
     With `names`, only these containers and what they need; nothing is removed then. `images` are baked in any case,
     and `network` asks for the network even where no container starts (a one-shot container is about to join).
     """
-    chosen = frozenset(resolved.containers) if names is None else order.with_needs(names, resolved.containers)
+    chosen = order.chosen(resolved, names)
     differ = _Differ(resolved, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
 
@@ -46,8 +46,8 @@ def bakes(resolved: Resolved, images: Iterable[str]) -> Plan:
 
 
 def restart(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
-    """Stop the named containers (else all), dependants first, and start them as the file now wants them."""
-    chosen = frozenset(names or resolved.containers)
+    """Stop the named containers (else all, without tools), dependants first; start them as the file now wants them."""
+    chosen = frozenset(names) or order.chosen(resolved, None)
     return _Differ(resolved, observed, chosen, images=(), network=False).restart()
 
 

@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Task
+from devbox.model.resolved import Resolved, Task
 
 
 def lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
@@ -43,6 +43,13 @@ def with_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) ->
             found.add(name)
             waiting += containers[name].needs
     return frozenset(found)
+
+
+def chosen(resolved: Resolved, names: tuple[str, ...] | None) -> frozenset[str]:
+    """The containers that a command is about: the named ones and all they need; else all that `up` starts."""
+    if names is None:
+        return frozenset(resolved.containers).difference(resolved.on_use)
+    return with_needs(names, resolved.containers)
 
 
 def dependants_first(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:

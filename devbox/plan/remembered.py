@@ -10,8 +10,8 @@ from devbox.plan import keys, order
 
 def after(resolved: Resolved, observed: Observed, names: tuple[str, ...] | None) -> LastRun:
     """The last run, once everything is as the file wants it; with `names`, only these and what they need are new."""
-    chosen = frozenset(resolved.containers) if names is None else order.with_needs(names, resolved.containers)
-    before = LastRun() if names is None else observed.last
+    chosen = order.chosen(resolved, names)
+    before = observed.last if names is not None else _of_tools(resolved, observed.last)
     specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
     images = order.lineage((spec.image for spec in specs.values()), resolved.images)
     return LastRun(
@@ -19,3 +19,10 @@ def after(resolved: Resolved, observed: Observed, names: tuple[str, ...] | None)
         specs=before.specs | {name: keys.fingerprinted(spec) for name, spec in specs.items()},
         setup_files=before.setup_files | {name: found for name, found in observed.setup_files.items() if name in specs},
     )
+
+
+def _of_tools(resolved: Resolved, last: LastRun) -> LastRun:
+    """Of the last run, what an `up` of everything leaves alone: the containers that start on use."""
+    specs = {name: spec for name, spec in last.specs.items() if name in resolved.on_use}
+    images = order.lineage((resolved.containers[name].image for name in specs), resolved.images)
+    return LastRun(images={name: last.images[name] for name in images if name in last.images}, specs=specs)

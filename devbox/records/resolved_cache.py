@@ -32,6 +32,16 @@ def read(directory: str, reader: str) -> Resolved | None:
         return None
 
 
+def sources(directory: str) -> tuple[list[str], list[str]] | None:
+    """The files and environment variables that the cached model was made from; None where there is none."""
+    text = files.read_text(_path(directory))
+    try:
+        plain = json.loads(text or "")
+        return plain["files"], plain["variables"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def may_hold_secrets(directory: str) -> bool:
     """Whether what is written there reaches no disk: the runtime directory of an instance that is up, on a tmpfs."""
     return os.path.isdir(directory) and on_tmpfs(directory)

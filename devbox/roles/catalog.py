@@ -30,7 +30,7 @@ ROLES = (
     Role(name="dev", table=dev.DevTable, needed=True),
     Role(name="service", table=service.ServiceTable, named=True, needed=True),
     Role(name="glue", table=glue.GlueTable, named=True, needed=True),
-    Role(name="tool", table=tool.ToolTable, named=True, later=tool.later),
+    Role(name="tool", table=tool.ToolTable, named=True),
     Role(name="test", table=test.TestTable, later=test.later),
     Role(name="build", table=build.BuildTable, later=build.later),
     Role(name="image", table=release.ImageTable, later=release.later),

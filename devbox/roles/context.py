@@ -15,14 +15,15 @@ Key = tuple[str | int, ...]
 class Context:
     """The file around a table, whose project lies in `root`.
 
-    `images` resolves a name written in `from` to the label of its table, `containers` a name written in `needs`;
-    `names` gives each label's container name; `exports` what each label gives to whoever needs it; `env_files` the
-    variables of each env file by its path as written; `credentials` generated ones ("db.password"); `image` expands
-    the image of a label; `where` gives `file:line` of a key.
+    `workspace` is where dev has the project. `images` resolves a name written in `from` to the label of its table,
+    `containers` a name written in `needs`; `names` gives each label's container name; `exports` what each label gives
+    to whoever needs it; `env_files` the variables of each env file by its path as written; `credentials` generated ones
+    ("db.password"); `image` expands the image of a label; `where` gives `file:line` of a key.
     """
 
     root: str
     recipes: Mapping[str, Recipe]
+    workspace: str
     images: Mapping[str, str]
     containers: Mapping[str, str]
     names: Mapping[str, str]

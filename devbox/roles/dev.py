@@ -13,6 +13,7 @@ from devbox.roles.fields import Commands, InnerPaths, Model, Path, field, kind_o
 from devbox.roles.parts import ImageParts, LongRunningParts
 
 LABEL = "dev"
+WORKSPACE = "/workspace"
 # pid 1 of dev: it stands whatever the supervised command does.
 STANDING = ("sleep", "infinity")
 _ACTIONS = ("restart", "rebuild", "signal:NAME", "task:NAME")
@@ -50,7 +51,7 @@ class WatchTable(Model):
 class DevTable(ImageParts, LongRunningParts):
     """Schema of `[dev]`. `workspace` is where the project directory is mounted."""
 
-    workspace: Path = "/workspace"
+    workspace: Path = WORKSPACE
     """Where the project directory is mounted."""
     setup: SetupTable | None = None
     """What makes a new container ready to work in."""

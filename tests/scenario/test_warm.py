@@ -32,3 +32,12 @@ def test_an_up_with_nothing_to_do_parses_nothing(box: Box):
     box.ok("up", cwd=project)
     assert not loaded(box, project, "up") & PARSERS
     assert not loaded(box, project, "exec", "--", "true") & (PARSERS | {"ctypes", "dataclasses", "json", "typing"})
+
+
+@pytest.mark.as_root
+def test_a_warm_tool_costs_what_exec_costs(box: Box):
+    project = box.project('[tool.t]\nrecipe = "debian"\ncommand = ["true"]\n')
+    box.ok("tool", "t", cwd=project)
+    found = loaded(box, project, "tool", "t")
+    assert not found & (PARSERS | {"ctypes", "dataclasses", "json", "typing"})
+    assert "devbox.flow" not in found

@@ -36,6 +36,18 @@ def _run(args: Args) -> int:
     return inside.run(args)
 
 
+def _debug(args: Args) -> int:
+    from devbox.cli import debug
+
+    return debug.debug(args)
+
+
+def _tool(args: Args) -> int:
+    from devbox.cli import tool
+
+    return tool.tool(args)
+
+
 TABLE = (
     Command(
         "shell",
@@ -68,6 +80,34 @@ TABLE = (
         _NO_TTY,
         about="Run a task of the file, or a one-shot container.",
         argument=_TASK,
+        after="| -- COMMAND…",
+    ),
+    Command(
+        "tool",
+        _tool,
+        _ENV,
+        _NO_TTY,
+        Option("--shims", about="Print the directory of the commands that run the tools, for PATH."),
+        about="Run a tool of the file; what is not up is started, and stays for the next call.",
+        argument=Argument("name", about="A tool, or a command that one puts on PATH.", words="tools"),
+        after="[ARGUMENTS]…",
+        passes=True,
+    ),
+    Command(
+        "debug",
+        _debug,
+        Option(
+            "--tool",
+            about="strace, gdb, ps, ss, lsof or tcpdump on it; or a tool of the file.",
+            kind=TEXT,
+            metavar="NAME",
+            words="debuggers",
+        ),
+        Option("--image", about="Look with the programs of this image of a registry.", kind=TEXT, metavar="REF"),
+        _ENV,
+        _NO_TTY,
+        about="Look into a running container, one without a shell too: its processes, sockets, files (/proc/1/root).",
+        argument=CONTAINER,
         after="| -- COMMAND…",
     ),
 )

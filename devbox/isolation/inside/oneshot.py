@@ -10,7 +10,7 @@ from devbox.errors import CannotRun, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import summon
-from devbox.isolation.inside import attached, enter, passing
+from devbox.isolation.inside import attached, enter, joined, passing
 from devbox.isolation.types import Context, Launch, NetNode, Reach, Supervised, pack, unpack
 
 TYPE_CHECKING = False
@@ -40,9 +40,8 @@ def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> 
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = passing.PassedOn()
     try:
-        return attached.run_attached(
-            unpack(Context, answer["context"]), container._replace(network=node), on_start=signals.to
-        )
+        run_it = joined.run_joined if container.joins else attached.run_attached
+        return run_it(unpack(Context, answer["context"]), container._replace(network=node), on_start=signals.to)
     finally:
         signals.end()
         with contextlib.suppress(EngineError):  # it was killed: the next one cleans up when it sees this process end

@@ -24,6 +24,9 @@ lint = "ruff check ."
 check = { run = "pytest -q" }
 [service.db]
 recipe = "postgres"
+[tool.sql]
+recipe = "postgres"
+shims = ["psql", "pg_dump"]
 """
 
 
@@ -109,3 +112,10 @@ def test_it_is_light():
 def test_a_shell_nobody_knows(capsys: pytest.CaptureFixture[str]):
     assert run(["completion", "tcsh"]) == UsageError.exit_code
     assert "devbox completion bash" in capsys.readouterr().err
+
+
+def test_a_tool_is_named_or_one_of_its_commands_and_then_takes_files():
+    assert {"sql", "psql", "pg_dump"} <= set(values("tool "))
+    assert values("tool p") == ["psql", "pg_dump"]
+    assert values("tool psql -") == [":files"]
+    assert values("tool psql x --pro") == [":files"]

@@ -47,10 +47,10 @@ def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MINE", "own")
     monkeypatch.delenv("ABSENT", raising=False)
     _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "ABSENT", "-e", "EMPTY=", "--", "env"], find)
-    assert inside._env(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
+    assert inside.environment(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
     _, args = parse(["exec", "-e", "=x", "--", "env"], find)
     with pytest.raises(UsageError, match="a variable has a name"):
-        inside._env(args)
+        inside.environment(args)
 
 
 @pytest.mark.parametrize(("words", "source"), [([], "dev"), (["--service", "db"], "db"), (["--base", "py"], "base.py")])

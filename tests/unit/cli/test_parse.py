@@ -126,10 +126,30 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
 
 
 def test_hoisting_leaves_a_line_alone_that_it_does_not_understand():
-    assert hoist(["--nope", "ps"]) == ["--nope", "ps"]
-    assert hoist(["-C"]) == ["-C"]
+    assert hoist(["--nope", "ps"], find) == ["--nope", "ps"]
+    assert hoist(["-C"], find) == ["-C"]
 
 
 @pytest.mark.parametrize(("load", "words"), TABLES, ids=[words for _, words in TABLES])
 def test_a_table_declares_what_is_said_of_it(load: Callable[[], tuple[Command, ...]], words: str):
     assert list(dict.fromkeys(command.name.split()[0] for command in load())) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "after"),
+    [
+        ("tool psql -c x --help -- -C y", "psql", ("-c", "x", "--help", "--", "-C", "y")),
+        ("tool -T -e A=1 psql --json", "psql", ("--json",)),
+        ("-C . -f x.toml tool psql -l", "psql", ("-l",)),
+        ("tool psql", "psql", ()),
+        ("tool --shims", "", ()),
+    ],
+)
+def test_a_tool_gets_all_words_behind_its_name(line: str, name: str, after: tuple[str, ...]):
+    command, args = parse(line.split(), find)
+    assert (command.name, args.text("name"), args.after) == ("tool", name, after)
+
+
+def test_the_help_of_a_command_that_passes_words_on_is_asked_before_them():
+    with pytest.raises(NotUnderstood):
+        parse(["tool", "--help"], find)

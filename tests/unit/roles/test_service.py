@@ -46,7 +46,7 @@ def test_the_file_wins_over_the_recipe(resolved):
 def test_an_ambiguous_name_is_spelt_out(resolved):
     text = f'[tool.db]\nrecipe = "postgres"\n{DB}[service.dev]\nrecipe = "redis"\n'
     found = resolved(text + '[dev]\nrecipe = "debian"\nneeds = ["service.dev"]\n')
-    assert set(found.containers) == {"dev", "db", "service.dev"}
+    assert set(found.containers) == {"dev", "db", "service.dev", "tool.db"}
     assert found.containers["dev"].env == {"REDIS_URL": "redis://service.dev:6379/0"}
 
 

@@ -1,0 +1,100 @@
+"""`devbox debug`: a container without a shell shows its processes, its sockets, its files and what it calls."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.machine import Box, lacking, wait_until
+
+pytestmark = pytest.mark.scenario
+
+FILE = """
+[service.web]
+dockerfile = "Dockerfile"
+health = false
+"""
+# One static program and nothing else: no shell, no C library, no /proc tools.
+DOCKERFILE = 'FROM scratch\nCOPY httpd /srv/httpd\nENTRYPOINT ["/srv/httpd", "-f", "-p", "9000"]\n'
+
+
+def up(box: Box) -> Path:
+    """A project whose only container has no shell, up."""
+    for program in ("buildah", "busybox"):
+        if shutil.which(program) is None:
+            lacking(f"{program} is not installed")
+    project = box.project(FILE, files={"Dockerfile": DOCKERFILE})
+    shutil.copy(shutil.which("busybox") or "", project / "httpd")
+    box._give(project)
+    box.ok("up", cwd=project)
+    return project
+
+
+def processes(mark: str) -> list[str]:
+    """The processes of the machine that were called so."""
+    listed = subprocess.run(["ps", "axo", "pid,stat,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if mark in line and " Z" not in line]
+
+
+def test_a_container_without_a_shell_shows_itself(box: Box):
+    project = up(box)
+    assert box.run("exec", "web", "--", "/bin/sh", cwd=project).returncode == 127
+    pid = box.ps(project)["web"]["pid"]
+
+    assert "/srv/httpd -f -p 9000" in box.ok("debug", "web", "--tool", "ps", cwd=project)
+    sockets = box.ok("debug", "web", "--tool", "ss", cwd=project)
+    assert ":9000" in sockets
+    assert "httpd" in sockets, "and whose they are"
+    done = box.run("debug", "web", "--", "timeout", "-s", "INT", "2", "strace", "-p", "1", cwd=project)
+    assert b"Process 1 attached" in done.stderr
+    done = box.run("debug", "web", "--", "timeout", "-s", "INT", "2", "gdb", "-q", "-batch", "-p", "1", cwd=project)
+    assert b"in ?? ()" in done.stdout + done.stderr
+    assert box.ok("debug", "web", "--", "ls", "/proc/1/root/srv", cwd=project) == "httpd\n"
+
+    assert box.run("debug", "web", "--", "sh", "-c", "exit 7", cwd=project).returncode == 7
+    assert box.run("debug", "web", "--", "no-such-program", cwd=project).returncode == 127
+    assert box.ps(project)["web"]["pid"] == pid
+    assert box.ps(project)["web"]["state"] == "running"
+
+
+def test_what_a_look_leaves_running_is_ended_with_it(box: Box):
+    project = up(box)
+    box.ok("debug", "web", "--", "sh", "-c", "setsid sleep 98765 >/dev/null 2>&1 & sleep 0.2", cwd=project)
+    wait_until(lambda: not processes("sleep 98765"), what="the end of what was left")
+    looking = subprocess.Popen(
+        box.argv("debug", "web", "--", "sleep", "87654"), cwd=project, env=box.environment(), stdin=subprocess.DEVNULL
+    )
+    wait_until(lambda: processes("sleep 87654"), what="the look")
+    looking.kill()
+    looking.wait()
+    wait_until(lambda: not processes("sleep 87654"), what="the end of a look whose client was killed")
+
+
+def test_only_who_looks_may_trace(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n')
+    box.ok("up", cwd=project)
+    bounds = {
+        name: int(box.ok(*words, "--", "sh", "-c", "grep CapBnd /proc/self/status", cwd=project).split()[1], 16)
+        for name, words in {"exec": ("exec",), "run": ("run",), "debug": ("debug", "dev")}.items()
+    }
+    traces = {name for name, bound in bounds.items() if bound >> 19 & 1}
+    assert traces == {"debug"}
+
+
+def test_a_tool_of_the_file_looks(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n[tool.peek]\nfrom = "dev"\ncommand = ["readlink"]\n')
+    box.ok("up", cwd=project)
+    shown = box.ok("debug", "--tool", "peek", "--", "/proc/1/exe", cwd=project)
+    assert shown == "/.devbox/init\n"
+
+
+def test_a_container_that_does_not_run_can_t_be_looked_into(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n')
+    done = box.run("debug", cwd=project)
+    assert done.returncode == 125
+    assert b"dev is not running" in done.stderr
+    done = box.run("debug", "--tool", "nope", cwd=project)
+    assert done.returncode == 2
+    assert b"strace" in done.stderr, "what there is"
