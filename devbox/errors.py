@@ -100,9 +100,10 @@ class RegistryError(DevboxError):
 
 
 class RegistryUnavailable(RegistryError):
-    """A registry can't be reached just now, or broke off; what was transferred is kept."""
+    """A registry can't be reached just now, or broke off; what was transferred is kept. `after`: in so many seconds."""
 
     retryable = True
+    after = 0.0
 
 
 class EngineError(DevboxError):

@@ -7,11 +7,13 @@ import threading
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 from urllib3 import exceptions
+from urllib3.connectionpool import ConnectionPool
 from urllib3.util import make_headers
 
 from devbox.errors import RegistryError
@@ -19,14 +21,35 @@ from devbox.host import carry
 from devbox.images import documents
 from devbox.images.registry import credentials, refusals, settings
 from devbox.images.registry.credentials import Credentials
+from devbox.images.registry.patience import MOST_WAITED
 from devbox.images.registry.settings import Endpoint
 
 _OK, _UNAUTHORIZED = 200, 401
 _TIMEOUT = urllib3.Timeout(connect=15, read=60)
 _CONNECTIONS = 8
 _CLIENT = "devbox"
+
+
+class _Patient(urllib3.Retry):
+    """Repeated tries, unless the registry says that they are of no use for longer than anybody waits."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """One try less."""
+        if response is not None and (self.get_retry_after(response) or 0) >= self.retry_after_max:
+            raise exceptions.MaxRetryError(cast("ConnectionPool", _pool), url or "", None)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
 # Asked again, after a while or when the registry says: it is busy, restarting, or behind a gateway that is.
-RETRIES = urllib3.Retry(
+RETRIES = _Patient(
     total=5,
     other=2,  # TLS: a line that broke, or a certificate, which no try makes better
     redirect=5,
@@ -35,7 +58,7 @@ RETRIES = urllib3.Retry(
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,
     raise_on_status=False,
-    retry_after_max=20,
+    retry_after_max=MOST_WAITED,
 )
 # For what must not be sent twice: whoever sends it looks first at what has arrived.
 ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, raise_on_status=False)

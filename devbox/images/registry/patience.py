@@ -10,6 +10,7 @@ from devbox.errors import RegistryUnavailable
 
 _TRIES = 4  # in a row, of which none moves anything
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0
+MOST_WAITED = 20  # seconds, when a registry says itself when to come again; who says more than that is not waited for
 
 T = TypeVar("T")
 
@@ -20,10 +21,11 @@ def persist(attempt: Callable[[], T], *, position: Callable[[], int]) -> T:
     while True:
         try:
             return attempt()
-        except RegistryUnavailable:
+        except RegistryUnavailable as error:
             failures = 0 if position() > reached else failures + 1
             pause = _FIRST_PAUSE if failures == 0 else min(2 * pause, _LONGEST_PAUSE)
             reached = position()
-            if failures >= _TRIES:
+            wait = max(pause, error.after)
+            if failures >= _TRIES or wait > MOST_WAITED:
                 raise
-        threading.Event().wait(pause)
+        threading.Event().wait(wait)

@@ -40,9 +40,11 @@ def of_status(
         after = response.headers.get("Retry-After", "")
         when = f"in {after} s" if after.isdigit() else "later"
         remedy = f"try again {when}; {login} often raises the limit"
-        return RegistryUnavailable(
+        error = RegistryUnavailable(
             f"{host} has had too many requests of you to {doing}", details=details, remedy=remedy
         )
+        error.after = float(after) if after.isdigit() else 0.0
+        return error
     if status >= _SERVER:
         return RegistryUnavailable(f"{host} failed to {doing} ({status})", details=details, remedy=_AGAIN)
     return RegistryError(
