@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def read(place: Place) -> list[dict[str, object]]:
     """The containers of an instance; none after `down`."""
-    _, found = state.look(place.paths, place.id)
-    return [_row(container) for container in state.shown(found).containers] if found else []
+    _, found = state.told(place.paths, place.id)
+    return [_row(container) for container in found.containers] if found else []
 
 
 def document(rows: Iterable[dict[str, object]]) -> str:

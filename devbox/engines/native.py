@@ -44,12 +44,12 @@ class NativeEngine:
 
     def observe(self, instance: Instance) -> InstanceView:
         """See the contract."""
-        supervised, now = state.look(self._paths, instance.id)
+        supervised, now = state.told(self._paths, instance.id)
         tops = Tops(self._paths, instance.id).kept()
         volumes = native_volumes.names(self._paths, instance.id)
         standing = os.path.isdir(self._paths.run(instance.id))
         return native_view.view(
-            state.shown(now) if now else None,
+            now,
             supervised=supervised,
             standing=standing,
             adoptable=not supervised and now is not None and state.has_ground(now),
@@ -188,12 +188,12 @@ class NativeEngine:
     def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):
             return False  # nobody knows it: no need to read what is known of all the others
-        now = state.look(self._paths, instance.id)[1]
+        now = state.told(self._paths, instance.id)[1]
         if now is None:
             return False
         return any(
             row.name == request.spec.name
             and row.state in state.LIVE
             and (row.spec_key, row.image_key) == (request.spec_key, request.image.key)
-            for row in state.shown(now).containers
+            for row in now.containers
         )

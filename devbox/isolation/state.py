@@ -7,6 +7,7 @@ containers' processes itself: what is written may be old, what is returned is tr
 from __future__ import annotations
 
 import json
+import time
 from typing import NamedTuple
 
 from devbox.errors import EngineError
@@ -19,6 +20,8 @@ FORMAT = 1
 
 LIVE = ("starting", "running")  # states in which a container may have a process
 
+_MOMENT = 1.0
+_PAUSE = 0.01
 _ENDING = "it is ending: not all that ran in it is gone yet"
 
 
@@ -138,14 +141,28 @@ def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
 
 
-def shown(state: InstanceState) -> InstanceState:
-    """What to tell of it: a container whose pid 1 is ending runs no more, though its supervisor waits for its end."""
-    return state._replace(containers=tuple(_as_shown(row) for row in state.containers))
+def told(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
+    """`look`, as people and plans are to be told: a container whose pid 1 is ending runs no more.
+
+    A supervisor writes an ordinary end down within a moment, which it is given here; where something in the container
+    can't be taken away, it hears of the end only later.
+    """
+    deadline = time.monotonic() + _MOMENT
+    while True:
+        supervised, state = look(paths, instance)
+        if state is None or not (ending := [row.name for row in state.containers if _is_ending(row)]):
+            return supervised, state
+        if not supervised or time.monotonic() > deadline:
+            rows = (_ended(row) if row.name in ending else row for row in state.containers)
+            return supervised, state._replace(containers=tuple(rows))
+        time.sleep(_PAUSE)
 
 
-def _as_shown(row: Row) -> Row:
-    if row.process is None or usable(row.process):
-        return row
+def _is_ending(row: Row) -> bool:
+    return row.process is not None and not usable(row.process)
+
+
+def _ended(row: Row) -> Row:
     return row._replace(state="exited", health="none", process=None, command=None, reason=row.reason or _ENDING)
 
 

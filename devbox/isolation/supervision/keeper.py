@@ -94,8 +94,8 @@ class Keeper:
 
     @property
     def ending(self) -> bool:
-        """Whether its pid 1 has begun to end: what is asked of it comes too late."""
-        return self._row.process is not None and not usable(self._row.process)
+        """Whether its pid 1 has begun to end, and with it what it was to go on doing: a job's end is its purpose."""
+        return self.item.kind == "service" and self._row.process is not None and not usable(self._row.process)
 
     @property
     def aliases(self) -> tuple[str, ...]:
