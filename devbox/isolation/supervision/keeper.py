@@ -13,17 +13,16 @@ from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import launch, logs
-from devbox.isolation.living import alive, usable
+from devbox.isolation.living import usable
 from devbox.isolation.state import Row
-from devbox.isolation.supervision import endings, strays
-from devbox.isolation.supervision.command import Command
-from devbox.isolation.supervision.health import Health
+from devbox.isolation.supervision import endings
 from devbox.isolation.supervision.interior import Interior
 from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
 from devbox.isolation.supervision.memory import Memory
 from devbox.isolation.supervision.output import Output
 from devbox.isolation.supervision.schedule import Schedule
 from devbox.isolation.supervision.waiters import Answer, Waiters
+from devbox.isolation.supervision.workload import Workload
 from devbox.isolation.types import Context, ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
@@ -51,8 +50,15 @@ class Keeper:
         self._interior = Interior(ground.context, item, self._output)
         self._memory = Memory(ground.context, item.launch)
         self._backoff = endings.Backoff()
-        self._health: Health | None = None
-        self._command: Command | None = None
+        self._workload = Workload(
+            ground.loop,
+            item,
+            self._interior,
+            self._output,
+            pid_file=f"{self._entry}.pid",
+            why=self._memory.why,
+            changed=self._changed,
+        )
         self._timer: Timer | None = None
         self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
         self._starting: launch.Starting | None = None  # its runtime is at work
@@ -75,17 +81,7 @@ class Keeper:
     @property
     def row(self) -> Row:
         """The container as it is now."""
-        row = self._row
-        if self._health is not None:
-            row = row._replace(health=self._health.state)
-        elif self.item.probe is not None and row.state == "running":
-            row = row._replace(health="starting")
-        if self._command is not None:
-            command = self._command
-            row = row._replace(command=command.process, restarts=row.restarts + command.restarts)
-            if command.reason:
-                row = row._replace(exit_code=command.exit_code, reason=command.reason)
-        return row
+        return self._workload.shown(self._row)
 
     @property
     def gone(self) -> bool:
@@ -121,7 +117,7 @@ class Keeper:
             self._row = row._replace(exit_code=None, reason="")
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
-            self._begin(command=self._running_command(row))
+            self._begin(lambda process: self._workload.adopt(process, row.command))
         elif self._schedule is not None and row.state == "created":
             self._await_time(self._schedule)
         elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
@@ -130,20 +126,14 @@ class Keeper:
 
     def wait(self, answer: Answer) -> None:
         """Answer when it is ready (a job: when it has succeeded), or will not become so."""
-        if self._health is not None and self._health.state == "unhealthy":
-            self._health.again()
+        self._workload.probe_again()
         self._waiters.add(answer)
         self._tell()
 
     def release(self) -> None:
         """Its setup ran: its supervised command may run, or starts anew."""
         self._row = self._row._replace(released=True)
-        if self._row.process is not None:
-            if self._command is not None:
-                self._stop_health()  # until the new command runs: the old one would still answer
-                self._command.restart()
-            else:
-                self._begin(command=None)
+        self._begin(self._workload.renew)
         self._changed()
 
     def stop(self, timeout: float | None, done: Callback) -> None:
@@ -160,10 +150,7 @@ class Keeper:
         patience = self.item.launch.stop_timeout if timeout is None else timeout
         self._timer = self._ground.loop.after(patience, self._kill)
         own_signal = getattr(signal, f"SIG{self.item.launch.stop_signal}")
-        if self._command is not None:
-            self._command.finish(lambda: self._send(own_signal))
-        else:
-            self._send(own_signal)
+        self._workload.finish(lambda: self._send(own_signal))
 
     def note(self, text: str) -> None:
         """A line of devbox's own in its log."""
@@ -218,7 +205,7 @@ class Keeper:
         if self._stopping:
             self._kill()
         else:
-            self._begin(command=None)
+            self._begin(self._workload.begin)
         self._changed()
         answer(None)
 
@@ -251,25 +238,11 @@ class Keeper:
 
         on_exit(process.pid, ended)
 
-    def _running_command(self, row: Row) -> ProcessRef | None:
-        """Its command where that runs: as written down, or started by one that was killed before it wrote."""
-        if self.item.command is None or row.process is None:
-            return None
-        if row.command is not None and alive(row.command):
-            return row.command
-        return strays.came_in(row.process.pid, self._output.path)
-
-    def _begin(self, *, command: ProcessRef | None) -> None:
-        """The container stands: run its command in it, probe it."""
-        if not self._row.released:
+    def _begin(self, work: Callable[[ProcessRef], None]) -> None:
+        """Where the container stands and its setup is done, let it do its work."""
+        if self._row.process is None or not self._row.released:
             return
-        if self.item.command is not None and self._command is None:
-            self._command = self._new_command()
-            if command is not None:
-                self._command.adopt(command)
-            else:
-                self._command.start()
-        self._start_health()
+        work(self._row.process)
         if self.item.probe is None and not self._waiters.settled:
             self._ground.loop.after(_SETTLE, self._settle)
 
@@ -281,13 +254,9 @@ class Keeper:
         code = endings.exit_code(status)
         self._output.drain()
         self._cancel_timer()
-        self._stop_health()
-        if self._command is not None:
-            self._command.stop()
-            self._row = self._row._replace(restarts=self._row.restarts + self._command.restarts)
-            self._command = None
-        reason = self._memory.why(code)
-        self._row = self._row._replace(process=None, command=None, health="none", exit_code=code, reason=reason)
+        restarts = self._row.restarts + self._workload.end()
+        self._row = self._row._replace(process=None, command=None, health="none", restarts=restarts)
+        self._row = self._row._replace(exit_code=code, reason=self._memory.why(code))
         self._waiters.settled = False
         self._forget_container()
         self._after_end(code)
@@ -310,37 +279,6 @@ class Keeper:
             done()
 
     # Its parts.
-
-    def _new_command(self) -> Command:
-        pid_file = f"{self._entry}.pid"
-        return Command(
-            self._ground.loop,
-            self.item.restart,
-            self._interior.start_command,
-            pid_file,
-            why=self._memory.why,
-            changed=self._command_changed,
-        )
-
-    def _command_changed(self) -> None:
-        if self._command is not None and self._command.reason and self._command.process is None:
-            self._output.note(self._command.reason)
-        self._start_health()
-        self._changed()
-
-    def _start_health(self) -> None:
-        probe, process = self.item.probe, self._row.process
-        if probe is not None and process is not None and self._health is None:
-
-            def attempt(output: int) -> int:
-                return self._interior.start_probe(probe, process, output)
-
-            self._health = Health(self._ground.loop, probe, attempt, self._changed)
-
-    def _stop_health(self) -> None:
-        if self._health is not None:
-            self._health.stop()
-            self._health = None
 
     def _forget_container(self) -> None:
         try:
@@ -385,7 +323,7 @@ class Keeper:
         self._tell()
 
     def _tell(self) -> None:
-        self._waiters.tell(self.row, self._health.complaint if self._health else "")
+        self._waiters.tell(self.row, self._workload.complaint)
 
 
 def _not_started(name: str, cause: OSError) -> EngineError:
