@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from devbox.host import files
 from devbox.host.paths import hash_name
 from devbox.isolation.network import bridge, egress
 
@@ -260,10 +261,11 @@ def as_ordinary_user(base: Path) -> tuple[list[str], dict[str, str]]:
 
 def _ordinary_user() -> str:
     """An ordinary user with subordinate ids, made once."""
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
+    with files.locked(f"{tempfile.gettempdir()}/{USER}.lock"):  # several suites may run at once
+        try:
+            pwd.getpwnam(USER)
+        except KeyError:
+            subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
     for path in ("/etc/subuid", "/etc/subgid"):
         if f"{USER}:" not in Path(path).read_text():
             lacking(f"{USER} has no range in {path}")
