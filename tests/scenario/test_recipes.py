@@ -54,13 +54,40 @@ if sys.argv[1] == "write":
 else:
     print(channel.basic_get("words", auto_ack=True)[2].decode())
 """,
+    "nats": """
+import asyncio, os, sys, nats
+async def main():
+    server = await nats.connect(os.environ["NATS_URL"])
+    stream = server.jetstream()
+    if sys.argv[1] == "write":
+        await stream.add_stream(name="words", subjects=["words"])
+        await stream.publish("words", b"kept")
+    else:
+        print((await stream.get_last_msg("words", "words")).data.decode())
+    await server.close()
+asyncio.run(main())
+""",
+    "mosquitto": """
+import os, sys, urllib.parse
+from paho.mqtt import publish, subscribe
+url = urllib.parse.urlsplit(os.environ["MQTT_URL"])
+where = {"hostname": url.hostname, "port": url.port, "auth": {"username": url.username, "password": url.password}}
+if sys.argv[1] == "write":
+    publish.single("words", "kept", qos=1, retain=True, **where)
+else:
+    print(subscribe.simple("words", **where).payload.decode())
+""",
 }
+LATE = ("nats", "mosquitto", "memcached")  # what fewer projects have is checked by the long suite alone
 # Where and how each program says its version.
 SAYS_VERSION = {
     "postgres": ("s", "postgres", "--version"),
     "mariadb": ("s", "sh", "-c", "mariadbd --version || mysqld --version"),
     "redis": ("s", "redis-server", "--version"),
     "rabbitmq": ("s", "sh", "-c", "dpkg-query --show rabbitmq-server"),
+    "nats": ("s", "nats-server", "--version"),
+    "mosquitto": ("s", "sh", "-c", "mosquitto -h | head -1"),
+    "memcached": ("s", "memcached", "--version"),
     "nginx": ("s", "sh", "-c", "nginx -v 2>&1"),
     "haproxy": ("s", "haproxy", "-v"),
     "node": ("dev", "node", "--version"),
@@ -75,6 +102,9 @@ FRONTS = {
     "mariadb": "Ver ",
     "redis": "v=",
     "rabbitmq": "\t",
+    "nats": "v",
+    "mosquitto": "version ",
+    "memcached": "memcached ",
     "nginx": "nginx/",
     "haproxy": "version ",
     "node": "v",
@@ -130,7 +160,7 @@ def versions(*names: str) -> list[Any]:
     for name in names:
         first = recipefacts.facts(name, "").parameters[0]
         for version in first.choices:
-            marks = () if version == first.default else pytest.mark.long
+            marks = () if version == first.default and name not in LATE else pytest.mark.long
             found.append(pytest.param(name, version, id=f"{name}-{version}", marks=marks))
     return found
 
@@ -149,7 +179,8 @@ def test_every_recipe_is_tested():
 @pytest.mark.parametrize(("recipe", "version"), versions(*CLIENTS))
 def test_a_service_keeps_what_it_is_given(box: Box, recipe: str, version: str):
     project = box.project(
-        '[base.py]\nrecipe = "python"\nrun = ["pip install --quiet pika \'psycopg[binary]\' pymysql redis"]\n'
+        '[base.py]\nrecipe = "python"\n'
+        'run = ["pip install --quiet pika \'psycopg[binary]\' pymysql redis nats-py paho-mqtt"]\n'
         '[dev]\nfrom = "py"\nneeds = ["s"]\n'
         f'[service.s]\nrecipe = "{recipe}"\nwith = {{ version = "{version}" }}\n',
         files={"client.py": CLIENTS[recipe]},
@@ -161,6 +192,22 @@ def test_a_service_keeps_what_it_is_given(box: Box, recipe: str, version: str):
     box.ok("down", cwd=project)
     box.ok("up", cwd=project)
     assert box.ok("exec", "--", "python", "client.py", "read", cwd=project) == "kept\n"
+
+
+@pytest.mark.parametrize(("recipe", "version"), versions("memcached"))
+def test_memcached_is_where_its_variables_say(box: Box, recipe: str, version: str):
+    project = box.project(
+        '[dev]\nrecipe = "python"\nrun = ["pip install --quiet pymemcache"]\nneeds = ["s"]\n'
+        f'[service.s]\nrecipe = "{recipe}"\nwith = {{ version = "{version}" }}\n',
+        files={
+            "client.py": "import os; from pymemcache.client.base import Client\n"
+            "cache = Client(os.environ['MEMCACHE_SERVERS'])\n"
+            "cache.set('word', 'kept'); print(cache.get('word').decode())\n"
+        },
+    )
+    box.ok("up", cwd=project)
+    check_version(box, project, recipe, version)
+    assert box.ok("exec", "--", "python", "client.py", cwd=project) == "kept\n"
 
 
 @pytest.mark.parametrize(("recipe", "version"), versions("nginx"))
