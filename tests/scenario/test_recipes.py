@@ -180,7 +180,7 @@ def test_every_recipe_is_tested():
 def test_a_service_keeps_what_it_is_given(box: Box, recipe: str, version: str):
     project = box.project(
         '[base.py]\nrecipe = "python"\n'
-        'run = ["pip install --quiet pika \'psycopg[binary]\' pymysql redis nats-py paho-mqtt"]\n'
+        "run = [\"pip install --quiet pika 'psycopg[binary]' pymysql redis nats-py paho-mqtt\"]\n"
         '[dev]\nfrom = "py"\nneeds = ["s"]\n'
         f'[service.s]\nrecipe = "{recipe}"\nwith = {{ version = "{version}" }}\n',
         files={"client.py": CLIENTS[recipe]},
