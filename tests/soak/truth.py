@@ -123,9 +123,15 @@ def _namespaces(_home: Path) -> set[str]:
 
 def story(pid: int) -> str:
     """A process in a few words."""
-    command, status = _read(pid, "cmdline").replace("\0", " "), dict.fromkeys(_read(pid, "status").splitlines())
-    facts = [line.replace("\t", " ") for line in status if line.startswith(("State", "PPid", "NSpid"))]
-    return f"pid {pid} {command!r} {', '.join(facts)} {_read(pid, 'cgroup').splitlines()[:1]}"
+    facts = dict(line.split(":", 1) for line in _read(pid, "status").splitlines() if ":" in line)
+    told = [f"{name} {facts.get(name, '').strip()}" for name in ("State", "NSpid")]
+    parent = facts.get("PPid", "0").strip()
+    told.append(f"child of {parent} {_command(parent)!r}")
+    return f"pid {pid} {_command(pid)!r} {', '.join(told)} {_read(pid, 'cgroup').splitlines()[:1]}"
+
+
+def _command(pid: int | str) -> str:
+    return _read(int(pid), "cmdline").replace("\0", " ").strip()
 
 
 def zombies(parent: int) -> list[int]:
