@@ -1,4 +1,4 @@
-"""`python -m soak [--seed N] [--cycles N] [--kind root-crun|root-runc|user-crun]` (from tests/): a soak by hand."""
+"""`python -m soak [--seed N] [--cycles N] [--seconds N] [--kind KIND]` (from tests/): a soak by hand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m soak")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--cycles", type=int, default=500)
-    parser.add_argument("--kind", default="root-crun")
+    parser.add_argument("--seconds", type=float, help="begin no cycle after so many")
+    parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
     wanted = parser.parse_args()
     box = make_box(wanted.kind)
     begun = time.monotonic()
     try:
-        done = soak(box, seed=wanted.seed, cycles=wanted.cycles)
+        done = soak(box, seed=wanted.seed, cycles=wanted.cycles, seconds=wanted.seconds)
         print(f"{done} cycles in {time.monotonic() - begun:.0f} s: nothing lied, nothing is left")
     finally:
         destroy(box)
