@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from soak import truth
 from soak.remains import Remains
 from support.machine import Box, destroy, host_network, make_box
 
@@ -134,6 +135,24 @@ def test_a_network_namespace(place: Box, remains: Remains, by: str) -> None:
             owner.wait()
             assert found(remains, before, "network namespace ")
     assert remains.now() == before
+
+
+def test_a_namespace_with_the_number_of_one_that_is_gone_is_another(place: Box, remains: Remains) -> None:
+    """The kernel gives numbers again at once: what other tests make meanwhile is none of this box's."""
+    before = remains.now()
+    with process("unshare", "--net", *sleeping(), name=str(place.home)) as owner:
+        if not truth.identity(f"/proc/{owner.pid}/ns/net").startswith("id "):
+            pytest.skip("this kernel tells no ids of namespaces")
+        remains.note()
+        number = truth.link(owner.pid, "net")
+    with ExitStack() as others:
+        for _ in range(20):
+            other = others.enter_context(process("unshare", "--net", *sleeping(), name="somebody else"))
+            if truth.link(other.pid, "net") == number:
+                break
+        else:
+            pytest.skip("a process outside this test got the number")
+        assert remains.now() == before
 
 
 @pytest.mark.parametrize(
