@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from devbox.errors import DevboxError
 from devbox.isolation.supervision.loop import Callback, Loop, Timer
+from devbox.isolation.supervision.strays import PROBE
 from devbox.isolation.types import Probe
 
 _FIRST_PAUSE = 0.05
@@ -74,7 +75,7 @@ class Health:
 
     def _start(self) -> tuple[int, int]:
         """What one attempt prints to, and its pid."""
-        output = os.memfd_create("probe", os.MFD_CLOEXEC)
+        output = os.memfd_create(PROBE, os.MFD_CLOEXEC)
         try:
             return output, self._spawn(output)
         except BaseException:

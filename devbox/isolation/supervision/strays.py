@@ -17,6 +17,7 @@ from devbox.isolation import cgroups, living
 from devbox.isolation.contexts import marker
 from devbox.isolation.types import ProcessRef
 
+PROBE = "probe"  # what a probe prints to, by name
 _PATIENCE_MS = 5000
 
 
@@ -38,13 +39,15 @@ def sweep_around(run_dir: str, keep: Iterable[int]) -> None:
     """End what an instance has beside the processes to keep: holder, pasta, every container's pid 1, clients.
 
     What runs inside a kept container, or below a kept process, stays, and so do the runtimes of people's `exec` and
-    `shell`. What a dead supervisor had just begun to start goes.
+    `shell`. What a dead supervisor had just begun to start goes, and so do its probes: nobody waits for their answer.
     """
     kept = set(keep)
     begun = _begun(run_dir)
     rooms = {_link(pid, "pid") for pid in (*kept, os.getpid())}
     strangers = {pid for pid in _sharing_user_namespace(begun | kept) if _link(pid, "pid") not in rooms}
     end(pid for pid in begun | strangers if not _is_or_descends_from(pid, kept))
+    own = _link(os.getpid(), "pid")
+    end(pid for room in rooms - {own, ""} for pid in _entered(room) if _output(pid).startswith(f"/memfd:{PROBE}"))
 
 
 def came_in(init: int, output: str) -> ProcessRef | None:
@@ -52,13 +55,10 @@ def came_in(init: int, output: str) -> ProcessRef | None:
 
     Its parent is a runtime that has ended, so that it was left to some process outside.
     """
-    room = _link(init, "pid")
-    for pid in _others():
-        if pid == init or _link(pid, "pid") != room or _link(_parent(pid), "pid") == room:
-            continue
+    for pid in _entered(_link(init, "pid")):
         with contextlib.suppress(OSError):
-            if os.path.samefile(f"/proc/{pid}/fd/1", output) and (found := living.identify(pid)):
-                return found
+            if pid != init and os.path.samefile(f"/proc/{pid}/fd/1", output):
+                return living.identify(pid)
     return None
 
 
@@ -114,6 +114,19 @@ def _read(pid: int, name: str) -> bytes:
             return source.read()
     except OSError:
         return b""
+
+
+def _entered(room: str) -> list[int]:
+    """The processes in a pid namespace whose parents are outside of it: its pid 1, and what was executed in it."""
+    return [pid for pid in _others() if _link(pid, "pid") == room and _link(_parent(pid), "pid") != room]
+
+
+def _output(pid: int) -> str:
+    """What the standard output of a process is."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/1")
+    except OSError:
+        return ""
 
 
 def _link(pid: int, kind: str) -> str:

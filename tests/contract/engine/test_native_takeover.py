@@ -23,6 +23,7 @@ from devbox.errors import CannotRun
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, contexts, state
 from devbox.isolation.inside.enter import enter
+from devbox.model.container import Health
 
 REAPS_LATE = """import os, sys
 os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1000")
@@ -100,6 +101,22 @@ def test_a_command_that_was_started_and_not_written_down_is_not_started_again(na
     assert row.command == now.containers[0].command
     assert native.sh("dev", "grep -lx sleep /proc/[0-9]*/comm | wc -l") == ["2"], "its pid 1 sleeps, too"
     assert native.log("dev") == ["begun"]
+
+
+def test_a_probe_that_nobody_waits_for_any_more_is_ended(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    native.start("a", health=Health(command=("tail", "-f", "/dev/null"), timeout=60.0))
+    until(lambda: probes(native))
+    before = probes(native)
+    kill_supervisor(native, paths)
+    assert probes(native) == before
+    native.network("a")
+    until(lambda: probes(native) and not probes(native) & before)
+
+
+def probes(native: Backend) -> set[str]:
+    """The processes in `a` that probe it."""
+    return set(native.sh("a", "grep -lsx tail /proc/[0-9]*/comm || true"))
 
 
 def test_containers_that_are_started_later_lie_with_those_that_run(native: Backend, paths: Paths) -> None:
