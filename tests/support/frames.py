@@ -32,6 +32,18 @@ def datagram(
     return to + bridge.mac(node) + b"".join(tags) + b"\x08\x00" + packet
 
 
+def router_advertisement(node: NetNode, *, prefix: str) -> bytes:
+    """A frame by which a container says to all others that it is the way out, and where they are: RFC 4861, 4.2."""
+    everyone, itself = socket.inet_pton(socket.AF_INET6, "ff02::1"), socket.inet_pton(socket.AF_INET6, "fe80::bad")
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 1800, 1800, 0) + socket.inet_pton(socket.AF_INET6, prefix)
+    head, rest = struct.pack("!BB", 134, 0), struct.pack("!BBHII", 64, 0, 1800, 0, 0) + option
+    size = len(head) + 2 + len(rest)
+    pseudo = itself + everyone + struct.pack("!II", size, socket.IPPROTO_ICMPV6)
+    message = head + struct.pack("!H", _checksum(pseudo + head + bytes(2) + rest)) + rest
+    start = struct.pack("!IHBB", 6 << 28, size, socket.IPPROTO_ICMPV6, 255)
+    return b"\x33\x33\x00\x00\x00\x01" + bridge.mac(node) + b"\x86\xdd" + start + itself + everyone + message
+
+
 def send(place: Place, name: str, *frames: bytes) -> None:
     """Have a container send frames, in this order."""
     place.sh(name, f"perl -e '{_SEND}' {' '.join(frame.hex() for frame in frames)}")

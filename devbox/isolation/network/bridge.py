@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import NamedTuple
@@ -87,6 +88,7 @@ def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None
         link = Netlink()
         link.bring_up("lo")
         link.add_bridge(BRIDGE, mtu=_MTU)
+        _take_no_advice(BRIDGE)
         bridge = socket.if_nametoindex(BRIDGE)
         link.add_address(bridge, gateway_of(subnet), PREFIX)
         _set("ipv4/ip_forward", "1")
@@ -153,6 +155,7 @@ def _plug_in(holder: ProcessRef, node: NetNode | None) -> None:
     outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=mac(node), peer_netns=own)
     inside = Netlink()
     _open_up(inside)
+    _take_no_advice(INTERFACE)
     inside.bring_up(INTERFACE)
     interface = socket.if_nametoindex(INTERFACE)
     inside.add_address(interface, node.address, PREFIX)
@@ -167,6 +170,12 @@ def _open_up(link: Netlink) -> None:
     link.bring_up("lo")
     _set("ipv4/ip_unprivileged_port_start", "0")
     _set("ipv4/ping_group_range", "0 65535")
+
+
+def _take_no_advice(interface: str) -> None:
+    """Believe no router's advertisement: another container would send it."""
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        _set(f"ipv6/conf/{interface}/accept_ra", "0")
 
 
 def port_name(node: NetNode) -> str:

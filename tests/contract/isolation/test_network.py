@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from support import frames
+from support.machine import lacking, wait_until
 from support.place import Place
 
 from devbox.errors import EngineError
@@ -166,6 +168,36 @@ def test_forged_frames_for_the_namespaces_loopback_are_dropped(outward: Place):
     true = frames.datagram(node, to=to, sender=node.address, target=gateway, port=listener.PORT, text=b"true")
     frames.send(outward, "c0", *forged, true)
     assert listener.first() == b"true"
+
+
+_ROUTES = "awk '$10 == \"eth0\" { print $1, $5 }' /proc/net/ipv6_route"
+
+
+def test_nobody_becomes_the_router_of_the_others(clear: Place):
+    """One container accepts what another advertises, made to: so it has arrived. The others learn no way by it."""
+    if not os.path.exists("/proc/sys/net/ipv6"):
+        lacking("no IPv6 in this kernel")
+    sender, other, control = (clear.container(f"c{index}", index=index) for index in range(3))
+    assert sender.network is not None
+    pids = {each.name: clear.run(each).pid for each in (other, control, sender)}
+    before = {name: clear.sh(name, _ROUTES) for name in pids}
+    yes = "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra"
+    subprocess.run(["nsenter", "-n", "-t", str(pids["c2"]), "sh", "-c", yes], check=True)
+    advertisement = frames.router_advertisement(sender.network, prefix="2001:db8:bad::")
+
+    def arrived() -> bool:
+        frames.send(clear, "c0", advertisement)
+        return "20010db80bad" in clear.sh("c2", _ROUTES)
+
+    wait_until(arrived, what="the advertisement")
+    assert clear.sh("c1", _ROUTES) == before["c1"]
+    assert "bad" not in _of_holder(clear, "/proc/net/ipv6_route")
+
+
+def _of_holder(place: Place, path: str) -> str:
+    """A file as the namespaces of the bridge show it."""
+    argv = ["nsenter", "-U", "-n", "-t", str(place.context.holder.pid), "cat", path]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def test_nobody_passes_for_a_container_that_may_reach_the_host(clear: Place):
