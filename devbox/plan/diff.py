@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from devbox.model.container import ContainerSpec
-from devbox.model.image import KeyedImage, keyed
+from devbox.model.image import KeyedImage, KeyedStep, keyed
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
@@ -103,12 +103,16 @@ class _Differ:
             if name in self._observed.baked:
                 continue
             parent = self._resolved.images[name].parent
-            own = image.chain[len(self._images[parent].chain) if parent else 0 :]
             cached = frozenset(self._observed.steps)
-            reason = explain.why_bake(image, own, self._observed.last.images.get(name), cached)
+            reason = explain.why_bake(image, self._own(name), self._observed.last.images.get(name), cached)
             after = (f"bake {parent}",) if parent and parent not in self._observed.baked else ()
             steps.append(Step(op="bake", resource=name, reason=reason, after=after))
         return steps
+
+    def _own(self, name: str) -> tuple[KeyedStep, ...]:
+        """The steps of an image without its parent's."""
+        parent = self._resolved.images[name].parent
+        return self._images[name].chain[len(self._images[parent].chain) if parent else 0 :]
 
     def _removals(self) -> list[Step]:
         gone = [name for name in self._observed.containers if name not in self._resolved.containers]
@@ -136,9 +140,11 @@ class _Differ:
         done = seen is not None and spec.kind == "job" and seen.exit_code == 0 and self._observed.adoptable
         if seen is None or not (self._observed.supervised or _lives(seen) or done):
             return _Change("start", explain.why_start(None))
-        if seen.spec_key != keys.spec_key(spec) or seen.image_key != image.key:
-            last = self._observed.last.specs.get(spec.name)
-            return _Change("replace", explain.why_replace(spec, seen, last, image.key))
+        if seen.image_key != image.key:
+            last_image, baked = self._observed.last.images.get(spec.image), spec.image in self._observed.baked
+            return _Change("replace", explain.why_other_image(image, self._own(spec.image), last_image, baked=baked))
+        if seen.spec_key != keys.spec_key(spec):
+            return _Change("replace", explain.why_replace(spec, self._observed.last.specs.get(spec.name)))
         if not (self._observed.supervised or done):
             return _Change("start", explain.TAKEN_OVER)
         if _has_ended(spec, seen):

@@ -38,6 +38,10 @@ def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | N
         return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: its layers are there"
     if last.key == image.key:
         return "no longer in the store"
+    return _image_change(image, own, last)
+
+
+def _image_change(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage) -> str:
     before, after = _first_difference(last.chain, image.chain)
     if before is None and after is None:
         return "its environment or command changed"
@@ -80,10 +84,15 @@ def why_start(seen: ObservedContainer | None) -> str:
     return f"it is {seen.state}"
 
 
-def why_replace(spec: ContainerSpec, seen: ObservedContainer, last: ContainerSpec | None, image_key: str) -> str:
-    """Why a running container is replaced. `last` is fingerprinted, as records keep it."""
-    if seen.image_key != image_key:
-        return f"its image {spec.image} changed"
+def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, *, baked: bool) -> str:
+    """Why a container gets another image. What changed about one that is to be baked, its own step says."""
+    if baked and last is not None and last.key != image.key:
+        return f"its image {image.name} changed: {_image_change(image, own, last)}"
+    return f"its image {image.name} changed"
+
+
+def why_replace(spec: ContainerSpec, last: ContainerSpec | None) -> str:
+    """Why a running container is replaced that keeps its image. `last` is fingerprinted, as records keep it."""
     if last is None:
         return "its definition changed"
     before, after = keys.identity(last), keys.identity(keys.fingerprinted(spec))

@@ -64,6 +64,18 @@ def test_a_new_package_replaces_only_its_container_and_is_named():
     assert reason(plan, "replace dev") == "its image dev changed"
 
 
+def test_an_image_that_is_there_already_says_what_is_other_about_it():
+    changed = resolved(DEV, DB, images=(BASE, image("dev", "git", "tree", parent="base.py")))
+    last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
+    there = converged(SHOP).baked | converged(changed).baked
+    observed = converged(SHOP, baked=there, last=last, ports=DEV_PORT, published=DEV_PORT)
+    plan = diff.diff(changed, observed)
+    assert ops(plan) == [("replace", "dev")]
+    assert reason(plan, "replace dev") == "its image dev changed: packages changed: + tree"
+    unknown = diff.diff(changed, replace(observed, last=LastRun()))
+    assert reason(unknown, "replace dev") == "its image dev changed"
+
+
 def test_a_changed_base_is_the_reason_of_what_stands_on_it():
     changed = resolved(DEV, DB, images=(image("base.py", "python3", "gcc"), SHOP.images["dev"]))
     last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
