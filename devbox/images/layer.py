@@ -47,6 +47,7 @@ _DROPPED = frozenset(
 )
 
 Ids = Callable[[int], int]
+Without = Callable[[str, str], bool]
 
 
 class Ownership(NamedTuple):
@@ -63,11 +64,16 @@ def _same(number: int) -> int:
 AS_ON_DISK = Ownership(_same, _same)
 
 
-def write_layer(tree: str, out: BinaryIO, *, ownership: Ownership = AS_ON_DISK) -> tuple[str, int]:
-    """Write the tree as a tar and give (digest, size in bytes). One pass: hashed while it is written."""
+def write_layer(
+    tree: str, out: BinaryIO, *, ownership: Ownership = AS_ON_DISK, without: Without | None = None
+) -> tuple[str, int]:
+    """Write the tree as a tar and give (digest, size in bytes). One pass: hashed while it is written.
+
+    `without(tree, path)` says what stays out beside what always does, with all below it.
+    """
     writer = _Hashing(out)
     links: dict[tuple[int, int], str] = {}
-    for path, facts in _walk(tree, ""):
+    for path, facts in _walk(tree, "", without):
         _write_entry(writer, tree, path, facts, ownership=ownership, links=links)
     writer.write(b"\0" * (2 * tarfile.BLOCKSIZE))
     return writer.digest(), writer.size
@@ -99,18 +105,18 @@ class _Hashing:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def _walk(tree: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(tree: str, inside: str, without: Without | None) -> Iterator[tuple[str, os.stat_result]]:
     """Every path of the tree, parents first, names sorted by their bytes."""
     for name in sorted(os.listdir(f"{tree}/{inside}"), key=os.fsencode):
         path = f"{inside}{name}"
         facts = os.lstat(f"{tree}/{path}")
-        if excluded(path, facts.st_mode):
+        if excluded(path, facts.st_mode) or (without and without(tree, path)):
             continue
         if path.count("/") >= MAX_DEPTH:
             raise BakeFailed(f"the step left {path[:40]}…, which lies more than {MAX_DEPTH} directories deep")
         yield path, facts
         if stat.S_ISDIR(facts.st_mode):
-            yield from _walk(tree, f"{path}/")
+            yield from _walk(tree, f"{path}/", without)
 
 
 def _write_entry(

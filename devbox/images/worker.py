@@ -15,7 +15,7 @@ from dataclasses import replace
 from devbox.errors import BakeFailed, DevboxError, HostError
 from devbox.host import removal, trouble
 from devbox.host.paths import Paths
-from devbox.images import installed
+from devbox.images import generated, installed
 from devbox.images import job as jobs
 from devbox.images.apt import Tick
 from devbox.images.inside import Inside
@@ -101,7 +101,8 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs
         installed.check(job.step, versions)
         output.tick(Tick("writing the layer"))
         with open(tar, "wb") as out:
-            digest, size = write_layer(tree, out, ownership=ownership)
+            without = generated.by_packages if isinstance(job.step, Bootstrap | Packages) else None
+            digest, size = write_layer(tree, out, ownership=ownership, without=without)
     finally:
         removal.remove(scratch)
     os.makedirs(snapshot, 0o755)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import threading
@@ -112,8 +111,9 @@ def test_the_same_steps_in_a_fresh_home_give_the_same_digest(store: ImageStore, 
     assert first.digest == second.digest
 
 
-def test_progress_tells_sizes(store: ImageStore, homes: Path) -> None:
-    shutil.rmtree(homes / "cache/apt", ignore_errors=True)
+def test_progress_tells_sizes(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.bake(keyed("base", {"base": BASE}), quiet)
+    monkeypatch.setenv("DEVBOX_CACHE", str(tmp_path))  # an empty one: others rely on what is in the cache of all
     events: list[BakeEvent] = []
     store.bake(image(Packages(names=("file",))), events.append)
     assert any(event.bytes_total for event in events)
@@ -175,3 +175,20 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     assert not os.listdir(paths.tmp)
     assert store.find(store.fixed(wanted).key) is None
     assert store.bake(keyed("base", IMAGES), quiet)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "names", [("postgresql", "openssh-server"), ("mariadb-server", "bind9", "unbound", "dropbear")]
+)
+def test_packages_leave_no_key_and_no_cluster(store: ImageStore, homes: Path, names: tuple[str, ...]) -> None:
+    """Made twice, they give one layer."""
+    steps = (BASE.steps[0], Packages(names=names))
+    spec = ImageSpec(name="base", parent=None, steps=steps, config=ImageConfig())
+    other = ImageStore(Paths(str(homes / "other"), str(homes / "other-run")))
+    first, second = (each.bake(keyed("base", {"base": spec}), quiet) for each in (store, other))
+    tree = Path(store.lowers(first)[0])
+    assert list(tree.glob("usr/sbin/*"))
+    assert not [path for path in (tree / "etc").rglob("*") if path.suffix == ".key" or path.name.endswith("_key")]
+    assert not [*tree.glob("var/lib/postgresql/*/*"), *tree.glob("var/lib/mysql/*")]
+    assert first.layers == second.layers
