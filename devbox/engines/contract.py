@@ -60,6 +60,7 @@ class InstanceView:
 class StartRequest:
     """A container to start: its spec, its image, its identity, its host ports, its environment with credentials.
 
+    `files`: texts by their paths in the container, kept in memory only; what is `hidden` stands in no log.
     A one-shot may join the container `joins`: it shares that one's processes, sockets and IPC, and may trace it.
     """
 
@@ -69,6 +70,8 @@ class StartRequest:
     ports: tuple[BoundPort, ...]
     env: Mapping[str, str]
     joins: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

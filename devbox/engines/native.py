@@ -5,6 +5,7 @@ What only changing verbs need is imported in them: `observe` is all that an `up`
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from devbox.engines import native_view, native_volumes
 from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
 from devbox.engines.native_tops import Tops
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import logs, state
 from devbox.isolation.inside.enter import read_entry
+from devbox.isolation.masking import Mask
 from devbox.isolation.types import Launch, ProcessRef, Publish, pack
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer
@@ -128,7 +131,10 @@ class NativeEngine:
         from devbox.isolation.inside.enter import enter
 
         if on_line is not None:
-            return run_captured(self._paths, instance.id, name, argv, env=env, on_line=on_line)
+            mask = self._mask(instance, name)
+            return run_captured(
+                self._paths, instance.id, name, argv, env=env, on_line=lambda line: on_line(mask.text(line))
+            )
         return enter(self._paths, instance.id, name, argv, tty=tty, env=env)
 
     def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
@@ -152,8 +158,8 @@ class NativeEngine:
 
     def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
         """See the contract."""
-        files = {name: self._paths.log(instance.id, name) for name in names}
-        for container, at, text in logs.read(files, tail=tail, follow=follow):
+        written = {name: self._paths.log(instance.id, name) for name in names}
+        for container, at, text in logs.read(written, tail=tail, follow=follow):
             yield LogLine(container=container, at=at, text=text)
 
     def snapshots(self, instance: Instance) -> NativeSnapshots:
@@ -184,6 +190,11 @@ class NativeEngine:
         target = ProcessRef(int(entry["pid"]), int(entry["start_time"]))
         added = (*launch.confine.add_capabilities, "SYS_PTRACE")
         return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
+
+    def _mask(self, instance: Instance, name: str) -> Mask:
+        """What no line of a running container may show."""
+        text = files.read_text(self._paths.launch_file(instance.id, name))
+        return Mask(tuple(json.loads(text).get("hidden", ())) if text else ())
 
     def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from devbox.engines import native_layers, native_volumes
 from devbox.engines.contract import StartRequest
@@ -59,6 +60,7 @@ class Starter:
             log=self._paths.log(self._instance.id, spec.name),
             needs=spec.needs,
             schedule=spec.schedule,
+            hidden=request.hidden,
         )
 
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
@@ -83,7 +85,12 @@ class Starter:
                 gid=account.gid,
                 groups=account.groups,
             ),
-            binds=(*self._binds(spec.mounts, lowers), *_ca_bind(carried), *self._git_bind(spec, lowers)),
+            binds=(
+                *self._binds(spec.mounts, lowers),
+                *_ca_bind(carried),
+                *self._git_bind(spec, lowers),
+                *self._file_binds(request.files),
+            ),
             tmpfs=tuple(mount.target for mount in spec.mounts if mount.kind == "tmpfs"),
             confine=confine(spec.isolation, spec.limits),
             stop_signal=spec.stop_signal.removeprefix("SIG"),
@@ -118,6 +125,19 @@ class Starter:
         source = f"{kept}/git.{hash_name(text)}"
         files.write_atomic(source, text, mode=0o644)
         return (Bind(source, _GIT_CONFIG, read_only=True),)
+
+    def _file_binds(self, texts: Mapping[str, str]) -> tuple[Bind, ...]:
+        """Texts as files of the container. As with git's settings, the directory keeps everybody else out."""
+        if not texts:
+            return ()
+        files.runtime_dir(self._paths.runtime)
+        kept = files.private_dir(self._paths.kept(self._instance.id), mode=0o700)
+        binds = []
+        for target, text in texts.items():
+            source = f"{kept}/text.{hash_name(target)}.{hash_name(text)}"
+            files.write_atomic(source, text, mode=0o444)
+            binds.append(Bind(source, target, read_only=True))
+        return tuple(binds)
 
     def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
         return tuple(self._bind(mount, lowers) for mount in mounts if mount.kind != "tmpfs")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from devbox.errors import CommandFailed, EngineError, NotTrusted
 from devbox.host import environ, files
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, Secret
 from devbox.model.resolved import HostAccess
 
 _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
@@ -18,20 +18,18 @@ def host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[Host
     return tuple(
         HostAccess(container=spec.label, variable=variable, reference=reference, where=spec.where, path=path)
         for spec in containers
-        for variable, reference in spec.secrets.items()
-        if (path := _outside(reference, root)) is not None
+        for variable, secret in spec.secrets.items()
+        if (path := _outside(reference := secret.reference, root)) is not None
     )
 
 
-def fetch(
-    references: Mapping[str, str], *, root: str, where: str, allowed: Iterable[HostAccess] = ()
-) -> dict[str, str]:
+def fetch(wanted: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess] = ()) -> dict[str, str]:
     """The values of "env:NAME", "file:PATH" and "cmd:COMMAND" (relative to the project); a missing one is an error.
 
     `allowed` is what the user has allowed of what `host_access` lists; all else is NotTrusted.
     """
     known = frozenset((access.reference, access.path) for access in allowed)
-    return {variable: _fetch(variable, reference, root, where, known) for variable, reference in references.items()}
+    return {name: _fetch(name, secret.reference, root, where, known) for name, secret in wanted.items()}
 
 
 def _fetch(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:

@@ -19,7 +19,7 @@ from devbox.roles.fields import (
     Whole,
     field,
     kind_of,
-    parse_secrets,
+    parse_references,
 )
 from devbox.roles.network import Ports
 
@@ -172,7 +172,7 @@ def parse_external(value: Any) -> dict[str, dict[str, str]]:
     """Needs met from outside: name → variables, each from "env:…", "file:…" or "cmd:…"."""
     if not isinstance(value, dict):
         raise ValueError(f"must be a table, not {kind_of(value)}")
-    return {name: parse_secrets(variables) for name, variables in value.items()}
+    return {name: parse_references(variables) for name, variables in value.items()}
 
 
 _EXTERNAL = {

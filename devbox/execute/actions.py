@@ -242,13 +242,14 @@ def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: 
     image = store.find(keyed(spec.image, resolved.images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
+    fetched = secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed)
+    files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(
         spec=completed(spec, image.config),
         image=image,
         spec_key=keys.spec_key(spec),
         ports=observed.ports.get(spec.name, ()),
-        env={
-            **spec.env,
-            **secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed),
-        },
+        env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
+        files={path: fetched[name] for name, path in files.items()},
+        hidden=tuple(fetched.values()),
     )

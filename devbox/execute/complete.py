@@ -16,7 +16,7 @@ def completed(spec: ContainerSpec, image: ImageConfig) -> ContainerSpec:
     """
     if spec.idle:
         return dataclasses.replace(spec, user=spec.user or image.user, workdir=spec.workdir or image.workdir)
-    entrypoint = image.entrypoint if spec.role == "service" else ()
+    entrypoint = image.entrypoint if spec.role in ("service", "glue") else ()
     return dataclasses.replace(
         spec,
         command=(*entrypoint, *(spec.command or image.command)),

@@ -12,6 +12,10 @@ import os
 import time
 from collections.abc import Iterator
 
+from devbox.isolation.masking import Mask
+
+_NOTHING = Mask()
+
 Line = tuple[str, str, str]  # container, time, text
 
 ROTATE_AT = 10 * 1024 * 1024
@@ -47,8 +51,9 @@ def open_writer(path: str) -> int:
 class LogWriter:
     """Turns bytes into stamped lines of a size-capped file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, mask: Mask = _NOTHING) -> None:
         self._path = path
+        self._mask = mask
         self._rest = b""
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         self._open()
@@ -75,13 +80,13 @@ class LogWriter:
         while len(self._rest) >= LONGEST_LINE:
             lines.append(self._rest[:LONGEST_LINE])
             self._rest = self._rest[LONGEST_LINE:]
-        self._append(lines)
+        self._append([self._mask.line(line) for line in lines])
 
     def flush(self) -> None:
         """Log an unfinished line as it is: its writer has ended or waits."""
         if self._rest:
             rest, self._rest = self._rest, b""
-            self._append([rest])
+            self._append([self._mask.line(rest)])
 
     @property
     def unfinished(self) -> bool:
@@ -91,7 +96,7 @@ class LogWriter:
     def note(self, text: str) -> None:
         """A line of devbox's own among the container's."""
         self.flush()
-        self._append([f"devbox: {text}".encode()])
+        self._append([self._mask.line(f"devbox: {text}".encode())])
 
     def close(self) -> None:
         """Flush and let the file go."""

@@ -137,6 +137,7 @@ class Supervised(NamedTuple):
     log: str = ""  # log file
     needs: tuple[str, ...] = ()  # containers it was started after
     schedule: str = ""  # of what is scheduled: five cron fields, in UTC
+    hidden: tuple[str, ...] = ()  # values that stand in no log
 
 
 class ProcessRef(NamedTuple):

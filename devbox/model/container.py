@@ -60,6 +60,14 @@ class Isolation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Secret:
+    """Where a secret comes from, and how it is given: as a variable, or as a file at this path."""
+
+    reference: str  # "env:…", "file:…", "cmd:…"; fetched at start
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """Commands run in the started container when `inputs` (globs below the workspace) changed or its top is new."""
 
@@ -89,7 +97,7 @@ class ContainerSpec:
     supervised: tuple[str, ...] = ()
     idle: bool = False  # it has no command: pid 1 sleeps, and what is wanted of it is executed inside
     env: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)  # variable → "env:…", "file:…", "cmd:…"; fetched at start
+    secrets: dict[str, Secret] = field(default_factory=dict)  # by the variable, or the name of the file
     user: str = "root"
     workdir: str = "/"
     mounts: tuple[Mount, ...] = ()

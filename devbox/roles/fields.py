@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
 
 from devbox.model import codec
+from devbox.model.container import Secret
 from devbox.roles.capabilities import parse_capability
 
 CommandItem = str | tuple[str, ...]
@@ -132,7 +133,7 @@ def parse_environment(value: Any) -> dict[str, str]:
     return table
 
 
-def parse_secrets(value: Any) -> dict[str, str]:
+def parse_references(value: Any) -> dict[str, str]:
     """Environment variables whose values are fetched at start: "env:NAME", "file:PATH" or "cmd:COMMAND"."""
     table = parse_environment(value)
     for key, reference in table.items():
@@ -140,6 +141,25 @@ def parse_secrets(value: Any) -> dict[str, str]:
         if kind not in ("env", "file", "cmd") or not rest.strip():
             raise ValueError(f'{key} must say where the secret is: "env:NAME", "file:PATH" or "cmd:COMMAND"')
     return table
+
+
+def parse_secrets(value: Any) -> dict[str, Secret]:
+    """NAME = REFERENCE: a variable; NAME = { from = REFERENCE, file = PATH }: a file of the container, in memory.
+
+    A reference is "env:NAME", "file:PATH" or "cmd:COMMAND"; what it leads to is fetched when the container starts.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a table, not {kind_of(value)}")
+    references: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    for name, item in value.items():
+        references[name] = item
+        if isinstance(item, dict):
+            if set(item) != {"from", "file"}:
+                raise ValueError(f'{name} as a file is {{ from = "cmd:…", file = "/run/secrets/{name.lower()}" }}')
+            references[name], files[name] = item["from"], parse_path(item["file"])
+    known = parse_references(references)
+    return {name: Secret(reference=reference, file=files.get(name, "")) for name, reference in known.items()}
 
 
 def parse_capabilities(value: Any) -> tuple[str, ...]:
@@ -279,11 +299,16 @@ Text = Annotated[str, *field(parse_text, _SCALAR)]
 Texts = Annotated[tuple[str, ...], *field(parse_strings, _STRINGS)]
 TextTable = Annotated[dict[str, str], *field(parse_text_table, _TABLE)]
 Environment = Annotated[dict[str, str], *field(parse_environment, _TABLE)]
+_REFERENCE = {"type": "string", "pattern": "^(env|file|cmd):"}
+_SECRET_FILE = {
+    "type": "object",
+    "properties": {"from": _REFERENCE, "file": {"type": "string", "pattern": "^/"}},
+    "required": ["from", "file"],
+    "additionalProperties": False,
+}
 Secrets = Annotated[
-    dict[str, str],
-    *field(
-        parse_secrets, {"type": "object", "additionalProperties": {"type": "string", "pattern": "^(env|file|cmd):"}}
-    ),
+    dict[str, Secret],
+    *field(parse_secrets, {"type": "object", "additionalProperties": {"oneOf": [_REFERENCE, _SECRET_FILE]}}),
 ]
 Command = Annotated[tuple[str, ...], *field(parse_command, COMMAND_SCHEMA)]
 Commands = Annotated[

@@ -45,7 +45,7 @@ class Keeper:
         self._ground = ground
         self.item = item
         name, instance = item.launch.name, ground.context.instance
-        self._output = Output(ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log)
+        self._output = Output(ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log, hidden=item.hidden)
         self._entry = ground.paths.entry(instance, name)
         self._interior = Interior(ground.context, item, self._output)
         self._memory = Memory(ground.context, item.launch)

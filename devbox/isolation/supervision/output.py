@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from devbox.isolation.logs import LogWriter, open_fifo, open_writer
+from devbox.isolation.masking import Mask
 from devbox.isolation.supervision.loop import Loop, Timer
 
 _PATIENCE = 1.0  # how long an unfinished line may wait for its end
@@ -13,11 +14,11 @@ _PATIENCE = 1.0  # how long an unfinished line may wait for its end
 class Output:
     """Reads one container's FIFO as long as the supervisor keeps that container."""
 
-    def __init__(self, loop: Loop, *, fifo: str, log: str) -> None:
+    def __init__(self, loop: Loop, *, fifo: str, log: str, hidden: tuple[str, ...] = ()) -> None:
         self._loop = loop
         self.path = fifo
         self._fifo = open_fifo(fifo)
-        self._log = LogWriter(log)
+        self._log = LogWriter(log, mask=Mask(hidden))
         self._flush_timer: Timer | None = None
         loop.watch(self._fifo, self._pump)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devbox.isolation.living import alive
+from devbox.isolation.masking import Mask
 from devbox.isolation.state import Row
 from devbox.isolation.supervision import strays
 from devbox.isolation.supervision.command import Command
@@ -44,7 +45,7 @@ class Workload:
     @property
     def complaint(self) -> str:
         """What the last probe said that failed."""
-        return self._health.complaint if self._health else ""
+        return Mask(self._item.hidden).text(self._health.complaint) if self._health else ""
 
     def shown(self, row: Row) -> Row:
         """The container's row, with what is known of its health and its command."""

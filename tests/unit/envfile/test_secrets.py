@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.builders import container
 
-from devbox.envfile.secrets import fetch, host_access
+from devbox.envfile import secrets
+from devbox.envfile.secrets import host_access
 from devbox.errors import DevboxError, NotTrusted
+from devbox.model.container import Secret
 from devbox.model.resolved import HostAccess
+
+
+def referring(references: Mapping[str, str]) -> dict[str, Secret]:
+    return {name: Secret(reference=reference) for name, reference in references.items()}
+
+
+def fetch(references: Mapping[str, str], **how: Any) -> dict[str, str]:
+    return secrets.fetch(referring(references), **how)
 
 
 def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch):
@@ -22,7 +34,7 @@ def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch
 
 
 def wanted(references: dict[str, str], root: Path) -> tuple[HostAccess, ...]:
-    return host_access([container("dev", secrets=references)], root=str(root))
+    return host_access([container("dev", secrets=referring(references))], root=str(root))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_what_reaches_beyond_the_project(tmp_path):
     (tmp_path / "link").symlink_to("/etc/hostname")
     inside = {"A": "env:X", "B": "file:inside", "C": "file:not/there/yet"}
     outside = {"D": "cmd:pass show x", "E": "file:~/.netrc", "F": "file:../x", "G": "file:link"}
-    found = host_access([container("dev", secrets=inside | outside)], root=root)
+    found = host_access([container("dev", secrets=referring(inside | outside))], root=root)
     assert {access.variable: access.reference for access in found} == outside
     paths = {access.variable: access.path for access in found}
     assert paths == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devbox.errors import EnvFileError
-from devbox.model.container import Health, Mount, Port, Setup
+from devbox.model.container import Health, Mount, Port, Secret, Setup
 
 DEV = '[dev]\nrecipe = "debian"\n'
 
@@ -77,8 +77,12 @@ def test_setup_limits_isolation_and_stop(resolved):
 
 
 def test_secrets_stay_references(resolved):
-    dev = resolved(DEV + 'secrets = { T = "cmd:pass show t" }\n').containers["dev"]
-    assert dev.secrets == {"T": "cmd:pass show t"}
+    text = 'secrets = { T = "cmd:pass show t", F = { from = "env:F", file = "/run/secrets/f" } }\n'
+    dev = resolved(DEV + text).containers["dev"]
+    assert dev.secrets == {
+        "T": Secret(reference="cmd:pass show t"),
+        "F": Secret(reference="env:F", file="/run/secrets/f"),
+    }
     assert "T" not in dev.env
 
 
