@@ -18,6 +18,8 @@ from devbox.images.registry.reference import Reference
 from devbox.images.registry.transfers import Transfers
 from devbox.model.plan import Plan, Step
 
+_SHORT = 12  # digits of a digest that tell images apart
+
 
 def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platforms: bool = False) -> Descriptor:
     """Pull an image, watched; its index."""
@@ -50,7 +52,7 @@ def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes]
         archive.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
         return image.digest
 
-    _watched("export", name or image.digest, work, sink)
+    _watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
 
 
 def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from devbox.host.paths import Paths
 from devbox.images import archive
 from devbox.images.intake.store import Imported, read
 from devbox.images.layout import Descriptor, Layout
+from devbox.images.pulled import Puller
 from devbox.images.registry import reference
 from devbox.images.store import ImageStore
 
@@ -147,6 +149,22 @@ def test_what_refers_to_an_image_comes_along(one: Place, other: Place, image: De
     one.oci.add_nameless(sbom)
     assert [each.top for each in other.take(one.paths.oci, "app:1")] == [image]
     assert other.oci.nameless() == [sbom]
+
+
+def test_layers_packed_by_zstd_are_unpacked(one: Place, other: Place, homes: Path, tmp_path: Path):
+    files = {"etc/motd": b"hello\n", "usr/bin/tool": b"#!/bin/sh\n"}
+    top = layouts.manifest(one.oci, layouts.layer(one.oci, files, packed=False), run={"Cmd": ["tool"]})
+    zstd = "--dest-compress-format=zstd"
+    output("skopeo", "copy", zstd, f"oci-archive:{one.export(top)}", f"oci-archive:{tmp_path}/z.tar:app:1")
+    (found,) = other.take(tmp_path / "z.tar")
+    home = Path(tempfile.mkdtemp(dir=homes))  # which the store's ids may enter
+    paths = Paths(str(home), str(home / "run"))
+    read(str(tmp_path / "z.tar"), paths=paths, name=None, on_transfer=lambda _: None)
+    ready = Puller(paths).ready(found.top, "sha256:1")
+    assert ready.config.command == ("tool",)
+    assert [layer.media_type for layer in ready.layers] == ["application/vnd.oci.image.layer.v1.tar+zstd"]
+    (lower,) = ImageStore(paths).lowers(ready)
+    assert {name: Path(lower, name).read_bytes() for name in files} == files
 
 
 def test_a_killed_import_leaves_nothing_that_the_next_up_does_not_clear(one: Place, other: Place, image: Descriptor):

@@ -16,6 +16,7 @@ from support.machine import REPOSITORY, lacking
 from support.registry import Registry
 
 from devbox.errors import RegistryError, RegistryUnavailable
+from devbox.images import archive
 from devbox.images.registry.reference import Reference
 
 SIZE = 2_000_000
@@ -129,19 +130,49 @@ def test_a_lying_manifest_is_refused(store: Store, other: Store, name: Reference
     assert intact(other)
 
 
+def test_a_wrong_password_and_a_missing_image_leave_the_store_as_it_was(
+    store: Store,
+    other: Store,
+    name: Reference,
+    logged_in: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    image = layouts.image(store.oci, seed=26)
+    store.push(image, name)
+    with pytest.raises(RegistryError, match="there is no image"):
+        other.pull(name._replace(repository="nobody/nothing"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(logged_in.login(tmp_path / "wrong", password="guess")))
+    with pytest.raises(RegistryError, match="refuses the password of ann"):
+        other.pull(name)
+    with pytest.raises(RegistryError, match="refuses the password of ann"):
+        store.push(image, name._replace(tag="2"))
+    assert not other.blobs()
+    assert not other.oci.refs()
+    assert intact(store)
+    assert str(name._replace(tag="2")) not in store.oci.refs()
+
+
+@pytest.mark.parametrize("way", ["pull", "import"])
 def test_a_full_disk_is_said_and_the_store_is_intact(
-    store: Store, name: Reference, logged_in: Registry, tmp_path: Path
+    store: Store, name: Reference, logged_in: Registry, tmp_path: Path, way: str
 ):
     if os.geteuid() != 0:
         lacking("only root can mount a small tmpfs")
-    store.push(layouts.image(store.oci, size=4 * SIZE, seed=25), name)
-    small = tmp_path / "small"
+    image, file = layouts.image(store.oci, size=4 * SIZE, seed=25), tmp_path / "app.tar"
+    if way == "pull":
+        store.push(image, name)
+    else:
+        with file.open("wb") as out:
+            archive.export(image, paths=store.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
+    source, small = name if way == "pull" else file, tmp_path / "small"
     small.mkdir()
     # In a mount namespace of its own: nothing is mounted on the host.
     script = (
         f"mount -t tmpfs -o size=6m,mode=755 none {small}; "
-        f"{sys.executable} -m devbox image pull {name}; code=$?; "
-        f"cd {small}/home/oci/blobs/sha256 && for blob in *; do echo $blob ' '$blob | sha256sum -c --status; done; "
+        f"{sys.executable} -m devbox image {way} {source}; code=$?; "
+        f"ls {small}/home/tmp; cd {small}/home/oci/blobs/sha256 2>/dev/null && "
+        "for blob in *; do echo $blob ' '$blob | sha256sum -c --status || echo damaged $blob; done; "
         "exit $code"
     )
     env = {**os.environ, "DEVBOX_HOME": str(small / "home"), "DEVBOX_RUNTIME_DIR": str(tmp_path / "run")}
@@ -150,3 +181,4 @@ def test_a_full_disk_is_said_and_the_store_is_intact(
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not done.stdout.strip()  # no blob is damaged, and nothing half done lies about
