@@ -44,7 +44,8 @@ class Layout:
         self._lock = lock
 
     def create(self) -> None:
-        """Make an empty layout where there is none."""
+        """Make an empty layout where there is none. It is its owner's alone: what it holds may have cost a password."""
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
         os.makedirs(f"{self.root}/blobs/sha256", exist_ok=True)
         if not os.path.exists(f"{self.root}/oci-layout"):
             files.write_atomic(f"{self.root}/oci-layout", b'{"imageLayoutVersion":"1.0.0"}')

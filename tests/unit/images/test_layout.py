@@ -24,6 +24,7 @@ def test_a_new_layout_is_empty_and_valid(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "oci/oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
     assert oci.refs() == {}
     oci.create()
+    assert (tmp_path / "oci").stat().st_mode & 0o777 == 0o700  # images of others' registries are not for others here
 
 
 def test_a_name_points_to_its_last_target(tmp_path: Path) -> None:
