@@ -151,6 +151,19 @@ def test_what_refers_to_an_image_comes_along(one: Place, other: Place, image: De
     assert other.oci.nameless() == [sbom]
 
 
+def test_the_command_tells_what_came(one: Place, other: Place, image: Descriptor):
+    environment = {**os.environ, "DEVBOX_HOME": other.paths.home, "DEVBOX_RUNTIME_DIR": other.paths.runtime}
+    said = subprocess.run(
+        [sys.executable, "-m", "devbox", "image", "import", "-", "--json"],
+        cwd=REPOSITORY,
+        env=environment,
+        input=gzip.compress(one.export(image).read_bytes()),
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert json.loads(said) == [{"reference": NAME, "digest": image.digest}]
+
+
 def test_layers_packed_by_zstd_are_unpacked(one: Place, other: Place, homes: Path, tmp_path: Path):
     files = {"etc/motd": b"hello\n", "usr/bin/tool": b"#!/bin/sh\n"}
     top = layouts.manifest(one.oci, layouts.layer(one.oci, files, packed=False), run={"Cmd": ["tool"]})
