@@ -9,6 +9,9 @@ from devbox.model.image import BakeStep, Bootstrap, Layer
 
 LAYER_FILE = "layer.tar"
 SNAPSHOT = "snapshot"
+# Of a Dockerfile: the built image's config as buildah has it, and the directory of the new layers.
+CONFIG_FILE = "config.json"
+NEW_LAYERS = "layers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,9 @@ class StepJob:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildJob:
-    """Build a Dockerfile: leave the image below `place`/image, as skopeo's `dir:` has it.
+    """Build a Dockerfile: leave its image's config in `place`, and the layers that the store lacks.
+
+    It has those under their diff ids in `blobs`, and those with the diff ids `known`.
 
     `images` are those it begins with, by their names in it, in buildah's words; `storage` is buildah's own, of which
     the caller is the only user now; paths are absolute.
@@ -46,6 +51,8 @@ class BuildJob:
     place: str
     log: str
     storage: str
+    blobs: str
+    known: tuple[str, ...]
     dockerfile: str
     context: str
     ignore: str

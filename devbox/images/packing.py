@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import queue
 import sys
+import threading
 import zlib
 from typing import IO, TYPE_CHECKING, cast
 
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     import lzma
 
 MAGIC = 6  # bytes at the beginning that tell how something is packed
-_MAGICS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz"}
+ZSTD = b"\x28\xb5\x2f\xfd"
+_MAGICS = {b"\x1f\x8b": "gzip", ZSTD: "zstd", b"\xfd7zXZ\x00": "xz"}
 _CHUNK = 1 << 20
 _MOST_WINDOW = 27  # log2 of the bytes that unpacking zstd may keep: what its own program takes without being told
 _MOST_MEMORY = 1 << 27  # bytes for unpacking xz: what its own program needs for `xz -9` is half of it
@@ -46,33 +49,70 @@ def unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[type[Exc
 
 
 class Hashed:
-    """A file that is counted, and hashed if `wanted`, as it is read."""
+    """A file that is read by blocks, each counted, and hashed if `wanted`, once."""
 
     def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
         self._source = source
-        self._hash = hashlib.sha256() if wanted else None
+        self._digest = _Digest() if wanted else None
+        self._block = b""
+        self._used = 0
         self.count = 0
-        self._ahead = b""
 
     def peek(self, count: int) -> bytes:
         """The first bytes, which are read again afterwards."""
-        self._ahead = self._source.read(count)
-        return self._ahead
+        self._fill()
+        return self._block[:count]
 
-    def read(self, count: int = -1) -> bytes:
-        """Bytes of the blob."""
-        if self._ahead:
-            data, self._ahead = self._ahead[:count], self._ahead[count:]
-        else:
-            data = self._source.read(count)
-        self.count += len(data)
-        if self._hash:
-            self._hash.update(data)
+    def read(self, count: int = _CHUNK) -> bytes:
+        """The next bytes, at most `count`; fewer also at the end of a block, none at the end of the file."""
+        if self._used == len(self._block):
+            self._fill()
+        data = self._block[self._used : self._used + count]
+        self._used += len(data)
         return data
 
     def digest(self) -> str:
-        """Of everything read so far."""
-        return f"sha256:{self._hash.hexdigest()}" if self._hash else ""
+        """Of everything read so far; nothing is read afterwards."""
+        return self._digest.finish() if self._digest else ""
+
+    def _fill(self) -> None:
+        self._block, self._used = self._source.read(_CHUNK), 0
+        self.count += len(self._block)
+        if self._digest and self._block:
+            self._digest.update(self._block)
+
+
+class _Digest:
+    """A sha256. From the second block on a thread hashes, while this one does the rest: neither waits for the other."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._blocks: queue.Queue[bytes] = queue.Queue(maxsize=4)
+        self._thread: threading.Thread | None = None
+        self._begun = False
+
+    def update(self, block: bytes) -> None:
+        """One more block, which is not empty."""
+        if not self._begun:
+            self._begun = True
+            self._hash.update(block)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+        self._blocks.put(block)
+
+    def finish(self) -> str:
+        """The digest of all; nothing is added afterwards."""
+        if self._thread is not None:
+            self._blocks.put(b"")
+            self._thread.join()
+            self._thread = None
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _work(self) -> None:
+        while block := self._blocks.get():
+            self._hash.update(block)
 
 
 class _Xz:

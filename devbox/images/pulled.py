@@ -56,6 +56,11 @@ class Puller:
         """Have snapshots of layers whose blobs are in the store."""
         together(self._unpack, {layer.diff_id: layer for layer in layers}.values())
 
+    def layers(self, top: Descriptor) -> tuple[Layer, ...]:
+        """The layers of an image whose blobs are in the store."""
+        node = self._own(top)
+        return _layers(node, self._json(node.blobs[0]))
+
     def _own(self, top: Descriptor) -> graph.Node:
         """The manifest of this machine's platform."""
         node = graph.understand(top, self._oci.read_raw(top.digest) or b"")

@@ -6,13 +6,13 @@ uses nothing of a layer before `finish` has returned.
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
 from typing import IO, cast
 
 from devbox.errors import BakeFailed
 from devbox.images import packing
+from devbox.images.tarheader import Entry
 from devbox.model.image import Layer
 
 CHUNK = 1 << 20
@@ -34,11 +34,12 @@ class TarStream:
     def __init__(self, blob: IO[bytes], layer: Layer | None, *, what: str = "the layer") -> None:
         self._layer = layer
         self._what = what
-        self._blob = packing.Hashed(blob, wanted=layer is not None)
+        self._blob = self._plain = packing.Hashed(blob, wanted=layer is not None)
         magic = self._blob.peek(packing.MAGIC)
         self._packed = bool(packing.kind(magic))
-        self._plain, self._damage = packing.unpacked(cast("IO[bytes]", self._blob), magic)
-        self._digest = hashlib.sha256() if layer and self._packed else None
+        unpacked, self._damage = packing.unpacked(cast("IO[bytes]", self._blob), magic)
+        if self._packed:
+            self._plain = packing.Hashed(unpacked, wanted=layer is not None)
         self._position = 0
         self._allowance = 0
         self._last = b""
@@ -47,7 +48,7 @@ class TarStream:
         """Every entry, in order. Its content, if wanted, is read before the next one is asked for."""
         self._allowance = MOST_HEADER
         try:
-            archive = tarfile.TarFile(fileobj=cast("IO[bytes]", self), encoding="utf-8", errorlevel=2)
+            archive = tarfile.TarFile(fileobj=cast("IO[bytes]", self), tarinfo=Entry, encoding="utf-8", errorlevel=2)
             if archive.firstmember is None:  # type: ignore[attr-defined]  # TarFile has looked for it already
                 self._expect_end()
             for _ in range(MOST_ENTRIES):
@@ -77,8 +78,6 @@ class TarStream:
         except self._damage as error:
             raise BakeFailed(f"{self._what}'s packed data is damaged: {_first_line(error)}") from None
         self._position += len(data)
-        if self._digest:
-            self._digest.update(data)
         if self._packed and self._position > max(SMALL, MOST_GROWTH * self._blob.count):
             raise BakeFailed(f"{self._what} unpacks to more than {MOST_GROWTH} times its size")
         return data
@@ -95,8 +94,7 @@ class TarStream:
             raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._layer.size:,}")
         if self._blob.digest() != self._layer.digest:
             raise BakeFailed(f"{self._what}'s data is not what its digest says: {self._blob.digest()}")
-        diff_id = f"sha256:{self._digest.hexdigest()}" if self._digest else self._blob.digest()
-        if diff_id != self._layer.diff_id:
+        if self._plain.digest() != self._layer.diff_id:
             raise BakeFailed(f"{self._what} unpacks to something other than what the image's config says")
 
     # What tarfile asks of a file. It may only go forward, and read so much between two entries.

@@ -61,6 +61,7 @@ class _Unpacker:
         self._stream = stream
         self._opaque = opaque_xattr
         self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
+        self._there = ""  # a directory that is certainly there: most entries lie in that of the one before
 
     def run(self) -> None:
         for entry in self._stream.entries():
@@ -89,8 +90,11 @@ class _Unpacker:
             self._directory(entry)
         elif make := self._maker(entry):
             self._directories(head)
-            _clear(entry.name)
-            make(entry)
+            try:
+                make(entry)
+            except FileExistsError:
+                self._make_room(entry.name)
+                make(entry)
 
     def _whiteout(self, head: str, name: str) -> None:
         """Hide a name of the layers below, not of this one, whichever comes first."""
@@ -106,13 +110,19 @@ class _Unpacker:
 
     def _directories(self, path: str) -> None:
         """Have `path` and all above it be directories. A symlink of this layer is followed: its `/` is the snapshot."""
-        if os.path.isdir(path):
+        if path == self._there:
             return
-        above = ""
-        for part in path.split("/")[1:]:
-            above = f"{above}/{part}"
-            if not os.path.isdir(above):
-                self._new_directory(above, 0o755)
+        if not os.path.isdir(path):
+            above = ""
+            for part in path.split("/")[1:]:
+                above = f"{above}/{part}"
+                if not os.path.isdir(above):
+                    self._new_directory(above, 0o755)
+        self._there = path
+
+    def _make_room(self, path: str) -> None:
+        self._there = ""  # it may be, or lead through, what goes
+        _clear(path)
 
     def _new_directory(self, path: str, mode: int) -> None:
         """Where a whiteout stood the directory shows nothing of the layers below."""
@@ -136,25 +146,32 @@ class _Unpacker:
         self._directories(os.path.dirname(path))
         if not _is_directory(path):
             if not _is_whiteout(path):
-                _clear(path)
+                self._make_room(path)
             self._new_directory(path, 0o700)
         _own(path, entry)
         self._times[path] = int(entry.mtime)
 
     def _file(self, entry: tarfile.TarInfo) -> None:
         fd = os.open(entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb", buffering=0) as out:
+        try:
             left = entry.size
             while left:
                 chunk = self._stream.content(min(left, CHUNK))
                 if not chunk:
                     raise BakeFailed(f"the layer ends inside {_shown(entry.name)}")
-                out.write(chunk)
+                _write(fd, chunk)
                 left -= len(chunk)
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
             _set_attributes(fd, entry)
             os.utime(fd, (entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def _set_attributes(fd: int, entry: tarfile.TarInfo) -> None:

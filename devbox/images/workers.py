@@ -60,6 +60,7 @@ class Workers:
         place: str,
         ignore: str,
         images: dict[str, str],
+        known: tuple[str, ...],
         on_progress: Callable[[jobs.Progress], None],
     ) -> None:
         """Have a Dockerfile built in `place`. Raises BakeFailed as `make` does."""
@@ -70,6 +71,8 @@ class Workers:
             place=place,
             log=self._log(key),
             storage=self._paths.buildah,
+            blobs=f"{self._paths.oci}/blobs/sha256",
+            known=known,
             dockerfile=f"{step.root}/{step.path}",
             context=os.path.normpath(f"{step.root}/{step.context}"),
             ignore=ignore,

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import layouts
 from support.machine import Box, lacking
+from support.serving import serving
+
+from devbox.images.layout import Descriptor, Layout
 
 FILE = """
 [base.system]
@@ -41,6 +46,17 @@ STOPSIGNAL SIGINT
 ENTRYPOINT ["/bin/sh", "-c"]
 CMD ["id -un; cat made; env; touch /tmp/ready; exec sleep infinity"]
 """
+# Of the image of a registry, whose layers are packed, with a layer of its own.
+ON_REGISTRY = """\
+FROM {ref}
+RUN --mount=type=cache,target=/cache cat /greeting > /said
+"""
+ROOT_AND_USER = (
+    "root-crun",
+    "user-crun",
+    pytest.param("root-runc", marks=pytest.mark.long),
+    pytest.param("user-runc", marks=pytest.mark.long),
+)
 
 
 @pytest.fixture
@@ -56,6 +72,7 @@ def project(box: Box) -> Path:
     return made
 
 
+@pytest.mark.parametrize("box", ROOT_AND_USER, indirect=True)
 def test_a_dockerfile_runs_under_up(box: Box, project: Path):
     proxy = {"https_proxy": "http://proxy.example.org:3128"}
     box.ok("up", cwd=project, env=proxy)
@@ -75,8 +92,10 @@ def test_a_dockerfile_runs_under_up(box: Box, project: Path):
     assert "nothing to do" in box.run("up", cwd=project).stderr.decode()
 
     # What did change is built, on what was cached: the cache mount has been written to once.
+    before = _layers(box, project)
     (project / "new").write_text("1")
     box.ok("up", cwd=project)
+    assert _layers(box, project)[:-1] == before[:-1]
     assert "new" in box.ok("exec", "web", "--", "ls", "/srv/context", cwd=project)
     assert "hello 1" in box.ok("exec", "web", "--", "cat", "/srv/made", cwd=project)
 
@@ -90,3 +109,30 @@ def test_a_failed_step_says_its_line_and_what_it_printed(box: Box, project: Path
     assert "Dockerfile:3" in said
     assert "  | the reason" in said
     assert "devbox up" in said
+
+
+def test_layers_of_a_base_stay_what_they_are_at_the_registry(box: Box, tmp_path: Path):
+    if shutil.which("buildah") is None:
+        lacking("buildah is not installed")
+    with serving(tmp_path, "team/base:1", _of_two_layers) as served:
+        ref = f"{served.host}/team/base:1"
+        file = f'[service.base]\nimage = "{ref}"\ncommand = ["sleep", "infinity"]\n'
+        file += '[service.web]\ndockerfile = "Dockerfile"\ncommand = ["sleep", "infinity"]\n'
+        project = box.project(file, files={"Dockerfile": ON_REGISTRY.format(ref=ref)})
+        box.ok("up", cwd=project)
+    assert box.ok("exec", "web", "--", "cat", "/said", cwd=project) == "hello"
+    below = _layers(box, project, "service.base")
+    assert any(layer["media_type"].endswith("+gzip") for layer in below)
+    assert _layers(box, project)[:-1] == below
+    box.ok("image", "verify", cwd=project)
+
+
+def _of_two_layers(oci: Layout, system: Descriptor) -> Descriptor:
+    upper = layouts.layer(oci, {"greeting": b"hello"})
+    own = layouts.manifest(oci, (system, system.digest), upper, run={"Env": ["PATH=/usr/bin:/bin"]})
+    return layouts.index(oci, (own, layouts.architecture()))
+
+
+def _layers(box: Box, project: Path, image: str = "service.web") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(box.ok("image", "inspect", image, cwd=project))["layers"]
+    return found

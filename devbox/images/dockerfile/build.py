@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from devbox.host import files
 from devbox.host.paths import Paths
@@ -15,7 +15,7 @@ from devbox.images import layout, manifest, snapshots
 from devbox.images.dockerfile import text
 from devbox.images.dockerfile.below import Below
 from devbox.images.dockerfile.context import ignore_text
-from devbox.images.job import Progress
+from devbox.images.job import CONFIG_FILE, NEW_LAYERS, Progress
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.pulled import Puller
 from devbox.images.registry import reference
@@ -31,6 +31,14 @@ _KEPT = (
 )
 
 OnProgress = Callable[[Progress], None]
+
+
+class _Begins(NamedTuple):
+    """What a Dockerfile begins with: buildah's words for each name, digests of those pulled, layers by diff id."""
+
+    names: dict[str, str]
+    digests: dict[str, str]
+    layers: dict[str, Layer]
 
 
 class Builder:
@@ -49,14 +57,20 @@ class Builder:
         """
         place = snapshots.new_place(self._paths, key)
         try:
-            images, digests = self._images(step, below, place, on_progress)
+            begins = self._begins(step, below, place, on_progress)
             ignore = f"{place}/ignore"
             files.write_atomic(ignore, ignore_text(step, step.root))
             with self._turn(on_progress):
                 Workers(self._paths).build(
-                    step, key, place=place, ignore=ignore, images=images, on_progress=on_progress
+                    step,
+                    key,
+                    place=place,
+                    ignore=ignore,
+                    images=begins.names,
+                    known=tuple(begins.layers),
+                    on_progress=on_progress,
                 )
-            return self._taken_over(f"{place}/image", key, name), digests
+            return self._taken_over(place, key, name, begins.layers), begins.digests
         finally:
             with suppress(OSError):  # what is not ours to remove waits for `sweep`
                 shutil.rmtree(place)
@@ -69,27 +83,26 @@ class Builder:
             on_progress(Progress(text="waiting for another Dockerfile"))
         return files.locked(lock)
 
-    def _images(
-        self, step: FromDockerfile, below: Below, place: str, on_progress: OnProgress
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """What the Dockerfile begins with, in a layout beside the store's that shares its blobs; digests by name."""
+    def _begins(self, step: FromDockerfile, below: Below, place: str, on_progress: OnProgress) -> _Begins:
+        """What the Dockerfile begins with, in a layout beside the store's that shares its blobs."""
         own = Layout(f"{place}/bases", lock=f"{place}/lock")
         os.mkdir(own.root)
         os.mkdir(f"{own.root}/blobs")
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
-        images: dict[str, str] = {}
-        digests: dict[str, str] = {}
+        found = _Begins({}, {}, {})
         source = files.read_text(f"{step.root}/{step.path}") or ""
         for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
             if meant == step.base:
-                top = self._composed(step.base_config or ImageConfig(), below)
+                top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers
             else:
                 top = self._pulled(meant, (step.pins or {}).get(meant, ""), on_progress)
-                digests[meant] = top.digest
+                layers = Puller(self._paths).layers(top)
+                found.digests[meant] = top.digest
             own.set_ref(f"b{number}", top)
-            images |= dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}")
-        return images, digests
+            found.names.update(dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}"))
+            found.layers.update({layer.diff_id: layer for layer in layers})
+        return found
 
     def _pulled(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
         wanted = reference.parse(name)
@@ -106,16 +119,11 @@ class Builder:
         written = self._oci.write_json(layout.CONFIG, manifest.image_config(run, below.layers, history))
         return self._oci.write_json(layout.MANIFEST, manifest.image_manifest(written, below.layers))
 
-    def _taken_over(self, built: str, key: str, name: str) -> Baked:
+    def _taken_over(self, place: str, key: str, name: str, below: Mapping[str, Layer]) -> Baked:
         """Blobs, then snapshots, then the name: a kill at any moment leaves only what collection removes."""
-        made = _json(f"{built}/manifest.json")
-        layers = tuple(_layer(plain) for plain in made["layers"])
-        for layer in layers:
-            if not self._oci.has(layer.digest):
-                with suppress(FileNotFoundError):  # a layer that is there twice
-                    self._oci.adopt(f"{built}/{layer.digest.removeprefix('sha256:')}", layer.digest)
+        plain = image_config(_json(f"{place}/{CONFIG_FILE}"))
+        layers = tuple(below.get(each) or self._layer(each, f"{place}/{NEW_LAYERS}") for each in _diff_ids(plain))
         Puller(self._paths).unpack(layers)
-        plain = image_config(_json(f"{built}/{made['config']['digest'].removeprefix('sha256:')}"))
         config = self._oci.write_json(layout.CONFIG, plain)
         platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
         index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
@@ -129,6 +137,13 @@ class Builder:
             config=run_config(plain["config"]),
         )
 
+    def _layer(self, diff_id: str, new: str) -> Layer:
+        """A layer of the Dockerfile's own, its blob in the store. It is plain, so that its digest is its diff id."""
+        if not self._oci.has(diff_id):
+            self._oci.adopt(f"{new}/{diff_id.removeprefix('sha256:')}", diff_id)
+        size = os.stat(self._oci.blob(diff_id)).st_size
+        return Layer(digest=diff_id, diff_id=diff_id, size=size, media_type=layout.LAYER)
+
 
 def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
@@ -138,9 +153,8 @@ def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "config": run, "history": history}
 
 
-def _layer(plain: Mapping[str, Any]) -> Layer:
-    """A layer as buildah leaves it: plain, so that its digest is its diff id."""
-    return Layer(digest=plain["digest"], diff_id=plain["digest"], size=plain["size"], media_type=layout.LAYER)
+def _diff_ids(plain: Mapping[str, Any]) -> list[str]:
+    return list(plain["rootfs"]["diff_ids"])
 
 
 def _json(path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""buildah at work, in a bake worker: a Dockerfile becomes an image in a directory.
+"""buildah at work, in a bake worker: a Dockerfile becomes a config, and the layers that the store lacks.
 
 It sees nothing of the user's own containers: storage, configuration and temporary files are the store's. What the
 host's settings bring into RUN (proxy, authorities) is given by that configuration, which no image keeps.
@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from devbox.errors import BakeFailed, CommandFailed
 from devbox.host import carry, environ, files, process
+from devbox.images import packing
 from devbox.images.apt import Tick
 from devbox.images.dockerfile.text import line_of
 from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.job import BuildJob
+from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob
 from devbox.images.output import Output
 from devbox.isolation import cgroups, contexts, oci
 from devbox.isolation.types import IdMap
 
-IMAGE = "image"
 # On the /dev that every container gets in memory: its mount point is in no layer.
 _CA_TARGET = "/dev/devbox-ca.crt"
 # Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
@@ -32,7 +34,7 @@ _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+
 
 
 def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
-    """Build the image and leave it in `place`/image. The process is root of the store, in namespaces of its own."""
+    """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
     runtime = contexts.runtime_program()
     if oci.is_crun(runtime):
         cgroups.prepare_view("none", runtime)
@@ -45,12 +47,50 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
         code = process.spawn(command, stdout=sink, stderr=sink, env=env).wait()
     if code:
         raise failure(output.all(), _text(job.dockerfile), os.path.basename(job.dockerfile))
-    os.mkdir(f"{job.place}/{IMAGE}")
-    built = files.read_text(f"{job.place}/built") or ""
-    kind = ("--quiet", "--disable-compression", "--format", "v2s2")
-    push = [program, *storage, "push", *kind, built, f"dir:{job.place}/{IMAGE}"]
     output.tick(Tick("taking it over into the store"))
-    process.run(push, purpose="take over what buildah built", env=env)
+    built = files.read_text(f"{job.place}/built") or ""
+    look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
+    config = process.run(look, purpose="look at what buildah built", env=env).stdout
+    files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
+    diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+    if any(not _there(job, diff_id) for diff_id in diff_ids):
+        beside = _stood_in(f"{job.place}/new", [diff_id for diff_id in diff_ids if _there(job, diff_id)])
+        process.run([program, *storage, *push_options(built, beside)], purpose="take over what buildah built", env=env)
+        _unpack(beside, diff_ids, os.path.join(job.place, NEW_LAYERS))
+
+
+def push_options(image: str, destination: str) -> list[str]:
+    """The words that write an image's layers into a layout, packed by what costs the least: it has no way not to. Pure.
+
+    Its `dir:` would have them plain, but writes all of them, those of a base of gigabytes, too.
+    """
+    packed = ("--compression-format", "zstd", "--compression-level", "1", "--force-compression=false")
+    return ["push", "--quiet", "--format", "oci", *packed, image, f"oci:{destination}"]
+
+
+def _there(job: BuildJob, diff_id: str) -> bool:
+    """Whether the store has a layer, whatever the digest of its blob is."""
+    return diff_id in job.known or os.path.exists(f"{job.blobs}/{_digits(diff_id)}")
+
+
+def _stood_in(destination: str, diff_ids: Iterable[str]) -> str:
+    """A layout where these layers seem to be, so that they are not written: buildah looks only for their names."""
+    os.makedirs(f"{destination}/blobs/sha256")
+    for digits in {_digits(diff_id) for diff_id in diff_ids}:
+        os.mknod(f"{destination}/blobs/sha256/{digits}")
+    return destination
+
+
+def _unpack(written: str, diff_ids: Sequence[str], target: str) -> None:
+    """The layers that were written, plain, each under the digits of its diff id, which it is checked to be."""
+    os.mkdir(target)
+    blobs = f"{written}/blobs/sha256"
+    manifest = _json(f"{blobs}/{_digits(_json(f'{written}/index.json')['manifests'][0]['digest'])}")
+    for diff_id, layer in zip(diff_ids, manifest["layers"], strict=True):
+        packed, path = f"{blobs}/{_digits(layer['digest'])}", f"{target}/{_digits(diff_id)}"
+        if os.path.getsize(packed) and not os.path.exists(path):
+            with open(packed, "rb") as source, open(path, "wb") as out:
+                shutil.copyfileobj(packing.unpacked(source, packing.ZSTD)[0], out, 1 << 20)
 
 
 def storage_options(job: BuildJob) -> list[str]:
@@ -134,3 +174,11 @@ def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Ma
 
 def _text(path: str) -> str:
     return files.read_text(path) or ""
+
+
+def _json(path: str) -> Any:
+    return json.loads(_text(path))
+
+
+def _digits(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -135,6 +135,8 @@ def test_the_words_of_a_build():
         place=place,
         log="/log",
         storage="/store/buildah",
+        blobs="/store/oci/blobs/sha256",
+        known=(),
         dockerfile="/p/Dockerfile",
         context="/p",
         ignore="/ignore",
@@ -147,3 +149,9 @@ def test_the_words_of_a_build():
     for pair in (("--target", "last"), ("--build-arg", "A=b c"), ("--build-context", "py=container-image://oci:/x:b0")):
         assert pair in itertools.pairwise(words)
     assert buildah.storage_options(job) == ["--root", "/store/buildah/root", "--runroot", f"{place}/run"]
+
+
+def test_new_layers_are_written_packed_by_what_costs_the_least():
+    words = buildah.push_options("sha256:1", "/store/tmp/1/new")
+    assert words[-2:] == ["sha256:1", "oci:/store/tmp/1/new"]
+    assert ("--compression-format", "zstd") in itertools.pairwise(words)
