@@ -40,7 +40,8 @@ _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=/^-]*")
 class Model(BaseModel):
     """A table of the env file: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when first wanted, which each of them alone is in few commands.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def kind_of(value: object) -> str:
