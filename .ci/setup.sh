@@ -10,7 +10,7 @@ what=${1:?what for: run, test or bench}
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
 test_packages=(buildah busybox-static docker-cli docker-registry docker.io fish git podman qemu-system-x86 runc skopeo umoci zsh)
-bench_packages=(docker-compose hyperfine)
+bench_packages=(docker-buildx docker-compose hyperfine)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -1,6 +1,7 @@
 """`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
 
-`python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density.
+`python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density,
+bake, dockerfile, unpack.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import density, startup
+from benchmarks import bakes, density, dockerfiles, startup, unpacking
 from benchmarks.docker_peer import Docker, docker
 from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
@@ -138,6 +139,21 @@ def bench_density(bench: Bench, peer: Docker, compose: list[str]) -> list[Result
     return density.density(bench, peer)
 
 
+def bench_bake(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+    """A bake beside builds of the equivalent Dockerfile."""
+    return bakes.bakes(bench, peer)
+
+
+def bench_dockerfile(bench: Bench, _peer: Docker, _compose: list[str]) -> list[Result]:
+    """A Dockerfile beside buildah's own build of it."""
+    return dockerfiles.dockerfiles(bench)
+
+
+def bench_unpack(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+    """A layer into files."""
+    return unpacking.unpacking(bench, peer)
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "exec": bench_exec,
     "oneshot": bench_oneshot,
@@ -146,6 +162,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "down": bench_down,
     "startup": bench_startup,
     "density": bench_density,
+    "bake": bench_bake,
+    "dockerfile": bench_dockerfile,
+    "unpack": bench_unpack,
 }
 
 if __name__ == "__main__":

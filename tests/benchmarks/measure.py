@@ -21,11 +21,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """Milliseconds (or another unit) of each round, by contender. `reach`: what devbox ÷ peer is to be at most."""
+    """Milliseconds (or another unit) of each round, by contender.
+
+    `reach`: what devbox ÷ peer is to be at most, for all or by peer; `over`: what devbox − peer is to be at most.
+    """
 
     title: str
     rounds: dict[str, list[float]]
-    reach: float | None = None
+    reach: float | dict[str, float] | None = None
+    over: float | None = None
     unit: str = "ms"
     shares: bool = False  # the peers are parts of devbox's own work
 
@@ -43,7 +47,7 @@ class Result:
         ours = self._cell("devbox")
         return [
             f"{self.title:42} {ours:>24} {name:>18} {self._cell(name):>24} {self._ratio(name):>6.3f} "
-            f"{'' if self.reach is None else f'{self.reach:g}':>5} {self._verdict(name)}".rstrip()
+            f"{self._wanted(name):>5} {self._verdict(name)}".rstrip()
             for name in self._peers()
         ]
 
@@ -55,10 +59,18 @@ class Result:
         ours, theirs = self.median("devbox"), self.median(name)
         return theirs / ours if self.shares else ours / theirs
 
+    def _reach(self, name: str) -> float | None:
+        return self.reach.get(name) if isinstance(self.reach, dict) else self.reach
+
+    def _wanted(self, name: str) -> str:
+        reach = self._reach(name)
+        return f"+{self.over:g}" if self.over is not None else "" if reach is None else f"{reach:g}"
+
     def _verdict(self, name: str) -> str:
-        if self.reach is None:
-            return ""
-        return "reached" if self._ratio(name) <= self.reach else "SHORT"
+        if self.over is not None:
+            return _said(self.median("devbox") - self.median(name) <= self.over)
+        reach = self._reach(name)
+        return "" if reach is None else _said(self._ratio(name) <= reach)
 
     def _cell(self, name: str) -> str:
         """Median, unit, spread."""
@@ -67,10 +79,21 @@ class Result:
         return f"{self.median(name):.1f} {self.unit}{spread}"
 
 
+def _said(reached: bool) -> str:  # noqa: FBT001
+    return "reached" if reached else "SHORT"
+
+
 HEADER = f"{'work':42} {'devbox':>24} {'peer':>18} {'':>24} {'ratio':>6} {'reach':>5}"
 
 
-def side_by_side(title: str, contenders: Sequence[Contender], *, rounds: int, reach: float | None = None) -> Result:
+def side_by_side(
+    title: str,
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    reach: float | dict[str, float] | None = None,
+    over: float | None = None,
+) -> Result:
     """Time all contenders `rounds` times, after one round that is not counted."""
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):
@@ -79,7 +102,7 @@ def side_by_side(title: str, contenders: Sequence[Contender], *, rounds: int, re
             taken = timed(contender.work)
             if number:
                 times[contender.name].append(taken)
-    return Result(title, times, reach)
+    return Result(title, times, reach, over)
 
 
 def timed(work: Callable[[], object]) -> float:
