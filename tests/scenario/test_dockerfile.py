@@ -122,7 +122,7 @@ def test_layers_of_a_base_stay_what_they_are_at_the_registry(box: Box, tmp_path:
         box.ok("up", cwd=project)
     assert box.ok("exec", "web", "--", "cat", "/said", cwd=project) == "hello"
     below = _layers(box, project, "service.base")
-    assert any(layer["media_type"].endswith("+gzip") for layer in below)
+    assert any(layer["mediaType"].endswith("+gzip") for layer in below)
     assert _layers(box, project)[:-1] == below
     box.ok("image", "verify", cwd=project)
 
