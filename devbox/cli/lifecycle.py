@@ -10,6 +10,7 @@ from devbox.cli import addresses
 from devbox.cli.display.choose import choose
 from devbox.cli.project import locate, opened
 from devbox.cli.terminal import say
+from devbox.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -17,7 +18,27 @@ if TYPE_CHECKING:
 
 
 def up(args: Args) -> int:
-    """Bring the project up, then print its addresses (data) and what to try next."""
+    """Bring the project up, then print its addresses (data) and what to try next; with --watch, stay."""
+    if args.flag("watch"):
+        return _up_and_watch(args)
+    return _up(args)
+
+
+def _up_and_watch(args: Args) -> int:
+    from devbox.verbs import watch
+
+    names = args.many("names") or None
+    watch.watched(opened(args), names)  # says at once when there is nothing to stay for
+    _up(args)
+    try:
+        with choose(args.text("progress")) as display:
+            watch.watch(opened(args), display, names=names)
+    except KeyboardInterrupt:
+        say("\n· no longer watching; what is up stays up")
+    return INTERRUPTED
+
+
+def _up(args: Args) -> int:
     with choose(args.text("progress")) as display:
         outcome = flow.up(
             opened(args),

@@ -137,6 +137,12 @@ class Engine(Protocol):
     def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """Record in the container's top that its setup ran with these inputs, and (re)start its supervised command."""
 
+    def rerun(self, instance: Instance, name: str) -> bool:
+        """Start the supervised command of a running container anew; the container stays. False where it has none."""
+
+    def signal(self, instance: Instance, name: str, signal: str) -> None:
+        """Send a signal ("HUP") to what a running container runs: its supervised command, else its main process."""
+
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
         """Send the container's stop signal, wait up to its timeout, then kill. It stays in `observe` as exited."""
 

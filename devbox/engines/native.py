@@ -100,6 +100,14 @@ class NativeEngine:
         Tops(self._paths, instance.id).set_up(name, setup_key)
         self._ask(instance, "setup_done", name=name)
 
+    def rerun(self, instance: Instance, name: str) -> bool:
+        """See the contract."""
+        return bool(self._ask(instance, "rerun", name=name)["rerun"])
+
+    def signal(self, instance: Instance, name: str, signal: str) -> None:
+        """See the contract."""
+        self._ask(instance, "signal", name=name, signal=signal)
+
     def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
         """See the contract."""
         if state.read(self._paths, instance.id) is not None:

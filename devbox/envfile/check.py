@@ -41,6 +41,7 @@ def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
         *_ports(document),
         *_probes(document),
         *_tasks(document),
+        *_watches(document),
         *stagecheck.check(document),
     ]
 
@@ -201,11 +202,15 @@ def _tasks(document: Document) -> Iterator[Problem]:
         Problem(key=problem.key[:2], sentence=problem.sentence.replace("tasks.", ""))
         for problem in _cycles(graph, "needs", "needs")
     )
-    for number, watch in enumerate(document.dev.watch if document.dev else ()):
-        kind, _, name = watch.do.partition(":")
-        if kind == "task" and name not in document.tasks:
-            hint = did_you_mean(name, document.tasks)
-            yield Problem(key=("dev", "watch", number, "do"), sentence=f"there is no task {name}{hint}")
+
+
+def _watches(document: Document) -> Iterator[Problem]:
+    for name, table in document.tables().items():
+        for number, watch in enumerate(table.watch if isinstance(table, LongRunningParts) else ()):
+            kind, _, task = watch.do.partition(":")
+            if kind == "task" and task not in document.tasks:
+                hint = did_you_mean(task, document.tasks)
+                yield Problem(key=(*key_of(name), "watch", number, "do"), sentence=f"there is no task {task}{hint}")
 
 
 def _listed(found: Iterable[str]) -> str:

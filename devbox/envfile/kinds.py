@@ -11,7 +11,7 @@ from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 
 from devbox.envfile import document, stages
-from devbox.roles import dev, fields, glue, install, network, test
+from devbox.roles import fields, glue, install, network, test, watching
 from devbox.roles.fields import Model
 
 # What each parser reads, in the words of the reference.
@@ -38,7 +38,7 @@ KINDS: dict[Callable[..., Any], str] = {
     fields.parse_named_paths: "named paths",
     network.parse_ports: "ports",
     network.parse_needs: "needs",
-    dev.parse_action: "action",
+    watching.parse_action: "action",
     test.parse_axis: "axis",
     test.parse_cells: "cells",
     glue.parse_routes: "routes",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from devbox.envfile import kinds, lines, meaning, stages
 from devbox.envfile.document import Document, HooksTable, ProjectTable
 from devbox.host.data import data_dir
-from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool
+from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool, watching
 from devbox.roles.context import Key
 from devbox.roles.fields import Model
 
@@ -47,7 +47,7 @@ SECTIONS: dict[type[Model], str] = {
     base.BaseTable: "[base.NAME]",
     dev.DevTable: "[dev]",
     dev.SetupTable: "[dev.setup]",
-    dev.WatchTable: "[[dev.watch]]",
+    watching.WatchTable: "[[dev.watch]]",
     tasks.TaskTable: "[tasks]",
     service.ServiceTable: "[service.NAME]",
     tool.ToolTable: "[tool.NAME]",

@@ -10,12 +10,12 @@ from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Instance, Resolved, Tool, Volume
+from devbox.model.resolved import Instance, Resolved, Tool, Volume, Watch
 from devbox.roles import base, dev, glue, images, service, tasks, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model
-from devbox.roles.parts import ImageParts, RunParts
+from devbox.roles.parts import ImageParts, LongRunningParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
 _RUNNABLE = ("base", "dev", "service", "glue", "tool")  # roles whose images this version can run something in
@@ -53,6 +53,7 @@ def resolve(
         containers=containers,
         volumes=_volumes(containers.values()),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
+        watches=_watches(document, active),
         tools=expansion.tools(active),
         on_use=tuple(names.container_names(document)[label] for label in active if label not in started),
         sleeping=_sleeping(document, active),
@@ -226,6 +227,17 @@ def _in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:
 def _volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:
     found = [mount.source for spec in containers for mount in spec.mounts if mount.kind == "volume"]
     return tuple(Volume(name=name, label=name) for name in dict.fromkeys(found))
+
+
+def _watches(document: Document, active: Iterable[str]) -> tuple[Watch, ...]:
+    """What happens to the containers when files change."""
+    name, tables = names.container_names(document), document.tables()
+    return tuple(
+        Watch(container=name[label], paths=watch.paths, ignore=watch.ignore, do=watch.do)
+        for label in active
+        if isinstance(table := tables[label], LongRunningParts)
+        for watch in table.watch
+    )
 
 
 def _later(document: Document) -> tuple[str, ...]:

@@ -38,6 +38,19 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What happens to `container` when files of the project change: "restart", "rebuild", "signal:HUP", "task:NAME".
+
+    `paths` and `ignore` are globs below the project.
+    """
+
+    container: str
+    paths: tuple[str, ...]
+    ignore: tuple[str, ...] = ()
+    do: str = "restart"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """A program of `[tool.NAME]`, run in `container`. An empty `command` is the image's own.
 
@@ -73,6 +86,7 @@ class Resolved:
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
     tasks: dict[str, Task] = field(default_factory=dict)
+    watches: tuple[Watch, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)
     on_use: tuple[str, ...] = ()  # containers that `up` starts only when they are named: tools, and what only they need
     sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in

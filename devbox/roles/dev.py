@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
 from devbox.roles import containers
 from devbox.roles.context import Context
-from devbox.roles.fields import Commands, InnerPaths, Model, Path, field, kind_of
+from devbox.roles.fields import Commands, InnerPaths, Model, Path
 from devbox.roles.parts import ImageParts, LongRunningParts
 
 LABEL = "dev"
 WORKSPACE = "/workspace"
 # pid 1 of dev: it stands whatever the supervised command does.
 STANDING = ("sleep", "infinity")
-_ACTIONS = ("restart", "rebuild", "signal:NAME", "task:NAME")
 
 
 class SetupTable(Model):
@@ -28,26 +27,6 @@ class SetupTable(Model):
     """Files and globs; the setup runs again when one of them changed."""
 
 
-def parse_action(value: Any) -> str:
-    """What a watch does."""
-    if isinstance(value, str):
-        kind, _, name = value.partition(":")
-        if value in ("restart", "rebuild") or (kind in ("signal", "task") and name):
-            return value
-    raise ValueError(f"must be one of {', '.join(_ACTIONS)}, not {value if isinstance(value, str) else kind_of(value)}")
-
-
-class WatchTable(Model):
-    """`[[dev.watch]]`: what to do when files change."""
-
-    paths: InnerPaths
-    """Files and globs to watch."""
-    ignore: InnerPaths = ()
-    """Of these, what does not count."""
-    do: Annotated[str, *field(parse_action, {"type": "string"})] = "restart"
-    """What happens: `restart`, `rebuild`, `signal:NAME` or `task:NAME`."""
-
-
 class DevTable(ImageParts, LongRunningParts):
     """Schema of `[dev]`. `workspace` is where the project directory is mounted."""
 
@@ -55,8 +34,6 @@ class DevTable(ImageParts, LongRunningParts):
     """Where the project directory is mounted."""
     setup: SetupTable | None = None
     """What makes a new container ready to work in."""
-    watch: tuple[WatchTable, ...] = ()
-    """What happens when files change, for `devbox up --watch` (not yet in this version)."""
 
     @model_validator(mode="after")
     def _workspace_is_not_the_root(self) -> Self:

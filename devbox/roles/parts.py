@@ -37,6 +37,7 @@ from devbox.roles.fields import (
     Whole,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
+from devbox.roles.watching import WatchTable
 
 SOURCES = ("from", "recipe", "image", "dockerfile", "tarball")
 
@@ -249,6 +250,8 @@ class LongRunningParts(RunParts):
     """What asks it to end; the recipe's signal when left out."""
     stop_timeout: Duration | None = None
     """How long it has to end before it is killed."""
+    watch: tuple[WatchTable, ...] = ()
+    """What happens when files change, while `devbox up --watch` stays."""
 
     @property
     def health_is_off(self) -> bool:

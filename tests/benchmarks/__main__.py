@@ -10,9 +10,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import bakes, density, dockerfiles, startup, unpacking
+
+
+from benchmarks import density, startup, watching
 from benchmarks.docker_peer import Docker, docker
 from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
@@ -45,7 +49,8 @@ def main() -> int:
 
 def _same_images(bench: Bench, peer: Docker) -> list[str]:
     """Give the peer our images and start the same project with them; the start of its compose command lines."""
-    for service in bench.resolved().containers.values():
+    resolved = bench.resolved()
+    for service in (spec for name, spec in resolved.containers.items() if name not in resolved.on_use):
         peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")
     return peer.compose(bench.compose())
 
@@ -152,6 +157,30 @@ def bench_dockerfile(bench: Bench, _peer: Docker, _compose: list[str]) -> list[R
 def bench_unpack(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
     """A layer into files."""
     return unpacking.unpacking(bench, peer)
+def bench_tool(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+    """A tool called again, beside what people do with Docker: a container per call, or one that stays."""
+    peer.run("run", "-d", "--init", "--name", "tool", "--network", "bench_default", "bench/web", "sleep", "infinity")
+    contenders = [
+        Contender("devbox", _ours(bench, "tool", "nothing")),
+        Contender(
+            "docker run",
+            _theirs(bench, peer, "docker", "run", "--rm", "--init", "--network", "bench_default", "bench/web", "true"),
+        ),
+        Contender("docker exec", _theirs(bench, peer, "docker", "exec", "tool", "true")),
+    ]
+    warm = side_by_side("a warm tool, whole process", contenders, rounds=20)
+    first = side_by_side(
+        "a tool's first call, its needs up",
+        [replace(contenders[0], before=_ours(bench, "stop", "nothing")), contenders[1]],
+        rounds=8,
+    )
+    peer.run("rm", "-f", "tool")
+    return [warm, first]
+
+
+def bench_watch(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+    """From saving a file to the restarted process answering."""
+    return watching.watching(bench.base, peer)
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -165,6 +194,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "bake": bench_bake,
     "dockerfile": bench_dockerfile,
     "unpack": bench_unpack,
+    "tool": bench_tool,
+    "watch": bench_watch,
 }
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ recipe = "python"
 command = ["python3", "-m", "http.server", "8000"]
 health = { http = "/", port = 8000 }
 needs = ["db", "cache"]
+
+[tool.nothing]
+recipe = "python"
+command = ["true"]
+needs = ["db", "cache"]
 """
 
 _IDLE = """
@@ -61,6 +66,13 @@ class Bench:
             [self.program, *words], cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL, check=True
         )
 
+    def ps(self) -> list[dict[str, Any]]:
+        """What is up."""
+        argv = [self.program, "ps", "--json"]
+        done = subprocess.run(argv, cwd=self.root, env=self.environment, capture_output=True, check=True)
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
     def resolved(self) -> Resolved:
         """What the file means."""
         return project.load(project.open_project(str(self.root)))
@@ -81,7 +93,8 @@ class Bench:
 
     def compose(self, *, init: bool = False) -> dict[str, Any]:
         """The same project for Docker Compose, as people write it: without an init, unless asked for."""
-        specs = self.resolved().containers
+        resolved = self.resolved()
+        specs = {name: spec for name, spec in resolved.containers.items() if name not in resolved.on_use}
         return {
             "services": {name: _service(spec) | {"init": init} for name, spec in specs.items()},
             "volumes": {mount.source: {} for spec in specs.values() for mount in spec.mounts if mount.kind == "volume"},

@@ -71,6 +71,7 @@ TABLE = (
         "up",
         _up,
         Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
+        Option("-w", "--watch", about="Stay, and do what the file wants done when files change; Ctrl-C ends it."),
         LOCKED,
         JSON,
         about="Bake, start, and wait until everything is ready.",

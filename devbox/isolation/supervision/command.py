@@ -96,8 +96,8 @@ class Command:
     def _end_then(self, then: Callback) -> None:
         self._cancel()
         self._next = then
-        self._send(signal.SIGTERM)
-        self._timer = self._loop.after(_GRACE, lambda: self._send(signal.SIGKILL))
+        self.send(signal.SIGTERM)
+        self._timer = self._loop.after(_GRACE, lambda: self.send(signal.SIGKILL))
 
     def _spawned(self, status: int | None) -> None:
         self._spawning = False
@@ -148,7 +148,8 @@ class Command:
             self._timer = self._loop.after(self._backoff.next(), self.start)
         self._changed()
 
-    def _send(self, number: int) -> None:
+    def send(self, number: int) -> None:
+        """Send it a signal, when it runs."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):  # adopted, and gone since
                 os.kill(self.process.pid, number)

@@ -7,35 +7,25 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from devbox.errors import DevboxError, EngineError
 from devbox.host import files
-from devbox.host.paths import Paths
 from devbox.isolation import launch, logs
 from devbox.isolation.living import usable
 from devbox.isolation.state import Row
 from devbox.isolation.supervision import endings
+from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.interior import Interior
-from devbox.isolation.supervision.loop import Callback, ExitCallback, Loop, Timer, complain
+from devbox.isolation.supervision.loop import Callback, ExitCallback, Timer, complain
 from devbox.isolation.supervision.memory import Memory
 from devbox.isolation.supervision.output import Output
 from devbox.isolation.supervision.schedule import Schedule
 from devbox.isolation.supervision.waiters import Answer, Waiters
 from devbox.isolation.supervision.workload import Workload
-from devbox.isolation.types import Context, ProcessRef, Supervised, pack
+from devbox.isolation.types import ProcessRef, Supervised, pack
 
 _SETTLE = 0.1  # a service without a probe is ready when it has run this long
 _GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
-
-
-class Ground(NamedTuple):
-    """What all containers of an instance stand on."""
-
-    loop: Loop
-    paths: Paths
-    context: Context
-    changed: Callback
 
 
 class Keeper:
@@ -135,6 +125,17 @@ class Keeper:
         self._row = self._row._replace(released=True)
         self._begin(self._workload.renew)
         self._changed()
+
+    def rerun(self) -> bool:
+        """Start its supervised command anew, unless that waits for its setup yet; False where it has none."""
+        if self.item.command is not None and self._row.released:
+            self.release()
+        return self.item.command is not None
+
+    def signal(self, number: int) -> None:
+        """Tell what it runs; the init passes on what pid 1 is told."""
+        if not self._workload.send(number):
+            self._send(number)
 
     def stop(self, timeout: float | None, done: Callback) -> None:
         """Ask it to end, kill it after the timeout; done when nothing of it runs."""

@@ -19,8 +19,9 @@ from devbox.isolation import contexts, living, state, syscalls
 from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish, Row
 from devbox.isolation.supervision import strays
+from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
-from devbox.isolation.supervision.keeper import Ground, Keeper
+from devbox.isolation.supervision.keeper import Keeper
 from devbox.isolation.supervision.loop import Loop, Timer, complain, say
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
@@ -135,6 +136,8 @@ class Supervisor:
             "stop": self._stop,
             "remove": self._remove,
             "setup_done": self._setup_done,
+            "rerun": self._rerun,
+            "signal": self._signal,
             "lease": self._lease,
             "release": self._release,
             "shutdown": self._shutdown,
@@ -206,6 +209,13 @@ class Supervisor:
 
     def _setup_done(self, client: Connection, message: Message) -> None:
         self._keeper(message).release()
+        client.answer({})
+
+    def _rerun(self, client: Connection, message: Message) -> None:
+        client.answer({"rerun": self._keeper(message).rerun()})
+
+    def _signal(self, client: Connection, message: Message) -> None:
+        self._keeper(message).signal(getattr(signal, f"SIG{message['signal']}"))
         client.answer({})
 
     def _lease(self, client: Connection, message: Message) -> None:

@@ -80,6 +80,12 @@ class Workload:
         self._stop_health()  # until the new command runs: the old one would still answer
         self._command.restart()
 
+    def send(self, number: int) -> bool:
+        """Send a signal to the command; False where there is none."""
+        if self._command is not None:
+            self._command.send(number)
+        return self._command is not None
+
     def probe_again(self) -> None:
         """Somebody waits for it: unhealthy is not the last word."""
         if self._health is not None and self._health.state == "unhealthy":

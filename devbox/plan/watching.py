@@ -1,0 +1,82 @@
+"""Which changed files make which containers do what. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from devbox.model.plan import Plan, Step
+from devbox.model.resolved import Watch
+
+_MAGIC = frozenset("*?[")
+# What is made anew comes first, and who is told of it last.
+_ORDER = ("rebuild", "task", "restart", "signal")
+
+
+def places(watches: Iterable[Watch]) -> tuple[str, ...]:
+    """The directories and files to look at, relative to the project: each pattern as far as it has no wildcard."""
+    found = {_plain(pattern) for watch in watches for pattern in watch.paths}
+    return tuple(sorted(place for place in found if not any(_lies_in(place, other) for other in found)))
+
+
+def reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
+    """What is to be done about changed files (relative paths), each thing once, with these files as its reason."""
+    files = sorted(changed)
+    because: dict[tuple[str, str, str], list[str]] = {}
+    for watch in watches:
+        found = [path for path in files if _counts(watch, path)]
+        if found:
+            kind, _, name = watch.do.partition(":")
+            known = because.setdefault((kind, name, "" if kind == "task" else watch.container), [])
+            known += [path for path in found if path not in known]
+    rebuilt = {container for kind, _, container in because if kind == "rebuild"}
+    steps: list[Step] = []
+    for kind, name, container in sorted(because, key=lambda key: _ORDER.index(key[0])):
+        if kind in ("restart", "signal") and container in rebuilt:
+            continue  # it is another container by then
+        resource = " ".join(part for part in (name, container) if part)
+        before = tuple(step.id for step in steps)
+        steps.append(Step(op=kind, resource=resource, reason=_listed(because[kind, name, container]), after=before))
+    return Plan(steps=tuple(steps))
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a pattern means a file, or a directory above it. `**` is any number of directories."""
+    parts, globs = path.split("/"), pattern.strip("/").split("/")
+    return any(_fit(parts[:count], globs) for count in range(1, len(parts) + 1))
+
+
+def _counts(watch: Watch, path: str) -> bool:
+    if any(matches(path, pattern) for pattern in watch.ignore):
+        return False
+    return any(matches(path, pattern) for pattern in watch.paths)
+
+
+def _fit(parts: list[str], globs: list[str]) -> bool:
+    if not globs:
+        return not parts
+    if globs[0] == "**":
+        return _fit(parts, globs[1:]) or (bool(parts) and _fit(parts[1:], globs))
+    if globs[0] == ".":
+        return _fit(parts, globs[1:])
+    return bool(parts) and fnmatchcase(parts[0], globs[0]) and _fit(parts[1:], globs[1:])
+
+
+def _plain(pattern: str) -> str:
+    parts: list[str] = []
+    for part in pattern.split("/"):
+        if _MAGIC & set(part):
+            break
+        if part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _listed(paths: list[str]) -> str:
+    """`app/main.py changed`, `app/main.py and 3 more changed`."""
+    more = f" and {len(paths) - 1} more" if paths[1:] else ""
+    return f"{paths[0]}{more} changed"
+
+
+def _lies_in(place: str, other: str) -> bool:
+    return place != other and (not other or place.startswith(f"{other}/"))

@@ -1,0 +1,128 @@
+"""The verb that stays: what `[[….watch]]` asks for, whenever files change. A mistake in between ends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from devbox import flow
+from devbox.errors import CommandFailed, DevboxError, UsageError
+from devbox.execute import runner, watcher
+from devbox.execute.events import Event, Note, Sink, StepLine
+from devbox.host.project import LOCAL_FILE
+from devbox.model.plan import Step
+from devbox.model.resolved import Resolved, Watch
+from devbox.opened import Project, exclusive, instance, load
+from devbox.plan import order, watching
+
+
+def watched(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
+    """What the file watches, for these containers or all; UsageError where that is nothing."""
+    resolved = load(opened)
+    chosen = order.chosen(resolved, names)
+    found = tuple(watch for watch in resolved.watches if watch.container in chosen)
+    if not found:
+        raise UsageError(
+            f"{opened.env_file} watches nothing{' of ' + ', '.join(names) if names else ''}",
+            remedy='say what happens when: [[dev.watch]] paths = ["src/**"]',
+        )
+    return found
+
+
+def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> None:
+    """React to changed files until Ctrl-C (KeyboardInterrupt). A changed env file is read again."""
+    watches = watched(opened, names)
+    while True:
+        places = watching.places(watches)
+        sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; Ctrl-C ends it"))
+        for changed in _changes(opened, places):
+            if {opened.env_file, LOCAL_FILE} & changed and (new := _read_again(opened, sink, names)):
+                _react(opened, sink, watches, changed)
+                watches = new
+                break
+            _react(opened, sink, watches, changed)
+
+
+def _changes(opened: Project, places: tuple[str, ...]) -> Iterator[frozenset[str]]:
+    return watcher.batches(opened.root, (*places, opened.env_file, LOCAL_FILE))
+
+
+def _read_again(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:
+    """What the file watches now; nothing where it can't be read, as in the middle of an edit."""
+    try:
+        found = watched(opened, names)
+    except DevboxError as error:
+        sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; watching on as before"))
+        return ()
+    sink(Note(text=f"{opened.env_file} changed: devbox up, or the next restart, takes it over"))
+    return found
+
+
+def _react(opened: Project, sink: Sink, watches: tuple[Watch, ...], changed: frozenset[str]) -> None:
+    seen = frozenset(path for path in changed if watching.reactions(watches, [path]))
+    made = watching.reactions(watches, watcher.without_ignored(opened.root, seen))
+    if not made:
+        return
+    try:
+        runner.run(made, _actions(opened, sink), sink)
+    except DevboxError as error:
+        for line in (*error.details.strip().splitlines()[-8:], f"→ {error.remedy}" if error.remedy else ""):
+            if line:
+                sink(Note(text=line))
+
+
+def _actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
+    """What each reaction does."""
+
+    def restart(step: Step) -> str:
+        with exclusive(opened, _silent):
+            if opened.engine.rerun(instance(opened, ""), step.resource):  # whatever the file says just now
+                return "its command started anew"
+        flow.restart(opened, _silent, names=(step.resource,))
+        return "restarted"
+
+    def signal(step: Step) -> str:
+        name, _, container = step.resource.partition(" ")
+        with exclusive(opened, _silent):
+            opened.engine.signal(instance(opened, ""), container, name)
+        return "told"
+
+    def rebuild(step: Step) -> str:
+        outcome = flow.up(opened, _notes_only(sink), names=(step.resource,))
+        return "rebuilt" if outcome.plan else "its image is as it was"
+
+    def task(step: Step) -> str:
+        return _run_task(opened, load(opened), step, sink)
+
+    return {"restart": restart, "signal": signal, "rebuild": rebuild, "task": task}
+
+
+def _run_task(opened: Project, resolved: Resolved, step: Step, sink: Sink) -> str:
+    """Run a task of the file in dev, after those it needs."""
+    last: list[str] = []
+
+    def line(text: str) -> None:
+        last.append(text)
+        del last[:-8]
+        sink(StepLine(id=step.id, text=text))
+
+    for task in order.task_order(step.resource, resolved.tasks):
+        code = opened.engine.exec(resolved.instance, "dev", task.command, env={}, on_line=line)
+        if code != 0:
+            raise CommandFailed(
+                f"the task {task.name} ended with {code}",
+                details="\n".join(last),
+                remedy=f"to see it again: devbox run {task.name}",
+            )
+    return "done"
+
+
+def _silent(_: Event) -> None:
+    """The reaction is shown as one step; what it consists of is not."""
+
+
+def _notes_only(sink: Sink) -> Sink:
+    def pass_on(event: Event) -> None:
+        if isinstance(event, Note):
+            sink(event)
+
+    return pass_on

@@ -1,0 +1,76 @@
+"""Changes as they happen: batches, and what does not count."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from devbox.execute import watcher
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Callable[[], frozenset[str]]:
+    """The next batch of changes of what lies in `app`, which is looked at by now."""
+    (tmp_path / "app").mkdir()
+    found: queue.Queue[frozenset[str]] = queue.Queue()
+
+    def look() -> None:
+        for batch in watcher.batches(str(tmp_path), ["app", "absent"]):
+            found.put(batch)
+
+    threading.Thread(target=look, daemon=True).start()
+    while True:
+        (tmp_path / "app/begin").write_text("")
+        try:
+            found.get(timeout=0.5)
+        except queue.Empty:
+            continue
+        return lambda: found.get(timeout=20)
+
+
+def test_many_files_at_once_are_one_batch(seen: Callable[[], frozenset[str]], tmp_path: Path):
+    wanted = {f"app/f{number}" for number in range(200)}
+    for name in wanted:
+        (tmp_path / name).write_text("x")
+    got: set[str] = set()
+    batches = 0
+    while not wanted <= got:
+        got |= seen()
+        batches += 1
+    assert batches < 20, "not one for each file"
+
+
+def test_what_editors_and_git_write_beside_the_files_is_left_out(seen: Callable[[], frozenset[str]], tmp_path: Path):
+    (tmp_path / "app/.git").mkdir()
+    for name in (".git/index", ".main.py.swp", "main.py~", "main.pyc"):
+        (tmp_path / "app" / name).write_text("x")
+    (tmp_path / "app/main.py").write_text("x")
+    got: frozenset[str] = frozenset()
+    while "app/main.py" not in got:
+        got |= seen()
+    assert got <= {"app/main.py", "app/begin"}
+
+
+def test_a_file_that_appears_is_noticed(seen: Callable[[], frozenset[str]], tmp_path: Path):
+    (tmp_path / "absent").write_text("x")
+    while "absent" not in seen():
+        pass
+
+
+def test_what_git_ignores_does_not_count(tmp_path: Path):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / "sub/.gitignore").write_text("made\n")
+    paths = {"a.py", "x.log", "sub/made", "made", "with\nnewline.log"}
+    assert watcher.without_ignored(str(tmp_path), paths) == {"a.py", "made"}
+
+
+def test_without_a_repository_everything_counts(tmp_path: Path):
+    assert watcher.without_ignored(str(tmp_path), {"x.log"}) == {"x.log"}
+    assert watcher.without_ignored(str(tmp_path), ()) == frozenset()
