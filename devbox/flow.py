@@ -21,7 +21,7 @@ from devbox.images import budget, gate
 from devbox.model.container import Limits
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
-from devbox.model.resolved import HostAccess, Resolved, Task
+from devbox.model.resolved import HostAccess, Resolved
 from devbox.opened import (
     Project,
     carry_out,
@@ -36,7 +36,6 @@ from devbox.opened import (
 )
 from devbox.plan import diff as differ
 from devbox.plan import remembered, takedown, tools
-from devbox.plan.order import task_order
 from devbox.plan.ports import remember
 
 
@@ -149,15 +148,6 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
             wanted = request(spec, resolved, observed, opened.store)
             lease.enter_context(gate.leased(opened.paths, wanted.image.key))
         return opened.engine.run_once(resolved.instance, wanted, tty=tty)
-
-
-def tasks(opened: Project, name: str) -> tuple[Task, ...]:
-    """The task `name` of the file and what it needs, in the order to run them in dev."""
-    resolved = load(opened)
-    if name not in resolved.tasks:
-        known = ", ".join(resolved.tasks) or "none"
-        raise UsageError(f"there is no task {name} in {opened.env_file}", remedy=f"known: {known}")
-    return task_order(name, resolved.tasks)
 
 
 def _unenforced(engine: Engine, resolved: Resolved) -> tuple[str, ...]:

@@ -74,9 +74,9 @@ def _shell(args: Args) -> int:
 
 def _run(args: Args) -> int:
     task = args.text("task")
-    if task and args.after is None:
+    if task:
         return _task(args, task)
-    if args.after and not task:
+    if args.after:
         return _once(args, args.after)
     raise UsageError("run takes a task, or a command after --", remedy="devbox run TASK, or: devbox run -- COMMAND")
 
@@ -116,22 +116,20 @@ def _source(args: Args) -> str:
 
 def _task(args: Args, name: str) -> int:
     """Run a task in dev after the tasks it needs; the first failure ends it."""
-    from devbox import flow
-    from devbox.cli.project import opened
+    from devbox.cli import task
 
     if args.text("base") or args.text("service"):
         raise UsageError(
             "a task runs in dev; --base and --service are for one-shot containers",
             remedy=f"devbox run {name}, or a one-shot: devbox run -- COMMAND",
         )
-    tasks = flow.tasks(opened(args), name)
-    place = locate(args)
-    if not (_is_running(place, DEV) and needs_run(place.paths, place.id, DEV)):
-        _start(args, DEV)
-    for task in tasks:
-        if code := _enter(args, place, DEV, task.command):
-            return code
-    return 0
+
+    def start() -> None:
+        place = locate(args)
+        if not (_is_running(place, DEV) and needs_run(place.paths, place.id, DEV)):
+            _start(args, DEV)
+
+    return task.run(args, name, start=start, execute=lambda argv: _enter(args, locate(args), DEV, argv))
 
 
 def _enter(args: Args, place: Place, container: str, argv: tuple[str, ...]) -> int:

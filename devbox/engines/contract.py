@@ -137,8 +137,11 @@ class Engine(Protocol):
     def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """Record in the container's top that its setup ran with these inputs, and (re)start its supervised command."""
 
-    def rerun(self, instance: Instance, name: str) -> bool:
-        """Start the supervised command of a running container anew; the container stays. False where it has none."""
+    def rerun(self, instance: Instance, name: str) -> None:
+        """Run what a container runs anew: its supervised command, while it stands; else itself, as it was started.
+
+        Its writable top stays. Returns when the process runs, not when ready.
+        """
 
     def signal(self, instance: Instance, name: str, signal: str) -> None:
         """Send a signal ("HUP") to what a running container runs: its supervised command, else its main process."""

@@ -100,9 +100,9 @@ class NativeEngine:
         Tops(self._paths, instance.id).set_up(name, setup_key)
         self._ask(instance, "setup_done", name=name)
 
-    def rerun(self, instance: Instance, name: str) -> bool:
+    def rerun(self, instance: Instance, name: str) -> None:
         """See the contract."""
-        return bool(self._ask(instance, "rerun", name=name)["rerun"])
+        self._ask(instance, "rerun", name=name)
 
     def signal(self, instance: Instance, name: str, signal: str) -> None:
         """See the contract."""

@@ -76,6 +76,10 @@ class Paths:
         """The digests of the project's tarballs, as they were when they were read last."""
         return f"{self.project(instance)}/digests.json"
 
+    def tasks(self, instance: str) -> str:
+        """What its tasks succeeded with last."""
+        return f"{self.project(instance)}/tasks.json"
+
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"

@@ -51,6 +51,15 @@ class ObservedContainer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskDone:
+    """What a task succeeded with: the hash of its commands, the key of dev's image, its inputs (file → digest)."""
+
+    commands: str
+    image: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LastRun:
     """What the instance was last made from, for reasons a person understands. Empty before the first `up`.
 

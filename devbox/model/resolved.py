@@ -30,11 +30,17 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A named command of `[tasks]`, run in `dev`. `command` is argv."""
+    """Named commands of `[tasks]`, run in `dev`: a shell's text or argv each; the first that fails ends the task.
+
+    `needs` run first. With `inputs` (globs below the project) it runs only where one of them changed or an output is
+    missing.
+    """
 
     name: str
-    command: tuple[str, ...]
+    commands: tuple[str | tuple[str, ...], ...]
     needs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

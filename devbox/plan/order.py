@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Resolved, Task
+from devbox.model.resolved import Resolved
 
 
 def lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
@@ -55,15 +55,3 @@ def chosen(resolved: Resolved, names: tuple[str, ...] | None) -> frozenset[str]:
 def dependants_first(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
     """The order of stopping: who needs others goes before them."""
     return tuple(reversed(start_order(containers)))
-
-
-def task_order(name: str, tasks: Mapping[str, Task]) -> tuple[Task, ...]:
-    """A task and all it needs, needs first, each once."""
-    graph: dict[str, tuple[str, ...]] = {}
-    waiting = [name]
-    while waiting:
-        task = waiting.pop()
-        if task not in graph:
-            graph[task] = tasks[task].needs
-            waiting += tasks[task].needs
-    return tuple(tasks[task] for task in TopologicalSorter(graph).static_order())

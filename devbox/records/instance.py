@@ -20,7 +20,7 @@ from devbox.model.observed import LastRun
 FORMAT = 1
 _CREDENTIAL_BYTES = 18
 _PLACE = "place.json"
-_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json")
+_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json", "tasks.json")
 
 
 class _Damaged(DevboxError):

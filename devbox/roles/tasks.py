@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler, model_validator
@@ -10,18 +9,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from devbox.model.resolved import Task
-from devbox.roles.fields import COMMAND_SCHEMA, CommandItem, Commands, InnerPaths, Model, Texts
+from devbox.roles.fields import COMMAND_SCHEMA, Commands, InnerPaths, Model, Texts
 
 
 class TaskTable(Model):
-    """A task: a command, or a table. `needs` are tasks that run first."""
+    """A task: a command, or a table."""
 
     run: Commands
     """The command or commands; the first that fails ends the task."""
     needs: Texts = ()
-    """Tasks that run first."""
+    """Tasks that run first, side by side where they do not need each other."""
     inputs: InnerPaths = ()
-    """Files the task depends on; only documentation in this version."""
+    """Files and globs: with them, it runs only when one changed since its last success."""
+    outputs: InnerPaths = ()
+    """Files and globs it makes: where one is missing, it runs all the same."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,11 +37,5 @@ class TaskTable(Model):
 
 
 def expand(table: TaskTable, name: str) -> Task:
-    """The task, its commands made one."""
-    return Task(name=name, command=_joined(table.run), needs=table.needs)
-
-
-def _joined(commands: tuple[CommandItem, ...]) -> tuple[str, ...]:
-    """One argv; several commands become a shell's list that stops at the first failure."""
-    argvs = [("/bin/sh", "-c", item) if isinstance(item, str) else item for item in commands]
-    return argvs[0] if len(argvs) == 1 else ("/bin/sh", "-c", " && ".join(shlex.join(argv) for argv in argvs))
+    """The task."""
+    return Task(name=name, commands=table.run, needs=table.needs, inputs=table.inputs, outputs=table.outputs)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from devbox import flow
-from devbox.errors import CommandFailed, DevboxError, UsageError
+from devbox.errors import DevboxError, UsageError
 from devbox.execute import runner, watcher
 from devbox.execute.events import Event, Note, Sink, StepLine
 from devbox.host.project import LOCAL_FILE
 from devbox.model.plan import Step
-from devbox.model.resolved import Resolved, Watch
+from devbox.model.resolved import Watch
 from devbox.opened import Project, exclusive, instance, load
 from devbox.plan import order, watching
+from devbox.verbs import tasks
 
 
 def watched(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
@@ -35,11 +36,11 @@ def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) 
         places = watching.places(watches)
         sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; Ctrl-C ends it"))
         for changed in _changes(opened, places):
-            if {opened.env_file, LOCAL_FILE} & changed and (new := _read_again(opened, sink, names)):
-                _react(opened, sink, watches, changed)
-                watches = new
-                break
             _react(opened, sink, watches, changed)
+            if {opened.env_file, LOCAL_FILE} & changed:
+                watches = _read_again(opened, sink, names) or watches
+                if watching.places(watches) != places:
+                    break
 
 
 def _changes(opened: Project, places: tuple[str, ...]) -> Iterator[frozenset[str]]:
@@ -53,7 +54,7 @@ def _read_again(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> t
     except DevboxError as error:
         sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; watching on as before"))
         return ()
-    sink(Note(text=f"{opened.env_file} changed: devbox up, or the next restart, takes it over"))
+    sink(Note(text=f"{opened.env_file} changed: devbox up takes it over"))
     return found
 
 
@@ -75,9 +76,7 @@ def _actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
 
     def restart(step: Step) -> str:
         with exclusive(opened, _silent):
-            if opened.engine.rerun(instance(opened, ""), step.resource):  # whatever the file says just now
-                return "its command started anew"
-        flow.restart(opened, _silent, names=(step.resource,))
+            opened.engine.rerun(instance(opened, ""), step.resource)  # whatever the file says just now
         return "restarted"
 
     def signal(step: Step) -> str:
@@ -91,29 +90,11 @@ def _actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
         return "rebuilt" if outcome.plan else "its image is as it was"
 
     def task(step: Step) -> str:
-        return _run_task(opened, load(opened), step, sink)
+        return tasks.run_captured(
+            opened, step.resource, _silent, line=lambda _, text: sink(StepLine(id=step.id, text=text))
+        )
 
     return {"restart": restart, "signal": signal, "rebuild": rebuild, "task": task}
-
-
-def _run_task(opened: Project, resolved: Resolved, step: Step, sink: Sink) -> str:
-    """Run a task of the file in dev, after those it needs."""
-    last: list[str] = []
-
-    def line(text: str) -> None:
-        last.append(text)
-        del last[:-8]
-        sink(StepLine(id=step.id, text=text))
-
-    for task in order.task_order(step.resource, resolved.tasks):
-        code = opened.engine.exec(resolved.instance, "dev", task.command, env={}, on_line=line)
-        if code != 0:
-            raise CommandFailed(
-                f"the task {task.name} ended with {code}",
-                details="\n".join(last),
-                remedy=f"to see it again: devbox run {task.name}",
-            )
-    return "done"
 
 
 def _silent(_: Event) -> None:

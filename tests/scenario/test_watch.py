@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def watching(box: Box, project: Path) -> Iterator[Path]:
             start_new_session=True,
         )
         try:
-            wait_until(lambda: _reacts(project, said), seconds=120, what="the watch")
+            _wait_for_a_reaction(project, said)
             yield said
         finally:
             process.send_signal(signal.SIGINT)
@@ -50,18 +51,22 @@ def watching(box: Box, project: Path) -> Iterator[Path]:
     assert "no longer watching" in said.read_text()
 
 
-def _reacts(project: Path, said: Path) -> bool:
-    """Whether a change is noticed by now: the watch begins a moment after it says so."""
-    if "watching" not in said.read_text():
-        return False
-    (project / "app/begin").write_text("x")
-    return "restart dev" in said.read_text()
+def _wait_for_a_reaction(project: Path, said: Path) -> None:
+    """The watch begins a moment after it says so: save until it notices, with pauses in which a batch may end."""
+    wait_until(lambda: "watching" in said.read_text(), seconds=60, what="the watch")
+    for _ in range(60):
+        (project / "app/begin").write_text("x")
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: "restart dev" in said.read_text(), seconds=1)
+            return
+    pytest.fail(f"nothing was noticed: {said.read_text()}")
 
 
 def test_saved_files_have_their_consequences(box: Box):
     project = box.project(FILE, files={"app/main": "1", "conf": "1", "css/a": "1", "web.conf": "1"})
     box._give(project)
     told = project / "told"
+    box.ok("up", cwd=project)
     with watching(box, project) as said:
         before = box.ps(project)
         (project / "conf").write_text("2")

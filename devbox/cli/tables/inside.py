@@ -14,7 +14,9 @@ _SERVICE = Option(
 )
 _NO_TTY = Option("-T", "--no-tty", about="Plain pipes, even on a terminal.")
 _TASK = Argument(
-    "task", about="A name of [tasks], run in dev; after --, a command in a one-shot container.", words="tasks"
+    "task",
+    about="A name of [tasks], run in dev, with arguments after --; or just -- and a one-shot's command.",
+    words="tasks",
 )
 
 
@@ -72,6 +74,7 @@ TABLE = (
     Command(
         "run",
         _run,
+        Option("--force", about="Run tasks whose inputs did not change as well."),
         _BASE,
         _SERVICE,
         _ENV,
@@ -80,7 +83,7 @@ TABLE = (
         _NO_TTY,
         about="Run a task of the file, or a one-shot container.",
         argument=_TASK,
-        after="| -- COMMAND…",
+        after="[-- ARGUMENTS…] | -- COMMAND…",
     ),
     Command(
         "tool",

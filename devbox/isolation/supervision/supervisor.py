@@ -212,7 +212,17 @@ class Supervisor:
         client.answer({})
 
     def _rerun(self, client: Connection, message: Message) -> None:
-        client.answer({"rerun": self._keeper(message).rerun()})
+        keeper = self._keeper(message)
+        if keeper.rerun():
+            client.answer({})
+            return
+
+        def stopped() -> None:
+            keeper.forget()
+            again = self._keepers[message["name"]] = Keeper(self._ground, keeper.item)
+            again.start(lambda error: client.fail(error) if error else client.answer({}))
+
+        keeper.stop(None, stopped)
 
     def _signal(self, client: Connection, message: Message) -> None:
         self._keeper(message).signal(getattr(signal, f"SIG{message['signal']}"))

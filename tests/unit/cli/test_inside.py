@@ -33,7 +33,7 @@ def test_exec_with_nothing_up_is_125_and_names_up(project: str, capsys: pytest.C
         (["exec", "db"], "devbox exec db -- COMMAND"),
         (["exec", "--"], "-- COMMAND"),
         (["run"], "devbox run TASK"),
-        (["run", "lint", "--", "x"], "devbox run TASK"),
+        (["run", "lint", "--", "x"], "known: none"),
         (["run", "--base", "py", "lint"], "run -- COMMAND"),
         (["run", "--base", "py", "--service", "db", "--", "x"], ""),
     ],

@@ -89,9 +89,9 @@ def test_secrets_stay_references(resolved):
 def test_tasks(resolved):
     text = '[tasks]\na = "x y"\nb = ["x", "y"]\nc = { run = ["x", ["y", "a b"]], needs = ["a"] }\n'
     tasks = resolved(text).tasks
-    assert tasks["a"].command == ("/bin/sh", "-c", "x y")
-    assert tasks["b"].command == ("x", "y")
-    assert tasks["c"].command == ("/bin/sh", "-c", "/bin/sh -c x && y 'a b'")
+    assert tasks["a"].commands == ("x y",)
+    assert tasks["b"].commands == (("x", "y"),)
+    assert tasks["c"].commands == ("x", ("y", "a b"))
     assert tasks["c"].needs == ("a",)
 
 

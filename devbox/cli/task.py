@@ -1,0 +1,59 @@
+"""`run TASK`: what a task needs with its name before each line, itself on the caller's own streams."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from devbox.cli import terminal
+from devbox.cli.display.choose import choose
+from devbox.cli.project import opened
+from devbox.opened import load
+from devbox.plan import tasks as plans
+from devbox.verbs import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from devbox.cli.options import Args
+
+_COLORS = ("cyan", "yellow", "green", "magenta", "blue")
+
+
+def run(args: Args, name: str, *, start: Callable[[], None], execute: Callable[[tuple[str, ...]], int]) -> int:
+    """Run a task; its exit code, or that of the first it needs that fails. `start` brings dev up."""
+    project = opened(args)
+    known = load(project).tasks
+    plans.find(name, known, env_file=project.env_file)
+    start()
+    # Lines of several tasks are no place for a live display.
+    kind = args.text("progress")
+    with choose(kind if kind in ("json", "quiet") else "plain") as display:
+        return tasks.run(
+            project,
+            name,
+            display,
+            line=_Prefixed([step.resource for step in plans.needed(name, known).steps]).line,
+            execute=execute,
+            arguments=args.after or (),
+            force=args.flag("force"),
+        )
+
+
+class _Prefixed:
+    """Writes lines of several tasks as they come, each whole, with its task's name before it."""
+
+    def __init__(self, names: list[str]) -> None:
+        width = max(map(len, names), default=0)
+        color = terminal.has_color(sys.stdout)
+        self._fronts = {
+            name: terminal.paint(name.ljust(width), _COLORS[at % len(_COLORS)], when=color)
+            for at, name in enumerate(names)
+        }
+        self._lock = threading.Lock()
+
+    def line(self, name: str, text: str) -> None:
+        """One line."""
+        with self._lock:
+            terminal.say(f"{self._fronts[name]} | {text}", stream=sys.stdout)

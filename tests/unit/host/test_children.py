@@ -1,0 +1,33 @@
+"""Ending what this process has started."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from devbox.host import children
+
+_PROBE = """
+import subprocess, sys, threading
+from devbox.host import children
+started = []
+def start(*argv):
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    process.stdout.readline()
+    started.append(process)
+start("sh", "-c", "echo; exec sleep 60")
+thread = threading.Thread(target=start, args=("sh", "-c", "trap '' INT; echo; while :; do sleep 0.1; done"))
+thread.start(); thread.join()
+children.end()
+print(*(process.wait(timeout=10) for process in started))
+"""
+
+
+def test_all_are_interrupted_and_who_does_not_heed_it_is_terminated():
+    done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == [str(-signal.SIGINT), str(-signal.SIGTERM)]
+
+
+def test_without_any_nothing_happens():
+    children.end()
