@@ -11,7 +11,7 @@ from devbox.errors import CannotRun
 from devbox.execute.events import Sink
 from devbox.images import gate
 from devbox.model.resolved import Resolved
-from devbox.opened import Project, carry_out, exclusive, fixed, load, look
+from devbox.opened import Project, carry_out, check_names, exclusive, fixed, load, look
 from devbox.plan import debugging
 from devbox.plan import diff as differ
 from devbox.plan.debugging import Wanted
@@ -32,6 +32,8 @@ def debug(
             spec = debugging.spec(f"debug-{os.getpid()}", image, debugging.argv(resolved, wanted), env)
             observed = look(opened, resolved)
             seen = observed.containers.get(target)
+            if seen is None:
+                check_names(resolved, (target,))
             if seen is None or seen.pid is None:
                 known = ", ".join(name for name, each in observed.containers.items() if each.pid) or "nothing"
                 raise CannotRun(f"{target} is not running", remedy=f"up are: {known}; devbox up {target}")
