@@ -13,10 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import bakes, density, dockerfiles, startup, unpacking
-
-
-from benchmarks import density, startup, watching
+from benchmarks import bakes, density, dockerfiles, startup, unpacking, watching
 from benchmarks.docker_peer import Docker, docker
 from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
@@ -157,6 +154,8 @@ def bench_dockerfile(bench: Bench, _peer: Docker, _compose: list[str]) -> list[R
 def bench_unpack(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
     """A layer into files."""
     return unpacking.unpacking(bench, peer)
+
+
 def bench_tool(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
     """A tool called again, beside what people do with Docker: a container per call, or one that stays."""
     peer.run("run", "-d", "--init", "--name", "tool", "--network", "bench_default", "bench/web", "sleep", "infinity")
