@@ -10,11 +10,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from devbox.images import lacking
+from devbox.images import dpkg, lacking
 from devbox.model.image import BakeStep, Bootstrap, Files, FromTarball, Run, describe
 
-_STATUS = "var/lib/dpkg/status"
-_INSTALLED = "install ok installed"
 _SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution
 _MODULES = "lib/node_modules"  # npm's global packages
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -45,17 +43,10 @@ def check(step: BakeStep, versions: Mapping[str, str]) -> None:
 def _status(tree: str) -> dict[str, str] | None:
     """The packages of dpkg's status file; None where the tree has none."""
     try:
-        with open(f"{tree}/{_STATUS}", encoding="utf-8", errors="replace") as status:
-            return dict(_packages(status.read()))
+        with open(f"{tree}/{dpkg.STATUS}", encoding="utf-8", errors="replace") as status:
+            return {fields["Package"]: fields["Version"] for fields in dpkg.installed(status.read())}
     except OSError:
         return None
-
-
-def _packages(status: str) -> Iterator[tuple[str, str]]:
-    for stanza in status.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
-        if fields.get("Status") == _INSTALLED:
-            yield fields["Package"], fields["Version"]
 
 
 def _python(tree: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Puller:
         """An image of the store as a step that has this key made it, its layers unpacked."""
         node = self._own(top)
         config = self._json(node.blobs[0])
-        layers = _layers(node, config)
+        layers = layers_of(node, config)
         self.unpack(layers)
         return Baked(
             key=key,
@@ -87,7 +87,8 @@ class Puller:
                     removal.remove(place)
 
 
-def _layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
+def layers_of(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
+    """The layers of a manifest, lowest first. Raises RegistryError where its config does not fit."""
     blobs, rootfs = node.blobs[1:], config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(diff_ids, list) or len(diff_ids) != len(blobs):

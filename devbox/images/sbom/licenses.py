@@ -1,0 +1,113 @@
+"""Licences as packages name them, as expressions of SPDX. What SPDX does not know becomes a `LicenseRef-`. Pure."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+
+_REF = "LicenseRef-"
+_LONGEST = 80  # a longer "name" is the licence's text
+_GNU = re.compile(r"(A|L)?GPL[- ]?v?(\d)(?:\.(\d))?(\+|-or-later|-only)?", re.IGNORECASE)
+_ALIASES = {
+    "apache 2.0": "Apache-2.0",
+    "apache-2": "Apache-2.0",
+    "artistic": "Artistic-1.0-Perl",  # as Debian's common-licenses have it
+    "expat": "MIT",
+    "mit/x11": "MIT",
+    "mpl-2": "MPL-2.0",
+}
+_WORDS = re.compile(r"(\(|\)|\s+and/or\s+|\s+(?:and|or)\s+|\s*,\s*(?:and\s+|or\s+)?|_or_)", re.IGNORECASE)
+# What the classifiers of Python packages mean, where that is one licence.
+_CLASSIFIERS = {
+    "Apache Software License": "Apache-2.0",
+    "BSD License": f"{_REF}BSD",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "MIT No Attribution License (MIT-0)": "MIT-0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "The Unlicense (Unlicense)": "Unlicense",
+    "Zope Public License": "ZPL-2.1",
+    "GNU General Public License v2 (GPLv2)": "GPL-2.0-only",
+    "GNU General Public License v2 or later (GPLv2+)": "GPL-2.0-or-later",
+    "GNU General Public License v3 (GPLv3)": "GPL-3.0-only",
+    "GNU General Public License v3 or later (GPLv3+)": "GPL-3.0-or-later",
+    "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.0-or-later",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0-only",
+    "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
+}
+
+
+@functools.cache
+def expression(text: str) -> str:
+    """A licence as somebody wrote it, as an SPDX expression; "" for what is no name of one."""
+    text = " ".join(text.split())
+    if not text or len(text) > _LONGEST:
+        return ""
+    return canonical("".join(map(_part, _WORDS.split(text)))) or canonical(text) or _reference(text)
+
+
+def of_debian(copyright_text: str) -> str:
+    """All that a machine-readable copyright file names, together; "" where the file is written for people only."""
+    if not copyright_text.startswith("Format:"):
+        return ""
+    names = re.findall(r"^License:[ \t]*(\S.*)$", copyright_text, re.MULTILINE)
+    return together(map(expression, names))
+
+
+def of_python(headers: Mapping[str, str], classifiers: Iterable[str]) -> str:
+    """By the expression, else the classifiers, else the free text of a distribution's metadata."""
+    if declared := canonical(headers.get("License-Expression") or ""):
+        return declared
+    named = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License :: ")]
+    known = together(_CLASSIFIERS.get(name, "") for name in named)
+    return known or expression(headers.get("License") or "")
+
+
+def together(expressions: Iterable[str]) -> str:
+    """All of these hold."""
+    parts = (part for each in expressions if each for part in ([each] if " OR " in each else each.split(" AND ")))
+    every = sorted(set(parts))
+    return " AND ".join(f"({each})" if " OR " in each and len(every) > 1 else each for each in every)
+
+
+def canonical(text: str) -> str:
+    """A valid SPDX expression as SPDX writes it; "" for what is none."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return str(canonicalize_license_expression(text)) if text else ""
+    except InvalidLicenseExpression:
+        return ""
+
+
+def references(text: str) -> set[str]:
+    """The licences of an expression that SPDX has no name for."""
+    return set(re.findall(rf"{_REF}[A-Za-z0-9.-]+", text))
+
+
+def _part(word: str) -> str:
+    """A word between the brackets and conjunctions of an expression, or one of those."""
+    bare = word.strip()
+    if bare in ("", "(", ")"):
+        return bare
+    if _WORDS.fullmatch(word):
+        return " OR " if bare.lower().strip("_, ") in ("or", "and/or") else " AND "
+    return _one(bare)
+
+
+def _one(name: str) -> str:
+    """A single licence by one of its names."""
+    if alias := _ALIASES.get(name.lower()):
+        return alias
+    if gnu := _GNU.fullmatch(name):
+        kind, major, minor, later = gnu.groups()
+        ending = "or-later" if later in ("+", "-or-later") else "only"
+        return canonical(f"{kind or ''}GPL-{major}.{minor or 0}-{ending}") or _reference(name)
+    return canonical(name) or _reference(name)
+
+
+def _reference(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")
+    return f"{_REF}{plain}" if plain else ""

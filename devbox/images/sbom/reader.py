@@ -1,0 +1,75 @@
+"""Bills of materials, read: devbox's own, and what others write as SPDX 2 or CycloneDX in JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from devbox.errors import BakeFailed
+from devbox.images.sbom.bill import Bill, Package, ordered
+
+_UNSAID = ("NOASSERTION", "NONE")
+
+
+def parse(raw: bytes) -> Bill:
+    """The bill of a document. What has no package URL is none of its packages. Raises BakeFailed for another document.
+
+    `image` is the digest that the document says it is of; "" where it says none.
+    """
+    try:
+        plain = json.loads(raw)
+        if str(plain.get("spdxVersion", "")).startswith("SPDX-2"):
+            return _spdx(plain)
+        if plain.get("bomFormat") == "CycloneDX":
+            return _cyclonedx(plain)
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise _unknown(f"it can't be read: {error!r:.200}") from None
+    raise _unknown("it is neither SPDX 2 nor CycloneDX")
+
+
+def _spdx(plain: dict[str, Any]) -> Bill:
+    described = {
+        each["relatedSpdxElement"]
+        for each in plain.get("relationships", [])
+        if each["relationshipType"] == "DESCRIBES" and each["spdxElementId"] == plain["SPDXID"]
+    }
+    image, packages = "", []
+    for each in plain.get("packages", []):
+        if each["SPDXID"] in described:
+            image = each.get("versionInfo", "")
+        elif link := next(_links(each), ""):
+            declared = each.get("licenseDeclared", "")
+            license_ = "" if declared in _UNSAID else declared
+            packages.append(Package(link, each["name"], each.get("versionInfo", ""), license_))
+    return Bill(image=image, packages=ordered(packages), created=plain["creationInfo"]["created"])
+
+
+def _links(package: dict[str, Any]) -> Iterator[str]:
+    return (each["referenceLocator"] for each in package.get("externalRefs", []) if each["referenceType"] == "purl")
+
+
+def _cyclonedx(plain: dict[str, Any]) -> Bill:
+    about = plain.get("metadata", {})
+    packages = [
+        Package(each["purl"], _name(each), each.get("version", ""), " AND ".join(_licenses(each)))
+        for each in plain.get("components", [])
+        if each.get("purl")
+    ]
+    image = about.get("component", {}).get("version", "")
+    return Bill(image=image, packages=ordered(packages), created=about.get("timestamp", ""))
+
+
+def _name(component: dict[str, Any]) -> str:
+    return "/".join(filter(None, (component.get("group"), component["name"])))
+
+
+def _licenses(component: dict[str, Any]) -> Iterator[str]:
+    for each in component.get("licenses", []):
+        one = each.get("license", {})
+        if text := each.get("expression") or one.get("id") or one.get("name"):
+            yield text
+
+
+def _unknown(why: str) -> BakeFailed:
+    return BakeFailed(f"a bill of materials is of no use: {why}", remedy="devbox image sbom IMAGE writes one")

@@ -1,0 +1,148 @@
+"""The few files of an image that tell what is installed, read from its layers: no snapshot, mount or privilege needed.
+
+The layers are hostile until proven otherwise: each is checked against its digest, and nothing of it is written.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from devbox.errors import BakeFailed
+from devbox.images import layer as layers
+from devbox.images.layout import Layout
+from devbox.images.tarstream import TarStream
+from devbox.model.image import Layer
+
+_MOST_FILE = 1 << 25  # dpkg's status of a full desktop has 5 MB
+_MOST = 1 << 28  # of all files together
+_DEEPEST_LINK = 8
+_TELLING = re.compile(
+    r"etc/os-release|usr/lib/os-release"
+    r"|var/lib/dpkg/status(?:\.d/[^/]+)?|usr/share/doc/[^/]+(?:/copyright)?"
+    r"|lib/apk/db/installed"
+    r"|(?:.*/)?(?:site|dist)-packages/[^/]+\.(?:dist-info/METADATA|egg-info(?:/PKG-INFO)?)"
+    r"|(?:.*/)?node_modules/(?:@[^/]+/)?[^/@.][^/]*/package\.json"
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files by path, without a leading slash; symbolic links by path, as they are written."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+
+    def text(self, path: str) -> str | None:
+        """A file's text, through links of it or of its directory; None where there is none."""
+        for _ in range(_DEEPEST_LINK):
+            if path in self.files:
+                return self.files[path].decode("utf-8", "replace")
+            parent, name = posixpath.split(path)
+            if path in self.links:
+                path = _led(path, self.links[path])
+            elif parent in self.links:
+                path = f"{_led(parent, self.links[parent])}/{name}"
+            else:
+                return None
+        return None
+
+    def matching(self, pattern: re.Pattern[str]) -> Mapping[str, re.Match[str]]:
+        """The files whose whole path matches, in order."""
+        return {path: match for path in sorted(self.files) if (match := pattern.fullmatch(path))}
+
+
+def read(chain: Iterable[Layer], oci: Layout) -> Tree:
+    """The files of layers over each other, lowest first. Raises BakeFailed for a layer that is none."""
+    tree = Tree()
+    for one in chain:
+        _add(one, oci, tree)
+    return tree
+
+
+def _add(one: Layer, oci: Layout, tree: Tree) -> None:
+    """A layer on top. What it hides lies below it, whichever comes first in it."""
+    own, hidden, lacking = Tree(), _Hidden(), set[str]()
+    _scan(one, oci, own, hidden, lambda path: _TELLING.fullmatch(path) is not None, lacking)
+    if lacking:  # the first name of a file says nothing, and another one does: hard links
+        found = Tree()
+        _scan(one, oci, found, _Hidden(), lacking.__contains__, set())
+        own.files.update({path: found.files[first] for path, first in hidden.hard.items() if first in found.files})
+    for kept in (tree.files, tree.links):
+        for path in [path for path in kept if hidden.has(path)]:
+            del kept[path]
+    tree.files.update(own.files)
+    tree.links.update(own.links)
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """What a layer takes from those below: whole names, what is in directories, and names that it has itself."""
+
+    names: set[str] = field(default_factory=set)
+    inside: set[str] = field(default_factory=set)
+    hard: dict[str, str] = field(default_factory=dict)
+
+    def has(self, path: str) -> bool:
+        if path in self.names:
+            return True
+        above = posixpath.dirname(path)
+        while above:
+            if above in self.names or above in self.inside:
+                return True
+            above = posixpath.dirname(above)
+        return "" in self.inside
+
+
+def _scan(
+    one: Layer, oci: Layout, tree: Tree, hidden: _Hidden, wanted: Callable[[str], bool], lacking: set[str]
+) -> None:
+    """Take what is wanted of a layer, and note what it hides."""
+    with open(oci.blob(one.digest), "rb") as blob:
+        stream = TarStream(blob, one)
+        for entry in stream.entries():
+            path = posixpath.normpath(f"/{entry.name}").lstrip("/")
+            parent, name = posixpath.split(path)
+            if name == layers.OPAQUE:
+                hidden.inside.add(parent)
+            elif name.startswith(layers.WHITEOUT):
+                hidden.names.add(posixpath.join(parent, name.removeprefix(layers.WHITEOUT)))
+            elif not entry.isdir():
+                hidden.names.add(path)
+                if wanted(path):
+                    _take(path, entry, tree, stream)
+                    if entry.islnk() and path not in tree.files:
+                        hidden.hard[path] = posixpath.normpath(f"/{entry.linkname}").lstrip("/")
+                        lacking.add(hidden.hard[path])
+        stream.finish()
+
+
+def _take(path: str, entry: tarfile.TarInfo, tree: Tree, stream: TarStream) -> None:
+    if entry.issym():
+        tree.links[path] = entry.linkname
+    elif entry.islnk():
+        first = tree.files.get(posixpath.normpath(f"/{entry.linkname}").lstrip("/"))
+        if first is not None:
+            tree.files[path] = first
+    elif entry.isreg():
+        if entry.size > _MOST_FILE or sum(map(len, tree.files.values())) > _MOST:
+            raise BakeFailed(
+                f"{path!r:.200} is too large for a list of packages", remedy="take another image, or tell who made it"
+            )
+        tree.files[path] = _content(stream, entry.size)
+
+
+def _content(stream: TarStream, size: int) -> bytes:
+    pieces = []
+    while size and (piece := stream.content(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def _led(path: str, target: str) -> str:
+    """Where a link at `path` leads within the image."""
+    return posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")
