@@ -62,11 +62,18 @@ def plan(opened: Project, *, locked: bool = False) -> Outcome:
 
 @with_another_look
 def up(
-    opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, wait: bool = True, locked: bool = False
+    opened: Project,
+    sink: Sink,
+    *,
+    names: tuple[str, ...] | None = None,
+    wait: bool = True,
+    locked: bool = False,
+    terminal: int | None = None,
 ) -> Outcome:
     """Bring the instance to what the file wants; returns when everything is ready (started, without `wait`).
 
-    What the lock lacks is written into it; with `locked` that is NotLocked, and nothing is.
+    What the lock lacks is written into it; with `locked` that is NotLocked, and nothing is. On a
+    `terminal` (a descriptor), a step that fails gets a shell.
     """
     with exclusive(opened, sink):
         resolved = load_trusted(opened, locked=locked)
@@ -79,7 +86,7 @@ def up(
             opened.store.sweep()
             opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
-            resolved = carry_out(opened, made, resolved, observed, sink, wait=wait, locked=locked)
+            resolved = carry_out(opened, made, resolved, observed, sink, wait=wait, locked=locked, terminal=terminal)
             opened.records.remember(remembered.after(resolved, observed, names))
             if any(step.op == "bake" for step in made.steps) and (warning := budget.warning(opened.paths)):
                 sink(Note(text=warning))

@@ -14,11 +14,12 @@ from devbox.errors import DevboxError
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import gc, reach, snapshots
+from devbox.images.dockerfile import cache
 from devbox.images.layout import Layout
 from devbox.images.reach import Needed, Roots
 from devbox.images.stepcache import StepCache
 from devbox.isolation import state
-from devbox.model.image import KeyedImage
+from devbox.model.image import FromDockerfile, KeyedImage
 from devbox.opened import open_project
 from devbox.records.instance import InstanceRecords
 from devbox.verbs.images import wanted_images
@@ -35,11 +36,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Usage:
-    """Who takes what of the store. `unused` is what `image gc` would free."""
+    """Who takes what of the store. `unused`: what `image gc` would free; `build_cache`: buildah's, for Dockerfiles."""
 
     shares: tuple[Share, ...]
     shared: int
     unused: int
+    build_cache: int
     total: int
 
 
@@ -106,11 +108,14 @@ def usage(paths: Paths) -> Usage:
         Share(name, sum(sizes[each] for each in pieces), sum(sizes[each] for each in pieces if users[each] == 1))
         for name, pieces in sorted(takes.items())
     )
+    build_cache = tree_size(paths.buildah)
+    away = cache.unwanted(paths, frozenset[str]().union(*(roots.dockerfiles for roots in found.values())))
     return Usage(
         shares,
         shared=sum(size for piece, size in sizes.items() if users[piece] > 1),
-        unused=sum(size for piece, size in sizes.items() if not users[piece]),
-        total=sum(sizes.values()),
+        unused=sum(size for piece, size in sizes.items() if not users[piece]) + (away.size if away else build_cache),
+        build_cache=build_cache,
+        total=sum(sizes.values()) + build_cache,
     )
 
 
@@ -143,4 +148,9 @@ def _running(paths: Paths, instance: str) -> Roots:
 
 
 def _keys(images: Iterable[KeyedImage]) -> Roots:
-    return Roots(frozenset(key for image in images for key in (image.key, *(step.key for step in image.chain))))
+    every = tuple(images)
+    steps = [link for image in every for link in image.chain]
+    return Roots(
+        keys=frozenset({image.key for image in every} | {link.key for link in steps}),
+        dockerfiles=frozenset(cache.name_of(link.step) for link in steps if isinstance(link.step, FromDockerfile)),
+    )

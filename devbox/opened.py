@@ -147,11 +147,18 @@ def carry_out(
     volumes: bool = False,
     locked: bool = False,
     renewed: set[str] | None = None,
+    terminal: int | None = None,
 ) -> Resolved:
-    """Run a plan. The file as it is then: its images by the packages that were installed."""
+    """Run a plan. The file as it is then: its images by the packages that were installed.
+
+    `terminal`: a descriptor of the person's, for a shell where a step of an image fails.
+    """
     from devbox.execute.actions import Actions
+    from devbox.execute.lending import Terminal
     from devbox.execute.runner import run
 
+    lender = Terminal(terminal, sink) if terminal is not None else None
+    sink = lender.show if lender else sink
     actions = Actions(
         made,
         resolved,
@@ -163,6 +170,7 @@ def carry_out(
         volumes=volumes,
         locked=locked,
         renewed=renewed,
+        lender=lender,
     )
     run(made, actions.table(), sink)
     return actions.resolved

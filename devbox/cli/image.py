@@ -44,11 +44,25 @@ def push(args: Args) -> int:
             remedy="devbox image push dev registry.example.org/team/app:1.0",
         )
     named = reference.parse(words[1])
-    transfers = Transfers(default_paths())
+    paths = default_paths()
+    transfers = Transfers(paths)
     image = find(args, transfers, words[0])
     with choose(args.text("progress")) as display:
-        done = transfer.push(transfers, image, named, display)
+        done = transfer.push(transfers, image, named, display, paths=paths)
     _print(args, {"reference": str(named), "digest": done.digest, "sent": done.sent, "skipped": done.skipped})
+    return 0
+
+
+def sbom(args: Args) -> int:
+    """Print the bill of materials of an image (data), which is attached to it then."""
+    name = args.text("image")
+    if not name:
+        raise UsageError("image sbom wants the name of an image", remedy="devbox image sbom dev")
+    from devbox.images.sbom import attach
+
+    paths = default_paths()
+    documents = attach.attached(find(args, Transfers(paths), name), paths)
+    sys.stdout.write(documents[args.text("format") or "spdx"].decode())
     return 0
 
 

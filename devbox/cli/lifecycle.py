@@ -9,7 +9,7 @@ from devbox import flow
 from devbox.cli import addresses
 from devbox.cli.display.choose import choose
 from devbox.cli.project import locate, opened
-from devbox.cli.terminal import say
+from devbox.cli.terminal import for_shells, say
 from devbox.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def _up_and_watch(args: Args) -> int:
 
 
 def _up(args: Args) -> int:
+    terminal = for_shells(wanted=args.flag("shell_on_fail"))
     with choose(args.text("progress")) as display:
         outcome = flow.up(
             opened(args),
@@ -46,6 +47,7 @@ def _up(args: Args) -> int:
             names=args.many("names") or None,
             wait=not args.flag("detach"),
             locked=args.flag("locked"),
+            terminal=terminal,
         )
     if args.flag("json"):
         from devbox.cli import rows

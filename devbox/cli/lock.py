@@ -8,7 +8,7 @@ import sys
 from devbox.cli.display.choose import choose
 from devbox.cli.options import Args
 from devbox.cli.project import opened
-from devbox.cli.terminal import say
+from devbox.cli.terminal import for_shells, say
 from devbox.errors import UsageError
 from devbox.verbs import images
 
@@ -22,8 +22,9 @@ def lock(args: Args) -> int:
         images.check_lock(opened(args))
         changed: list[str] = []
     else:
+        terminal = for_shells(wanted=args.flag("shell_on_fail"))
         with choose(args.text("progress")) as display:
-            changed = images.lock(opened(args), display, names=names)
+            changed = images.lock(opened(args), display, names=names, terminal=terminal)
     if args.flag("json"):
         sys.stdout.write(json.dumps({"changes": changed}) + "\n")
     elif changed:

@@ -38,6 +38,10 @@ def ps(args: Args) -> int:
 
 def logs(args: Args) -> int:
     """Print log lines, those of several containers with their names in front."""
+    if args.flag("build"):
+        from devbox.cli import bakelogs
+
+        return bakelogs.show(args)
     from devbox.isolation import logs as files
 
     place = locate(args)

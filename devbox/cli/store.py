@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from devbox import inventory
 from devbox.cli import image, table, terminal
+from devbox.cli.display.choose import choose
 from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
-from devbox.errors import FAILED, UsageError
+from devbox.errors import FAILED, DevboxError, UsageError
+from devbox.execute import transfer
 from devbox.host.paths import default_paths
 from devbox.host.sizes import shown
 from devbox.images import inspect as inspection
@@ -62,17 +64,31 @@ def inspect(args: Args) -> int:
 
 
 def verify(args: Args) -> int:
-    """Hash everything; 1 when something was damaged."""
+    """Hash everything, and get again what a registry has; 1 when something was damaged."""
     found = verification.verify(default_paths(), lambda: _note("waiting until nobody bakes, pulls or starts anything"))
+    fetched = [lost.name for lost in found.lost if _fetched(lost, args)]
     if args.flag("json"):
         faults = [fault._asdict() for fault in found.faults]
-        _document({"blobs": found.blobs, "size": found.size, "faults": faults})
+        _document({"blobs": found.blobs, "size": found.size, "faults": faults, "fetched": fetched})
     else:
         for fault in found.faults:
             of = f", of {', '.join(fault.images)}" if fault.images else ""
             say(f"{fault.digest}: {fault.why}{of}", stream=sys.stdout)
+        for name in fetched:
+            say(f"fetched again: {name}", stream=sys.stdout)
         say(f"{found.blobs} blobs, {shown(found.size)}: {_verdict(len(found.faults))}", stream=sys.stdout)
     return FAILED if found.faults else 0
+
+
+def _fetched(lost: verification.Lost, args: Args) -> bool:
+    """Whether an image could be got again from the registry that has it, too."""
+    try:
+        with choose(args.text("progress")) as display:
+            transfer.again(Transfers(default_paths()), lost, display)
+    except DevboxError as error:
+        _note(f"{lost.name} could not be fetched again: {error.sentence}")
+        return False
+    return True
 
 
 def du(args: Args) -> int:
@@ -81,11 +97,18 @@ def du(args: Args) -> int:
     if args.flag("json"):
         shares = [{"project": each.project, "total": each.total, "own": each.own} for each in found.shares]
         return _document(
-            {"projects": shares, "shared": found.shared, "unused": found.unused, "total": found.total},
+            {
+                "projects": shares,
+                "shared": found.shared,
+                "build_cache": found.build_cache,
+                "unused": found.unused,
+                "total": found.total,
+            },
         )
     lines = [(each.project, shown(each.total), shown(each.own), shown(each.total - each.own)) for each in found.shares]
     _table(("PROJECT", "TOTAL", "OWN", "SHARED"), lines)
-    say(f"{shown(found.total)} in all; {shown(found.unused)} that no project needs", stream=sys.stdout)
+    cached = f", {shown(found.build_cache)} of it the cache of Dockerfiles" if found.build_cache else ""
+    say(f"{shown(found.total)} in all{cached}; {shown(found.unused)} that no project needs", stream=sys.stdout)
     return 0
 
 
@@ -99,6 +122,8 @@ def gc(args: Args) -> int:
         say(name, stream=sys.stdout)
     would = "would remove" if dry_run else "removed"
     counts = f"{len(found.names)} images, {len(found.snapshots)} snapshots, {len(found.blobs)} blobs"
+    if found.build_cache:
+        counts += f", {len(found.build_cache)} steps of Dockerfiles"
     say(f"{would} {counts}: {shown(found.size)}", stream=sys.stdout)
     return 0
 
@@ -106,7 +131,7 @@ def gc(args: Args) -> int:
 def _verdict(faults: int) -> str:
     if not faults:
         return "all as their names say"
-    return f"{faults} damaged, removed with what needs them; devbox up or devbox image pull gets them again"
+    return f"{faults} damaged and removed; what was not fetched again, devbox up bakes or pulls"
 
 
 def _note(sentence: str) -> None:

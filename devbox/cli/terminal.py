@@ -29,6 +29,19 @@ def is_interactive() -> bool:
     return os.isatty(0) and os.isatty(1)
 
 
+def for_shells(*, wanted: bool) -> int | None:
+    """The terminal's descriptor for `--shell-on-fail`; None where it was not asked for. UsageError off a terminal."""
+    if not wanted:
+        return None
+    if is_interactive():
+        return 0
+    from devbox.errors import UsageError
+
+    raise UsageError(
+        "--shell-on-fail wants a terminal to open a shell on", remedy="leave it out: the error shows the step's log"
+    )
+
+
 def is_live(stream: TextIO) -> bool:
     """Whether lines can be redrawn there: a terminal that moves its cursor, and no CI log."""
     return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("CI")

@@ -24,6 +24,7 @@ from devbox.plan import keys
 
 if TYPE_CHECKING:
     from devbox.images.bake import BakeEvent
+    from devbox.images.lending import Lender
 
 _BRIEF = 28
 
@@ -44,8 +45,9 @@ class Actions:
         volumes: bool = False,
         locked: bool = False,
         renewed: set[str] | None = None,
+        lender: Lender | None = None,
     ) -> None:
-        """With `locked`, a bake that finds more than the lock has is an error. `renewed`: see `ImageStore.bake`."""
+        """With `locked`, a bake that finds more than the lock has is an error. The rest: see `ImageStore.bake`."""
         self._plan = plan
         self._resolved = resolved
         self._observed = observed
@@ -56,6 +58,7 @@ class Actions:
         self._volumes = volumes
         self._locked = locked
         self._renewed = renewed
+        self._lender = lender
         self._fixing = threading.Lock()
 
     @property
@@ -97,7 +100,7 @@ class Actions:
             )
 
         try:
-            baked = self._store.bake(image, show, renewed=self._renewed)
+            baked = self._store.bake(image, show, renewed=self._renewed, lender=self._lender)
         except (BakeFailed, RegistryError) as error:
             error.where = error.where or self._place_of(step.resource)
             raise

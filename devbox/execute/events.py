@@ -62,5 +62,17 @@ class Note:
     text: str
 
 
-Event = PlanMade | StepStarted | StepProgress | StepLine | StepEnded | Note
+@dataclass(frozen=True, kw_only=True)
+class Lent:
+    """The terminal is a program's from now on, until `Returned`; `text` says why, for the person. Nothing is drawn."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """The terminal is the display's again."""
+
+
+Event = PlanMade | StepStarted | StepProgress | StepLine | StepEnded | Note | Lent | Returned
 Sink = Callable[[Event], None]

@@ -16,6 +16,8 @@ from devbox.images.registry.progress import OnTransfer, Transfer
 from devbox.images.registry.push import Pushed
 from devbox.images.registry.reference import Reference
 from devbox.images.registry.transfers import Transfers
+from devbox.images.sbom import attach
+from devbox.images.verify import Lost
 from devbox.model.plan import Plan, Step
 
 _SHORT = 12  # digits of a digest that tell images apart
@@ -33,16 +35,28 @@ def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platform
     return found[0]
 
 
-def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink) -> Pushed:
-    """Push an image, watched; what was sent."""
+def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink, *, paths: Paths) -> Pushed:
+    """Push an image, watched, and what refers to it: one that was baked here gets its bill of materials first."""
     done: list[Pushed] = []
 
     def work(on_transfer: OnTransfer) -> str:
+        on_transfer(Transfer("listing its packages", 0, 0))
+        attach.ensure(image, paths)
         done.append(transfers.push(image, reference, on_transfer))
         return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB there already"
 
     _watched("push", reference.familiar, work, sink)
     return done[0]
+
+
+def again(transfers: Transfers, lost: Lost, sink: Sink) -> None:
+    """Get back what an image lost here, watched."""
+
+    def work(on_transfer: OnTransfer) -> str:
+        transfers.again(lost.name, lost.digest, lost.blobs, on_transfer)
+        return lost.digest
+
+    _watched("pull", lost.name, work, sink)
 
 
 def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:

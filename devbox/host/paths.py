@@ -104,6 +104,10 @@ class Paths:
         """Commands for PATH that run the instance's tools."""
         return f"{self.project(instance)}/shims"
 
+    def bake_log(self, key: str) -> str:
+        """What the programs of a step of an image printed when it was made last."""
+        return f"{self.home}/logs/bake/{key.removeprefix('sha256:')[:12]}.log"
+
     def log(self, instance: str, container: str) -> str:
         """A container's log file."""
         return f"{self.project(instance)}/logs/{container}.log"

@@ -21,6 +21,7 @@ from devbox.images import layout, manifest, snapshots
 from devbox.images.dockerfile.below import Below
 from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
 from devbox.images.layout import Layout
+from devbox.images.lending import Lender
 from devbox.images.stepcache import StepCache
 from devbox.images.workers import Workers
 from devbox.model.image import (
@@ -66,12 +67,18 @@ OnEvent = Callable[[BakeEvent], None]
 class Baker:
     """Bakes images into one store. Safe to use from several threads and processes at once."""
 
-    def __init__(self, paths: Paths, cache: StepCache, *, renewed: set[str] | None = None) -> None:
-        """With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys."""
+    def __init__(
+        self, paths: Paths, cache: StepCache, *, renewed: set[str] | None = None, lender: Lender | None = None
+    ) -> None:
+        """With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys.
+
+        With a `lender`, a step that fails gets a shell on its terminal.
+        """
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
         self._cache = cache
-        self._workers = Workers(paths)
+        self._workers = Workers(paths, lender)
+        self._lender = lender
         self._renewed = renewed
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
@@ -117,6 +124,7 @@ class Baker:
                 self._cache.keep_pulled(replace(made, key=fixed.key), versions)
             else:
                 self._cache.keep_layer(fixed.key, made, versions)
+            _name_log(self._paths.bake_log(step.key), self._paths.bake_log(fixed.key))
         return fixed
 
     def _pulled(self, image: KeyedImage, step: KeyedStep, wanted: FromRegistry, on_event: OnEvent) -> Baked:
@@ -158,7 +166,7 @@ class Baker:
 
         def build() -> tuple[Baked, dict[str, str]]:
             name = _ref(image.name, step.key)
-            return Builder(self._paths).build(
+            return Builder(self._paths, self._lender).build(
                 wanted, step.key, name, below, lambda told: on_event(event(text=told.text, fraction=told.fraction))
             )
 
@@ -301,6 +309,13 @@ class Baker:
             layers=tuple(layers),
             config=run,
         )
+
+
+def _name_log(log: str, name: str) -> None:
+    """Have a log by another name, too, whatever was there. Without logs, images are as good."""
+    with suppress(OSError):
+        os.link(log, f"{name}.new")
+        os.replace(f"{name}.new", name)
 
 
 def _ref(name: str, key: str) -> str:

@@ -29,7 +29,7 @@ def budget() -> int:
 def warning(paths: Paths) -> str | None:
     """A sentence when the images come near their budget."""
     most = budget()
-    size = tree_size(paths.oci) + tree_size(paths.snapshots) if most else 0
+    size = sum(map(tree_size, (paths.oci, paths.snapshots, paths.buildah))) if most else 0
     if not most or size < _NEAR * most:
         return None
     return f"images take {shown(size)} of {shown(most)} ({VARIABLE}): devbox image gc removes what no project needs"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import gate, reach, snapshots
+from devbox.images.dockerfile import cache as builds
 from devbox.images.layout import Layout
 from devbox.images.reach import Roots
 from devbox.images.stepcache import StepCache
@@ -26,7 +27,8 @@ class Garbage(NamedTuple):
     names: tuple[str, ...]
     snapshots: tuple[str, ...]
     blobs: tuple[str, ...]
-    broken_off: tuple[str, ...]  # paths of what killed bakes and transfers left
+    broken_off: tuple[str, ...]  # paths of what killed bakes and transfers left, and of a cache that nobody uses
+    build_cache: tuple[str, ...]  # ids of images of buildah's storage
     size: int
 
 
@@ -39,19 +41,33 @@ def look(paths: Paths, roots: Roots) -> Garbage:
     old_records = tuple(key for key, made in records.items() if not needed.holds(made))
     old_snapshots = tuple(each for each in snapshots.present(paths) if each not in needed.snapshots)
     old_blobs = tuple(each for each in oci.digests() if each not in needed.blobs)
+    cached = builds.unwanted(paths, roots.dockerfiles)
     broken_off = (*snapshots.abandoned(paths), *_partial(paths))
+    if cached is None and os.path.isdir(paths.buildah):
+        broken_off = (*broken_off, paths.buildah)
+    cached = cached or builds.Unwanted()
     size = sum(map(cache.size, old_records)) + sum(map(tree_size, broken_off))
     size += sum(tree_size(os.path.dirname(snapshots.directory(paths, each))) for each in old_snapshots)
     size += sum(tree_size(oci.blob(each)) for each in old_blobs)
     names = tuple(name for name, target in oci.refs().items() if target.digest not in needed.blobs)
-    return Garbage(old_records, names, old_snapshots, old_blobs, broken_off, size)
+    return Garbage(
+        old_records,
+        names,
+        old_snapshots,
+        old_blobs,
+        broken_off,
+        cached.images,
+        size + cached.size,
+    )
 
 
 def collect(paths: Paths, roots: Callable[[], Roots], on_wait: Callable[[], None]) -> Garbage:
     """Remove what no root needs, when nobody bakes or pulls; the roots are asked for then."""
     with gate.closed(paths, on_wait):
-        garbage = look(paths, roots())
+        now = roots()
+        garbage = look(paths, now)
         _remove(paths, garbage)
+        builds.forget_uses(paths, now.dockerfiles)
     return garbage
 
 
@@ -69,6 +85,16 @@ def _remove(paths: Paths, garbage: Garbage) -> None:
                 os.unlink(path)
     if away or places:
         Workers(paths).remove((*away, *places))
+    if garbage.build_cache:
+        _shrink_build_cache(paths, garbage)
+
+
+def _shrink_build_cache(paths: Paths, garbage: Garbage) -> None:
+    place = snapshots.new_place(paths, garbage.build_cache[0])
+    try:
+        Workers(paths).prune(garbage.build_cache, kept=builds.below(paths, garbage.build_cache), place=place)
+    finally:
+        Workers(paths).remove((place,))
 
 
 def _partial(paths: Paths) -> list[str]:

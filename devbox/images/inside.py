@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from devbox.errors import BakeFailed, HostError
-from devbox.host import carry
+from devbox.host import carry, environ
 from devbox.host.paths import Paths
 from devbox.images import apt, debs, lacking, mirrors
 from devbox.images.epoch import SOURCE_DATE_EPOCH
@@ -25,6 +26,7 @@ _PINS = "/.devbox/pins"
 _PREFERENCES = "/.devbox/preferences"
 _DEBS = "/.devbox/debs"
 _CONSTRAINTS = "/.devbox/constraints"
+SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; fi; exec sh")
 _GLOB = re.compile(r"([*?\[\]]+)")
 
 # So that the same commands leave the same bytes: Python's caches hold neither the minute nor an order by chance.
@@ -71,6 +73,22 @@ class Inside:
         self._subnet = bridge.free_subnet()
         self._gateway = bridge.gateway_of(self._subnet)
         self._carry = carry.carry(self._gateway)
+        self._last: Callable[..., int] | None = None  # runs a process as the step's own was run
+        self._env: dict[str, str] = {}
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a program of the step ran: it has left a state to look at."""
+        return self._last is not None
+
+    def shell(self, terminal: int) -> None:
+        """A shell on a terminal, in what the step left: its files, variables, mounts and network."""
+        if self._last is None:
+            return
+        columns, rows = os.get_terminal_size(terminal)
+        settings = self._env | {"TERM": environ.get("TERM", "dumb")}
+        process = Process(argv=SHELL, env=_pairs(settings), cwd="/", tty=True, rows=rows, columns=columns)
+        self._last(process, work=sandbox.scratch(self._paths.runtime), streams=(terminal, terminal, terminal))
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
@@ -132,22 +150,21 @@ class Inside:
         settings |= _REPEATABLE | env
         if self._carry.ca_file:
             binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
-        process = Process(
-            argv=tuple(argv), env=tuple(f"{name}={value}" for name, value in sorted(settings.items())), cwd="/"
+        self._env = settings
+        self._last = partial(
+            sandbox.run,
+            self._idmap,
+            lowers=self._lowers,
+            top=f"{self._place}/top",
+            network="egress",
+            binds=tuple(binds),
+            host_ports=(*self._carry.ports, *host_ports),
+            subnet=self._subnet,
         )
-        with self._output.lines(reader) as sink:
-            return sandbox.run(
-                self._idmap,
-                process,
-                lowers=self._lowers,
-                top=f"{self._place}/top",
-                work=sandbox.scratch(self._paths.runtime),
-                network="egress",
-                binds=tuple(binds),
-                host_ports=(*self._carry.ports, *host_ports),
-                subnet=self._subnet,
-                output=sink,
-            )
+        process = Process(argv=tuple(argv), env=_pairs(settings), cwd="/")
+        with self._output.lines(reader) as sink, open(os.devnull, "rb") as nothing:
+            streams = (nothing.fileno(), sink, sink)
+            return self._last(process, work=sandbox.scratch(self._paths.runtime), streams=streams)
 
     def _shared(self, source: str, target: str) -> Bind:
         """A cache directory of the store, owned by the container's root."""
@@ -172,6 +189,10 @@ def _close_off(directory: str) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         os.chmod(directory, 0o700)
+
+
+def _pairs(env: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in sorted(env.items()))
 
 
 def run_script(commands: Sequence[str | tuple[str, ...]]) -> str:

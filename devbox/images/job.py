@@ -1,4 +1,4 @@
-"""What a bake worker is told (one JSON document on stdin) and what it answers (JSON lines on stdout)."""
+"""What a bake worker is told (one JSON document, a line on stdin) and what it answers (JSON lines on stdout)."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class StepJob:
     lowers: tuple[str, ...]
     base: Bootstrap | None
     env: dict[str, str]  # of the image of a registry below
+    terminal: int = -1  # a descriptor of it, for a shell where the step fails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,22 @@ class BuildJob:
     target: str
     args: dict[str, str]
     images: dict[str, str]
+    use: str  # what the Dockerfile is called in the cache
+    terminal: int = -1  # as of a StepJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneJob:
+    """Remove images from buildah's storage, in this order, and leave those in `kept`."""
+
+    op: ClassVar[str] = "prune"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    storage: str
+    images: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +124,15 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """A step failed that has a terminal: when a line comes on stdin, the terminal is its shell's until it answers."""
+
+    op: ClassVar[str] = "stopped"
+    sentence: str
+    details: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """Why a job failed, as an error says it. `of_host`: the machine is to blame, not the step."""
 
@@ -117,5 +143,5 @@ class Failed:
     of_host: bool = False
 
 
-Job = StepJob | BuildJob | UnpackJob | RemoveJob
-Answer = Progress | Done | Failed
+Job = StepJob | BuildJob | PruneJob | UnpackJob | RemoveJob
+Answer = Progress | Done | Stopped | Failed

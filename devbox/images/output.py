@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from devbox.images.apt import Tick
-from devbox.images.job import Answer, Progress
+from devbox.images.job import Answer, Progress, Stopped
 from devbox.isolation import forks
 from devbox.model import codec
 
@@ -31,15 +32,22 @@ class Output:
         self._answers = answers
         self._log = log
         os.makedirs(os.path.dirname(log), exist_ok=True)
+        if log != os.devnull:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(log)  # by another name, it is the log of what was made then
+            _prune(os.path.dirname(log))
         with open(log, "w"):
             pass
-        if log != os.devnull:
-            _prune(os.path.dirname(log))
 
     def answer(self, message: Answer) -> None:
         """Tell devbox. Nobody listening is no error: a dead devbox takes this process along anyway."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._answers, json.dumps(codec.dump(message)).encode() + b"\n")
+
+    def wait_for_terminal(self, sentence: str, details: str) -> None:
+        """Have the terminal of a failed step. Only devbox, to which other steps talk as well, knows when it is free."""
+        self.answer(Stopped(sentence=sentence, details=details))
+        sys.stdin.readline()
 
     def tick(self, tick: Tick) -> None:
         """Tell devbox how far the job is."""
@@ -102,7 +110,7 @@ def _prune(directory: str) -> None:
     """Remove the oldest logs of a directory. Another worker may do so, too."""
     with contextlib.suppress(FileNotFoundError):
         found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for entry in found[_LOGS:]:
+        for entry in found[_LOGS - 1 :]:
             os.unlink(entry.path)
 
 

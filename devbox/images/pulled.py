@@ -59,7 +59,7 @@ class Puller:
     def layers(self, top: Descriptor) -> tuple[Layer, ...]:
         """The layers of an image whose blobs are in the store."""
         node = self._own(top)
-        return _layers(node, self._json(node.blobs[0]))
+        return layers_of(node, self._json(node.blobs[0]))
 
     def _own(self, top: Descriptor) -> graph.Node:
         """The manifest of this machine's platform."""

@@ -16,13 +16,14 @@ Records = Mapping[str, Layer | Baked]
 
 
 class Roots(NamedTuple):
-    """What is needed by itself: keys of images and steps, and digests of images that run."""
+    """What is needed by itself: keys of images and steps, digests of images that run, Dockerfiles to be built again."""
 
     keys: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
+    dockerfiles: frozenset[str] = frozenset()  # by their names in the cache
 
     def __or__(self, other: Roots) -> Roots:
-        return Roots(self.keys | other.keys, self.digests | other.digests)
+        return Roots(self.keys | other.keys, self.digests | other.digests, self.dockerfiles | other.dockerfiles)
 
 
 class Needed(NamedTuple):
@@ -46,9 +47,10 @@ def needed(roots: Roots, records: Records, oci: Layout) -> Needed:
     blobs = {layer.digest for layer in layers}
     for top in {one.digest for one in made if isinstance(one, Baked)} | roots.digests:
         blobs |= below(described(top, oci), oci)
-    for target in oci.nameless():
-        if subject(target, oci) in blobs:
-            blobs |= below(target, oci)
+    referring = oci.nameless()
+    while found := [target for target in referring if subject(target, oci) in blobs]:  # of a bill again: its signature
+        referring = [target for target in referring if target not in found]
+        blobs |= {digest for target in found for digest in below(target, oci)}
     return Needed(frozenset(blobs), frozenset(layer.diff_id for layer in layers))
 
 

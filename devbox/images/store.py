@@ -14,6 +14,7 @@ from devbox.model.image import Baked, KeyedImage, KeyedStep, is_open, keyed_imag
 
 if TYPE_CHECKING:
     from devbox.images.bake import OnEvent
+    from devbox.images.lending import Lender
 
 
 class ImageStore:
@@ -35,15 +36,23 @@ class ImageStore:
         """The overlay lowers of an image, topmost first."""
         return snapshots.lowers(self._paths, baked.layers)
 
-    def bake(self, image: KeyedImage, on_event: OnEvent, *, renewed: set[str] | None = None) -> Baked:
+    def bake(
+        self,
+        image: KeyedImage,
+        on_event: OnEvent,
+        *,
+        renewed: set[str] | None = None,
+        lender: Lender | None = None,
+    ) -> Baked:
         """Make what is missing of the image. BakeFailed says which step could not be made, and why.
 
-        The image that is baked is `fixed(image)`. With `renewed`, see `Baker`: its packages are asked for again.
+        The image that is baked is `fixed(image)`. With `renewed`, see `Baker`: its packages are asked for again. With
+        a `lender`, a step that fails gets a shell.
         """
         from devbox.images.bake import Baker
 
         with gate.kept(self._paths):
-            return Baker(self._paths, self._cache, renewed=renewed).bake(image, on_event)
+            return Baker(self._paths, self._cache, renewed=renewed, lender=lender).bake(image, on_event)
 
     def fixed(self, image: KeyedImage) -> KeyedImage:
         """The image with the versions of packages that its steps took when they were made, as far as they are."""

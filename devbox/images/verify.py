@@ -29,12 +29,21 @@ class Fault(NamedTuple):
     images: tuple[str, ...]
 
 
+class Lost(NamedTuple):
+    """An image that a registry has, too, and what was lost of it here."""
+
+    name: str
+    digest: str
+    blobs: tuple[str, ...]
+
+
 class Verified(NamedTuple):
-    """What was looked at, and what was wrong."""
+    """What was looked at, and what was wrong; which images can be got again from where they came or went."""
 
     blobs: int
     size: int
     faults: tuple[Fault, ...]
+    lost: tuple[Lost, ...] = ()
 
 
 def verify(paths: Paths, on_wait: Callable[[], None]) -> Verified:
@@ -49,8 +58,9 @@ def verify(paths: Paths, on_wait: Callable[[], None]) -> Verified:
         damaged = {digest: why for digest in suspects if (why := _damage(oci, digest))}
         lost = damaged | dict.fromkeys(_missing(oci, cache.records()), "it is missing")
         faults = tuple(Fault(digest, why, tuple(reach.names([digest], oci))) for digest, why in sorted(lost.items()))
+        elsewhere = _elsewhere(oci, lost)
         _remove(cache, oci, lost)
-    return Verified(len(digests), size, faults)
+    return Verified(len(digests), size, faults, elsewhere)
 
 
 def _damage(oci: Layout, digest: str) -> str:
@@ -98,6 +108,16 @@ def _remove(cache: StepCache, oci: Layout, lost: Collection[str]) -> None:
     for digest in lost:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(oci.blob(digest))
+
+
+def _elsewhere(oci: Layout, lost: Collection[str]) -> tuple[Lost, ...]:
+    """The images that lose something and are named by a registry."""
+    found = []
+    for name, target in oci.refs().items():
+        blobs = reach.below(target, oci).intersection(lost)
+        if "/" in name and blobs:
+            found.append(Lost(name, target.digest, tuple(sorted(blobs))))
+    return tuple(found)
 
 
 def _size(oci: Layout, digest: str) -> int:

@@ -27,16 +27,16 @@ from devbox.isolation import idmap as idmaps
 from devbox.isolation import sandbox
 from devbox.isolation.types import IdMap, Range
 from devbox.model import codec
-from devbox.model.image import Bootstrap, Files, Packages, Run
+from devbox.model.image import Bootstrap, Files, Packages, Run, describe
 
 
 def main() -> int:
     """Read the job, do it, answer. 1 when it failed, with the reason as the last answer."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
-    plain = json.load(sys.stdin)
+    plain = json.loads(sys.stdin.readline())
     kinds: dict[str, type[jobs.Job]] = {
-        kind.op: kind for kind in (jobs.StepJob, jobs.BuildJob, jobs.UnpackJob, jobs.RemoveJob)
+        kind.op: kind for kind in (jobs.StepJob, jobs.BuildJob, jobs.PruneJob, jobs.UnpackJob, jobs.RemoveJob)
     }
     job = codec.load(kinds[plain["op"]], plain)
     output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
@@ -64,6 +64,11 @@ def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Don
             from devbox.images.dockerfile.buildah import build
 
             build(job, idmap, output)
+            return jobs.Done()
+        case jobs.PruneJob():
+            from devbox.images.dockerfile.buildah import prune
+
+            prune(job, idmap)
             return jobs.Done()
         case jobs.UnpackJob():
             return _unpack(job, idmap)
@@ -124,10 +129,16 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
         tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
     inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
-    if isinstance(job.step, Packages):
-        inside.packages(job.step, job.base or system_of(job.lowers))
-    elif isinstance(job.step, Run):
-        inside.commands(replace(job.step, env={**job.env, **job.step.env}))
+    try:
+        if isinstance(job.step, Packages):
+            inside.packages(job.step, job.base or system_of(job.lowers))
+        elif isinstance(job.step, Run):
+            inside.commands(replace(job.step, env={**job.env, **job.step.env}))
+    except BakeFailed as error:
+        if job.terminal >= 0 and inside.has_run:
+            output.wait_for_terminal(f"{describe(job.step)}: {error.sentence}", error.details)
+            inside.shell(job.terminal)
+        raise
     return f"{scratch}/top/upper", container_ids(idmap)
 
 

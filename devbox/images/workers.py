@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,17 +13,21 @@ from devbox.errors import BakeFailed, HostError
 from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
+from devbox.images.lending import Lender
 from devbox.model import codec
 from devbox.model.image import Bootstrap, FromDockerfile, KeyedStep, Layer, describe
 
 _MODULE = "devbox.images.worker"
+_ANSWERS: tuple[type[jobs.Answer], ...] = (jobs.Progress, jobs.Done, jobs.Stopped, jobs.Failed)
 
 
 class Workers:
     """Starts the workers of one store. Each ends with this process, however that ends."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, lender: Lender | None = None) -> None:
+        """With a `lender`, a step that fails gets a shell on its terminal."""
         self._paths = paths
+        self._lender = lender
 
     def make(
         self,
@@ -34,8 +39,11 @@ class Workers:
         env: dict[str, str],
         on_progress: Callable[[jobs.Progress], None],
     ) -> jobs.Done:
-        """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log."""
-        log = self._log(step.key)
+        """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log.
+
+        Where there is a terminal, a shell in what the step left comes before that.
+        """
+        log = self._paths.bake_log(step.key)
         job = jobs.StepJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
@@ -46,6 +54,7 @@ class Workers:
             lowers=lowers,
             base=base,
             env=env,
+            terminal=self._terminal(),
         )
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
@@ -61,15 +70,16 @@ class Workers:
         ignore: str,
         images: dict[str, str],
         known: tuple[str, ...],
+        use: str,
         on_progress: Callable[[jobs.Progress], None],
     ) -> None:
-        """Have a Dockerfile built in `place`. Raises BakeFailed as `make` does."""
+        """Have a Dockerfile built in `place`, known as `use` in the cache. Raises BakeFailed as `make` does."""
         job = jobs.BuildJob(
             home=self._paths.home,
             runtime=self._paths.runtime,
             parent=os.getpid(),
             place=place,
-            log=self._log(key),
+            log=self._paths.bake_log(key),
             storage=self._paths.buildah,
             blobs=f"{self._paths.oci}/blobs/sha256",
             known=known,
@@ -79,10 +89,31 @@ class Workers:
             target=step.target,
             args=step.args,
             images=images,
+            use=use,
+            terminal=self._terminal(),
         )
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Failed):
             raise _failed(describe(step), answer, job.log)
+
+    def prune(self, images: tuple[str, ...], *, kept: tuple[str, ...], place: str) -> None:
+        """Have images removed from buildah's storage. What is still there afterwards waits for the next time."""
+        job = jobs.PruneJob(
+            home=self._paths.home,
+            runtime=self._paths.runtime,
+            parent=os.getpid(),
+            place=place,
+            storage=self._paths.buildah,
+            images=images,
+            kept=kept,
+        )
+        answer = self._run(job, lambda _: None)
+        if isinstance(answer, jobs.Failed):
+            raise BakeFailed(
+                f"could not shrink the cache of Dockerfiles: {answer.sentence}",
+                details=answer.details,
+                remedy=answer.remedy or f"remove all of it: rm -rf {self._paths.buildah}",
+            )
 
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
         """Have a layer unpacked in `place`. Raises BakeFailed when it is not what it should be."""
@@ -105,25 +136,49 @@ class Workers:
                 remedy=answer.remedy or "devbox doctor looks for the cause",
             )
 
-    def _log(self, key: str) -> str:
-        return f"{self._paths.home}/logs/bake/{key.removeprefix('sha256:')[:12]}.log"
+    def _terminal(self) -> int:
+        return self._lender.fd if self._lender else -1
 
     def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
         ask, answers = os.pipe(), os.pipe()
         argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
-        worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1])
+        terminal = [self._lender.fd] if self._lender else []
+        worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1], pass_fds=terminal)
         os.close(ask[0])
         os.close(answers[1])
         try:
-            with open(ask[1], "w", encoding="utf-8") as stdin:
-                json.dump(codec.dump(job), stdin)
-            with open(answers[0], encoding="utf-8", errors="replace") as stdout:
-                return _follow(stdout, on_progress)
+            with (
+                open(ask[1], "w", encoding="utf-8") as stdin,
+                open(answers[0], encoding="utf-8", errors="replace") as stdout,
+            ):
+                _say(stdin, json.dumps(codec.dump(job)))
+                return self._follow(stdin, stdout, on_progress)
         except BaseException:
             worker.kill()
             raise
         finally:
             worker.wait()
+
+    def _follow(
+        self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[jobs.Progress], None]
+    ) -> jobs.Done | jobs.Failed:
+        """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
+        noise: list[str] = []
+        result: jobs.Done | jobs.Failed | None = None
+        with contextlib.ExitStack() as lease:
+            for line in stdout:
+                answer = _parse(line)
+                if answer is None:
+                    noise.append(line)
+                elif isinstance(answer, jobs.Progress):
+                    on_progress(answer)
+                elif isinstance(answer, jobs.Stopped):
+                    if self._lender:
+                        lease.enter_context(self._lender.lent(answer.sentence, answer.details))
+                    _say(stdin, "go on")
+                else:
+                    result = answer
+        return result or jobs.Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
 
 
 def _failed(what: str, answer: jobs.Failed, log: str) -> HostError | BakeFailed:
@@ -135,23 +190,14 @@ def _failed(what: str, answer: jobs.Failed, log: str) -> HostError | BakeFailed:
     )
 
 
-def _follow(lines: IO[str], on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
-    """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
-    noise: list[str] = []
-    result: jobs.Done | jobs.Failed | None = None
-    for line in lines:
-        answer = _parse(line)
-        if answer is None:
-            noise.append(line)
-        elif isinstance(answer, jobs.Progress):
-            on_progress(answer)
-        else:
-            result = answer
-    return result or jobs.Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
+def _say(stdin: IO[str], line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # a worker that died: its answers end, which tells
+        stdin.write(f"{line}\n")
+        stdin.flush()
 
 
 def _parse(line: str) -> jobs.Answer | None:
-    kinds: dict[str, type[jobs.Answer]] = {kind.op: kind for kind in (jobs.Progress, jobs.Done, jobs.Failed)}
+    kinds: dict[str, type[jobs.Answer]] = {kind.op: kind for kind in _ANSWERS}
     try:
         plain = json.loads(line)
         return codec.load(kinds[plain["op"]], plain)

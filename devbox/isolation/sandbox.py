@@ -67,17 +67,17 @@ def run(
     binds: tuple[Bind, ...] = (),
     host_ports: tuple[int, ...] = (),
     subnet: str = networks.SUBNET,
-    output: int,
+    streams: tuple[int, int, int],
 ) -> int:
     """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
 
-    Only after `enter`. `work` is what `scratch` gave; `network` "egress" or "none"; stdout and stderr go to the
-    descriptor `output`. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points (and
-    /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`;
+    Only after `enter`. `work` is what `scratch` gave; `network` "egress" or "none"; `streams` are its
+    stdin, stdout and stderr. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points
+    (and /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`;
     they are at `bridge.gateway_of(subnet)`.
     """
     node = networks.node(0, ipv6=networks.host_has_ipv6(), subnet=subnet) if network == "egress" else None
-    with _instance(idmap, work, node, host_ports) as context, open(os.devnull, "rb") as nothing:
+    with _instance(idmap, work, node, host_ports) as context:
         container = Launch(
             name=_NAME,
             oci_id=_NAME,
@@ -88,7 +88,7 @@ def run(
             network=node,
             init=False,
         )
-        return launch.run_bare(context, container, streams=(nothing.fileno(), output, output))
+        return launch.run_bare(context, container, streams=streams)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, UsageError
@@ -14,7 +15,9 @@ from devbox.plan import diff as differ
 from devbox.plan import locking, why
 
 
-def lock(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> list[str]:
+def lock(
+    opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, terminal: int | None = None
+) -> list[str]:
     """Bake by what there is now, and write it into the lock: all, or what `names` call. What changed, a line each."""
     from devbox.execute import locks
 
@@ -25,7 +28,7 @@ def lock(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -
         opened.store.sweep()
         made = differ.bakes(resolved, images)
         nothing = Observed(supervised=False)
-        baked = carry_out(opened, made, resolved, nothing, sink, renewed=set())
+        baked = carry_out(opened, made, resolved, nothing, sink, renewed=set(), terminal=terminal)
         return locks.Locks(resolved.instance).renew(locks.fixed(baked, opened.store))
 
 
@@ -39,6 +42,24 @@ def why_image(opened: Project, name: str) -> tuple[Verdict, ...]:
     image = keyed(full, resolved.images)
     baked = opened.store.find(image.key)
     return why.why_image(image, opened.records.last().images.get(full), baked.digest if baked else None)
+
+
+def bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
+    """The kept logs of the steps of images, by what each did: of containers and bases of the file, or of all."""
+    resolved = fixed(opened, load(opened), locked=False)
+    of_containers = {name: spec.image for name, spec in resolved.containers.items()}
+    known = {name.partition(".")[2] or name: name for name in resolved.images} | of_containers
+    known |= {name: name for name in resolved.images}
+    found: dict[str, str] = {}
+    for name in names or resolved.images:
+        if name not in known:
+            raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {', '.join(known)}")
+        image = keyed(known[name], resolved.images)
+        for at, link in enumerate(image.chain, start=1):
+            path = opened.paths.bake_log(link.key)
+            if os.path.exists(path) and os.path.getsize(path) and path not in found.values():
+                found[f"{image.name} {at}/{len(image.chain)} {link.describe}"] = path
+    return found
 
 
 def check_lock(opened: Project) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support import layouts
-from support.machine import Box, destroy, make_box
+from support.machine import Box, destroy, lacking, make_box
 from support.registry import Registry
 from support.serving import serving
 
@@ -153,15 +153,51 @@ def test_a_damaged_image_is_named_and_made_again(alone: Box, served: Registry):
     _flip(blobs / top.removeprefix("sha256:"))
     with open(blobs / system.removeprefix("sha256:"), "r+b") as blob:
         blob.truncate(1000)
-    found = alone.run("image", "verify", "--json", cwd=project)
-    assert found.returncode == 1
-    assert {fault["digest"] for fault in json.loads(found.stdout)["faults"]} == {top, system}
+    done = alone.run("image", "verify", "--json", cwd=project)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert {fault["digest"] for fault in found["faults"]} == {top, system}
+    assert found["fetched"] == [f"{served.host}/team/debian:1"]
+    assert (blobs / system.removeprefix("sha256:")).exists()
     alone.ok("image", "verify", cwd=project)
     alone.ok("up", cwd=project)
     alone.ok("image", "verify", cwd=project)
     assert json.loads(alone.ok("image", "inspect", "dev", cwd=project)) == told
     ref = f"oci:{alone.home}/oci:{told['names'][0]}"
     subprocess.run(["skopeo", "inspect", ref], capture_output=True, check=True)
+
+
+DOCKERFILE = """FROM below
+RUN echo {first} > /first
+RUN head -c {size} /dev/zero > /second
+"""
+
+
+def test_the_cache_of_dockerfiles_is_collected_and_what_the_last_build_used_stays(alone: Box, served: Registry):
+    if shutil.which("buildah") is None:
+        lacking("buildah is not installed")
+    below = f'[base.below]\nimage = "{served.host}/team/debian:1"\nrun = ["true"]\n'
+    project = alone.project(f'{below}[dev]\nfrom = "below"\ndockerfile = "Dockerfile"\n')
+    written = project / "Dockerfile"
+    for size in (3_000_000, 2_000_000):
+        written.write_text(DOCKERFILE.format(first=1, size=size))
+        alone.ok("up", cwd=project)
+    used = json.loads(alone.ok("image", "du", "--json", cwd=project))
+    announced = json.loads(alone.ok("image", "gc", "--dry-run", "--json", cwd=project))
+    assert len(announced["build_cache"]) == 1
+    assert used["build_cache"] == tree_size(f"{alone.home}/buildah")
+    assert used["unused"] == pytest.approx(announced["size"], abs=50_000)
+    done = json.loads(alone.ok("image", "gc", "--json", cwd=project))
+    assert done == announced | {"removed": True}
+    freed = used["build_cache"] - tree_size(f"{alone.home}/buildah")
+    assert freed == pytest.approx(3_000_000, abs=200_000)
+
+    written.write_text(f"{written.read_text()}# the same\n")
+    alone.ok("up", cwd=project)
+    assert alone.ok("logs", "--build", "dev", cwd=project).count("--> Using cache") == 2
+    alone.ok("down", "-v", cwd=project)
+    alone.ok("image", "gc", cwd=project)
+    assert not (alone.home / "buildah").exists()
 
 
 def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):

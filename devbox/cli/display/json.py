@@ -21,6 +21,8 @@ _NAMES = {
     "StepLine": "line",
     "StepEnded": "ended",
     "Note": "note",
+    "Lent": "lent",
+    "Returned": "returned",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from devbox.cli.display import lines
 from devbox.cli.terminal import has_color, paint, say
 from devbox.errors import one_line
-from devbox.execute.events import Event, Note, PlanMade, StepEnded
+from devbox.execute.events import Event, Lent, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +40,8 @@ class PlainDisplay:
                 self._print(f"{mark} {lines.ended(event, width=self._width)}")
             case Note():
                 self._print(f"{paint('·', 'dim', when=self._color)} {one_line(event.text)}")
+            case Lent():
+                self._print(f"{paint(lines.MARKS['failed'], 'red', when=self._color)} {event.text}")
             case _:
                 pass
 

@@ -21,4 +21,9 @@ class QuietDisplay:
         """Nothing is held."""
 
     def __call__(self, event: Event) -> None:
-        """Nothing is shown."""
+        """Nothing is shown, but why a shell opens."""
+        from devbox.cli.terminal import say
+        from devbox.execute.events import Lent
+
+        if isinstance(event, Lent):
+            say(event.text)

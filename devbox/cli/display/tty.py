@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from devbox.cli import terminal
 from devbox.cli.display import lines
 from devbox.errors import one_line
-from devbox.execute.events import Event, Note, PlanMade, StepEnded
+from devbox.execute.events import Event, Lent, Note, PlanMade, Returned, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,6 +55,11 @@ class TtyDisplay:
                     self._print("·", "dim", one_line(event.text))
                 case StepEnded():
                     self._end(event)
+                case Lent():
+                    self._pause()
+                    self._print(lines.MARKS["failed"], "red", event.text)
+                case Returned():
+                    self._resume()
                 case _:
                     self._running().tell(event, now=time.monotonic())
 
@@ -67,6 +72,16 @@ class TtyDisplay:
         self._steps -= 1
         if self._steps == 0:  # the terminal may belong to a container next
             self._close()
+
+    def _pause(self) -> None:
+        """Take the board away; what it knows stays."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _resume(self) -> None:
+        if self._board is not None:
+            self._live = _show(self._board)
 
     def _close(self) -> None:
         if self._live is not None:
@@ -88,18 +103,22 @@ class TtyDisplay:
     def _running(self) -> Board:
         """The board, shown from now on."""
         if self._board is None:
-            self._board, self._live = _open_board(steps=self._steps, width=self._width)
+            self._board = _open_board(steps=self._steps, width=self._width)
+            self._live = _show(self._board)
         return self._board
 
 
-def _open_board(*, steps: int, width: int) -> tuple[Board, Live]:
+def _open_board(*, steps: int, width: int) -> Board:
+    from devbox.cli.display.board import Board
+
+    return Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
+
+
+def _show(board: Board) -> Live:
     from rich.console import Console
     from rich.live import Live
 
-    from devbox.cli.display.board import Board
-
     console = Console(stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True)
-    board = Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
     live = Live(
         board,
         console=console,
@@ -109,4 +128,4 @@ def _open_board(*, steps: int, width: int) -> tuple[Board, Live]:
         redirect_stderr=False,
     )
     live.start()
-    return board, live
+    return live

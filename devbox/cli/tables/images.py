@@ -44,6 +44,12 @@ def _image_inspect(args: Args) -> int:
     return store.inspect(args)
 
 
+def _image_sbom(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.sbom(args)
+
+
 def _image_verify(args: Args) -> int:
     from devbox.cli import store
 
@@ -137,10 +143,23 @@ TABLE = (
         argument=Argument("image", about=_IMAGE),
     ),
     Command(
+        "image sbom",
+        _image_sbom,
+        Option(
+            "--format",
+            about="spdx (2.3, the default) or cyclonedx (1.6).",
+            kind=TEXT,
+            metavar="KIND",
+            choices="spdx cyclonedx",
+        ),
+        about="Print the bill of materials of an image: its packages, versions and licences, from its layers.",
+        argument=Argument("image", about=_IMAGE),
+    ),
+    Command(
         "image verify",
         _image_verify,
         JSON,
-        about="Hash every blob again; remove what is damaged, so that it is made or pulled anew. Exit 1 if any was.",
+        about="Hash every blob again; what is damaged is fetched anew, or removed for `up` to bake. Exit 1 if any was.",
     ),
     Command("image du", _image_du, JSON, about="Show how much room the images of each project take."),
     Command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, NUMBER, TEXT, Args, Argument, Command, Option
-from devbox.cli.tables.common import CONTAINER, LOCKED
+from devbox.cli.tables.common import CONTAINER, LOCKED, SHELL_ON_FAIL
 
 _NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True, words="containers")
 
@@ -73,6 +73,7 @@ TABLE = (
         Option("-d", "--detach", about="Return when everything is started, not when it is ready."),
         Option("-w", "--watch", about="Stay, and do what the file wants done when files change; Ctrl-C ends it."),
         LOCKED,
+        SHELL_ON_FAIL,
         JSON,
         about="Bake, start, and wait until everything is ready.",
         argument=_NAMES,
@@ -92,6 +93,7 @@ TABLE = (
         Option("-f", "--follow", about="Go on with what is written from now on."),
         Option("-n", "--tail", about="Only the last N lines of each container.", kind=NUMBER, metavar="N"),
         Option("-t", "--timestamps", about="Put the time before each line."),
+        Option("--build", about="What the steps of their images printed when they were made, instead."),
         about="Show what containers wrote.",
         argument=_NAMES,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, MANY, Args, Argument, Command, Option
-from devbox.cli.tables.common import LOCKED
+from devbox.cli.tables.common import LOCKED, SHELL_ON_FAIL
 
 
 def _plan(args: Args) -> int:
@@ -80,6 +80,7 @@ TABLE = (
             metavar="NAME",
         ),
         Option("--check", about="Only say whether the lock is complete; exit 1 if it is not."),
+        SHELL_ON_FAIL,
         about="Write devbox.lock.toml anew: bake by the packages there are now, and print what changed.",
     ),
     Command(

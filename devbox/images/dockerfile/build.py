@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
-from devbox.images.dockerfile import text
+from devbox.images.dockerfile import cache, text
 from devbox.images.dockerfile.below import Below
 from devbox.images.dockerfile.context import ignore_text
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS, Progress
 from devbox.images.layout import Descriptor, Layout
+from devbox.images.lending import Lender
 from devbox.images.pulled import Puller
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
@@ -44,8 +45,10 @@ class _Begins(NamedTuple):
 class Builder:
     """Builds Dockerfiles. Safe to use from several threads and processes at once: they take turns."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, lender: Lender | None = None) -> None:
+        """With a `lender`, an instruction that fails gets a shell on its terminal."""
         self._paths = paths
+        self._lender = lender
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
 
     def build(
@@ -61,13 +64,14 @@ class Builder:
             ignore = f"{place}/ignore"
             files.write_atomic(ignore, ignore_text(step, step.root))
             with self._turn(on_progress):
-                Workers(self._paths).build(
+                Workers(self._paths, self._lender).build(
                     step,
                     key,
                     place=place,
                     ignore=ignore,
                     images=begins.names,
                     known=tuple(begins.layers),
+                    use=cache.name_of(step),
                     on_progress=on_progress,
                 )
             return self._taken_over(place, key, name, begins.layers), begins.digests

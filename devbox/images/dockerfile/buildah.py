@@ -17,9 +17,11 @@ from devbox.errors import BakeFailed, CommandFailed
 from devbox.host import carry, environ, files, process
 from devbox.images import packing
 from devbox.images.apt import Tick
+from devbox.images.dockerfile import cache
 from devbox.images.dockerfile.text import line_of
 from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob
+from devbox.images.inside import SHELL
+from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob, PruneJob
 from devbox.images.output import Output
 from devbox.isolation import cgroups, contexts, oci
 from devbox.isolation.types import IdMap
@@ -41,14 +43,24 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     program, env = process.find("buildah"), _environment(job, idmap)
     storage = storage_options(job)
     _remove_left_behind(program, storage, job, env)
+    before = cache.images(job.storage)
     reader = _Steps()
     with output.lines(reader.feed) as sink:
         command = [program, *storage, *build_options(job, runtime)]
         code = process.spawn(command, stdout=sink, stderr=sink, env=env).wait()
-    if code:
-        raise failure(output.all(), _text(job.dockerfile), os.path.basename(job.dockerfile))
-    output.tick(Tick("taking it over into the store"))
     built = files.read_text(f"{job.place}/built") or ""
+    used = cache.images(job.storage) - before | cache.used(output.all())
+    used |= cache.standing(job.storage, built.strip().removeprefix("sha256:"))
+    cache.remember(job.storage, job.use, used, all_of_it=code == 0)
+    if code:
+        error = failure(output.all(), _text(job.dockerfile), os.path.basename(job.dockerfile))
+        if job.terminal >= 0 and (left := _containers(program, storage, env)):
+            output.wait_for_terminal(error.sentence, error.details)
+            shell = [program, *storage, *shell_options(job, runtime, left[-1])]
+            process.spawn(shell, stdin=job.terminal, stdout=job.terminal, stderr=job.terminal, env=env).wait()
+            _remove_left_behind(program, storage, job, env)
+        raise error
+    output.tick(Tick("taking it over into the store"))
     look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
     config = process.run(look, purpose="look at what buildah built", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
@@ -93,20 +105,29 @@ def _unpack(written: str, diff_ids: Sequence[str], target: str) -> None:
                 shutil.copyfileobj(packing.unpacked(source, packing.ZSTD)[0], out, 1 << 20)
 
 
-def storage_options(job: BuildJob) -> list[str]:
+def prune(job: PruneJob, idmap: IdMap) -> None:
+    """Remove images from the cache; what is wanted of those below gets a name, and so stays."""
+    program, env, storage = process.find("buildah"), _environment(job, idmap), storage_options(job)
+    for image in job.kept:
+        process.run([program, *storage, "tag", image, f"devbox/{image}"], purpose="keep what is wanted", env=env)
+    purpose = "remove what no Dockerfile wants"
+    process.run([program, *storage, "rmi", "--force", *job.images], purpose=purpose, env=env, check=False)
+
+
+def storage_options(job: BuildJob | PruneJob) -> list[str]:
     """Where buildah keeps what it has. Mounts end with this worker, and so does what it knows of them."""
     return ["--root", f"{job.storage}/root", "--runroot", f"{job.place}/run"]
 
 
 def build_options(job: BuildJob, runtime: str) -> list[str]:
     """The words of a build. Pure."""
-    crun = ["--runtime-flag", "cgroup-manager=disabled"] if oci.is_crun(runtime) else []
     images = [word for name, image in job.images.items() for word in ("--build-context", f"{name}={image}")]
     return [
         "build",
         *("--layers", "--format", "docker", "--identity-label=false", f"--timestamp={SOURCE_DATE_EPOCH}"),
-        *("--isolation", "oci", "--runtime", runtime, *crun, "--network", "host"),
+        *_isolation(runtime),
         *(word for limit in _ULIMITS for word in ("--ulimit", limit)),
+        *(["--force-rm=false"] if job.terminal >= 0 else []),  # what failed is looked at
         *images,
         *(word for name, value in job.args.items() for word in ("--build-arg", f"{name}={value}")),
         *(["--target", job.target] if job.target else []),
@@ -114,7 +135,24 @@ def build_options(job: BuildJob, runtime: str) -> list[str]:
     ]
 
 
-def _environment(job: BuildJob, idmap: IdMap) -> dict[str, str]:
+def shell_options(job: BuildJob, runtime: str, container: str) -> list[str]:
+    """The words of a shell in the container that an instruction failed in. Pure."""
+    values = [word for name, value in job.args.items() for word in ("--env", f"{name}={value}")]
+    return ["run", *_isolation(runtime), *values, "--tty", container, "--", *SHELL]
+
+
+def _isolation(runtime: str) -> list[str]:
+    crun = ["--runtime-flag", "cgroup-manager=disabled"] if oci.is_crun(runtime) else []
+    return ["--isolation", "oci", "--runtime", runtime, *crun, "--network", "host"]
+
+
+def _containers(program: str, storage: list[str], env: Mapping[str, str]) -> list[str]:
+    """The containers there are, by their ids; the last is the youngest."""
+    listed = process.run([program, *storage, "containers", "--quiet"], purpose="look for what failed", env=env)
+    return listed.stdout.decode().split()
+
+
+def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
     temporary = files.private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - of the store; cache mounts lie in it
     configuration = f"{job.place}/containers.conf"
     files.write_atomic(configuration, settings(carry.ca_file()))

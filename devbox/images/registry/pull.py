@@ -35,16 +35,22 @@ def resolve(text: str) -> str:
 
 
 def pull(
-    reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer, all_platforms: bool = False
+    reference: Reference,
+    *,
+    oci: Layout,
+    paths: Paths,
+    on_transfer: OnTransfer,
+    all_platforms: bool = False,
+    name: str = "",
 ) -> Descriptor:
-    """Have the image in the layout, named by its reference; its index or manifest."""
+    """Have the image in the layout, under its reference or another name; its index or manifest."""
     oci.create()
 
     def work(repository: Repository) -> Descriptor:
         return _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run(all_platforms=all_platforms)
 
     top = _from_first(reference, work)
-    oci.set_ref(str(reference), top)
+    oci.set_ref(name or str(reference), top)
     return top
 
 

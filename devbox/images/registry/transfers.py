@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from devbox.errors import UsageError
 from devbox.host.paths import Paths
 from devbox.images import gate
@@ -28,6 +30,22 @@ class Transfers:
             return pulling.pull(
                 reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer, all_platforms=all_platforms
             )
+
+    def again(self, name: str, digest: str, lost: Collection[str], on_transfer: OnTransfer) -> None:
+        """Get back what was lost of an image that is at a registry, by the name and the digest that it had here."""
+        exact = parse(name)._replace(tag="", digest=digest)
+        with gate.kept(self._paths):
+            for all_platforms in (False, True):
+                pulling.pull(
+                    exact,
+                    oci=self._oci,
+                    paths=self._paths,
+                    on_transfer=on_transfer,
+                    all_platforms=all_platforms,
+                    name=name,
+                )
+                if all(map(self._oci.has, lost)):
+                    return
 
     def push(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> Pushed:
         """Have an image of the store at a registry."""

@@ -33,7 +33,7 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
         return pid
     try:
         sandbox.enter(ids, parent=devbox)
-        with open(scratch / "output", "wb") as output:
+        with open(scratch / "output", "wb") as output, open(os.devnull, "rb") as nothing:
             process = Process(argv=("sh", "-c", script), env=(PATH,), cwd="/")
             code = sandbox.run(
                 ids,
@@ -42,7 +42,7 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
                 top=str(scratch / "top"),
                 work=sandbox.scratch(str(scratch / "work")),
                 network=network,
-                output=output.fileno(),
+                streams=(nothing.fileno(), output.fileno(), output.fileno()),
             )
         os._exit(code)
     finally:

@@ -143,6 +143,7 @@ def test_the_words_of_a_build():
         target="last",
         args={"A": "b c"},
         images={"py": "container-image://oci:/x:b0"},
+        use="name",
     )
     words = buildah.build_options(job, "/usr/bin/crun")
     assert words[-1] == "/p"

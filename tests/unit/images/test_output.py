@@ -36,6 +36,14 @@ def test_a_short_log_is_whole(tmp_path: Path):
     assert len((tmp_path / "a.log").read_text().splitlines()) == 3
 
 
+def test_a_log_by_another_name_stays_what_it_was(tmp_path: Path):
+    written(tmp_path / "a.log", 3)
+    os.link(tmp_path / "a.log", tmp_path / "b.log")
+    written(tmp_path / "a.log", 1)
+    assert len((tmp_path / "b.log").read_text().splitlines()) == 3
+    assert len((tmp_path / "a.log").read_text().splitlines()) == 1
+
+
 def test_the_oldest_of_many_logs_go(tmp_path: Path):
     for number in range(120):
         (tmp_path / f"{number}.log").touch()

@@ -1,0 +1,121 @@
+"""What buildah keeps of earlier builds: which of its images a Dockerfile's last build used, and which nobody wants.
+
+buildah itself knows neither ages nor users of what it caches. So each build writes down what it used; a later one of
+the same Dockerfile replaces that. Its storage is read as containers/storage writes it, and changed by buildah alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
+from devbox.model import ids
+from devbox.model.image import FromDockerfile
+
+_USED = re.compile(r"^(?:\[\d+/\d+\] )?(?:--> Using cache |Copying config sha256:)([0-9a-f]{64})$", re.MULTILINE)
+
+
+class Unwanted(NamedTuple):
+    """What of the cache no Dockerfile wants. Of images that build on each other, the upper comes first."""
+
+    images: tuple[str, ...] = ()
+    size: int = 0
+
+
+class _Storage(NamedTuple):
+    images: dict[str, str]  # id → its topmost layer
+    parents: dict[str, str]  # layer → the layer below, "" for none
+
+
+def name_of(step: FromDockerfile) -> str:
+    """What a Dockerfile of a project is called here, whatever is in it just now."""
+    return ids.key_of([step.root, step.path, step.context, step.target, step.args]).removeprefix("sha256:")[:16]
+
+
+def images(storage: str) -> set[str]:
+    """The ids of buildah's images."""
+    return set(_read(storage).images)
+
+
+def standing(storage: str, image: str) -> set[str]:
+    """An image of buildah's and all that it stands on. What was built again as it was is in no other list."""
+    found = _read(storage)
+    chain = _chain(found.images.get(image, ""), found)
+    return {each for each, layer in found.images.items() if layer in chain}
+
+
+def used(output: str) -> set[str]:
+    """The ids of images that a build took from the cache or begins with, by what it printed. Pure."""
+    return set(_USED.findall(output))
+
+
+def remember(storage: str, name: str, used_images: Iterable[str], *, all_of_it: bool = True) -> None:
+    """Write down what the last build of a Dockerfile used; of one that failed, beside what the one before did."""
+    before = () if all_of_it else _uses(storage, name)
+    os.makedirs(f"{storage}/uses", exist_ok=True)
+    files.write_atomic(f"{storage}/uses/{name}.json", json.dumps(sorted({*used_images, *before})))
+
+
+def unwanted(paths: Paths, names: Collection[str]) -> Unwanted | None:
+    """What these Dockerfiles do not want; None where that is all there is."""
+    storage = _read(paths.buildah)
+    wanted = {image for name in names for image in _uses(paths.buildah, name)} & storage.images.keys()
+    if not wanted:
+        return None
+    needed = {layer for image in wanted for layer in _chain(storage.images[image], storage)}
+    away = sorted(storage.images.keys() - wanted, key=lambda image: -len(_chain(storage.images[image], storage)))
+    stood_on = {layer for image in away for layer in _chain(storage.images[image], storage)}
+    layers = {layer for layer in stood_on if layer not in needed}
+    size = sum(tree_size(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)
+    size += sum(tree_size(f"{paths.buildah}/root/overlay-images/{image}") for image in away)
+    return Unwanted(tuple(away), size)
+
+
+def below(paths: Paths, away: Collection[str]) -> tuple[str, ...]:
+    """The images that others stand on which are to go. Nameless, they would go along with the last of those."""
+    storage = _read(paths.buildah)
+    stood_on = {layer for image in away for layer in _chain(storage.images.get(image, ""), storage)}
+    return tuple(image for image, layer in storage.images.items() if image not in away and layer in stood_on)
+
+
+def forget_uses(paths: Paths, names: Collection[str]) -> None:
+    """Drop what is written down of all Dockerfiles but these."""
+    for name in _listed(f"{paths.buildah}/uses"):
+        if name.removesuffix(".json") not in names:
+            os.unlink(f"{paths.buildah}/uses/{name}")
+
+
+def _uses(storage: str, name: str) -> set[str]:
+    return set(json.loads(files.read_text(f"{storage}/uses/{name}.json") or "[]"))
+
+
+def _read(storage: str) -> _Storage:
+    found = {
+        str(each["id"]): str(each.get("layer", "")) for each in _json(f"{storage}/root/overlay-images/images.json")
+    }
+    layers = _json(f"{storage}/root/overlay-layers/layers.json")
+    return _Storage(found, {str(each["id"]): str(each.get("parent", "")) for each in layers})
+
+
+def _chain(layer: str, storage: _Storage) -> list[str]:
+    """A layer and all below it."""
+    found = []
+    while layer and layer not in found:
+        found.append(layer)
+        layer = storage.parents.get(layer, "")
+    return found
+
+
+def _json(path: str) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(files.read_text(path) or "[]")
+    return listed
+
+
+def _listed(directory: str) -> list[str]:
+    return os.listdir(directory) if os.path.isdir(directory) else []
