@@ -187,12 +187,12 @@ class HostPort(NamedTuple):
 def pack(value: Any) -> Any:
     """A named tuple, deeply, as JSON-able dicts and lists.
 
-    What is None and may be left out is: an older supervisor does not have to know a field that nobody uses.
+    What is as by default is left out: an older supervisor does not have to know a field that nobody uses.
     """
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         defaults = getattr(value, "_field_defaults", {})
         fields = zip(value._fields, value, strict=True)
-        return {name: pack(item) for name, item in fields if item is not None or defaults.get(name, "") is not None}
+        return {name: pack(item) for name, item in fields if name not in defaults or item != defaults[name]}
     if isinstance(value, tuple | list):
         return [pack(item) for item in value]
     return value

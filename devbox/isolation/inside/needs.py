@@ -31,4 +31,4 @@ def _is_job(paths: Paths, instance: str, need: str) -> bool:
     from devbox.host import files
 
     text = files.read_text(paths.launch_file(instance, need))
-    return text is not None and json.loads(text)["kind"] != "service"
+    return text is not None and json.loads(text).get("kind", "service") != "service"
