@@ -9,7 +9,9 @@ what=${1:?what for: run, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
-test_packages=(buildah busybox-static docker-cli docker-registry docker.io fish git podman qemu-system-x86 runc skopeo umoci zsh)
+test_packages=(buildah busybox-static docker-cli docker-registry docker.io fish git openssh-client podman
+    qemu-system-x86 runc skopeo umoci zsh)
+test_npm=(@devcontainers/cli)
 bench_packages=(docker-buildx docker-compose hyperfine)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -111,6 +113,16 @@ make_venv() {
     printf '%s\n' "$wanted" >$stamp
 }
 
+install_npm() {
+    local name missing=()
+    for name in "$@"; do [ -d ".venv/npm/node_modules/$name" ] || missing+=("$name"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v npm >/dev/null || install_packages npm
+    say "npm install ${missing[*]}"
+    npm install --silent --no-audit --no-fund --prefix .venv/npm "${missing[@]}" >&2 ||
+        say "npm could not: the tests of \`devbox export devcontainer\` will be skipped"
+}
+
 case $what in
 run)
     install_packages "${run_packages[@]}"
@@ -119,10 +131,12 @@ run)
 test)
     install_packages "${run_packages[@]}" "${test_packages[@]}"
     make_venv "[dev]"
+    install_npm "${test_npm[@]}"
     ;;
 bench)
     install_packages "${run_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}"
     make_venv "[dev]"
+    install_npm "${test_npm[@]}"
     ;;
 *) fail "unknown: $what" ;;
 esac

@@ -11,13 +11,14 @@ import os
 from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
-from devbox.envfile import secrets
+from devbox.envfile import hostaccess
 from devbox.errors import EngineError, UsageError
 from devbox.execute import shims
 from devbox.execute.again import with_another_look
 from devbox.execute.events import Note, Sink
 from devbox.execute.oneshot import Command, oneshot
 from devbox.images import budget, gate
+from devbox.isolation.inside import agent
 from devbox.model.container import Limits
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
@@ -34,9 +35,11 @@ from devbox.opened import (
     load_trusted,
     look,
 )
+from devbox.plan import activation as activating
 from devbox.plan import diff as differ
 from devbox.plan import remembered, takedown, tools
 from devbox.plan.ports import remember
+from devbox.records.trust import TrustRecord
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,24 @@ class Outcome:
 
 def host_access(opened: Project) -> tuple[HostAccess, ...]:
     """What the file wants of this machine beside containers; `devbox trust` allows it."""
-    return secrets.host_access(load(opened).containers.values(), root=opened.root)
+    return hostaccess.wanted(load(opened))
+
+
+def shell_access(opened: Project) -> tuple[HostAccess, ...]:
+    """What the shell of whoever enters the project would get (`devbox hook`); `devbox trust` allows it, too."""
+    return activating.offered(load(opened))
+
+
+def activation(opened: Project) -> activating.Activation | None:
+    """What it gets; None where the user has not allowed it as it is now."""
+    resolved = load(opened)
+    if not TrustRecord(opened.paths, opened.id).activates(activating.offered(resolved)):
+        return None
+    return activating.Activation(
+        root=opened.root,
+        path=opened.paths.shims(opened.id) if activating.shims(resolved) else "",
+        variables=activating.variables(resolved, opened.records.ports()),
+    )
 
 
 def plan(opened: Project, *, locked: bool = False) -> Outcome:
@@ -80,6 +100,7 @@ def up(
         check_names(resolved, names)
         observed = look(opened, resolved)
         made = differ.diff(resolved, observed, names=names)
+        shims.refresh(opened.paths.shims(opened.id), resolved.instance, tools.shims(resolved.tools))
         for sentence in (*observed.notes, *((*resolved.later, *_unenforced(opened.engine, resolved)) if made else ())):
             sink(Note(text=sentence))
         if made:
@@ -92,7 +113,7 @@ def up(
                 sink(Note(text=warning))
         if (made or resolved.unlocked) and not locked:
             complete_lock(opened, resolved, sink)
-        shims.refresh(opened.paths.shims(opened.id), resolved.instance, tools.shims(resolved.tools))
+        agent.follow(opened.paths, opened.id)
         return Outcome(made, resolved, observed)
 
 

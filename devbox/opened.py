@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
-from devbox.envfile import secrets
+from devbox.envfile import hostaccess
 from devbox.errors import DevboxError, NotTrusted, UsageError
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
-from devbox.host import files, project
+from devbox.host import environ, files, project
 from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
 from devbox.images import gate
@@ -91,11 +91,10 @@ def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
 def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
     """The file of a project that may start something: what it wants of this machine has been allowed."""
     resolved = fixed(opened, load(opened, held=True), locked=locked)
-    wanted = secrets.host_access(resolved.containers.values(), root=opened.root)
+    wanted = hostaccess.wanted(resolved)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
         raise NotTrusted(
-            f"the secret {wanted[0].variable} of {wanted[0].container} comes from outside the project "
-            f"({wanted[0].reference}), which you have not allowed yet",
+            hostaccess.refusal(wanted[0]),
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
@@ -124,6 +123,11 @@ def look(opened: Project, resolved: Resolved) -> Observed:
 @contextlib.contextmanager
 def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
     """Hold the instance: two devbox processes that change one project take turns."""
+    if environ.get("DEVBOX_HOOK") == opened.id:
+        raise UsageError(
+            "a hook can't change the instance that waits for it",
+            remedy="in hooks: devbox exec, run TASK, ps, logs",
+        )
     path = opened.paths.lock(opened.id)
     with files.locked(path, wait=False) as got:
         if got:
@@ -154,9 +158,12 @@ def carry_out(
     `terminal`: a descriptor of the person's, for a shell where a step of an image fails.
     """
     from devbox.execute.actions import Actions
+    from devbox.execute.hooks import Hooks
     from devbox.execute.lending import Terminal
     from devbox.execute.runner import run
 
+    if hooks := [step.resource for step in made.steps if step.op == "hook"]:
+        opened.records.owe_hooks(hooks)
     lender = Terminal(terminal, sink) if terminal is not None else None
     sink = lender.show if lender else sink
     actions = Actions(
@@ -172,7 +179,8 @@ def carry_out(
         renewed=renewed,
         lender=lender,
     )
-    run(made, actions.table(), sink)
+    hook = Hooks(resolved, opened.records, sink, hidden=actions.hidden).run
+    run(made, {**actions.table(), "hook": hook}, sink)
     return actions.resolved
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "recipe": "The recipes that images and services are made from.",
     "snapshot": "Copies of the data of services, to go back to.",
+    "export": "The project in the words of other tools.",
     "image": "Images: what the store has, to and from registries, collection.",
 }
 
@@ -53,7 +54,7 @@ TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
     (_inside, "shell exec run tool debug"),
     (_data, "snapshot"),
-    (_project, "plan why lock config recipe trust doctor completion"),
+    (_project, "plan why lock config recipe trust doctor export hook completion"),
     (_images, "image"),
 )
 

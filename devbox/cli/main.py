@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-COMPLETE = "__complete"
+COMPLETE, ACTIVATE = "__complete", "__activate"  # what the shells ask for; not commands of people
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a program that did not catch it
 
 
@@ -51,6 +51,10 @@ def _command(argv: Sequence[str]) -> int:
         return 0
     if argv and argv[0] == COMPLETE:
         return _complete(argv[1:])
+    if argv and argv[0] == ACTIVATE:
+        from devbox.cli.activate import activate
+
+        return activate(argv[1:])
     from devbox.cli.commands import every, find
     from devbox.cli.parse import NotUnderstood, parse
 
@@ -64,7 +68,7 @@ def _command(argv: Sequence[str]) -> int:
 
 
 def _complete(words: Sequence[str]) -> int:
-    """What the shells' completion asks for; not a command of people."""
+    """What the shells' completion asks for."""
     from devbox.cli.complete import complete
 
     sys.stdout.writelines(f"{line}\n" for line in complete(words))

@@ -10,6 +10,7 @@ from devbox import flow
 from devbox.cli.project import locate, opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
+from devbox.model.resolved import HOOKS, SHELL
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -29,10 +30,15 @@ def trust(args: Args) -> int:
         say("· no longer allowed" if gone else "· nothing was allowed")
         return 0
     project = opened(args)
-    record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
+    record, wanted, shell = (
+        TrustRecord(project.paths, project.id),
+        flow.host_access(project),
+        flow.shell_access(project),
+    )
     if not args.flag("show"):
-        record.allow(wanted)
-    _print(wanted, allowed=record.covers(wanted), as_json=args.flag("json"))
+        record.allow(wanted, shell=shell)
+    allowed = record.covers(wanted) and (not shell or record.activates(shell))
+    _print((*wanted, *shell), allowed=allowed, as_json=args.flag("json"))
     return 0
 
 
@@ -42,16 +48,23 @@ def _print(wanted: Sequence[HostAccess], *, allowed: bool, as_json: bool) -> Non
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
-        say(
-            f"{access.where}: {access.container} gets {access.variable} from {access.reference}{_target(access)}",
-            stream=sys.stdout,
-        )
+        say(f"{access.where}: {_what(access)}", stream=sys.stdout)
     if not wanted:
         say("· the file wants nothing of this machine: there is nothing to allow")
     elif allowed:
         say("· allowed until one of these changes\n  → devbox up · devbox trust --revoke")
     else:
         say("· not allowed yet\n  → devbox trust")
+
+
+def _what(access: HostAccess) -> str:
+    if access.container == HOOKS:
+        return f"when it was {access.variable}, this machine runs: {access.reference.partition(':')[2]}"
+    if access.container == SHELL:
+        kind, _, value = access.reference.partition(":")
+        what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
+        return f"your shell gets {what} in this project, with `devbox hook`"
+    return f"{access.container} gets {access.variable} from {access.reference}{_target(access)}"
 
 
 def _target(access: HostAccess) -> str:

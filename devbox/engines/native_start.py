@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from devbox.engines import native_layers, native_volumes
+from devbox.engines import native_git, native_layers, native_volumes
 from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
-from devbox.host import files, gitconfig
+from devbox.host import files
 from devbox.host.carry import CA_TARGET, Carry, authorities, carry
 from devbox.host.paths import Paths, hash_name
 from devbox.isolation import accounts, state
+from devbox.isolation.inside import agent
 from devbox.isolation.network import bridge
 from devbox.isolation.types import (
     Bind,
@@ -27,8 +28,8 @@ from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mou
 from devbox.model.image import DEFAULT_PATH
 from devbox.model.resolved import Instance
 
-_GIT_CONFIG = "/etc/gitconfig"  # git's system-wide one: what is set inside, with --global, wins
 _CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the host is carried in
+_WITH_AGENT = ("dev", "tool", "base")  # a person's own work; what debugs joins the processes of others
 
 
 class Starter:
@@ -68,7 +69,9 @@ class Starter:
         spec, image = request.spec, request.image.config
         account = _account(spec, lowers)
         carried = self._carried(spec)
-        env = {"PATH": DEFAULT_PATH} | image.env | carried.env | dict(request.env)
+        to_agent = self._agent_bind(spec)
+        own = {"PATH": DEFAULT_PATH} | ({agent.VARIABLE: agent.SOCKET} if to_agent else {})
+        env = own | image.env | carried.env | dict(request.env)
         argv = () if spec.idle else spec.command or (*image.entrypoint, *image.command)
         if not (argv or spec.idle):
             raise EngineError(f"{spec.label} has no command", where=spec.where, remedy='give it one: command = "…"')
@@ -88,7 +91,8 @@ class Starter:
             binds=(
                 *self._binds(spec.mounts, lowers),
                 *_ca_bind(carried),
-                *self._git_bind(spec, lowers),
+                *self._git_binds(spec, lowers),
+                *to_agent,
                 *self._file_binds(request.files),
             ),
             tmpfs=tuple(mount.target for mount in spec.mounts if mount.kind == "tmpfs"),
@@ -110,21 +114,20 @@ class Starter:
         gateway = bridge.gateway_of(now.subnet if now and now.subnet else bridge.SUBNET)
         return carry(gateway, direct=spec.needs)
 
-    def _git_bind(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
-        """The caller's git configuration where the container has the project. The image's own comes first: it loses.
+    def _agent_bind(self, spec: ContainerSpec) -> tuple[Bind, ...]:
+        """The way to the SSH agent of whoever calls devbox; none where a supervisor without it is still at work."""
+        source = self._paths.agent(self._instance.id)
+        if not (_is_integrated(spec) and spec.role in _WITH_AGENT and os.path.isdir(source)):
+            return ()
+        agent.follow(self._paths, self._instance.id)
+        return (Bind(source, agent.DIRECTORY, read_only=True),)
 
-        Nobody else on this machine can look into the directory, but a container's users must be able to read the file.
-        """
+    def _git_binds(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
+        """What git needs, where the container has the project."""
         workspace = next((mount.target for mount in spec.mounts if mount.kind == "workspace"), "")
         if not workspace or not _is_integrated(spec):
             return ()
-        image = native_layers.read(lowers, _GIT_CONFIG)
-        text = f"{image}\n{gitconfig.carried(workspace)}".lstrip()
-        files.runtime_dir(self._paths.runtime)  # no supervisor may have made it yet
-        kept = files.private_dir(self._paths.kept(self._instance.id), mode=0o700)
-        source = f"{kept}/git.{hash_name(text)}"
-        files.write_atomic(source, text, mode=0o644)
-        return (Bind(source, _GIT_CONFIG, read_only=True),)
+        return native_git.binds(self._paths, self._instance, workspace, lowers, rootless=self._idmap.rootless)
 
     def _file_binds(self, texts: Mapping[str, str]) -> tuple[Bind, ...]:
         """Texts as files of the container. As with git's settings, the directory keeps everybody else out."""

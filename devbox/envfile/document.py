@@ -59,16 +59,12 @@ class ProjectTable(Model):
 
 
 class HooksTable(Model):
-    """Schema of `[hooks]`: commands on the host around `up` and `down`, after `devbox trust`."""
+    """Schema of `[hooks]`: commands on this machine, in the project directory, once `devbox trust` has allowed them."""
 
-    before_up: Command | None = None
-    """Before `up` does anything. None of the hooks runs in this version."""
-    after_up: Command | None = None
-    """When everything is ready."""
-    before_down: Command | None = None
-    """Before anything is stopped."""
-    after_down: Command | None = None
-    """When everything is gone."""
+    created: Command | None = None
+    """After the first `up` of the instance, and after `down -v` again: when everything is ready."""
+    started: Command | None = None
+    """After each `up` or `restart` that started a container: when everything is ready, `created` before it."""
 
 
 class Document(Model):
@@ -105,7 +101,7 @@ class Document(Model):
     approvers: TextTable = {}
     """Who may approve a release: name → file of the public key."""
     hooks: HooksTable = Field(default_factory=HooksTable)
-    """Commands on the host."""
+    """Commands on this machine around the containers."""
 
     def tables(self) -> dict[str, Model]:
         """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""

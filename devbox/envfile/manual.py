@@ -83,7 +83,6 @@ _NOT_YET = (
     install.InstallTable,
     glue.GlueTable,
     stages.StageTable,
-    HooksTable,
 )
 
 

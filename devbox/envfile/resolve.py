@@ -10,9 +10,10 @@ from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Instance, Resolved, Tool, Volume, Watch
+from devbox.model.resolved import Hook, Instance, Resolved, Tool, Volume, Watch
 from devbox.roles import base, dev, glue, images, service, tasks, tool
 from devbox.roles.catalog import ROLES
+from devbox.roles.containers import taken
 from devbox.roles.context import Context, key_of
 from devbox.roles.fields import Model
 from devbox.roles.parts import ImageParts, LongRunningParts, RunParts
@@ -52,11 +53,13 @@ def resolve(
         images=expansion.images_with_parents(active) | spare,
         containers=containers,
         volumes=_volumes(containers.values()),
+        hooks=_hooks(env),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
         watches=_watches(document, active),
         tools=expansion.tools(active),
         on_use=tuple(names.container_names(document)[label] for label in active if label not in started),
         sleeping=_sleeping(document, active),
+        exports=expansion.exports(),
         recipes=dict(env.recipe_digests),
         later=(*_later(document), *not_yet),
     )
@@ -85,6 +88,16 @@ class _Expansion:
         for label, table in self._tables.items():
             if isinstance(table, service.ServiceTable):
                 exports[label] = service.exports(table, label, self._context)
+
+    def exports(self) -> dict[str, dict[str, str]]:
+        """What each service gives, by container: to dev, under the names it has there; without a dev, all of it."""
+        table, context = self._tables.get(dev.LABEL), self._context
+        if isinstance(table, dev.DevTable):
+            needs = {context.containers[need]: renames for need, renames in table.needs.items()}
+        else:
+            needs = {label: {} for label in context.exports}
+        given = {label: taken(context.exports.get(label, {}), renames) for label, renames in needs.items()}
+        return {context.names[label]: variables for label, variables in given.items() if variables}
 
     def image(self, label: str) -> ImageSpec:
         """The image of a table."""
@@ -176,6 +189,17 @@ class _Expansion:
                 chain.append(self.image(parent))
             found.update({spec.name: spec for spec in reversed(chain)})
         return found
+
+
+def _hooks(env: EnvFile) -> dict[str, Hook]:
+    """The hooks of the file, in the order in which they run."""
+    table = env.document.hooks
+    return {
+        name: Hook(name=name, command=command, argv=argv, where=env.where(("hooks", name)))
+        for name in type(table).model_fields
+        if (command := getattr(table, name)) is not None
+        for argv in [command[:2] != ("/bin/sh", "-c")]
+    }
 
 
 def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:

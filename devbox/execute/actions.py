@@ -60,6 +60,7 @@ class Actions:
         self._renewed = renewed
         self._lender = lender
         self._fixing = threading.Lock()
+        self.hidden: set[str] = set()  # what containers were given and nobody is to see
 
     @property
     def resolved(self) -> Resolved:
@@ -126,7 +127,9 @@ class Actions:
     def start(self, step: Step) -> str:
         """Start a container and, where somebody relies on it, wait until it is ready."""
         spec = self._resolved.containers[step.resource]
-        self._engine.start(self._resolved.instance, request(spec, self._resolved, self._observed, self._store))
+        wanted = request(spec, self._resolved, self._observed, self._store)
+        self.hidden.update(wanted.hidden)
+        self._engine.start(self._resolved.instance, wanted)
         if spec.setup is not None:
             if self._planned(f"setup {spec.name}"):
                 return "started"

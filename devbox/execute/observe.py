@@ -39,6 +39,7 @@ def observe(
         steps=tuple(store.cached_steps(missing)),
         ports=_ports(resolved, view.published, records, paths),
         setup_files=_setup_files(resolved),
+        hooks_due=records.hooks_due() if resolved.hooks else (),
         last=records.last(),
         notes=view.notes,
     )

@@ -172,6 +172,14 @@ class Paths:
         """How a tool that is up is called by this name."""
         return f"{self.kept(instance)}/{name}.call"
 
+    def agent(self, instance: str) -> str:
+        """The directory of the socket that leads containers to their caller's SSH agent; they see it."""
+        return f"{self.kept(instance)}/agent"
+
+    def agent_link(self, instance: str) -> str:
+        """A link that names the agent's own socket on this machine."""
+        return f"{self.kept(instance)}/agent.to"
+
     def fifo(self, instance: str, container: str) -> str:
         """Where a container's output goes."""
         return f"{self.kept(instance)}/{container}.fifo"

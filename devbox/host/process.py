@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 from devbox.errors import CommandFailed, HostError
+from devbox.host import lines
 from devbox.host.programs import PACKAGES, find
 
-__all__ = ["find", "run", "spawn"]  # the two doors share one search
+__all__ = ["find", "run", "spawn", "stream"]  # the two doors share one search
 
 
 def run(
@@ -50,6 +51,31 @@ def run(
             remedy=f"to see it again: {shlex.join(argv)}",
         )
     return done
+
+
+def stream(
+    argv: Sequence[str], *, purpose: str, on_line: Callable[[str], None], env: Mapping[str, str], cwd: str
+) -> int:
+    """Run a program without input to its end, both its streams line by line to the callback; its code, -n on a signal.
+
+    `purpose` completes 'could not …'.
+    """
+    try:
+        with subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+        ) as program:
+            assert program.stdout is not None  # noqa: S101 - for mypy: it is a pipe
+            lines.read_until_end(program.stdout.fileno(), program.pid, on_line)
+            return program.wait()
+    except OSError as error:
+        raise CommandFailed(
+            f"could not {purpose}: {argv[0]}: {error.strerror}", remedy=f"to see it again: {shlex.join(argv)}"
+        ) from None
 
 
 def spawn(

@@ -91,5 +91,6 @@ class Observed:
     steps: tuple[str, ...] = ()
     ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports each container is to have
     setup_files: dict[str, dict[str, str]] = field(default_factory=dict)
+    hooks_due: tuple[str, ...] = ()  # hooks that have not succeeded since they should have
     last: LastRun = field(default_factory=LastRun)
     notes: tuple[str, ...] = ()  # what a person should know: "the supervisor was killed; adopting what runs"

@@ -12,7 +12,7 @@ class Step:
     `after` holds the ids of steps that must have succeeded before this one starts.
     """
 
-    op: str  # "bake" | "network" | "start" | "replace" | "stop" | "remove" | "setup" | "ready" | "save" | "restore"
+    op: str  # bake | network | start | replace | stop | remove | setup | ready | save | restore | hook
     resource: str
     reason: str
     after: tuple[str, ...] = ()

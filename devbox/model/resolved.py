@@ -70,10 +70,26 @@ class Tool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hook:
+    """A command of `[hooks]`, run on this machine in the project directory. `argv`: it was written as a list."""
+
+    name: str  # "created" | "started"
+    command: tuple[str, ...]
+    argv: bool = False
+    where: str = ""
+
+
+# In the place of a container, where somebody else wants something of this machine.
+HOOKS = "hooks"
+SHELL = "shell"  # of whoever enters the project, see `devbox hook`
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostAccess:
     """Something that a file makes this machine do or give away outside of containers: `devbox trust` allows it.
 
-    `reference` is `cmd:COMMAND`, or `file:PATH` of a file outside the project.
+    `reference` is `cmd:COMMAND`, or `file:PATH` of a file outside the project. `container` and `variable` are HOOKS and
+    the hook's name where it is a hook; SHELL and a variable of it, which comes from `tools:NAMES` or `export:SERVICE`.
     """
 
     container: str
@@ -95,7 +111,9 @@ class Resolved:
     watches: tuple[Watch, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)
     on_use: tuple[str, ...] = ()  # containers that `up` starts only when they are named: tools, and what only they need
+    hooks: dict[str, Hook] = field(default_factory=dict)
     sleeping: dict[str, str] = field(default_factory=dict)  # containers left out → a profile that brings them in
+    exports: dict[str, dict[str, str]] = field(default_factory=dict)  # service → variables, called as dev calls them
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
     unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each
     allowed: tuple[HostAccess, ...] = ()  # of what it wants of this machine, what the user allows; none where not asked

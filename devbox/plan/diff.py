@@ -85,7 +85,7 @@ class _Differ:
         removals = self._removals() if removing else []
         network = self._network(changes, after=tuple(step.id for step in removals))
         starts = self._containers(changes, after=tuple(step.id for step in network))
-        return Plan(steps=(*bakes, *removals, *network, *starts))
+        return Plan(steps=self._with_hooks((*bakes, *removals, *network, *starts)))
 
     def restart(self) -> Plan:
         """What is to be baked while all still runs, then stops, the network, and starts with their setups."""
@@ -95,7 +95,18 @@ class _Differ:
         stops = takedown.stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
         network = self._network(changes, after=tuple(step.id for step in stops))
         before = tuple(step.id for step in (*stops, *network))
-        return Plan(steps=(*bakes, *stops, *network, *self._containers(changes, after=before)))
+        return Plan(steps=self._with_hooks((*bakes, *stops, *network, *self._containers(changes, after=before))))
+
+    def _with_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """The steps, then the hooks that are due; none for a one-shot, which is who wants the network."""
+        started = any(step.op in ("start", "replace") for step in steps)
+        due = {*self._observed.hooks_due, *(("started",) if started else ())}
+        for name in () if self._network_wanted else self._resolved.hooks:
+            if name in due:
+                reason = explain.why_hook(started=started, name=name)
+                after = tuple(step.id for step in steps)
+                steps = (*steps, Step(op="hook", resource=name, reason=reason, after=after))
+        return steps
 
     def _bakes(self) -> list[Step]:
         steps = []

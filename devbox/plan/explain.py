@@ -16,6 +16,8 @@ _EXPECTED = (
     "not running",
     "new container",
     "its setup ran",
+    "not run yet",
+    "containers started",
     "restart",
     "asked to",
     "down",
@@ -119,6 +121,13 @@ def why_setup(setup: Setup, now: Mapping[str, str], last: Mapping[str, str] | No
 def _first_line(setup: Setup) -> str:
     first = setup.commands[0]
     return first if isinstance(first, str) else " ".join(first)
+
+
+def why_hook(*, started: bool, name: str) -> str:
+    """Why a hook runs."""
+    if name == "created":
+        return "not run yet for this instance"
+    return "containers started" if started else "not finished last time"
 
 
 def why_network(*, standing: bool, added: list[str], ports: tuple[int, ...], was: tuple[int, ...]) -> str:

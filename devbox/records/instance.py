@@ -20,7 +20,7 @@ from devbox.model.observed import LastRun
 FORMAT = 1
 _CREDENTIAL_BYTES = 18
 _PLACE = "place.json"
-_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json", "tasks.json")
+_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json", "tasks.json", "hooks.json")
 
 
 class _Damaged(DevboxError):
@@ -53,6 +53,18 @@ class InstanceRecords:
         known = self.ports()
         if known | ports != known:
             self._write("ports.json", {"ports": known | ports})
+
+    def hooks_due(self) -> tuple[str, ...]:
+        """The hooks that have not succeeded since they should have; `created` of an instance that is new."""
+        return tuple(self._read("hooks.json").get("due", ["created"]))
+
+    def owe_hooks(self, names: Iterable[str]) -> None:
+        """Remember that these are about to run."""
+        self._write("hooks.json", {"due": sorted({*self.hooks_due(), *names})})
+
+    def hook_done(self, name: str) -> None:
+        """Remember that one succeeded."""
+        self._write("hooks.json", {"due": sorted({*self.hooks_due()} - {name})})
 
     def last(self) -> LastRun:
         """What the instance was last made from."""

@@ -25,12 +25,17 @@ class TrustRecord:
 
     def covers(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether exactly this was allowed. Nothing wanted needs no trust."""
-        return not wanted or self._allowed() == _key(wanted)
+        return not wanted or self._said("allowed") == _key(wanted)
 
-    def allow(self, wanted: Sequence[HostAccess]) -> None:
-        """Remember that the user allows this."""
+    def activates(self, offered: Sequence[HostAccess]) -> bool:
+        """Whether a shell may be set up with exactly this. Only what was allowed by hand counts, were it nothing."""
+        return self._said("shell") == _key(offered)
+
+    def allow(self, wanted: Sequence[HostAccess], *, shell: Sequence[HostAccess] = ()) -> None:
+        """Remember that the user allows this, and what a shell may be set up with."""
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        files.write_atomic(self._path, json.dumps({"format": FORMAT, "allowed": _key(wanted)}), mode=0o600)
+        plain = {"format": FORMAT, "allowed": _key(wanted), "shell": _key(shell)}
+        files.write_atomic(self._path, json.dumps(plain), mode=0o600)
 
     def revoke(self) -> bool:
         """Forget it; whether there was something to forget."""
@@ -40,13 +45,13 @@ class TrustRecord:
             return False
         return True
 
-    def _allowed(self) -> str:
+    def _said(self, what: str) -> str:
         """The key of what was allowed; a file that can't be understood allows nothing."""
         try:
             plain = json.loads(files.read_text(self._path) or "{}")
         except ValueError:
             return ""
-        return str(plain.get("allowed", "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""
+        return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""
 
 
 def _key(wanted: Sequence[HostAccess]) -> str:

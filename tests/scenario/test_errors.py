@@ -55,6 +55,7 @@ BEFORE = {
     "no env file there": (DEBIAN + 'env_files = ["x.env"]\n', ["up"], 2, ["devbox.toml:3", "x.env"]),
     "too new a file": ('[project]\nrequires = ">=999"\n', ["up"], 2, ["devbox.toml:2", "999"]),
     "command on this machine": (DEBIAN + 'secrets = { T = "cmd:pass t" }\n', ["up"], 1, ["pass t", "devbox trust"]),
+    "hook": (DEBIAN + '[hooks]\nstarted = "make seed"\n', ["up"], 1, ["devbox.toml:4", "make seed", "devbox trust"]),
     "file outside": (DEBIAN + 'secrets = { T = "file:~/.netrc" }\n', ["up"], 1, [".netrc", "devbox trust"]),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.agents import ssh_agent
 from support.machine import Box
 
 pytestmark = pytest.mark.scenario
@@ -45,10 +46,13 @@ def test_capabilities_are_given_and_taken_by_name(box: Box):
     assert (chown, net_admin, net_raw) == (0, 1, 0)
 
 
+GIT = '[dev]\nrecipe = "debian"\npackages = ["git", "openssh-client"]\n'
+
+
 @pytest.mark.long  # bakes git
 def test_git_knows_the_caller_and_trusts_the_project_where_integrated(any_box: Box):
     config = "[user]\nname = Ann\nemail = a@example.org\n[credential]\nhelper = store\n"
-    project = any_box.project('[dev]\nrecipe = "debian"\npackages = ["git"]\n', files={"callers": config})
+    project = any_box.project(GIT, files={"callers": config})
     caller = {"GIT_CONFIG_GLOBAL": str(project / "callers")}
     any_box.ok("up", cwd=project, env=caller)
     script = "git init -q && git commit -q --allow-empty -m one && git status --short && git log --format=%an:%ae"
@@ -56,3 +60,18 @@ def test_git_knows_the_caller_and_trusts_the_project_where_integrated(any_box: B
     assert any_box.run("exec", "--", "git", "config", "credential.helper", cwd=project).returncode == 1
     any_box.ok("exec", "--", "git", "config", "--global", "user.name", "Other", cwd=project)
     assert any_box.ok("exec", "--", "git", "config", "user.name", cwd=project) == "Other\n"
+
+
+@pytest.mark.long  # bakes git
+def test_ssh_and_signed_commits_go_by_the_callers_agent(any_box: Box):
+    with ssh_agent(any_box) as ann:
+        signing = f"[user]\nname = Ann\nemail = a@example.org\nsigningKey = {ann.public}\n"
+        project = any_box.project(GIT, files={"callers": f"{signing}[gpg]\nformat = ssh\n[commit]\ngpgSign = true\n"})
+        caller = ann.caller | {"GIT_CONFIG_GLOBAL": str(project / "callers")}
+        any_box.ok("up", cwd=project, env=caller)
+        assert any_box.ok("exec", "--", "ssh-add", "-L", cwd=project, env=caller).strip() == ann.public
+        script = "git init -q && git commit -q --allow-empty -m one && git cat-file commit HEAD"
+        assert "BEGIN SSH SIGNATURE" in any_box.ok("exec", "--", "sh", "-c", script, cwd=project, env=caller)
+        alone = any_box.run("exec", "--", "ssh-add", "-L", cwd=project, env={"SSH_AUTH_SOCK": ""})
+        assert alone.returncode in (1, 2)
+        assert not alone.stdout

@@ -54,6 +54,18 @@ def _doctor(args: Args) -> int:
     return doctor.doctor(args)
 
 
+def _export_devcontainer(args: Args) -> int:
+    from devbox.cli import export
+
+    return export.devcontainer(args)
+
+
+def _hook(args: Args) -> int:
+    from devbox.cli import hook
+
+    return hook.hook(args)
+
+
 def _completion(args: Args) -> int:
     from devbox.cli import completion
 
@@ -116,6 +128,18 @@ TABLE = (
         Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
         Option("-y", "--yes", about="Remove without asking."),
         about="Say what this machine lacks and what is left over; exit 1 on a problem.",
+    ),
+    Command(
+        "export devcontainer",
+        _export_devcontainer,
+        Option("--stdout", about="Print it instead of writing .devcontainer/devcontainer.json."),
+        about="Write [dev] as devcontainer.json, for editors that know Dev Containers.",
+    ),
+    Command(
+        "hook",
+        _hook,
+        about="Print the script that sets a shell up for the project it is in: tools on PATH, what services export.",
+        argument=Argument("shell", about="bash, zsh or fish.", words="shells"),
     ),
     Command(
         "completion",

@@ -10,7 +10,7 @@ import os
 
 from devbox.errors import CANNOT_RUN, CannotRun, EngineError
 from devbox.isolation import joining, oci
-from devbox.isolation.inside import passing
+from devbox.isolation.inside import agent, passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def begin(
     entry = read_entry(paths.entry(instance, container), container)
     if not os.access(entry["runtime"], os.X_OK):
         raise _no_runtime(container, entry["runtime"])
+    agent.follow(paths, instance)
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
     command = _command(start, entry, argv, who=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)

@@ -10,7 +10,7 @@ from devbox.errors import CannotRun, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import summon
-from devbox.isolation.inside import attached, enter, joined, passing
+from devbox.isolation.inside import agent, attached, enter, joined, passing
 from devbox.isolation.types import Context, Launch, NetNode, Reach, Supervised, pack, unpack
 
 TYPE_CHECKING = False
@@ -70,6 +70,7 @@ def run_beside(
     if text is None:
         raise CannotRun(f"{source} is not supervised", remedy="devbox up")
     like = unpack(Supervised, json.loads(text)).launch
+    agent.follow(paths, instance)
     ids, groups = enter.ids(user, entry)
     uid, _, gid = ids.partition(":")
     supervisor = _supervisor(paths, instance, source)

@@ -23,6 +23,7 @@ from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
 from devbox.isolation.supervision.keeper import Keeper
 from devbox.isolation.supervision.loop import Loop, Timer, complain, say
+from devbox.isolation.supervision.relay import Relay
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, Reach, Supervised, pack, unpack
@@ -55,6 +56,7 @@ class Supervisor:
         self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
         self._guests = Guests(self._loop, self._context, self._segment, self._save)
         self._ground = Ground(self._loop, paths, self._context, self._save)
+        self._relay = Relay(self._loop, f"{paths.agent(instance)}/sock", to=paths.agent_link(instance))
         if before is not None:
             self._adopt(before)
         else:
@@ -252,6 +254,7 @@ class Supervisor:
         if living.alive(self._context.holder):
             os.kill(self._context.holder.pid, signal.SIGKILL)
         self._server.close()
+        self._relay.close()
         client.answer({})
         self._loop.stop()
 
@@ -267,6 +270,7 @@ class Supervisor:
         self._ending = True
         say(_LOST)
         self._server.close()
+        self._relay.close()
         self._guests.dismiss_all()
         self._segment.close()
         for keeper in self._keepers.values():

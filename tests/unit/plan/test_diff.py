@@ -9,6 +9,7 @@ from support.builders import container, converged, image, resolved, seen
 
 from devbox.model.container import Health, Port, Setup
 from devbox.model.observed import BoundPort, LastRun, Observed
+from devbox.model.resolved import Hook
 from devbox.plan import diff, keys
 
 DB = container("db", health=Health(command=("ready",)))
@@ -257,3 +258,30 @@ def test_values_of_variables_are_not_kept():
     spec = replace(DEV, env={"TOKEN": "hunter2"})
     assert "hunter2" not in str(keys.fingerprinted(spec))
     assert keys.spec_key(spec) != keys.spec_key(replace(DEV, env={"TOKEN": "hunter3"}))
+
+
+HOOKED = replace(SHOP, hooks={name: Hook(name=name, command=("true",)) for name in ("created", "started")})
+
+
+def test_hooks_come_last_and_created_before_started():
+    plan = diff.diff(HOOKED, Observed(supervised=False, ports=DEV_PORT, hooks_due=("created",)))
+    assert ops(plan)[-2:] == [("hook", "created"), ("hook", "started")]
+    assert in_order(plan)
+    assert set(plan.steps[-1].after) == {step.id for step in plan.steps[:-1]}
+
+
+@pytest.mark.parametrize("due", [(), ("created",), ("started",), ("created", "started")])
+def test_what_runs_as_wanted_has_the_hooks_that_are_due(due):
+    observed = converged(HOOKED, ports=DEV_PORT, published=DEV_PORT, hooks_due=due)
+    assert ops(diff.diff(HOOKED, observed)) == [("hook", name) for name in due]
+
+
+def test_a_restart_is_a_start():
+    observed = converged(HOOKED, ports=DEV_PORT, published=DEV_PORT)
+    assert ops(diff.restart(HOOKED, observed, names=("db",)))[-1] == ("hook", "started")
+
+
+def test_a_one_shot_has_no_hooks():
+    observed = Observed(supervised=False, ports=DEV_PORT, hooks_due=("created",))
+    plan = diff.diff(HOOKED, observed, names=("db",), images=("dev",), network=True)
+    assert "hook" not in [step.op for step in plan.steps]

@@ -1,0 +1,95 @@
+"""What the shells' hooks ask for when a project begins or ends around them: a script that sets the shell up.
+
+Not a command of people. A project that was never allowed anything is not even read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from devbox.errors import DevboxError
+from devbox.host import environ, project
+from devbox.host.paths import default_paths
+from devbox.model.ids import instance_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from devbox.plan.activation import Activation
+
+WATCHED = ("trust.json", "ports.json")  # one line each: the shell asks again when one has changed
+
+
+def activate(words: Sequence[str]) -> int:
+    """Print the script for a shell ("bash", "zsh", "fish") that is now where this process is."""
+    from devbox.cli.terminal import say
+    from devbox.plan import activation
+
+    shell, environment = words[0] if words else "", environ.snapshot()
+    wanted, watched = None, ""
+    try:
+        wanted, watched = _here()
+    except DevboxError as error:
+        say(error.render())
+    after = activation.left(environment)
+    if wanted is not None:
+        after = activation.entered(after, wanted)
+    sys.stdout.write(script(shell, environment, after, watched))
+    return 0
+
+
+def _here() -> tuple[Activation | None, str]:
+    """What the project around this directory may set, and the directory of what it hangs on; nothing without one."""
+    if not _in_a_project():
+        return None, ""
+    root, env_file = project.find(".")
+    paths, key = default_paths(), instance_id(root, env_file)
+    watched = paths.project(key)
+    if not os.path.exists(paths.trust(key)):
+        return None, watched
+    from devbox import flow
+    from devbox.opened import open_project
+
+    return flow.activation(open_project(root)), watched
+
+
+def _in_a_project() -> bool:
+    at = os.path.realpath(".")
+    while not os.path.lexists(f"{at}/{project.ENV_FILE}"):
+        if at == "/":
+            return False
+        at = os.path.dirname(at)
+    return True
+
+
+def script(shell: str, before: Mapping[str, str], after: Mapping[str, str], watched: str) -> str:
+    """The lines that turn one environment into another. `watched` is told to the shell alone."""
+    say = _fish if shell == "fish" else _posix
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    gone = [name for name in before if name not in after]
+    lines = [say(name, None) for name in gone] + [say(name, value) for name, value in changed.items()]
+    told = (
+        f"set -g _devbox_watched {_quoted_fish(watched)}" if shell == "fish" else f"_devbox_watched={_quoted(watched)}"
+    )
+    return "\n".join([*lines, told]) + "\n"
+
+
+def _posix(name: str, value: str | None) -> str:
+    return f"unset {name}" if value is None else f"export {name}={_quoted(value)}"
+
+
+def _fish(name: str, value: str | None) -> str:
+    if value is None:
+        return f"set -e {name}"
+    words = value.split(":") if name == "PATH" else [value]
+    return f"set -gx {name} {' '.join(map(_quoted_fish, words))}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _quoted_fish(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

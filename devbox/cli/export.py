@@ -1,0 +1,56 @@
+"""`export devcontainer`: `[dev]` as .devcontainer/devcontainer.json, for editors and tools that know Dev Containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from devbox.cli.project import locate
+from devbox.cli.terminal import say
+from devbox.errors import UsageError
+
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+
+FILE = ".devcontainer/devcontainer.json"
+_MARK = "// Written by `devbox export devcontainer` from "
+
+
+def devcontainer(args: Args) -> int:
+    """Write the file (its path is the data), or print it; what it lacks of [dev] is said on the other stream."""
+    from devbox.envfile.devcontainer import document
+    from devbox.envfile.load import load
+    from devbox.host import files
+
+    place = locate(args)
+    plain, lacking = document(load(place.root, file=place.env_file))
+    text = f"{_MARK}{place.env_file}; run it again when that changes.\n{json.dumps(plain, indent=2)}\n"
+    if args.flag("stdout"):
+        sys.stdout.write(text)
+    else:
+        path = f"{place.root}/{FILE}"
+        _refuse_foreign(path, place.root)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        files.write_atomic(path, text)
+        say(path, stream=sys.stdout)
+    for sentence in lacking:
+        say(f"· not in it: {sentence}")
+    return 0
+
+
+def _refuse_foreign(path: str, root: str) -> None:
+    """Leave alone what somebody wrote by hand, and what lies elsewhere."""
+    if os.path.realpath(path) != path:
+        raise UsageError(f"{path} is reached over a link, out of {root}", remedy="devbox export devcontainer --stdout")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as source:
+            mine = source.readline().startswith(_MARK)
+    except FileNotFoundError:
+        return
+    if not mine:
+        raise UsageError(
+            f"{path} is there already, and devbox did not write it",
+            remedy="move it away, or compare: devbox export devcontainer --stdout",
+        )

@@ -1,0 +1,76 @@
+"""Where a linked worktree of git has its repository: found from its `.git` file, believed only when it points back.
+
+The `.git` file may come with a hostile archive; what it names is mounted into containers. So nothing counts but a
+repository that lists this very worktree, that belongs to the project's owner, and whose path leads over no link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import NamedTuple
+
+_MARK = "gitdir:"
+_LONGEST = 4096
+_NEVER_OVER = ("/proc", "/sys", "/dev", "/.devbox")  # where a container has what is not its image's
+
+
+class Repository(NamedTuple):
+    """The common directory of a worktree, and where git in a container looks for it."""
+
+    common: str  # on this machine, canonical
+    target: str  # in the container
+    backlink: str  # in the container: the file that says where the worktree is
+
+
+def repository(root: str, workspace: str, *, owner: int) -> Repository | None:
+    """The repository of the linked worktree `root`, which a container has at `workspace`.
+
+    None where there is no worktree, where its claim does not hold, or where its repository can't be shown.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        mark, written = _read(f"{root}/.git").split(maxsplit=1)
+        admin = os.path.normpath(os.path.join(root, written))
+        common = _above(admin)
+        if mark == _MARK and common and _is_real(admin, common, root, owner):
+            inside = os.path.normpath(os.path.join(workspace, written))
+            target = _above(inside)
+            if not _overlap(common, root) and target and _is_free(target, workspace):
+                return Repository(common, target, f"{inside}/gitdir")
+    return None
+
+
+def _above(admin: str) -> str:
+    """COMMON of COMMON/worktrees/NAME; "" where that is something else."""
+    above, _ = os.path.split(admin)
+    common, worktrees = os.path.split(above)
+    return common if worktrees == "worktrees" and common != "/" else ""
+
+
+def _is_real(admin: str, common: str, root: str, owner: int) -> bool:
+    """Whether the repository has this worktree on its list, and is its owner's."""
+    if os.path.realpath(admin) != admin or _read(f"{admin}/commondir") != "../..":
+        return False
+    if any(os.stat(directory).st_uid != owner for directory in (common, admin)):
+        return False
+    return os.path.realpath(os.path.join(admin, _read(f"{admin}/gitdir"))) == f"{root}/.git"
+
+
+def _overlap(common: str, root: str) -> bool:
+    return f"{common}/".startswith(f"{root}/") or f"{root}/".startswith(f"{common}/")
+
+
+def _is_free(target: str, workspace: str) -> bool:
+    """Whether a mount there hides nothing that every container has, nor the project."""
+    places = (*_NEVER_OVER, workspace)
+    return not any(f"{target}/".startswith(f"{place}/") or f"{place}/".startswith(f"{target}/") for place in places)
+
+
+def _read(path: str) -> str:
+    """A small file's only line. OSError where it is none; links and devices are not followed."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as source:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(path)
+        return source.read(_LONGEST).decode().removesuffix("\n")

@@ -1,0 +1,122 @@
+"""What a project does to the shell of whoever enters it (`devbox hook`), and how leaving undoes it. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from devbox.model.observed import BoundPort
+from devbox.model.resolved import SHELL, HostAccess, Resolved
+from devbox.plan import tools
+
+ACTIVE = "DEVBOX_ACTIVE"  # the directory of the project that the shell is set up for
+BEFORE = "DEVBOX_BEFORE"  # what was there before, as JSON: {"path": …, "variables": {NAME: value or null}}
+_PATH = "PATH"
+_MEANT = re.compile(r"(?!PATH$|DEVBOX_)[A-Za-z_][A-Za-z0-9_]*")  # not what this here is made of
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """What entering a project sets: variables, and a directory at the front of PATH ("" for none)."""
+
+    root: str
+    path: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def offered(resolved: Resolved) -> tuple[HostAccess, ...]:
+    """What `devbox trust` allows of a shell: which commands it finds, and which variables it gets."""
+    where = resolved.instance.env_file
+    commands = " ".join(shims(resolved))
+    exports = [
+        HostAccess(container=SHELL, variable=name, reference=f"export:{service}", where=where)
+        for service, variables in resolved.exports.items()
+        for name in variables
+        if _published(resolved, service) and _MEANT.fullmatch(name)
+    ]
+    own = [HostAccess(container=SHELL, variable=_PATH, reference=f"tools:{commands}", where=where)] if commands else []
+    return (*own, *exports)
+
+
+def variables(resolved: Resolved, ports: Mapping[str, int]) -> dict[str, str]:
+    """What services with published ports export, with the addresses that this machine knows them by.
+
+    `ports` are the host ports by "NAME/8000/tcp".
+    """
+    found: dict[str, str] = {}
+    for service, exports in resolved.exports.items():
+        known = [port for at in _published(resolved, service) if (port := _bound(service, at, resolved, ports))]
+        if known:
+            meant = {name: value for name, value in exports.items() if _MEANT.fullmatch(name)}
+            found |= {name: _from_outside(value, service, known) for name, value in meant.items()}
+    return found
+
+
+def shims(resolved: Resolved) -> tuple[str, ...]:
+    """The commands of the project's tools."""
+    return tools.shims(resolved.tools)
+
+
+def entered(environment: Environment, activation: Activation) -> dict[str, str]:
+    """An environment that nothing is active in, set up."""
+    kept = {name: environment.get(name) for name in activation.variables}
+    before = json.dumps({"path": activation.path, "variables": kept})
+    found = {**environment, **activation.variables, ACTIVE: activation.root, BEFORE: before}
+    if activation.path:
+        found[_PATH] = ":".join([activation.path, *_without(environment.get(_PATH, ""), activation.path)])
+    return found
+
+
+def left(environment: Environment) -> dict[str, str]:
+    """An environment as it was before `entered`. What was changed since, but for PATH's other parts, is undone, too."""
+    found = {name: value for name, value in environment.items() if name not in (ACTIVE, BEFORE)}
+    path, kept = _read(environment.get(BEFORE, ""))
+    if path and _PATH in found:
+        found[_PATH] = ":".join(_without(found[_PATH], path))
+    for name, value in kept.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = value
+    return found
+
+
+def _read(text: str) -> tuple[str, dict[str, str | None]]:
+    try:
+        plain = json.loads(text or "{}")
+        kept = {str(name): value for name, value in plain.get("variables", {}).items()}
+        return str(plain.get("path", "")), {
+            name: value for name, value in kept.items() if value is None or isinstance(value, str)
+        }
+    except (ValueError, AttributeError):
+        return "", {}
+
+
+def _without(path: str, directory: str) -> list[str]:
+    return [part for part in path.split(":") if part != directory] if path else []
+
+
+def _published(resolved: Resolved, service: str) -> list[int]:
+    """The TCP ports of a service that can be reached from this machine."""
+    spec = resolved.containers.get(service)
+    return [port.container for port in spec.ports if port.protocol == "tcp"] if spec else []
+
+
+def _bound(service: str, container: int, resolved: Resolved, ports: Mapping[str, int]) -> BoundPort | None:
+    wanted = next(port for port in resolved.containers[service].ports if port.container == container)
+    host = wanted.host or ports.get(f"{service}/{container}/tcp")
+    address = "127.0.0.1" if wanted.address == "0.0.0.0" else wanted.address  # noqa: S104 - compared
+    return BoundPort(host=host, address=address, container=container, protocol="tcp") if host else None
+
+
+def _from_outside(value: str, service: str, ports: list[BoundPort]) -> str:
+    """A value with `db:5432`, `db` alone and `5432` alone exchanged for where that is reached from this machine."""
+    for port in ports:
+        if value == str(port.container):
+            return str(port.host)
+        value = re.sub(rf"(?<![\w.-]){re.escape(service)}:{port.container}(?!\d)", f"{port.address}:{port.host}", value)
+    return ports[0].address if value == service else value

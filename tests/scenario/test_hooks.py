@@ -1,0 +1,69 @@
+"""[hooks]: commands on this machine once the containers stand, allowed before, owed until they succeed."""
+
+from __future__ import annotations
+
+import pytest
+from support.machine import Box
+
+pytestmark = pytest.mark.scenario
+
+FILE = """
+[dev]
+recipe = "debian"
+secrets = { TOKEN = "env:SHOP_TOKEN" }
+
+[hooks]
+created = "echo created >> told"
+started = ["sh", "-c", "echo started >> told; echo the token is $SHOP_TOKEN; test ! -e broken"]
+"""
+CALLER = {"SHOP_TOKEN": "tok-4711-secret"}
+
+
+def test_hooks_run_once_allowed_after_the_containers_are_ready(any_box: Box):
+    project = any_box.project(FILE)
+    told = project / "told"
+
+    refused = any_box.run("up", cwd=project, env=CALLER)
+    assert (refused.returncode, told.exists(), any_box.ps(project)) == (1, False, {})
+    assert b"devbox trust" in refused.stderr
+    assert "this machine runs: echo created" in any_box.ok("trust", cwd=project, env=CALLER)
+
+    (project / "broken").touch()
+    failed = any_box.run("up", cwd=project, env=CALLER)
+    assert failed.returncode == 1
+    assert b"the hook started failed" in failed.stderr
+    assert b"the token is ***" in failed.stderr
+    assert CALLER["SHOP_TOKEN"].encode() not in failed.stderr
+    assert any_box.ps(project)["dev"]["state"] == "running"
+    assert any_box.run("plan", cwd=project, env=CALLER).returncode == 3
+
+    (project / "broken").unlink()
+    any_box.ok("up", cwd=project, env=CALLER)
+    assert told.read_text().split() == ["created", "started", "started"]
+    any_box.ok("up", cwd=project, env=CALLER)
+    any_box.ok("run", "--", "true", cwd=project, env=CALLER)
+    assert told.read_text().split() == ["created", "started", "started"], "nothing was started"
+    any_box.ok("down", cwd=project)
+    any_box.ok("up", cwd=project, env=CALLER)
+    assert told.read_text().split() == ["created", "started", "started", "started"]
+
+
+@pytest.mark.long
+def test_down_with_its_data_makes_the_instance_new(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n[hooks]\ncreated = "echo created >> told"\n')
+    box.ok("trust", cwd=project)
+    for _ in range(2):
+        box.ok("up", cwd=project)
+        box.ok("down", "-v", cwd=project)
+    assert (project / "told").read_text().split() == ["created", "created"]
+
+
+@pytest.mark.as_root
+@pytest.mark.long
+def test_a_hook_may_look_inside_but_not_change_what_waits_for_it(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n[hooks]\nstarted = "sh hook"\n')
+    devbox = " ".join(box.argv())
+    (project / "hook").write_text(f"{devbox} exec -- echo inside > told; {devbox} up; echo $? >> told\n")
+    box.ok("trust", cwd=project)
+    box.ok("up", cwd=project, timeout=60)
+    assert (project / "told").read_text().split() == ["inside", "2"]

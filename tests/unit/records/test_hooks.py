@@ -1,0 +1,20 @@
+"""Which hooks are owed: `created` to a new instance, all until they succeed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from devbox.host.paths import Paths
+from devbox.records.instance import InstanceRecords
+
+
+def test_hooks_are_owed_until_they_succeed_and_created_again_after_the_data_went(tmp_path: Path):
+    records = InstanceRecords(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "abc")
+    assert records.hooks_due() == ("created",)
+    records.owe_hooks(["created", "started"])
+    records.hook_done("created")
+    assert records.hooks_due() == ("started",)
+    records.hook_done("started")
+    assert records.hooks_due() == ()
+    records.forget()
+    assert records.hooks_due() == ("created",)
