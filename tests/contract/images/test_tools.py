@@ -115,6 +115,7 @@ def test_umoci_unpacks_it(paths: Paths, named: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "bundle/config.json").read_text())["process"]["args"] == ["cat", "/etc/motd"]
 
 
+@pytest.mark.long
 def test_podman_runs_it(paths: Paths, baked: Baked, tmp_path: Path) -> None:
     """In a mount namespace of its own, which takes along what podman mounts, and with nothing of the host's podman."""
     if shutil.which("podman") is None:

@@ -18,6 +18,7 @@ from devbox.errors import RegistryError, RegistryUnavailable
 from devbox.images.registry.reference import Reference, parse
 
 SIZE = 300_000
+_OTHERS = ("PUT", "HEAD", "POST")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_token_service_that_refuses_is_one_error(store: Store, served: Gateway
         store.push(layouts.image(store.oci, seed=32), name)
 
 
-@pytest.mark.parametrize("method", ["PATCH", "PUT", "HEAD", "POST"])
+@pytest.mark.parametrize("method", ["PATCH", *(pytest.param(each, marks=pytest.mark.long) for each in _OTHERS)])
 def test_a_busy_registry_is_left_alone_for_as_long_as_it_says(
     store: Store, served: Gateway, name: Reference, method: str
 ):
