@@ -202,8 +202,9 @@ class _Steps:
 
 def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Mapping[str, str]) -> None:
     """Containers of builds that were killed. Nobody else builds now."""
-    known = files.read_text(f"{job.storage}/root/overlay-containers/containers.json")
-    if known and json.loads(known):
+    kept = f"{job.storage}/root/overlay-containers"
+    known = (files.read_text(f"{kept}/{name}.json") for name in ("containers", "volatile-containers"))
+    if any(json.loads(listed) for listed in known if listed):
         try:
             process.run([program, *storage, "rm", "--all"], purpose="remove what a killed build left", env=env)
         except CommandFailed:
