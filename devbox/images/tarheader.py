@@ -9,7 +9,7 @@ import struct
 import tarfile
 from typing import Self
 
-_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8x32s32s16x155s12x")
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8x32s32s8s8s155s12x")
 _COMMON = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
 _CHECKSUM = slice(148, 156)  # of which each byte counts as a space
 
@@ -28,12 +28,13 @@ class Entry(tarfile.TarInfo):
     @classmethod
     def _at_once(cls, buf: bytes, encoding: str, errors: str) -> Self:
         """Raises ValueError where tarfile has to look."""
-        name, mode, uid, gid, size, mtime, checksum, kind, link, user, group, prefix = _FIELDS.unpack(buf)
+        name, mode, uid, gid, size, mtime, checksum, kind, link, user, group, major, minor, prefix = _FIELDS.unpack(buf)
         if kind not in _COMMON or _number(checksum) != sum(buf) - sum(buf[_CHECKSUM]) + 8 * ord(" "):
             raise ValueError
         entry = cls(_text(name, encoding, errors))
         entry.mode, entry.uid, entry.gid = _number(mode), _number(uid), _number(gid)
         entry.size, entry.mtime, entry.chksum, entry.type = _number(size), _number(mtime), _number(checksum), kind
+        entry.devmajor, entry.devminor = _number(major), _number(minor)
         entry.linkname = _text(link, encoding, errors)
         entry.uname, entry.gname = _text(user, encoding, errors), _text(group, encoding, errors)
         if kind == tarfile.DIRTYPE:
