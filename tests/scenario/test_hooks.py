@@ -19,32 +19,32 @@ started = ["sh", "-c", "echo started >> told; echo the token is $SHOP_TOKEN; tes
 CALLER = {"SHOP_TOKEN": "tok-4711-secret"}
 
 
-def test_hooks_run_once_allowed_after_the_containers_are_ready(any_box: Box):
-    project = any_box.project(FILE)
+def test_hooks_run_once_allowed_after_the_containers_are_ready(box: Box):
+    project = box.project(FILE)
     told = project / "told"
 
-    refused = any_box.run("up", cwd=project, env=CALLER)
-    assert (refused.returncode, told.exists(), any_box.ps(project)) == (1, False, {})
+    refused = box.run("up", cwd=project, env=CALLER)
+    assert (refused.returncode, told.exists(), box.ps(project)) == (1, False, {})
     assert b"devbox trust" in refused.stderr
-    assert "this machine runs: echo created" in any_box.ok("trust", cwd=project, env=CALLER)
+    assert "this machine runs: echo created" in box.ok("trust", cwd=project, env=CALLER)
 
     (project / "broken").touch()
-    failed = any_box.run("up", cwd=project, env=CALLER)
+    failed = box.run("up", cwd=project, env=CALLER)
     assert failed.returncode == 1
     assert b"the hook started failed" in failed.stderr
     assert b"the token is ***" in failed.stderr
     assert CALLER["SHOP_TOKEN"].encode() not in failed.stderr
-    assert any_box.ps(project)["dev"]["state"] == "running"
-    assert any_box.run("plan", cwd=project, env=CALLER).returncode == 3
+    assert box.ps(project)["dev"]["state"] == "running"
+    assert box.run("plan", cwd=project, env=CALLER).returncode == 3
 
     (project / "broken").unlink()
-    any_box.ok("up", cwd=project, env=CALLER)
+    box.ok("up", cwd=project, env=CALLER)
     assert told.read_text().split() == ["created", "started", "started"]
-    any_box.ok("up", cwd=project, env=CALLER)
-    any_box.ok("run", "--", "true", cwd=project, env=CALLER)
+    box.ok("up", cwd=project, env=CALLER)
+    box.ok("run", "--", "true", cwd=project, env=CALLER)
     assert told.read_text().split() == ["created", "started", "started"], "nothing was started"
-    any_box.ok("down", cwd=project)
-    any_box.ok("up", cwd=project, env=CALLER)
+    box.ok("down", cwd=project)
+    box.ok("up", cwd=project, env=CALLER)
     assert told.read_text().split() == ["created", "started", "started", "started"]
 
 
