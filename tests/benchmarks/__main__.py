@@ -1,7 +1,7 @@
 """`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
 
 `python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density,
-bake, dockerfile, unpack.
+bake, dockerfile, unpack, tool, watch.
 """
 
 from __future__ import annotations
