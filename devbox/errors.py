@@ -95,6 +95,10 @@ class BakeFailed(DevboxError):
     """A step of an image could not be made."""
 
 
+class InstallConflict(DevboxError):
+    """A file that is to be put onto the host is in somebody's way, or was changed there by hand."""
+
+
 class RegistryError(DevboxError):
     """A registry refuses, lacks what was asked for, or sends something else."""
 

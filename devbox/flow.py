@@ -37,7 +37,7 @@ from devbox.opened import (
 )
 from devbox.plan import activation as activating
 from devbox.plan import diff as differ
-from devbox.plan import remembered, takedown, tools
+from devbox.plan import installs, remembered, takedown, tools
 from devbox.plan.ports import remember
 from devbox.records.trust import TrustRecord
 
@@ -54,6 +54,11 @@ class Outcome:
 def host_access(opened: Project) -> tuple[HostAccess, ...]:
     """What the file wants of this machine beside containers; `devbox trust` allows it."""
     return hostaccess.wanted(load(opened))
+
+
+def install_access(opened: Project) -> tuple[HostAccess, ...]:
+    """What `devbox install` would put onto this machine; `devbox trust` allows it, too."""
+    return installs.access(load(opened))
 
 
 def shell_access(opened: Project) -> tuple[HostAccess, ...]:

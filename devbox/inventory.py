@@ -1,6 +1,6 @@
 """The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
 
-A project needs what its file wants by its lock, what it was last made from, and what of it runs.
+A project needs what its file wants by its lock, what it was last made from, its newest releases, and what of it runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from devbox.isolation import state
 from devbox.model.image import FromDockerfile, KeyedImage
 from devbox.opened import open_project
 from devbox.records.instance import InstanceRecords
+from devbox.records.releases import Releases
 from devbox.verbs.images import wanted_images
+
+RELEASES_KEPT = 10  # of each project: the newest
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def look(paths: Paths) -> Inventory:
     for one in known(paths):
         roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
         if not one.is_gone:
-            roots[one.label] |= _remembered(paths, one.id) | _wanted(one, notes)
+            roots[one.label] |= _released(paths, one.id) | _remembered(paths, one.id) | _wanted(one, notes)
     return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
 
 
@@ -138,6 +141,12 @@ def _wanted(one: Known, notes: list[str]) -> Roots:
 def _remembered(paths: Paths, instance: str) -> Roots:
     """What the project was last made from."""
     return _keys(InstanceRecords(paths, instance).last().images.values())
+
+
+def _released(paths: Paths, instance: str) -> Roots:
+    """The images of the newest releases."""
+    kept = Releases(paths, instance).all()[:RELEASES_KEPT]
+    return Roots(digests=frozenset(release.image for release in kept))
 
 
 def _running(paths: Paths, instance: str) -> Roots:

@@ -109,6 +109,10 @@ def fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:
     from devbox.execute import locks
 
     found = locks.fixed(resolved, opened.store)
+    if resolved.build is not None:
+        from devbox.execute.outputs import for_containers
+
+        found = for_containers(found, opened.store)
     if locked:
         images = [spec.image for name, spec in resolved.containers.items() if name not in resolved.on_use]
         locks.Locks(resolved.instance).demand(resolved, images, baked=found)

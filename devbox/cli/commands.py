@@ -16,6 +16,7 @@ GROUPS = {
     "snapshot": "Copies of the data of services, to go back to.",
     "export": "The project in the words of other tools.",
     "image": "Images: what the store has, to and from registries, collection.",
+    "release": "Releases: what was built, and what it runs.",
 }
 
 
@@ -49,12 +50,19 @@ def _images() -> Table:
     return images.TABLE
 
 
+def _releases() -> Table:
+    from devbox.cli.tables import releases
+
+    return releases.TABLE
+
+
 # Each table, and the first words of the commands it declares.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
     (_inside, "shell exec run tool debug"),
     (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor export hook completion"),
+    (_releases, "build install release"),
     (_images, "image"),
 )
 

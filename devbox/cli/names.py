@@ -119,6 +119,20 @@ def _snapshots(directory: str, file: str) -> list[tuple[str, str]]:
     return []
 
 
+def _releases(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host import project
+    from devbox.host.paths import default_paths
+    from devbox.model.ids import instance_id
+    from devbox.records.releases import Releases
+
+    try:
+        place = project.find(directory, file=file or None)
+    except DevboxError:
+        return []
+    found = Releases(default_paths(), instance_id(*place)).all()
+    return [(release.id.removeprefix("sha256:")[:12], release.created_at[:16]) for release in found]
+
+
 def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
     return [(name, "") for name in SHELLS]
 
@@ -130,5 +144,12 @@ _IN_FILE = {
     "bases": _table("base"),
     "tools": _tools,
     "debuggers": _debuggers,
+    "installs": _table("install"),
 }
-_ELSEWHERE = {"templates": _templates, "recipes": _recipes, "shells": _shells, "snapshots": _snapshots}
+_ELSEWHERE = {
+    "templates": _templates,
+    "recipes": _recipes,
+    "releases": _releases,
+    "shells": _shells,
+    "snapshots": _snapshots,
+}

@@ -30,15 +30,12 @@ def trust(args: Args) -> int:
         say("· no longer allowed" if gone else "· nothing was allowed")
         return 0
     project = opened(args)
-    record, wanted, shell = (
-        TrustRecord(project.paths, project.id),
-        flow.host_access(project),
-        flow.shell_access(project),
-    )
+    record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
+    shell, install = flow.shell_access(project), flow.install_access(project)
     if not args.flag("show"):
-        record.allow(wanted, shell=shell)
-    allowed = record.covers(wanted) and (not shell or record.activates(shell))
-    _print((*wanted, *shell), allowed=allowed, as_json=args.flag("json"))
+        record.allow(wanted, shell=shell, install=install)
+    allowed = record.covers(wanted) and (not shell or record.activates(shell)) and record.installs(install)
+    _print((*wanted, *install, *shell), allowed=allowed, as_json=args.flag("json"))
     return 0
 
 
@@ -64,6 +61,9 @@ def _what(access: HostAccess) -> str:
         kind, _, value = access.reference.partition(":")
         what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
         return f"your shell gets {what} in this project, with `devbox hook`"
+    kind, _, path = access.reference.partition(":")
+    if kind == "image":
+        return f"{access.container} puts {path} of its image onto this machine, at {access.variable}"
     return f"{access.container} gets {access.variable} from {access.reference}{_target(access)}"
 
 

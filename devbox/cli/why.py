@@ -1,4 +1,4 @@
-"""`why`: the reason something is as it is. `why image NAME` tells what changed since the last bake."""
+"""`why`: the reason something is as it is. `why image NAME`, `why build`: what changed since the last time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from devbox.cli.project import opened
 from devbox.errors import UsageError
-from devbox.verbs import images
+from devbox.verbs import build, images
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 def why(args: Args) -> int:
     """Print the verdicts about a subject: a line each, or one JSON document."""
     words = args.many("subject")
-    if len(words) != len(("image", "NAME")) or words[0] != "image":
-        raise UsageError("why wants a subject: image and its name", remedy="devbox why image dev")
-    found = images.why_image(opened(args), words[1])
+    if words == ("build",):
+        found = build.why_build(opened(args))
+    elif len(words) == len(("image", "NAME")) and words[0] == "image":
+        found = images.why_image(opened(args), words[1])
+    else:
+        raise UsageError("why wants a subject: build, or image and its name", remedy="devbox why image dev")
     if args.flag("json"):
         from devbox.model import codec
 

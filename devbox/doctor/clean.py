@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from devbox.doctor.projects import Known, known, running_names
 from devbox.engines.select import select
 from devbox.errors import DevboxError
+from devbox.execute import installing
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import snapshots
 from devbox.images.store import ImageStore
+from devbox.model.install import Manifest
 from devbox.model.resolved import Instance
+from devbox.records.installed import InstalledRecords
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,19 @@ def everything(paths: Paths) -> list[Item]:
     instances = known(paths)
     parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.saved("any"))}
     rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
-    return [*(_of_instance(paths, instance) for instance in instances), *(item for item in rest if item.paths)]
+    installed = [_item(f"{each.label}: on this machine", _files(each)) for each in InstalledRecords(paths).all()]
+    return [
+        *(_of_instance(paths, instance) for instance in instances),
+        *installed,
+        *(item for item in rest if item.paths),
+    ]
 
 
 def clean(paths: Paths) -> None:
     """Stop and remove everything. DevboxError when another devbox is at work."""
     for instance in known(paths):
         _remove_instance(paths, instance)
+    _uninstall(paths)
     ImageStore(paths).destroy()
     for path in paths.contents():
         _remove(path)
@@ -63,6 +72,18 @@ def prune(paths: Paths) -> None:
         if instance.is_gone:
             _remove_instance(paths, instance)
     ImageStore(paths).sweep()
+
+
+def _uninstall(paths: Paths) -> None:
+    """Take away what was installed on the host."""
+    records = InstalledRecords(paths)
+    if os.path.isdir(paths.installed):
+        with files.locked(records.lock):
+            installing.clear(records)
+
+
+def _files(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(each.path for each in manifest.files)
 
 
 def _of_instance(paths: Paths, instance: Known) -> Item:

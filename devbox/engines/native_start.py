@@ -156,6 +156,14 @@ class Starter:
                 idmap=self._idmap,
             )
             return Bind(source, mount.target, read_only=mount.read_only)
+        if mount.kind == "cache":
+            from devbox.images.inside import make_cache
+
+            source = self._paths.command_cache(mount.source)
+            make_cache(source)
+            return Bind(source, mount.target, owner=0, group=0)
+        if mount.kind == "scratch":
+            return Bind(mount.source, mount.target, owner=0, group=0)
         if not os.path.exists(mount.source):
             raise EngineError(
                 f"{mount.source}, which is to be mounted at {mount.target}, does not exist",

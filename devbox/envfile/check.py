@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from posixpath import normpath
 from typing import Any
 
 from devbox.envfile import names, stagecheck
@@ -42,6 +43,7 @@ def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
         *_probes(document),
         *_tasks(document),
         *_watches(document),
+        *_copies(document),
         *stagecheck.check(document),
     ]
 
@@ -186,6 +188,21 @@ def _probes(document: Document) -> Iterator[Problem]:
             yield Problem(key=key, sentence=f"{label(key)}: http needs a port, and [{name}] has no ports")
         if isinstance(table, ServiceTable) and table.kind == "job":
             yield Problem(key=key, sentence=f"[{name}] is a job, which ends instead of becoming healthy")
+
+
+def _copies(document: Document) -> Iterator[Problem]:
+    """Copies into the release image of what no build puts out."""
+    if document.image is None or not document.image.copy_:
+        return
+    key = ("image", "copy")
+    if document.build is None:
+        yield Problem(key=key, sentence="[image] copies what [build] puts out, but the file has no [build]")
+        return
+    output = [normpath(path) for path in document.build.output]
+    for source in document.image.copy_:
+        if not any(source == path or source.startswith(f"{path}/") or set(path) & set("*?[") for path in output):
+            sentence = f"[image] copies {source}, which is no part of the output of [build] ({_listed(output)})"
+            yield Problem(key=(*key, source), sentence=sentence)
 
 
 def _tasks(document: Document) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 
 from devbox.envfile import document, stages
-from devbox.roles import fields, glue, install, network, test, watching
+from devbox.roles import fields, glue, install, network, release, test, watching
 from devbox.roles.fields import Model
 
 # What each parser reads, in the words of the reference.
@@ -44,6 +44,7 @@ KINDS: dict[Callable[..., Any], str] = {
     glue.parse_routes: "routes",
     glue.parse_schedule: "schedule",
     install.parse_installed: "files",
+    release.parse_copies: "copies",
     stages.parse_external: "external needs",
     document.parse_project_name: "project name",
     document.parse_requires: "version bounds",

@@ -78,9 +78,6 @@ _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{
 _NOT_YET = (
     tool.ToolTable,
     test.TestTable,
-    build.BuildTable,
-    release.ImageTable,
-    install.InstallTable,
     glue.GlueTable,
     stages.StageTable,
 )

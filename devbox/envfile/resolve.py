@@ -8,10 +8,12 @@ from devbox.envfile import names, stages
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
+from devbox.model.build import Build
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
+from devbox.model.install import Install
 from devbox.model.resolved import Hook, Instance, Resolved, Tool, Volume, Watch
-from devbox.roles import base, dev, glue, images, service, tasks, tool
+from devbox.roles import base, build, dev, glue, images, install, release, service, tasks, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.containers import taken
 from devbox.roles.context import Context, key_of
@@ -19,7 +21,8 @@ from devbox.roles.fields import Model
 from devbox.roles.parts import ImageParts, LongRunningParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
-_RUNNABLE = ("base", "dev", "service", "glue", "tool")  # roles whose images this version can run something in
+# Roles whose images this version makes.
+_MADE = ("base", "dev", "service", "glue", "tool", "build", "image", "install")
 _STARTED = ("dev", "service", "glue")  # roles whose containers `up` starts
 _ON_USE = ("tool",)  # roles whose containers start when they are named
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
@@ -46,7 +49,7 @@ def resolve(
     started = _active(document, profiles or env.profiles)
     active = _with_needs(document, [*started, *filter(expansion.is_made, _on_use(document))])
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
-    unused = [label for label in document.tables() if names.role_of(label) in _RUNNABLE and label not in active]
+    unused = [label for label in document.tables() if names.role_of(label) in _MADE and label not in active]
     spare, not_yet = expansion.spare_images(unused)
     return Resolved(
         instance=instance,
@@ -61,6 +64,9 @@ def resolve(
         sleeping=_sleeping(document, active),
         exports=expansion.exports(),
         recipes=dict(env.recipe_digests),
+        build=expansion.build(),
+        release=release.config(document.image) if document.image else None,
+        installs=expansion.installs(profiles or env.profiles),
         later=(*_later(document), *not_yet),
     )
 
@@ -111,11 +117,35 @@ class _Expansion:
             return base.expand(table, label, self._context)
         if isinstance(table, ImageParts):
             return images.image_of(table, label, self._context)
+        return self._built_image(label, table)
+
+    def _built_image(self, label: str, table: Model) -> ImageSpec:
+        """The image of a table that `devbox build` or `devbox install` makes."""
+        if isinstance(table, build.BuildTable):
+            return build.image(table, self._context)
+        if isinstance(table, release.ImageTable):
+            return release.image(table, self._context)
+        if isinstance(table, install.InstallTable):
+            return install.image(table, label, self._context)
         raise NotYet(
-            f"the image of [{label}] is made by `devbox build`, which this version does not have yet",
+            f"this version of devbox makes no image of [{label}]",
             where=self._context.where(key_of(label)),
             remedy="start from a base or from dev",
         )
+
+    def build(self) -> Build | None:
+        """What `[build]` does."""
+        table = self._tables.get(build.LABEL)
+        return build.expand(table, self._context) if isinstance(table, build.BuildTable) else None
+
+    def installs(self, profiles: tuple[str, ...]) -> dict[str, Install]:
+        """What `[install.NAME]` puts onto the host, by name."""
+        tables = {label: table for label, table in self._tables.items() if isinstance(table, install.InstallTable)}
+        found = [
+            install.expand(table, label, self._context, asleep=not _in_profiles(table, profiles))
+            for label, table in tables.items()
+        ]
+        return {each.name: each for each in found}
 
     def container(self, label: str) -> ContainerSpec:
         """The container of a table."""
@@ -205,7 +235,7 @@ def _hooks(env: EnvFile) -> dict[str, Hook]:
 def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
     """Labels of the containers `up` starts: those of the profiles, and what they need."""
     tables = {label: table for label, table in document.tables().items() if names.role_of(label) in _STARTED}
-    known = {profile for table in tables.values() if isinstance(table, RunParts) for profile in table.profiles}
+    known = {profile for table in document.tables().values() for profile in getattr(table, "profiles", ())}
     for profile in profiles:
         if profile not in known:
             raise UsageError(f"the file has no profile {profile}{did_you_mean(profile, known)}")
@@ -244,7 +274,7 @@ def _sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
 
 
 def _in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:
-    own = table.profiles if isinstance(table, RunParts) else ()
+    own = getattr(table, "profiles", ())
     return not own or bool(set(own) & set(profiles))
 
 

@@ -71,6 +71,7 @@ class Actions:
         """Which function does which op."""
         return {
             "bake": self.bake,
+            "build": self.build,
             "remove": self.remove,
             "network": self.network,
             "start": self.start,
@@ -110,6 +111,22 @@ class Actions:
             if self._locked:
                 locks.Locks(self._resolved.instance).demand(self._resolved, (step.resource,))
         return f"{_counted(len(baked.layers), 'layer')}, {_megabytes(baked)}"
+
+    def build(self, step: Step) -> str:
+        """Run `[build]`; the images that copy its output are known by that from then on."""
+        from devbox.execute.outputs import Building, put_in
+
+        wanted = self._resolved.build
+        if wanted is None:
+            raise BakeFailed("the file has no [build] any more", remedy="devbox build")
+        building = Building(wanted, self._resolved, self._observed, engine=self._engine, store=self._store)
+        output, size = building.run(
+            on_text=lambda text: self._sink(StepProgress(id=step.id, text=text)),
+            on_line=lambda text: self._sink(StepLine(id=step.id, text=text)),
+        )
+        with self._fixing:
+            self._resolved = put_in(self._resolved, output)
+        return shown(size)
 
     def remove(self, step: Step) -> str:
         """Take away a container that the file no longer has."""

@@ -31,7 +31,8 @@ class Locks:
         """The file by its lock, with what that lacks."""
         lock = self.read()
         images = locking.locked(resolved.images, lock)
-        unlocked = tuple(locking.missing(images, resolved.recipes, lock))
+        up = {name: spec for name, spec in images.items() if not locking.is_built(name)}
+        unlocked = tuple(locking.missing(up, resolved.recipes, lock))
         return dataclasses.replace(resolved, images=images, unlocked=unlocked)
 
     def complete(self, resolved: Resolved) -> list[str]:

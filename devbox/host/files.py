@@ -58,6 +58,14 @@ def remove_unfinished(directory: str) -> None:
                     os.unlink(f"{directory}/{name}")
 
 
+def keep_newest(directory: str, most: int) -> None:
+    """Remove the oldest files of a directory. Another process may do so, too."""
+    with contextlib.suppress(FileNotFoundError):
+        found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
+        for entry in found[most:]:
+            os.unlink(entry.path)
+
+
 def read_text(path: str) -> str | None:
     """A file's text, or None where there is none."""
     try:

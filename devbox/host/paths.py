@@ -39,6 +39,10 @@ class Paths:
         """What apt downloads for a suite: `archives/` and `lists/`."""
         return f"{self.cache}/apt/{distribution}-{suite}"
 
+    def command_cache(self, name: str) -> str:
+        """A cache that commands of bakes and builds share."""
+        return f"{self.cache}/run/{name}"
+
     @property
     def steps(self) -> str:
         """The step cache: one small file per step or image key."""
@@ -60,6 +64,11 @@ class Paths:
         return f"{self.home}/buildah"
 
     @property
+    def installed(self) -> str:
+        """What `devbox install` has put onto this machine."""
+        return f"{self.home}/installed"
+
+    @property
     def idmap(self) -> str:
         """The recorded id range of this store."""
         return f"{self.home}/idmap.json"
@@ -79,6 +88,10 @@ class Paths:
     def tasks(self, instance: str) -> str:
         """What its tasks succeeded with last."""
         return f"{self.project(instance)}/tasks.json"
+
+    def releases(self, instance: str) -> str:
+        """The releases that were built of an instance."""
+        return f"{self.project(instance)}/releases"
 
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
@@ -127,6 +140,7 @@ class Paths:
             "projects": "what is known of projects",
             "logs": "logs of bakes",
             "locks": "locks",
+            "installed": "what is known of installed files",
             "idmap.json": "the user ids of containers",
         }
         return {f"{self.home}/{name}": what for name, what in names.items()}

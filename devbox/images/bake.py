@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from devbox.errors import BakeFailed
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
@@ -27,6 +28,7 @@ from devbox.images.workers import Workers
 from devbox.model.image import (
     Baked,
     Bootstrap,
+    Copy,
     FromDockerfile,
     FromRegistry,
     FromTarball,
@@ -87,6 +89,9 @@ class Baker:
         A step whose packages nothing fixes is made first; what it installed belongs to its key from then on, and so
         to the keys of all above it: who bakes by a lock of these versions finds the same.
         """
+        if any(isinstance(link.step, Copy) and not link.step.output for link in image.chain):
+            sentence = f"the image {image.name} copies what [build] puts out, and that is not built as the file has it"
+            raise BakeFailed(sentence, remedy="devbox build")
         self._oci.create()
         layers: list[Layer] = []
         chain: list[KeyedStep] = []

@@ -12,7 +12,7 @@ from devbox.errors import BakeFailed, HostError
 from devbox.host import carry, environ
 from devbox.host.paths import Paths
 from devbox.images import apt, debs, lacking, mirrors
-from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.images.epoch import REPEATABLE
 from devbox.images.output import Output, Reader, any_line
 from devbox.isolation import sandbox
 from devbox.isolation.network import bridge
@@ -28,13 +28,6 @@ _DEBS = "/.devbox/debs"
 _CONSTRAINTS = "/.devbox/constraints"
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; fi; exec sh")
 _GLOB = re.compile(r"([*?\[\]]+)")
-
-# So that the same commands leave the same bytes: Python's caches hold neither the minute nor an order by chance.
-_REPEATABLE = {
-    "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
 
 # Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
 # apt's own locks are left aside while installing, since the only locked thing that is shared is the archive. An https
@@ -128,7 +121,7 @@ class Inside:
 
     def commands(self, step: Run) -> None:
         """Run the commands in order; the first that fails ends the step."""
-        binds = [self._shared(f"{self._paths.cache}/run/{name}", path) for name, path in sorted(step.caches.items())]
+        binds = [self._shared(self._paths.command_cache(name), path) for name, path in sorted(step.caches.items())]
         env = dict(step.env)
         if constraints := pip_constraints(step.pins or {}):
             binds.append(self._file("constraints", _CONSTRAINTS, constraints))
@@ -147,7 +140,7 @@ class Inside:
         host_ports: tuple[int, ...] = (),
     ) -> int:
         settings = {**self._carry.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
-        settings |= _REPEATABLE | env
+        settings |= REPEATABLE | env
         if self._carry.ca_file:
             binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
         self._env = settings
@@ -168,8 +161,7 @@ class Inside:
 
     def _shared(self, source: str, target: str) -> Bind:
         """A cache directory of the store, owned by the container's root."""
-        _close_off(os.path.dirname(source))
-        os.makedirs(source, exist_ok=True)
+        make_cache(source)
         return Bind(source, target, owner=0, group=0)
 
     def _file(self, name: str, target: str, text: str, *, mode: int = 0o644) -> Bind:
@@ -181,14 +173,16 @@ class Inside:
         return Bind(path, target, read_only=True)
 
 
-def _close_off(directory: str) -> None:
-    """Make the directory above a cache; keep others out of root's: a container may leave set-uid files of root's there.
+def make_cache(path: str) -> None:
+    """Make a cache; keep others out of root's: a container may leave set-uid files of root's there.
 
-    The container itself comes in by its bind, and does not pass this directory.
+    The container itself comes in by its bind, and does not pass the directory above.
     """
+    directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         os.chmod(directory, 0o700)
+    os.makedirs(path, exist_ok=True)
 
 
 def _pairs(env: Mapping[str, str]) -> tuple[str, ...]:

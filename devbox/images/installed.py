@@ -11,28 +11,33 @@ import re
 from collections.abc import Iterator, Mapping
 
 from devbox.images import dpkg, lacking
-from devbox.model.image import BakeStep, Bootstrap, Files, FromTarball, Run, describe
+from devbox.model.image import BakeStep, Bootstrap, Copy, Files, FromTarball, Run, describe
 
 _SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution
 _MODULES = "lib/node_modules"  # npm's global packages
+_ARCHIVE = re.compile(r"(?P<project>.+?)-\d.*\.(whl|tar\.gz|tgz|zip)")
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
-def by_step(step: BakeStep, tree: str, lowers: tuple[str, ...]) -> dict[str, str]:
-    """What a step whose changes are in `tree` installed over `lowers`, topmost first."""
-    if isinstance(step, Files | FromTarball):
+def by_step(step: BakeStep, tree: str, lowers: tuple[str, ...], *, output: str = "") -> dict[str, str]:
+    """What a step whose changes are in `tree` installed over `lowers`, topmost first.
+
+    Packages whose files lie in `output`, which `[build]` put out, are the project's own: they count for nothing.
+    """
+    if isinstance(step, Files | FromTarball | Copy):
         return {}
     before = next((found for lower in lowers if (found := _status(lower)) is not None), {})
     now = _status(tree)
     versions = {name: version for name, version in (now or {}).items() if before.get(name) != version}
     if isinstance(step, Run):
-        versions |= _python(tree) | _node(tree)
+        own = _put_out(output) if output else set()
+        versions |= {name: version for name, version in (_python(tree) | _node(tree)).items() if name not in own}
     return dict(sorted(versions.items()))
 
 
 def check(step: BakeStep, versions: Mapping[str, str]) -> None:
     """BakeFailed when the step was to install something else."""
-    if isinstance(step, Files | FromTarball) or step.pins is None or step.pins == versions:
+    if isinstance(step, Files | FromTarball | Copy) or step.pins is None or step.pins == versions:
         return
     differing = {name: (locked, versions.get(name, "")) for name, locked in step.pins.items()}
     differing |= {name: ("", version) for name, version in versions.items() if name not in step.pins}
@@ -58,6 +63,17 @@ def _python(tree: str) -> dict[str, str]:
                     project, _, version = name.removesuffix(".dist-info").rpartition("-")
                     found[f"pip:{_SEPARATORS.sub('-', project).lower()}"] = version
             names.clear()
+    return found
+
+
+def _put_out(output: str) -> set[str]:
+    """The Python packages of which wheels or source archives lie below a directory, and the npm packages."""
+    found = set()
+    for _, _, names in os.walk(output):
+        for name in names:
+            if match := _ARCHIVE.fullmatch(name):
+                project = match["project"]
+                found |= {f"pip:{_SEPARATORS.sub('-', project).lower()}", f"npm:{project}"}
     return found
 
 

@@ -12,6 +12,8 @@ SNAPSHOT = "snapshot"
 # Of a Dockerfile: the built image's config as buildah has it, and the directory of the new layers.
 CONFIG_FILE = "config.json"
 NEW_LAYERS = "layers"
+WORK = "workspace"  # in a build's place: what its container works in
+OUTPUT = "output"  # in the layer of a build's output: the directory of all of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class StepJob:
     base: Bootstrap | None
     env: dict[str, str]  # of the image of a registry below
     terminal: int = -1  # a descriptor of it, for a shell where the step fails
+    output: str = ""  # the unpacked output of `[build]`, where the step is about it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,35 @@ class UnpackJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputJob:
+    """Take what `[build]` put out from `place`/workspace: leave `layer.tar` and `snapshot/` in `place`."""
+
+    op: ClassVar[str] = "output"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    output: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractJob:
+    """Copy files and directories out of the layers `lowers` (topmost first) into the directory `target`, by number.
+
+    `place` is an empty directory of the store to work in.
+    """
+
+    op: ClassVar[str] = "extract"
+    home: str
+    runtime: str
+    parent: int
+    place: str
+    target: str
+    lowers: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoveJob:
     """Remove directories whose files belong to the store's ids."""
 
@@ -143,5 +175,5 @@ class Failed:
     of_host: bool = False
 
 
-Job = StepJob | BuildJob | PruneJob | UnpackJob | RemoveJob
+Job = StepJob | BuildJob | PruneJob | UnpackJob | OutputJob | ExtractJob | RemoveJob
 Answer = Progress | Done | Stopped | Failed

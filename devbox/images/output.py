@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from devbox.host import files
 from devbox.images.apt import Tick
 from devbox.images.job import Answer, Progress, Stopped
 from devbox.isolation import forks
@@ -35,7 +36,7 @@ class Output:
         if log != os.devnull:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(log)  # by another name, it is the log of what was made then
-            _prune(os.path.dirname(log))
+            files.keep_newest(os.path.dirname(log), _LOGS - 1)
         with open(log, "w"):
             pass
 
@@ -104,14 +105,6 @@ def _shorten(log: TextIO) -> None:
     raw.write(b"(what came before is not kept)\n" + end)
     raw.flush()
     log.seek(0, os.SEEK_END)
-
-
-def _prune(directory: str) -> None:
-    """Remove the oldest logs of a directory. Another worker may do so, too."""
-    with contextlib.suppress(FileNotFoundError):
-        found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        for entry in found[_LOGS - 1 :]:
-            os.unlink(entry.path)
 
 
 def any_line(line: str) -> Tick | None:

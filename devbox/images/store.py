@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import gate, snapshots
 from devbox.images.stepcache import StepCache
+from devbox.model import ids
 from devbox.model.image import Baked, KeyedImage, KeyedStep, is_open, keyed_image, keyed_step, pinned
 
 if TYPE_CHECKING:
     from devbox.images.bake import OnEvent
+    from devbox.images.build.outputs import Outputs
     from devbox.images.lending import Lender
 
 
@@ -31,6 +34,28 @@ class ImageStore:
     def cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the step keys that would not have to be made."""
         return frozenset(key for key in keys if self._cache.layer(key) or self._cache.versions(key) is not None)
+
+    @property
+    def outputs(self) -> Outputs:
+        """What builds put out."""
+        from devbox.images.build.outputs import Outputs
+
+        return Outputs(self._paths)
+
+    @contextlib.contextmanager
+    def extracted(self, baked: Baked, paths: tuple[str, ...]) -> Iterator[str]:
+        """A directory with copies of files and directories of an image, each called by its number in `paths`.
+
+        They are the caller's own. BakeFailed where the image has no such thing.
+        """
+        from devbox.images.workers import Workers
+
+        with self.outputs.place(ids.key_of([baked.digest, *paths])) as place:
+            overlay, copies = f"{place}/overlay", f"{place}/files"
+            os.mkdir(overlay)
+            os.mkdir(copies)
+            Workers(self._paths).extract(paths, lowers=self.lowers(baked), place=overlay, target=copies)
+            yield copies
 
     def lowers(self, baked: Baked) -> tuple[str, ...]:
         """The overlay lowers of an image, topmost first."""

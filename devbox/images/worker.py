@@ -18,6 +18,7 @@ from devbox.host.paths import Paths
 from devbox.images import generated, installed
 from devbox.images import job as jobs
 from devbox.images.apt import Tick
+from devbox.images.build import taking
 from devbox.images.inside import Inside
 from devbox.images.layer import AS_ON_DISK, Ownership, write_layer
 from devbox.images.osrelease import system_of
@@ -27,7 +28,7 @@ from devbox.isolation import idmap as idmaps
 from devbox.isolation import sandbox
 from devbox.isolation.types import IdMap, Range
 from devbox.model import codec
-from devbox.model.image import Bootstrap, Files, Packages, Run, describe
+from devbox.model.image import Bootstrap, Copy, Files, Packages, Run, describe
 
 
 def main() -> int:
@@ -36,7 +37,11 @@ def main() -> int:
     os.umask(0o022)  # the caller's must not show in layers
     plain = json.loads(sys.stdin.readline())
     kinds: dict[str, type[jobs.Job]] = {
-        kind.op: kind for kind in (jobs.StepJob, jobs.BuildJob, jobs.PruneJob, jobs.UnpackJob, jobs.RemoveJob)
+        kind.op: kind
+        for kind in (
+            *(jobs.StepJob, jobs.BuildJob, jobs.PruneJob, jobs.UnpackJob),
+            *(jobs.OutputJob, jobs.ExtractJob, jobs.RemoveJob),
+        )
     }
     job = codec.load(kinds[plain["op"]], plain)
     output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
@@ -60,20 +65,23 @@ def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Don
     match job:
         case jobs.StepJob():
             return _make(job, paths, idmap, output)
+        case jobs.OutputJob():
+            return _take(job, idmap)
         case jobs.BuildJob():
             from devbox.images.dockerfile.buildah import build
 
             build(job, idmap, output)
-            return jobs.Done()
         case jobs.PruneJob():
             from devbox.images.dockerfile.buildah import prune
 
             prune(job, idmap)
-            return jobs.Done()
         case jobs.UnpackJob():
             return _unpack(job, idmap)
+        case jobs.ExtractJob():
+            taking.copy_out(job.paths, lowers=job.lowers, place=job.place, target=job.target, rootless=idmap.rootless)
         case jobs.RemoveJob():
             return _remove(job)
+    return jobs.Done()
 
 
 def _failed(error: DevboxError) -> jobs.Failed:
@@ -86,6 +94,17 @@ def _unpack(job: jobs.UnpackJob, idmap: IdMap) -> jobs.Done:
     os.makedirs(snapshot, 0o755)
     unpack(job.blob, snapshot, rootless=idmap.rootless, promised=job.layer)
     return jobs.Done()
+
+
+def _take(job: jobs.OutputJob, idmap: IdMap) -> jobs.Done:
+    """Leave the output's layer and snapshot. All of it is root's: who builds leaves no users in an image."""
+    tree = taking.take(job.place, job.output)
+    tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
+    with open(tar, "wb") as out:
+        digest, size = write_layer(tree, out, ownership=Ownership(lambda _: 0, lambda _: 0))
+    os.makedirs(snapshot, 0o755)
+    unpack(tar, snapshot, rootless=idmap.rootless)
+    return jobs.Done(digest=digest, size=size)
 
 
 def _remove(job: jobs.RemoveJob) -> jobs.Done:
@@ -102,7 +121,7 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
     try:
         tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
-        versions = installed.by_step(job.step, tree, job.lowers)
+        versions = installed.by_step(job.step, tree, job.lowers, output=job.output)
         installed.check(job.step, versions)
         output.tick(Tick("writing the layer"))
         with open(tar, "wb") as out:
@@ -127,6 +146,9 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
         from devbox.images.textfiles import write_files
 
         tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
+        return tree, AS_ON_DISK
+    if isinstance(job.step, Copy):
+        tree = taking.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
     inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
     try:

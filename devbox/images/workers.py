@@ -13,9 +13,10 @@ from devbox.errors import BakeFailed, HostError
 from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
+from devbox.images import snapshots
 from devbox.images.lending import Lender
 from devbox.model import codec
-from devbox.model.image import Bootstrap, FromDockerfile, KeyedStep, Layer, describe
+from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
 
 _MODULE = "devbox.images.worker"
 _ANSWERS: tuple[type[jobs.Answer], ...] = (jobs.Progress, jobs.Done, jobs.Stopped, jobs.Failed)
@@ -55,6 +56,7 @@ class Workers:
             base=base,
             env=env,
             terminal=self._terminal(),
+            output=self._output(step.step),
         )
         answer = self._run(job, on_progress)
         if isinstance(answer, jobs.Done):
@@ -124,6 +126,37 @@ class Workers:
             kind = HostError if answer.of_host else BakeFailed
             remedy = answer.remedy or "take another tag, or tell who made the image"
             raise kind(answer.sentence, details=answer.details, remedy=remedy)
+
+    def output(self, place: str, output: tuple[str, ...]) -> jobs.Done:
+        """Have the output of a build taken out of its work. Raises BakeFailed where a part of it is not there."""
+        runtime, parent = self._paths.runtime, os.getpid()
+        job = jobs.OutputJob(home=self._paths.home, runtime=runtime, parent=parent, place=place, output=output)
+        return self._done(job)
+
+    def extract(self, paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, target: str) -> None:
+        """Have files of an image copied out, into `target`, by their number. Raises BakeFailed where one is missing."""
+        job = jobs.ExtractJob(
+            home=self._paths.home,
+            runtime=self._paths.runtime,
+            parent=os.getpid(),
+            place=place,
+            target=target,
+            lowers=lowers,
+            paths=paths,
+        )
+        self._done(job)
+
+    def _done(self, job: jobs.Job) -> jobs.Done:
+        answer = self._run(job, lambda _: None)
+        if isinstance(answer, jobs.Failed):
+            kind = HostError if answer.of_host else BakeFailed
+            raise kind(answer.sentence, details=answer.details, remedy=answer.remedy)
+        return answer
+
+    def _output(self, step: BakeStep) -> str:
+        """Where the output of `[build]` lies that a step is about."""
+        output = step.output if isinstance(step, Copy | Run) else ""
+        return snapshots.directory(self._paths, output) if output else ""
 
     def remove(self, paths: tuple[str, ...]) -> None:
         """Remove directories of the store that hold files of its ids."""

@@ -17,9 +17,12 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """Something mounted into a container. `source` is a volume's name, or a host path for workspace and bind."""
+    """Something mounted into a container. `source` is a volume's or a cache's name, else a host path.
 
-    kind: str  # "workspace" | "volume" | "bind" | "tmpfs"
+    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside.
+    """
+
+    kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch"
     target: str
     source: str = ""
     read_only: bool = False

@@ -94,6 +94,7 @@ class Run:
     env: dict[str, str] = field(default_factory=dict)
     caches: dict[str, str] = field(default_factory=dict)  # cache name → path in the container; never in the layer
     pins: dict[str, str] | None = None  # "curl" of the distribution, "pip:flask", "npm:typescript"
+    output: str = ""  # what `[build]` put out, copied below: packages that lie there are the project's own, not pinned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +106,30 @@ class Files:
     modes: dict[str, int] = field(default_factory=dict)  # absolute path → permission bits; 0o644 where absent
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What `[build]` put out, copied into the image, owned by root.
+
+    `paths`: path among the output → place in the image; a directory's content goes into that place, a file becomes it
+    (or goes into it, where it ends with "/"). `output` is the diff id of the output, "" until it is known.
+    """
+
+    op: ClassVar[str] = "copy"
+    paths: dict[str, str]
+    output: str = ""
+
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of images that set none
 
-BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | Run | Files
+BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | Run | Files | Copy
 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
 _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
 _PLACES = ("root",)  # no part of the key
+_FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
+_ADDED = ("labels",)  # came to configs later: no part of the key where there are none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +144,7 @@ class ImageConfig:
     stop_signal: str = "TERM"
     exposed: tuple[str, ...] = ()  # ports it listens on: "5432/tcp"; for people, nothing is published by it
     health: Health | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +211,8 @@ def keyed(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
 
 def keyed_image(name: str, chain: Sequence[KeyedStep], config: ImageConfig) -> KeyedImage:
     """The image of a chain, with its key."""
-    key = ids.key_of({"chain": chain[-1].key if chain else "", "config": codec.dump(config)})
+    plain = {name: value for name, value in codec.dump(config).items() if value or name not in _ADDED}
+    key = ids.key_of({"chain": chain[-1].key if chain else "", "config": plain})
     return KeyedImage(name=name, key=key, chain=tuple(chain), config=config)
 
 
@@ -205,7 +223,8 @@ def keyed_step(parent: str, step: BakeStep) -> KeyedStep:
 
 def step_key(parent: str, step: BakeStep) -> str:
     """The identity of a step: the key of the chain below and the step's own inputs."""
-    inputs = {name: value for name, value in codec.dump(step).items() if name not in _PLACES}
+    left_out = (*_PLACES, *_FOLLOWING.get(step.op, ()))
+    inputs = {name: value for name, value in codec.dump(step).items() if name not in left_out}
     plain = {name: value for name, value in inputs.items() if value or name not in _VERSIONS}
     return ids.key_of({"baker": _BAKER, "parent": parent, "step": plain})
 
@@ -219,13 +238,13 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
             return replace(step, pins=versions)
         case Run() | FromDockerfile():
             return replace(step, pins=versions) if versions else step
-        case Files() | FromTarball():
+        case Files() | FromTarball() | Copy():
             return step
 
 
 def is_open(step: BakeStep) -> bool:
     """Whether the step may install packages whose versions nothing fixes."""
-    return not isinstance(step, Files | FromTarball) and step.pins is None
+    return not isinstance(step, Files | FromTarball | Copy) and step.pins is None
 
 
 def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
@@ -238,6 +257,9 @@ def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
         workdir=own.workdir or below.workdir,
         user=own.user or below.user,
         stop_signal=own.stop_signal or below.stop_signal,
+        exposed=own.exposed or below.exposed,
+        health=own.health or below.health,
+        labels={**below.labels, **own.labels},
     )
 
 
@@ -255,12 +277,18 @@ def describe(step: BakeStep) -> str:
             return f"packages {', '.join(step.names)}"
         case Run():
             more = f" (+{len(step.commands) - 1} more)" if len(step.commands) > 1 else ""
-            return f"run {_title(step.commands[0])}{more}"
-        case Files():
-            return f"files {', '.join(sorted(path.rpartition('/')[2] for path in step.contents))}"
+            return f"run {title(step.commands[0])}{more}"
+        case Files() | Copy():
+            return _describe_files(step)
 
 
-def _title(command: str | tuple[str, ...]) -> str:
+def _describe_files(step: Files | Copy) -> str:
+    if isinstance(step, Copy):
+        return f"copy {', '.join(f'{source} → {target}' for source, target in step.paths.items())}"
+    return f"files {', '.join(sorted(path.rpartition('/')[2] for path in step.contents))}"
+
+
+def title(command: str | tuple[str, ...]) -> str:
     """The first line of a command; a comment there is a title for what follows."""
     text = command if isinstance(command, str) else " ".join(command)
     return text.strip().splitlines()[0].removeprefix("# ")[:60]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from devbox.model.build import Build
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
+from devbox.model.install import Install
+from devbox.model.release import ReleaseConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +91,9 @@ SHELL = "shell"  # of whoever enters the project, see `devbox hook`
 class HostAccess:
     """Something that a file makes this machine do or give away outside of containers: `devbox trust` allows it.
 
-    `reference` is `cmd:COMMAND`, or `file:PATH` of a file outside the project. `container` and `variable` are HOOKS and
-    the hook's name where it is a hook; SHELL and a variable of it, which comes from `tools:NAMES` or `export:SERVICE`.
+    `reference` is `cmd:COMMAND`, `file:PATH` of a file outside the project, or `image:PATH` of a file that is put onto
+    the host at the place `variable`. `container` and `variable` are HOOKS and the hook's name where it is a hook; SHELL
+    and a variable of it, which comes from `tools:NAMES` or `export:SERVICE`.
     """
 
     container: str
@@ -117,4 +121,7 @@ class Resolved:
     recipes: dict[str, str] = field(default_factory=dict)  # recipe → digest of what it says
     unlocked: tuple[str, ...] = ()  # what the lock lacks, a sentence each
     allowed: tuple[HostAccess, ...] = ()  # of what it wants of this machine, what the user allows; none where not asked
+    build: Build | None = None
+    release: ReleaseConfig | None = None  # of [image]
+    installs: dict[str, Install] = field(default_factory=dict)
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

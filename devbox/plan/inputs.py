@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devbox.model.image import BakeStep, Bootstrap, Files, FromDockerfile, FromTarball, Packages, Run
+from devbox.model.image import BakeStep, Bootstrap, Copy, Files, FromDockerfile, FromTarball, Packages, Run
 
 _SHOWN = 6
+_OUTPUT = {True: "what [build] put out changed", False: "[build] has to run first: devbox why build"}
 
 
 def changed(before: BakeStep, after: BakeStep) -> str:
@@ -27,6 +28,9 @@ def changed(before: BakeStep, after: BakeStep) -> str:
             found += ["the Dockerfile or its context changed"] if before.content != after.content else []
         case FromTarball(), FromTarball():
             found = ["the tarball changed"] if before.content != after.content else []
+        case Copy(), Copy():
+            found = _table("copy of", before.paths, after.paths)
+            found += [_OUTPUT[bool(after.output)]] if before.output != after.output else []
         case Files(), Files():
             found = _table("file", before.contents, after.contents) or _table("mode of", before.modes, after.modes)
         case _:

@@ -9,6 +9,7 @@ from devbox.errors import UsageError
 from devbox.model.image import (
     BakeStep,
     Bootstrap,
+    Copy,
     Files,
     FromDockerfile,
     FromRegistry,
@@ -33,6 +34,11 @@ def step_names(steps: Sequence[BakeStep]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def is_built(image: str) -> bool:
+    """Whether `devbox build` or `devbox install` makes an image, not `devbox up`."""
+    return image.partition(".")[0] in ("build", "image", "install")
+
+
 def unlocked(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:
     """The images as the file alone wants them."""
     return {name: dataclasses.replace(spec, steps=tuple(map(_open, spec.steps))) for name, spec in images.items()}
@@ -44,7 +50,7 @@ def _open(step: BakeStep) -> BakeStep:
             return dataclasses.replace(step, pins=None, prefer={})
         case FromRegistry() | FromDockerfile() | Run():
             return dataclasses.replace(step, pins=None)
-        case Files() | FromTarball():
+        case Files() | FromTarball() | Copy():
             return step
 
 
@@ -110,7 +116,7 @@ def loosened(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict[str,
 
 
 def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeStep:
-    if isinstance(step, Files | FromTarball) or step.pins is None:
+    if isinstance(step, Files | FromTarball | Copy) or step.pins is None:
         return step
     whole = describe(step) in wanted or (not isinstance(step, Bootstrap) and _calls(spec, wanted))
     going = {step.pins[name] for name in wanted if name in step.pins}
@@ -131,7 +137,7 @@ def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
     found: dict[str, str] = {}
     for spec in images.values():
         for step in spec.steps:
-            versions = {} if isinstance(step, Files | FromTarball) else step.pins or {}
+            versions = {} if isinstance(step, Files | FromTarball | Copy) else step.pins or {}
             found |= dict.fromkeys(versions, "a package")
     for spec in images.values():
         found |= {describe(step): "a base system" for step in spec.steps if isinstance(step, Bootstrap)}
@@ -150,7 +156,7 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
     for name, spec in images.items():
         own = {} if _is_fixed(spec) else dict(before.images.get(name, {}))
         for step_name, step in zip(step_names(spec.steps), spec.steps, strict=True):
-            if isinstance(step, Files):
+            if isinstance(step, Files | Copy):
                 continue
             if isinstance(step, FromTarball):
                 tarballs[step.path] = step.content or before.tarballs.get(step.path, "")

@@ -15,12 +15,16 @@ from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec
+from devbox.model.build import BuildInputs
 from devbox.model.observed import LastRun
 
 FORMAT = 1
 _CREDENTIAL_BYTES = 18
 _PLACE = "place.json"
-_WITH_DATA = ("last.json", "credentials.json", "resolved.json", "ports.json", "tasks.json", "hooks.json")
+_WITH_DATA = (
+    *("last.json", "build.json", "credentials.json", "resolved.json"),
+    *("ports.json", "tasks.json", "hooks.json"),
+)
 
 
 class _Damaged(DevboxError):
@@ -77,6 +81,18 @@ class InstanceRecords:
     def remember(self, last: LastRun) -> None:
         """Keep what the instance is made from now."""
         self._write("last.json", {"last": codec.dump(last)})
+
+    def last_build(self) -> BuildInputs | None:
+        """What `[build]` was last made from."""
+        try:
+            plain = self._read("build.json").get("inputs")
+            return codec.load(BuildInputs, plain) if plain else None
+        except (codec.CodecError, _Damaged):
+            return None
+
+    def remember_build(self, inputs: BuildInputs) -> None:
+        """Keep what the build was made from."""
+        self._write("build.json", {"inputs": codec.dump(inputs)})
 
     def credentials(self, wanted: Iterable[str], *, keep: bool = True) -> dict[str, str]:
         """The generated credentials by "db.password"; missing ones are made, and kept where that is wanted.

@@ -31,10 +31,20 @@ class TrustRecord:
         """Whether a shell may be set up with exactly this. Only what was allowed by hand counts, were it nothing."""
         return self._said("shell") == _key(offered)
 
-    def allow(self, wanted: Sequence[HostAccess], *, shell: Sequence[HostAccess] = ()) -> None:
-        """Remember that the user allows this, and what a shell may be set up with."""
+    def installs(self, wanted: Sequence[HostAccess]) -> bool:
+        """Whether exactly this may be put onto the host."""
+        return not wanted or self._said("install") == _key(wanted)
+
+    def allow(
+        self,
+        wanted: Sequence[HostAccess],
+        *,
+        shell: Sequence[HostAccess] = (),
+        install: Sequence[HostAccess] = (),
+    ) -> None:
+        """Remember that the user allows this, what a shell may be set up with, and what may be put onto the host."""
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        plain = {"format": FORMAT, "allowed": _key(wanted), "shell": _key(shell)}
+        plain = {"format": FORMAT, "allowed": _key(wanted), "shell": _key(shell), "install": _key(install)}
         files.write_atomic(self._path, json.dumps(plain), mode=0o600)
 
     def revoke(self) -> bool:

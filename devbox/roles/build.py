@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Model, Packages
+from devbox.model.build import WORKSPACE, Build
+from devbox.model.container import ContainerSpec, Isolation, Mount
+from devbox.model.image import ImageSpec
+from devbox.roles import containers, images
+from devbox.roles.context import Context
+from devbox.roles.fields import Commands, Egress, Environment, InnerPaths, Packages
 from devbox.roles.network import Needs
 from devbox.roles.parts import LimitsTable, Source
+
+LABEL = "build"
+# It stands, so that its commands can be run in it one by one, and a person can look inside while they do.
+_STANDING = ("sleep", "infinity")
 
 
 class BuildTable(Source):
@@ -33,7 +42,35 @@ class BuildTable(Source):
     limits: LimitsTable = Field(default_factory=LimitsTable)
     """What it may use at most."""
 
+    @model_validator(mode="after")
+    def _reaching_out_needs_a_network(self) -> Self:
+        for name in ("needs", "egress"):
+            if self.network == "none" and getattr(self, name) not in (None, {}):
+                raise ValueError(f'has `{name}`, but no network to reach anything; add network = "project"')
+        return self
 
-def later(_label: str, _table: Model) -> str:
-    """What this version can't do with it yet."""
-    return "[build] is not used yet: this version has no `devbox build`"
+
+def image(table: BuildTable, context: Context) -> ImageSpec:
+    """The toolchain: what the build runs in."""
+    return images.source_image(table, LABEL, context, packages=table.packages)
+
+
+def expand(table: BuildTable, context: Context) -> Build:
+    """The build: its container, and what goes in and out."""
+    container = ContainerSpec(
+        name=context.names[LABEL],
+        label=LABEL,
+        role="build",
+        image=LABEL,
+        command=_STANDING,
+        env=containers.exported(table.needs, context) | table.env,
+        workdir=WORKSPACE,
+        mounts=tuple(Mount(kind="cache", source=name, target=path) for name, path in images.COMMAND_CACHES.items()),
+        needs=tuple(context.names[context.containers[name]] for name in table.needs),
+        restart="no",
+        stop_signal="KILL",
+        limits=table.limits.limits(),
+        isolation=Isolation(network=table.network, egress=table.egress),
+        where=context.where((LABEL,)),
+    )
+    return Build(container=container, commands=table.run, inputs=table.inputs, output=table.output, env=dict(table.env))

@@ -32,8 +32,8 @@ ROLES = (
     Role(name="glue", table=glue.GlueTable, named=True, needed=True),
     Role(name="tool", table=tool.ToolTable, named=True),
     Role(name="test", table=test.TestTable, later=test.later),
-    Role(name="build", table=build.BuildTable, later=build.later),
-    Role(name="image", table=release.ImageTable, later=release.later),
-    Role(name="install", table=install.InstallTable, named=True, source=False, later=install.later),
+    Role(name="build", table=build.BuildTable),
+    Role(name="image", table=release.ImageTable),
+    Role(name="install", table=install.InstallTable, named=True, source=False),
     Role(name="base", table=base.BaseTable, named=True),
 )

@@ -14,12 +14,18 @@ _PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - inside
 
 def environment(table: RunParts, context: Context) -> dict[str, str]:
     """A container's own variables: exports of what it needs, then its env files, then `env`; the later wins."""
-    variables: dict[str, str] = {}
-    for name, renames in table.needs.items():
-        variables.update(taken(context.exports.get(context.containers[name], {}), renames))
+    variables = exported(table.needs, context)
     for path in table.env_files:
         variables.update(context.env_files[path])
     return {**variables, **table.env}
+
+
+def exported(needs: Mapping[str, Mapping[str, str]], context: Context) -> dict[str, str]:
+    """The variables that a container gets from what it needs."""
+    variables: dict[str, str] = {}
+    for name, renames in needs.items():
+        variables.update(taken(context.exports.get(context.containers[name], {}), renames))
+    return variables
 
 
 def taken(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:

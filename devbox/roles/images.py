@@ -35,18 +35,36 @@ def image_of(
     workdir: str | None = None,
 ) -> ImageSpec:
     """The image of a table; `env`, `user` and `workdir` are added to its config."""
+    spec = source_image(table, label, context, packages=table.packages)
+    return finished(spec, run=table.run, env=env, user=user, workdir=workdir)
+
+
+def source_image(table: Source, label: str, context: Context, *, packages: tuple[str, ...] = ()) -> ImageSpec:
+    """The image that a table begins with: its source, and packages."""
     parent, steps, config = _source(table, label, context)
-    if table.packages:
-        steps = (*steps, Packages(names=tuple(dict.fromkeys(table.packages))))
-    if table.run:
-        steps = (*steps, Run(commands=table.run, env=dict(config.env), caches=COMMAND_CACHES))
+    if packages:
+        steps = (*steps, Packages(names=tuple(dict.fromkeys(packages))))
+    return ImageSpec(name=label, parent=parent, steps=steps, config=config, recipe=table.recipe or "")
+
+
+def finished(
+    spec: ImageSpec,
+    *,
+    run: tuple[str | tuple[str, ...], ...] = (),
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    workdir: str | None = None,
+) -> ImageSpec:
+    """The image with commands that finish it, and `env`, `user` and `workdir` added to its config."""
+    config = spec.config
+    steps = (*spec.steps, Run(commands=run, env=dict(config.env), caches=COMMAND_CACHES)) if run else spec.steps
     config = dataclasses.replace(
         config,
         env={**config.env, **(env or {})},
         user=user or config.user,
         workdir=workdir or config.workdir,
     )
-    return ImageSpec(name=label, parent=parent, steps=steps, config=config, recipe=table.recipe or "")
+    return dataclasses.replace(spec, steps=steps, config=config)
 
 
 def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | None:

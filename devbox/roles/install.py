@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from devbox.roles.fields import Model, Texts, field, parse_path, parse_text_table
+from devbox.model.image import ImageSpec
+from devbox.model.install import Install
+from devbox.roles import images
+from devbox.roles.context import Context, key_of
+from devbox.roles.fields import Texts, field, parse_path, parse_text_table
 from devbox.roles.parts import Source
 
 
@@ -32,6 +36,17 @@ class InstallTable(Source):
     """Only with one of these profiles."""
 
 
-def later(label: str, _table: Model) -> str:
-    """What this version can't do with it yet."""
-    return f"[{label}] is not used yet: this version has no `devbox install`"
+def image(table: InstallTable, label: str, context: Context) -> ImageSpec:
+    """The image that the files come out of."""
+    return images.source_image(table, label, context)
+
+
+def expand(table: InstallTable, label: str, context: Context, *, asleep: bool) -> Install:
+    """The files, and where they go. `asleep`: its profiles are off."""
+    return Install(
+        name=label.partition(".")[2],
+        image=label,
+        files=dict(table.files),
+        asleep=asleep,
+        where=context.where(key_of(label)),
+    )

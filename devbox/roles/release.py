@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import os
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from devbox.model.image import Copy, ImageConfig, ImageSpec
+from devbox.model.release import Process, ReleaseConfig
+from devbox.roles import images
+from devbox.roles.context import Context
 from devbox.roles.fields import (
     Command,
     Commands,
@@ -20,9 +26,28 @@ from devbox.roles.fields import (
     TextTable,
     User,
     Whole,
+    field,
+    parse_inner_path,
+    parse_path,
+    parse_text_table,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
 from devbox.roles.parts import LimitsTable, Source
+
+LABEL = "image"
+_MAIN = "web"  # the process that the image starts by itself, where there are several
+
+
+def parse_copies(value: Any) -> dict[str, str]:
+    """Path among the output → place in the image. A place that ends with "/" is a directory for a file."""
+    table = parse_text_table(value)
+    for source, target in table.items():
+        try:
+            parse_inner_path(source)
+            parse_path(target)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+    return {os.path.normpath(source): target for source, target in table.items()}
 
 
 class ProcessTable(Model):
@@ -50,12 +75,15 @@ class ProcessTable(Model):
     """How many of it a stage runs."""
 
 
+_COPIES = {"type": "object", "additionalProperties": {"type": "string", "pattern": "^/"}}
+
+
 class ImageTable(Source):
     """Schema of `[image]`. `copy` maps what `[build]` put out to places in the image."""
 
     packages: Packages = ()
     """Packages of the distribution."""
-    copy_: TextTable = Field(default={}, alias="copy")
+    copy_: Annotated[dict[str, str], *field(parse_copies, _COPIES)] = Field(default={}, alias="copy")
     """What `[build]` put out → where in the image."""
     run: Commands = ()
     """Commands that finish the image."""
@@ -73,6 +101,53 @@ class ImageTable(Source):
     """What the release runs."""
 
 
-def later(_label: str, _table: Model) -> str:
-    """What this version can't do with it yet."""
-    return "[image] is not used yet: this version has no `devbox build`"
+def image(table: ImageTable, context: Context) -> ImageSpec:
+    """The release image: its source and packages, what the build put out, the commands that finish it."""
+    spec = images.source_image(table, LABEL, context, packages=table.packages)
+    if table.copy_:
+        spec = dataclasses.replace(spec, steps=(*spec.steps, Copy(paths=table.copy_)))
+    spec = images.finished(spec, run=table.run, env=table.env, user=table.user, workdir=table.workdir)
+    return dataclasses.replace(spec, config=_config(spec.config, table))
+
+
+def config(table: ImageTable) -> ReleaseConfig:
+    """What a stage needs to run the image."""
+    return ReleaseConfig(
+        processes={name: _process(process) for name, process in table.process.items()},
+        needs={name: dict(renames) for name, renames in table.needs.items()},
+    )
+
+
+def _process(table: ProcessTable) -> Process:
+    first = table.ports[0].container if table.ports else 0
+    return Process(
+        kind=table.kind,
+        command=table.command,
+        ports=table.ports,
+        health=table.health.probe(default_port=first) if table.health else None,
+        env=dict(table.env),
+        secrets=dict(table.secrets),
+        limits=table.limits.limits(),
+        stop_signal=table.stop_signal,
+        stop_timeout=table.stop_timeout,
+        replicas=table.replicas,
+    )
+
+
+def _config(below: ImageConfig, table: ImageTable) -> ImageConfig:
+    """How the image runs by itself: as its only service, or the one called web."""
+    exposed = [f"{port.container}/{port.protocol}" for each in table.process.values() for port in each.ports]
+    made = dataclasses.replace(
+        below, labels={**below.labels, **table.labels}, exposed=tuple(sorted({*below.exposed, *exposed}))
+    )
+    services = {name: each for name, each in table.process.items() if each.kind == "service"}
+    main = next(iter(services.values())) if len(services) == 1 else services.get(_MAIN)
+    if main is None:
+        return made
+    probe = main.health.probe(default_port=0) if main.health else None
+    return dataclasses.replace(
+        made,
+        command=main.command,
+        stop_signal=main.stop_signal,
+        health=probe if probe and probe.command else None,
+    )

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, UsageError
+from devbox.execute import outputs
 from devbox.execute.events import Sink
 from devbox.model.image import Baked, KeyedImage, keyed
 from devbox.model.observed import Observed
@@ -24,9 +25,9 @@ def lock(
     with exclusive(opened, sink):
         resolved = load(opened, held=True)
         loose, images = locking.opened(resolved.images, names)
-        resolved = replace(resolved, images=loose)
+        resolved = outputs.with_output(replace(resolved, images=loose), opened.store)
         opened.store.sweep()
-        made = differ.bakes(resolved, images)
+        made = differ.bakes(resolved, outputs.bakeable(resolved, images))
         nothing = Observed(supervised=False)
         baked = carry_out(opened, made, resolved, nothing, sink, renewed=set(), terminal=terminal)
         return locks.Locks(resolved.instance).renew(locks.fixed(baked, opened.store))
@@ -34,7 +35,7 @@ def lock(
 
 def why_image(opened: Project, name: str) -> tuple[Verdict, ...]:
     """What changed about an image of the file since it was baked last. `name` as in the file: `py`, `base.py`, `db`."""
-    resolved = fixed(opened, load(opened), locked=False)
+    resolved = outputs.with_output(fixed(opened, load(opened), locked=False), opened.store)
     full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
     if full is None:
         known = ", ".join(resolved.images) or "none"
@@ -72,16 +73,17 @@ def check_lock(opened: Project) -> None:
 
 def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
     """The images of the file, by its lock and by what earlier bakes took. Whoever asks may be of another project."""
-    resolved = fixed(opened, load(opened, keep=False), locked=False)
+    resolved = outputs.with_output(fixed(opened, load(opened, keep=False), locked=False), opened.store)
     return tuple(keyed(name, resolved.images) for name in resolved.images)
 
 
 def baked(opened: Project, name: str) -> Baked | None:
     """The image of the table `name` ("dev", "service.db") as the store has it; None when the file has no such table."""
-    resolved = load(opened)
+    resolved = outputs.with_output(load(opened), opened.store)
     if name not in resolved.images:
         return None
     found = opened.store.find(keyed(name, resolved.images).key)
     if found is None:
-        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy="devbox up")
+        remedy = "devbox build" if locking.is_built(name) else "devbox up"
+        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy=remedy)
     return found

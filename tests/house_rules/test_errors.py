@@ -10,7 +10,10 @@ OF_THE_FILE = ("envfile", "roles")
 # Made inside of a bake's worker: images/workers.py adds where the whole output lies.
 OF_A_STEP = {
     f"images/{name}.py"
-    for name in ("apt", "bootstrap", "inside", "layer", "mirrors", "tarstream", "textfiles", "unpack", "worker")
+    for name in (
+        *("apt", "bootstrap", "inside", "layer", "mirrors", "tarstream", "textfiles", "unpack", "worker"),
+        *("build/copying", "build/taking"),
+    )
 }
 
 

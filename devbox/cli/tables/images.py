@@ -167,6 +167,6 @@ TABLE = (
         _image_gc,
         JSON,
         Option("--dry-run", about="Only say what would be removed."),
-        about="Remove the images that no project needs: by its file and lock, its last `up`, or a container.",
+        about="Remove the images that no project needs: by its file, lock, last `up`, newest releases, or a container.",
     ),
 )

@@ -78,8 +78,8 @@ TABLE = (
         "why",
         _why,
         JSON,
-        about="Say why something is as it is: of an image, what changed since it was baked.",
-        argument=Argument("subject", about="`image` and its name, as in `why image dev`.", many=True),
+        about="Say why something is as it is: of an image or the build, what changed since it was made.",
+        argument=Argument("subject", about="`build`; or `image` and its name, as in `why image dev`.", many=True),
     ),
     Command(
         "lock",
@@ -117,7 +117,7 @@ TABLE = (
         JSON,
         Option("--show", about="Only show what it is about."),
         Option("--revoke", about="Take the permission back."),
-        about="Allow the file's commands on this machine, and its secrets outside the project.",
+        about="Allow the file's commands and files on this machine, and its secrets outside the project.",
     ),
     Command(
         "doctor",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from devbox.errors import EnvFileError
+from devbox.images.build.patterns import expression
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
@@ -63,30 +64,13 @@ def rules(text: str) -> list[Rule]:
         if not line or line.startswith("#"):
             continue
         pattern = os.path.normpath(line.removeprefix("!").strip()).lstrip("/")
-        found.append((re.compile(f"{_expression(pattern)}(?:/.*)?", re.DOTALL), not line.startswith("!")))
+        found.append((re.compile(f"{expression(pattern)}(?:/.*)?", re.DOTALL), not line.startswith("!")))
     return found
 
 
 def ignored(path: str, found: list[Rule]) -> bool:
     """Whether a path of the context is left out."""
     return next((ignore for pattern, ignore in reversed(found) if pattern.fullmatch(path)), False)
-
-
-def _expression(pattern: str) -> str:
-    """Go's filepath.Match with `**`, as a regular expression."""
-    made, at = "", 0
-    while at < len(pattern):
-        if pattern.startswith("**/", at):
-            made, at = made + "(?:.*/)?", at + 3
-        elif pattern.startswith("**", at):
-            made, at = made + ".*", at + 2
-        elif match := re.compile(r"\[\^?[^\]]+\]").match(pattern, at):
-            made, at = made + match[0], match.end()
-        elif pattern[at] == "\\" and at + 1 < len(pattern):
-            made, at = made + re.escape(pattern[at + 1]), at + 2
-        else:
-            made, at = made + {"*": "[^/]*", "?": "[^/]"}.get(pattern[at], re.escape(pattern[at])), at + 1
-    return made
 
 
 def _walk(place: str, inside: str, found: list[Rule], *, excepted: bool) -> Iterator[tuple[str, os.stat_result]]:

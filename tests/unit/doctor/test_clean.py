@@ -76,6 +76,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.tmp,
         paths.partial,
         paths.buildah,
+        paths.installed,
         paths.idmap,
         paths.lock("x"),
         paths.project("x"),

@@ -8,7 +8,7 @@ import pytest
 
 from devbox.envfile import recipes
 from devbox.host.data import data_dir
-from devbox.model.image import Bootstrap, FromDockerfile, FromRegistry, FromTarball, Packages, Run, keyed
+from devbox.model.image import Bootstrap, Copy, FromDockerfile, FromRegistry, FromTarball, Packages, Run, keyed
 from devbox.roles.recipes import use
 
 CHOICES = [
@@ -88,11 +88,37 @@ def test_later_tables_say_which_command_they_wait_for(resolved):
     assert all("`devbox " in sentence for sentence in later)
 
 
-def test_what_this_version_cannot_make_is_an_error_only_where_it_is_used(resolved):
-    spare = '[image]\nfrom = "dev"\n[base.spare]\nfrom = "image"\n'
-    found = resolved(spare + '[dev]\nrecipe = "debian"\n')
-    assert set(found.images) == {"dev"}
-    assert any("made by `devbox build`" in sentence for sentence in found.later)
+def test_the_release_image_is_an_image_like_any_other(resolved):
+    text = (
+        '[base.spare]\nfrom = "image"\n[dev]\nrecipe = "debian"\n[build]\nfrom = "dev"\nrun = ["x"]\noutput = ["o"]\n'
+    )
+    image = '[image]\nfrom = "dev"\npackages = ["p"]\ncopy = { "o/./x" = "/x/" }\nrun = ["y"]\nenv = { A = "1" }\n'
+    found = resolved(text + image)
+    assert [found.images[name].parent for name in ("base.spare", "image", "build")] == ["image", "dev", "dev"]
+    packages, copy, run = found.images["image"].steps
+    assert isinstance(packages, Packages)
+    assert copy == Copy(paths={"o/x": "/x/"})
+    assert isinstance(run, Run)
+    assert found.images["base.spare"].config.env["A"] == "1"
+    assert found.images["build"].steps == ()
+
+
+WEB = '[image.process.a]\ncommand = "a"\n[image.process.web]\ncommand = "b"\nports = ["53/udp"]\n'
+
+
+@pytest.mark.parametrize(
+    ("processes", "command", "exposed"),
+    [
+        ('[image.process.a]\ncommand = "a"\nports = [80]\n', "a", ("80/tcp",)),
+        ('[image.process.a]\ncommand = "a"\nkind = "job"\n[image.process.b]\ncommand = "b"\n', "b", ()),
+        (WEB, "b", ("53/udp",)),
+        ('[image.process.a]\ncommand = "a"\n[image.process.b]\ncommand = "b"\n', None, ()),
+    ],
+)
+def test_the_image_starts_its_only_service_or_web(resolved, processes, command, exposed):
+    config = resolved('[image]\nrecipe = "debian"\n' + processes).images["image"].config
+    assert config.command == (("/bin/sh", "-c", command) if command else ())
+    assert config.exposed == exposed
 
 
 def test_a_tarball_is_a_source_like_any_other(resolved):

@@ -51,7 +51,15 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ('[stage.test.strategy]\nkind = "gray"\n', "needs steps"),
         ('[stage.test]\nreplicas = { web = "many" }\n', "whole number"),
         ('[stage.test.strategy]\nalpha = "much"\n', "must be a number"),
-        ('[dev]\nfrom = "image"\n[image]\nfrom = "b"\n', "`devbox build`"),
+        ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["o"]\nneeds = ["dev"]\n[dev]\nfrom = "b"\n', "no network"),
+        ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["o"]\negress = ["pypi.org"]\n', 'network = "project"'),
+        ('[image]\nfrom = "b"\ncopy = { dist = "wheels" }\n', "absolute path"),
+        ('[image]\nfrom = "b"\ncopy = { "../x" = "/x" }\n', "below the project"),
+        ('[image]\nfrom = "b"\ncopy = { dist = "/x" }\n', "has no [build]"),
+        (
+            '[build]\nfrom = "b"\nrun = ["x"]\noutput = ["o"]\n[image]\nfrom = "b"\ncopy = { p = "/x" }\n',
+            "no part",
+        ),
     ],
 )
 def test_a_wrong_value_is_told(resolved, text, part):

@@ -1,0 +1,101 @@
+"""`build` and `release ls|show`: what was made, by digest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox.cli import table, terminal
+from devbox.cli.display.choose import choose
+from devbox.cli.project import opened
+from devbox.cli.recipe import aligned
+from devbox.cli.terminal import say
+from devbox.host.sizes import shown
+from devbox.verbs import build as verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from devbox.cli.options import Args
+    from devbox.model.release import Release
+
+_SHORT = 12  # digits of a digest that tell releases apart
+
+
+def build(args: Args) -> int:
+    """Make a release; its id and digest are the data, with the size of each layer."""
+    with choose(args.text("progress")) as display:
+        made = verbs.build(opened(args), display, locked=args.flag("locked"))
+    release, layers = made.release, made.image.layers
+    if args.flag("json"):
+        plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
+        return _document({"release": release.id, "digest": release.image, "layers": plain})
+    if args.text("progress") not in ("quiet", "json") and not made.plan:
+        say("· nothing to do: this was built before")
+    say(f"release  {release.id}", stream=sys.stdout)
+    say(f"digest   {release.image}", stream=sys.stdout)
+    say(f"source   {release.source}", stream=sys.stdout)
+    for layer in layers:
+        say(f"layer    {layer.digest}  {shown(layer.size)}", stream=sys.stdout)
+    say(f"size     {shown(sum(layer.size for layer in layers))}", stream=sys.stdout)
+    return 0
+
+
+def ls(args: Args) -> int:
+    """The releases of the project."""
+    found = verbs.releases(opened(args))
+    if args.flag("json"):
+        return _document([_plain(release) for release in found])
+    now = dt.datetime.now(dt.UTC)
+    lines = [
+        (
+            release.id.removeprefix("sha256:")[:_SHORT],
+            release.image.removeprefix("sha256:")[:_SHORT],
+            table.since(release.created_at, now),
+            _source(release.source),
+            ", ".join(release.config.processes),
+        )
+        for release in found
+    ]
+    _table(("RELEASE", "DIGEST", "AGE", "SOURCE", "PROCESSES"), lines)
+    return 0
+
+
+def show(args: Args) -> int:
+    """All about one release, always as JSON: it is what a stage will be given."""
+    from devbox.model import codec
+
+    release = verbs.release(opened(args), args.text("release"))
+    config = {"digest": release.config_digest, **codec.dump(release.config)}
+    say(json.dumps({**_plain(release), "config": config}, indent=2), stream=sys.stdout)
+    return 0
+
+
+def _plain(release: Release) -> dict[str, object]:
+    return {
+        "release": release.id,
+        "digest": release.image,
+        "source": release.source,
+        "created_at": release.created_at,
+        "stages": {},  # none yet: releases are promoted by a later version
+    }
+
+
+def _source(source: str) -> str:
+    """`git 1f2e3d4c5b6a`, with `dirty` where the files were not the commit's."""
+    kind, _, rest = source.partition(":")
+    digits, dirty, _ = rest.removeprefix("sha256:").partition("-dirty")
+    return f"{kind} {digits[:_SHORT]}{', dirty' if dirty else ''}"
+
+
+def _document(plain: object) -> int:
+    sys.stdout.write(f"{json.dumps(plain)}\n")
+    return 0
+
+
+def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
+    color = terminal.has_color(sys.stdout)
+    for at, line in enumerate(aligned([head, *lines])):
+        say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)

@@ -1,0 +1,61 @@
+"""A release: an image, what it runs, and what it was made from. Its id is the hash of these three."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from devbox.model import codec, ids
+from devbox.model.container import Health, Limits, Port, Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What a release image runs: one of `[image.process]`. `env` and `secrets` are what a stage begins with."""
+
+    kind: str  # "service" | "job"
+    command: tuple[str, ...]
+    ports: tuple[Port, ...] = ()
+    health: Health | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)  # where they are, never their values
+    limits: Limits = field(default_factory=Limits)
+    stop_signal: str = "TERM"
+    stop_timeout: float = 10.0
+    replicas: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseConfig:
+    """What a stage needs to run the image beside the image: its processes by name, and what they lean on.
+
+    `needs`: service → variable that it exports → name under which the processes get it, all of them where empty.
+    """
+
+    processes: dict[str, Process]
+    needs: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What `devbox build` made. `image` is the index's digest; `source` a commit, or a digest of the files."""
+
+    id: str
+    image: str
+    config: ReleaseConfig
+    source: str
+    created_at: str  # RFC 3339 UTC; no part of the id
+
+    @property
+    def config_digest(self) -> str:
+        """The identity of its config."""
+        return config_digest(self.config)
+
+
+def config_digest(config: ReleaseConfig) -> str:
+    """The digest of a config's canonical JSON."""
+    return ids.key_of(codec.dump(config))
+
+
+def release_id(*, image: str, config: ReleaseConfig, source: str) -> str:
+    """sha256 over the canonical JSON of image digest, config digest and source revision."""
+    return ids.key_of({"config": config_digest(config), "image": image, "source": source})

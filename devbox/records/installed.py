@@ -1,0 +1,86 @@
+"""What was installed on this machine, a file each install, of all projects; and the change that is under way."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model import codec
+from devbox.model.install import Journal, Manifest
+
+FORMAT = 1
+_JOURNAL = "journal"
+
+T = TypeVar("T")
+
+
+class InstalledRecords:
+    """The manifests of a DEVBOX_HOME. Who writes holds `lock`."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._directory = paths.installed
+        self.lock = paths.lock("install")
+
+    def all(self) -> list[Manifest]:
+        """Every manifest."""
+        names: list[str] = []
+        with suppress(FileNotFoundError):
+            names = sorted(name for name in os.listdir(self._directory) if name.endswith(".json"))
+        found = (self._read(Manifest, name.removesuffix(".json")) for name in names if name != f"{_JOURNAL}.json")
+        return [manifest for manifest in found if manifest is not None]
+
+    def find(self, instance: str, name: str) -> Manifest | None:
+        """What an install of an instance has put onto the host."""
+        return self._read(Manifest, f"{instance}-{name}")
+
+    def keep(self, manifest: Manifest) -> None:
+        """Record what is on the host now."""
+        self._write(f"{manifest.instance}-{manifest.name}", manifest)
+
+    def forget(self, instance: str, name: str) -> None:
+        """Nothing of it is on the host any more."""
+        self._drop(f"{instance}-{name}")
+
+    def journal(self) -> Journal | None:
+        """The change that was under way when its devbox was killed."""
+        return self._read(Journal, _JOURNAL)
+
+    def begin(self, journal: Journal) -> None:
+        """Write down what is about to happen."""
+        self._write(_JOURNAL, journal)
+
+    def end(self) -> None:
+        """All of it has happened."""
+        self._drop(_JOURNAL)
+
+    def _read(self, cls: type[T], name: str) -> T | None:
+        path = f"{self._directory}/{name}.json"
+        text = files.read_text(path)
+        if text is None:
+            return None
+        try:
+            plain: dict[str, Any] = json.loads(text)
+            if plain["format"] == FORMAT:
+                return codec.load(cls, plain["record"])
+        except (ValueError, KeyError, TypeError):
+            raise DevboxError(
+                f"{path} is damaged: what it tells of is not known", remedy=f"look into it, then: rm {path}"
+            ) from None
+        raise DevboxError(
+            f"{path} was written by a newer devbox (format {plain['format']})",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
+        )
+
+    def _write(self, name: str, record: Manifest | Journal) -> None:
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        plain = {"format": FORMAT, "record": codec.dump(record)}
+        files.write_atomic(f"{self._directory}/{name}.json", json.dumps(plain), mode=0o600)
+
+    def _drop(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._directory}/{name}.json")
