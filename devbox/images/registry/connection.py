@@ -60,6 +60,8 @@ RETRIES = _Patient(
     raise_on_status=False,
     retry_after_max=MOST_WAITED,
 )
+# A token may end between two threads that share it; a new one that is refused as well is no accident.
+_ATTEMPTS = 4
 # For what must not be sent twice: whoever sends it looks first at what has arrived.
 ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, raise_on_status=False)
 
@@ -94,12 +96,13 @@ class Connection:
         `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable when it may work later.
         """
         url = urljoin(f"{self._url}/", path)
-        for attempt in (1, 2):
+        for attempt in range(1, _ATTEMPTS + 1):
             sent = dict(headers or {}) | self._authorization(scope, url)
             answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
             if answer.status in wanted:
                 return answer
-            if answer.status != _UNAUTHORIZED or attempt > 1:
+            was_password = sent.get("Authorization", "").startswith("Basic ")  # it will not get any better
+            if answer.status != _UNAUTHORIZED or was_password or attempt == _ATTEMPTS:
                 break
             self._authorize(answer, scope, doing)
         raise refusals.of_status(answer, self.host, doing, user=self._user(), missing=missing)

@@ -182,7 +182,8 @@ def test_nobody_becomes_the_router_of_the_others(clear: Place):
     pids = {each.name: clear.run(each).pid for each in (other, control, sender)}
     before = {name: clear.sh(name, _ROUTES) for name in pids}
     yes = "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra"
-    subprocess.run(["nsenter", "-n", "-t", str(pids["c2"]), "sh", "-c", yes], check=True)
+    as_its_root = ["nsenter", "--user", "--net", "--target", str(pids["c2"]), "sh", "-c", yes]
+    subprocess.run(as_its_root, check=True)
     advertisement = frames.router_advertisement(sender.network, prefix="2001:db8:bad::")
 
     def arrived() -> bool:
