@@ -41,7 +41,9 @@ def ask(shell: pexpect.spawn, command: str, answer: str) -> None:
     shell.expect(PROMPT)
 
 
-@pytest.mark.parametrize("command", ["up", pytest.param("lock", marks=pytest.mark.long)])
+# Not in the quick suite: seen to hang once, on its way into or out of the shell, for a cause not found yet.
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["up", "lock"])
 def test_a_failed_step_leaves_a_shell_where_it_stopped(box: Box, command: str):
     project = box.project(FILE)
     shell = terminal(box, project, command, "--shell-on-fail")
