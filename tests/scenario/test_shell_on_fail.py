@@ -35,15 +35,22 @@ def terminal(box: Box, project: Path, *words: str) -> pexpect.spawn:
     return pexpect.spawn(program, arguments, cwd=project, env=env, encoding="utf-8", timeout=300, dimensions=(30, 117))
 
 
+def interrupt(shell: pexpect.spawn) -> None:
+    """Ctrl-C until there is a prompt again: one that comes while bash starts a program reaches neither."""
+    for _ in range(30):
+        shell.sendintr()
+        if shell.expect([PROMPT, pexpect.TIMEOUT], timeout=2) == 0:
+            return
+    raise AssertionError("Ctrl-C does not end what runs in the shell")
+
+
 def ask(shell: pexpect.spawn, command: str, answer: str) -> None:
     shell.sendline(command)
     shell.expect(answer)
     shell.expect(PROMPT)
 
 
-# Not in the quick suite: seen to hang once, on its way into or out of the shell, for a cause not found yet.
-@pytest.mark.long
-@pytest.mark.parametrize("command", ["up", "lock"])
+@pytest.mark.parametrize("command", ["up", pytest.param("lock", marks=pytest.mark.long)])
 def test_a_failed_step_leaves_a_shell_where_it_stopped(box: Box, command: str):
     project = box.project(FILE)
     shell = terminal(box, project, command, "--shell-on-fail")
@@ -53,10 +60,9 @@ def test_a_failed_step_leaves_a_shell_where_it_stopped(box: Box, command: str):
     ask(shell, "cat /left; id -u; tty", r"so far\r\n0\r\n/dev/pts/0")
     ask(shell, "stty size; echo $SOURCE_DATE_EPOCH", r"30 117\r\n\d{10}")
     ask(shell, "getent hosts localhost; echo x > /new; cat /proc/net/route | grep -c .", r"localhost\r\n[2-9]")
-    shell.sendline("echo sleep''ing; sleep 1000")
+    shell.sendline("echo sleep''ing; sleep 200")
     shell.expect("sleeping\r\n")
-    shell.sendintr()
-    shell.expect(PROMPT)
+    interrupt(shell)
     shell.sendline("exit 7")
     shell.expect("devbox: .*a command of the step ended with 1")
     shell.expect(pexpect.EOF)
