@@ -41,7 +41,7 @@ def unpacking(bench: Bench, peer: Docker) -> list[Result]:
 def _flat(bench: Bench, peer: Docker) -> tuple[Path, Layer]:
     """The image of `web` as one layer."""
     blob = bench.base / "flat.tar"
-    container = peer.run("create", "bench/web").strip()
+    container = peer.run("create", "bench/web", "true").strip()
     peer.run("export", "--output", str(blob), container)
     peer.run("rm", container)
     with blob.open("rb") as source:
