@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
+from devbox.cli import shellscripts
 from devbox.cli.names import SHELLS
-from devbox.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,9 +64,4 @@ SCRIPTS = dict(zip(SHELLS, (_BASH, _ZSH, _FISH), strict=True))
 
 def completion(args: Args) -> int:
     """Print the script of a shell."""
-    shell = args.text("shell")
-    if shell not in SCRIPTS:
-        wrong = f"there is no completion for {shell}" if shell else "completion wants the name of a shell"
-        raise UsageError(wrong, remedy=" · ".join(f"devbox completion {known}" for known in SHELLS))
-    sys.stdout.write(SCRIPTS[shell])
-    return 0
+    return shellscripts.show(args, SCRIPTS, command="completion")

@@ -6,10 +6,8 @@ what is allowed, and which ports it has.
 
 from __future__ import annotations
 
-import sys
-
+from devbox.cli import shellscripts
 from devbox.cli.names import SHELLS
-from devbox.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,9 +80,4 @@ SCRIPTS = dict(zip(SHELLS, (_BASH, _ZSH, _FISH), strict=True))
 
 def hook(args: Args) -> int:
     """Print the script of a shell."""
-    shell = args.text("shell")
-    if shell not in SCRIPTS:
-        wrong = f"there is no hook for {shell}" if shell else "hook wants the name of a shell"
-        raise UsageError(wrong, remedy=" · ".join(f"devbox hook {known}" for known in SHELLS))
-    sys.stdout.write(SCRIPTS[shell])
-    return 0
+    return shellscripts.show(args, SCRIPTS, command="hook")
