@@ -1,0 +1,123 @@
+"""A test matrix: its cells, what came of each, and what a running one tells whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+# How a cell ends. `flaky`: green after a retry. `error`: devbox could not run it. `skipped`: it was not begun.
+STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", "interrupted")
+GREEN = ("passed", "flaky", "cached")  # states that a run succeeds with
+
+# Where a cell is, in this order; `waiting` until there is room for it.
+PHASES = ("waiting", "prepare", "services", "test", "collect", "done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """`[test.matrix]` as written. `exclude`, `include` and `allow_failure` are combinations of axis values.
+
+    What `include` says beside axes are further variables of its cells.
+    """
+
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    include: tuple[dict[str, str], ...] = ()
+    exclude: tuple[dict[str, str], ...] = ()
+    allow_failure: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One environment the tests must pass in.
+
+    `name` is "python=3.11,pg=15", "default" where there is no matrix; `axes` what it says, in that order; `variables`
+    all that it overrides of `[vars]`: the axes, and what an `include` adds to them.
+    """
+
+    name: str
+    axes: dict[str, str]
+    variables: dict[str, str]
+    allow_failure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """What came of a cell.
+
+    `phases`: phase → seconds. `reason` is a sentence: why it failed, was skipped or is cached, and why it ran. `log`
+    is the file with all that the cell printed ("" where it never ran), `reports` the JUnit files its command wrote,
+    `coverage` the coverage files: copies on this machine that stay, absolute paths.
+    """
+
+    cell: Cell
+    state: str
+    seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    attempts: int = 0
+    exit_code: int | None = None
+    log: str = ""
+    reports: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    kept: bool = False  # it still stands, for `--shell`
+    key: str = ""  # the hash of all its inputs
+
+    @property
+    def green(self) -> bool:
+        """Whether the run can succeed with it."""
+        return self.state in GREEN or (self.cell.allow_failure and self.state in ("failed", "timeout", "error"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRun:
+    """One `devbox test`. `directory` is where its files lie; `jobs` how many cells ran beside each other."""
+
+    id: str
+    project: str
+    cells: tuple[CellResult, ...]
+    started_at: str  # RFC 3339 UTC
+    seconds: float
+    directory: str
+    jobs: int = 1
+    release: str = ""  # the digest of the image under test, with --against
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every cell is green and at least one was not skipped; 130 where it was interrupted."""
+        states = {each.state for each in self.cells}
+        if "interrupted" in states:
+            return 130
+        if states <= {"skipped"}:
+            return 1
+        return 0 if all(each.green or each.state == "skipped" for each in self.cells) else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixStarted:
+    """The cells that are about to run (or are known already), in the order of the file."""
+
+    cells: tuple[Cell, ...]
+    jobs: int
+    at: float  # time.monotonic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEvent:
+    """A cell came into a phase, or printed a line in it (`line` is not empty)."""
+
+    cell: str
+    phase: str
+    line: str = ""
+    at: float = 0.0  # time.monotonic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellDone:
+    """A cell ended."""
+
+    result: CellResult
+    at: float = 0.0  # time.monotonic()
+
+
+MatrixEvent = MatrixStarted | CellEvent | CellDone
+MatrixSink = Callable[[MatrixEvent], None]
