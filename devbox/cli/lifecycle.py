@@ -6,11 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox import flow
-from devbox.cli import addresses
+from devbox.cli import addresses, idle
 from devbox.cli.display.choose import choose
 from devbox.cli.project import locate, opened
 from devbox.cli.terminal import for_shells, say
 from devbox.errors import INTERRUPTED
+from devbox.records.idle import Idle
+from devbox.verbs import unchanged
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -41,8 +43,9 @@ def _up_and_watch(args: Args) -> int:
 def _up(args: Args) -> int:
     terminal = for_shells(wanted=args.flag("shell_on_fail"))
     with choose(args.text("progress")) as display:
+        project = opened(args)
         outcome = flow.up(
-            opened(args),
+            project,
             display,
             names=args.many("names") or None,
             wait=not args.flag("detach"),
@@ -54,13 +57,10 @@ def _up(args: Args) -> int:
 
         sys.stdout.write(rows.document(rows.read(locate(args))))
         return 0
-    loud = args.text("progress") not in ("quiet", "json")
-    if loud and not outcome.plan:
-        say("· nothing to do: everything is up as the file says")
-    for line in _addresses(outcome):
-        say(line, stream=sys.stdout)
-    if loud:
-        say(f"  → {_hint(args, outcome)}")
+    found = Idle(addresses=tuple(_addresses(outcome)), shell=_shell(outcome))
+    idle.tell(args, found, idle=not outcome.plan)
+    if not outcome.plan and not args.many("names"):
+        unchanged.remember_idle(project, outcome, found)
     return 0
 
 
@@ -87,16 +87,10 @@ def restart(args: Args) -> int:
     return 0
 
 
-def _hint(args: Args, outcome: flow.Outcome) -> str:
-    """What to try next, as it works from where the person is."""
-    devbox = "devbox"
-    if place := args.text("directory"):
-        import shlex
-
-        devbox += f" -C {shlex.quote(place)}"
+def _shell(outcome: flow.Outcome) -> str:
+    """The container whose shell a person may want."""
     containers = outcome.resolved.containers
-    shell = "shell" if "dev" in containers else f"shell {next(iter(containers), '')}".strip()
-    return " · ".join(f"{devbox} {words}" for words in (shell, "logs -f", "ps", "down"))
+    return "dev" if "dev" in containers else next(iter(containers), "")
 
 
 def _addresses(outcome: flow.Outcome) -> list[str]:

@@ -186,6 +186,10 @@ class Paths:
         """How a tool that is up is called by this name."""
         return f"{self.kept(instance)}/{name}.call"
 
+    def idle(self, instance: str) -> str:
+        """What an `up` that had nothing to do looked at, and what it said."""
+        return f"{self.run(instance)}/idle"
+
     def agent(self, instance: str) -> str:
         """The directory of the socket that leads containers to their caller's SSH agent; they see it."""
         return f"{self.kept(instance)}/agent"

@@ -40,6 +40,13 @@ class StepCache:
         baked = None if plain is None else codec.load(Baked, plain)
         return baked if baked and all(map(self._holds, baked.layers)) else None
 
+    def evidence(self, key: str) -> tuple[str, ...]:
+        """The paths by which `image` knows that it is there."""
+        baked = self.image(key)
+        if baked is None:
+            return ()
+        return (self._path(key), *(snapshots.directory(self._paths, layer.diff_id) for layer in baked.layers))
+
     def keep_layer(self, key: str, layer: Layer, versions: dict[str, str]) -> None:
         """Record what a step made, and what it installed. The layer's blob and snapshot are in the store already."""
         self._write(key, {"layer": codec.dump(layer), "packages": versions})

@@ -31,6 +31,10 @@ class ImageStore:
         """The image with this key, when every layer of it is there, ready to run."""
         return self._cache.image(key)
 
+    def evidence(self, key: str) -> tuple[str, ...]:
+        """The paths that tell that the image with this key is there; none where it is not."""
+        return self._cache.evidence(key)
+
     def cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the step keys that would not have to be made."""
         return frozenset(key for key in keys if self._cache.layer(key) or self._cache.versions(key) is not None)

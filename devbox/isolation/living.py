@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from devbox.isolation.types import ProcessRef
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.isolation.types import ProcessRef
 
 _STATE, _FLAGS, _START_TIME = 0, 6, 19  # fields of /proc/PID/stat after the name
 _EXITING = 0x4  # PF_EXITING of the kernel's flags
@@ -10,6 +12,8 @@ _EXITING = 0x4  # PF_EXITING of the kernel's flags
 
 def identify(pid: int) -> ProcessRef | None:
     """The process with this pid now; None when there is none (or only its zombie)."""
+    from devbox.isolation.types import ProcessRef
+
     facts = _facts(pid)
     return None if facts is None or facts[_STATE] in "ZX" else ProcessRef(pid, int(facts[_START_TIME]))
 
@@ -25,8 +29,13 @@ def usable(process: ProcessRef) -> bool:
     A container's pid 1 that was killed is alive until all in its pid namespace are reaped, which may take seconds;
     nothing can enter meanwhile.
     """
-    facts = _facts(process.pid)
-    if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != process.start_time:
+    return is_usable(process.pid, process.start_time)
+
+
+def is_usable(pid: int, start_time: int) -> bool:
+    """`usable`, of a process by its two numbers."""
+    facts = _facts(pid)
+    if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != start_time:
         return False
     return not int(facts[_FLAGS]) & _EXITING
 

@@ -181,9 +181,9 @@ class _Differ:
         setup = self._setup(spec, after=tuple(step.id for step in steps) or after)
         steps += setup
         seen = self._observed.containers.get(spec.name)
-        waits = not change.op and seen is not None and seen.health in ("starting", "unhealthy")
+        waits = "" if change.op or seen is None else _waits(seen)
         if setup or waits:
-            reason = "its setup ran" if setup else f"it is {seen.health if seen else 'starting'}"
+            reason = "its setup ran" if setup else f"it is {waits}"
             step_after = tuple(step.id for step in setup) or after
             steps.append(Step(op="ready", resource=spec.name, reason=reason, after=step_after))
         return steps
@@ -203,6 +203,13 @@ class _Differ:
 
 def _lives(seen: ObservedContainer) -> bool:
     return seen.state not in ("exited", "dead")
+
+
+def _waits(seen: ObservedContainer) -> str:
+    """What a container is on its way to be ready; "" where it is."""
+    if seen.health in ("starting", "unhealthy"):
+        return seen.health
+    return seen.state if seen.state in ("starting", "restarting") else ""
 
 
 def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:

@@ -5,16 +5,11 @@ One file for each name it answers to, in the runtime directory. Fields end with 
 
 from __future__ import annotations
 
-import os
-
-from devbox.host import environ, files
+from devbox.host import files
 from devbox.host.version import VERSION
+from devbox.records import stamps
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_FORMAT = f"1 {VERSION}"
+_FORMAT = f"2 {VERSION}"
 
 
 class Call:
@@ -36,11 +31,6 @@ class Call:
         self.workdir = workdir
 
 
-def stamps(paths: Iterable[str], variables: Iterable[str]) -> tuple[str, ...]:
-    """What tells that neither the files nor the variables changed, a field each."""
-    return (*(f"{path}={_stamp(path)}" for path in paths), *(f"${name}={environ.get(name)}" for name in variables))
-
-
 def write(path: str, call: Call, stamped: tuple[str, ...]) -> None:
     """Keep how a tool is called while `stamped` holds."""
     argvs = (str(len(call.command)), *call.command, *call.default)
@@ -55,20 +45,7 @@ def read(path: str) -> Call | None:
         return None
     _, container, workspace, workdir, count, *rest = text.split("\0")
     stamped, (words, *argvs) = rest[: int(count)], rest[int(count) :]
-    if not all(map(_holds, stamped)):
+    if not stamps.hold(stamped):
         return None
     command, default = tuple(argvs[: int(words)]), tuple(argvs[int(words) :])
     return Call(container, command=command, default=default, workspace=workspace, workdir=workdir)
-
-
-def _holds(stamped: str) -> bool:
-    name, _, then = stamped.rpartition("=") if stamped.startswith("/") else stamped.partition("=")
-    return then == (_stamp(name) if name.startswith("/") else environ.get(name[1:]))
-
-
-def _stamp(path: str) -> str:
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return "absent"
-    return f"{facts.st_mtime_ns} {facts.st_size} {facts.st_ino}"

@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterable
 
 from devbox.host import files
-
-_TICK = 2_000_000_000  # nanoseconds: what the coarsest file systems tell apart
+from devbox.records.stamps import TICK
 
 
 def look(paths: Iterable[str], *, record: str) -> dict[str, str]:
@@ -31,7 +30,7 @@ def look(paths: Iterable[str], *, record: str) -> dict[str, str]:
         except OSError:
             continue
         found[path] = str(entry[-1])
-        if time.time_ns() - max(facts[-2:]) > _TICK:
+        if time.time_ns() - max(facts[-2:]) > TICK:
             sure[path] = entry
     if sure != known:
         os.makedirs(os.path.dirname(record), mode=0o711, exist_ok=True)

@@ -6,13 +6,13 @@ from devbox import flow
 from devbox.errors import EngineError
 from devbox.execute import shims
 from devbox.execute.events import Sink
-from devbox.host.version import reader_id
 from devbox.model.image import ImageConfig, keyed
 from devbox.model.resolved import Resolved, Tool
 from devbox.opened import Project, load
 from devbox.plan import tools
-from devbox.records import calls, resolved_cache
+from devbox.records import calls
 from devbox.records.calls import Call
+from devbox.verbs import unchanged
 
 
 def ready(opened: Project, name: str, sink: Sink) -> Call:
@@ -29,7 +29,7 @@ def ready(opened: Project, name: str, sink: Sink) -> Call:
             where=spec.where,
             remedy='give it one: command = ["program"]',
         )
-    stamped = None if tools.changes_unseen(resolved, tool) else _stamps(opened)
+    stamped = None if tools.changes_unseen(resolved, tool) else unchanged.stamps_of_file(opened)
     if stamped is not None:
         for each, call in found.items():
             calls.write(opened.paths.call(opened.id, each), call, stamped)
@@ -55,13 +55,3 @@ def _call(resolved: Resolved, tool: Tool, name: str, image: ImageConfig) -> Call
     command, default = tools.argv(tool, name, image)
     workdir = "" if spec.workdir == workspace else spec.workdir
     return Call(tool.container, command=command, default=default, workspace=workspace, workdir=workdir)
-
-
-def _stamps(opened: Project) -> tuple[str, ...] | None:
-    """What the file was made from, as it was when it was read; None where that is not known."""
-    for directory in (opened.paths.project(opened.id), opened.paths.run(opened.id)):
-        if sources := resolved_cache.sources(directory):
-            stamped = calls.stamps(*sources)  # before the check: what changes from now on is another stamp
-            if resolved_cache.read(directory, reader_id()) is not None:
-                return stamped
-    return None

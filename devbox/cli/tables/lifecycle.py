@@ -15,6 +15,10 @@ def _init(args: Args) -> int:
 
 
 def _up(args: Args) -> int:
+    from devbox.cli import idle
+
+    if idle.told(args):
+        return 0
     from devbox.cli import lifecycle
 
     return lifecycle.up(args)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.records import calls
+from devbox.records import calls, stamps
 from devbox.records.calls import Call
 
 CALL = Call("sql", command=("psql", "", "a\nb"), default=("-l",), workspace="/workspace", workdir="")
@@ -19,7 +19,8 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("PROFILES", "a=b")
     (tmp_path / "x=y.toml").write_text("1")
     path = str(tmp_path / "sql.call")
-    calls.write(path, CALL, calls.stamps([str(tmp_path / "x=y.toml"), str(tmp_path / "absent")], ["PROFILES"]))
+    seen = stamps.of_files([str(tmp_path / "x=y.toml"), str(tmp_path / "absent")])
+    calls.write(path, CALL, (*seen, *stamps.of_variables(["PROFILES"])))
     return path
 
 

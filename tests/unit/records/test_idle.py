@@ -1,0 +1,80 @@
+"""What an idle `up` told: believed while all that it looked at is as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devbox.isolation import state
+from devbox.records import stamps
+from devbox.records.idle import Idle
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        yield child
+        child.kill()
+
+
+@pytest.fixture
+def written(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> str:
+    """An idle `up` that looked at a file, an absent one, a process, and devbox's settings."""
+    (tmp_path / "a=b").write_text("1")
+    path = str(tmp_path / "idle")
+    seen = (
+        *stamps.of_files([str(tmp_path / "a=b"), str(tmp_path / "absent")]),
+        *stamps.of_processes([state.current(sleeper.pid)]),
+        *stamps.of_variables([stamps.SETTINGS]),
+        stamps.of_owner(str(tmp_path)),
+    )
+    Idle(addresses=("dev  http://127.0.0.1:80",), shell="dev").write(path, seen)
+    return path
+
+
+def test_what_was_told_is_told_again(written: str):
+    found = Idle.read(written)
+    assert found is not None
+    assert (found.addresses, found.shell) == (("dev  http://127.0.0.1:80",), "dev")
+
+
+def test_a_file_replaced_by_one_of_its_size_and_time_is_noticed(written: str, tmp_path: Path):
+    facts = os.stat(tmp_path / "a=b")
+    (tmp_path / "new").write_text("2")
+    os.utime(tmp_path / "new", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.rename(tmp_path / "new", tmp_path / "a=b")
+    assert Idle.read(written) is None
+
+
+def test_a_file_that_appears_is_noticed(written: str, tmp_path: Path):
+    (tmp_path / "absent").touch()
+    assert Idle.read(written) is None
+
+
+def test_a_process_that_ended_is_noticed(written: str, sleeper: subprocess.Popen[bytes]):
+    sleeper.send_signal(signal.SIGKILL)
+    sleeper.wait()
+    assert Idle.read(written) is None
+
+
+def test_a_setting_that_is_new_is_noticed(written: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DEVBOX_RUNTIME", "/usr/bin/other")
+    assert Idle.read(written) is None
+
+
+def test_another_owner_is_noticed(written: str, tmp_path: Path):
+    if os.geteuid():
+        pytest.skip("only root gives a directory away")
+    os.chown(tmp_path, 12345, 12345)
+    assert Idle.read(written) is None
+
+
+def test_a_file_of_this_moment_is_not_settled(tmp_path: Path):
+    (tmp_path / "now").touch()
+    assert not stamps.are_settled([str(tmp_path / "now")])
+    assert stamps.are_settled(["/proc/self/status/none", str(tmp_path / "absent")])
