@@ -46,7 +46,8 @@ class CellResult:
 
     `phases`: phase → seconds. `reason` is a sentence: why it failed, was skipped or is cached, and why it ran. `log`
     is the file with all that the cell printed ("" where it never ran), `reports` the JUnit files its command wrote,
-    `coverage` the coverage files: copies on this machine that stay, absolute paths.
+    `coverage` the coverage files: copies on this machine that stay, absolute paths. `image` is the digest of the image
+    it ran in, `services` what was beside it: service → image digest, or recipe and version.
     """
 
     cell: Cell
@@ -59,6 +60,8 @@ class CellResult:
     log: str = ""
     reports: tuple[str, ...] = ()
     coverage: tuple[str, ...] = ()
+    image: str = ""
+    services: dict[str, str] = field(default_factory=dict)
     kept: bool = False  # it still stands, for `--shell`
     key: str = ""  # the hash of all its inputs
 
