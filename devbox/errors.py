@@ -99,6 +99,20 @@ class InstallConflict(DevboxError):
     """A file that is to be put onto the host is in somebody's way, or was changed there by hand."""
 
 
+class LedgerDamaged(DevboxError):
+    """The ledger of releases is not what devbox wrote: an entry was changed, taken away, or is an old copy."""
+
+
+class TargetHeld(DevboxError):
+    """Another devbox moves a release into that stage just now."""
+
+    retryable = True
+
+
+class Denied(DevboxError):
+    """A release may not go where somebody wants it to go: a gate, the order of stages, a revocation."""
+
+
 class RegistryError(DevboxError):
     """A registry refuses, lacks what was asked for, or sends something else."""
 

@@ -25,12 +25,14 @@ def why(args: Args) -> int:
     else:
         raise UsageError("why wants a subject: build, or image and its name", remedy="devbox why image dev")
     if args.flag("json"):
-        from devbox.model import codec
-
-        sys.stdout.write(json.dumps([codec.dump(verdict) for verdict in found]) + "\n")
+        sys.stdout.write(json.dumps([_plain(verdict) for verdict in found]) + "\n")
     else:
         sys.stdout.write("".join(f"{_line(verdict)}\n" for verdict in found))
     return 0
+
+
+def _plain(verdict: Verdict) -> dict[str, str | None]:
+    return {name: getattr(verdict, name) for name in ("subject", "verdict", "reason", "opens_at")}
 
 
 def _line(verdict: Verdict) -> str:

@@ -103,6 +103,11 @@ class Document(Model):
     hooks: HooksTable = Field(default_factory=HooksTable)
     """Commands on this machine around the containers."""
 
+    def order(self) -> tuple[str, ...]:
+        """The stages in order: those of `stages` where it is written, else those of the usual ones with a table."""
+        written = "stages" in self.model_fields_set
+        return self.stages if written else tuple(name for name in self.stages if name in self.stage)
+
     def tables(self) -> dict[str, Model]:
         """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""
         found: dict[str, Model] = {}

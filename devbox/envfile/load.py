@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,6 +44,11 @@ class EnvFile:
     profiles: tuple[str, ...]
     inputs: tuple[str, ...]
     variables: tuple[str, ...]
+    staged: Mapping[str, EnvFile] = field(default_factory=dict)  # the file by the vars of each stage that has some
+
+    def of_stage(self, name: str) -> EnvFile:
+        """The file as a stage has it: by its own vars."""
+        return self.staged.get(name, self)
 
     def where(self, key: Key) -> str:
         """`file:line` of a key, or of the nearest table above it that is written."""
@@ -54,8 +59,15 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     """The env file at or above `start`; anything wrong with it is one EnvFileError."""
     root, name = project.find(start, file=file)
     data, origins, inputs = _read(root, name)
+    _check_requires(data, locator(origins, name))
+    env = _load(data, origins, root=root, name=name, inputs=inputs)
+    staged = {stage: _staged(env, data, stage) for stage, table in env.document.stage.items() if table.vars}
+    every = (path for each in (env, *staged.values()) for path in each.inputs)
+    return replace(env, staged=staged, inputs=tuple(dict.fromkeys(every)))
+
+
+def _load(data: dict[str, Any], origins: override.Origins, *, root: str, name: str, inputs: tuple[str, ...]) -> EnvFile:
     where = locator(origins, name)
-    _check_requires(data, where)
     document = _validate(data, where)
     found, recipe_files = _recipes(document, root, where)
     digests = {name: recipes.digest(name, root) for name in found}
@@ -75,6 +87,21 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
         inputs=(*inputs, *recipe_files, *(os.path.join(root, path) for path in env_files)),
         variables=(PROFILES,),
     )
+
+
+def _staged(env: EnvFile, data: dict[str, Any], stage: str) -> EnvFile:
+    """The file by the vars of a stage. Those were filled in already: nothing in them is a reference any more."""
+    own = {name: value.replace("${", "$${") for name, value in env.document.stage[stage].vars.items()}
+    changed = {**data, "vars": {**data.get("vars", {}), **own}}
+    try:
+        return _load(changed, dict(env.origins), root=env.root, name=env.file, inputs=env.inputs)
+    except EnvFileError as error:
+        raise EnvFileError(
+            f"with the vars of [stage.{stage}]: {error.sentence}",
+            where=error.where,
+            details=error.details,
+            remedy=error.remedy,
+        ) from None
 
 
 def locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from devbox.envfile import names, stages
+from devbox.envfile import names, stages, staging
 from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
@@ -12,6 +13,7 @@ from devbox.model.build import Build
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
+from devbox.model.release import ReleaseConfig
 from devbox.model.resolved import Hook, Instance, Resolved, Tool, Volume, Watch
 from devbox.roles import base, build, dev, glue, images, install, release, service, tasks, tool
 from devbox.roles.catalog import ROLES
@@ -65,7 +67,9 @@ def resolve(
         exports=expansion.exports(),
         recipes=dict(env.recipe_digests),
         build=expansion.build(),
-        release=release.config(document.image) if document.image else None,
+        release=_release(env),
+        stages={name: staging.expand(document, name, env.where) for name in document.order()},
+        approvers=dict(document.approvers),
         installs=expansion.installs(profiles or env.profiles),
         later=(*_later(document), *not_yet),
     )
@@ -219,6 +223,17 @@ class _Expansion:
                 chain.append(self.image(parent))
             found.update({spec.name: spec for spec in reversed(chain)})
         return found
+
+
+def _release(env: EnvFile) -> ReleaseConfig | None:
+    """What the release runs, everywhere and where a stage's vars make it something else."""
+    if env.document.image is None:
+        return None
+    made = release.config(env.document.image)
+    staged = {
+        name: release.config(own.document.image).processes for name, own in env.staged.items() if own.document.image
+    }
+    return replace(made, stages={name: own for name, own in staged.items() if own != made.processes})
 
 
 def _hooks(env: EnvFile) -> dict[str, Hook]:

@@ -93,6 +93,10 @@ class Paths:
         """The releases that were built of an instance."""
         return f"{self.project(instance)}/releases"
 
+    def ledger(self, instance: str) -> str:
+        """What happened to an instance's releases: the ledger and its head."""
+        return f"{self.home}/ledger/{instance}"
+
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"
@@ -138,6 +142,7 @@ class Paths:
             "volumes": "data of projects",
             "saved": "snapshots of data",
             "projects": "what is known of projects",
+            "ledger": "what was promoted",
             "logs": "logs of bakes",
             "locks": "locks",
             "installed": "what is known of installed files",

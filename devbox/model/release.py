@@ -29,10 +29,16 @@ class ReleaseConfig:
     """What a stage needs to run the image beside the image: its processes by name, and what they lean on.
 
     `needs`: service → variable that it exports → name under which the processes get it, all of them where empty.
+    `stages`: the processes of stages whose `vars` make others of them; the image is the same.
     """
 
     processes: dict[str, Process]
     needs: dict[str, dict[str, str]] = field(default_factory=dict)
+    stages: dict[str, dict[str, Process]] = field(default_factory=dict)
+
+    def of_stage(self, name: str) -> dict[str, Process]:
+        """What a stage runs, before its own env and replicas."""
+        return self.stages.get(name, self.processes)
 
 
 @dataclass(frozen=True, kw_only=True)

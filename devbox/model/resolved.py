@@ -9,6 +9,7 @@ from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
 from devbox.model.release import ReleaseConfig
+from devbox.model.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,5 +124,7 @@ class Resolved:
     allowed: tuple[HostAccess, ...] = ()  # of what it wants of this machine, what the user allows; none where not asked
     build: Build | None = None
     release: ReleaseConfig | None = None  # of [image]
+    stages: dict[str, Stage] = field(default_factory=dict)  # in the order in which a release passes them
+    approvers: dict[str, str] = field(default_factory=dict)  # name → file of the public key, below the project
     installs: dict[str, Install] = field(default_factory=dict)
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

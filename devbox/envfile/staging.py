@@ -1,0 +1,57 @@
+"""From `[stage.NAME]` to the model of a stage. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devbox.envfile import stages as tables
+from devbox.envfile.document import Document
+from devbox.model import stage as model
+from devbox.roles.context import Key
+
+_GATES: dict[str, Callable[..., model.Gate]] = {
+    gate.op: gate
+    for gate in (
+        model.TestsGate,
+        model.SignatureGate,
+        model.ProvenanceGate,
+        model.SbomGate,
+        model.SoakGate,
+        model.ApprovalGate,
+        model.FreezeGate,
+        model.CommandGate,
+    )
+}
+
+
+def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
+    """The stage of that name; one of the order without a table has all defaults."""
+    table = document.stage.get(name) or tables.StageTable()
+    return model.Stage(
+        name=name,
+        order=document.order().index(name),
+        target=table.target,
+        into=table.into or "",
+        repository=table.repository or "",
+        publish=table.publish,
+        vars=dict(table.vars),
+        env=dict(table.env),
+        secrets=dict(table.secrets),
+        replicas=dict(table.replicas),
+        external={need: dict(variables) for need, variables in table.external.items()},
+        gates=tuple(_gate(gate) for gate in table.gates),
+        strategy=_strategy(table.strategy),
+        where=where(("stage", name)),
+    )
+
+
+def _gate(gate: tables.AnyGate) -> model.Gate:
+    plain = {name: value for name, value in gate if name != "kind"}
+    if isinstance(gate, tables.ApprovalGate):
+        plain["people"] = plain.pop("from_")
+    return _GATES[gate.kind](**plain)
+
+
+def _strategy(table: tables.StrategyTable) -> model.Strategy:
+    metrics = tuple(model.Metric(name=each.name, alpha=each.alpha, quantile=each.quantile) for each in table.metrics)
+    return model.Strategy(**{**dict(table), "metrics": metrics})

@@ -1,0 +1,206 @@
+"""A stage: where a release goes, what it must pass to get in, how traffic moves to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from devbox.model import codec, ids
+from devbox.model.container import Port, Secret
+from devbox.model.release import Process, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestsGate:
+    """The tests of this very digest passed. `expires`, here and below: evidence counts for so many seconds."""
+
+    __test__: ClassVar[bool] = False  # no class of tests, whatever pytest makes of its name
+    op: ClassVar[str] = "tests"
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignatureGate:
+    """The image is signed by one of `keys`, names of approvers; the project's own key where empty."""
+
+    op: ClassVar[str] = "signature"
+    keys: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenanceGate:
+    """The image says by whom and from what it was built; by one of `builders`, where there are any."""
+
+    op: ClassVar[str] = "provenance"
+    builders: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SbomGate:
+    """The image's bill of materials has none of these packages and licences."""
+
+    op: ClassVar[str] = "sbom"
+    deny: tuple[str, ...] = ()
+    deny_licenses: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoakGate:
+    """The release has been in `stage` for `duration` seconds."""
+
+    op: ClassVar[str] = "soak"
+    stage: str
+    duration: float
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalGate:
+    """`count` of the approvers `people` said yes, all approvers where empty."""
+
+    op: ClassVar[str] = "approval"
+    count: int = 1
+    people: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeGate:
+    """Closed in these windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
+
+    op: ClassVar[str] = "freeze"
+    windows: tuple[str, ...]
+    zone: str = "UTC"
+    expires: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandGate:
+    """A command on this machine, in the project, ends with 0."""
+
+    op: ClassVar[str] = "command"
+    run: tuple[str, ...]
+    expires: float | None = None
+
+
+Gate = (
+    TestsGate | SignatureGate | ProvenanceGate | SbomGate | SoakGate | ApprovalGate | FreezeGate | CommandGate
+)  # each called by its `op`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a gray release watches. `alpha`: its share of the chance of a false alarm; None: an equal one."""
+
+    name: str  # "errors" | "latency"
+    alpha: float | None = None
+    quantile: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How traffic moves. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`."""
+
+    kind: str = "recreate"  # "recreate" | "rolling" | "blue-green" | "gray"
+    process: str | None = None
+    steps: tuple[float, ...] = ()
+    min_time: float = 0.0
+    min_requests: int = 0
+    timeout: float | None = None
+    bake: float = 0.0
+    margin: float | None = None
+    alpha: float = 0.01
+    metrics: tuple[Metric, ...] = ()
+    cookie: str | None = None
+    header: str | None = None
+    irreversible: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """`[stage.NAME]`. `order`: its place among the stages, from 0. `into`: the stage in whose environment it acts.
+
+    `vars` are those of the file that are others here: services and processes were resolved with them. `external` meets
+    a need from outside: name → variables, each where its value is ("env:…", "file:…", "cmd:…").
+    """
+
+    name: str
+    order: int
+    target: str = "local"
+    into: str = ""
+    repository: str = ""
+    publish: tuple[Port, ...] = ()
+    vars: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    replicas: dict[str, int] = field(default_factory=dict)
+    external: dict[str, dict[str, str]] = field(default_factory=dict)
+    gates: tuple[Gate, ...] = ()
+    strategy: Strategy = field(default_factory=Strategy)
+    where: str = ""  # file:line of its table
+
+    @property
+    def environment(self) -> str:
+        """The stage whose environment it acts in: its own, or that of `into`."""
+        return self.into or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A release as one stage runs it: image and config together. What a rollback goes back to is one of these."""
+
+    release: Release
+    stage: Stage
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """What runs, with the stage's variables: env and replicas of the stage come before those of the release."""
+        own, stage = self.release.config.of_stage(self.stage.environment), self.stage
+        return {name: _staged(process, stage, name) for name, process in own.items()}
+
+    @property
+    def config_digest(self) -> str:
+        """The identity of its config: another one is another deployment, also of the same image."""
+        plain = codec.dump({"processes": self.processes, "needs": self.release.config.needs})
+        stage = {"external": self.stage.external, "publish": codec.dump(self.stage.publish), "vars": self.stage.vars}
+        return ids.key_of({**plain, **stage})
+
+
+def policy_digest(stage: Stage, approvers: dict[str, str]) -> str:
+    """The identity of what a stage asks of a release. `approvers`: name → what its key is known by.
+
+    Approvals and records are bound to it: who changes the gates of a stage, or a key, makes old approvals void.
+    """
+    return ids.key_of({"gates": codec.dump([_tagged(gate) for gate in stage.gates]), "approvers": approvers})
+
+
+def _tagged(gate: Gate) -> dict[str, object]:
+    return {**codec.dump(gate), "kind": gate.op}
+
+
+def _staged(process: Process, stage: Stage, name: str) -> Process:
+    from dataclasses import replace
+
+    return replace(
+        process,
+        env={**process.env, **stage.env},
+        secrets={**process.secrets, **stage.secrets},
+        replicas=stage.replicas.get(name, process.replicas),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageObserved:
+    """What runs in a stage, as the runtime reports it: container → digest of the image index it was started from.
+
+    `release` and `config` are those of the deployment that gets traffic, "" for none; `address` leads to it.
+    """
+
+    release: str = ""
+    config: str = ""
+    address: str = ""
+    healthy: bool = False
+    digests: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,48 @@
+"""What a gate is asked, and what it answers. A kind of gate is one module beside this one and a line in `table.py`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devbox.host.paths import Paths
+from devbox.images.store import ImageStore
+from devbox.model.release import Release
+from devbox.model.resolved import Instance
+from devbox.model.stage import Stage
+from devbox.promotion.history import History
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateContext:
+    """All that a gate may look at, which changes nothing by looking.
+
+    `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`: name → file of the public
+    key, below the instance's root. `store` and `paths` lead to what is attached to the image, and to records.
+    """
+
+    release: Release
+    stage: Stage
+    policy: str
+    history: History
+    now: dt.datetime  # with its zone
+    instance: Instance
+    approvers: Mapping[str, str]
+    paths: Paths
+    store: ImageStore
+
+
+def moment(at: str) -> dt.datetime:
+    """A time of a record, RFC 3339."""
+    return dt.datetime.fromisoformat(at)
+
+
+def written(at: dt.datetime) -> str:
+    """A time as records have it."""
+    return at.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def expiry(at: str, seconds: float | None) -> str | None:
+    """Until when evidence of that time counts; None for ever."""
+    return None if seconds is None else written(moment(at) + dt.timedelta(seconds=seconds))

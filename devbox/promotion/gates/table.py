@@ -1,0 +1,35 @@
+"""Every kind of gate and what judges it. What is missing, fails, errs or is out of date is no pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from devbox.errors import DevboxError
+from devbox.model.stage import Gate
+from devbox.model.verdict import FAIL, PASS, Verdict
+from devbox.promotion.gates.contract import GateContext, moment
+
+Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
+
+TABLE: dict[str, Judge] = {}
+
+
+def judge(gate: Gate, context: GateContext) -> Verdict:
+    """The verdict of one gate about a release that wants into a stage."""
+    function = TABLE.get(gate.op)
+    if function is None:
+        return Verdict(subject=gate.op, verdict=FAIL, reason="this version of devbox can't judge it")
+    try:
+        verdict = function(gate, context)
+    except DevboxError as error:
+        return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
+    if verdict.verdict == PASS and verdict.expires_at and moment(verdict.expires_at) <= context.now:
+        return replace(verdict, verdict=FAIL, reason=f"{verdict.reason}, which counted until {verdict.expires_at}")
+    return verdict
+
+
+def judge_all(context: GateContext) -> tuple[Verdict, ...]:
+    """The verdicts of all gates of the stage, in the order of the file."""
+    return tuple(judge(gate, context) for gate in context.stage.gates)

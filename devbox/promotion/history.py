@@ -1,0 +1,59 @@
+"""What a ledger says, as questions about stages and releases. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, Entry
+
+_ENDS = (APPLIED, FAILED)
+_STEPS = (INTENT, COPIED, RUNNING, *_ENDS)
+
+
+class History:
+    """The entries of a ledger, the oldest first."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = tuple(entries)
+
+    def current(self, stage: str) -> Entry | None:
+        """The entry by which the stage runs what it runs: the last that was applied there."""
+        return next((entry for entry in self._newest(stage) if entry.kind == APPLIED), None)
+
+    def applied(self, stage: str, release: str) -> tuple[Entry, ...]:
+        """Every time that a release came to run in a stage."""
+        return tuple(entry for entry in self.entries if _is(entry, APPLIED, stage, release))
+
+    def under_way(self, stage: str) -> Entry | None:
+        """The newest step of an attempt that has not ended: it runs now, or whoever ran it was killed."""
+        last = next((entry for entry in self._newest(stage) if entry.kind in _STEPS), None)
+        return last if last is not None and last.kind not in _ENDS else None
+
+    def intent(self, entry: Entry) -> Entry | None:
+        """The intent of the attempt that a step belongs to."""
+        key = (entry.stage, entry.release, entry.attempt)
+        found = (each for each in self._newest(entry.stage) if each.kind == INTENT and each.seq <= entry.seq)
+        return next((each for each in found if (each.stage, each.release, each.attempt) == key), None)
+
+    def attempts(self, stage: str, release: str) -> int:
+        """How often it was tried."""
+        return max((each.attempt for each in self.entries if _is(each, INTENT, stage, release)), default=0)
+
+    def revoked(self, release: str) -> Entry | None:
+        """The entry by which a release may go nowhere any more."""
+        return next((each for each in reversed(self.entries) if each.kind == REVOKED and each.release == release), None)
+
+    def of(self, kind: str, *, release: str = "", stage: str = "") -> tuple[Entry, ...]:
+        """The entries of a kind, of a release or a stage or any."""
+        return tuple(
+            each
+            for each in self.entries
+            if each.kind == kind and release in ("", each.release) and stage in ("", each.stage)
+        )
+
+    def _newest(self, stage: str) -> Iterable[Entry]:
+        return (entry for entry in reversed(self.entries) if entry.stage == stage)
+
+
+def _is(entry: Entry, kind: str, stage: str, release: str) -> bool:
+    return (entry.kind, entry.stage, entry.release) == (kind, stage, release)

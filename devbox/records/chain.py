@@ -1,0 +1,36 @@
+"""Whether entries are the ones that were written: each hangs on the one before, the head on the last. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from devbox.model.entry import GENESIS, Entry, Head
+
+LAG = 1  # entries that the head of a killed writer may be behind
+
+
+def head_of(entries: Sequence[Entry]) -> Head:
+    """The head of a chain."""
+    return Head(seq=entries[-1].seq, hash=entries[-1].hash, at=entries[-1].at) if entries else Head()
+
+
+def fault(entries: Sequence[Entry], head: Head) -> str:
+    """What is wrong with the entries, seen from the head that was kept; "" for nothing."""
+    previous = GENESIS
+    for number, entry in enumerate(entries, start=1):
+        if entry.seq != number:
+            return f"entry {number} is missing"
+        if entry.previous != previous or entry.computed() != entry.hash:
+            return f"entry {number} was changed"
+        previous = entry.hash
+    return _fault_of_head(entries, head)
+
+
+def _fault_of_head(entries: Sequence[Entry], head: Head) -> str:
+    if head.seq > len(entries):
+        return f"it ends at entry {len(entries)}, and entry {head.seq} was written"
+    if head.hash != (entries[head.seq - 1].hash if head.seq else GENESIS):
+        return f"entry {head.seq} is another than the head was made of"
+    if len(entries) - head.seq > LAG:
+        return f"its head is an old one, of entry {head.seq} of {len(entries)}"
+    return ""

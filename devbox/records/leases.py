@@ -1,0 +1,124 @@
+"""Who moves releases into a target just now: one at a time, until it lets go, ends, or is not heard of any more.
+
+A lease is a row beside the ledger. Its holder renews it; one that was killed holds nothing, and one that stands still
+longer than the lease can write no entry afterwards (`check`), since another may have taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from devbox.errors import TargetHeld
+from devbox.isolation.living import alive, identify
+from devbox.isolation.state import boot_id
+from devbox.isolation.types import ProcessRef
+
+SCHEMA = """
+CREATE TABLE lease (
+  target TEXT PRIMARY KEY, token TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL,
+  who TEXT NOT NULL, purpose TEXT NOT NULL, since REAL NOT NULL, expires REAL NOT NULL
+) STRICT;
+"""
+DURATION = 60.0  # seconds; renewed every third of it
+_COLUMNS = "token, pid, started, boot, who, purpose, since, expires"
+
+Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]  # a transaction that nobody else writes in
+
+
+class Lease:
+    """A target that this process holds."""
+
+    def __init__(self, connect: Connect, target: str, token: str) -> None:
+        self.target = target
+        self._connect = connect
+        self._token = token
+
+    def check(self, database: sqlite3.Connection) -> None:
+        """TargetHeld where it is not this process's any more. In the transaction of what relies on it."""
+        row = database.execute("SELECT token, who, purpose FROM lease WHERE target = ?", (self.target,)).fetchone()
+        if row is None or row[0] != self._token:
+            by = f": {row[1]} took over ({row[2]})" if row else ""
+            raise TargetHeld(f"this devbox stood still too long and lost {self.target}{by}", remedy="devbox release ls")
+
+    def renew(self) -> None:
+        """Hold it for the whole duration again."""
+        with self._connect() as database:
+            self.check(database)
+            database.execute("UPDATE lease SET expires = ? WHERE target = ?", (time.time() + DURATION, self.target))
+
+    def release(self) -> None:
+        """Let go."""
+        with self._connect() as database:
+            database.execute("DELETE FROM lease WHERE target = ? AND token = ?", (self.target, self._token))
+
+
+@contextlib.contextmanager
+def held(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
+    """Hold a target, `purpose` says what for; TargetHeld, naming the holder, where another process does."""
+    lease = _take(connect, target, purpose)
+    done = threading.Event()
+    renewing = threading.Thread(target=_keep, args=(lease, done), daemon=True)
+    renewing.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        renewing.join()
+        lease.release()
+
+
+def holder(connect: Connect, target: str) -> str:
+    """Who holds a target and what for, for a sentence; "" where nobody does."""
+    with connect() as database:
+        row = _row(database, target)
+    return _said(row) if row else ""
+
+
+def _take(connect: Connect, target: str, purpose: str) -> Lease:
+    lease = Lease(connect, target, secrets.token_hex(16))
+    own = identify(os.getpid())
+    started = own.start_time if own else 0
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    now = time.time()
+    with connect() as database:
+        if row := _row(database, target):
+            raise TargetHeld(
+                f"{target} is held by {_said(row)}", remedy="try again when it has ended: devbox release ls"
+            )
+        database.execute(
+            f"INSERT OR REPLACE INTO lease (target, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (target, lease._token, os.getpid(), started, boot_id(), who, purpose, now, now + DURATION),  # noqa: SLF001
+        )
+    return lease
+
+
+def _row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None:
+    """The row of a target that is held: its holder lives, and has been heard of."""
+    row = database.execute(f"SELECT {_COLUMNS} FROM lease WHERE target = ?", (target,)).fetchone()  # noqa: S608
+    if row is None:
+        return None
+    _, pid, started, boot, _, _, _, expires = row
+    dead = boot != boot_id() or not alive(ProcessRef(pid, started))
+    return None if dead or expires <= time.time() else tuple(row)
+
+
+def _said(row: tuple[object, ...]) -> str:
+    _, pid, _, _, who, purpose, since, expires = row
+    begun, until = (time.strftime("%H:%M:%S", time.localtime(float(str(at)))) for at in (since, expires))
+    return f"{who} (pid {pid}): {purpose}, since {begun}, at least until {until}"
+
+
+def _keep(lease: Lease, done: threading.Event) -> None:
+    """Renew until done. What goes wrong is found by the next entry, which checks."""
+    while not done.wait(DURATION / 3):
+        with contextlib.suppress(TargetHeld, sqlite3.Error):
+            lease.renew()

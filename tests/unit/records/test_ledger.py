@@ -1,0 +1,190 @@
+"""The ledger: entries stay as they were written, and whoever reads finds out when they did not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from devbox.errors import LedgerDamaged, TargetHeld
+from devbox.host.paths import Paths
+from devbox.model.entry import APPLIED, GENESIS, INTENT, Head
+from devbox.records import leases
+from devbox.records.ledger import Ledger
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+
+
+@pytest.fixture
+def ledger(paths):
+    return Ledger(paths, "p")
+
+
+def _fill(ledger, count=5):
+    for number in range(count):
+        ledger.append(INTENT, release="sha256:ab", stage="test", attempt=number + 1, body={"number": number})
+
+
+def _database(paths):
+    return contextlib.closing(sqlite3.connect(f"{paths.ledger('p')}/ledger.db", isolation_level=None))
+
+
+def _head(paths):
+    return f"{paths.ledger('p')}/head.json"
+
+
+def test_an_empty_ledger_has_the_first_head(ledger, paths):
+    assert ledger.entries() == ()
+    assert ledger.head() == Head(seq=0, hash=GENESIS)
+    assert not os.path.exists(paths.ledger("p")), "reading writes nothing"
+
+
+def test_entries_come_back_as_they_were_written_each_on_the_one_before(ledger, paths):
+    _fill(ledger)
+    ledger.append(APPLIED, release="sha256:cd", stage="test", attempt=1, body={"nested": {"ü": [1, None, True]}})
+    entries = Ledger(paths, "p").entries()
+    assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5, 6]
+    assert [entry.previous for entry in entries] == [GENESIS, *(entry.hash for entry in entries[:-1])]
+    assert entries[-1].body == {"nested": {"ü": [1, None, True]}}
+    assert ledger.head() == Head(seq=6, hash=entries[-1].hash, at=entries[-1].at)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("at", "2020-01-01T00:00:00Z"), ("kind", "applied"), ("release", "x"), ("stage", "x"), ("attempt", 9)),
+        *(("body", "{}"), ("previous", GENESIS), ("hash", GENESIS)),
+    ],
+)
+def test_a_changed_entry_is_found(ledger, paths, column, value):
+    _fill(ledger)
+    with _database(paths) as database:
+        database.execute(f"UPDATE entry SET {column} = ? WHERE seq = 3", (value,))
+    with pytest.raises(LedgerDamaged, match="entry 3 was changed"):
+        ledger.entries()
+    with pytest.raises(LedgerDamaged):
+        ledger.append(INTENT, body={})
+
+
+def test_a_changed_entry_whose_hashes_were_made_to_fit_is_found_by_the_head(ledger, paths):
+    _fill(ledger, 1)
+    forged = Ledger(Paths(paths.home + "-forged", paths.runtime), "p")
+    _fill(forged, 0)
+    forged.append(INTENT, release="sha256:ev11", stage="test", attempt=1, body={})
+    shutil.copy(f"{paths.home}-forged/ledger/p/ledger.db", f"{paths.ledger('p')}/ledger.db")
+    with pytest.raises(LedgerDamaged, match="another than the head was made of"):
+        ledger.entries()
+
+
+def test_a_missing_entry_is_found(ledger, paths):
+    _fill(ledger)
+    with _database(paths) as database:
+        database.execute("DELETE FROM entry WHERE seq = 2")
+    with pytest.raises(LedgerDamaged, match="entry 2 is missing"):
+        ledger.entries()
+
+
+def test_a_truncated_ledger_is_found(ledger, paths):
+    _fill(ledger)
+    with _database(paths) as database:
+        database.execute("DELETE FROM entry WHERE seq > 3")
+    with pytest.raises(LedgerDamaged, match="ends at entry 3"):
+        ledger.entries()
+
+
+def test_a_ledger_that_is_gone_is_found_by_its_head(ledger, paths):
+    _fill(ledger)
+    os.unlink(f"{paths.ledger('p')}/ledger.db")
+    with pytest.raises(LedgerDamaged, match="ends at entry 0"):
+        ledger.entries()
+
+
+def test_an_old_head_put_back_is_found(ledger, paths):
+    _fill(ledger, 2)
+    shutil.copy(_head(paths), f"{paths.home}/old")
+    _fill(ledger, 3)
+    shutil.copy(f"{paths.home}/old", _head(paths))
+    with pytest.raises(LedgerDamaged, match="an old one"):
+        ledger.entries()
+
+
+def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
+    _fill(ledger, 2)
+    shutil.copy(_head(paths), f"{paths.home}/old")
+    _fill(ledger, 1)
+    shutil.copy(f"{paths.home}/old", _head(paths))
+    assert len(ledger.entries()) == 3
+    _fill(ledger, 1)
+    with open(_head(paths)) as text:
+        assert json.load(text)["head"]["seq"] == 4
+
+
+def test_what_is_no_database_is_damage(ledger, paths):
+    _fill(ledger, 1)
+    for name in os.listdir(paths.ledger("p")):
+        if name.startswith("ledger.db"):
+            with open(f"{paths.ledger('p')}/{name}", "wb") as out:
+                out.write(b"not a database, " * 400)
+    with pytest.raises(LedgerDamaged):
+        ledger.entries()
+
+
+def test_many_writers_and_readers_make_one_chain(ledger, paths):
+    def write(number):
+        own = Ledger(paths, "p")
+        own.append(INTENT, release=f"sha256:{number}", stage="test", attempt=1, body={})
+        return len(own.entries())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write, range(24)))
+    assert len(ledger.entries()) == 24
+
+
+def test_a_held_target_tells_its_holder_and_is_free_afterwards(ledger):
+    with ledger.held("staging", purpose="promote ab") as lease:
+        ledger.append(INTENT, stage="staging", body={}, lease=lease)
+        with pytest.raises(TargetHeld, match=f"pid {os.getpid()}.*promote ab"), ledger.held("staging", purpose="other"):
+            pass
+        with ledger.held("test", purpose="promote ab"):
+            assert "promote ab" in ledger.holder("staging")
+    assert not ledger.holder("staging")
+
+
+def test_a_killed_holder_holds_nothing(ledger):
+    child = os.fork()
+    if not child:
+        try:
+            ledger.held("staging", purpose="promote ab").__enter__()
+        finally:
+            os._exit(0)  # as if killed: it lets go of nothing
+    os.waitpid(child, 0)
+    with ledger.held("staging", purpose="promote cd"):
+        assert "promote cd" in ledger.holder("staging")
+
+
+def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
+    with ledger.held("staging", purpose="promote ab") as old:
+        with _database(paths) as database:
+            database.execute("UPDATE lease SET expires = 0")
+        with ledger.held("staging", purpose="promote cd") as new:
+            with pytest.raises(TargetHeld, match="lost staging"):
+                ledger.append(INTENT, stage="staging", body={}, lease=old)
+            ledger.append(INTENT, stage="staging", body={"new": True}, lease=new)
+    assert [entry.body for entry in ledger.entries()] == [{"new": True}]
+
+
+def test_a_lease_is_renewed_while_it_is_held(ledger, monkeypatch):
+    monkeypatch.setattr(leases, "DURATION", 0.3)
+    with ledger.held("staging", purpose="promote ab"):
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            assert ledger.holder("staging")
