@@ -1,0 +1,93 @@
+"""HAProxy's files, as a pure function of what the router is to do.
+
+They say what holds when HAProxy starts anew, as after a crash; while it runs, it is changed by its runtime API alone:
+a reload loses requests.
+"""
+
+from __future__ import annotations
+
+from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+
+DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
+CONFIG, SHARE, SOCKET = "haproxy.cfg", "share.map", "sock"
+SHARE_KEY = "green"
+LIVES = 8404  # answers as long as HAProxy lives, whoever serves
+
+# Connections to servers are closed after each response: one that its server closes at the moment when a POST is sent
+# on it would lose that, since nobody may send it again. See docs/adr/0033-router.md.
+_HEAD = f"""\
+global
+    log stdout format raw local0 info
+    stats socket {DIRECTORY}/{SOCKET} mode 600 level admin
+    maxconn 8192
+
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+
+frontend devbox.lives
+    bind :{LIVES}
+    monitor-uri /
+
+defaults
+    mode http
+    log global
+    option httplog
+    option dontlog-normal
+    option http-server-close
+    option redispatch 1
+    retries 5
+    retry-on conn-failure empty-response
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    timeout queue 30s
+    timeout tunnel 1h
+"""
+
+
+def text(state: RouterState) -> str:
+    """`haproxy.cfg`."""
+    return "\n".join((_HEAD, *(_front(front) for front in state.fronts)))
+
+
+def share(state: RouterState) -> str:
+    """`share.map`: one key, so that one command of the runtime API moves all traffic."""
+    return f"{SHARE_KEY} {state.share}\n"
+
+
+def _front(front: Front) -> str:
+    lines = [
+        f"frontend {front.process}",
+        f"    bind :{front.port}",
+        "    option forwardfor",
+        "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "    http-request set-header X-Forwarded-Proto http",
+        "    http-request disable-l7-retry unless METH_GET",  # others are executed once or not at all
+        f"    http-request set-var(txn.share) str({SHARE_KEY}),map_str_int({DIRECTORY}/{SHARE},0)",
+        "    http-request set-var(txn.bucket) rand(10000)",
+        f"    use_backend {front.backend(GREEN)} if {{ var(txn.bucket),sub(txn.share) -m int lt 0 }}",
+        f"    default_backend {front.backend(BLUE)}",
+        "",
+    ]
+    for side in (BLUE, GREEN):
+        lines += [f"backend {front.backend(side)}", *_check(front)]
+        lines += [f"    server {server.name} {endpoint(server)} {CHECKED}" for server in front.side(side)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+# A server that stops answering gets no more requests until it answers again.
+CHECKED = "check inter 2s fastinter 500ms fall 3 rise 1"
+
+
+def _check(front: Front) -> list[str]:
+    """HAProxy counts 2xx and 3xx as well."""
+    return [f"    option httpchk GET {front.check}"] if front.check else []
+
+
+def endpoint(server: Server) -> str:
+    """Where a server listens."""
+    return f"{server.address}:{server.port}"

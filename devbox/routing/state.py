@@ -1,0 +1,116 @@
+"""What a router is to do: which ports lead where, who serves on which side, how many visitors the green side has.
+
+Both sides are alike; which of them is the old one changes with every release. One number moves all traffic of all ports
+at once, so that no visitor sees two releases side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from devbox.model import codec
+
+BLUE, GREEN = "blue", "green"
+WHOLE = 10_000  # all visitors; a visitor's bucket is below it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A container that serves: its name, its address in the instance's network, the port it listens on."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """A port of the router, and the process behind it. `check`: a path that a server which can serve answers."""
+
+    process: str
+    port: int
+    check: str = ""
+    blue: tuple[Server, ...] = ()
+    green: tuple[Server, ...] = ()
+
+    def side(self, side: str) -> tuple[Server, ...]:
+        """Who serves on a side."""
+        return self.blue if side == BLUE else self.green
+
+    def with_side(self, side: str, servers: tuple[Server, ...]) -> Front:
+        """The same with others on a side."""
+        return replace(self, blue=servers) if side == BLUE else replace(self, green=servers)
+
+    def backend(self, side: str) -> str:
+        """What the router calls a side of it."""
+        return f"{self.process}.{side}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterState:
+    """All of it. A visitor is served by green where his bucket, 0 to 9,999, is below `share`; else by blue."""
+
+    fronts: tuple[Front, ...] = ()
+    share: int = 0
+
+    @property
+    def live(self) -> str:
+        """The side that most visitors are on."""
+        return GREEN if self.share * 2 > WHOLE else BLUE
+
+    @property
+    def idle(self) -> str:
+        """The other one."""
+        return other(self.live)
+
+    def servers(self) -> dict[str, dict[str, Server]]:
+        """By backend and name."""
+        return {
+            front.backend(side): {server.name: server for server in front.side(side)}
+            for front in self.fronts
+            for side in (BLUE, GREEN)
+        }
+
+    def names(self, side: str) -> frozenset[str]:
+        """The containers that serve on a side."""
+        return frozenset(server.name for front in self.fronts for server in front.side(side))
+
+    def without(self, names: frozenset[str]) -> RouterState:
+        """The same, and none of these serves any more."""
+        fronts = self.fronts
+        for side in (BLUE, GREEN):
+            kept = [tuple(each for each in front.side(side) if each.name not in names) for front in fronts]
+            fronts = tuple(front.with_side(side, left) for front, left in zip(fronts, kept, strict=True))
+        return replace(self, fronts=fronts)
+
+    def beside(self, process: str, side: str, servers: tuple[Server, ...]) -> RouterState:
+        """The same, and these serve a process, too; they replace others of their names."""
+        new = {server.name for server in servers}
+        fronts = tuple(
+            front.with_side(side, (*(each for each in front.side(side) if each.name not in new), *servers))
+            if front.process == process
+            else front
+            for front in self.fronts
+        )
+        return replace(self, fronts=fronts)
+
+
+def other(side: str) -> str:
+    """The other side."""
+    return GREEN if side == BLUE else BLUE
+
+
+def all_on(side: str) -> int:
+    """The share at which a side serves every visitor."""
+    return WHOLE if side == GREEN else 0
+
+
+def dump(state: RouterState) -> Any:
+    """The state as plain JSON values."""
+    return codec.dump(state)
+
+
+def load(plain: Any) -> RouterState:
+    """The state from what `dump` gave."""
+    return codec.load(RouterState, plain)

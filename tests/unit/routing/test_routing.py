@@ -1,0 +1,89 @@
+"""The router: its files, and what a running one is told."""
+
+from devbox.routing import config, converge
+from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
+
+OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000)
+NEW = Server(name="web-1-bbbb", address="10.213.0.6", port=8000)
+ONE = RouterState(fronts=(Front(process="web", port=8000, check="/healthz", blue=(OLD,)),))
+BOTH = ONE.beside("web", GREEN, (NEW,))
+SERVERS = """1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state and more
+4 web.blue 1 web-1-aaaa 10.213.0.5 2 0 1 1 1 8 2 0 6 0 0 0 - 8000 - 0 0 - - 0
+5 web.green 1 web-1-bbbb 10.213.0.6 2 8 1 1 1 8 2 0 6 0 0 0 - 8000 - 0 0 - - 0
+"""
+
+
+def running(state, *, share=0):
+    lines = [
+        f"4 {backend} 1 {each.name} {each.address} 2 0 1 1 1 8 2 0 6 0 0 0 - {each.port} - 0 0 - - 0"
+        for backend, servers in state.servers().items()
+        for each in servers.values()
+    ]
+    return converge.seen("\n".join(lines), f"0x7f green {share}\n")
+
+
+def test_a_state_survives_being_kept():
+    assert load(dump(BOTH)) == BOTH
+
+
+def test_the_file_has_every_server_on_its_side():
+    text = config.text(BOTH)
+    blue, green = text.index("\nbackend web.blue"), text.index("\nbackend web.green")
+    assert blue < text.index("server web-1-aaaa 10.213.0.5:8000") < green < text.index("server web-1-bbbb")
+    assert "option httpchk GET /healthz" in text
+
+
+def test_the_live_side_is_where_most_visitors_are():
+    assert [RouterState(share=share).live for share in (0, 100, 5_000, 5_001, WHOLE)] == [
+        *("blue", "blue", "blue"),
+        *("green", "green"),
+    ]
+
+
+def test_what_a_running_router_does_is_understood():
+    now = converge.seen(SERVERS, "0x55 green 25\n")
+    assert now.share == 25
+    assert now.servers["web.blue"]["web-1-aaaa"].up
+    draining = now.servers["web.green"]["web-1-bbbb"]
+    assert (draining.server, draining.takes, draining.up) == (NEW, False, False)
+
+
+def test_a_router_that_does_what_it_should_is_told_nothing():
+    now = running(BOTH)
+    assert (converge.admissions(BOTH, now), converge.shift(BOTH, now), converge.superfluous(BOTH, now)) == ((), (), ())
+
+
+def test_who_is_new_is_added_checked_and_asked():
+    assert converge.admissions(BOTH, running(ONE)) == (
+        f"add server web.green/web-1-bbbb 10.213.0.6:8000 {config.CHECKED}",
+        "enable health web.green/web-1-bbbb",
+        "set server web.green/web-1-bbbb state ready",
+    )
+
+
+def test_who_was_draining_serves_again_when_he_is_to():
+    now = converge.seen(SERVERS, "0x55 green 0\n")
+    assert converge.admissions(BOTH, now) == ("set server web.green/web-1-bbbb state ready",)
+
+
+def test_a_container_with_another_address_is_another_server():
+    moved = ONE.beside("web", "blue", (Server(name="web-1-aaaa", address="10.213.0.9", port=8000),))
+    told = converge.admissions(moved, running(ONE))
+    assert told[:2] == ("set server web.blue/web-1-aaaa state maint", "del server web.blue/web-1-aaaa")
+    assert told[2].startswith("add server web.blue/web-1-aaaa 10.213.0.9:8000 ")
+
+
+def test_traffic_moves_by_one_command():
+    from dataclasses import replace
+
+    assert converge.shift(replace(BOTH, share=WHOLE), running(BOTH)) == ("set map /run/router/share.map green 10000",)
+
+
+def test_who_is_no_longer_wanted_is_let_go():
+    assert converge.superfluous(BOTH.without(frozenset({"web-1-aaaa"})), running(BOTH)) == ("web.blue/web-1-aaaa",)
+
+
+def test_requests_under_way_are_counted_of_the_servers_asked_for():
+    table = "# pxname,svname,qcur,qmax,scur\nweb.blue,web-1-aaaa,0,1,3\nweb.blue,BACKEND,0,1,9\nweb.green,x,0,0,5\n"
+    assert converge.active(table, frozenset({"web.blue/web-1-aaaa"})) == 3
