@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from devbox.envfile import names
 from devbox.envfile.document import Document
 from devbox.envfile.problems import Problem
-from devbox.envfile.stages import AnyGate, ApprovalGate, SoakGate, StageTable
+from devbox.envfile.stages import AnyGate, ApprovalGate, FreezeGate, SoakGate, StageTable
+from devbox.model import windows
 from devbox.roles.context import Key
 from devbox.roles.suggest import did_you_mean
 
@@ -54,9 +55,23 @@ def _processes(key: Key, stage: StageTable, document: Document) -> Iterator[Prob
 def _gate(key: Key, gate: AnyGate, document: Document) -> Iterator[Problem]:
     if isinstance(gate, SoakGate) and gate.stage not in document.stages:
         yield _missing((*key, "stage"), f"there is no stage {gate.stage}", gate.stage, document.stages)
+    if isinstance(gate, FreezeGate):
+        yield from _freeze(key, gate)
     for person in gate.from_ if isinstance(gate, ApprovalGate) else ():
         if person not in document.approvers:
             yield _missing((*key, "from"), f"[approvers] has no {person}", person, document.approvers)
+
+
+def _freeze(key: Key, gate: FreezeGate) -> Iterator[Problem]:
+    try:
+        windows.zone(gate.zone)
+    except ValueError as error:
+        yield Problem(key=(*key, "zone"), sentence=str(error))
+    for number, text in enumerate(gate.windows):
+        try:
+            windows.parse(text)
+        except ValueError as error:
+            yield Problem(key=(*key, "windows", number), sentence=str(error))
 
 
 def _missing(key: Key, sentence: str, word: str, known: Iterable[str]) -> Problem:

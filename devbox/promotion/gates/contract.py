@@ -20,6 +20,7 @@ class GateContext:
 
     `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`: name → file of the public
     key, below the instance's root. `store` and `paths` lead to what is attached to the image, and to records.
+    `trusted`: what the stages want of this machine was allowed, so that commands may be run.
     """
 
     release: Release
@@ -31,6 +32,7 @@ class GateContext:
     approvers: Mapping[str, str]
     paths: Paths
     store: ImageStore
+    trusted: bool = False
 
 
 def moment(at: str) -> dt.datetime:

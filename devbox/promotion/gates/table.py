@@ -8,12 +8,18 @@ from typing import Any
 
 from devbox.errors import DevboxError
 from devbox.model.stage import Gate
-from devbox.model.verdict import FAIL, PASS, Verdict
+from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion.gates import command, freeze, soak, tests
 from devbox.promotion.gates.contract import GateContext, moment
 
 Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
 
-TABLE: dict[str, Judge] = {}
+TABLE: dict[str, Judge] = {
+    "tests": tests.judge,
+    "soak": soak.judge,
+    "freeze": freeze.judge,
+    "command": command.judge,
+}
 
 
 def judge(gate: Gate, context: GateContext) -> Verdict:
@@ -26,7 +32,7 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
     except DevboxError as error:
         return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
     if verdict.verdict == PASS and verdict.expires_at and moment(verdict.expires_at) <= context.now:
-        return replace(verdict, verdict=FAIL, reason=f"{verdict.reason}, which counted until {verdict.expires_at}")
+        return replace(verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {verdict.expires_at}")
     return verdict
 
 

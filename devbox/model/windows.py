@@ -1,0 +1,128 @@
+"""Windows of time in a zone: "Fri 16:00 - Mon 08:00" each week, "22:00 - 06:00" each day, or between two dates.
+
+A window is from its first moment on, up to its last, by the clocks of its zone; where these are changed within an hour
+that it begins or ends in, it is the longer for it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import zoneinfo
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+HELP = 'write "Fri 16:00 - Mon 08:00", "22:00 - 06:00" or "2026-12-24 18:00 - 2026-12-27 08:00"'
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EDGE = re.compile(r"(?:(?:(?P<day>[A-Za-z]{3,9})|(?P<date>\d{4}-\d\d-\d\d)) +)?(?P<time>\d\d?:\d\d)")
+_DASH = re.compile(r"\s*–\s*|\s+-\s+|(?<=:\d\d)-")
+_AGAIN = 100  # windows that may follow on each other before one is taken for endless
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """Where a window begins or ends: a time of day, of a weekday (0 is Monday), of a date, or of every day."""
+
+    time: dt.time
+    day: int | None = None
+    date: dt.date | None = None
+
+    @property
+    def kind(self) -> str:
+        """How often it comes."""
+        if self.date is not None:
+            return "once"
+        return "daily" if self.day is None else "weekly"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """From one edge to the next other one."""
+
+    begins: Edge
+    ends: Edge
+
+
+def parse(text: str) -> Window:
+    """A window as a person writes it. Raises ValueError with the rest of a sentence about it."""
+    edges = [_edge(part) for part in _DASH.split(text.strip())]
+    begins, ends = edges if len(edges) == len(("begins", "ends")) else (None, None)
+    if begins is None or ends is None or begins.kind != ends.kind:
+        raise ValueError(f"{text!r} is no window of time; {HELP}")
+    if begins.date is not None and ends.date is not None and (begins.date, begins.time) >= (ends.date, ends.time):
+        raise ValueError(f"{text!r} ends before it begins")
+    return Window(begins=begins, ends=ends)
+
+
+def zone(name: str) -> zoneinfo.ZoneInfo:
+    """The IANA time zone of that name. Raises ValueError where this machine knows none."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError, ValueError):
+        raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from None
+
+
+def closed(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> Window | None:
+    """The first of the windows that a moment lies in."""
+    return next((window for window in windows if _end(window, now, place)), None)
+
+
+def opens_at(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
+    """When the windows that a moment lies in are over, those that follow without a gap included; None for never."""
+    every = tuple(windows)
+    moment = now
+    for _ in range(_AGAIN):
+        ends = [end for window in every if (end := _end(window, moment, place))]
+        if not ends:
+            return moment
+        moment = max(ends)
+    return None
+
+
+def _end(window: Window, now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
+    """When the window that a moment lies in ends; None where it lies in none."""
+    ends = [end for begin, end in _occurrences(window, now.astimezone(place).date(), place) if begin <= now < end]
+    return max(ends, default=None)
+
+
+def _occurrences(window: Window, day: dt.date, place: zoneinfo.ZoneInfo) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+    """All that can reach a day, as moments."""
+    begins, ends = window.begins, window.ends
+    if begins.date is not None and ends.date is not None:
+        yield _moments(begins.date, begins.time, ends.date, ends.time, place)
+        return
+    length = 1 if begins.day is None else len(_DAYS)
+    for back in range(length + 1):
+        start = day - dt.timedelta(days=back)
+        if begins.day is not None and start.weekday() != begins.day:
+            continue
+        span = 0 if ends.day is None or begins.day is None else (ends.day - begins.day) % len(_DAYS)
+        if span == 0 and ends.time <= begins.time:
+            span = length
+        yield _moments(start, begins.time, start + dt.timedelta(days=span), ends.time, place)
+
+
+def _moments(
+    first: dt.date, begins: dt.time, last: dt.date, ends: dt.time, place: zoneinfo.ZoneInfo
+) -> tuple[dt.datetime, dt.datetime]:
+    return min(_readings(first, begins, place)), max(_readings(last, ends, place))
+
+
+def _readings(day: dt.date, time: dt.time, place: zoneinfo.ZoneInfo) -> list[dt.datetime]:
+    """The moments at which clocks show this: two where they are put back, and around the gap where they are put on."""
+    local = dt.datetime.combine(day, time, tzinfo=place)
+    return [local.replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
+
+
+def _edge(text: str) -> Edge | None:
+    match = _EDGE.fullmatch(text)
+    if match is None:
+        return None
+    hour, _, minute = match["time"].partition(":")
+    day = match["day"].lower()[:3] if match["day"] else None
+    try:
+        time = dt.time(int(hour), int(minute))
+        date = dt.date.fromisoformat(match["date"]) if match["date"] else None
+        return Edge(time=time, day=_DAYS.index(day) if day else None, date=date)
+    except ValueError:
+        return None

@@ -1,0 +1,59 @@
+"""Whether a release may go to a stage at all, whatever the gates say: the order of stages, and revocations. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devbox.model.entry import APPLIED, Entry
+from devbox.model.release import Release
+from devbox.model.stage import Stage
+from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion.history import History
+
+ROLLBACK = "rollback"  # the operation of an entry that went back
+
+
+def admit(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
+    """A verdict about each."""
+    return (*_revoked(release, history), *_order(release, stage, stages, history))
+
+
+def previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
+    """The stage that a release must have passed before."""
+    return next((each for each in stages.values() if each.order == stage.order - 1), None)
+
+
+def _revoked(release: Release, history: History) -> tuple[Verdict, ...]:
+    entry = history.revoked(release.id)
+    if entry is None:
+        return ()
+    why = str(entry.body.get("reason", ""))
+    reason = f"the release was revoked, {entry.at}{f': {why}' if why else ''}"
+    return (Verdict(subject="revocation", verdict=FAIL, reason=reason, evidence=entry.hash),)
+
+
+def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
+    before = previous(stage, stages)
+    if before is None:
+        return ()
+    subject = f"passed {before.name}"
+    passed = history.applied(before.name, release.id)
+    if not passed:
+        under_way = history.under_way(before.name)
+        if under_way is not None and under_way.release == release.id:
+            reason = f"it is on its way into {before.name}: devbox promote {before.name} goes on with it"
+        else:
+            reason = f"the release has not been in {before.name}: devbox promote {before.name}"
+        return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
+    if back := _rolled_back(passed[-1], history):
+        reason = f"it was rolled back from {before.name}, {back.at}"
+        return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
+    reason = f"in {before.name} since {passed[-1].at}"
+    return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)
+
+
+def _rolled_back(applied: Entry, history: History) -> Entry | None:
+    """The entry by which the stage went back from what was applied there."""
+    later = (entry for entry in history.of(APPLIED, stage=applied.stage) if entry.seq > applied.seq)
+    following = next(later, None)
+    return following if following is not None and following.body.get("operation") == ROLLBACK else None

@@ -1,0 +1,67 @@
+"""Histories, releases and stages for tests of promotion, without a machine."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+from devbox.host.paths import Paths
+from devbox.images.store import ImageStore
+from devbox.model.container import Port
+from devbox.model.entry import GENESIS, Entry
+from devbox.model.release import Process, Release, ReleaseConfig, release_id
+from devbox.model.resolved import Instance
+from devbox.model.stage import Gate, Stage
+from devbox.promotion.gates.contract import GateContext, written
+from devbox.promotion.history import History
+
+NOON = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)  # a Wednesday
+
+
+def release(number: int) -> Release:
+    """One of several releases."""
+    config = ReleaseConfig(processes={"web": Process(kind="service", command=("serve",), ports=(Port(container=80),))})
+    image = f"sha256:{number:064x}"
+    identity = release_id(image=image, config=config, source=f"git:{number}")
+    return Release(id=identity, image=image, config=config, source=f"git:{number}", created_at=written(NOON))
+
+
+def stages(**gates: tuple[Gate, ...]) -> dict[str, Stage]:
+    """Stages in this order, each with its gates."""
+    return {name: Stage(name=name, order=at, gates=wanted) for at, (name, wanted) in enumerate(gates.items())}
+
+
+def chained(*rows: dict[str, object], every: float = 60.0) -> tuple[Entry, ...]:
+    """Entries with the hashes they need. `at` where it is left out: a while after the one before."""
+    made: list[Entry] = []
+    for seq, row in enumerate(rows, start=1):
+        previous = made[-1].hash if made else GENESIS
+        plain = {"at": written(NOON + dt.timedelta(seconds=every * seq)), "attempt": 1, "body": {}, "stage": ""} | row
+        entry = Entry(seq=seq, previous=previous, hash="", **{"release": "", **plain})
+        made.append(replace(entry, hash=entry.computed()))
+    return tuple(made)
+
+
+def context(
+    root: str,
+    *,
+    of: Release,
+    stage: Stage,
+    entries: tuple[Entry, ...] = (),
+    now: dt.datetime = NOON,
+    trusted: bool = True,
+) -> GateContext:
+    """What a gate is asked, in the directory `root`."""
+    paths = Paths(f"{root}/home", f"{root}/run")
+    return GateContext(
+        release=of,
+        stage=stage,
+        policy="sha256:policy",
+        history=History(entries),
+        now=now,
+        instance=Instance(id="0" * 12, name="shop", root=root, env_file="devbox.toml", owner=0, group=0),
+        approvers={},
+        paths=paths,
+        store=ImageStore(paths),
+        trusted=trusted,
+    )

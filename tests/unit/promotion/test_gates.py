@@ -1,0 +1,159 @@
+"""The gates: what they say when, and that whatever is missing, errs or is out of date is no pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+import pytest
+from support.histories import NOON, chained, context, release, stages
+
+from devbox.errors import DevboxError
+from devbox.model.entry import APPLIED
+from devbox.model.evidence import TestEvidence
+from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
+from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion.gates import table
+from devbox.promotion.gates.contract import written
+from devbox.records.testresults import TestResults
+
+ONE, OTHER = release(1), release(2)
+STAGE = Stage(name="production", order=1)
+
+
+def _judge(root, gate, **facts):
+    return table.judge(gate, context(str(root), of=ONE, stage=STAGE, **facts))
+
+
+def _later(seconds):
+    return NOON + dt.timedelta(seconds=seconds)
+
+
+def _applied(of, at, stage="staging"):
+    return {"kind": APPLIED, "stage": stage, "release": of.id, "at": written(_later(at))}
+
+
+def _evidence(root, **facts):
+    found = TestEvidence(
+        **{"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}, **facts}
+    )
+    TestResults(context(str(root), of=ONE, stage=STAGE).paths, "0" * 12).add(found)
+    return found
+
+
+def test_soak_is_pending_until_the_release_has_been_there_long_enough(tmp_path):
+    gate, entries = SoakGate(stage="staging", duration=600.0), chained(_applied(ONE, 0))
+    early = _judge(tmp_path, gate, entries=entries, now=_later(599))
+    assert (early.verdict, early.opens_at) == (PENDING, written(_later(600)))
+    late = _judge(tmp_path, gate, entries=entries, now=_later(600))
+    assert (late.verdict, late.evidence) == (PASS, entries[0].hash)
+
+
+def test_soak_of_a_release_that_was_never_there_is_pending_without_a_time(tmp_path):
+    verdict = _judge(tmp_path, SoakGate(stage="staging", duration=1.0), entries=chained(_applied(OTHER, 0)))
+    assert (verdict.verdict, verdict.opens_at) == (PENDING, None)
+
+
+def test_soak_ends_when_another_release_takes_the_place(tmp_path):
+    entries = chained(_applied(ONE, 0), _applied(OTHER, 60))
+    verdict = _judge(tmp_path, SoakGate(stage="staging", duration=600.0), entries=entries, now=_later(9000))
+    assert (verdict.verdict, verdict.opens_at) == (PENDING, None)
+    enough = _judge(tmp_path, SoakGate(stage="staging", duration=60.0), entries=entries, now=_later(9000))
+    assert enough.verdict == PASS
+
+
+def test_soak_begins_again_when_the_release_comes_back_and_not_when_it_is_applied_anew(tmp_path):
+    back = chained(_applied(ONE, 0), _applied(OTHER, 60), _applied(ONE, 120))
+    gate = SoakGate(stage="staging", duration=600.0)
+    assert _judge(tmp_path, gate, entries=back, now=_later(300)).opens_at == written(_later(720))
+    anew = chained(_applied(ONE, 0), _applied(ONE, 120))
+    assert _judge(tmp_path, gate, entries=anew, now=_later(300)).opens_at == written(_later(600))
+
+
+@pytest.mark.parametrize("now", [-5, 10_000])
+def test_a_clock_that_went_backwards_is_no_soak(tmp_path, now):
+    entries = chained(_applied(ONE, 0), _applied(OTHER, -3600, stage="test"))
+    verdict = _judge(tmp_path, SoakGate(stage="staging", duration=1.0), entries=entries, now=_later(now))
+    assert verdict.verdict == PENDING
+    assert "backwards" in verdict.reason
+
+
+def test_a_clock_that_was_put_back_after_the_last_entry_is_no_soak(tmp_path):
+    entries = chained(_applied(ONE, 3600))
+    assert "backwards" in _judge(tmp_path, SoakGate(stage="staging", duration=0.0), entries=entries, now=NOON).reason
+
+
+def test_soak_that_expired_is_pending(tmp_path):
+    gate = SoakGate(stage="staging", duration=60.0, expires=60.0)
+    assert _judge(tmp_path, gate, entries=chained(_applied(ONE, 0)), now=_later(100)).verdict == PASS
+    assert _judge(tmp_path, gate, entries=chained(_applied(ONE, 0)), now=_later(121)).verdict == PENDING
+
+
+def test_tests_are_pending_until_they_ran_against_this_image(tmp_path):
+    assert _judge(tmp_path, TestsGate()).verdict == PENDING
+    _evidence(tmp_path, digest=OTHER.image)
+    assert _judge(tmp_path, TestsGate()).verdict == PENDING
+    found = _evidence(tmp_path)
+    verdict = _judge(tmp_path, TestsGate())
+    assert (verdict.verdict, verdict.evidence) == (PASS, found.evidence)
+
+
+def test_red_tests_fail_and_say_which(tmp_path):
+    _evidence(tmp_path, passed=False, cells={"pg=15": "passed", "pg=17": "failed"})
+    verdict = _judge(tmp_path, TestsGate())
+    assert verdict.verdict == FAIL
+    assert "pg=17" in verdict.reason
+
+
+def test_stale_tests_are_pending(tmp_path):
+    _evidence(tmp_path)
+    gate = TestsGate(expires=3600.0)
+    assert _judge(tmp_path, gate, now=_later(3599)).expires_at == written(_later(3600))
+    assert _judge(tmp_path, gate, now=_later(3600)).verdict == PENDING
+
+
+def test_a_freeze_is_pending_until_it_opens(tmp_path):
+    gate = FreezeGate(windows=("Wed 10:00 - Thu 08:00",), zone="Europe/Berlin")
+    verdict = _judge(tmp_path, gate)
+    assert (verdict.verdict, verdict.opens_at) == (PENDING, "2026-11-26T07:00:00.000000Z")
+    assert _judge(tmp_path, gate, now=_later(24 * 3600)).verdict == PASS
+
+
+def test_a_command_answers_by_its_exit_code_and_its_last_line(tmp_path):
+    yes = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", "echo ready; exit 0")))
+    no = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", "echo first; echo not yet >&2; exit 3")))
+    assert (yes.verdict, no.verdict) == (PASS, FAIL)
+    assert yes.evidence != no.evidence
+    assert "3: not yet" in no.reason
+
+
+def test_a_command_learns_what_is_asked_and_runs_in_the_project(tmp_path):
+    ask = 'test "$DEVBOX_STAGE $DEVBOX_RELEASE $DEVBOX_DIGEST" = "$0" && test "$PWD" = "$1"'
+    words = f"production {ONE.id} {ONE.image}"
+    assert _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", ask, words, str(tmp_path)))).verdict == PASS
+
+
+def test_a_command_that_was_not_allowed_is_not_run(tmp_path):
+    verdict = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", f"touch {tmp_path}/ran")), trusted=False)
+    assert verdict.verdict == PENDING
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_command_that_there_is_not_fails(tmp_path):
+    assert _judge(tmp_path, CommandGate(run=("./ok-to-go",))).verdict == FAIL
+
+
+def test_a_gate_that_errs_or_is_unknown_is_no_pass(tmp_path, monkeypatch):
+    def err(gate, context):
+        raise DevboxError("the registry is away", remedy="")
+
+    monkeypatch.setitem(table.TABLE, "tests", err)
+    assert _judge(tmp_path, TestsGate()) == Verdict(subject="tests", verdict=FAIL, reason="the registry is away")
+    monkeypatch.delitem(table.TABLE, "tests")
+    assert _judge(tmp_path, TestsGate()).verdict == FAIL
+
+
+def test_all_gates_of_a_stage_are_judged_in_the_order_of_the_file(tmp_path):
+    stage = stages(production=(TestsGate(), CommandGate(run=("true",))))["production"]
+    asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=STAGE), stage=stage)
+    assert [verdict.verdict for verdict in table.judge_all(asked)] == [PENDING, PASS]
