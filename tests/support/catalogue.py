@@ -36,7 +36,7 @@ _GROUPS = (
 All name the file and the line. Correct it there: `devbox config --origin` shows how the file is understood, and where
 each value comes from. Up to five mistakes are told at once.""",
     ),
-    (("cli",), "The command line", "`devbox COMMAND --help` lists what a command takes."),
+    (("cli", "reports"), "The command line", "`devbox COMMAND --help` lists what a command takes."),
     (("host",), "This machine", "`devbox doctor` looks at all of this at once."),
     (
         ("images",),

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from devbox.cli import terminal
-from devbox.cli.display import lines
+from devbox.cli.display import lines, live
 from devbox.errors import one_line
 from devbox.execute.events import Event, StepLine, StepProgress, StepStarted
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions
 
-_SPIN = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_SPIN_ASCII = "|/-\\"
-_SPINS = 10  # a second
 _BAR = 12  # columns of a progress bar
 
 
@@ -77,9 +73,8 @@ class Board:
         yield self._cut(Text(count, style="dim"), room)
 
     def _head(self, step: _Step, now: float) -> Text:
-        signs = _SPIN if self._unicode else _SPIN_ASCII
         head = Text.assemble(
-            (signs[int((now - self._began) * _SPINS) % len(signs)], "yellow"),
+            (live.spinner(now - self._began, unicode=self._unicode), "yellow"),
             f" {step.name.ljust(self._width)}",
             (f"  {lines.elapsed(now - step.began)}", "dim"),
         )
@@ -97,7 +92,4 @@ class Board:
         return Text.assemble((full * filled, "green"), (empty * (_BAR - filled), "dim"))
 
     def _cut(self, text: Text, room: int) -> Text:
-        shown = text if self._unicode else Text(terminal.to_ascii(text.plain))
-        shown.truncate(room, overflow="ellipsis" if self._unicode else "crop")
-        shown.no_wrap = True
-        return shown
+        return live.cut(text, room, unicode=self._unicode)

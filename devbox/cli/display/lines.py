@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from devbox.errors import one_line
+from devbox.host import durations
 from devbox.plan.explain import goes_without_saying
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
 def result(event: StepEnded, *, width: int) -> str:
     """What a step came to, without why it was there."""
     name = f"{event.op} {event.resource}".ljust(width)
-    done = [one_line(event.text), duration(event.seconds)] if event.outcome != "skipped" else ["not reached"]
+    done = [one_line(event.text), durations.shown(event.seconds)] if event.outcome != "skipped" else ["not reached"]
     return "  ".join(part for part in (name, *done) if part)
 
 
@@ -55,21 +56,11 @@ def cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}…"
 
 
-def duration(seconds: float) -> str:
-    """`0.04 s`, `41.2 s`, `2 min 05 s`."""
-    if seconds < _EXACT_BELOW:
-        return f"{seconds:.2f} s"
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
-
-
 def elapsed(seconds: float) -> str:
     """A running time, coarse enough not to flicker: `1.7 s`, `41 s`, `2 min 05 s`."""
     if seconds < _EXACT_BELOW:
         return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < _MINUTE else duration(seconds)
+    return f"{seconds:.0f} s" if seconds < _MINUTE else durations.shown(seconds)
 
 
 def progress(done: float, total: float | None) -> str:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
-from devbox.cli.display import lines
+from devbox.cli.display import lines, live
 from devbox.errors import one_line
 from devbox.execute.events import Event, Lent, Note, PlanMade, Returned, StepEnded
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from devbox.cli.display.board import Board
-
-_REDRAWS = 12  # a second
 
 
 class TtyDisplay:
@@ -81,7 +79,7 @@ class TtyDisplay:
 
     def _resume(self) -> None:
         if self._board is not None:
-            self._live = _show(self._board)
+            self._live = live.show(self._board)
 
     def _close(self) -> None:
         if self._live is not None:
@@ -90,21 +88,13 @@ class TtyDisplay:
 
     def _print(self, mark: str, color: str, text: str) -> None:
         """A line that stays, above the board when there is one."""
-        if self._live is None:
-            terminal.say(f"{terminal.paint(mark, color, when=terminal.has_color(sys.stderr))} {text}")
-            return
-        from rich.text import Text
-
-        line = Text.assemble((mark, color), f" {text}")
-        if not terminal.has_unicode(sys.stderr):
-            line = Text(terminal.to_ascii(line.plain))
-        self._live.console.print(line, soft_wrap=True, highlight=False)
+        live.say(self._live, mark, color, text)
 
     def _running(self) -> Board:
         """The board, shown from now on."""
         if self._board is None:
             self._board = _open_board(steps=self._steps, width=self._width)
-            self._live = _show(self._board)
+            self._live = live.show(self._board)
         return self._board
 
 
@@ -112,20 +102,3 @@ def _open_board(*, steps: int, width: int) -> Board:
     from devbox.cli.display.board import Board
 
     return Board(steps=steps, width=width, unicode=terminal.has_unicode(sys.stderr))
-
-
-def _show(board: Board) -> Live:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True, no_color=not terminal.has_color(sys.stderr), highlight=False, force_terminal=True)
-    live = Live(
-        board,
-        console=console,
-        refresh_per_second=_REDRAWS,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    live.start()
-    return live

@@ -135,13 +135,6 @@ def test_without_utf8_the_signs_are_ascii(monkeypatch):
     assert stream.getvalue() == "ok done - fine -> next\n"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.042, "0.04 s"), (9.99, "9.99 s"), (41.23, "41.2 s"), (125, "2 min 05 s")]
-)
-def test_durations(seconds: float, text: str):
-    assert lines.duration(seconds) == text
-
-
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (2.5e9, "2.5 GB")])
 def test_sizes(count: float, text: str):
     assert lines.size(count) == text

@@ -1,0 +1,119 @@
+"""The grid as a page of its own: nothing is fetched, no script runs, every cell leads to what it printed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import urllib.parse
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from devbox.host import durations
+from devbox.host.version import VERSION
+from devbox.reports import grid, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.reports.grid import Grid
+    from devbox.reports.junit import Tail
+
+
+@dataclass(frozen=True)
+class _Head:
+    text: str
+    span: int
+
+
+def page(run: MatrixRun, *, tail: Tail) -> str:
+    """The document."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    template = environment.from_string(resources.files("devbox.reports").joinpath("matrix.html").read_text("utf-8"))
+    anchors = {id(result): f"cell-{number}" for number, result in enumerate(run.cells, start=1)}
+    arranged = grid.arrange(run.cells)
+    return template.render(
+        run=run,
+        version=VERSION,
+        summary=words.summary(run),
+        started=_moment(run.started_at),
+        counts=[(word, count, _color_of(run, word)) for word, count in words.counts(run).items()],
+        grid=arranged,
+        rows=[
+            {"heads": heads, "spots": [_spot(spot, anchors) for spot in row.spots]}
+            for heads, row in zip(_heads(arranged), arranged.rows, strict=True)
+        ],
+        cells=[_cell(result, anchors, tail) for result in run.cells],
+    )
+
+
+def _spot(result: CellResult | None, anchors: Mapping[int, str]) -> dict[str, str] | None:
+    if result is None:
+        return None
+    return {
+        "anchor": anchors[id(result)],
+        "mark": words.mark(result),
+        "brief": words.brief(result),
+        "color": words.color(result),
+    }
+
+
+def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail) -> dict[str, object]:
+    return {
+        "anchor": anchors[id(result)],
+        "name": result.cell.name,
+        "verdict": words.verdict(result),
+        "time": words.time(result),
+        "color": words.color(result),
+        "bad": words.is_bad(result),
+        "facts": list(_facts(result)),
+        "log": result.log,
+        "log_url": f"file://{urllib.parse.quote(result.log)}",
+        "tail": tail(result),
+    }
+
+
+def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
+    """What is known about a cell beside its name, what came of it and its log."""
+    if result.reason:
+        yield "Why", result.reason
+    if result.attempts > 1:
+        yield "Attempts", str(result.attempts)
+    if result.phases:
+        yield "Time", ", ".join(f"{phase} {durations.shown(seconds)}" for phase, seconds in result.phases.items())
+    if result.image:
+        yield "Image", result.image
+    yield from result.services.items()
+
+
+def _heads(arranged: Grid) -> Iterator[list[_Head]]:
+    """The row heads of each row: one that spans rows stands in the first of them."""
+    for at, row in enumerate(arranged.rows):
+        heads = []
+        for depth, value in enumerate(row.values):
+            lead = row.values[: depth + 1]
+            innermost = depth == len(row.values) - 1
+            if not innermost and at and arranged.rows[at - 1].values[: depth + 1] == lead:
+                continue
+            span = 1 if innermost else _span(arranged, at, lead)
+            heads.append(_Head(value, span))
+        yield heads
+
+
+def _span(arranged: Grid, at: int, lead: tuple[str, ...]) -> int:
+    """How many rows from this one on begin with these values."""
+    span = 0
+    while at + span < len(arranged.rows) and arranged.rows[at + span].values[: len(lead)] == lead:
+        span += 1
+    return span
+
+
+def _color_of(run: MatrixRun, word: str) -> str:
+    return next(words.color(result) for result in run.cells if words.verdict(result) == word)
+
+
+def _moment(at: str) -> str:
+    """An RFC 3339 time for a person, UTC."""
+    return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
