@@ -9,7 +9,7 @@ from __future__ import annotations
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
-CONFIG, SHARE, SOCKET = "haproxy.cfg", "share.map", "sock"
+CONFIG, SHARE, CHECKS, SOCKET = "haproxy.cfg", "share.map", "checks.map", "sock"
 SHARE_KEY = "green"
 LIVES = 8404  # answers as long as HAProxy lives, whoever serves
 
@@ -58,6 +58,12 @@ def share(state: RouterState) -> str:
     return f"{SHARE_KEY} {state.share}\n"
 
 
+def checks(state: RouterState) -> str:
+    """`checks.map`: of each server, the path that it is asked for. A backend has servers of two releases at times."""
+    servers = (server for each in state.servers().values() for server in each.values())
+    return "".join(f"{server.name} {server.check}\n" for server in servers if server.check)
+
+
 def _front(front: Front) -> str:
     lines = [
         f"frontend {front.process}",
@@ -84,8 +90,11 @@ CHECKED = "check inter 2s fastinter 500ms fall 3 rise 1"
 
 
 def _check(front: Front) -> list[str]:
-    """HAProxy counts 2xx and 3xx as well."""
-    return [f"    option httpchk GET {front.check}"] if front.check else []
+    """HAProxy counts 2xx and 3xx as good."""
+    if not front.asks:
+        return []
+    path = f"%[srv_name,map_str({DIRECTORY}/{CHECKS},/)]"
+    return ["    option httpchk", f'    http-check send meth GET uri-lf "{path}"']
 
 
 def endpoint(server: Server) -> str:

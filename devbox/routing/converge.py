@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from devbox.routing.config import CHECKED, DIRECTORY, SHARE, SHARE_KEY, endpoint
+from devbox.routing.config import CHECKED, CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint
 from devbox.routing.state import RouterState, Server
 
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
@@ -60,9 +60,11 @@ def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
         have = now.servers.get(backend, {})
         for server in servers.values():
             place, known = f"{backend}/{server.name}", have.get(server.name)
-            if known is not None and known.server != server:
+            if known is not None and endpoint(known.server) != endpoint(server):
                 commands += [f"set server {place} state maint", f"del server {place}"]
                 known = None
+            if known is None and server.check:
+                commands.append(f"add map {DIRECTORY}/{CHECKS} {server.name} {server.check}")
             if known is None:
                 commands += [f"add server {place} {endpoint(server)} {CHECKED}", f"enable health {place}"]
             if known is None or not known.takes:

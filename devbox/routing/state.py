@@ -17,20 +17,24 @@ WHOLE = 10_000  # all visitors; a visitor's bucket is below it
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A container that serves: its name, its address in the instance's network, the port it listens on."""
+    """A container that serves: its name, its address in the instance's network, the port it listens on.
+
+    `check`: a path that it answers well as long as it can serve; "": it accepts connections.
+    """
 
     name: str
     address: str
     port: int
+    check: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """A port of the router, and the process behind it. `check`: a path that a server which can serve answers."""
+    """A port of the router, and the process behind it. `asks`: its servers are asked for their paths."""
 
     process: str
     port: int
-    check: str = ""
+    asks: bool = False
     blue: tuple[Server, ...] = ()
     green: tuple[Server, ...] = ()
 

@@ -3,9 +3,9 @@
 from devbox.routing import config, converge
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
 
-OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000)
+OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000, check="/healthz")
 NEW = Server(name="web-1-bbbb", address="10.213.0.6", port=8000)
-ONE = RouterState(fronts=(Front(process="web", port=8000, check="/healthz", blue=(OLD,)),))
+ONE = RouterState(fronts=(Front(process="web", port=8000, asks=True, blue=(OLD,)),))
 BOTH = ONE.beside("web", GREEN, (NEW,))
 SERVERS = """1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state and more
@@ -31,7 +31,8 @@ def test_the_file_has_every_server_on_its_side():
     text = config.text(BOTH)
     blue, green = text.index("\nbackend web.blue"), text.index("\nbackend web.green")
     assert blue < text.index("server web-1-aaaa 10.213.0.5:8000") < green < text.index("server web-1-bbbb")
-    assert "option httpchk GET /healthz" in text
+    assert text.count("option httpchk") == 2
+    assert config.checks(BOTH) == "web-1-aaaa /healthz\n"
 
 
 def test_the_live_side_is_where_most_visitors_are():
