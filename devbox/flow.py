@@ -61,6 +61,11 @@ def install_access(opened: Project) -> tuple[HostAccess, ...]:
     return installs.access(load(opened))
 
 
+def stage_access(opened: Project) -> tuple[HostAccess, ...]:
+    """What stages want of this machine when something is promoted; `devbox trust` allows it, too."""
+    return hostaccess.of_stages(load(opened))
+
+
 def shell_access(opened: Project) -> tuple[HostAccess, ...]:
     """What the shell of whoever enters the project would get (`devbox hook`); `devbox trust` allows it, too."""
     return activating.offered(load(opened))

@@ -10,7 +10,7 @@ from devbox import flow
 from devbox.cli.project import locate, opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
-from devbox.model.resolved import HOOKS, SHELL
+from devbox.model.resolved import GATE, HOOKS, SHELL
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ def trust(args: Args) -> int:
         return 0
     project = opened(args)
     record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
-    shell, install = flow.shell_access(project), flow.install_access(project)
+    shell, install, stages = flow.shell_access(project), flow.install_access(project), flow.stage_access(project)
     if not args.flag("show"):
-        record.allow(wanted, shell=shell, install=install)
-    allowed = record.covers(wanted) and (not shell or record.activates(shell)) and record.installs(install)
-    _print((*wanted, *install, *shell), allowed=allowed, as_json=args.flag("json"))
+        record.allow(wanted, shell=shell, install=install, stages=stages)
+    lasting = record.covers(wanted) and record.installs(install) and record.promotes(stages)
+    allowed = lasting and (not shell or record.activates(shell))
+    _print((*wanted, *install, *stages, *shell), allowed=allowed, as_json=args.flag("json"))
     return 0
 
 
@@ -61,6 +62,8 @@ def _what(access: HostAccess) -> str:
         kind, _, value = access.reference.partition(":")
         what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
         return f"your shell gets {what} in this project, with `devbox hook`"
+    if access.variable == GATE:
+        return f"a gate of {access.container} asks this machine: {access.reference.partition(':')[2]}"
     kind, _, path = access.reference.partition(":")
     if kind == "image":
         return f"{access.container} puts {path} of its image onto this machine, at {access.variable}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 
 from devbox.envfile import secrets
-from devbox.model.resolved import HOOKS, HostAccess, Resolved
+from devbox.model.container import Secret
+from devbox.model.resolved import GATE, HOOKS, HostAccess, Resolved
+from devbox.model.stage import CommandGate, Stage
 
 
 def wanted(resolved: Resolved) -> tuple[HostAccess, ...]:
@@ -22,6 +24,28 @@ def wanted(resolved: Resolved) -> tuple[HostAccess, ...]:
     return (*secrets.host_access(resolved.containers.values(), root=resolved.instance.root), *own)
 
 
+def of_stages(resolved: Resolved) -> tuple[HostAccess, ...]:
+    """What stages want of this machine: secrets from outside, and the commands of gates."""
+    found: list[HostAccess] = []
+    for stage in resolved.stages.values():
+        label = f"stage.{stage.name}"
+        outer = {f"{need}.{name}": at for need, every in stage.external.items() for name, at in every.items()}
+        secret = {**{name: Secret(reference=at) for name, at in outer.items()}, **_secrets(resolved, stage)}
+        found += secrets.outside(secret, label=label, where=stage.where, root=resolved.instance.root)
+        found += [
+            HostAccess(container=label, variable=GATE, reference=f"cmd:{shlex.join(gate.run)}", where=stage.where)
+            for gate in stage.gates
+            if isinstance(gate, CommandGate)
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+def _secrets(resolved: Resolved, stage: Stage) -> dict[str, Secret]:
+    processes = resolved.release.of_stage(stage.environment) if resolved.release else {}
+    own = {name: secret for process in processes.values() for name, secret in process.secrets.items()}
+    return {**own, **stage.secrets}
+
+
 def refusal(access: HostAccess) -> str:
     """Why nothing is started: the sentence for a person."""
     if access.container == HOOKS:
@@ -29,6 +53,9 @@ def refusal(access: HostAccess) -> str:
         return (
             f"the hook {access.variable} runs a command on this machine (`{command}`), which you have not allowed yet"
         )
+    if access.variable == GATE:
+        command = access.reference.partition(":")[2]
+        return f"a gate of [{access.container}] runs `{command}` on this machine, which you have not allowed yet"
     return (
         f"the secret {access.variable} of {access.container} comes from outside the project "
         f"({access.reference}), which you have not allowed yet"

@@ -15,10 +15,15 @@ _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
 
 def host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
     """The secrets that reach beyond the project: commands on this machine, and files outside. Pure but for links."""
+    found = (outside(spec.secrets, label=spec.label, where=spec.where, root=root) for spec in containers)
+    return tuple(access for each in found for access in each)
+
+
+def outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[HostAccess, ...]:
+    """Those of the secrets of one table that reach beyond the project."""
     return tuple(
-        HostAccess(container=spec.label, variable=variable, reference=reference, where=spec.where, path=path)
-        for spec in containers
-        for variable, secret in spec.secrets.items()
+        HostAccess(container=label, variable=variable, reference=reference, where=where, path=path)
+        for variable, secret in wanted.items()
         if (path := _outside(reference := secret.reference, root)) is not None
     )
 

@@ -86,6 +86,7 @@ class Hook:
 # In the place of a container, where somebody else wants something of this machine.
 HOOKS = "hooks"
 SHELL = "shell"  # of whoever enters the project, see `devbox hook`
+GATE = "gate"  # in the place of a variable: a command that a stage asks
 
 
 @dataclass(frozen=True, kw_only=True)

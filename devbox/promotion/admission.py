@@ -8,14 +8,13 @@ from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.stage import Stage
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion.course import ROLLBACK
 from devbox.promotion.history import History
-
-ROLLBACK = "rollback"  # the operation of an entry that went back
 
 
 def admit(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
     """A verdict about each."""
-    return (*_revoked(release, history), *_order(release, stage, stages, history))
+    return (*not_revoked(release, history), *_order(release, stage, stages, history))
 
 
 def previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
@@ -23,7 +22,8 @@ def previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
     return next((each for each in stages.values() if each.order == stage.order - 1), None)
 
 
-def _revoked(release: Release, history: History) -> tuple[Verdict, ...]:
+def not_revoked(release: Release, history: History) -> tuple[Verdict, ...]:
+    """A verdict where the release was revoked; else none."""
     entry = history.revoked(release.id)
     if entry is None:
         return ()

@@ -20,6 +20,22 @@ class History:
         """The entry by which the stage runs what it runs: the last that was applied there."""
         return next((entry for entry in self._newest(stage) if entry.kind == APPLIED), None)
 
+    def before(self, stage: str) -> Entry | None:
+        """The entry by which the stage ran what it would go back to: a rollback undoes what came after that.
+
+        Revoked releases are nothing to go back to.
+        """
+        line: list[Entry] = []
+        for entry in self.of(APPLIED, stage=stage):
+            back = entry.body.get("back_to")
+            if back is not None:
+                line = [each for each in line if each.seq <= int(back)]
+            elif line and _deployment(line[-1]) == _deployment(entry):
+                line[-1] = entry
+            else:
+                line.append(entry)
+        return next((entry for entry in reversed(line[:-1]) if self.revoked(entry.release) is None), None)
+
     def applied(self, stage: str, release: str) -> tuple[Entry, ...]:
         """Every time that a release came to run in a stage."""
         return tuple(entry for entry in self.entries if _is(entry, APPLIED, stage, release))
@@ -53,6 +69,10 @@ class History:
 
     def _newest(self, stage: str) -> Iterable[Entry]:
         return (entry for entry in reversed(self.entries) if entry.stage == stage)
+
+
+def _deployment(entry: Entry) -> tuple[str, str]:
+    return entry.release, str(entry.body.get("config", ""))
 
 
 def _is(entry: Entry, kind: str, stage: str, release: str) -> bool:

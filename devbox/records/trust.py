@@ -35,16 +35,22 @@ class TrustRecord:
         """Whether exactly this may be put onto the host."""
         return not wanted or self._said("install") == _key(wanted)
 
+    def promotes(self, wanted: Sequence[HostAccess]) -> bool:
+        """Whether stages may have exactly this of the host."""
+        return not wanted or self._said("stages") == _key(wanted)
+
     def allow(
         self,
         wanted: Sequence[HostAccess],
         *,
         shell: Sequence[HostAccess] = (),
         install: Sequence[HostAccess] = (),
+        stages: Sequence[HostAccess] = (),
     ) -> None:
-        """Remember that the user allows this, what a shell may be set up with, and what may be put onto the host."""
+        """Remember that the user allows this, and what shells, installs and stages may have."""
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        plain = {"format": FORMAT, "allowed": _key(wanted), "shell": _key(shell), "install": _key(install)}
+        keys = {"allowed": wanted, "shell": shell, "install": install, "stages": stages}
+        plain = {"format": FORMAT, **{name: _key(access) for name, access in keys.items()}}
         files.write_atomic(self._path, json.dumps(plain), mode=0o600)
 
     def revoke(self) -> bool:

@@ -1,0 +1,117 @@
+"""What a promotion or a rollback has to do, by what the ledger says happened before. Pure.
+
+A move is an attempt of a few steps, each entered into the ledger when it is done. One that was killed is gone on with
+by whoever wants the same again, and given up by whoever wants something else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devbox.model import codec
+from devbox.model.entry import COPIED, INTENT, RUNNING, Entry
+from devbox.model.stage import Deployment, StageObserved
+from devbox.promotion.history import History
+
+PROMOTE, ROLLBACK = "promote", "rollback"
+STEPS = (INTENT, COPIED, RUNNING)  # of an attempt, in their order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """One move. `done`: the last step that an earlier try of this attempt did, "" for a new one.
+
+    `gives_up`: the newest step of another attempt that ends here. `asks`: whether the gates have a say. `back_to`: the
+    number of the entry by which a stage ran first what a rollback brings back.
+    """
+
+    operation: str
+    wanted: Deployment
+    attempt: int
+    done: str = ""
+    gives_up: Entry | None = None
+    asks: bool = True
+    back_to: int | None = None
+
+    def lacks(self, step: str) -> bool:
+        """Whether a step is still to be done."""
+        return step not in STEPS[: STEPS.index(self.done) + 1] if self.done else True
+
+
+def deployed(entry: Entry, history: History) -> Deployment | None:
+    """What an attempt was about to run: image and config, as its intent has them."""
+    intent = history.intent(entry)
+    return codec.load(Deployment, intent.body["deployment"]) if intent else None
+
+
+def to_promote(wanted: Deployment, history: History, observed: StageObserved) -> Course | None:
+    """The course of a promotion; None where the stage has the very thing and runs it."""
+    stage, release = wanted.stage.name, wanted.release.id
+    pending = history.under_way(stage)
+    new = Course(operation=PROMOTE, wanted=wanted, attempt=history.attempts(stage, release) + 1)
+    if pending is not None:
+        if _is(pending, PROMOTE, wanted, history):
+            return Course(
+                operation=PROMOTE,
+                wanted=wanted,
+                attempt=pending.attempt,
+                done=pending.kind,
+                asks=pending.kind != RUNNING,
+            )
+        return Course(operation=PROMOTE, wanted=wanted, attempt=new.attempt, gives_up=pending)
+    current = history.current(stage)
+    if current is None or not _same(current, wanted, history):
+        return new
+    if runs(observed, wanted):
+        return None
+    return Course(operation=PROMOTE, wanted=wanted, attempt=new.attempt, asks=False)  # it was let in before
+
+
+def to_roll_back(stage: str, history: History) -> Course | None:
+    """The course of a rollback: to what ran before, or away from what is only on its way. None: nowhere to go."""
+    pending = history.under_way(stage)
+    if pending is not None and _operation(pending, history) == ROLLBACK:
+        intent, wanted = history.intent(pending), deployed(pending, history)
+        if intent is None or wanted is None:
+            return None
+        return Course(
+            operation=ROLLBACK,
+            wanted=wanted,
+            attempt=pending.attempt,
+            done=pending.kind,
+            asks=False,
+            back_to=intent.body["back_to"],
+        )
+    goal = history.current(stage) if pending is not None else history.before(stage)
+    wanted = deployed(goal, history) if goal is not None else None
+    if goal is None or wanted is None:
+        return None
+    return Course(
+        operation=ROLLBACK,
+        wanted=wanted,
+        attempt=history.attempts(stage, wanted.release.id) + 1,
+        gives_up=pending,
+        asks=False,
+        back_to=goal.body.get("back_to") or goal.seq,
+    )
+
+
+def runs(observed: StageObserved, wanted: Deployment) -> bool:
+    """Whether a stage runs this and nothing else, by what the runtime reports."""
+    image = wanted.release.image
+    same = (observed.release, observed.config) == (wanted.release.id, wanted.config_digest)
+    return same and observed.healthy and all(digest == image for digest in observed.digests.values())
+
+
+def _same(entry: Entry, wanted: Deployment, history: History) -> bool:
+    intent = history.intent(entry)
+    return intent is not None and (entry.release, intent.body["config"]) == (wanted.release.id, wanted.config_digest)
+
+
+def _is(entry: Entry, operation: str, wanted: Deployment, history: History) -> bool:
+    return _operation(entry, history) == operation and _same(entry, wanted, history)
+
+
+def _operation(entry: Entry, history: History) -> str:
+    intent = history.intent(entry)
+    return str(intent.body["operation"]) if intent else ""

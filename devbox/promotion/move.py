@@ -1,0 +1,146 @@
+"""One move of a release into a stage, step by step: each is in the ledger when it is done, before the next begins.
+
+Whatever kills this between two steps, or within one, leaves an attempt that has not ended; `course` says how the next
+command ends it. Every step can be done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devbox.errors import DevboxError, EngineError
+from devbox.execute.events import Note, Sink
+from devbox.model import codec
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
+from devbox.model.stage import Deployment
+from devbox.model.verdict import Verdict
+from devbox.promotion import course
+from devbox.promotion.course import Course
+from devbox.promotion.environment import Environment
+from devbox.promotion.history import History
+from devbox.records.leases import Lease
+from devbox.records.ledger import Ledger
+
+Copy = Callable[[Deployment], Mapping[str, Any]]  # to where the stage's images are kept; what is known of it then
+Attest = Callable[[Entry, Sequence[Entry]], Mapping[str, Any]]  # the record of an attempt, from its intent and steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a move is made with: who runs the stage, who copies, who writes the record that travels with the image."""
+
+    environment: Environment
+    copy: Copy
+    attest: Attest
+
+
+class Move:
+    """An attempt under way, by a process that holds the target."""
+
+    def __init__(self, planned: Course, ledger: Ledger, lease: Lease, means: Means, sink: Sink) -> None:
+        self._planned = planned
+        self._wanted = planned.wanted
+        self._ledger = ledger
+        self._lease = lease
+        self._means = means
+        self._sink = sink
+
+    def run(self, *, policy: str, verdicts: Sequence[Verdict]) -> Entry:
+        """Do what is still to be done; the entry by which the stage runs it. What fails is undone as far as can be."""
+        self._give_up_other()
+        if self._planned.lacks(INTENT):
+            self._enter(INTENT, self._intent(policy, verdicts))
+        try:
+            if self._planned.lacks(COPIED):
+                self._enter(COPIED, self._means.copy(self._wanted))
+            self._deploy()
+        except DevboxError as error:
+            self.fail(error.sentence)
+            raise
+        return self._enter(APPLIED, self._applied())
+
+    def fail(self, reason: str) -> Entry:
+        """End the attempt: the stage runs again what it ran before, or nothing."""
+        before = self._history().current(self._wanted.stage.name)
+        wanted = course.deployed(before, self._history()) if before else None
+        back = wanted.release.id if wanted else ""
+        try:
+            self._go_back(wanted)
+        except DevboxError as error:  # what failed first is what is told; the stage is looked after by the next command
+            self._sink(Note(text=f"{self._wanted.stage.name} could not be brought back: {error.sentence}"))
+            back = ""
+        return self._enter(FAILED, {"reason": reason, "runs": back})
+
+    def _go_back(self, before: Deployment | None) -> None:
+        if before is None:
+            self._means.environment.retire()
+        elif not course.runs(self._means.environment.observe(), before):
+            self._means.environment.deploy(before, self._sink)
+
+    def _deploy(self) -> None:
+        """Have it run, and see that it does: what the runtime reports counts, whatever was asked of it."""
+        environment, wanted = self._means.environment, self._wanted
+        if not self._planned.lacks(RUNNING) and course.runs(environment.observe(), wanted):
+            return
+        environment.deploy(wanted, self._sink)
+        seen = environment.observe()
+        if not course.runs(seen, wanted):
+            raise EngineError(
+                f"{wanted.stage.name} does not run what it was told to: {_seen(seen.digests, wanted)}",
+                remedy=f"devbox ps --stage {wanted.stage.name}",
+            )
+        self._enter(RUNNING, {"digests": seen.digests, "address": seen.address})
+
+    def _intent(self, policy: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        before = self._history().current(self._wanted.stage.name)
+        return {
+            "operation": self._planned.operation,
+            "deployment": codec.dump(self._wanted),
+            "config": self._wanted.config_digest,
+            "policy": policy,
+            "gates": codec.dump(list(verdicts)),
+            "from": {"release": before.release, "seq": before.seq} if before else None,
+            "back_to": self._planned.back_to,
+        }
+
+    def _applied(self) -> dict[str, Any]:
+        history = self._history()
+        steps = [entry for entry in history.entries if self._is_mine(entry)]
+        intent = next(entry for entry in reversed(steps) if entry.kind == INTENT)
+        said = self._means.attest(intent, [entry for entry in steps if entry.seq > intent.seq])
+        facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
+        return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
+
+    def _is_mine(self, entry: Entry) -> bool:
+        mine = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
+        return (entry.stage, entry.release, entry.attempt) == mine
+
+    def _give_up_other(self) -> None:
+        """End the attempt that somebody was killed in, and that is not wanted any more."""
+        other = self._planned.gives_up
+        if other is not None:
+            wanted = f"{self._planned.operation} {self._wanted.release.id}"
+            body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": ""}
+            self._ledger.append(
+                FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease
+            )
+
+    def _enter(self, kind: str, body: Mapping[str, Any]) -> Entry:
+        return self._ledger.append(
+            kind,
+            release=self._wanted.release.id,
+            stage=self._wanted.stage.name,
+            attempt=self._planned.attempt,
+            body=body,
+            lease=self._lease,
+        )
+
+    def _history(self) -> History:
+        return History(self._ledger.entries())
+
+
+def _seen(digests: Mapping[str, str], wanted: Deployment) -> str:
+    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != wanted.release.image]
+    return "; ".join(other) or "it is not healthy, or another release gets its traffic"

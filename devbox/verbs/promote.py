@@ -1,0 +1,228 @@
+"""Verbs that move releases through stages: promote, rollback, and what the ledger and the gates say about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from devbox.envfile import hostaccess
+from devbox.errors import Denied, NotTrusted, UsageError
+from devbox.execute.events import Note, Sink
+from devbox.host import files
+from devbox.model import ids
+from devbox.model.entry import APPLIED, Entry
+from devbox.model.release import Release
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Deployment, Stage, policy_digest
+from devbox.model.verdict import PASS, PENDING, Verdict
+from devbox.opened import Project, load
+from devbox.promotion import admission, course
+from devbox.promotion.copying import Copier
+from devbox.promotion.environment import Environment
+from devbox.promotion.gates.contract import GateContext
+from devbox.promotion.gates.table import judge_all
+from devbox.promotion.history import History
+from devbox.promotion.move import Means, Move
+from devbox.records.ledger import Ledger
+from devbox.records.releases import Releases
+from devbox.records.trust import TrustRecord
+
+Environments = Callable[[Project, Resolved, Stage], Environment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What came of a promotion or a rollback. `entry`: by which the stage runs it; `changed`: it is a new one."""
+
+    deployment: Deployment
+    entry: Entry
+    changed: bool
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """A stage of an opened project, and what is known about it."""
+
+    opened: Project
+    resolved: Resolved
+    stage: Stage
+    ledger: Ledger
+    trusted: bool
+
+    def history(self) -> History:
+        return History(self.ledger.entries())
+
+    @property
+    def policy(self) -> str:
+        return policy_digest(self.stage, _keys(self.resolved))
+
+    def verdicts(self, release: Release, history: History) -> tuple[Verdict, ...]:
+        """What admission and the gates say about a release."""
+        context = GateContext(
+            release=release,
+            stage=self.stage,
+            policy=self.policy,
+            history=history,
+            now=dt.datetime.now(dt.UTC),
+            instance=self.resolved.instance,
+            approvers=self.resolved.approvers,
+            paths=self.opened.paths,
+            store=self.opened.store,
+            trusted=self.trusted,
+        )
+        return (*admission.admit(release, self.stage, self.resolved.stages, history), *judge_all(context))
+
+    def release(self, name: str, history: History) -> Release:
+        """The release that is meant: by its name, else what is on its way, what the stage before has, the newest."""
+        known = Releases(self.opened.paths, self.opened.id)
+        if name:
+            return known.find(name)
+        before = admission.previous(self.stage, self.resolved.stages)
+        entry = history.under_way(self.stage.name) or (history.current(before.name) if before else None)
+        return known.find(entry.release if entry else "")
+
+    def copier(self, sink: Sink) -> Copier:
+        """What brings images to where the stage has them."""
+        before = [stage.repository for stage in self.resolved.stages.values() if stage.order < self.stage.order]
+        return Copier(self.opened.paths, [*before, self.stage.repository], sink)
+
+
+def promote(opened: Project, sink: Sink, *, stage: str, release: str = "", environments: Environments) -> Moved:
+    """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up."""
+    scene = _scene(opened, stage, trusted=True)
+    environment = environments(opened, scene.resolved, scene.stage)
+    with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
+        history = scene.history()
+        wanted = Deployment(release=scene.release(release, history), stage=scene.stage)
+        planned = course.to_promote(wanted, history, environment.observe())
+        if planned is None:
+            return _standing(wanted, history, environment)
+        means = Means(environment=environment, copy=scene.copier(sink).copy, attest=_unsigned)
+        move = Move(planned, scene.ledger, lease, means, sink)
+        verdicts = (
+            scene.verdicts(wanted.release, history) if planned.asks else admission.not_revoked(wanted.release, history)
+        )
+        if any(verdict.verdict != PASS for verdict in verdicts):
+            denial = _denied(wanted, verdicts)
+            if planned.done:
+                move.fail(denial.sentence)
+            raise denial
+        entry = move.run(policy=scene.policy, verdicts=verdicts)
+        return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
+
+
+def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environments) -> Moved:
+    """Have a stage run what it ran before, image and config together. No gate has a say."""
+    scene = _scene(opened, stage, trusted=True)
+    environment = environments(opened, scene.resolved, scene.stage)
+    with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
+        history = scene.history()
+        planned = course.to_roll_back(stage, history)
+        if planned is None:
+            raise UsageError(
+                f"{stage} has run nothing before what it runs now, so there is nothing to go back to",
+                remedy="devbox release log",
+            )
+        _check_reversible(stage, history)
+        sink(Note(text=f"back to {planned.wanted.release.id}"))
+        means = Means(environment=environment, copy=scene.copier(sink).have, attest=_unsigned)
+        move = Move(planned, scene.ledger, lease, means, sink)
+        entry = move.run(policy=scene.policy, verdicts=())
+        return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
+
+
+def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdict, ...]:
+    """What would be said to a promotion just now; nothing is changed."""
+    scene = _scene(opened, stage, trusted=False)
+    history = scene.history()
+    verdicts = scene.verdicts(scene.release(release, history), history)
+    holder = scene.ledger.holder(scene.stage.environment)
+    if not holder:
+        return verdicts
+    return (
+        *verdicts,
+        Verdict(subject=f"target {scene.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
+    )
+
+
+def log(opened: Project) -> tuple[Entry, ...]:
+    """The ledger of the project, the oldest entry first."""
+    return Ledger(opened.paths, opened.id).entries()
+
+
+def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
+    """Release → stage → what it is there: running, passed, failed, moving, rolled-back."""
+    from devbox.promotion.states import states as of
+
+    return of(History(log(opened)))
+
+
+def _scene(opened: Project, name: str, *, trusted: bool) -> _Scene:
+    """The stage of that name; with `trusted`, NotTrusted where it wants of this machine what was not allowed."""
+    resolved = load(opened)
+    if name not in resolved.stages:
+        known = ", ".join(resolved.stages) or "none; write [stage.test]"
+        raise UsageError(f"{opened.env_file} has no stage {name}", remedy=f"known: {known}")
+    wanted = hostaccess.of_stages(resolved)
+    allowed = TrustRecord(opened.paths, opened.id).promotes(wanted)
+    if trusted and not allowed:
+        raise NotTrusted(
+            hostaccess.refusal(wanted[0]),
+            where=wanted[0].where,
+            remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        )
+    return _Scene(
+        opened=opened,
+        resolved=replace(resolved, allowed=wanted) if allowed else resolved,
+        stage=resolved.stages[name],
+        ledger=Ledger(opened.paths, opened.id),
+        trusted=allowed,
+    )
+
+
+def _unsigned(intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
+    """The record of a move where nobody signs: what the ledger itself says."""
+    return {"record": ids.key_of([entry.hash for entry in (intent, *steps)])}
+
+
+def _keys(resolved: Resolved) -> dict[str, str]:
+    """What the key of each approver is known by: the digest of its file, "" where there is none."""
+    found: dict[str, str] = {}
+    for name, path in resolved.approvers.items():
+        text = files.read_text(os.path.join(resolved.instance.root, path))
+        found[name] = ids.sha256(text.encode()) if text is not None else ""
+    return found
+
+
+def _standing(wanted: Deployment, history: History, environment: Environment) -> Moved:
+    """What came of a promotion that had nothing to do."""
+    entry = history.current(wanted.stage.name)
+    assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - what `to_promote` found
+    return Moved(deployment=wanted, entry=entry, changed=False, address=environment.observe().address)
+
+
+def _check_reversible(stage: str, history: History) -> None:
+    current = history.current(stage)
+    running = course.deployed(current, history) if current else None
+    if running is not None and running.stage.strategy.irreversible:
+        raise Denied(
+            f"{stage} runs a release that is irreversible: going back is for a person to decide",
+            where=running.stage.where,
+            remedy=f"promote one that mends it: devbox promote {stage}",
+        )
+
+
+def _denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
+    against = [verdict for verdict in verdicts if verdict.verdict != PASS]
+    when = [f", opens {verdict.opens_at}" if verdict.opens_at else "" for verdict in against]
+    return Denied(
+        f"{wanted.release.id} may not go to {wanted.stage.name}: {against[0].reason}",
+        where=wanted.stage.where,
+        details="\n".join(
+            f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)
+        ),
+        remedy=f"devbox why {wanted.stage.name}",
+    )

@@ -1,0 +1,346 @@
+"""Promotion by the ledger: what gets in, what is denied and foretold, what comes of failures, and the way back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from support.shop import APP, Shop, begin, ended, in_a_child
+
+from devbox.errors import Denied, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
+from devbox.model.verdict import FAIL, PASS, PENDING
+
+STAGES = ("test", "staging", "production")
+
+
+def _kinds(shop, stage):
+    return [entry.kind for entry in shop.entries(stage)]
+
+
+def test_a_release_passes_through_the_stages_and_keeps_its_digest(shop):
+    made = shop.release(1)
+    for stage in STAGES:
+        moved = shop.promote(stage, made)
+        assert moved.changed
+        assert shop.runs(stage) == made.id
+        assert moved.entry.body["digest"] == made.image
+    assert _kinds(shop, "staging") == [INTENT, COPIED, RUNNING, APPLIED]
+
+
+def test_without_a_name_it_is_the_newest_then_what_the_stage_before_runs(shop):
+    old, new = shop.release(1), shop.release(2)
+    assert shop.promote("test").deployment.release == new
+    shop.promote("test", old)
+    assert shop.promote("staging").deployment.release == old
+
+
+def test_promoting_what_runs_changes_nothing(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    again = shop.promote("test", made)
+    assert not again.changed
+    assert _kinds(shop, "test").count(INTENT) == 1
+    assert shop.environment("test").log() == [made.id]
+
+
+def test_promoting_what_should_run_and_does_not_is_a_repair_without_gates(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    shop.environment("test").retire()
+    shop.rewrite(APP + '[stage.test]\ngates = [{ kind = "freeze", windows = ["Mon 00:00 - Mon 00:00"] }]\n')
+    assert shop.promote("test", made).changed
+    assert shop.runs("test") == made.id
+    assert shop.entries("test")[-1].attempt == 2
+
+
+def test_another_config_of_the_stage_is_another_deployment(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    shop.rewrite(APP + '[stage.test]\nenv = { LEVEL = "info" }\n')
+    assert shop.promote("test", made).changed
+    assert shop.rollback("test").deployment.stage.env == {}
+
+
+def test_a_skipped_stage_is_foretold_and_denied(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    assert shop.why("production", made)["passed staging"].verdict == PENDING
+    with pytest.raises(Denied, match="has not been in staging"):
+        shop.promote("production", made)
+    assert not shop.entries("production")
+    assert not shop.environment("production").log()
+
+
+def test_a_revoked_release_is_foretold_and_denied_also_where_it_should_run(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    shop.ledger.append(REVOKED, release=made.id, body={"reason": "CVE-1"})
+    assert shop.why("staging", made)["revocation"].verdict == FAIL
+    for stage in ("staging", "test"):
+        shop.environment("test").retire()
+        with pytest.raises(Denied, match=r"revoked.*CVE-1"):
+            shop.promote(stage, made)
+
+
+def test_a_freeze_is_foretold_with_its_end_and_a_rollback_goes_through(shop):
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", one)
+    shop.promote("test", two)
+    frozen = '[stage.test]\ngates = [{ kind = "freeze", windows = ["2020-01-01 00:00 - 2099-01-01 00:00"] }]\n'
+    shop.rewrite(APP + frozen)
+    three = shop.release(3)
+    verdict = shop.why("test", three)["freeze"]
+    assert (verdict.verdict, verdict.opens_at) == (PENDING, "2099-01-01T00:00:00.000000Z")
+    with pytest.raises(Denied, match="frozen"):
+        shop.promote("test", three)
+    assert shop.rollback("test").deployment.release == one
+    assert shop.runs("test") == one.id
+
+
+def test_a_gate_that_asks_this_machine_must_have_been_allowed(shop):
+    shop.rewrite(APP + '[stage.test]\ngates = [{ kind = "command", run = "true" }]\n')
+    made = shop.release(1)
+    assert [verdict.verdict for verdict in shop.why("test", made).values()] == [PENDING]
+    with pytest.raises(NotTrusted, match=r"gate of \[stage.test\] runs"):
+        shop.promote("test", made)
+
+
+def test_rollback_goes_back_step_by_step_and_never_forwards(shop):
+    one, two, three = (shop.release(number) for number in (1, 2, 3))
+    for made in (one, two, three):
+        shop.promote("test", made)
+    assert shop.rollback("test").deployment.release == two
+    assert shop.rollback("test").deployment.release == one
+    with pytest.raises(UsageError, match="nothing to go back to"):
+        shop.rollback("test")
+    assert shop.runs("test") == one.id
+    shop.promote("test", three)
+    assert shop.rollback("test").deployment.release == one
+
+
+def test_rollback_leaves_out_what_was_revoked(shop):
+    one, two, three = (shop.release(number) for number in (1, 2, 3))
+    for made in (one, two, three):
+        shop.promote("test", made)
+    shop.ledger.append(REVOKED, release=two.id, body={"reason": "bad"})
+    assert shop.rollback("test").deployment.release == one
+
+
+def test_what_was_rolled_back_does_not_go_on(shop):
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", one)
+    shop.promote("test", two)
+    shop.rollback("test")
+    with pytest.raises(Denied, match="rolled back from test"):
+        shop.promote("staging", two)
+
+
+def test_an_irreversible_release_is_not_rolled_back(shop):
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", one)
+    shop.rewrite(APP + "[stage.test]\nstrategy = { irreversible = true }\n")
+    shop.promote("test", two)
+    shop.rewrite(APP)  # what counts is what it was when it went in
+    with pytest.raises(Denied, match="irreversible"):
+        shop.rollback("test")
+    assert shop.runs("test") == two.id
+
+
+def test_a_release_that_does_not_become_ready_leaves_what_ran_before(shop):
+    good, bad = shop.release(1), shop.release(2)
+    shop.promote("test", good)
+    shop.break_release(bad)
+    with pytest.raises(EngineError, match="did not become ready"):
+        shop.promote("test", bad)
+    assert shop.runs("test") == good.id
+    assert shop.entries("test")[-1].kind == FAILED
+    with pytest.raises(Denied):
+        shop.promote("staging", bad)
+    with pytest.raises(EngineError):
+        shop.promote("test", bad)
+    assert shop.entries("test")[-1].attempt == 2
+
+
+def test_a_first_release_that_does_not_become_ready_leaves_nothing(shop):
+    bad = shop.release(1)
+    shop.break_release(bad)
+    with pytest.raises(EngineError):
+        shop.promote("test", bad)
+    assert shop.environment("test").observe().release == ""
+
+
+def test_what_runs_something_else_than_asked_is_no_success(shop):
+    made = shop.release(1)
+    shop.swap_images()
+    with pytest.raises(EngineError, match="does not run what it was told to"):
+        shop.promote("test", made)
+    assert _kinds(shop, "test") == [INTENT, COPIED, FAILED]
+
+
+def test_a_tampered_ledger_stops_everything(shop):
+    import contextlib
+    import sqlite3
+
+    made = shop.release(1)
+    shop.promote("test", made)
+    path = f"{shop.opened.paths.ledger(shop.opened.id)}/ledger.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("UPDATE entry SET stage = 'staging' WHERE kind = 'applied'")
+    for work in (lambda: shop.promote("production", made), lambda: shop.why("production", made)):
+        with pytest.raises(LedgerDamaged, match="entry 4 was changed"):
+            work()
+
+
+def _kill_at(shop: Shop, point: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this process is killed at the n-th time that something could be left half done."""
+    from devbox.host import files
+    from devbox.records import ledger
+
+    left = [count]
+
+    def reach(name: str) -> None:
+        if name == point:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    append, write = ledger.Ledger.append, files.write_atomic
+
+    def append_and_die(self, *words, **facts):
+        reach("before")
+        entry = append(self, *words, **facts)
+        reach("after")
+        return entry
+
+    def write_and_die(path, *words, **facts):
+        if path.endswith("head.json"):
+            reach("between")  # the entry is written, its head is not
+        write(path, *words, **facts)
+
+    monkeypatch.setattr(ledger.Ledger, "append", append_and_die)
+    monkeypatch.setattr(files, "write_atomic", write_and_die)
+    shop.point = reach
+
+
+# Each place where a move can be killed: around every entry, between an entry and its head, within the deployment.
+KILLS = [
+    *((point, count) for count in (1, 2, 3, 4) for point in ("before", "between", "after")),
+    ("deploying", 1),
+    ("deployed", 1),
+]
+
+
+def _killed(shop: Shop, work, point: str, count: int) -> None:
+    def dying() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            _kill_at(shop, point, count, patch)
+            work()
+
+    assert in_a_child(dying) == -signal.SIGKILL
+
+
+def _one_outcome(shop: Shop, release_id: str, others: int) -> None:
+    """The stage runs it, the ledger says so in one entry more, and nothing is under way."""
+    assert shop.runs("test") == release_id
+    assert shop.history().current("test").release == release_id
+    assert shop.history().under_way("test") is None
+    assert _kinds(shop, "test").count(APPLIED) == others + 1
+    assert _kinds(shop, "test").count(FAILED) == 0
+
+
+@pytest.mark.parametrize(("point", "count"), KILLS)
+def test_a_promotion_killed_anywhere_is_gone_on_with(shop, point, count):
+    old, new = shop.release(1), shop.release(2)
+    shop.promote("test", old)
+    _killed(shop, lambda: shop.promote("test", new), point, count)
+    shop.promote("test")  # what is on its way is what is meant
+    _one_outcome(shop, shop.history().current("test").release, others=1)
+    assert shop.runs("test") == new.id
+
+
+@pytest.mark.parametrize(("point", "count"), KILLS)
+def test_a_rollback_killed_anywhere_is_gone_on_with(shop, point, count):
+    one, two, three = (shop.release(number) for number in (1, 2, 3))
+    for made in (one, two, three):
+        shop.promote("test", made)
+    _killed(shop, lambda: shop.rollback("test"), point, count)
+    done = shop.history().under_way("test") is None and shop.history().current("test").release == two.id
+    if not done:  # else its last entry was written, and another rollback would go one further
+        shop.rollback("test")
+    _one_outcome(shop, two.id, others=3)
+
+
+@pytest.mark.parametrize(("point", "count"), KILLS[:9] + KILLS[-2:])
+def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_a_rollback(shop, point, count):
+    old, new = shop.release(1), shop.release(2)
+    shop.promote("test", old)
+    _killed(shop, lambda: shop.promote("test", new), point, count)
+    if shop.history().under_way("test") is None:
+        return  # nothing was begun: there is nothing to go back from
+    shop.rollback("test")
+    assert shop.runs("test") == old.id
+    assert shop.history().current("test").release == old.id
+    assert [entry.release for entry in shop.entries("test") if entry.kind == FAILED] == [new.id]
+    with pytest.raises(UsageError):
+        shop.rollback("test")
+
+
+@pytest.mark.parametrize(("point", "count"), KILLS[:9] + KILLS[-2:])
+def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_another(shop, point, count):
+    old, new, newer = (shop.release(number) for number in (1, 2, 3))
+    shop.promote("test", old)
+    _killed(shop, lambda: shop.promote("test", new), point, count)
+    begun = shop.history().under_way("test") is not None
+    shop.promote("test", newer)
+    assert shop.runs("test") == newer.id
+    assert [entry.release for entry in shop.entries("test") if entry.kind == FAILED] == [new.id] * begun
+    assert shop.rollback("test").deployment.release == old
+
+
+def test_a_promotion_that_was_killed_and_may_not_go_on_leaves_what_ran_before(shop):
+    old, new = shop.release(1), shop.release(2)
+    shop.promote("test", old)
+    _killed(shop, lambda: shop.promote("test", new), "deployed", 1)
+    assert shop.runs("test") == new.id
+    shop.ledger.append(REVOKED, release=new.id, body={"reason": "bad"})
+    with pytest.raises(Denied, match="revoked"):
+        shop.promote("test")
+    assert shop.runs("test") == old.id
+    assert shop.history().under_way("test") is None
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_path):
+    one, two = shop.release(1), shop.release(2)
+    go_on, inside = Path(tmp_path, "go-on"), Path(tmp_path, "inside")
+
+    def slow(name: str) -> None:
+        if name == "deploying":
+            inside.touch()
+            while not go_on.exists():
+                time.sleep(0.01)
+
+    def first() -> None:
+        shop.point = slow
+        shop.promote("test", one)
+
+    child = begin(first)
+    while not inside.exists():
+        time.sleep(0.01)
+    with pytest.raises(TargetHeld, match=r"test is held by .*pid \d+.*promote"):
+        shop.promote("test", two)
+    assert "target test" in shop.why("test", two)
+    go_on.touch()
+    assert ended(child) == 0
+    assert shop.runs("test") == one.id
+    shop.promote("test", two)
+    assert [entry.kind for entry in shop.entries("test")].count(APPLIED) == 2
+
+
+def test_a_passed_stage_is_told_as_such(shop):
+    made = shop.release(1)
+    shop.promote("test", made)
+    assert [verdict.verdict for verdict in shop.why("staging", made).values()] == [PASS]

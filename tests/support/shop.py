@@ -1,0 +1,191 @@
+"""A project with stages and releases, and environments that run nothing but remember what they were told to run.
+
+The environments keep to `devbox.promotion.environment`: state on the disk, verbs that can be called again, and whatever
+is killed within them leaves something half done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from support import layouts
+from support.resolving import write_project
+
+from devbox.errors import EngineError
+from devbox.execute.events import Sink
+from devbox.images.layout import Layout
+from devbox.model.entry import Entry
+from devbox.model.release import Release, release_id
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.model.verdict import Verdict
+from devbox.opened import Project, load, open_project
+from devbox.promotion.history import History
+from devbox.records.ledger import Ledger
+from devbox.records.releases import Releases
+from devbox.verbs import promote as verbs
+
+APP = """
+stages = ["test", "staging", "production"]
+[base.app]
+recipe = "debian"
+[image]
+from = "app"
+[image.process.web]
+command = ["serve"]
+ports = [8000]
+"""
+
+
+class RememberingEnvironment:
+    """A stage that runs nothing. `point` is called at each place where a kill would leave something half done."""
+
+    def __init__(self, path: Path, point: Callable[[str], None]) -> None:
+        self._path = path
+        self._point = point
+
+    def observe(self) -> StageObserved:
+        seen = self._read()
+        return StageObserved(
+            release=seen.get("release", ""),
+            config=seen.get("config", ""),
+            address="127.0.0.1:9" if seen.get("release") else "",
+            healthy=bool(seen.get("healthy")),
+            digests=seen.get("digests", {}),
+        )
+
+    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+        log = self._read().get("log", [])
+        self._write({**self._read(), "healthy": False, "log": [*log, wanted.release.id]})
+        self._point("deploying")
+        if (self._path.parent / "broken").exists() and wanted.release.id in (self._path.parent / "broken").read_text():
+            raise EngineError("web did not become ready", remedy="devbox logs")
+        digest = wanted.release.image
+        if (self._path.parent / "swapped").exists():
+            digest = "sha256:" + "e" * 64
+        facts = {"release": wanted.release.id, "config": wanted.config_digest, "digests": {"web-1": digest}}
+        self._write({**self._read(), **facts, "healthy": True})
+        self._point("deployed")
+
+    def retire(self) -> None:
+        self._write({"log": self._read().get("log", [])})
+
+    def log(self) -> list[str]:
+        """The releases that it was told to run, in order."""
+        return list(self._read().get("log", []))
+
+    def _read(self) -> dict:
+        return json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def _write(self, facts: dict) -> None:
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(facts))
+        new.rename(self._path)
+
+
+class Shop:
+    """The project, at a place of its own."""
+
+    def __init__(self, place: Path, text: str = APP, *, project: str = "shop") -> None:
+        self.place = place
+        self.root = write_project(str(place / project), text)
+        self._state = place / f"environments-{project}"
+        self._state.mkdir(exist_ok=True)
+        self.point: Callable[[str], None] = lambda _: None
+
+    @property
+    def opened(self) -> Project:
+        return open_project(self.root)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.opened.paths, self.opened.id)
+
+    def release(self, number: int, *, size: int = 1000) -> Release:
+        """A release of an image of its own, which lies in the store."""
+        opened = self.opened
+        oci = Layout(opened.paths.oci, lock=opened.paths.lock("oci-index"))
+        oci.create()
+        image = layouts.image(oci, seed=number, size=size)
+        oci.set_ref(f"image{number}", image)
+        config = load(opened).release
+        assert config is not None
+        identity = release_id(image=image.digest, config=config, source=f"git:{number}")
+        made = Release(
+            id=identity, image=image.digest, config=config, source=f"git:{number}", created_at=f"2026-01-{number:02}"
+        )
+        Releases(opened.paths, opened.id).add(made)
+        return made
+
+    def environment(self, stage: str) -> RememberingEnvironment:
+        return RememberingEnvironment(self._state / f"{stage}.json", self.point)
+
+    def promote(self, stage: str, release: Release | None = None) -> verbs.Moved:
+        name = release.id if release else ""
+        return verbs.promote(self.opened, _unseen, stage=stage, release=name, environments=self._environments)
+
+    def rollback(self, stage: str) -> verbs.Moved:
+        return verbs.rollback(self.opened, _unseen, stage=stage, environments=self._environments)
+
+    def why(self, stage: str, release: Release | None = None) -> dict[str, Verdict]:
+        """The verdicts by subject."""
+        found = verbs.why_stage(self.opened, stage=stage, release=release.id if release else "")
+        return {verdict.subject: verdict for verdict in found}
+
+    def runs(self, stage: str) -> str:
+        """The release that the stage's environment runs, healthily."""
+        seen = self.environment(stage).observe()
+        return seen.release if seen.healthy else ""
+
+    def entries(self, stage: str = "") -> list[Entry]:
+        return [entry for entry in self.ledger.entries() if stage in ("", entry.stage)]
+
+    def history(self) -> History:
+        return History(self.ledger.entries())
+
+    def break_release(self, release: Release) -> None:
+        """It never becomes ready, wherever it runs."""
+        with (self._state / "broken").open("a") as out:
+            out.write(release.id + "\n")
+
+    def swap_images(self) -> None:
+        """From now on, what runs is not what was asked for."""
+        (self._state / "swapped").touch()
+
+    def rewrite(self, text: str) -> None:
+        """Another file from now on."""
+        Path(self.root, "devbox.toml").write_text(text)
+
+    def _environments(self, opened: Project, resolved: Resolved, stage: Stage) -> RememberingEnvironment:
+        return self.environment(stage.environment)
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Run something in a process of its own; 0 where it came to its end, else the signal that ended it, negative."""
+    return ended(begin(work))
+
+
+def ended(child: int) -> int:
+    """How a child ended."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def begin(work: Callable[[], object]) -> int:
+    """Begin something in a process of its own; its pid."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - whatever it is ends this process, not the test
+            os._exit(1)
+        finally:
+            os._exit(2)
+    return child
+
+
+def _unseen(event: object) -> None:
+    """Nobody watches."""
