@@ -14,9 +14,10 @@ from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.host.sizes import shown
 from devbox.verbs import build as verbs
+from devbox.verbs import promote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from devbox.cli.options import Args
     from devbox.model.release import Release
@@ -44,10 +45,11 @@ def build(args: Args) -> int:
 
 
 def ls(args: Args) -> int:
-    """The releases of the project."""
-    found = verbs.releases(opened(args))
+    """The releases of the project, and what became of each."""
+    project = opened(args)
+    found, states = verbs.releases(project), promote.states(project)
     if args.flag("json"):
-        return _document([_plain(release) for release in found])
+        return _document([_plain(release, states.get(release.id, {})) for release in found])
     now = dt.datetime.now(dt.UTC)
     lines = [
         (
@@ -55,11 +57,11 @@ def ls(args: Args) -> int:
             release.image.removeprefix("sha256:")[:_SHORT],
             table.since(release.created_at, now),
             _source(release.source),
-            ", ".join(release.config.processes),
+            ", ".join(_state(stage, state) for stage, state in states.get(release.id, {}).items()) or "-",
         )
         for release in found
     ]
-    _table(("RELEASE", "DIGEST", "AGE", "SOURCE", "PROCESSES"), lines)
+    _table(("RELEASE", "DIGEST", "AGE", "SOURCE", "STAGES"), lines)
     return 0
 
 
@@ -67,19 +69,26 @@ def show(args: Args) -> int:
     """All about one release, always as JSON: it is what a stage will be given."""
     from devbox.model import codec
 
-    release = verbs.release(opened(args), args.text("release"))
+    project = opened(args)
+    release = verbs.release(project, args.text("release"))
     config = {"digest": release.config_digest, **codec.dump(release.config)}
-    say(json.dumps({**_plain(release), "config": config}, indent=2), stream=sys.stdout)
+    plain = _plain(release, promote.states(project).get(release.id, {}))
+    say(json.dumps({**plain, "config": config}, indent=2), stream=sys.stdout)
     return 0
 
 
-def _plain(release: Release) -> dict[str, object]:
+def _state(stage: str, state: str) -> str:
+    """As people say it: a stage by its name alone is one that runs the release."""
+    return stage if state == "running" else f"{stage} ({state})"
+
+
+def _plain(release: Release, stages: Mapping[str, str]) -> dict[str, object]:
     return {
         "release": release.id,
         "digest": release.image,
         "source": release.source,
         "created_at": release.created_at,
-        "stages": {},  # none yet: releases are promoted by a later version
+        "stages": dict(stages),
     }
 
 

@@ -84,6 +84,13 @@ def _source(table: object) -> str:
     return next((f"{key} {table[key]}" for key in ("recipe", "from", "image", "run") if key in table), "")
 
 
+def _stages(document: Document) -> list[tuple[str, str]]:
+    """The stages, in the order in which a release passes them where that is written."""
+    tables, order = document.get("stage"), document.get("stages")
+    names = [*(order if isinstance(order, list) else ()), *(tables if isinstance(tables, dict) else ())]
+    return [(str(name), "") for name in dict.fromkeys(names)]
+
+
 def _templates(_directory: str, _file: str) -> list[tuple[str, str]]:
     from devbox.cli import scaffold
 
@@ -145,6 +152,7 @@ _IN_FILE = {
     "tools": _tools,
     "debuggers": _debuggers,
     "installs": _table("install"),
+    "stages": _stages,
 }
 _ELSEWHERE = {
     "templates": _templates,

@@ -1,4 +1,7 @@
-"""`why`: the reason something is as it is. `why image NAME`, `why build`: what changed since the last time."""
+"""`why`: the reason something is as it is.
+
+`why image NAME`, `why build`: what changed since the last time. `why STAGE [RELEASE]`: what keeps a release out.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.cli.project import opened
+from devbox.cli.terminal import say
 from devbox.errors import UsageError
-from devbox.verbs import build, images
+from devbox.model.verdict import PASS
+from devbox.verbs import build, images, promote
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -18,16 +23,24 @@ if TYPE_CHECKING:
 def why(args: Args) -> int:
     """Print the verdicts about a subject: a line each, or one JSON document."""
     words = args.many("subject")
+    is_stage = words[:1] not in (("build",), ("image",))
     if words == ("build",):
         found = build.why_build(opened(args))
     elif len(words) == len(("image", "NAME")) and words[0] == "image":
         found = images.why_image(opened(args), words[1])
+    elif is_stage and words and len(words) <= len(("STAGE", "RELEASE")):
+        found = promote.why_stage(opened(args), stage=words[0], release="".join(words[1:]))
     else:
-        raise UsageError("why wants a subject: build, or image and its name", remedy="devbox why image dev")
+        raise UsageError(
+            "why wants a subject: build, image and its name, or a stage and perhaps a release",
+            remedy="devbox why image dev",
+        )
     if args.flag("json"):
         sys.stdout.write(json.dumps([_plain(verdict) for verdict in found]) + "\n")
     else:
         sys.stdout.write("".join(f"{_line(verdict)}\n" for verdict in found))
+        if is_stage and all(verdict.verdict == PASS for verdict in found):
+            say(f"· nothing keeps it out of {words[0]}")
     return 0
 
 
@@ -36,4 +49,5 @@ def _plain(verdict: Verdict) -> dict[str, str | None]:
 
 
 def _line(verdict: Verdict) -> str:
-    return f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}"
+    opens = f" (opens {verdict.opens_at})" if verdict.opens_at else ""
+    return f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"

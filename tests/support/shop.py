@@ -115,7 +115,11 @@ class Shop:
         assert config is not None
         identity = release_id(image=image.digest, config=config, source=f"git:{number}")
         made = Release(
-            id=identity, image=image.digest, config=config, source=f"git:{number}", created_at=f"2026-01-{number:02}"
+            id=identity,
+            image=image.digest,
+            config=config,
+            source=f"git:{number}",
+            created_at=f"2026-01-{number:02}T00:00:00Z",
         )
         Releases(opened.paths, opened.id).add(made)
         return made

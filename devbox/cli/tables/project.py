@@ -78,8 +78,14 @@ TABLE = (
         "why",
         _why,
         JSON,
-        about="Say why something is as it is: of an image or the build, what changed since it was made.",
-        argument=Argument("subject", about="`build`; or `image` and its name, as in `why image dev`.", many=True),
+        about="Say why something is as it is: what changed about an image or the build, what keeps a release out.",
+        argument=Argument(
+            "subject",
+            about="`build`; `image` and its name, as in `why image dev`; or a stage, and a release if it is another "
+            "than the next one.",
+            many=True,
+            words="stages",
+        ),
     ),
     Command(
         "lock",

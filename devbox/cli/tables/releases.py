@@ -24,6 +24,12 @@ def _release_show(args: Args) -> int:
     return build.show(args)
 
 
+def _release_log(args: Args) -> int:
+    from devbox.cli import ledger
+
+    return ledger.log(args)
+
+
 def _install(args: Args) -> int:
     from devbox.cli import install
 
@@ -43,7 +49,13 @@ TABLE = (
         about="Put files out of images onto this machine, as [install.NAME] says: all or none of them.",
         argument=Argument("names", about="Names of [install.NAME]; all when left out.", many=True, words="installs"),
     ),
-    Command("release ls", _release_ls, JSON, about="List the releases that were built here."),
+    Command("release ls", _release_ls, JSON, about="List the releases, and the stages that each is or was in."),
+    Command(
+        "release log",
+        _release_log,
+        Option("--json", about="Print each entry as JSON, on a line of its own."),
+        about="Print the ledger: everything that was done with releases, in the order it was.",
+    ),
     Command(
         "release show",
         _release_show,

@@ -1,0 +1,45 @@
+"""`release log`: everything that was done with releases, in the order it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox.cli.project import opened
+from devbox.cli.recipe import aligned
+from devbox.cli.terminal import say
+from devbox.model import codec
+from devbox.verbs import promote as verbs
+
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+    from devbox.model.entry import Entry
+
+_SHORT = 12  # digits that tell releases apart
+
+
+def log(args: Args) -> int:
+    """The ledger: a line each, or each entry as JSON on a line of its own."""
+    entries = verbs.log(opened(args))
+    if args.flag("json"):
+        sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
+        return 0
+    rows = [(str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry)) for entry in entries]
+    for line in aligned(rows):
+        say(line, stream=sys.stdout)
+    return 0
+
+
+def _short(entry: Entry) -> str:
+    return entry.release.removeprefix("sha256:")[:_SHORT]
+
+
+def _about(entry: Entry) -> str:
+    """What an entry says beside what it is."""
+    body = entry.body
+    if reason := body.get("reason"):
+        return str(reason)
+    if entry.kind == "intent":
+        return str(body.get("operation", ""))
+    return str(body.get("repository") or body.get("address") or "")
