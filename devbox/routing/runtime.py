@@ -34,7 +34,11 @@ class Runtime:
         """Have it do something; whatever it answers but success is an error."""
         said = self.ask(command).strip()
         if said not in _DONE:
-            raise EngineError(f"the router refuses `{command}`: {said.splitlines()[0]}", details=said)
+            raise EngineError(
+                f"the router refuses `{command}`: {said.splitlines()[0]}",
+                details=said,
+                remedy="devbox logs --stage NAME router says why",
+            )
 
     def answers(self) -> bool:
         """Whether it is there."""
