@@ -22,6 +22,7 @@ from devbox.images.registry.repository import Repository
 from devbox.images.registry.transfers import Transfers
 from devbox.model import ids
 from devbox.model.stage import Deployment
+from devbox.promotion import document
 
 _DIGITS = 12  # of a release, in its tag
 
@@ -43,6 +44,7 @@ class Copier:
         top = self._hashed(digest)
         if not repository:
             return {"digest": digest, "repository": "", "sent": 0}
+        document.attach(wanted.release, top, self._oci)
         reference = parse(repository)._replace(tag=tag_of(wanted.release.id), digest="")
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         Repository(Connection(settings.origin(reference.host)), reference).manifest(digest)  # hashed as it comes

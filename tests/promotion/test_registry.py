@@ -1,0 +1,152 @@
+"""Stages as repositories: what is copied, how much is sent, and that the digest is what counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import layouts
+from support.registry import Registry, registry
+from support.shop import APP, Shop
+
+from devbox.errors import RegistryError
+from devbox.images import layout
+from devbox.images.layout import Layout
+from devbox.images.registry.connection import Connection
+from devbox.images.registry.reference import Reference, parse
+from devbox.images.registry.repository import Repository
+from devbox.images.registry.settings import origin
+from devbox.images.registry.transfers import Transfers
+from devbox.promotion import document
+from devbox.promotion.copying import tag_of
+
+STAGES = ("test", "staging", "production")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry(tmp_path_factory.mktemp("registry"), tls=False, password=False) as made:
+        yield made
+
+
+@pytest.fixture
+def name(served: Registry, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the repositories of this test begin with."""
+    monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
+    return f"{served.host}/{request.node.name.partition('[')[0].lower()}"
+
+
+def _text(name: str) -> str:
+    return APP + "".join(f'[stage.{stage}]\nrepository = "{name}/{stage}"\n' for stage in STAGES)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, home: Path, name: str) -> Shop:
+    return Shop(tmp_path, _text(name))
+
+
+def _repository(name: str) -> Repository:
+    reference = parse(name)
+    return Repository(Connection(origin(reference.host)), reference, pushes=True)
+
+
+def _oci(shop: Shop) -> Layout:
+    paths = shop.opened.paths
+    return Layout(paths.oci, lock=paths.lock("oci-index"))
+
+
+def test_every_repository_has_the_image_to_the_byte_below_the_tag_of_the_release(shop, name):
+    made = shop.release(1)
+    for stage in STAGES:
+        shop.promote(stage, made)
+        raw = _repository(f"{name}/{stage}").manifest(tag_of(made.id)).raw
+        assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == made.image
+
+
+def test_what_is_attached_goes_along_also_what_others_attached_and_tags_of_old(shop, name):
+    made, oci = shop.release(1), _oci(shop)
+    shop.promote("test", made)
+    image = next(target for target in oci.refs().values() if target.digest == made.image)
+    others = Shop(shop.place, project="others").opened.paths  # somebody who signs in the registry, not here
+    away = Layout(f"{others.home}-away/oci", lock=f"{others.home}-away/lock")
+    signed = layouts.manifest(away, layouts.layer(away, {"signature": b"by a colleague"}), subject=image)
+    old = layouts.manifest(away, layouts.layer(away, {"signature": b"of old"}))
+    there = _repository(f"{name}/test")
+    for target, tag in ((signed, signed.digest), (old, f"{made.image.replace(':', '-')}.sig")):
+        for table in away.read_json(target.digest)["layers"] + [away.read_json(target.digest)["config"]]:
+            location = there.begin_upload(table["digest"])
+            there.end_upload(there.send_chunk(location, away.read_raw(table["digest"]), offset=0), table["digest"])
+        there.put_manifest(tag, target.media_type, away.read_raw(target.digest))
+    listed = {
+        "schemaVersion": 2,
+        "mediaType": layout.INDEX,
+        "manifests": [*there.referrers(made.image), signed.plain()],
+    }
+    there.put_manifest(made.image.replace(":", "-"), layout.INDEX, json.dumps(listed).encode())
+
+    shop.promote("staging", made)
+    after = _repository(f"{name}/staging")
+    assert signed.digest in {each["digest"] for each in after.referrers(made.image)}
+    assert after.manifest(f"{made.image.replace(':', '-')}.sig").raw == away.read_raw(old.digest)
+
+
+def test_the_document_of_a_release_travels_and_proves_itself(shop, name, tmp_path):
+    made = shop.release(1)
+    shop.promote("test", made)
+    elsewhere = Layout(f"{tmp_path}/elsewhere/oci", lock=f"{tmp_path}/elsewhere/lock")
+    paths = type(shop.opened.paths)(f"{tmp_path}/elsewhere", f"{tmp_path}/elsewhere-run")
+    exact = Reference(parse(name).host, parse(f"{name}/test").repository, digest=made.image)
+    Transfers(paths).pull(exact, lambda _: None, all_platforms=True)
+    assert list(document.attached(made.image, elsewhere)) == [made]
+
+
+def test_promoting_within_one_registry_sends_no_blob_however_large(shop, served):
+    sent = []
+    for number, size in ((1, 10_000), (2, 10_000_000)):
+        made = shop.release(number, size=size)
+        shop.promote("test", made)
+        served.wire.reset()
+        shop.promote("staging", made)
+        sent.append(served.wire.sent + served.wire.received)
+    small, large = sent
+    assert large < 1.2 * small < 200_000, sent
+
+
+def test_a_tag_that_was_moved_in_the_registry_is_not_what_counts(shop, name):
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", two)
+    shop.promote("test", one)
+    there = _repository(f"{name}/test")
+    other = there.manifest(two.image)
+    there.put_manifest(tag_of(one.id), other.descriptor.media_type, other.raw)
+    shop.promote("staging", one)
+    assert shop.environment("staging").observe().digests == {"web-1": one.image}
+    assert _repository(f"{name}/staging").digest(tag_of(one.id)) == one.image
+
+
+def test_an_image_that_is_gone_from_the_store_comes_from_the_stage_before(shop, name):
+    made = shop.release(1)
+    shop.promote("test", made)
+    oci = _oci(shop)
+    oci.keep_entries(set())
+    for digest in oci.digests():
+        Path(oci.blob(digest)).unlink()
+    shop.promote("staging", made)
+    assert shop.runs("staging") == made.id
+
+
+def test_a_registry_that_is_away_stops_a_promotion_and_no_rollback(shop, served):
+    one, two, three = (shop.release(number) for number in (1, 2, 3))
+    shop.promote("test", one)
+    shop.promote("test", two)
+    served.kill()
+    try:
+        with pytest.raises(RegistryError):
+            shop.promote("test", three)
+        assert shop.runs("test") == two.id
+        assert shop.rollback("test").deployment.release == one
+    finally:
+        served.restart()
