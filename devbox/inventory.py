@@ -5,7 +5,6 @@ A project needs what its file wants by its lock, what it was last made from, its
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -103,7 +102,7 @@ def usage(paths: Paths) -> Usage:
     oci, records = Layout(paths.oci, lock=paths.lock("oci-index")), StepCache(paths).records()
     sizes = {("blob", digest): tree_size(oci.blob(digest)) for digest in oci.digests()}
     for diff_id in snapshots.present(paths):
-        sizes["snapshot", diff_id] = tree_size(os.path.dirname(snapshots.directory(paths, diff_id)))
+        sizes["snapshot", diff_id] = snapshots.size(paths, diff_id)
     found = look(paths).roots
     takes = {name: _pieces(reach.needed(roots, records, oci)) & sizes.keys() for name, roots in found.items()}
     users = {piece: sum(piece in pieces for pieces in takes.values()) for piece in sizes}

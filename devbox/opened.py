@@ -60,8 +60,10 @@ def open_project(start: str, *, file: str | None = None) -> Project:
     )
 
 
-def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
+def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool = False) -> Resolved:
     """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
+
+    `bakes`: the caller will bake what the file wants.
 
     What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
     holder of the instance may write to, since `down` removes it. Without `keep` nothing is written, and credentials
@@ -71,6 +73,8 @@ def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
         return with_contexts(cached, digests=opened.paths.digests(opened.id))
+    if bakes:
+        opened.store.expect_bake()
     from devbox.envfile.load import load as read
     from devbox.envfile.resolve import credentials_wanted, resolve
     from devbox.execute.locks import Locks
@@ -90,7 +94,7 @@ def load(opened: Project, *, held: bool = False, keep: bool = True) -> Resolved:
 
 def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
     """The file of a project that may start something: what it wants of this machine has been allowed."""
-    resolved = fixed(opened, load(opened, held=True), locked=locked)
+    resolved = fixed(opened, load(opened, held=True, bakes=True), locked=locked)
     wanted = hostaccess.wanted(resolved)
     if not TrustRecord(opened.paths, opened.id).covers(wanted):
         raise NotTrusted(
@@ -133,14 +137,13 @@ def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
             remedy="in hooks: devbox exec, run TASK, ps, logs",
         )
     path = opened.paths.lock(opened.id)
-    with files.locked(path, wait=False) as got:
-        if got:
-            with gate.kept(opened.paths):
-                yield
-            return
-    holder = files.lock_holder(path)
-    sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
-    with files.locked(path), gate.kept(opened.paths):
+    with contextlib.ExitStack() as held:
+        if not held.enter_context(files.locked(path, wait=False)):
+            holder = files.lock_holder(path)
+            sink(Note(text=f"waiting for another devbox on this project{f' (pid {holder})' if holder else ''}"))
+            held.enter_context(files.locked(path))
+        held.enter_context(gate.kept(opened.paths))
+        held.callback(opened.store.rest)
         yield
 
 

@@ -8,6 +8,7 @@ from devbox.errors import UsageError
 from devbox.host import environ
 from devbox.host.paths import Paths
 from devbox.host.sizes import shown, tree_size
+from devbox.images import snapshots
 
 VARIABLE = "DEVBOX_IMAGE_BUDGET"
 DEFAULT = "40GB"
@@ -29,7 +30,12 @@ def budget() -> int:
 def warning(paths: Paths) -> str | None:
     """A sentence when the images come near their budget."""
     most = budget()
-    size = sum(map(tree_size, (paths.oci, paths.snapshots, paths.buildah))) if most else 0
+    size = _taken(paths) if most else 0
     if not most or size < _NEAR * most:
         return None
     return f"images take {shown(size)} of {shown(most)} ({VARIABLE}): devbox image gc removes what no project needs"
+
+
+def _taken(paths: Paths) -> int:
+    unpacked = sum(snapshots.size(paths, diff_id) for diff_id in snapshots.present(paths))
+    return unpacked + sum(map(tree_size, (paths.oci, paths.buildah)))

@@ -47,7 +47,7 @@ def look(paths: Paths, roots: Roots) -> Garbage:
         broken_off = (*broken_off, paths.buildah)
     cached = cached or builds.Unwanted()
     size = sum(map(cache.size, old_records)) + sum(map(tree_size, broken_off))
-    size += sum(tree_size(os.path.dirname(snapshots.directory(paths, each))) for each in old_snapshots)
+    size += sum(snapshots.size(paths, each) for each in old_snapshots)
     size += sum(tree_size(oci.blob(each)) for each in old_blobs)
     names = tuple(name for name, target in oci.refs().items() if target.digest not in needed.blobs)
     return Garbage(

@@ -1,7 +1,8 @@
 """Unpacked layers, and the places where new ones are prepared.
 
-A snapshot lies at `snapshots/HEX/fs`, HEX being the digits of its diff id. Both directories above it are closed to
-others: a snapshot holds set-uid programs of foreign origin.
+A snapshot lies at `snapshots/HEX/fs`, HEX being the digits of its diff id; `size` beside it says what it takes, once
+somebody wanted to know. Both directories above it are closed to others: a snapshot holds set-uid programs of foreign
+origin.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Sequence
 from devbox.errors import HostError
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.host.sizes import tree_size
 from devbox.model.image import Layer
 
+_SIZE = "size"
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_TOPDIR_FL = 0x00020000
@@ -72,6 +75,18 @@ def present(paths: Paths) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return [f"sha256:{name}" for name in sorted(os.listdir(paths.snapshots))]
     return []
+
+
+def size(paths: Paths, diff_id: str) -> int:
+    """Bytes that a snapshot takes on the disk. Measured once: it does not change, and has many files."""
+    place = os.path.dirname(directory(paths, diff_id))
+    known = files.read_text(f"{place}/{_SIZE}") or ""
+    if known.isdigit():
+        return int(known)
+    measured = tree_size(place)
+    with contextlib.suppress(OSError):  # removed meanwhile, or not ours: measured again then
+        files.write_atomic(f"{place}/{_SIZE}", str(measured))
+    return measured
 
 
 def put_away(paths: Paths, diff_id: str) -> str:

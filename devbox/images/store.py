@@ -26,6 +26,7 @@ class ImageStore:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._cache = StepCache(paths)
+        self._expecting = False
 
     def find(self, key: str) -> Baked | None:
         """The image with this key, when every layer of it is there, ready to run."""
@@ -82,6 +83,20 @@ class ImageStore:
 
         with gate.kept(self._paths):
             return Baker(self._paths, self._cache, renewed=renewed, lender=lender).bake(image, on_event)
+
+    def expect_bake(self) -> None:
+        """Begin a worker: something will likely have to be baked soon. `rest` ends it where nothing was."""
+        from devbox.images import workerprocess
+
+        self._expecting = True
+        workerprocess.begin()
+
+    def rest(self) -> None:
+        """End the worker that was begun for nothing."""
+        if self._expecting:
+            from devbox.images import workerprocess
+
+            workerprocess.dismiss()
 
     def fixed(self, image: KeyedImage) -> KeyedImage:
         """The image with the versions of packages that its steps took when they were made, as far as they are."""

@@ -1,10 +1,12 @@
 """The bake worker: `python -m devbox.images.worker`. Makes one step in namespaces that die with devbox.
 
-It only prepares files in a directory of its own; what becomes part of the store is decided by devbox, afterwards.
+It only prepares files in a directory of its own; what becomes part of the store is decided by devbox, afterwards. What
+only some jobs need is imported by them: loading it takes longer than many a job.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,13 +17,9 @@ from dataclasses import replace
 from devbox.errors import BakeFailed, DevboxError, HostError
 from devbox.host import removal, trouble
 from devbox.host.paths import Paths
-from devbox.images import generated, installed
 from devbox.images import job as jobs
-from devbox.images.apt import Tick
-from devbox.images.build import taking
-from devbox.images.inside import Inside
+from devbox.images import workerprocess
 from devbox.images.layer import AS_ON_DISK, Ownership, write_layer
-from devbox.images.osrelease import system_of
 from devbox.images.output import Output
 from devbox.images.unpack import unpack
 from devbox.isolation import idmap as idmaps
@@ -30,12 +28,22 @@ from devbox.isolation.types import IdMap, Range
 from devbox.model import codec
 from devbox.model.image import Bootstrap, Copy, Files, Packages, Run, describe
 
+_FEW_CYCLES = 50_000  # new objects until cycles are looked for: a worker makes few, and ends before they matter
+
 
 def main() -> int:
     """Read the job, do it, answer. 1 when it failed, with the reason as the last answer."""
+    gc.set_threshold(_FEW_CYCLES)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
-    plain = json.loads(sys.stdin.readline())
+    asked = sys.stdin.readline()
+    if asked == workerprocess.AHEAD:
+        from devbox.images import inside, installed  # noqa: F401 - for a step that runs something
+
+        asked = sys.stdin.readline()
+    if not asked:
+        return 0  # begun in vain
+    plain = json.loads(asked)
     kinds: dict[str, type[jobs.Job]] = {
         kind.op: kind
         for kind in (
@@ -78,6 +86,8 @@ def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> jobs.Don
         case jobs.UnpackJob():
             return _unpack(job, idmap)
         case jobs.ExtractJob():
+            from devbox.images.build import taking
+
             taking.copy_out(job.paths, lowers=job.lowers, place=job.place, target=job.target, rootless=idmap.rootless)
         case jobs.RemoveJob():
             return _remove(job)
@@ -98,6 +108,8 @@ def _unpack(job: jobs.UnpackJob, idmap: IdMap) -> jobs.Done:
 
 def _take(job: jobs.OutputJob, idmap: IdMap) -> jobs.Done:
     """Leave the output's layer and snapshot. All of it is root's: who builds leaves no users in an image."""
+    from devbox.images.build import taking
+
     tree = taking.take(job.place, job.output)
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
     with open(tar, "wb") as out:
@@ -116,6 +128,9 @@ def _remove(job: jobs.RemoveJob) -> jobs.Done:
 
 def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> jobs.Done:
     """Run the step and leave its layer and snapshot."""
+    from devbox.images import generated, installed
+    from devbox.images.apt import Tick
+
     scratch = f"{job.place}/scratch"
     os.mkdir(scratch, 0o755)
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{jobs.SNAPSHOT}/fs"
@@ -148,8 +163,13 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
         tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
     if isinstance(job.step, Copy):
+        from devbox.images.build import taking
+
         tree = taking.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
+    from devbox.images.inside import Inside
+    from devbox.images.osrelease import system_of
+
     inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
     try:
         if isinstance(job.step, Packages):
@@ -182,4 +202,6 @@ def _inside(ranges: tuple[Range, ...], number: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    gc.freeze()  # nothing is looked for in what goes with the process
+    raise SystemExit(code)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable
 from typing import IO
 
 from devbox.errors import BakeFailed, HostError
-from devbox.host import process
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
-from devbox.images import snapshots
+from devbox.images import snapshots, workerprocess
 from devbox.images.lending import Lender
 from devbox.model import codec
 from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
 
-_MODULE = "devbox.images.worker"
 _ANSWERS: tuple[type[jobs.Answer], ...] = (jobs.Progress, jobs.Done, jobs.Stopped, jobs.Failed)
 
 
@@ -173,24 +170,9 @@ class Workers:
         return self._lender.fd if self._lender else -1
 
     def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
-        ask, answers = os.pipe(), os.pipe()
-        argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
-        terminal = [self._lender.fd] if self._lender else []
-        worker = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1], pass_fds=terminal)
-        os.close(ask[0])
-        os.close(answers[1])
-        try:
-            with (
-                open(ask[1], "w", encoding="utf-8") as stdin,
-                open(answers[0], encoding="utf-8", errors="replace") as stdout,
-            ):
-                _say(stdin, json.dumps(codec.dump(job)))
-                return self._follow(stdin, stdout, on_progress)
-        except BaseException:
-            worker.kill()
-            raise
-        finally:
-            worker.wait()
+        with workerprocess.take(lent=(self._lender.fd,) if self._lender else ()) as worker:
+            _say(worker.stdin, json.dumps(codec.dump(job)))
+            return self._follow(worker.stdin, worker.stdout, on_progress)
 
     def _follow(
         self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[jobs.Progress], None]

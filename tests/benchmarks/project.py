@@ -57,6 +57,7 @@ class Bench:
         self.root.mkdir()
         (self.root / "devbox.toml").write_text(env_file)
         self.environment = os.environ | {"DEVBOX_HOME": str(base / "home"), "NO_COLOR": "1"}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # peers are compiled, and so is devbox where pip put it
         os.environ["DEVBOX_HOME"] = str(base / "home")
         self.program = str(Path(sys.executable).with_name("devbox"))
 

@@ -36,14 +36,22 @@ def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[
     pasta, led = programs.find("pasta"), led_ports(host_ports)
     for route in routes:
         require_free(route.publish)
-    load_rules(context, routes, host_ports, led=led)
     pid_file = f"{context.run_dir}/pasta.pid"
+    loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # each waits for a program
     try:
-        return attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
-    except EngineError:
+        running = attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
+    except BaseException:
+        with contextlib.suppress(EngineError):
+            forks.wait(loading)
         for route in routes:
             require_free(route.publish)  # else it was lost since it was looked at
         raise
+    try:
+        forks.wait(loading)
+    except EngineError:
+        stop_egress(running)
+        raise
+    return running
 
 
 def led_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
@@ -61,7 +69,7 @@ def load_rules(
     rules = nft_rules(routes, host_ports, led)
     try:
         load(context, rules + bridge_rules(host_ports))
-    except CommandFailed as error:
+    except EngineError as error:  # as a child told it
         if not host_ports or _UNKNOWN not in error.details:
             raise
         load(context, rules)  # a kernel that can't filter on bridges, as `doctor` says

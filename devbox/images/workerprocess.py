@@ -1,0 +1,77 @@
+"""The process of a bake worker, and one that is begun before it is known what it will be asked.
+
+A worker's interpreter takes a while to load: an env file that changed mostly wants something baked, and reading it
+takes as long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from devbox.host import process
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+AHEAD = "ahead\n"  # before the job: there is time to load what most jobs need
+_MODULE = "devbox.images.worker"
+
+
+class WorkerProcess:
+    """A worker that waits for its job on `stdin` and answers on `stdout`; in a `with`, killed when that fails."""
+
+    def __init__(self, *, lent: tuple[int, ...] = ()) -> None:
+        """`lent`: descriptors that it gets as well."""
+        ask, answers = os.pipe(), os.pipe()
+        argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
+        self._child = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1], pass_fds=lent)
+        os.close(ask[0])
+        os.close(answers[1])
+        self.stdin = open(ask[1], "w", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
+        self.stdout = open(answers[0], encoding="utf-8", errors="replace")  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is not None:
+            self._child.kill()
+        for stream in (self.stdin, self.stdout):
+            stream.close()
+        self._child.wait()
+
+    def dismiss(self) -> None:
+        """End it: it is not needed."""
+        self._child.kill()
+        self.__exit__(None, None, None)
+
+
+_begun: deque[WorkerProcess] = deque()
+
+
+def begin() -> None:
+    """Begin a worker for whoever asks next. To be called by the main thread: a worker dies with its parent thread."""
+    if not _begun:
+        worker = WorkerProcess()
+        with contextlib.suppress(BrokenPipeError):  # it died: whoever asks it will hear
+            worker.stdin.write(AHEAD)
+            worker.stdin.flush()
+        _begun.append(worker)
+
+
+def take(*, lent: tuple[int, ...] = ()) -> WorkerProcess:
+    """The one that was begun, or a new one."""
+    try:
+        return WorkerProcess(lent=lent) if lent else _begun.popleft()
+    except IndexError:
+        return WorkerProcess()
+
+
+def dismiss() -> None:
+    """End the one that was begun, if nobody took it."""
+    while _begun:
+        _begun.popleft().dismiss()
