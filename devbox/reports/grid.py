@@ -21,6 +21,14 @@ class Row:
     spots: tuple[CellResult | None, ...]
 
 
+@dataclass(frozen=True)
+class Head:
+    """A value at the beginning of a row, for so many rows from this one on; 0 where one above speaks for this row."""
+
+    text: str
+    span: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """`down` and `across` are names of axes. With one axis or none nothing goes across: a row has one spot."""
@@ -49,6 +57,23 @@ def listed(results: Sequence[CellResult]) -> Grid:
     axes = _axes(results)
     places = [tuple(result.cell.axes.get(axis, ABSENT) for axis in axes) for result in results]
     return _listed(axes, places, results)
+
+
+def heads(arranged: Grid) -> list[tuple[Head, ...]]:
+    """The heads of each row, those that several rows share in the first of them."""
+    rows = [row.values for row in arranged.rows]
+    return [
+        tuple(Head(value, _span(rows, at, depth)) for depth, value in enumerate(row)) for at, row in enumerate(rows)
+    ]
+
+
+def _span(rows: Sequence[tuple[str, ...]], at: int, depth: int) -> int:
+    lead = rows[at][: depth + 1]
+    if depth == len(rows[at]) - 1:  # the innermost axis says what a row is
+        return 1
+    if at and rows[at - 1][: depth + 1] == lead:
+        return 0
+    return next((down for down, row in enumerate(rows[at:]) if row[: depth + 1] != lead), len(rows) - at)
 
 
 def _listed(axes: tuple[str, ...], places: Sequence[tuple[str, ...]], results: Sequence[CellResult]) -> Grid:

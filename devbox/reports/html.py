@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import urllib.parse
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from devbox.model.matrix import CellResult, MatrixRun
-    from devbox.reports.grid import Grid
     from devbox.reports.junit import Tail
-
-
-@dataclass(frozen=True)
-class _Head:
-    text: str
-    span: int
 
 
 def page(run: MatrixRun, *, tail: Tail) -> str:
@@ -43,7 +35,7 @@ def page(run: MatrixRun, *, tail: Tail) -> str:
         grid=arranged,
         rows=[
             {"heads": heads, "spots": [_spot(spot, anchors) for spot in row.spots]}
-            for heads, row in zip(_heads(arranged), arranged.rows, strict=True)
+            for heads, row in zip(grid.heads(arranged), arranged.rows, strict=True)
         ],
         cells=[_cell(result, anchors, tail) for result in run.cells],
     )
@@ -86,28 +78,6 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
     if result.image:
         yield "Image", result.image
     yield from result.services.items()
-
-
-def _heads(arranged: Grid) -> Iterator[list[_Head]]:
-    """The row heads of each row: one that spans rows stands in the first of them."""
-    for at, row in enumerate(arranged.rows):
-        heads = []
-        for depth, value in enumerate(row.values):
-            lead = row.values[: depth + 1]
-            innermost = depth == len(row.values) - 1
-            if not innermost and at and arranged.rows[at - 1].values[: depth + 1] == lead:
-                continue
-            span = 1 if innermost else _span(arranged, at, lead)
-            heads.append(_Head(value, span))
-        yield heads
-
-
-def _span(arranged: Grid, at: int, lead: tuple[str, ...]) -> int:
-    """How many rows from this one on begin with these values."""
-    span = 0
-    while at + span < len(arranged.rows) and arranged.rows[at + span].values[: len(lead)] == lead:
-        span += 1
-    return span
 
 
 def _color_of(run: MatrixRun, word: str) -> str:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from devbox.reports import grid, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from devbox.model.matrix import CellResult, MatrixRun
-    from devbox.reports.grid import Grid
+    from devbox.reports.grid import Grid, Head, Row
 
 _PAD, _GAP, _HIGH, _TITLE = 16, 3, 26, 30
-_LETTER = 7.4  # columns are measured by their longest text, in letters of the broadest usual sans-serif
+_LETTER, _BROAD, _NARROW = 8.6, 13.5, 5.4  # of the broadest usual sans-serif, in bold
 _MOST_ROWS = 24  # a list longer than that stands in several columns
 _STYLE = """
   svg { color-scheme: light dark; font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
@@ -37,15 +37,14 @@ class _Drawing:
         self.parts: list[str] = []
         self.width = self.height = 0.0
 
-    def box(self, x: float, y: float, width: float, style: str) -> None:
-        self.parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{_HIGH - _GAP}" rx="4" class="{style}"/>'
-        )
-        self._reach(x + width, y + _HIGH)
+    def box(self, x: float, y: float, width: float, style: str, *, rows: int = 1) -> None:
+        high = rows * _HIGH - _GAP
+        self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{high}" rx="4" class="{style}"/>')
+        self._reach(x + width, y + high + _GAP)
 
     def text(self, x: float, y: float, text: str, style: str) -> None:
         self.parts.append(f'<text x="{x:g}" y="{y + 16:g}" class="{style}">{_safe(text)}</text>')
-        self._reach(x + len(text) * _LETTER, y + _HIGH)
+        self._reach(x + _length(text), y + _HIGH)
 
     def _reach(self, x: float, y: float) -> None:
         self.width, self.height = max(self.width, x), max(self.height, y)
@@ -76,22 +75,19 @@ def _draw(drawing: _Drawing, arranged: Grid, *, top: float) -> None:
     ]
     height = max(_MOST_ROWS, len(arranged.rows) ** 0.5) if not arranged.across else len(arranged.rows)
     left: float = _PAD
-    for block in _blocks(arranged, int(height)):
+    rows = list(zip(grid.heads(arranged), arranged.rows, strict=True))
+    for first in range(0, len(rows), int(height)):
         y = top
         if arranged.across:
             drawing.text(left + sum(heads) + 10, y, arranged.across, "soft")
             y += _HIGH - 6
         _line(drawing, left, y, heads, arranged.down, "soft")
         _line(drawing, left + sum(heads), y, columns, arranged.columns, "ink strong")
-        for row in block:
+        for row_heads, row in rows[first : first + int(height)]:
             y += _HIGH
-            _row(drawing, left, y, heads, columns, row)
+            _heads(drawing, left, y, heads, row_heads)
+            _spots(drawing, left + sum(heads), y, columns, row)
         left += sum(heads) + sum(columns) + 2 * _PAD
-
-
-def _blocks(arranged: Grid, height: int) -> Iterator[Sequence[grid.Row]]:
-    for first in range(0, len(arranged.rows), max(height, 1)):
-        yield arranged.rows[first : first + height]
 
 
 def _line(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], texts: Sequence[str], style: str) -> None:
@@ -101,14 +97,16 @@ def _line(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], text
         x += breadth
 
 
-def _row(
-    drawing: _Drawing, x: float, y: float, heads: Sequence[float], columns: Sequence[float], row: grid.Row
-) -> None:
-    for breadth, value in zip(heads, row.values, strict=True):
-        drawing.box(x, y, breadth - _GAP, "tint")
-        drawing.text(x + 10, y, value, "ink strong")
+def _heads(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], heads: Sequence[Head]) -> None:
+    for breadth, head in zip(breadths, heads, strict=True):
+        if head.span:
+            drawing.box(x, y, breadth - _GAP, "tint", rows=head.span)
+            drawing.text(x + 10, y, head.text, "ink strong")
         x += breadth
-    for breadth, spot in zip(columns, row.spots, strict=True):
+
+
+def _spots(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], row: Row) -> None:
+    for breadth, spot in zip(breadths, row.spots, strict=True):
         if spot is not None:
             color = words.color(spot)
             drawing.parts.append(f"<g><title>{_safe(_told(spot))}</title>")
@@ -119,7 +117,12 @@ def _row(
 
 
 def _breadth(texts: Sequence[str]) -> float:
-    return max(map(len, texts), default=0) * _LETTER + 20 + _GAP
+    return max(map(_length, texts), default=0) + 20 + _GAP
+
+
+def _length(text: str) -> float:
+    """About how far a text reaches; there is no font here to measure it with."""
+    return sum(_BROAD if char in "mwMW@%" else _NARROW if char in "ijlt.,:;|'! " else _LETTER for char in text)
 
 
 def _said(result: CellResult | None) -> str:

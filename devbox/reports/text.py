@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from devbox.model.matrix import CellResult, MatrixRun
-    from devbox.reports.grid import Grid
+    from devbox.reports.grid import Grid, Head, Row
 
 _MOST_LINES = 60  # a list longer than that shows what is not green alone
 _GAP = "  "
@@ -45,7 +45,7 @@ def table(results: Sequence[CellResult], *, width: int, paint: Paint = plain) ->
     arranged = grid.arrange(results)
     if not arranged.across:
         return _list(results, arranged, paint)
-    lines = [_head(arranged), *(_row(*row) for row in _without_repeats(arranged))]
+    lines = [_head(arranged), *(_row(*pair) for pair in zip(grid.heads(arranged), arranged.rows, strict=True))]
     widths = _widths(lines)
     if sum(widths) + len(_GAP) * (len(widths) - 1) > width:
         return _list(results, grid.listed(results), paint)
@@ -57,26 +57,14 @@ def _head(arranged: Grid) -> list[_Piece]:
     return [_Piece(one_line(word), "dim") for word in (*arranged.down, *arranged.columns)]
 
 
-def _row(values: tuple[str, ...], spots: tuple[CellResult | None, ...]) -> list[_Piece]:
-    return [*(_Piece(one_line(value), "bold") for value in values), *map(_spot, spots)]
+def _row(heads: tuple[Head, ...], row: Row) -> list[_Piece]:
+    return [*(_Piece(one_line(head.text) if head.span else "", "bold") for head in heads), *map(_spot, row.spots)]
 
 
 def _spot(result: CellResult | None) -> _Piece:
     if result is None:
         return _Piece("")
     return _Piece(f"{words.mark(result)} {words.brief(result)}", words.color(result))
-
-
-def _without_repeats(arranged: Grid) -> list[tuple[tuple[str, ...], tuple[CellResult | None, ...]]]:
-    """Rows whose leading values are left out where they are those of the row above."""
-    shown, above = [], ("",) * len(arranged.down)
-    for row in arranged.rows:
-        same = 0
-        while same < len(row.values) - 1 and row.values[same] == above[same]:
-            same += 1
-        shown.append((("",) * same + row.values[same:], row.spots))
-        above = row.values
-    return shown
 
 
 def _list(results: Sequence[CellResult], arranged: Grid, paint: Paint) -> list[str]:
