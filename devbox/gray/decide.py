@@ -1,0 +1,259 @@
+"""What comes next in a gray release: (where it stands, what a look saw, now) → where it stands then, and why. Pure.
+
+It goes forward only with data, time and a bound on harm; it goes back at once, and only onto a side that is healthy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from devbox.gray import bounds
+from devbox.gray.evidence import Tally
+from devbox.gray.policy import WHOLE, Policy
+from devbox.gray.rollout import (
+    ABORTED,
+    ABORTING,
+    BAKE,
+    HOLD,
+    NEEDS_HUMAN,
+    OVER,
+    REHEARSING,
+    STABLE,
+    STEP,
+    WARM,
+    Rollout,
+)
+from devbox.model.traffic import Batch, Side
+
+CRASHES = 3  # restarts of the canary that are a crash loop
+ALL_ERRORS = 10  # so many requests of a step, all failed, need no statistics
+DRAIN = 30.0  # seconds that requests under way have before the canary is stopped
+HALF = 0.5
+_SURE = 0.001  # of a rate in the bake that is compared with another time's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look saw. `batch`: since the last look.
+
+    `threshold`: what the router goes by; `open`: requests under way at the canary; `tripped`: the router itself has
+    shut the canary out. `asked`: by a person, `by` whom; `alarms`: sentences of metrics from outside that say no.
+    """
+
+    now: float
+    batch: Batch
+    threshold: int
+    canary_healthy: bool
+    stable_healthy: bool
+    canary_restarts: int = 0
+    open: int = 0
+    tripped: bool = False
+    asked: str = ""  # "" | "hold" | "resume" | "abort" | "complete"
+    by: str = ""
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the router is to go by. `safe`: what it falls back to by itself; `forced`: whether a header may choose."""
+
+    threshold: int
+    safe: int
+    forced: bool
+
+
+def wanted(rollout: Rollout, policy: Policy) -> Wanted:
+    """The share that belongs to a state. Where a rollout needs a human, it stays where it was."""
+    phase = rollout.before if rollout.phase == NEEDS_HUMAN else rollout.phase
+    if phase in (STEP, HOLD):
+        safe = policy.share(rollout.step if phase == HOLD else rollout.step - 1)
+        return Wanted(threshold=policy.share(rollout.step), safe=safe, forced=True)
+    if phase in (BAKE, STABLE):
+        return Wanted(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
+    return Wanted(threshold=0, safe=0, forced=phase == WARM)
+
+
+def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
+    """Where it stands after a look. `reason` says why, also when nothing changed: what it waits for."""
+    if rollout.phase in OVER:
+        return rollout
+    seen = rollout.after(look.batch, policy, now=look.now)
+    if seen.phase == ABORTING:
+        return _leaving(seen, look)
+    if look.asked == "abort":
+        return _back(seen, look, policy, f"aborted by {look.by or 'a person'}")
+    if seen.phase == REHEARSING:
+        return _rehearsing(seen, look)
+    seen = _asked(seen, look)
+    if trouble := _trouble(seen, look, policy):
+        return _back(seen, look, policy, trouble)
+    return _onward(seen, look, policy)
+
+
+def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+    """Nothing is wrong: a step forward, or what it waits for."""
+    match seen.phase:
+        case "warm":
+            return _warm(seen, look, policy)
+        case "step":
+            return _step(seen, policy)
+        case "hold":
+            return _hold(seen, look)
+        case "bake":
+            return _bake(seen, policy)
+    return seen  # a person is to say
+
+
+def _asked(seen: Rollout, look: Look) -> Rollout:
+    """With what a person said."""
+    if look.asked == "hold":
+        return replace(seen, held=True)
+    if look.asked != "resume":
+        return seen
+    resumed = replace(seen, held=False)
+    return resumed.trusted_again() if seen.phase == NEEDS_HUMAN else resumed
+
+
+def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
+    """Why it must go back at once; "" where nothing is wrong."""
+    if look.canary_restarts >= CRASHES:
+        return f"the canary crashed {look.canary_restarts} times"
+    if seen.phase == WARM:
+        return ""
+    if look.tripped:
+        return "the router shut the canary out: request after request failed"
+    if not look.canary_healthy:
+        return "the canary's health check fails"
+    if look.alarms:
+        return look.alarms[0]
+    return _baked_badly(seen, policy) if seen.phase == BAKE else _judgement(seen, policy)
+
+
+def _judgement(seen: Rollout, policy: Policy) -> str:
+    if "errors" in seen.judged:
+        canary, stable = seen.here("errors")
+        if canary.requests >= ALL_ERRORS and canary.bad == canary.requests and stable.rate < HALF:
+            return f"all {canary.requests} requests of the canary failed"
+    for watch in policy.watches:
+        if seen.judged[watch.name].evidence.against(watch.alpha):
+            canary, stable = (sum(side, Tally()) for side in _sides(seen, watch.name))
+            what = "failed" if watch.name == "errors" else "were slow"
+            return (
+                f"{watch.name}: {canary.rate:.2%} of the canary's requests {what} ({canary.bad} of {canary.requests}), "
+                f"{stable.rate:.2%} of stable's"
+            )
+    return ""
+
+
+def _sides(seen: Rollout, name: str) -> tuple[tuple[Tally, ...], tuple[Tally, ...]]:
+    return seen.judged[name].canary, seen.judged[name].stable
+
+
+def _baked_badly(seen: Rollout, policy: Policy) -> str:
+    """At 100 % there is nobody to compare with: what stable had before, and the margin, is what is allowed."""
+    if seen.baking.requests >= ALL_ERRORS and seen.baking.bad == seen.baking.requests:
+        return f"all {seen.baking.requests} requests failed in the bake"
+    if "errors" not in seen.judged:
+        return ""
+    before = sum(seen.judged["errors"].stable, Tally())
+    most = bounds.upper(before, alpha=_SURE) + policy.margin
+    if bounds.lower(seen.baking, alpha=_SURE) > most:
+        return (
+            f"in the bake {seen.baking.rate:.2%} of the requests failed; before, at most {most - policy.margin:.2%} did"
+        )
+    return ""
+
+
+def _back(seen: Rollout, look: Look, policy: Policy, why: str) -> Rollout:
+    """Onto the old side, where that is healthy and may be."""
+    if policy.irreversible and seen.phase != WARM:
+        return _to_a_human(seen, f"{why}; it is irreversible, so the share stays")
+    if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
+        return _to_a_human(seen, f"{why}; but stable is not healthy, and going back would be an outage")
+    return seen.enter(ABORTING, why)
+
+
+def _to_a_human(seen: Rollout, why: str) -> Rollout:
+    if seen.phase == NEEDS_HUMAN:
+        return replace(seen, reason=why)
+    return replace(seen.enter(NEEDS_HUMAN, why), before=seen.phase)
+
+
+def _warm(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+    late = seen.watched > policy.timeout
+    if not look.canary_healthy:
+        return (
+            seen.enter(ABORTING, "the canary never became healthy") if late else _waits(seen, "for the canary's health")
+        )
+    if lacking := [name for name, seen_by in _latencies(seen, policy).items() if seen_by is None]:
+        why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
+        return _to_a_human(seen, f"it waited {why}") if late else _waits(seen, why)
+    return _waits(seen, "held") if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
+
+
+def _latencies(seen: Rollout, policy: Policy) -> dict[str, int | None]:
+    return {watch.name: seen.judged[watch.name].limit for watch in policy.watches if watch.name == "latency"}
+
+
+def _step(seen: Rollout, policy: Policy) -> Rollout:
+    if seen.held:
+        return _waits(seen, "held")
+    if lacking := _lacks(seen, policy):
+        late = seen.watched > policy.timeout
+        return (
+            _to_a_human(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
+            if late
+            else _waits(seen, lacking)
+        )
+    passed = f"{seen.requests} requests, at most {max(j.harm for j in seen.judged.values()):.2%} worse than stable"
+    if policy.rehearse and not seen.rehearsed:
+        return seen.enter(REHEARSING, "going back is rehearsed")
+    if seen.step + 1 < len(policy.steps):
+        return seen.enter(STEP, passed, step=seen.step + 1)
+    return seen.enter(BAKE if policy.completes else HOLD, passed)
+
+
+def _lacks(seen: Rollout, policy: Policy) -> str:
+    """What is lacking to go on, the cheapest first; "" where nothing is."""
+    if seen.watched < policy.min_time:
+        return f"for its time: {policy.min_time - seen.watched:.0f} s more"
+    if seen.requests < max(1, policy.min_requests):
+        return f"for requests: {seen.requests} of {max(1, policy.min_requests)}"
+    if "errors" in seen.judged and seen.here("errors")[1].rate > HALF:
+        return "for stable, which fails itself"
+    for name, judged in seen.judged.items():
+        if (harm := judged.harm) > policy.margin:
+            return f"for certainty: {name} may be {harm:.2%} worse, {policy.margin:.2%} would do"
+    return ""
+
+
+def _rehearsing(seen: Rollout, look: Look) -> Rollout:
+    if _gone(look):
+        return replace(seen.enter(STEP, "going back works"), rehearsed=True)
+    return _waits(seen, "for the router to send nobody to the canary")
+
+
+def _hold(seen: Rollout, look: Look) -> Rollout:
+    if look.asked == "complete" and not seen.held:
+        return seen.enter(BAKE, f"completed by {look.by or 'a person'}")
+    return _waits(seen, "held" if seen.held else "for the promotion that completes it")
+
+
+def _bake(seen: Rollout, policy: Policy) -> Rollout:
+    if seen.held or seen.watched < policy.bake:
+        return _waits(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
+    return seen.enter(STABLE, f"baked for {policy.bake:.0f} s")
+
+
+def _leaving(seen: Rollout, look: Look) -> Rollout:
+    """Nobody goes there any more, and whoever was there has his answer: then it is over. The reason stays."""
+    late = seen.watched > DRAIN
+    return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_gone(look) or late) else seen
+
+
+def _gone(look: Look) -> bool:
+    return look.threshold == 0 and look.open == 0 and look.batch.canary == Side()
+
+
+def _waits(seen: Rollout, what: str) -> Rollout:
+    return replace(seen, reason=what if what == "held" else f"waits {what}")

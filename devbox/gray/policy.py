@@ -1,0 +1,70 @@
+"""How a gray release goes, every setting with a value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devbox.model.stage import Strategy
+
+WHOLE = 10_000  # buckets, as many as parts of traffic
+TRUST = 0.05  # how often the bound on harm may be wrong over a rollout
+STEPS = (5.0, 20.0, 50.0)
+MARGIN = 0.02
+TIMEOUT = 2 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """One metric: "errors", or "latency": what is slower than `quantile` of stable. `alpha`: its false alarms."""
+
+    name: str
+    alpha: float
+    quantile: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion."""
+
+    steps: tuple[int, ...]
+    min_time: float
+    min_requests: int
+    timeout: float
+    bake: float
+    margin: float
+    watches: tuple[Watch, ...]
+    irreversible: bool = False
+    rehearse: bool = False
+    completes: bool = False
+
+    def share(self, step: int) -> int:
+        """The threshold of a step; 0 before the first."""
+        return self.steps[step] if step >= 0 else 0
+
+
+def of(strategy: Strategy, *, completes: bool) -> Policy:
+    """The policy of a stage's strategy."""
+    return Policy(
+        steps=tuple(max(1, round(percent * WHOLE / 100)) for percent in strategy.steps or STEPS),
+        min_time=strategy.min_time,
+        min_requests=strategy.min_requests,
+        timeout=TIMEOUT if strategy.timeout is None else strategy.timeout,
+        bake=strategy.bake,
+        margin=MARGIN if strategy.margin is None else strategy.margin,
+        watches=_watches(strategy),
+        irreversible=strategy.irreversible,
+        completes=completes,
+    )
+
+
+def _watches(strategy: Strategy) -> tuple[Watch, ...]:
+    """Every metric with its share of alpha: its own, or an equal part of what the others leave."""
+    if not strategy.metrics:
+        return (Watch(name="errors", alpha=strategy.alpha),)
+    given = sum(metric.alpha or 0.0 for metric in strategy.metrics)
+    open_ones = sum(metric.alpha is None for metric in strategy.metrics)
+    part = max(0.0, strategy.alpha - given) / open_ones if open_ones else 0.0
+    return tuple(
+        Watch(name=metric.name, alpha=part if metric.alpha is None else metric.alpha, quantile=metric.quantile)
+        for metric in strategy.metrics
+    )

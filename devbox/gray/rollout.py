@@ -1,0 +1,143 @@
+"""The state of a gray release: where it stands, and what was seen on the way. Pure; kept by the ledger as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from devbox.gray import bounds
+from devbox.gray.evidence import Evidence, Tally
+from devbox.gray.policy import TRUST, Policy, Watch
+from devbox.model.traffic import Batch, Side
+
+# warm → step → hold → bake → stable; exits: aborting → aborted, needs_human. rehearsing: from the first step and back.
+WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold", "bake", "stable"
+ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
+OVER = (STABLE, ABORTED)
+
+LONGEST_LOOK = 10.0  # of the time between two looks, what counts: nobody watched the rest
+FEWEST_FOR_A_LIMIT = 200  # requests of stable before its quantile is believed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What one metric has seen. `limit`: stable's frozen quantile in µs, of latency; tallies are by step."""
+
+    limit: int | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    canary: tuple[Tally, ...] = ()
+    stable: tuple[Tally, ...] = ()
+
+    def after(self, watch: Watch, batch: Batch, *, step: int) -> Judged:
+        """With a batch of a step."""
+        if watch.name == "latency" and self.limit is None:
+            return self
+        canary, stable = (_tally(side, watch, self.limit) for side in (batch.canary, batch.stable))
+        return replace(
+            self,
+            evidence=self.evidence.after(canary=canary, stable=stable),
+            canary=_added(self.canary, canary, step),
+            stable=_added(self.stable, stable, step),
+        )
+
+    @property
+    def harm(self) -> float:
+        """At most so much worse than stable is the canary: a difference of rates."""
+        return bounds.harm(dict(enumerate(self.canary)), dict(enumerate(self.stable)), alpha=TRUST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Where it stands. `watched`: seconds in this phase or step in which somebody looked; `reason`: why it is there.
+
+    `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
+    """
+
+    phase: str = WARM
+    step: int = -1
+    held: bool = False
+    rehearsed: bool = False
+    before: str = ""
+    reason: str = ""
+    looked_at: float | None = None  # seconds since the epoch
+    watched: float = 0.0
+    warm: Side = field(default_factory=Side)
+    baking: Tally = field(default_factory=Tally)
+    judged: dict[str, Judged]
+
+    @classmethod
+    def begin(cls, policy: Policy) -> Rollout:
+        """Nothing seen yet."""
+        return cls(judged={watch.name: Judged() for watch in policy.watches})
+
+    def enter(self, phase: str, reason: str, *, step: int | None = None) -> Rollout:
+        """In another phase or step, from now on."""
+        return replace(
+            self, phase=phase, reason=reason, step=self.step if step is None else step, watched=0.0, before=""
+        )
+
+    def after(self, batch: Batch, policy: Policy, *, now: float) -> Rollout:
+        """With what was counted since the last look, and the time that counts of it."""
+        since = 0.0 if self.looked_at is None else min(max(0.0, now - self.looked_at), LONGEST_LOOK)
+        seen = replace(self, looked_at=now, watched=self.watched + since)
+        if self.phase == WARM:
+            return _warmed(seen, batch, policy)
+        if self.phase == BAKE:
+            return replace(seen, baking=self.baking + _errors(batch.canary))
+        if self.phase in (STEP, HOLD, NEEDS_HUMAN) and self.step >= 0:
+            judged = {
+                watch.name: self.judged[watch.name].after(watch, batch, step=self.step) for watch in policy.watches
+            }
+            return replace(seen, judged=judged)
+        return seen
+
+    def trusted_again(self) -> Rollout:
+        """Back from needs_human to where it was: a person has looked at the evidence, and wants new one."""
+        judged = {name: replace(seen, evidence=Evidence()) for name, seen in self.judged.items()}
+        return replace(self.enter(self.before, "resumed"), judged=judged)
+
+    def here(self, name: str) -> tuple[Tally, Tally]:
+        """Canary and stable of a metric at the present step."""
+        seen = self.judged[name]
+        return _at(seen.canary, self.step), _at(seen.stable, self.step)
+
+    @property
+    def requests(self) -> int:
+        """Of the canary, at the present step."""
+        return max((self.here(name)[0].requests for name in self.judged), default=0)
+
+
+def _tally(side: Side, watch: Watch, limit: int | None) -> Tally:
+    if watch.name == "latency" and limit is not None:
+        return Tally(requests=side.requests, bad=min(side.requests, side.slower_than(limit)))
+    return _errors(side)
+
+
+def _errors(side: Side) -> Tally:
+    return Tally(requests=side.requests, bad=min(side.requests, side.errors))
+
+
+def _added(tallies: tuple[Tally, ...], more: Tally, step: int) -> tuple[Tally, ...]:
+    whole = [*tallies, *(Tally() for _ in range(step + 1 - len(tallies)))]
+    whole[step] += more
+    return tuple(whole)
+
+
+def _at(tallies: tuple[Tally, ...], step: int) -> Tally:
+    return tallies[step] if 0 <= step < len(tallies) else Tally()
+
+
+def _sum(one: Side, other: Side) -> Side:
+    times = tuple(map(sum, zip(one.times, other.times, strict=True)))
+    return Side(requests=one.requests + other.requests, errors=one.errors + other.errors, times=times)
+
+
+def _warmed(seen: Rollout, batch: Batch, policy: Policy) -> Rollout:
+    warm = _sum(seen.warm, batch.stable)
+    enough = warm.requests >= FEWEST_FOR_A_LIMIT
+    judged = {
+        watch.name: replace(seen.judged[watch.name], limit=warm.quantile(watch.quantile))
+        if enough and watch.name == "latency"
+        else seen.judged[watch.name]
+        for watch in policy.watches
+    }
+    return replace(seen, warm=warm, judged=judged)

@@ -1,0 +1,51 @@
+"""What a router counted: requests of each side of a gray release, how many failed, how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Upper ends of the classes of response times, in microseconds; what took longer is in one class more.
+_DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)
+TIMES = (*(step * 10**power for power in (0, 1, 2, 3) for step in _DECADE), 1_000_000, 2_000_000, 5_000_000, 10_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Requests of one side: all of them, those that failed, and all by response time: a count for each class."""
+
+    requests: int = 0
+    errors: int = 0
+    times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
+
+    def since(self, earlier: Side) -> Side:
+        """What came after `earlier`; all of it, where the router has begun to count anew meanwhile."""
+        if self.requests < earlier.requests or self.errors < earlier.errors:
+            return self
+        return Side(
+            requests=self.requests - earlier.requests,
+            errors=self.errors - earlier.errors,
+            times=tuple(max(0, now - before) for now, before in zip(self.times, earlier.times, strict=True)),
+        )
+
+    def slower_than(self, limit: int) -> int:
+        """How many took longer than `limit`, one of TIMES."""
+        return sum(self.times[TIMES.index(limit) + 1 :])
+
+    def quantile(self, share: float) -> int | None:
+        """The smallest of TIMES that at least this share of the requests kept to; None without requests."""
+        wanted, seen = share * sum(self.times), 0
+        if not wanted:
+            return None
+        for limit, count in zip(TIMES, self.times, strict=False):
+            seen += count
+            if seen >= wanted:
+                return limit
+        return TIMES[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What both sides got in one stretch of time in which the share did not change."""
+
+    canary: Side
+    stable: Side
