@@ -6,6 +6,7 @@ a reload loses requests.
 
 from __future__ import annotations
 
+from devbox.routing import cohort, counters
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
@@ -50,12 +51,14 @@ defaults
 
 def text(state: RouterState) -> str:
     """`haproxy.cfg`."""
-    return "\n".join((_HEAD, *(_front(front) for front in state.fronts)))
+    counted = [counters.tables()] if state.cohort else []
+    return "\n".join((_HEAD, *(_front(state, front) for front in state.fronts), *counted))
 
 
 def share(state: RouterState) -> str:
     """`share.map`: one key, so that one command of the runtime API moves all traffic."""
-    return f"{SHARE_KEY} {state.share}\n"
+    more = cohort.keys(share=state.share, canary=state.canary) if state.cohort else {}
+    return "".join(f"{key} {value}\n" for key, value in {SHARE_KEY: str(state.share), **more}.items())
 
 
 def checks(state: RouterState) -> str:
@@ -64,7 +67,7 @@ def checks(state: RouterState) -> str:
     return "".join(f"{server.name} {server.check}\n" for server in servers if server.check)
 
 
-def _front(front: Front) -> str:
+def _front(state: RouterState, front: Front) -> str:
     lines = [
         f"frontend {front.process}",
         f"    bind :{front.port}",
@@ -72,21 +75,41 @@ def _front(front: Front) -> str:
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "    http-request set-header X-Forwarded-Proto http",
         "    http-request disable-l7-retry unless METH_GET",  # others are executed once or not at all
-        f"    http-request set-var(txn.share) str({SHARE_KEY}),map_str_int({DIRECTORY}/{SHARE},0)",
-        "    http-request set-var(txn.bucket) rand(10000)",
-        f"    use_backend {front.backend(GREEN)} if {{ var(txn.bucket),sub(txn.share) -m int lt 0 }}",
-        f"    default_backend {front.backend(BLUE)}",
+        *(f"    {rule}" for rule in _choice(state, front)),
         "",
     ]
     for side in (BLUE, GREEN):
         lines += [f"backend {front.backend(side)}", *_check(front)]
-        lines += [f"    server {server.name} {endpoint(server)} {CHECKED}" for server in front.side(side)]
+        lines += [f"    server {server.name} {told_of(state, side, server)}" for server in state.serving(front, side)]
         lines.append("")
     return "\n".join(lines)
 
 
+def _choice(state: RouterState, front: Front) -> list[str]:
+    """Which side a request goes to."""
+    if state.cohort:
+        rules = cohort.rules(state.cohort, process=front.process, file=f"{DIRECTORY}/{SHARE}")
+        return [*rules, *counters.rules(), f"use_backend {front.process}.%[var(txn.side)]"]
+    return [
+        f"http-request set-var(txn.share) str({SHARE_KEY}),map_str_int({DIRECTORY}/{SHARE},0)",
+        "http-request set-var(txn.bucket) rand(10000)",
+        f"use_backend {front.backend(GREEN)} if {{ var(txn.bucket),sub(txn.share) -m int lt 0 }}",
+        f"default_backend {front.backend(BLUE)}",
+    ]
+
+
 # A server that stops answering gets no more requests until it answers again.
 CHECKED = "check inter 2s fastinter 500ms fall 3 rise 1"
+# One of the canary, from the first connection that fails: the same request goes to whoever stands in.
+ON_TRIAL = "observe layer4 error-limit 1 on-error mark-down"
+
+
+def told_of(state: RouterState, side: str, server: Server) -> str:
+    """A server as HAProxy is told of it, without its name."""
+    if side != state.canary:
+        return f"{endpoint(server)} {CHECKED}"
+    more = "backup" if server.name.startswith(cohort.RESCUE) else ON_TRIAL
+    return f"{endpoint(server)} {CHECKED} {more}"
 
 
 def _check(front: Front) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from devbox.routing.config import CHECKED, CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint
+from devbox.routing.cohort import keys
+from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint, told_of
 from devbox.routing.state import RouterState, Server
 
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
@@ -26,10 +27,11 @@ class SeenServer:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a running router does now."""
+    """What a running router does now. `more`: what its map holds beside the share."""
 
     servers: dict[str, dict[str, SeenServer]] = field(default_factory=dict)
     share: int = 0
+    more: dict[str, str] = field(default_factory=dict)
 
 
 ASK_SERVERS = "show servers state"
@@ -50,14 +52,15 @@ def seen(servers: str, share: str) -> Seen:
         found.setdefault(facts["backend"], {})[server.name] = SeenServer(
             server=server, takes=takes, up=takes and facts["operation"] == "2"
         )
-    return Seen(servers=found, share=_share(share))
+    held = _map(share)
+    return Seen(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held)
 
 
 def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
     """First: who is to serve, and does not."""
     commands: list[str] = []
     for backend, servers in wanted.servers().items():
-        have = now.servers.get(backend, {})
+        have, side = now.servers.get(backend, {}), backend.rpartition(".")[2]
         for server in servers.values():
             place, known = f"{backend}/{server.name}", have.get(server.name)
             if known is not None and endpoint(known.server) != endpoint(server):
@@ -66,7 +69,7 @@ def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
             if known is None and server.check:
                 commands.append(f"add map {DIRECTORY}/{CHECKS} {server.name} {server.check}")
             if known is None:
-                commands += [f"add server {place} {endpoint(server)} {CHECKED}", f"enable health {place}"]
+                commands += [f"add server {place} {told_of(wanted, side, server)}", f"enable health {place}"]
             if known is None or not known.takes:
                 commands.append(f"set server {place} state ready")
     return tuple(commands)
@@ -74,7 +77,29 @@ def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
 
 def shift(wanted: RouterState, now: Seen) -> tuple[str, ...]:
     """Then: who serves whom, at once."""
-    return () if wanted.share == now.share else (f"set map {DIRECTORY}/{SHARE} {SHARE_KEY} {wanted.share}",)
+    more = keys(share=wanted.share, canary=wanted.canary) if wanted.cohort else {}
+    return _told(
+        {"safe": more.pop("safe"), SHARE_KEY: str(wanted.share), **more} if more else {SHARE_KEY: str(wanted.share)},
+        now,
+    )
+
+
+def lend(now: Seen, *, share: int, safe: int, until: int, clock: int) -> tuple[str, ...]:
+    """A share that counts until a moment (seconds since the epoch, as `clock`), and the one that counts after it.
+
+    The order is one in which a share that was lent before, and has run out, does not come up again in between.
+    """
+    expired = 0 < int(now.more.get("lease", "0")) < clock
+    order = (SHARE_KEY, "safe", "lease") if expired else ("safe", "lease", SHARE_KEY)
+    values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until)}
+    return _told({key: values[key] for key in order}, now)
+
+
+def _told(values: dict[str, str], now: Seen) -> tuple[str, ...]:
+    have = {SHARE_KEY: str(now.share), **now.more}
+    return tuple(
+        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in values.items() if have.get(key) != value
+    )
 
 
 def superfluous(wanted: RouterState, now: Seen) -> tuple[str, ...]:
@@ -93,9 +118,6 @@ def active(servers: str, places: frozenset[str]) -> int:
     return sum(int(row["scur"] or 0) for row in rows if f"{row['pxname']}/{row['svname']}" in places)
 
 
-def _share(text: str) -> int:
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1] == SHARE_KEY:  # noqa: PLR2004 - address, key, value
-            return int(words[2])
-    return 0
+def _map(text: str) -> dict[str, str]:
+    lines = (line.split() for line in text.splitlines())
+    return {words[1]: words[2] for words in lines if len(words) == 3}  # noqa: PLR2004 - address, key, value

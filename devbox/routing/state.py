@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from devbox.model import codec
+from devbox.routing.cohort import RESCUE, Cohort
 
 BLUE, GREEN = "blue", "green"
 WHOLE = 10_000  # all visitors; a visitor's bucket is below it
@@ -53,10 +54,16 @@ class Front:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterState:
-    """All of it. A visitor is served by green where his bucket, 0 to 9,999, is below `share`; else by blue."""
+    """All of it. A visitor is served by green where his bucket, 0 to 9,999, is below `share`; else by blue.
+
+    With a `cohort`, a visitor has one bucket for good; without, each request has one by chance. `canary`: the side that
+    is on trial, if any; the other one's servers stand in for its own when those can't be reached.
+    """
 
     fronts: tuple[Front, ...] = ()
     share: int = 0
+    cohort: Cohort | None = None
+    canary: str = ""
 
     @property
     def live(self) -> str:
@@ -71,10 +78,17 @@ class RouterState:
     def servers(self) -> dict[str, dict[str, Server]]:
         """By backend and name."""
         return {
-            front.backend(side): {server.name: server for server in front.side(side)}
+            front.backend(side): {server.name: server for server in self.serving(front, side)}
             for front in self.fronts
             for side in (BLUE, GREEN)
         }
+
+    def serving(self, front: Front, side: str) -> tuple[Server, ...]:
+        """Who serves on a side, and who stands in there."""
+        if side != self.canary:
+            return front.side(side)
+        stable = front.side(other(side))
+        return (*front.side(side), *(replace(server, name=f"{RESCUE}{server.name}") for server in stable))
 
     def names(self, side: str) -> frozenset[str]:
         """The containers that serve on a side."""

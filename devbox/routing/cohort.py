@@ -1,0 +1,119 @@
+"""Which side a visitor is on, as rules of HAProxy: the same one at every request, until the share passes him.
+
+A visitor's bucket comes from his number, in a cookie that only the router can sign: he can't choose it. New visitors
+are numbered one after the other, and the buckets of successive numbers lie far apart, so that of any few of them the
+right share is on either side. Where the service itself knows its visitors, a header names them instead.
+
+Without a living controller the share can only fall: a raised one is lent for `LEASE` seconds, after which the router
+goes by the last safe one; and a canary at which request after request fails is shut out by the router itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEASE = 30  # seconds
+TRIP = 20  # failed requests of the canary in a row, after which it gets no more
+SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are judged by nobody
+KEY_VARIABLE = "DEVBOX_COHORT_KEY"  # base64, in the environment of HAProxy
+RESCUE = "rescue-"  # how servers of stable are called that stand in for the canary's
+ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
+CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
+
+# Of successive numbers n, n * _STRIDE mod 10,000 is spread evenly over all buckets, and meets each of them.
+_STRIDE = 6181
+_YEAR = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """How visitors are known again: by this cookie, or by this header where a request has it."""
+
+    cookie: str = "devbox_cohort"
+    header: str = ""
+
+
+def keys(*, share: int, canary: str) -> dict[str, str]:
+    """What the map holds beside the share, all whole numbers.
+
+    `lease`: until when the share counts, `safe` does afterwards; 0: for ever. `canary`: as in CANARY.
+    """
+    return {"safe": str(share), "lease": "0", "canary": CANARY[canary]}
+
+
+def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
+    """From the share in `file` (a map) to `txn.side`, "green" or "blue"; what is counted about it as `txn.counted`."""
+    return [
+        _set("began", "date(0,us)"),
+        *_share(file),
+        *_bucket(cohort),
+        _set("side", "str(blue)"),
+        _set("side", "str(green)", "{ var(txn.bucket),sub(txn.share) -m int lt 0 }"),
+        *_canary(process, file),
+        _set("counted", f"str({process}.),concat(,txn.side)"),
+        _set("counted", f"str({process}.forced)", _is("forced")),
+    ]
+
+
+def _share(file: str) -> list[str]:
+    return [
+        _set("share", f"str(green),map_str_int({file},0)"),
+        _set("lease", f"str(lease),map_str_int({file},0)"),
+        _set(
+            "share",
+            f"str(safe),map_str_int({file},0)",
+            "{ var(txn.lease) -m int gt 0 }",
+            "{ date,sub(txn.lease) gt 0 }",
+        ),
+    ]
+
+
+def _bucket(cohort: Cohort) -> list[str]:
+    """By the header, where there is one; else by the cookie, a new one where that is not ours."""
+    hashed = f'hmac(sha256,"${{{KEY_VARIABLE}}}")'
+    mac = f"var(txn.id),{hashed},hex"
+    named = f"{{ req.hdr({cohort.header}) -m found }}" if cohort.header else ""
+    unnamed = f"!{named}" if named else ""
+    cookie = f"{cohort.cookie}=%[var(txn.id)].%[var(txn.mac)]; Path=/; Max-Age={_YEAR}; HttpOnly; SameSite=Lax"
+    return [
+        *([_set("bucket", f"req.hdr({cohort.header}),{hashed},xxh32,mod(10000)", named)] if named else []),
+        _set("cookie", f"req.cook({cohort.cookie})"),
+        _set("id", "var(txn.cookie),field(1,.)"),
+        _set("mac", mac),
+        _set("fresh", "bool(true)", unnamed, "!{ var(txn.cookie),field(2,.),strcmp(txn.mac) eq 0 }"),
+        f"http-request track-sc0 str(issued) table {ISSUED} if {_is('fresh')}",
+        _set("id", "sc_inc_gpc(0,0),concat()", _is("fresh")),  # concat: a text, as the cookie will have it
+        _set("mac", mac, _is("fresh")),
+        _set("bucket", f"var(txn.id),mul({_STRIDE}),mod(10000)", unnamed),
+        f'http-after-response add-header Set-Cookie "{cookie}" if {_is("fresh")}',
+    ]
+
+
+def _canary(process: str, file: str) -> list[str]:
+    """The canary shut out, where it has failed too often; and whoever asks for a side by a header."""
+    failed = f"{{ str({process}.),concat(,txn.canary),table_gpt(1,{SIDES}) gt 0 }}"
+    return [
+        _set("trial", f"str(canary),map_str_int({file},0)"),
+        _set("canary", "str(green)"),
+        _set("stable", "str(blue)"),
+        _set("canary", "str(blue)", f"{{ var(txn.trial) -m int {CANARY['blue']} }}"),
+        _set("stable", "str(green)", f"{{ var(txn.trial) -m int {CANARY['blue']} }}"),
+        _set("out", "bool(true)", _TRIAL, failed),
+        _set("side", "var(txn.stable)", _is("out")),
+        _set("asked", f"req.hdr({SIDE_HEADER})"),
+        _set("forced", "bool(true)", _TRIAL, f"!{_is('out')}", "{ var(txn.asked) -m str canary stable }"),
+        _set("side", "var(txn.stable)", _is("forced"), "{ var(txn.asked) -m str stable }"),
+        _set("side", "var(txn.canary)", _is("forced"), "{ var(txn.asked) -m str canary }"),
+    ]
+
+
+def _set(name: str, value: str, *conditions: str) -> str:
+    needed = " ".join(filter(None, conditions))
+    return f"http-request set-var(txn.{name}) {value}{f' if {needed}' if needed else ''}"
+
+
+def _is(name: str) -> str:
+    return f"{{ var(txn.{name}) -m bool }}"
+
+
+_TRIAL = "{ var(txn.trial) -m int gt 0 }"

@@ -1,0 +1,82 @@
+"""What a router counts of each side, as rules of HAProxy, and how its answer is read.
+
+Counted is every response, also those that HAProxy gives itself where no server could: when its headers are there. A
+request that was the canary's and was answered by stable, because the canary did not, is one that failed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from devbox.model.traffic import TIMES, Side
+from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
+
+REQUESTS, FAILED, RESCUED, REFUSED, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
+_ROW, _TRIPPED = 0, 1  # tags of a side: failed in a row; whether it is shut out
+COUNTERS = FIRST_TIME + len(TIMES) + 1
+ASK = f"show table {SIDES}"
+_ENTRY = re.compile(r"key=(?P<key>\S+) .*")
+_COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
+_TAG = re.compile(r"\bgpt(\d+)=(\d+)")
+
+
+def tables() -> str:
+    """The backends that hold the counters."""
+    return f"""\
+backend {ISSUED}
+    stick-table type string len 16 size 16 store gpc(1)
+
+backend {SIDES}
+    stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt(2)
+"""
+
+
+def rules() -> list[str]:
+    """Count a response for `txn.counted`, by how it ended and how long it took."""
+    failed = "{ status ge 500 }"
+    rescued = f"{{ srv_name -m beg {RESCUE} }}"
+    return [
+        f"http-request track-sc1 var(txn.counted) table {SIDES}",
+        "http-after-response set-var(txn.took) date(0,us),sub(txn.began)",
+        f"http-after-response sc-inc-gpc({REQUESTS},1)",
+        f"http-after-response sc-inc-gpc({FAILED},1) if {failed}",
+        f"http-after-response sc-inc-gpc({RESCUED},1) if !{failed} {rescued}",
+        f"http-after-response sc-inc-gpc({REFUSED},1) if {{ status 400:499 }}",
+        f"http-after-response sc-set-gpt({_ROW},1) sc_get_gpt({_ROW},1),add(1) if {failed} or {rescued}",
+        f"http-after-response sc-set-gpt({_ROW},1) int(0) if !{failed} !{rescued}",
+        f"http-after-response sc-set-gpt({_TRIPPED},1) int(1) if {{ sc_get_gpt({_ROW},1) ge {TRIP} }}",
+        *_times(),
+    ]
+
+
+def _times() -> list[str]:
+    took = "var(txn.took) -m int"
+    lines, below = [], 0
+    for at, limit in enumerate(TIMES):
+        above = f" {{ {took} gt {below} }}" if at else ""
+        lines.append(f"http-after-response sc-inc-gpc({FIRST_TIME + at},1) if {{ {took} le {limit} }}{above}")
+        below = limit
+    return [*lines, f"http-after-response sc-inc-gpc({FIRST_TIME + len(TIMES)},1) if {{ {took} gt {below} }}"]
+
+
+def read(table: str) -> dict[str, Side]:
+    """By `PROCESS.SIDE`, from the answer to ASK."""
+    found = {}
+    for line in table.splitlines():
+        if entry := _ENTRY.search(line):
+            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
+            found[entry["key"]] = Side(
+                requests=counts.get(REQUESTS, 0),
+                errors=counts.get(FAILED, 0) + counts.get(RESCUED, 0),
+                times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
+            )
+    return found
+
+
+def tripped(table: str, key: str) -> bool:
+    """Whether the router has shut out the side of this key, by the answer to ASK."""
+    for line in table.splitlines():
+        entry = _ENTRY.search(line)
+        if entry and entry["key"] == key:
+            return dict(_TAG.findall(line)).get(str(_TRIPPED), "0") != "0"
+    return False

@@ -1,0 +1,202 @@
+"""A real HAProxy with the files of a stage's router, two small services behind it, and visitors who come again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from devbox.routing import config, converge, counters
+from devbox.routing.cohort import KEY_VARIABLE, Cohort
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+
+# A service that says who it is, and fails where it is asked to.
+_SERVICE = """\
+frontend {name}
+    bind 127.0.0.1:{port}
+    http-request return status 500 content-type text/plain string {name} if {{ path /fails /fails/{name} }}
+    http-request return status 200 content-type text/plain string {name}
+"""
+_SERVICES = """\
+global
+    maxconn 4096
+
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+
+"""
+
+
+@contextlib.contextmanager
+def haproxy(directory: Path, text: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """HAProxy with a configuration, in a mount namespace in which the directory is that of a router."""
+    file = directory / name
+    file.write_text(text)
+    inside = (
+        f"mount -t tmpfs none /run && mkdir {config.DIRECTORY} && mount --bind {directory} {config.DIRECTORY}"
+        f" && exec haproxy -db -f {config.DIRECTORY}/{name}"
+    )
+    with open(directory / f"{name}.log", "wb") as log:
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", inside],
+            env={**os.environ, KEY_VARIABLE: "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass
+class Router:
+    """A running router."""
+
+    directory: Path
+    port: int
+    state: RouterState
+    process: subprocess.Popen[bytes] = field(repr=False)
+    services: dict[str, subprocess.Popen[bytes]] = field(repr=False)
+
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(str(self.directory))
+
+    def seen(self) -> converge.Seen:
+        return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
+
+    def lend(self, share: int, *, safe: int = 0, seconds: int = 60) -> None:
+        now = int(time.time())
+        for command in converge.lend(self.seen(), share=share, safe=safe, until=now + seconds, clock=now):
+            self.runtime.tell(command)
+
+    def counted(self) -> dict[str, object]:
+        return counters.read(self.runtime.ask(counters.ASK))
+
+
+@contextlib.contextmanager
+def routed(directory: Path, *, cohort: Cohort, share: int = 0, canary: str = GREEN) -> Iterator[Router]:
+    """Two services, blue and green, behind a router."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give HAProxy a mount namespace here")
+    front_port, blue, green, lives = free_ports(4)
+    state = RouterState(
+        fronts=(
+            Front(
+                process="web",
+                port=front_port,
+                blue=(Server(name="web-1", address="127.0.0.1", port=blue),),
+                green=(Server(name="web-2", address="127.0.0.1", port=green),),
+            ),
+        ),
+        share=share,
+        cohort=cohort,
+        canary=canary,
+    )
+    (directory / config.SHARE).write_text(config.share(state))
+    text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
+    with contextlib.ExitStack() as started:
+        services = {
+            side: started.enter_context(
+                haproxy(directory, _SERVICES + _SERVICE.format(name=side, port=port), f"{side}.cfg")
+            )
+            for side, port in ((BLUE, blue), (GREEN, green))
+        }
+        process = started.enter_context(haproxy(directory, text, config.CONFIG))
+        router = Router(directory, front_port, state, process, services)
+        wait_for(lambda: router.runtime.answers() and all_up(router), directory)
+        yield router
+
+
+def all_up(router: Router) -> bool:
+    """Whether every server's first check went well."""
+    return all(server.up for servers in router.seen().servers.values() for server in servers.values())
+
+
+def wait_for(condition, directory: Path, seconds: float = 20.0) -> None:
+    """Until it is so; what the routers said, where it never is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("\n".join(log.read_text() for log in directory.glob("*.log")))
+        time.sleep(0.05)
+
+
+_ANSWER = re.compile(rb"HTTP/1\.1 (\d+) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+_COOKIE = re.compile(rb"set-cookie: [^=]+=([^;]+);", re.IGNORECASE)
+_AT_ONCE = 200  # requests sent before their answers are read
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a visitor got: status, who answered, a new cookie."""
+
+    status: int
+    body: str
+    cookie: str = ""
+
+
+def ask(port: int, requests: list[dict[str, str]], *, path: str = "/") -> list[Answer]:
+    """One request for each set of headers, over one connection that is kept; the answers in their order."""
+    answers: list[Answer] = []
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        for start in range(0, len(requests), _AT_ONCE):
+            some = requests[start : start + _AT_ONCE]
+            heads = (
+                f"GET {path} HTTP/1.1\r\nHost: x\r\n" + "".join(f"{k}: {v}\r\n" for k, v in each.items()) + "\r\n"
+                for each in some
+            )
+            link.sendall("".join(heads).encode())
+            answers += _read(link, len(some))
+    return answers
+
+
+def _read(link: socket.socket, count: int) -> list[Answer]:
+    text, at, found = b"", 0, []
+    while len(found) < count:
+        head = _ANSWER.match(text, at)
+        size = int(_LENGTH.search(head[2])[1]) if head else 0
+        if head is None or len(text) < head.end() + size:
+            more = link.recv(65536)
+            if not more:
+                raise AssertionError(f"the router hung up: {text[at : at + 200]!r}")
+            text = text[at:] + more
+            at = 0
+            continue
+        cookie = _COOKIE.search(head[2])
+        body = text[head.end() : head.end() + size].decode()
+        found.append(Answer(int(head[1]), body, cookie[1].decode() if cookie else ""))
+        at = head.end() + size
+    return found
+
+
+def sides(answers: list[Answer]) -> Counter[str]:
+    """How many each service answered."""
+    return Counter(answer.body for answer in answers)

@@ -1,0 +1,150 @@
+"""Visitors keep their side: proven on a real HAProxy with the configuration that stages use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gray.routers import Router, ask, routed, sides, wait_for
+
+from devbox.routing import config, counters
+from devbox.routing.cohort import SIDE_HEADER, SIDES, TRIP, Cohort
+from devbox.routing.state import BLUE, GREEN
+
+RAMP = (100, 500, 2500, 5000, 10_000)
+NAME = "shop_cohort"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp("router")
+    directory.chmod(0o755)
+    with routed(directory, cohort=Cohort(cookie=NAME, header="X-User")) as found:
+        yield found
+
+
+@pytest.fixture
+def router(running: Router):
+    """The one router of these tests, its counters at zero, all traffic on blue."""
+    running.lend(0)
+    running.runtime.ask(f"clear table {SIDES}")
+    return running
+
+
+def visitors(router: Router, count: int) -> list[dict[str, str]]:
+    first = ask(router.port, [{}] * count)
+    assert all(answer.cookie for answer in first)
+    return [{"Cookie": f"a=b; {NAME}={answer.cookie}"} for answer in first]
+
+
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+def test_no_visitor_comes_back_while_the_share_rises_and_the_share_is_kept(router: Router, count: int):
+    known = visitors(router, count)
+    earlier: set[int] = set()
+    for share in RAMP:
+        router.lend(share)
+        answers = ask(router.port, known)
+        assert {answer.status for answer in answers} == {200}
+        assert not any(answer.cookie for answer in answers)
+        now = {number for number, answer in enumerate(answers) if answer.body == GREEN}
+        assert earlier <= now
+        assert len(now) == pytest.approx(share / 10_000 * count, abs=0.003 * count)
+        earlier = now
+    router.lend(0)
+    assert sides(ask(router.port, known)) == {BLUE: count}
+
+
+def test_who_keeps_no_cookies_is_spread_by_the_share_too(router: Router):
+    router.lend(2500)
+    found = sides(ask(router.port, [{}] * 2000))
+    assert found[GREEN] == pytest.approx(500, abs=6)
+
+
+def test_who_is_named_by_the_service_s_header_keeps_his_side_without_cookies(router: Router):
+    users = [{"X-User": f"user-{number}"} for number in range(2000)]
+    router.lend(1000)
+    few = ask(router.port, users)
+    router.lend(3000)
+    more = ask(router.port, users)
+    assert all(b.body == GREEN for a, b in zip(few, more, strict=True) if a.body == GREEN)
+    assert sides(more)[GREEN] == pytest.approx(600, abs=80)  # hashed: as chance has it
+    assert not any(answer.cookie for answer in more)
+
+
+@pytest.mark.parametrize("cookie", ["1", "1.", "0.0", "17.AAAA", "-1.x", "999999999999999999999999.x"])
+def test_a_forged_cookie_chooses_nothing(router: Router, cookie: str):
+    router.lend(5000)
+    (answer,) = ask(router.port, [{"Cookie": f"{NAME}={cookie}"}])
+    assert answer.cookie
+    assert answer.cookie.partition(".")[0] != cookie.partition(".")[0] or cookie.startswith("1")
+
+
+def test_another_s_signature_is_none(router: Router):
+    first, second = (answer.cookie for answer in ask(router.port, [{}, {}]))
+    mixed = f"{first.partition('.')[0]}.{second.partition('.')[2]}"
+    (answer,) = ask(router.port, [{"Cookie": f"{NAME}={mixed}"}])
+    assert answer.cookie
+
+
+def test_a_header_forces_a_side_and_is_counted_apart(router: Router):
+    answers = ask(router.port, [{SIDE_HEADER: "canary"}, {SIDE_HEADER: "stable"}, {SIDE_HEADER: "nonsense"}])
+    assert [answer.body for answer in answers] == [GREEN, BLUE, BLUE]
+    counted = router.counted()
+    assert counted["web.forced"].requests == 2
+    assert counted["web.blue"].requests == 1
+
+
+def test_what_is_counted_is_what_was_answered(router: Router):
+    router.lend(5000)
+    good = sides(ask(router.port, [{}] * 400))
+    bad = sides(ask(router.port, [{}] * 10, path="/fails"))
+    counted = router.counted()
+    for side in (BLUE, GREEN):
+        seen = counted[f"web.{side}"]
+        assert (seen.requests, seen.errors) == (good[side] + bad[side], bad[side])
+        assert sum(seen.times) == seen.requests
+
+
+def test_a_share_that_nobody_renews_falls_to_the_safe_one(router: Router):
+    known = visitors(router, 1000)
+    router.lend(5000, safe=100, seconds=1)
+    wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
+    router.lend(500, safe=100)  # what was lent before does not come up again: 5000 would show
+    assert sides(ask(router.port, known))[GREEN] == pytest.approx(50, abs=4)
+
+
+def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router):
+    router.lend(10_000)
+    failed = ask(router.port, [{}] * (TRIP * 3), path="/fails/green")
+    assert TRIP <= sum(answer.status == 500 for answer in failed) <= TRIP + 2
+    assert {answer.body for answer in failed[-TRIP:]} == {BLUE}
+    assert counters.tripped(router.runtime.ask(counters.ASK), "web.green")
+    assert sides(ask(router.port, [{}] * 50 + [{SIDE_HEADER: "canary"}])) == {BLUE: 51}
+
+
+def test_a_router_that_starts_anew_goes_by_its_file(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=Cohort(), share=500) as router:
+        assert sides(ask(router.port, [{}] * 1000))[GREEN] == pytest.approx(50, abs=4)
+        assert (tmp_path / config.SHARE).read_text().startswith("green 500\n")
+
+
+def test_sides_are_alike(tmp_path: Path):
+    """The second release goes from green to blue: the share falls from 10,000, and the canary is blue."""
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=Cohort(), share=10_000, canary=BLUE) as router:
+        router.lend(9500, safe=10_000)
+        answers = ask(router.port, [{}] * 1000 + [{SIDE_HEADER: "canary"}])
+        assert sides(answers[:-1])[BLUE] == pytest.approx(50, abs=4)
+        assert answers[-1].body == BLUE
+
+
+def test_whoever_was_to_go_to_a_canary_that_died_gets_his_answer_from_stable(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=Cohort(), share=10_000) as router:
+        assert sides(ask(router.port, [{}] * 10)) == {GREEN: 10}
+        router.services[GREEN].kill()
+        router.services[GREEN].wait()
+        answers = ask(router.port, [{}] * 15)
+        assert {(answer.status, answer.body) for answer in answers} == {(200, BLUE)}
+        assert router.counted()["web.green"].errors == 15
