@@ -15,7 +15,6 @@ from dataclasses import dataclass
 LEASE = 30  # seconds
 TRIP = 20  # failed requests of the canary in a row, after which it gets no more
 SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are judged by nobody
-KEY_VARIABLE = "DEVBOX_COHORT_KEY"  # base64, in the environment of HAProxy
 RESCUE = "rescue-"  # how servers of stable are called that stand in for the canary's
 ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
 CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
@@ -27,8 +26,12 @@ _YEAR = 365 * 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """How visitors are known again: by this cookie, or by this header where a request has it."""
+    """How visitors are known again: by this cookie, or by this header where a request has it.
 
+    `key`: what cookies are signed with, in base64; who has it can choose his bucket.
+    """
+
+    key: str
     cookie: str = "devbox_cohort"
     header: str = ""
 
@@ -70,7 +73,7 @@ def _share(file: str) -> list[str]:
 
 def _bucket(cohort: Cohort) -> list[str]:
     """By the header, where there is one; else by the cookie, a new one where that is not ours."""
-    hashed = f'hmac(sha256,"${{{KEY_VARIABLE}}}")'
+    hashed = f"hmac(sha256,{cohort.key})"
     mac = f"var(txn.id),{hashed},hex"
     named = f"{{ req.hdr({cohort.header}) -m found }}" if cohort.header else ""
     unnamed = f"!{named}" if named else ""

@@ -67,7 +67,9 @@ class RouterState:
 
     @property
     def live(self) -> str:
-        """The side that most visitors are on."""
+        """The side that most visitors are on; never the one on trial."""
+        if self.canary:
+            return other(self.canary)
         return GREEN if self.share * 2 > WHOLE else BLUE
 
     @property

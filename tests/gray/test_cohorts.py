@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gray.routers import Router, ask, routed, sides, wait_for
+from gray.routers import KEY, Router, ask, routed, sides, wait_for
 
 from devbox.routing import config, counters
 from devbox.routing.cohort import SIDE_HEADER, SIDES, TRIP, Cohort
@@ -19,7 +19,7 @@ NAME = "shop_cohort"
 def running(tmp_path_factory: pytest.TempPathFactory):
     directory = tmp_path_factory.mktemp("router")
     directory.chmod(0o755)
-    with routed(directory, cohort=Cohort(cookie=NAME, header="X-User")) as found:
+    with routed(directory, cohort=Cohort(key=KEY, cookie=NAME, header="X-User")) as found:
         yield found
 
 
@@ -124,7 +124,7 @@ def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router)
 
 def test_a_router_that_starts_anew_goes_by_its_file(tmp_path: Path):
     tmp_path.chmod(0o755)
-    with routed(tmp_path, cohort=Cohort(), share=500) as router:
+    with routed(tmp_path, cohort=Cohort(key=KEY), share=500) as router:
         assert sides(ask(router.port, [{}] * 1000))[GREEN] == pytest.approx(50, abs=4)
         assert (tmp_path / config.SHARE).read_text().startswith("green 500\n")
 
@@ -132,7 +132,7 @@ def test_a_router_that_starts_anew_goes_by_its_file(tmp_path: Path):
 def test_sides_are_alike(tmp_path: Path):
     """The second release goes from green to blue: the share falls from 10,000, and the canary is blue."""
     tmp_path.chmod(0o755)
-    with routed(tmp_path, cohort=Cohort(), share=10_000, canary=BLUE) as router:
+    with routed(tmp_path, cohort=Cohort(key=KEY), share=10_000, canary=BLUE) as router:
         router.lend(9500, safe=10_000)
         answers = ask(router.port, [{}] * 1000 + [{SIDE_HEADER: "canary"}])
         assert sides(answers[:-1])[BLUE] == pytest.approx(50, abs=4)
@@ -141,7 +141,7 @@ def test_sides_are_alike(tmp_path: Path):
 
 def test_whoever_was_to_go_to_a_canary_that_died_gets_his_answer_from_stable(tmp_path: Path):
     tmp_path.chmod(0o755)
-    with routed(tmp_path, cohort=Cohort(), share=10_000) as router:
+    with routed(tmp_path, cohort=Cohort(key=KEY), share=10_000) as router:
         assert sides(ask(router.port, [{}] * 10)) == {GREEN: 10}
         router.services[GREEN].kill()
         router.services[GREEN].wait()

@@ -1,6 +1,7 @@
 """The router: its files, and what a running one is told."""
 
 from devbox.routing import config, converge
+from devbox.routing.cohort import Cohort
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
 
 OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000, check="/healthz")
@@ -88,3 +89,47 @@ def test_who_is_no_longer_wanted_is_let_go():
 def test_requests_under_way_are_counted_of_the_servers_asked_for():
     table = "# pxname,svname,qcur,qmax,scur\nweb.blue,web-1-aaaa,0,1,3\nweb.blue,BACKEND,0,1,9\nweb.green,x,0,0,5\n"
     assert converge.active(table, frozenset({"web.blue/web-1-aaaa"})) == 3
+
+
+# A release on trial.
+
+TRIAL = RouterState(fronts=BOTH.fronts, cohort=Cohort(key="a2V5"), canary=GREEN)
+
+
+def on_trial(**held):
+    lines = "\n".join(
+        f"0x55 {key} {value}" for key, value in {"green": 0, "safe": 0, "lease": 0, "canary": 1, **held}.items()
+    )
+    return converge.seen(SERVERS, lines)
+
+
+def test_stable_stands_in_for_the_canary_and_never_the_other_way_round():
+    assert set(TRIAL.servers()["web.green"]) == {"web-1-bbbb", "rescue-web-1-aaaa"}
+    assert set(TRIAL.servers()["web.blue"]) == {"web-1-aaaa"}
+    text = config.text(TRIAL)
+    assert f"server rescue-web-1-aaaa 10.213.0.5:8000 {config.CHECKED} backup" in text
+    assert f"server web-1-aaaa 10.213.0.5:8000 {config.CHECKED}\n" in text
+    assert load(dump(TRIAL)) == TRIAL
+
+
+def test_the_side_on_trial_is_never_the_live_one():
+    assert RouterState(share=9_000, canary=GREEN).live == "blue"
+
+
+def test_the_file_has_what_holds_when_it_is_read():
+    assert config.share(TRIAL) == "green 0\nsafe 0\nlease 0\ncanary 1\n"
+
+
+def test_a_share_is_lent_after_its_safe_value_and_its_end_are_known():
+    told = converge.lend(on_trial(), share=500, safe=100, until=1030, clock=1000)
+    assert [line.split()[3:] for line in told] == [["safe", "100"], ["lease", "1030"], ["green", "500"]]
+
+
+def test_a_share_that_ran_out_does_not_come_up_again():
+    told = converge.lend(on_trial(green=5000, safe=100, lease=900), share=100, safe=0, until=1030, clock=1000)
+    assert [line.split()[3:] for line in told] == [["green", "100"], ["safe", "0"], ["lease", "1030"]]
+
+
+def test_a_share_that_is_there_for_good_ends_what_was_lent():
+    told = converge.shift(RouterState(cohort=TRIAL.cohort, share=0), on_trial(green=500, safe=100, lease=900))
+    assert [line.split()[3:] for line in told] == [["safe", "0"], ["green", "0"], ["lease", "0"], ["canary", "0"]]
