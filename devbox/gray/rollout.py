@@ -126,13 +126,8 @@ def _at(tallies: tuple[Tally, ...], step: int) -> Tally:
     return tallies[step] if 0 <= step < len(tallies) else Tally()
 
 
-def _sum(one: Side, other: Side) -> Side:
-    times = tuple(map(sum, zip(one.times, other.times, strict=True)))
-    return Side(requests=one.requests + other.requests, errors=one.errors + other.errors, times=times)
-
-
 def _warmed(seen: Rollout, batch: Batch, policy: Policy) -> Rollout:
-    warm = _sum(seen.warm, batch.stable)
+    warm = seen.warm + batch.stable
     enough = warm.requests >= FEWEST_FOR_A_LIMIT
     judged = {
         watch.name: replace(seen.judged[watch.name], limit=warm.quantile(watch.quantile))

@@ -101,6 +101,10 @@ class Paths:
         """What happened to an instance's releases: the ledger and its head."""
         return f"{self.home}/ledger/{instance}"
 
+    def trial(self, instance: str) -> str:
+        """The gray release of a stage's instance: where it stands, what is wanted of it, what was seen."""
+        return f"{self.project(instance)}/trial"
+
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"

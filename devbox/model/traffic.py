@@ -11,10 +11,14 @@ TIMES = (*(step * 10**power for power in (0, 1, 2, 3) for step in _DECADE), 1_00
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """Requests of one side: all of them, those that failed, and all by response time: a count for each class."""
+    """Requests of one side: all of them, those that failed, and all by response time: a count for each class.
+
+    `lost` are those among the failed ones that no server answered.
+    """
 
     requests: int = 0
     errors: int = 0
+    lost: int = 0
     times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
 
     def since(self, earlier: Side) -> Side:
@@ -24,7 +28,16 @@ class Side:
         return Side(
             requests=self.requests - earlier.requests,
             errors=self.errors - earlier.errors,
+            lost=max(0, self.lost - earlier.lost),
             times=tuple(max(0, now - before) for now, before in zip(self.times, earlier.times, strict=True)),
+        )
+
+    def __add__(self, other: Side) -> Side:
+        return Side(
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
+            lost=self.lost + other.lost,
+            times=tuple(map(sum, zip(self.times, other.times, strict=True))),
         )
 
     def slower_than(self, limit: int) -> int:

@@ -1,7 +1,8 @@
 """What a router counts of each side, as rules of HAProxy, and how its answer is read.
 
 Counted is every response, also those that HAProxy gives itself where no server could: when its headers are there. A
-request that was the canary's and was answered by stable, because the canary did not, is one that failed.
+request that was the canary's and was answered by stable, because the canary did not, is one that failed. One that
+nobody answered is lost, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from devbox.model.traffic import TIMES, Side
 from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
 
-REQUESTS, FAILED, RESCUED, REFUSED, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
+REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
 _ROW, _TRIPPED = 0, 1  # tags of a side: failed in a row; whether it is shut out
 COUNTERS = FIRST_TIME + len(TIMES) + 1
 ASK = f"show table {SIDES}"
@@ -37,11 +38,12 @@ def rules() -> list[str]:
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
         f"http-request track-sc1 var(txn.counted) table {SIDES}",
+        "http-response set-var(txn.served) bool(true)",
         "http-after-response set-var(txn.took) date(0,us),sub(txn.began)",
         f"http-after-response sc-inc-gpc({REQUESTS},1)",
         f"http-after-response sc-inc-gpc({FAILED},1) if {failed}",
         f"http-after-response sc-inc-gpc({RESCUED},1) if !{failed} {rescued}",
-        f"http-after-response sc-inc-gpc({REFUSED},1) if {{ status 400:499 }}",
+        f"http-after-response sc-inc-gpc({LOST},1) if {failed} !{{ var(txn.served) -m bool }}",
         f"http-after-response sc-set-gpt({_ROW},1) sc_get_gpt({_ROW},1),add(1) if {failed} or {rescued}",
         f"http-after-response sc-set-gpt({_ROW},1) int(0) if !{failed} !{rescued}",
         f"http-after-response sc-set-gpt({_TRIPPED},1) int(1) if {{ sc_get_gpt({_ROW},1) ge {TRIP} }}",
@@ -68,6 +70,7 @@ def read(table: str) -> dict[str, Side]:
             found[entry["key"]] = Side(
                 requests=counts.get(REQUESTS, 0),
                 errors=counts.get(FAILED, 0) + counts.get(RESCUED, 0),
+                lost=counts.get(LOST, 0),
                 times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
             )
     return found

@@ -1,0 +1,78 @@
+"""Where a gray release is kept between looks, and where people say what they want of it. One a stage's environment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.errors import DevboxError
+from devbox.gray.trial import Trial
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model import codec
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What somebody asked for: "hold", "resume", "abort" or "complete"."""
+
+    what: str
+    by: str
+
+
+class Trials:
+    """The gray release of one environment: the one under way, or the last that was."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self.directory = paths.trial(instance)
+        self._file = f"{self.directory}/trial.json"
+        self._wish = f"{self.directory}/wish.json"
+        self._lock = f"{self.directory}/controller.lock"
+
+    def read(self) -> Trial | None:
+        """What is known; None where there never was one, or a newer devbox wrote it."""
+        text = files.read_text(self._file)
+        try:
+            plain = json.loads(text) if text else {}
+            return codec.load(Trial, plain["trial"]) if plain.get("format") == FORMAT else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
+
+    def write(self, trial: Trial) -> None:
+        """Keep it. It tells where secrets are, so that nobody else reads it."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        files.write_atomic(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}), mode=0o600)
+
+    def ask(self, wish: Wish) -> None:
+        """Say what is wanted; whoever controls it finds it at his next look. The last word counts."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        files.write_atomic(self._wish, json.dumps(codec.dump(wish)), mode=0o600)
+
+    def asked(self) -> Wish | None:
+        """What somebody said since this was asked last."""
+        text = files.read_text(self._wish)
+        if text is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._wish)
+        with contextlib.suppress(ValueError, TypeError):
+            return codec.load(Wish, json.loads(text))
+        return None
+
+    @contextlib.contextmanager
+    def controlled(self) -> Iterator[bool]:
+        """Be the one who controls it; False where another process is."""
+        with files.locked(self._lock, wait=False) as mine:
+            yield mine
+
+    def controller(self) -> int | None:
+        """The process that controls it; None where nobody does."""
+        if not os.path.exists(self._lock):
+            return None
+        with files.locked(self._lock, shared=True, wait=False) as nobody:
+            return None if nobody else files.lock_holder(self._lock)

@@ -1,0 +1,126 @@
+"""A gray release as it is kept: what is on trial, where it stands, and what was seen on the way. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from devbox.gray.policy import Policy
+from devbox.gray.rollout import OVER, Rollout
+from devbox.model.stage import Deployment
+from devbox.model.traffic import Batch, Side
+
+MOST_POINTS = 600  # of the curves; when there are more, every other one is dropped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What was seen in one stretch of time: requests and errors of both sides, 99 % within so many µs; evidence.
+
+    `evidence` and `limits` are in nats, by metric: what there is against the canary, and what would be enough.
+    """
+
+    at: float
+    phase: str
+    step: int
+    threshold: int
+    canary: tuple[int, int]
+    stable: tuple[int, int]
+    canary_p99: int | None = None
+    stable_p99: int | None = None
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Where it went from there, and why: a phase or a step. Counts are those of both sides from the beginning."""
+
+    at: float
+    phase: str
+    step: int
+    threshold: int
+    reason: str
+    canary: tuple[int, int]
+    stable: tuple[int, int]
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One gray release. `deployment` is what the environment runs when it is over and went well.
+
+    `side`: of the router, which the release has; `canary` and `stable` count from the beginning; `recent` since the last
+    point of the curves.
+    """
+
+    stage: str
+    deployment: Deployment
+    policy: Policy
+    rollout: Rollout
+    side: str
+    began: float
+    canary: Side = field(default_factory=Side)
+    stable: Side = field(default_factory=Side)
+    recent: Batch = field(default_factory=lambda: Batch(canary=Side(), stable=Side()))
+    points: tuple[Point, ...] = ()
+    changes: tuple[Change, ...] = ()
+    thinned: int = 1  # looks that one point of the curves stands for
+
+    @property
+    def release(self) -> str:
+        """The id of what is on trial."""
+        return self.deployment.release.id
+
+    @property
+    def over(self) -> bool:
+        """Whether it came to an end."""
+        return self.rollout.phase in OVER
+
+    @property
+    def lost(self) -> int:
+        """Requests that nobody answered."""
+        return self.canary.lost + self.stable.lost
+
+    def after(self, rollout: Rollout, batch: Batch, *, now: float, threshold: int) -> Trial:
+        """With one more look."""
+        seen = replace(
+            self,
+            rollout=rollout,
+            canary=self.canary + batch.canary,
+            stable=self.stable + batch.stable,
+            recent=Batch(canary=self.recent.canary + batch.canary, stable=self.recent.stable + batch.stable),
+        )
+        if (rollout.phase, rollout.step) != (self.rollout.phase, self.rollout.step):
+            seen = replace(seen, changes=(*seen.changes, seen.change(now, threshold)))
+        last = self.points[-1].at if self.points else 0.0
+        return _pointed(seen, now, threshold) if now - last >= self.thinned else seen
+
+    def change(self, now: float, threshold: int) -> Change:
+        """Where it stands, to be kept."""
+        return Change(
+            at=now,
+            phase=self.rollout.phase,
+            step=self.rollout.step,
+            threshold=threshold,
+            reason=self.rollout.reason,
+            canary=(self.canary.requests, self.canary.errors),
+            stable=(self.stable.requests, self.stable.errors),
+            lost=self.lost,
+        )
+
+
+def _pointed(seen: Trial, now: float, threshold: int) -> Trial:
+    point = Point(
+        at=now,
+        phase=seen.rollout.phase,
+        step=seen.rollout.step,
+        threshold=threshold,
+        canary=(seen.recent.canary.requests, seen.recent.canary.errors),
+        stable=(seen.recent.stable.requests, seen.recent.stable.errors),
+        canary_p99=seen.recent.canary.quantile(0.99),
+        stable_p99=seen.recent.stable.quantile(0.99),
+        evidence={name: judged.evidence.log for name, judged in seen.rollout.judged.items()},
+    )
+    points, thinned = (*seen.points, point), seen.thinned
+    if len(points) > MOST_POINTS:
+        points, thinned = points[::2], thinned * 2
+    return replace(seen, points=points, thinned=thinned, recent=Batch(canary=Side(), stable=Side()))
