@@ -48,7 +48,7 @@ class Change:
 class Trial:
     """One gray release. `deployment` is what the environment runs when it is over and went well.
 
-    `side`: of the router, which the release has; `canary` and `stable` count from the beginning; `recent` since the last
+    `side`: of the router, which the release has. `canary` and `stable` count from the beginning, `recent` from the last
     point of the curves.
     """
 

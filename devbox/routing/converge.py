@@ -33,6 +33,11 @@ class Seen:
     share: int = 0
     more: dict[str, str] = field(default_factory=dict)
 
+    def effective(self, *, clock: int) -> int:
+        """The share that it goes by, at a moment in seconds since the epoch: one that was lent may have run out."""
+        lease = int(self.more.get("lease", "0"))
+        return int(self.more.get("safe", "0")) if 0 < lease < clock else self.share
+
 
 ASK_SERVERS = "show servers state"
 ASK_SHARE = f"show map {DIRECTORY}/{SHARE}"

@@ -25,12 +25,14 @@ from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 _SERVICE = """\
 frontend {name}
     bind 127.0.0.1:{port}
+    {faults}
     http-request return status 500 content-type text/plain string {name} if {{ path /fails /fails/{name} }}
     http-request return status 200 content-type text/plain string {name}
 """
 _SERVICES = """\
 global
     maxconn 4096
+    lua-load {directory}/slow.lua
 
 defaults
     mode http
@@ -41,6 +43,10 @@ defaults
 """
 
 
+_SLOW = """\
+core.register_action("slow", {"http-req"}, function(txn) core.msleep(30) end)
+core.register_action("normal", {"http-req"}, function(txn) core.msleep(8 + math.random(4)) end)
+"""
 KEY = "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 
 
@@ -103,8 +109,15 @@ class Router:
 
 
 @contextlib.contextmanager
-def routed(directory: Path, *, cohort: Cohort, share: int = 0, canary: str = GREEN) -> Iterator[Router]:
-    """Two services, blue and green, behind a router."""
+def routed(
+    directory: Path,
+    *,
+    cohort: Cohort,
+    share: int = 0,
+    canary: str = GREEN,
+    faults: dict[str, str] | None = None,
+) -> Iterator[Router]:
+    """Two services, blue and green, behind a router. `faults`: rules of HAProxy for what is wrong with one."""
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
     front_port, blue, green, lives = free_ports(4)
@@ -124,9 +137,11 @@ def routed(directory: Path, *, cohort: Cohort, share: int = 0, canary: str = GRE
     (directory / config.SHARE).write_text(config.share(state))
     text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
     with contextlib.ExitStack() as started:
+        (directory / "slow.lua").write_text(_SLOW)
+        (directory / config.CHECKS).write_text("")
         services = {
             side: started.enter_context(
-                haproxy(directory, _SERVICES + _SERVICE.format(name=side, port=port), f"{side}.cfg")
+                haproxy(directory, _service(side, port, faults or {}, directory), f"{side}.cfg")
             )
             for side, port in ((BLUE, blue), (GREEN, green))
         }
@@ -134,6 +149,10 @@ def routed(directory: Path, *, cohort: Cohort, share: int = 0, canary: str = GRE
         router = Router(directory, front_port, state, process, services)
         wait_for(lambda: router.runtime.answers() and all_up(router), directory)
         yield router
+
+
+def _service(side: str, port: int, faults: dict[str, str], directory: Path) -> str:
+    return _SERVICES.format(directory=directory) + _SERVICE.format(name=side, port=port, faults=faults.get(side, ""))
 
 
 def all_up(router: Router) -> bool:

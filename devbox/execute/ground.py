@@ -1,0 +1,95 @@
+"""Where a gray release happens on this machine: the stage's router, and the containers of both sides behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from devbox.execute.controller import Sight
+from devbox.model.traffic import Side
+from devbox.routing import converge, counters
+from devbox.routing.cohort import LEASE, RESCUE
+from devbox.routing.converge import Seen
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import GREEN, WHOLE, other
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutedGround:
+    """`canary`: the side on trial; `processes`: whose traffic is judged, all where empty.
+
+    `keep`: has this share on disk, from which a router that crashes starts. `restarts`: of the canary's containers,
+    since they came.
+    """
+
+    runtime: Runtime
+    canary: str
+    processes: Collection[str]
+    keep: Callable[[int], None]
+    restarts: Callable[[], int]
+    clock: Callable[[], float] = time.time
+
+    def sight(self) -> Sight:
+        """See `controller.Ground`."""
+        table = self.runtime.ask(counters.ASK)
+        seen = self._seen()
+        sides = counters.read(table)
+        mine, others = (self._sum(sides, side) for side in (self.canary, other(self.canary)))
+        places = frozenset(place for place in _places(seen, self.canary) if RESCUE not in place)
+        return Sight(
+            canary=mine,
+            stable=others,
+            began=self._began(),
+            threshold=self._threshold(seen.effective(clock=int(self.clock()))),
+            canary_healthy=self._up(seen, self.canary),
+            stable_healthy=self._up(seen, other(self.canary)),
+            canary_restarts=self.restarts(),
+            open=converge.active(self.runtime.ask("show stat"), places) if places else 0,
+            tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
+        )
+
+    def lend(self, *, threshold: int, safe: int) -> None:
+        """See `controller.Ground`."""
+        now = int(self.clock())
+        share, fallback = self._threshold(threshold), self._threshold(safe)
+        self.keep(fallback)
+        for command in converge.lend(self._seen(), share=share, safe=fallback, until=now + LEASE, clock=now):
+            self.runtime.tell(command)
+
+    def _seen(self) -> Seen:
+        return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
+
+    def _threshold(self, share: int) -> int:
+        """Buckets of the canary ↔ buckets of green: the one and the other way."""
+        return share if self.canary == GREEN else WHOLE - share
+
+    def _is_mine(self, key: str, side: str) -> bool:
+        process, _, of = key.rpartition(".")
+        return of == side and (not self.processes or process in self.processes)
+
+    def _sum(self, sides: dict[str, Side], side: str) -> Side:
+        return sum((found for key, found in sides.items() if self._is_mine(key, side)), Side())
+
+    def _up(self, seen: Seen, side: str) -> bool:
+        """Whether every process that is served on a side has somebody there who answers."""
+        backends = [
+            [server.up for name, server in servers.items() if not name.startswith(RESCUE)]
+            for backend, servers in seen.servers.items()
+            if self._is_mine(backend, side)
+        ]
+        return bool(backends) and all(any(servers) for servers in backends)
+
+    def _began(self) -> str:
+        """Which HAProxy it is: another one counts from 0."""
+        facts = dict(line.partition(": ")[::2] for line in self.runtime.ask("show info").splitlines())
+        return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
+
+
+def _places(seen: Seen, side: str) -> list[str]:
+    return [
+        f"{backend}/{name}"
+        for backend, servers in seen.servers.items()
+        for name in servers
+        if backend.endswith(f".{side}")
+    ]
