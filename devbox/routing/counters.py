@@ -81,5 +81,5 @@ def tripped(table: str, key: str) -> bool:
     for line in table.splitlines():
         entry = _ENTRY.search(line)
         if entry and entry["key"] == key:
-            return dict(_TAG.findall(line)).get(str(_TRIPPED), "0") != "0"
+            return (str(_TRIPPED), "0") not in _TAG.findall(line)
     return False
