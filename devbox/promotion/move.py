@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devbox.errors import DevboxError, EngineError
+from devbox.errors import DevboxError, EngineError, LedgerDamaged, TargetHeld
 from devbox.execute.events import Note, Sink
 from devbox.model import codec
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
@@ -56,8 +56,16 @@ class Move:
             if self._planned.lacks(COPIED):
                 self._enter(COPIED, self._means.copy(self._wanted))
             self._deploy()
+        except (TargetHeld, LedgerDamaged):
+            raise  # whoever holds the stage now decides what becomes of it
         except DevboxError as error:
             self.fail(error.sentence)
+            raise
+        except KeyboardInterrupt:
+            stage = self._wanted.stage.name
+            self._sink(
+                Note(text=f"{stage} is half way: devbox promote {stage} goes on, devbox rollback {stage} undoes")
+            )
             raise
         return self._enter(APPLIED, self._applied())
 
@@ -74,6 +82,7 @@ class Move:
         return self._enter(FAILED, {"reason": reason, "runs": back})
 
     def _go_back(self, before: Deployment | None) -> None:
+        self._lease.renew()
         if before is None:
             self._means.environment.retire()
         elif not course.runs(self._means.environment.observe(), before):
@@ -84,6 +93,7 @@ class Move:
         environment, wanted = self._means.environment, self._wanted
         if not self._planned.lacks(RUNNING) and course.runs(environment.observe(), wanted):
             return
+        self._lease.renew()
         environment.deploy(wanted, self._sink)
         seen = environment.observe()
         if not course.runs(seen, wanted):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from devbox.envfile import hostaccess
-from devbox.errors import Denied, NotTrusted, UsageError
+from devbox.errors import Denied, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.host import files
 from devbox.model import ids
@@ -92,7 +92,7 @@ class _Scene:
 
 def promote(opened: Project, sink: Sink, *, stage: str, release: str = "", environments: Environments) -> Moved:
     """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up."""
-    scene = _scene(opened, stage, trusted=True)
+    scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
         history = scene.history()
@@ -116,7 +116,7 @@ def promote(opened: Project, sink: Sink, *, stage: str, release: str = "", envir
 
 def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environments) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
-    scene = _scene(opened, stage, trusted=True)
+    scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
         history = scene.history()
@@ -136,7 +136,7 @@ def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environme
 
 def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdict, ...]:
     """What would be said to a promotion just now; nothing is changed."""
-    scene = _scene(opened, stage, trusted=False)
+    scene = _scene(opened, stage, acts=False)
     history = scene.history()
     verdicts = scene.verdicts(scene.release(release, history), history)
     holder = scene.ledger.holder(scene.stage.environment)
@@ -160,15 +160,17 @@ def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
     return of(History(log(opened)))
 
 
-def _scene(opened: Project, name: str, *, trusted: bool) -> _Scene:
-    """The stage of that name; with `trusted`, NotTrusted where it wants of this machine what was not allowed."""
+def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
+    """The stage of that name; `acts`: something is to happen there, which must be possible and allowed."""
     resolved = load(opened)
     if name not in resolved.stages:
         known = ", ".join(resolved.stages) or "none; write [stage.test]"
         raise UsageError(f"{opened.env_file} has no stage {name}", remedy=f"known: {known}")
     wanted = hostaccess.of_stages(resolved)
     allowed = TrustRecord(opened.paths, opened.id).promotes(wanted)
-    if trusted and not allowed:
+    if acts:
+        _check_possible(resolved.stages[name])
+    if acts and not allowed:
         raise NotTrusted(
             hostaccess.refusal(wanted[0]),
             where=wanted[0].where,
@@ -186,6 +188,13 @@ def _scene(opened: Project, name: str, *, trusted: bool) -> _Scene:
 def _unsigned(intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
     """The record of a move where nobody signs: what the ledger itself says."""
     return {"record": ids.key_of([entry.hash for entry in (intent, *steps)])}
+
+
+def _check_possible(stage: Stage) -> None:
+    if stage.target != "local":
+        raise NotYet(f"this version runs no stage on {stage.target}", where=stage.where, remedy='target = "local"')
+    if stage.into or stage.strategy.kind == "gray":
+        raise NotYet("this version shifts no traffic between releases", where=stage.where, remedy="leave gray out")
 
 
 def _keys(resolved: Resolved) -> dict[str, str]:

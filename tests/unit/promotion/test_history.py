@@ -1,0 +1,99 @@
+"""What a ledger says of stages and releases."""
+
+from __future__ import annotations
+
+import pytest
+from support.histories import chained, release
+
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
+from devbox.promotion.history import History
+from devbox.promotion.states import states
+
+ONE, TWO, THREE = release(1), release(2), release(3)
+
+
+def _row(kind, of, stage="test", **more):
+    return {"kind": kind, "stage": stage, "release": of.id, **more}
+
+
+def _applied(of, **body):
+    return _row(APPLIED, of, body={"config": "sha256:c", **body})
+
+
+def _history(*rows):
+    return History(chained(*rows))
+
+
+def _before(*rows):
+    found = _history(*rows).before("test")
+    return found.release if found else None
+
+
+def test_nothing_happened():
+    empty = History(())
+    assert (empty.current("test"), empty.under_way("test"), empty.before("test")) == (None, None, None)
+    assert (empty.attempts("test", ONE.id), empty.revoked(ONE.id), states(empty)) == (0, None, {})
+
+
+@pytest.mark.parametrize("kind", [INTENT, COPIED, RUNNING])
+def test_an_attempt_is_under_way_until_it_ends(kind):
+    begun = [_row(step, ONE) for step in (INTENT, COPIED, RUNNING)[: (INTENT, COPIED, RUNNING).index(kind) + 1]]
+    assert _history(*begun).under_way("test").kind == kind
+    assert _history(*begun).under_way("staging") is None
+    assert _history(*begun, _row(FAILED, ONE)).under_way("test") is None
+    assert _history(*begun, _row(APPLIED, ONE)).under_way("test") is None
+
+
+def test_what_people_say_of_a_release_ends_no_attempt():
+    assert _history(_row(INTENT, ONE), _row(REVOKED, TWO)).under_way("test") is not None
+
+
+def test_the_intent_of_a_step_is_that_of_its_own_attempt():
+    rows = (_row(INTENT, ONE), _row(FAILED, ONE), _row(INTENT, ONE, attempt=2), _row(COPIED, ONE, attempt=2))
+    history = _history(*rows)
+    assert history.intent(history.entries[3]).seq == 3
+    assert history.intent(history.entries[1]).seq == 1
+    assert history.attempts("test", ONE.id) == 2
+
+
+def test_before_is_what_ran_before_what_runs():
+    assert _before(_applied(ONE)) is None
+    assert _before(_applied(ONE), _applied(TWO)) == ONE.id
+
+
+def test_before_leaves_out_repairs_of_the_same():
+    assert _before(_applied(ONE), _applied(TWO), _applied(TWO)) == ONE.id
+
+
+def test_before_knows_another_config_of_the_same_release():
+    assert _before(_applied(ONE), _applied(ONE, config="sha256:d")) == ONE.id
+
+
+def test_before_a_rollback_is_what_was_before_what_it_went_back_to():
+    rows = (_applied(ONE), _applied(TWO), _applied(THREE), _applied(TWO, back_to=2))
+    assert _before(*rows) == ONE.id
+    assert _before(*rows, _applied(ONE, back_to=1)) is None
+    assert _before(*rows, _applied(THREE)) == TWO.id
+
+
+def test_before_is_never_what_was_revoked():
+    assert _before(_applied(ONE), _applied(TWO), _applied(THREE), _row(REVOKED, TWO)) == ONE.id
+
+
+def test_states_say_what_became_of_each_release():
+    rows = [
+        *(_row(INTENT, ONE), _applied(ONE), _row(INTENT, TWO), _applied(TWO)),
+        *(_row(INTENT, THREE), _row(FAILED, THREE), _row(INTENT, ONE, "staging"), _row(COPIED, ONE, "staging")),
+    ]
+    assert states(_history(*rows)) == {
+        ONE.id: {"test": "passed", "staging": "moving"},
+        TWO.id: {"test": "running"},
+        THREE.id: {"test": "failed"},
+    }
+    back = _applied(ONE, back_to=2, operation="rollback")
+    assert states(_history(*rows[:4], back)) == {ONE.id: {"test": "running"}, TWO.id: {"test": "rolled-back"}}
+
+
+def test_a_failed_repair_of_what_runs_is_still_what_should_run():
+    rows = (_applied(ONE), _row(INTENT, ONE, attempt=2), _row(FAILED, ONE, attempt=2))
+    assert states(_history(*rows)) == {ONE.id: {"test": "running"}}
