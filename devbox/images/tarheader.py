@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 import tarfile
-from typing import Self
+from tarfile import BLOCKSIZE
+from typing import Any, Self
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8x32s32s8s8s155s12x")
 _COMMON = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
@@ -24,6 +25,15 @@ class Entry(tarfile.TarInfo):
             return cls._at_once(bytes(buf), encoding, errors)
         except (ValueError, struct.error):
             return super().frombuf(buf, encoding, errors)
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """The next entry of an archive, as tarfile reads it: newer ones do not ask `frombuf` by themselves."""
+        archive: Any = tarfile
+        entry: Any = cls.frombuf(archive.fileobj.read(BLOCKSIZE), archive.encoding, archive.errors)
+        entry.offset = archive.fileobj.tell() - BLOCKSIZE
+        found: Self = entry._proc_member(archive)  # noqa: SLF001 - documented for subclasses
+        return found
 
     @classmethod
     def _at_once(cls, buf: bytes, encoding: str, errors: str) -> Self:
