@@ -42,7 +42,7 @@ class InstanceView:
     `standing`: something of it is on this machine beside its data, if only what a killed supervisor left; `teardown`
     takes it away. `names` and `published` say what the standing network was made for (empty without one); `tops` are
     the kept writable tops by container name, whether their container stands or not. `adoptable`: its supervisor was
-    killed, and the next one takes over what there is.
+    killed, and the next one takes over what there is. `addresses`: IPv4 of the names in the instance's network.
     """
 
     supervised: bool
@@ -50,6 +50,7 @@ class InstanceView:
     containers: Mapping[str, ObservedContainer]
     volumes: tuple[str, ...]
     names: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, tuple[BoundPort, ...]] = field(default_factory=dict)
     tops: Mapping[str, KeptTop] = field(default_factory=dict)
     adoptable: bool = False
@@ -136,6 +137,13 @@ class Engine(Protocol):
 
     def setup_done(self, instance: Instance, name: str, *, setup_key: str) -> None:
         """Record in the container's top that its setup ran with these inputs, and (re)start its supervised command."""
+
+    def proven(self, instance: Instance, name: str) -> str:
+        """The digest of the image that a container really runs; "" where it does not run, or on anything else.
+
+        What it was asked to run does not count. The manifests behind the digest are hashed anew, and the layers that
+        they name are compared with those that the running container was given.
+        """
 
     def rerun(self, instance: Instance, name: str) -> None:
         """Run what a container runs anew: its supervised command, while it stands; else itself, as it was started.

@@ -100,6 +100,12 @@ class NativeEngine:
         Tops(self._paths, instance.id).set_up(name, setup_key)
         self._ask(instance, "setup_done", name=name)
 
+    def proven(self, instance: Instance, name: str) -> str:
+        """See the contract."""
+        from devbox.engines import native_proof
+
+        return native_proof.digest(self._paths, instance.id, name)
+
     def rerun(self, instance: Instance, name: str) -> None:
         """See the contract."""
         self._ask(instance, "rerun", name=name)

@@ -28,7 +28,7 @@ from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mou
 from devbox.model.image import DEFAULT_PATH
 from devbox.model.resolved import Instance
 
-_CLOSED_ROLES = ("service", "glue")  # they reach out to nobody: nothing of the host is carried in
+_CLOSED_ROLES = ("service", "glue", "image")  # they reach out to nobody: nothing of the host is carried in
 _WITH_AGENT = ("dev", "tool", "base")  # a person's own work; what debugs joins the processes of others
 
 
@@ -102,6 +102,7 @@ class Starter:
             host_ports=carried.ports,
             egress=spec.isolation.egress,
             aliases=spec.aliases,
+            digest=request.image.digest,
         )
 
     def _carried(self, spec: ContainerSpec) -> Carry:

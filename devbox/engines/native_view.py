@@ -34,6 +34,7 @@ def view(
         containers={row.name: container(row, tops) for row in now.containers},
         volumes=volumes,
         names=tuple(name.name for name in now.names),
+        addresses={name.name: name.node.address for name in now.names},
         published=published,
         tops=tops,
         adoptable=adoptable,

@@ -36,6 +36,24 @@ class ImageStore:
         """The paths that tell that the image with this key is there; none where it is not."""
         return self._cache.evidence(key)
 
+    def by_digest(self, digest: str) -> Baked:
+        """The image of an index's digest, wherever it came from, ready to run: unpacked where it was not yet.
+
+        The documents behind the digest are hashed anew. RegistryError where the store does not have all of it.
+        """
+        from devbox.images import chain
+        from devbox.images.layout import Layout
+        from devbox.images.pulled import Puller
+
+        oci = Layout(self._paths.oci, lock=self._paths.lock("oci-index"))
+        key, layers = ids.key_of({"digest": digest}), chain.layers(oci, digest)
+        known = self.find(key)
+        if known is not None and known.layers == layers:
+            return known
+        made = Puller(self._paths).ready(chain.top(oci, digest), key)
+        self._cache.keep_image(made)
+        return made
+
     def cached_steps(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the step keys that would not have to be made."""
         return frozenset(key for key in keys if self._cache.layer(key) or self._cache.versions(key) is not None)

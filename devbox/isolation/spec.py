@@ -8,6 +8,7 @@ from devbox.isolation import cgroups, seccomp
 from devbox.isolation.types import Bind, Confine, Context, Launch, ProcessRef
 
 INIT = "/.devbox/init"
+DIGEST = "devbox.image.digest"  # an annotation
 
 # What Docker gives a container.
 CAPABILITIES = (
@@ -75,6 +76,7 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
         "root": {"path": staged.rootfs, "readonly": container.confine.read_only},
         "process": process(container, staged.open_files),
         "mounts": _mounts(container, staged, has_groups=has_groups),
+        "annotations": {DIGEST: container.digest} if container.digest else {},
         "linux": linux,
     }
 

@@ -96,6 +96,7 @@ class Launch(NamedTuple):
     egress: tuple[str, ...] | None = None  # host names it may reach ("a.example", "*.b.example:443"); None: everything
     aliases: tuple[str, ...] = ()  # further names it has while it runs, maybe together with others
     joins: ProcessRef | None = None  # pid 1 of a container whose processes, sockets and IPC it shares
+    digest: str = ""  # of its image: what the OCI runtime is told, and tells whoever asks it
 
 
 class Probe(NamedTuple):
