@@ -1,6 +1,7 @@
 """The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
 
 A project needs what its file wants by its lock, what it was last made from, its newest releases, and what of it runs.
+A stage needs the releases that it runs or could go back to.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from devbox.images.stepcache import StepCache
 from devbox.isolation import state
 from devbox.model.image import FromDockerfile, KeyedImage
 from devbox.opened import open_project
+from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 from devbox.records.releases import Releases
 from devbox.verbs.images import wanted_images
@@ -69,7 +71,9 @@ def look(paths: Paths) -> Inventory:
     for one in known(paths):
         roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
         if not one.is_gone:
-            roots[one.label] |= _released(paths, one.id) | _remembered(paths, one.id) | _wanted(one, notes)
+            roots[one.label] |= _released(paths, one.id) | _deployed(paths, one.id) | _remembered(paths, one.id)
+        if not (one.is_gone or one.stage):
+            roots[one.label] |= _wanted(one, notes)
     return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
 
 
@@ -146,6 +150,11 @@ def _released(paths: Paths, instance: str) -> Roots:
     """The images of the newest releases."""
     kept = Releases(paths, instance).all()[:RELEASES_KEPT]
     return Roots(digests=frozenset(release.image for release in kept))
+
+
+def _deployed(paths: Paths, instance: str) -> Roots:
+    """The images of every release that a stage runs or could go back to. What can't be read stops everything."""
+    return Roots(digests=frozenset(each.release.image for each in DeployedRecord(paths, instance).read().all))
 
 
 def _running(paths: Paths, instance: str) -> Roots:

@@ -52,6 +52,8 @@ def _execute(args: Args) -> int:
     if not args.after:
         raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
     place = locate(args)
+    if place.stage:
+        return _enter(args, place, _in_stage(args, place), args.after)
     try:
         return _enter(args, place, container, args.after)
     except CannotRun:
@@ -61,6 +63,8 @@ def _execute(args: Args) -> int:
 
 def _shell(args: Args) -> int:
     place = locate(args)
+    if place.stage:
+        return _enter(args, place, _in_stage(args, place), _SHELL)
     container = args.text("container") or DEV
     try:
         if needs_run(place.paths, place.id, container):
@@ -70,6 +74,12 @@ def _shell(args: Args) -> int:
             raise
     _start(args, container)
     return _enter(args, place, container, _SHELL)
+
+
+def _in_stage(args: Args, place: Place) -> str:
+    from devbox.cli import stages
+
+    return stages.container(place, args.text("container"))
 
 
 def _run(args: Args) -> int:

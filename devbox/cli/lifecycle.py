@@ -66,6 +66,10 @@ def _up(args: Args) -> int:
 
 def down(args: Args) -> int:
     """Stop and remove everything; the volumes too, when asked."""
+    if stage := args.text("stage"):
+        from devbox.cli import stages
+
+        return stages.down(args, stage)
     with choose(args.text("progress")) as display:
         made = flow.down(opened(args), display, volumes=args.flag("volumes"))
     _say_if_idle(args, made, "nothing was up")

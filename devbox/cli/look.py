@@ -22,7 +22,7 @@ def ps(args: Args) -> int:
 
     place = locate(args)
     found = rows.read(place)
-    if names := args.many("names"):
+    if names := _named(args, place, tuple(str(row["name"]) for row in found)):
         _must_be_known(names, {str(row["name"]) for row in found}, place)
         found = [row for row in found if row["name"] in names]
     if args.flag("json"):
@@ -32,8 +32,28 @@ def ps(args: Args) -> int:
 
         table.show(found, stream=sys.stdout)
     else:
-        terminal.say("· nothing is up\n  → devbox up")
+        terminal.say(_nothing(place))
+    if place.stage and found:
+        from devbox.cli import stages
+
+        return stages.say_drift(args)
     return 0
+
+
+def _nothing(place: Place) -> str:
+    if place.stage:
+        return f"· nothing runs in {place.stage}\n  → devbox promote {place.stage}"
+    return "· nothing is up\n  → devbox up"
+
+
+def _named(args: Args, place: Place, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The containers that a person named; in a stage, the name of a process means all its replicas."""
+    names = args.many("names")
+    if not place.stage:
+        return names
+    from devbox.cli import stages
+
+    return tuple(each for name in names for each in stages.replicas(name, known) or (name,))
 
 
 def logs(args: Args) -> int:
@@ -46,7 +66,7 @@ def logs(args: Args) -> int:
 
     place = locate(args)
     logged = _logged(place)
-    names = args.many("names") or logged
+    names = _named(args, place, logged) or logged
     if not set(names) <= set(logged):
         _must_be_known(names, {*logged, *_running(place)}, place)
     width = max(map(len, names), default=0)
@@ -70,6 +90,8 @@ def open_url(args: Args) -> int:
     found = rows.read(place)
     name = args.text("container") or addresses.front({str(row["name"]): row["ports"] for row in found})
     row = next((row for row in found if row["name"] == name), None)
+    if row is None and place.stage:
+        raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
     if row is None:
         raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)
     ports = row["ports"]
@@ -114,7 +136,8 @@ def _running(place: Place) -> tuple[str, ...]:
 def _must_be_known(names: tuple[str, ...], known: set[str], place: Place) -> None:
     for name in names:
         if name not in known:
-            shown = f"known: {', '.join(sorted(known))}" if known else "nothing was up yet: devbox up"
+            again = f"devbox promote {place.stage}" if place.stage else "devbox up"
+            shown = f"known: {', '.join(sorted(known))}" if known else f"nothing was up yet: {again}"
             raise UsageError(f"there is no container {name} of {place.root}", remedy=shown)
 
 

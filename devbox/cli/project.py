@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.host import project
 from devbox.host.paths import Paths, default_paths
-from devbox.model.ids import instance_id
+from devbox.model.ids import instance_id, stage_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,21 +13,24 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """A project found: its instance id and the paths of this DEVBOX_HOME."""
+    """A project found: its instance id, that of a stage where one is named, and the paths of this DEVBOX_HOME."""
 
-    __slots__ = ("env_file", "id", "paths", "root")
+    __slots__ = ("env_file", "id", "paths", "root", "stage")
 
-    def __init__(self, root: str, env_file: str, paths: Paths) -> None:
+    def __init__(self, root: str, env_file: str, paths: Paths, *, stage: str = "") -> None:
         self.root = root
         self.env_file = env_file
         self.paths = paths
+        self.stage = stage
         self.id = instance_id(root, env_file)
+        if stage:
+            self.id = stage_id(self.id, stage)
 
 
 def locate(args: Args) -> Place:
-    """The project that `-C` and `-f` name, or the one around the current directory."""
+    """The project that `-C` and `-f` name, or the one around the current directory; of it, the stage of `--stage`."""
     root, env_file = project.find(args.text("directory") or ".", file=args.text("file") or None)
-    return Place(root, env_file, default_paths())
+    return Place(root, env_file, default_paths(), stage=args.text("stage"))
 
 
 def opened(args: Args) -> Project:

@@ -19,11 +19,15 @@ _LISTED = 3
 
 @dataclass(frozen=True)
 class Known:
-    """An instance of which this DEVBOX_HOME or the runtime directory knows. `root` is "" where it is not recorded."""
+    """An instance of which this DEVBOX_HOME or the runtime directory knows. `root` is "" where it is not recorded.
+
+    `stage`: it is where releases of the project run in that stage.
+    """
 
     id: str
     root: str
     env_file: str
+    stage: str = ""
 
     @property
     def is_gone(self) -> bool:
@@ -33,7 +37,17 @@ class Known:
     @property
     def label(self) -> str:
         """What a person calls it."""
-        return self.root or f"instance {self.id}"
+        return f"{self.root} ({self.stage})" if self.stage else self.root or f"instance {self.id}"
+
+    @property
+    def up(self) -> str:
+        """The command that brings it up again."""
+        return f"devbox -C {self.root or 'DIR'} {f'promote {self.stage}' if self.stage else 'up'}"
+
+    @property
+    def down(self) -> str:
+        """The command that takes it down."""
+        return f"devbox -C {self.root or 'DIR'} down{f' --stage {self.stage}' if self.stage else ''}"
 
     def directories(self, paths: Paths) -> tuple[str, ...]:
         """Everything that is kept of it alone."""
@@ -58,11 +72,12 @@ def running_names(paths: Paths, instance: str) -> list[str]:
     return [row.name for row in now.containers if row.process is not None] if now else []
 
 
-def _place(paths: Paths, key: str) -> tuple[str, str]:
+def _place(paths: Paths, key: str) -> tuple[str, str, str]:
+    records = InstanceRecords(paths, key)
     try:
-        return InstanceRecords(paths, key).place()
+        return *records.place(), records.stage()
     except DevboxError:  # damaged, or a newer devbox's: its place is not known
-        return "", ""
+        return "", "", ""
 
 
 def leftovers(ground: Ground) -> Iterator[Finding]:
@@ -84,10 +99,10 @@ def _standing(paths: Paths, instance: Known) -> Iterator[Finding]:
         return
     if running := running_names(paths, instance.id):
         sentence = f"the supervisor of {instance.label} was killed; {', '.join(running)} run on without it"
-        yield Finding("leftovers", WARNING, sentence, f"devbox -C {instance.root or 'DIR'} up takes them over")
+        yield Finding("leftovers", WARNING, sentence, f"{instance.up} takes them over")
     else:
         sentence = f"{instance.label} was not taken down: its supervisor is gone"
-        yield Finding("leftovers", WARNING, sentence, f"devbox -C {instance.root or 'DIR'} down")
+        yield Finding("leftovers", WARNING, sentence, instance.down)
 
 
 def _gone(paths: Paths, instances: list[Known]) -> Iterator[Finding]:

@@ -23,7 +23,10 @@ def who_has(paths: Paths, address: str, port: int, protocol: str) -> PortHolder:
     if found is None:
         return _nobody(address, port, protocol)
     instance = found.instance if found.pid else _publisher(paths, port, protocol)
-    root = InstanceRecords(paths, instance).place()[0] if instance else ""
+    records = InstanceRecords(paths, instance)
+    root, stage = (records.place()[0], records.stage()) if instance else ("", "")
+    if root and stage:
+        return PortHolder(why=f"the stage {stage} of {root} has", remedy=f"devbox -C {root} down --stage {stage}")
     if root:
         return PortHolder(why=f"the devbox project {root} has", remedy=f"devbox -C {root} down")
     if found.pid is None:

@@ -43,10 +43,14 @@ class InstanceRecords:
         plain = self._read(_PLACE)
         return str(plain.get("root", "")), str(plain.get("env_file", ""))
 
-    def remember_place(self, root: str, env_file: str) -> None:
+    def stage(self) -> str:
+        """The stage of the project that this is; "" where it is the one in which people work."""
+        return str(self._read(_PLACE).get("stage", ""))
+
+    def remember_place(self, root: str, env_file: str, *, stage: str = "") -> None:
         """Keep where the project lies: an instance is known by a hash alone."""
-        if self.place() != (root, env_file):
-            self._write(_PLACE, {"root": root, "env_file": env_file})
+        if (*self.place(), self.stage()) != (root, env_file, stage):
+            self._write(_PLACE, {"root": root, "env_file": env_file, **({"stage": stage} if stage else {})})
 
     def ports(self) -> dict[str, int]:
         """Host ports by "NAME/8000/tcp", as used last."""

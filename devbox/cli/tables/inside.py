@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import MANY, TEXT, Args, Argument, Command, Option
-from devbox.cli.tables.common import CONTAINER
+from devbox.cli.tables.common import CONTAINER, STAGE
 
 _ENV = Option("-e", "--env", about="Set a variable; without =VALUE pass on yours.", kind=MANY, metavar="NAME[=VALUE]")
 _WORKDIR = Option("-w", "--workdir", about="Start in this directory of the container.", kind=TEXT, metavar="DIR")
@@ -57,6 +57,7 @@ TABLE = (
         _ENV,
         _WORKDIR,
         _USER,
+        STAGE,
         about="A shell in a container, started when it is not up.",
         argument=CONTAINER,
     ),
@@ -67,6 +68,7 @@ TABLE = (
         _WORKDIR,
         _USER,
         _NO_TTY,
+        STAGE,
         about="Run a command in a running container.",
         argument=CONTAINER,
         after="-- COMMAND…",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, NUMBER, TEXT, Args, Argument, Command, Option
-from devbox.cli.tables.common import CONTAINER, LOCKED, SHELL_ON_FAIL
+from devbox.cli.tables.common import CONTAINER, LOCKED, SHELL_ON_FAIL, STAGE
 
 _NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True, words="containers")
 
@@ -86,20 +86,22 @@ TABLE = (
         "down",
         _down,
         Option("-v", "--volumes", about="Remove volumes, kept changes, credentials and logs as well."),
+        STAGE,
         about="Stop and remove all containers; volumes stay.",
     ),
     Command("stop", _stop, about="Stop containers; they stay in `ps`.", argument=_NAMES),
     Command("restart", _restart, about="Stop containers and start them again.", argument=_NAMES),
-    Command("ps", _ps, JSON, about="List the containers of the project.", argument=_NAMES),
+    Command("ps", _ps, STAGE, JSON, about="List the containers of the project.", argument=_NAMES),
     Command(
         "logs",
         _logs,
         Option("-f", "--follow", about="Go on with what is written from now on."),
         Option("-n", "--tail", about="Only the last N lines of each container.", kind=NUMBER, metavar="N"),
         Option("-t", "--timestamps", about="Put the time before each line."),
+        STAGE,
         Option("--build", about="What the steps of their images printed when they were made, instead."),
         about="Show what containers wrote.",
         argument=_NAMES,
     ),
-    Command("open", _open, about="Print the address; on a desktop, open it.", argument=CONTAINER),
+    Command("open", _open, STAGE, about="Print the address; on a desktop, open it.", argument=CONTAINER),
 )

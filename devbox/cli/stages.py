@@ -1,0 +1,60 @@
+"""What `--stage` means: the containers of a stage, by name or by process; its drift; taking it down."""
+
+from __future__ import annotations
+
+from devbox.cli import terminal
+from devbox.cli.project import Place, opened
+from devbox.errors import FAILED, CannotRun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from devbox.cli.options import Args
+
+_MAIN = "web"
+
+
+def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The containers that a name means: that one, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS."""
+    known = tuple(known)
+    if name in known:
+        return (name,)
+    found = (each for each in known if name in (each.rpartition("-")[0], each.rsplit("-", 2)[0]))
+    return tuple(sorted(found))
+
+
+def container(place: Place, name: str) -> str:
+    """The running container to go into: the first replica of a process, that of the release where none is named."""
+    from devbox.cli import rows
+
+    running = {str(row["name"]): row for row in rows.read(place) if row["pid"]}
+    if not running:
+        raise CannotRun(f"nothing runs in {place.stage}", remedy=f"devbox promote {place.stage}")
+    own = [each for each, row in running.items() if row["role"] == "image"]
+    found = replicas(name or _MAIN, running) or (() if name else tuple(own))
+    if not found:
+        raise CannotRun(f"nothing called {name} runs in {place.stage}", remedy=f"running are: {', '.join(running)}")
+    return found[0]
+
+
+def say_drift(args: Args) -> int:
+    """Tell what runs that was not deployed; the exit code that says whether there is such a thing."""
+    from devbox.verbs.environments import StageEnvironment
+
+    found = StageEnvironment(opened(args), args.text("stage")).drift()
+    for sentence in found:
+        terminal.say(f"devbox: {sentence}\n  → devbox promote {args.text('stage')}")
+    return FAILED if found else 0
+
+
+def down(args: Args, stage: str) -> int:
+    """Stop all of a stage; its data too, when asked."""
+    from devbox.cli.display.choose import choose
+    from devbox.verbs.environments import StageEnvironment
+
+    with choose(args.text("progress")) as display:
+        made = StageEnvironment(opened(args), stage).down(display, volumes=args.flag("volumes"))
+    if not made and args.text("progress") not in ("quiet", "json"):
+        terminal.say(f"· nothing ran in {stage}")
+    return 0
