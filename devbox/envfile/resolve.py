@@ -47,9 +47,9 @@ def resolve(
 ) -> Resolved:
     """The instance as the file wants it, with the containers of the given profiles (else those of DEVBOX_PROFILES)."""
     document = env.document
-    expansion = _Expansion(env, credentials)
+    expansion = Expansion(env, credentials)
     started = _active(document, profiles or env.profiles)
-    active = _with_needs(document, [*started, *filter(expansion.is_made, _on_use(document))])
+    active = with_needs(document, [*started, *filter(expansion.is_made, _on_use(document))])
     containers = {spec.name: spec for spec in (expansion.container(label) for label in active)}
     unused = [label for label in document.tables() if names.role_of(label) in _MADE and label not in active]
     spare, not_yet = expansion.spare_images(unused)
@@ -75,7 +75,7 @@ def resolve(
     )
 
 
-class _Expansion:
+class Expansion:
     """Expands each table once, whatever asks for it first."""
 
     def __init__(self, env: EnvFile, credentials: Mapping[str, str]) -> None:
@@ -98,6 +98,10 @@ class _Expansion:
         for label, table in self._tables.items():
             if isinstance(table, service.ServiceTable):
                 exports[label] = service.exports(table, label, self._context)
+
+    def offers(self, label: str) -> dict[str, str]:
+        """What a table gives to whoever needs it."""
+        return dict(self._context.exports.get(label, {}))
 
     def exports(self) -> dict[str, dict[str, str]]:
         """What each service gives, by container: to dev, under the names it has there; without a dev, all of it."""
@@ -254,7 +258,7 @@ def _active(document: Document, profiles: tuple[str, ...]) -> list[str]:
     for profile in profiles:
         if profile not in known:
             raise UsageError(f"the file has no profile {profile}{did_you_mean(profile, known)}")
-    return _with_needs(document, [label for label, table in tables.items() if _in_profiles(table, profiles)])
+    return with_needs(document, [label for label, table in tables.items() if _in_profiles(table, profiles)])
 
 
 def _on_use(document: Document) -> list[str]:
@@ -262,7 +266,7 @@ def _on_use(document: Document) -> list[str]:
     return [label for label in document.tables() if names.role_of(label) in _ON_USE]
 
 
-def _with_needs(document: Document, labels: list[str]) -> list[str]:
+def with_needs(document: Document, labels: list[str]) -> list[str]:
     """The labels and what they need, transitively, in the order of the file."""
     by_name = names.needable(document)
     waiting = list(labels)

@@ -61,6 +61,7 @@ def _ports(
         is_free=is_free,
         who_has=partial(who_has, paths),
         seed=int(resolved.instance.id[:8], 16),
+        apart=bool(resolved.instance.stage),
     )
 
 

@@ -105,6 +105,14 @@ class Paths:
         """The gray release of a stage's instance: where it stands, what is wanted of it, what was seen."""
         return f"{self.project(instance)}/trial"
 
+    def deployed(self, instance: str) -> str:
+        """What a stage runs, what comes, what it ran before."""
+        return f"{self.project(instance)}/deployed.json"
+
+    def router(self, instance: str) -> str:
+        """The files of a stage's router, and the socket of its runtime API."""
+        return f"{self.project(instance)}/router"
+
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"

@@ -31,6 +31,11 @@ def instance_id(root: str, env_file: str) -> str:
     return _sha256_hex(f"{root}\0{env_file}".encode())[:INSTANCE_ID_LENGTH]
 
 
+def stage_id(instance: str, stage: str) -> str:
+    """The id of the instance in which a stage of a project runs."""
+    return _sha256_hex(f"{instance}\0stage\0{stage}".encode())[:INSTANCE_ID_LENGTH]
+
+
 def _sha256_hex(data: bytes) -> str:
     """Hash something small. The interpreter's own code where it has it: `hashlib` loads OpenSSL, 3 ms."""
     try:

@@ -14,7 +14,10 @@ from devbox.model.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A project and its worktree. `root` is canonical; `owner` is the uid of the project directory."""
+    """A project and its worktree. `root` is canonical; `owner` is the uid of the project directory.
+
+    `stage`: it is not where people work, but where releases run in that stage.
+    """
 
     id: str
     name: str
@@ -22,6 +25,7 @@ class Instance:
     env_file: str
     owner: int
     group: int
+    stage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

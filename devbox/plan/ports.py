@@ -23,12 +23,13 @@ def choose(
     is_free: IsFree,
     who_has: WhoHas,
     seed: int,
+    apart: bool = False,
 ) -> dict[str, tuple[BoundPort, ...]]:
     """The host ports of every container.
 
     `remembered` maps "NAME/8000/tcp" to the number used last; `held` are numbers this instance publishes now, which
     count as free; `is_free(address, port, protocol)` probes the host, `who_has(address, port, protocol)` says why
-    one is not free; `seed` spreads instances over the range.
+    one is not free; `seed` spreads instances over the range. `apart`: the containers' own numbers are left to others.
     """
     taken: set[int] = {port.host for spec in containers.values() for port in spec.ports if port.host is not None}
 
@@ -41,7 +42,8 @@ def choose(
         for port in spec.ports:
             number = port.host
             if number is None:
-                number = _pick(port, remembered.get(port_name(spec.name, port)), usable, seed)
+                liked = (remembered.get(port_name(spec.name, port)), None if apart else port.container)
+                number = _pick(port, liked, usable, seed)
                 taken.add(number)
             elif number not in held and not is_free(port.address, number, port.protocol):
                 holder = who_has(port.address, number, port.protocol)
@@ -52,8 +54,8 @@ def choose(
     return chosen
 
 
-def _pick(port: Port, remembered: int | None, usable: Callable[[Port, int], bool], seed: int) -> int:
-    first = [number for number in (remembered, port.container) if number]
+def _pick(port: Port, liked: tuple[int | None, ...], usable: Callable[[Port, int], bool], seed: int) -> int:
+    first = [number for number in liked if number]
     span = _LAST - _FIRST
     rest = (_FIRST + (seed + step) % span for step in range(span))
     for number in (*first, *rest):

@@ -135,8 +135,15 @@ class Box:
         """Bring every project down, with its data."""
         for project in self.projects:
             if (project / "devbox.toml").exists():
+                for stage in self.stages(project):
+                    self.run("down", "-v", "--stage", stage, cwd=project, timeout=120)
                 self.run("down", "-v", cwd=project, timeout=120)
         self.projects.clear()
+
+    def stages(self, project: Path) -> list[str]:
+        """The stages of a project of which something is kept."""
+        places = (json.loads(path.read_text()) for path in self.home.glob("projects/*/place.json"))
+        return [place["stage"] for place in places if place.get("stage") and place["root"] == str(project.resolve())]
 
     def footprint(self) -> set[str]:
         """What of this box is on the machine now: processes, host mounts, cgroups, runtime and work files.

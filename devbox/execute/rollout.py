@@ -1,0 +1,146 @@
+"""What each op of a rollout does: containers of a release by digest, proven before they get traffic; the router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from devbox.engines.contract import Engine, StartRequest
+from devbox.envfile import secrets
+from devbox.errors import EngineError, NotReady
+from devbox.execute.actions import Actions
+from devbox.execute.complete import completed
+from devbox.execute.events import Sink, StepProgress
+from devbox.execute.router import Router
+from devbox.execute.runner import Action
+from devbox.images.store import ImageStore
+from devbox.model.container import ContainerSpec
+from devbox.model.image import Baked
+from devbox.model.plan import Step
+from devbox.model.resolved import Resolved
+from devbox.plan import keys
+from devbox.plan.rollout import process_of
+from devbox.plan.staging import Served
+from devbox.routing.state import BLUE, GREEN, RouterState, Server, all_on
+
+
+class RolloutActions:
+    """The ops of one rollout. Services and the router are started as those of any instance: by `base`."""
+
+    def __init__(
+        self,
+        base: Actions,
+        resolved: Resolved,
+        specs: Mapping[str, ContainerSpec],
+        *,
+        digest: str,
+        served: tuple[Served, ...],
+        engine: Engine,
+        store: ImageStore,
+        router: Router,
+        sink: Sink,
+    ) -> None:
+        self._base = base
+        self._resolved = resolved
+        self._specs = specs
+        self._digest = digest
+        self._served = {each.process: each for each in served}
+        self._engine = engine
+        self._store = store
+        self._router = router
+        self._sink = sink
+
+    def table(self) -> Mapping[str, Action]:
+        """Which function does which op."""
+        own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
+        return {**self._base.table(), **own, "remove": self.remove, "reload": self.reload}
+
+    def start(self, step: Step) -> str:
+        """Start a container, wait until it is ready, and see what it runs; a job runs to its end."""
+        spec = self._specs.get(step.resource)
+        if spec is None:
+            return self._base.start(step)
+        instance = self._resolved.instance
+        wanted = self._request(spec, self._store.by_digest(self._digest))
+        seen = self._engine.observe(instance).containers.get(spec.name)
+        if seen is not None and (seen.spec_key, seen.image_key) != (wanted.spec_key, wanted.image.key):
+            self._engine.remove(instance, spec.name)
+        self._engine.start(instance, wanted)
+        try:
+            ready = self._engine.wait_ready(instance, spec.name)
+        except NotReady as error:
+            error.where = error.where or spec.where
+            error.remedy = f"devbox logs --stage {instance.stage} {spec.name}"
+            raise
+        if spec.kind == "job":
+            return f"finished with {ready.exit_code}"
+        self._prove(spec.name)
+        return f"{'running' if ready.health == 'none' else ready.health}, proven"
+
+    def admit(self, step: Step) -> str:
+        """Let a container serve, which is what it should be at this moment."""
+        side, _, name = step.resource.partition("/")
+        spec = self._specs[name]
+        self._prove(spec.name)
+        served = self._served[process_of(spec)]
+        address = self._engine.observe(self._resolved.instance).addresses[spec.name]
+        server = Server(name=spec.name, address=address, port=served.target, check=served.check)
+
+        def admitted(state: RouterState) -> RouterState:
+            return state.without(frozenset({spec.name})).beside(served.process, side, (server,))
+
+        self._router.change(admitted)
+        return f"serves at {address}:{served.target}"
+
+    def switch(self, step: Step) -> str:
+        """Move all traffic to a side."""
+        share = all_on(step.resource)
+        self._router.change(lambda state: replace(state, share=share))
+        return f"all traffic is on {step.resource}"
+
+    def drain(self, step: Step) -> str:
+        """Let a container answer what it has."""
+
+        def show(text: str) -> None:
+            self._sink(StepProgress(id=step.id, text=text))
+
+        self._router.change(lambda state: state.without(frozenset({step.resource})), show)
+        return "nothing under way"
+
+    def reload(self, step: Step) -> str:
+        """Have the router read its files anew."""
+        instance = self._resolved.instance
+        self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
+        return "has read its files"
+
+    def remove(self, step: Step) -> str:
+        """Stop a container by its own signal, and forget it."""
+        self._engine.remove(self._resolved.instance, step.resource)
+        return "stopped"
+
+    def _prove(self, name: str) -> None:
+        """No traffic to what is not proven."""
+        found = self._engine.proven(self._resolved.instance, name)
+        if found != self._digest:
+            if name in self._router.state.names(BLUE) | self._router.state.names(GREEN):
+                self._router.change(lambda state: state.without(frozenset({name})))
+            raise EngineError(
+                f"{name} runs {found or 'something that its digest does not stand for'}, not {self._digest}: "
+                "it gets no traffic",
+                remedy="devbox image verify; then promote again",
+            )
+
+    def _request(self, spec: ContainerSpec, image: Baked) -> StartRequest:
+        fetched = secrets.fetch(
+            spec.secrets, root=self._resolved.instance.root, where=spec.where, allowed=self._resolved.allowed
+        )
+        files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
+        return StartRequest(
+            spec=completed(spec, image.config),
+            image=image,
+            spec_key=keys.spec_key(spec),
+            ports=(),
+            env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
+            files={path: fetched[name] for name, path in files.items()},
+            hidden=tuple(fetched.values()),
+        )

@@ -1,0 +1,197 @@
+"""The router of a stage: its files on disk and the HAProxy that runs, kept the same, and changed without a reload.
+
+On disk stands what is safe: who is new is there before he is asked, who has traffic is there as long as he has it. A
+router that crashes starts from that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+
+from devbox.errors import EngineError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.plan.staging import Served
+from devbox.records.deployed import DeployedRecord
+from devbox.routing import config, converge
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import BLUE, GREEN, Front, RouterState
+
+_PAUSE = 0.05
+_TO_ANSWER = 30.0  # a router that is just being started
+_TO_DRAIN = 60.0  # requests under way; longer ones are cut, as by the router's own timeout
+_TO_DELETE = 10.0
+
+OnText = Callable[[str], None]
+
+
+def _nobody_is_told(_text: str) -> None:
+    """Where nobody watches."""
+
+
+class Router:
+    """Writers hold the stage's lock; its steps may come from several threads."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self.directory = paths.router(instance)
+        self.runtime = Runtime(self.directory)
+        self._record = DeployedRecord(paths, instance)
+        self._changing = threading.RLock()
+
+    @property
+    def state(self) -> RouterState:
+        """What it is to do, as it stands on disk."""
+        return self._record.read().router
+
+    def prepare(self, served: Iterable[Served]) -> bool:
+        """Have its files there, with a front for each of these; whether a running one has to read them anew."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        before = self.state
+        after = replace(before, fronts=_fronts(before, served))
+        self._write(after)
+        return [_shape(front) for front in before.fronts] != [_shape(front) for front in after.fronts]
+
+    def forget(self, standing: Collection[str]) -> None:
+        """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
+        state = self.state
+        gone = (state.names(BLUE) | state.names(GREEN)).difference(standing)
+        if gone:
+            self._keep(state.without(gone))
+
+    def reload(self, signal: Callable[[], None]) -> None:
+        """Have it read its files; a few requests may be lost, so that is for when there are other fronts."""
+        with self._changing:
+            self._await()
+            before = self._worker()
+            signal()
+            deadline = time.monotonic() + _TO_ANSWER
+            while self._worker() in ("", before):
+                if time.monotonic() > deadline:
+                    raise EngineError(
+                        "the router did not read its files anew", remedy="devbox logs --stage NAME router"
+                    )
+                time.sleep(_PAUSE)
+
+    def change(self, how: Callable[[RouterState], RouterState], on_text: OnText = _nobody_is_told) -> None:
+        """Have it do what `how` makes of what it is to do now."""
+        with self._changing:
+            before = self.state
+            self.become(how(before), on_text)
+
+    def become(self, wanted: RouterState, on_text: OnText = _nobody_is_told) -> None:
+        """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again."""
+        with self._changing:
+            self._await()
+            before = self.state
+            self._write(replace(_together(before, wanted), share=before.share))
+            for command in converge.admissions(wanted, self.seen()):
+                self.runtime.tell(command)
+            for command in converge.shift(wanted, self.seen()):
+                self.runtime.tell(command)
+            if self.seen().share != wanted.share:
+                raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
+            self._write(replace(_together(before, wanted), share=wanted.share))
+            self._let_go(wanted, on_text)
+
+    def seen(self) -> converge.Seen:
+        """What the running router does now."""
+        return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
+
+    def _let_go(self, wanted: RouterState, on_text: OnText) -> None:
+        going = converge.superfluous(wanted, self.seen())
+        for place in going:
+            self.runtime.tell(f"set server {place} state drain")
+        self._write(wanted)
+        self._drained(frozenset(going), on_text)
+        for place in going:
+            self.runtime.tell(f"set server {place} state maint")
+        for place in going:
+            self._delete(place)
+            self.runtime.ask(f"del map {config.DIRECTORY}/{config.CHECKS} {place.partition('/')[2]}")
+
+    def _drained(self, places: frozenset[str], on_text: OnText) -> None:
+        deadline = time.monotonic() + _TO_DRAIN
+        while places and (left := converge.active(self.runtime.ask("show stat"), places)):
+            on_text(f"{left} requests under way")
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_PAUSE)
+
+    def _delete(self, place: str) -> None:
+        """HAProxy keeps a server until its last connection is closed."""
+        deadline = time.monotonic() + _TO_DELETE
+        while True:
+            try:
+                self.runtime.tell(f"del server {place}")
+            except EngineError:
+                if place not in _places(self.seen()):
+                    return
+                if time.monotonic() > deadline:
+                    raise
+                self.runtime.tell(f"shutdown sessions server {place}")  # those that took too long
+                time.sleep(_PAUSE)
+            else:
+                return
+
+    def _worker(self) -> str:
+        try:
+            lines = self.runtime.ask("show info").splitlines()
+        except EngineError:
+            return ""
+        return next((line for line in lines if line.startswith("Pid:")), "")
+
+    def _await(self) -> None:
+        deadline = time.monotonic() + _TO_ANSWER
+        while not self.runtime.answers() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+    def _write(self, state: RouterState) -> None:
+        """The record last: what it says is then in the files as well."""
+        files.write_atomic(f"{self.directory}/{config.CONFIG}", config.text(state))
+        files.write_atomic(f"{self.directory}/{config.SHARE}", config.share(state))
+        files.write_atomic(f"{self.directory}/{config.CHECKS}", config.checks(state))
+        self._keep(state)
+
+    def _keep(self, state: RouterState) -> None:
+        deployed = self._record.read()
+        if deployed.router != state:
+            self._record.write(replace(deployed, router=state))
+
+
+def _together(before: RouterState, after: RouterState) -> RouterState:
+    """Everybody of both."""
+    both = after
+    for front in before.fronts:
+        for side in (BLUE, GREEN):
+            known = after.servers().get(front.backend(side), {})
+            both = both.beside(front.process, side, tuple(each for each in front.side(side) if each.name not in known))
+    return both
+
+
+def _fronts(before: RouterState, served: Iterable[Served]) -> tuple[Front, ...]:
+    """The fronts of what is served; those of what was stay as long as somebody is behind them."""
+    known = {front.process: front for front in before.fronts}
+    fronts = [
+        replace(known.get(each.process, Front(process=each.process, port=each.port)), port=each.port) for each in served
+    ]
+    paths = {each.process: each.check for each in served}
+    # One that has no path is asked for none, and its backend is one for both releases.
+    fronts = [
+        replace(front, asks=bool(paths[front.process]) and all(each.check for each in (*front.blue, *front.green)))
+        for front in fronts
+    ]
+    taken, named = {front.port for front in fronts}, {front.process for front in fronts}
+    left = (front for front in before.fronts if front.process not in named and front.port not in taken)
+    return (*fronts, *(front for front in left if front.blue or front.green))
+
+
+def _shape(front: Front) -> tuple[str, int, bool]:
+    return front.process, front.port, front.asks
+
+
+def _places(seen: converge.Seen) -> set[str]:
+    return {f"{backend}/{name}" for backend, servers in seen.servers.items() for name in servers}

@@ -1,0 +1,215 @@
+"""How one release takes over from another: the strategies, each as an order of the same few steps. Pure.
+
+`start` a container of the release and prove what it runs; `admit` it to the router; `switch` the router to a side;
+`drain` a container: it answers what it has, and gets nothing new; `remove` it. Whatever a killed rollout left standing
+is taken for what it is: steps whose work is done are not in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from devbox.model.container import ContainerSpec
+from devbox.model.observed import ObservedContainer
+from devbox.model.plan import Plan, Step
+from devbox.plan import keys, staging
+from devbox.routing.state import RouterState, all_on
+
+RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """What is to run and what there is. `specs`: of the release that comes; `served`: its processes behind the router.
+
+    `kept`: containers that are none of a release's business, services and the router.
+    """
+
+    specs: Mapping[str, ContainerSpec]
+    served: frozenset[str]
+    standing: Mapping[str, ObservedContainer]
+    router: RouterState
+    kept: frozenset[str] = frozenset()
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """What runs to its end first."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind == "job")
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What stays."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind != "job")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What is to go."""
+        return tuple(name for name in self.standing if name not in self.specs and name not in self.kept)
+
+    def is_served(self, name: str) -> bool:
+        """Whether the router leads to a container."""
+        return process_of(self.specs[name]) in self.served
+
+
+def process_of(spec: ContainerSpec) -> str:
+    """The process of which a container is a replica."""
+    return spec.label.rpartition(".")[2]
+
+
+def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True) -> Plan:
+    """The whole way, behind what comes before. `jobs`: not where one goes back to what ran already."""
+    steps = _Steps(rollout, before=tuple(step.id for step in after.steps))
+    if jobs:
+        steps.run_jobs()
+    if strategy == RECREATE:
+        _recreate(steps)
+    elif strategy == ROLLING:
+        _rolling(steps)
+    else:
+        _warm(steps)
+        _take_over(steps)
+    steps.let_go(rollout.others)
+    return Plan(steps=(*after.steps, *steps.all))
+
+
+def warm(rollout: Rollout, *, after: Plan) -> Plan:
+    """Have all of the release ready on the side that serves nobody, and no further."""
+    steps = _Steps(rollout, before=tuple(step.id for step in after.steps))
+    steps.run_jobs()
+    _warm(steps)
+    return Plan(steps=(*after.steps, *steps.all))
+
+
+def retire(names: Iterable[str], rollout: Rollout) -> Plan:
+    """Let these containers go."""
+    steps = _Steps(rollout, before=())
+    steps.let_go(tuple(names))
+    return Plan(steps=tuple(steps.all))
+
+
+@dataclass
+class _Steps:
+    """Steps one after the other; `ready` says behind which step a container can be relied on."""
+
+    rollout: Rollout
+    before: tuple[str, ...]
+    all: list[Step] = field(default_factory=list)
+
+    def add(self, op: str, resource: str, reason: str) -> None:
+        """One more, behind all there are."""
+        step = Step(op=op, resource=resource, reason=reason, after=self.before)
+        if step.id not in {each.id for each in self.all}:
+            self.all.append(step)
+            self.before = (step.id,)
+
+    def side_by_side(self, op: str, names: Iterable[str], reason: str) -> None:
+        """The same for several, all at once."""
+        steps = [Step(op=op, resource=name, reason=reason, after=self.before) for name in names]
+        self.all += steps
+        self.before = tuple(step.id for step in steps) or self.before
+
+    def run_jobs(self) -> None:
+        """Each to its end, which must be good."""
+        for name in self.rollout.jobs:
+            if not _done(self.rollout, name):
+                self.add("start", name, "runs before the services")
+
+    def start(self, names: Iterable[str]) -> None:
+        """Have these ready."""
+        missing = [name for name in names if not _runs(self.rollout, name)]
+        self.side_by_side("start", missing, "of the release that comes")
+
+    def admit(self, names: Iterable[str], side: str) -> None:
+        """Have these serve on a side."""
+        absent = [
+            name for name in names if self.rollout.is_served(name) and name not in self.rollout.router.names(side)
+        ]
+        self.side_by_side("admit", [f"{side}/{name}" for name in absent], "ready, and proven to be what it should be")
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Drain these and take them away."""
+        there = {step.id for step in self.all}
+        gone = [name for name in names if f"remove {name}" not in there]
+        serving = {name for side in ("blue", "green") for name in self.rollout.router.names(side)}
+        self.side_by_side("drain", [name for name in gone if name in serving], "no longer of the release")
+        self.side_by_side("remove", gone, "no longer of the release")
+
+
+def _recreate(steps: _Steps) -> None:
+    """The old goes before the new comes: never both, and nobody serves between."""
+    rollout = steps.rollout
+    _settle(steps)
+    steps.let_go(rollout.others)
+    steps.start(rollout.services)
+    steps.admit(rollout.services, rollout.router.live)
+
+
+def _rolling(steps: _Steps) -> None:
+    """One comes, then one goes, on the side that serves."""
+    rollout = steps.rollout
+    _settle(steps)
+    going = {process: _old_replicas(rollout, process) for process in map(process_of, rollout.specs.values())}
+    for name in rollout.services:
+        steps.start([name])
+        steps.admit([name], rollout.router.live)
+        if old := going[process_of(rollout.specs[name])]:
+            steps.let_go([old.pop(0)])
+
+
+def _warm(steps: _Steps) -> None:
+    """All of the new on the side that serves nobody, unless it serves already."""
+    rollout = steps.rollout
+    _settle(steps)
+    idle = rollout.router.idle
+    if _serves(rollout, rollout.router.live):
+        return
+    steps.let_go(name for name in rollout.others if name in rollout.router.names(idle))
+    steps.start(rollout.services)
+    steps.admit(rollout.services, idle)
+
+
+def _take_over(steps: _Steps) -> None:
+    """All traffic at once."""
+    rollout = steps.rollout
+    if _serves(rollout, rollout.router.live):
+        steps.start(rollout.services)
+        steps.admit(rollout.services, rollout.router.live)
+    elif rollout.served:
+        steps.add("switch", rollout.router.idle, "all of the release is ready")
+
+
+def _settle(steps: _Steps) -> None:
+    """Traffic that was shared between two sides goes where most of it is."""
+    router = steps.rollout.router
+    if router.share != all_on(router.live):
+        steps.add("switch", router.live, "a release that was being brought in is given up")
+
+
+def _serves(rollout: Rollout, side: str) -> bool:
+    """Whether the release has that side: one of its containers is there."""
+    return any(name in rollout.router.names(side) for name in rollout.services)
+
+
+def _old_replicas(rollout: Rollout, process: str) -> list[str]:
+    """Other releases' replicas of a process, by their names: NAME-NUMBER-DIGITS."""
+    return [
+        name
+        for name in rollout.others
+        if name.rsplit("-", 2)[0] == process and staging.mark_of(rollout.standing[name].image)
+    ]
+
+
+def _runs(rollout: Rollout, name: str) -> bool:
+    seen = rollout.standing.get(name)
+    return (
+        seen is not None
+        and seen.state == "running"
+        and seen.health in ("healthy", "none")
+        and seen.spec_key == keys.spec_key(rollout.specs[name])
+    )
+
+
+def _done(rollout: Rollout, name: str) -> bool:
+    seen = rollout.standing.get(name)
+    return seen is not None and seen.exit_code == 0 and seen.spec_key == keys.spec_key(rollout.specs[name])

@@ -1,0 +1,156 @@
+"""From a deployment to the containers that a stage runs: replicas and jobs of the release, and its router. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from devbox.errors import EnvFileError
+from devbox.model import ids
+from devbox.model.container import ContainerSpec, Health, Mount, Port, Secret
+from devbox.model.release import Process
+from devbox.model.stage import Deployment
+
+ROUTER = "router"
+ROUTER_DIRECTORY = "/run/router"
+_RELEASE = "release."  # how the image of a release is called in an instance: and who it is of
+_DIGITS = 8
+_LIVES = 8404
+_SPARE = 18000  # ports of the router for processes that share a number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A process that the router leads to: by its own port on the router, at which port of a replica."""
+
+    process: str
+    port: int
+    target: int
+    check: str = ""
+
+
+def mark(deployment: Deployment) -> str:
+    """The digits by which containers of a deployment are told from those of any other."""
+    key = ids.key_of([deployment.release.id, deployment.config_digest])
+    return key.removeprefix("sha256:")[:_DIGITS]
+
+
+def image_name(digits: str) -> str:
+    """What `ps` shows as the image of a deployment's containers."""
+    return f"{_RELEASE}{digits}"
+
+
+def mark_of(image: str) -> str:
+    """The digits of the deployment whose container has an image of this name; "" of no deployment's."""
+    return image.removeprefix(_RELEASE) if image.startswith(_RELEASE) else ""
+
+
+def release_containers(
+    deployment: Deployment, *, needs: Mapping[str, str], exports: Mapping[str, Mapping[str, str]]
+) -> dict[str, ContainerSpec]:
+    """Every replica of every process, jobs first, by container name.
+
+    `needs` → container, `exports`: what each gives. What is met from outside comes as a secret: where it is is known,
+    its value when the container starts.
+    """
+    config, external = deployment.release.config, deployment.stage.external
+    env: dict[str, str] = {}
+    outside: dict[str, Secret] = {}
+    for need, renames in config.needs.items():
+        if need in external:
+            outside |= {name: Secret(reference=place) for name, place in _taken(external[need], renames).items()}
+        else:
+            env |= _taken(exports.get(need, {}), renames)
+    processes = sorted(deployment.processes.items(), key=lambda item: item[1].kind != "job")
+    found = {}
+    for name, process in processes:
+        for number in range(1, process.replicas + 1):
+            spec = _container(deployment, name, process, number)
+            own = {**{key: value for key, value in env.items() if key not in process.secrets}, **process.env}
+            secrets = {**{key: value for key, value in outside.items() if key not in own}, **process.secrets}
+            spec = replace(spec, env=own, secrets=secrets, needs=tuple(dict.fromkeys(needs.values())))
+            found[spec.name] = spec
+    return found
+
+
+def _taken(offered: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:
+    return {new: offered[old] for old, new in renames.items() if old in offered} if renames else dict(offered)
+
+
+def _container(deployment: Deployment, name: str, process: Process, number: int) -> ContainerSpec:
+    digits, job = mark(deployment), process.kind == "job"
+    return ContainerSpec(
+        name=f"{name}-{digits}" if job else f"{name}-{number}-{digits}",
+        label=f"image.process.{name}",
+        role="image",
+        image=image_name(digits),
+        kind=process.kind,
+        command=process.command,
+        user="",
+        workdir="",
+        health=process.health or _first_port(process),
+        restart="no" if job else "always",
+        stop_signal=process.stop_signal,
+        stop_timeout=process.stop_timeout,
+        limits=process.limits,
+        where=deployment.stage.where,
+    )
+
+
+def _first_port(process: Process) -> Health | None:
+    """A process that says nothing of its health is ready when it accepts connections, where it serves at all."""
+    ports = [port.container for port in process.ports if port.protocol == "tcp"]
+    return Health(tcp=True, port=ports[0]) if ports and process.kind == "service" else None
+
+
+def served(processes: Mapping[str, Process]) -> tuple[Served, ...]:
+    """What the router leads to: services with TCP ports, each at its own first number where that is free."""
+    found: list[Served] = []
+    for name, process in processes.items():
+        ports = [port.container for port in process.ports if port.protocol == "tcp"]
+        if process.kind != "service" or not ports:
+            continue
+        taken = {each.port for each in found} | {_LIVES}
+        number = next(port for port in (ports[0], *range(_SPARE, _SPARE + len(taken) + 1)) if port not in taken)
+        health = process.health
+        check = health.http if health and health.port == ports[0] else ""
+        found.append(Served(process=name, port=number, target=ports[0], check=check))
+    return tuple(found)
+
+
+def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
+    """The router. Its host ports are those that `publish` fixes, else chosen once and kept.
+
+    Processes reach each other by the names of the processes, through it.
+    """
+    reached = served(deployment.processes)
+    return ContainerSpec(
+        name=ROUTER,
+        label=ROUTER,
+        role="glue",
+        image=ROUTER,
+        command=("haproxy", "-W", "-db", "-f", f"{ROUTER_DIRECTORY}/haproxy.cfg"),
+        mounts=(Mount(kind="scratch", source=directory, target=ROUTER_DIRECTORY),),
+        ports=_ports(deployment, reached),
+        aliases=tuple(each.process for each in reached),
+        health=Health(http="/", port=_LIVES),
+        restart="always",
+        stop_signal="USR1",  # ends the requests under way first
+        where=deployment.stage.where,
+    )
+
+
+def _ports(deployment: Deployment, reached: Iterable[Served]) -> tuple[Port, ...]:
+    targets = {each.target: each.port for each in reached}
+    fixed = []
+    for port in deployment.stage.publish:
+        if port.container not in targets or port.protocol != "tcp":
+            known = ", ".join(map(str, targets)) or "none"
+            raise EnvFileError(
+                f"publish leads to port {port.container}/{port.protocol}, and no process of the release serves there",
+                where=deployment.stage.where,
+                remedy=f"ports that processes serve by TCP: {known}",
+            )
+        fixed.append(replace(port, container=targets[port.container]))
+    named = {port.container for port in fixed}
+    return (*fixed, *(Port(container=port) for port in targets.values() if port not in named))

@@ -1,0 +1,82 @@
+"""What a stage runs, what is being brought in, what it ran before, and what its router is to do.
+
+Kept beside the ledger, which says what was decided: this is what the next command finds of what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model import codec
+from devbox.model.stage import Deployment
+from devbox.routing.state import RouterState
+
+FORMAT = 1
+_KEPT = 10  # of what ran before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """`running` has the traffic, or had it last. `before`: the newest first, each once."""
+
+    running: Deployment | None = None
+    coming: Deployment | None = None
+    before: tuple[Deployment, ...] = ()
+    router: RouterState = field(default_factory=RouterState)
+
+    def arrived(self) -> Deployed:
+        """The same when what was coming runs."""
+        if self.coming is None:
+            return self
+        past = {_identity(each): each for each in reversed((self.running, *self.before)) if each is not None}
+        past.pop(_identity(self.coming), None)
+        return replace(self, running=self.coming, coming=None, before=tuple(reversed(past.values()))[:_KEPT])
+
+    @property
+    def all(self) -> tuple[Deployment, ...]:
+        """Everything that runs, comes, or could be gone back to."""
+        return tuple(each for each in (self.running, self.coming, *self.before) if each)
+
+
+def _identity(deployment: Deployment) -> tuple[str, str]:
+    return deployment.release.id, deployment.config_digest
+
+
+class DeployedRecord:
+    """The file of one stage's instance. Writers hold the instance's lock."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._path = paths.deployed(instance)
+
+    def read(self) -> Deployed:
+        """What is known; nothing of a stage in which nothing was run."""
+        text = files.read_text(self._path)
+        if text is None:
+            return Deployed()
+        try:
+            plain = json.loads(text)
+            if plain["format"] == FORMAT:
+                return codec.load(Deployed, plain["deployed"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DevboxError(f"{self._path} is damaged", remedy=f"remove it: rm {self._path}") from None
+        raise DevboxError(
+            f"{self._path} was written by another devbox (format {plain['format']})",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
+        )
+
+    def write(self, deployed: Deployed) -> None:
+        """Keep it. Variables may tell things, so that nobody else reads it."""
+        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+        plain = {"format": FORMAT, "deployed": codec.dump(deployed)}
+        files.write_atomic(self._path, json.dumps(plain), mode=0o600)
+
+    def forget(self) -> None:
+        """Drop it, as `down -v` does with all data of the stage."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)

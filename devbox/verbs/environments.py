@@ -1,0 +1,313 @@
+"""A stage's environment on this machine: an instance of its own, in which releases take over from one another.
+
+Implements `promotion.environment.Environment`. Every verb holds the stage's instance, looks, plans, and carries out; a
+verb that was killed is simply called again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from devbox import flow
+from devbox.envfile import environment, hostaccess, secrets
+from devbox.envfile.load import load as read
+from devbox.envfile.resolve import credentials_wanted
+from devbox.errors import DevboxError
+from devbox.execute import locks
+from devbox.execute.actions import Actions
+from devbox.execute.contexts import with_contexts
+from devbox.execute.events import Note, Sink
+from devbox.execute.rollout import RolloutActions
+from devbox.execute.router import Router
+from devbox.execute.runner import run
+from devbox.host import removal
+from devbox.model.container import ContainerSpec
+from devbox.model.ids import stage_id
+from devbox.model.observed import Observed, ObservedContainer
+from devbox.model.plan import Plan, Step
+from devbox.model.resolved import HostAccess, Instance, Resolved
+from devbox.model.stage import Deployment, StageObserved
+from devbox.opened import Project, exclusive, instance, load, look
+from devbox.plan import diff as differ
+from devbox.plan import keys, remembered, rollout, staging
+from devbox.plan.ports import remember
+from devbox.records.deployed import DeployedRecord
+from devbox.records.instance import InstanceRecords
+from devbox.records.trust import TrustRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """All that a plan for a deployment is made from, and how far the environment is made ready for any."""
+
+    resolved: Resolved
+    observed: Observed
+    rollout: rollout.Rollout
+    served: tuple[staging.Served, ...]
+    ground: Plan  # services, network, router
+    names: tuple[str, ...]  # whom that is about
+
+
+class StageEnvironment:
+    """One stage of one project. `Environment` says what its verbs promise."""
+
+    def __init__(self, project: Project, stage: str, *, allowed: tuple[HostAccess, ...] = ()) -> None:
+        """`allowed`: what of this machine the user lets stages have."""
+        key = stage_id(project.id, stage)
+        self.stage = stage
+        self._allowed = allowed
+        self._project = project
+        self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
+        self._record = DeployedRecord(project.paths, key)
+        self.router = Router(project.paths, key)
+
+    @property
+    def id(self) -> str:
+        """The id of the stage's instance."""
+        return self._place.id
+
+    def observe(self) -> StageObserved:
+        """See `Environment`. Who has the traffic is asked of the router's record, who runs of the runtime."""
+        view = self._place.engine.observe(self._instance())
+        known = self._record.read()
+        serving = known.router.names(known.router.live)
+        having = next((each for each in known.all if _is_among(each, serving)), None)
+        if having is None and known.running is not None and not staging.served(known.running.processes):
+            having = known.running
+        replicas = {name: seen for name, seen in view.containers.items() if staging.mark_of(seen.image)}
+        mine = {name: seen for name, seen in replicas.items() if having and _is_among(having, {name})}
+        services = [seen for seen in mine.values() if not _is_job(having, seen.name)]
+        up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
+        digests = {name: self._place.engine.proven(self._instance(), name) for name in replicas}
+        wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
+        ports = view.published.get(staging.ROUTER, ())
+        return StageObserved(
+            release=having.release.id if having and (up or not wanted) else "",
+            config=having.config_digest if having and (up or not wanted) else "",
+            address=f"http://{ports[0].address}:{ports[0].host}" if ports else "",
+            healthy=having is not None and len(up) == wanted and _stands(view.containers.get(staging.ROUTER)),
+            digests={name: found for name, found in digests.items() if found or not _is_job(having, name)},
+        )
+
+    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+        """See `Environment`."""
+        with exclusive(self._place, sink):
+            self._begin(wanted)
+            try:
+                self._bring(wanted, sink)
+            except DevboxError as error:
+                if not (self._has_traffic(wanted) and self._finished(wanted, sink)):
+                    self._undo(wanted, sink, error)
+                    raise
+            self._record.write(self._record.read().arrived())
+
+    def warm(self, wanted: Deployment, sink: Sink) -> None:
+        """Have a release ready and proven on the side that serves nobody; traffic stays where it is."""
+        with exclusive(self._place, sink):
+            self._begin(wanted)
+            found = self._look(wanted)
+            self._carry_out(rollout.warm(found.rollout, after=found.ground), found, wanted, sink)
+
+    def retire(self) -> None:
+        """See `Environment`."""
+        self.down(lambda _event: None)
+
+    def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
+        """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
+        made = flow.down(self._place, sink, volumes=volumes)
+        with exclusive(self._place, sink):
+            known = self._record.read()
+            if volumes:
+                self._record.forget()
+                _remove(self.router.directory)
+            elif known.router.fronts:
+                emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
+                self._record.write(replace(known, router=emptied))
+        return made
+
+    def drift(self) -> tuple[str, ...]:
+        """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
+        known = self._record.read()
+        digests = {staging.mark(each): each.release.image for each in known.all}
+        view = self._place.engine.observe(self._instance())
+        sentences = []
+        for name, seen in view.containers.items():
+            digits = staging.mark_of(seen.image)
+            if not digits or seen.state != "running":
+                continue
+            found, wanted = self._place.engine.proven(self._instance(), name), digests.get(digits, "")
+            if not wanted:
+                sentences.append(f"{name} is of no release that was deployed here")
+            elif found != wanted:
+                sentences.append(f"{name} runs {found or 'something that no digest stands for'}, deployed was {wanted}")
+        return tuple(sentences)
+
+    # One deployment.
+
+    def _begin(self, wanted: Deployment) -> None:
+        self._place.store.sweep()
+        self._place.records.remember_place(self._project.root, self._project.env_file, stage=self.stage)
+        self._record.write(replace(self._record.read(), coming=wanted))
+
+    def _bring(self, wanted: Deployment, sink: Sink, *, jobs: bool = True) -> None:
+        """The whole way, by the strategy of the stage."""
+        found = self._look(wanted)
+        made = rollout.plan(found.rollout, strategy=wanted.stage.strategy.kind, after=found.ground, jobs=jobs)
+        self._carry_out(made, found, wanted, sink)
+
+    def _finished(self, wanted: Deployment, sink: Sink) -> bool:
+        """Whether what failed behind the last step that matters works in a second attempt."""
+        try:
+            self._bring(wanted, sink)
+        except DevboxError:
+            return False
+        return True
+
+    def _undo(self, wanted: Deployment, sink: Sink, cause: DevboxError) -> None:
+        """Bring back what ran before; what came and failed goes, its logs stay."""
+        before = self._record.read().running
+        if before is not None and staging.mark(before) == staging.mark(wanted):
+            return
+        sink(Note(text=f"undone, since {cause.sentence}"))
+        try:
+            if before is not None:
+                self._bring(before, sink, jobs=False)
+            else:
+                found = self._look(wanted)
+                there = tuple(name for name in found.rollout.services if name in found.observed.containers)
+                self._carry_out(rollout.retire(there, found.rollout), found, wanted, sink)
+        except DevboxError as error:
+            sink(Note(text=f"and that could not be undone: {error.sentence}"))
+        self._record.write(replace(self._record.read(), coming=None))
+
+    def _has_traffic(self, wanted: Deployment) -> bool:
+        state = self.router.state
+        return _is_among(wanted, state.names(state.live)) and state.share in (0, 10_000)
+
+    def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink) -> None:
+        opened = self._place
+        opened.records.remember_ports(remember(found.observed.ports))
+        base = Actions(made, found.resolved, found.observed, engine=opened.engine, store=opened.store, sink=sink)
+        actions = RolloutActions(
+            base,
+            found.resolved,
+            found.rollout.specs,
+            digest=wanted.release.image,
+            served=found.served,
+            engine=opened.engine,
+            store=opened.store,
+            router=self.router,
+            sink=sink,
+        )
+        run(made, actions.table(), sink)
+        opened.records.remember(remembered.after(base.resolved, found.observed, found.names))
+
+    # The look.
+
+    def _look(self, wanted: Deployment) -> _Look:
+        """One look at the file, the machine and the router, whose files are made ready on the way."""
+        place, backing = self._instance(), self._backing(wanted)
+        view = self._place.engine.observe(place)
+        self.router.forget(view.containers.keys())
+        specs = staging.release_containers(wanted, needs=backing.containers, exports=backing.exports)
+        served = staging.served(wanted.processes)
+        again = self.router.prepare(served)
+        router = staging.router(wanted, directory=self.router.directory)
+        services = backing.resolved.containers
+        others = {
+            name: _stub(name, seen.image)
+            for name, seen in view.containers.items()
+            if name not in specs and staging.mark_of(seen.image)
+        }
+        resolved = replace(
+            backing.resolved,
+            images={**backing.resolved.images, staging.ROUTER: environment.router_image()},
+            containers={**services, staging.ROUTER: router, **specs, **others},
+        )
+        resolved = self._with_allowed(self._fixed(resolved), wanted)
+        observed = look(self._place, resolved)
+        seen = observed.containers.get(staging.ROUTER)
+        left_alone = seen is not None and seen.state == "running" and seen.spec_key == keys.spec_key(router)
+        names = (*services, *(() if left_alone and observed.supervised else (staging.ROUTER,)))
+        return _Look(
+            resolved=resolved,
+            observed=observed,
+            rollout=rollout.Rollout(
+                specs=specs,
+                served=frozenset(each.process for each in served),
+                standing=observed.containers,
+                router=self.router.state,
+                kept=frozenset((*services, staging.ROUTER)),
+            ),
+            served=served,
+            ground=_with_reload(differ.diff(resolved, observed, names=names), again=again and left_alone),
+            names=(*services, staging.ROUTER),
+        )
+
+    def _backing(self, wanted: Deployment) -> environment.Backing:
+        env = read(self._project.root, file=self._project.env_file).of_stage(self.stage)
+        return environment.backing(
+            env,
+            [need for need in wanted.release.config.needs if need not in wanted.stage.external],
+            instance=self._instance(),
+            credentials=self._place.records.credentials(credentials_wanted(env)),
+            where=wanted.stage.where,
+        )
+
+    def _fixed(self, resolved: Resolved) -> Resolved:
+        """The images by the project's lock, and by what earlier bakes took."""
+        applied = locks.Locks(resolved.instance).apply(resolved)
+        seen = with_contexts(applied, digests=self._project.paths.digests(self._project.id))
+        return locks.fixed(seen, self._place.store)
+
+    def _with_allowed(self, resolved: Resolved, wanted: Deployment) -> Resolved:
+        """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
+        asked = secrets.host_access(resolved.containers.values(), root=self._project.root)
+        known = self._record.read()
+        before = tuple(each for each in (known.running, *known.before) if each is not None)
+        if any(staging.mark(each) == staging.mark(wanted) for each in before):
+            return replace(resolved, allowed=(*self._allowed, *asked))
+        file = load(self._project)
+        own = hostaccess.wanted(file)
+        covered = TrustRecord(self._project.paths, self._project.id).covers(own)
+        return replace(resolved, allowed=(*self._allowed, *(own if covered else ())))
+
+    def _instance(self) -> Instance:
+        return replace(instance(self._place, f"{self._project.id}-{self.stage}"), stage=self.stage)
+
+
+def _with_reload(ground: Plan, *, again: bool) -> Plan:
+    """The ground, behind which a router that runs on reads its changed files."""
+    if not again:
+        return ground
+    after = tuple(step.id for step in ground.steps)
+    step = Step(op="reload", resource=staging.ROUTER, reason="the release serves other ports", after=after)
+    return Plan(steps=(*ground.steps, step))
+
+
+def _stub(name: str, image: str) -> ContainerSpec:
+    """A container of another release, of which nothing has to be known but that it is there."""
+    return ContainerSpec(name=name, label=name, role="image", image=image)
+
+
+def _is_among(deployment: Deployment, names: frozenset[str] | set[str]) -> bool:
+    """Whether one of these containers is of the deployment."""
+    return any(name.endswith(f"-{staging.mark(deployment)}") for name in names)
+
+
+def _stands(router: ObservedContainer | None) -> bool:
+    return router is not None and router.state == "running" and router.health == "healthy"
+
+
+def _is_job(deployment: Deployment | None, name: str) -> bool:
+    if deployment is None:
+        return False
+    process = deployment.processes.get(name.rpartition("-")[0])
+    return process is not None and process.kind == "job"
+
+
+def _remove(directory: str) -> None:
+    try:
+        removal.remove(directory)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,174 @@
+"""A stage's environment: releases by digest behind a router that keeps its address and loses nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support import staged
+from support.load import Load
+from support.machine import Box, wait_until
+
+pytestmark = pytest.mark.scenario
+
+
+def get(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def replicas(box: Box, path: Path, process: str = "web") -> dict[str, dict[str, object]]:
+    rows = box.json("ps", "--stage", "staging", cwd=path)
+    return {row["name"]: row for row in rows if row["name"].startswith(f"{process}-")}
+
+
+def test_a_release_runs_by_digest_and_the_next_one_takes_over_without_a_lost_request(box: Box):
+    path = staged.project(box)
+    first = staged.built(box, path, "1")
+    seen = staged.deploy(box, path, first)
+    assert (seen["release"], seen["healthy"]) == (first["release"], True)
+    assert set(seen["digests"].values()) == {first["digest"]}
+    assert get(seen["address"]) == "1 info"
+    assert len(replicas(box, path)) == 2
+    assert box.ok("open", "--stage", "staging", cwd=path).strip() == seen["address"]
+    assert box.ok("exec", "--stage", "staging", "web", "--", "printenv", "TOKEN", cwd=path) == "geheim\n"
+    assert "migrated by 1" in box.ok("logs", "--stage", "staging", "migrate", cwd=path)
+    assert box.ps(path) == {}
+
+    second = staged.built(box, path, "2")
+    with Load(seen["address"], connections=8, rate=200) as load:
+        load.wait(100)
+        after = staged.deploy(box, path, second, strategy="blue-green")
+        load.wait(100)
+        again = staged.deploy(box, path, first, strategy="rolling")
+        load.wait(100)
+    assert (load.failed, sum(load.bodies.values())) == ([], load.requests)
+    assert load.bodies.keys() == {"1 info", "2 info"}
+    assert sorted(staged.executed(box, path)) == sorted(load.posted)
+    assert (after["release"], after["address"]) == (second["release"], seen["address"])
+    assert (again["release"], set(again["digests"].values())) == (first["release"], {first["digest"]})
+    box.ok("down", "--stage", "staging", cwd=path)
+    assert box.json("ps", "--stage", "staging", cwd=path) == []
+
+
+def test_a_release_whose_job_fails_gets_no_traffic_and_leaves_what_ran(box: Box):
+    path = staged.project(box)
+    first = staged.built(box, path, "1")
+    address = staged.deploy(box, path, first)["address"]
+    bad = staged.built(box, path, "broken")
+    with Load(address, connections=4, rate=50) as load:
+        failing = staged.start(box, path, "deploy", bad["release"])
+        _, said = failing.communicate(timeout=120)
+    assert failing.returncode != 0
+    assert "migrate" in said.decode()
+    assert (load.failed, set(load.bodies)) == ([], {"1 info"})
+    seen = staged.observe(box, path)
+    assert (seen["release"], seen["healthy"], set(seen["digests"].values())) == (
+        first["release"],
+        True,
+        {first["digest"]},
+    )
+
+
+def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Box):
+    path = staged.project(box)
+    first = staged.built(box, path, "1")
+    address = staged.deploy(box, path, first)["address"]
+    assert box.run("ps", "--stage", "staging", cwd=path).returncode == 0
+    instance = stage_of(box, path)
+    name = next(name for name in replicas(box, path) if name.startswith("web-1-"))
+    kept = Path(default_runtime(box), instance, "kept", f"{name}.json")
+    told = json.loads(kept.read_text())
+    told["launch"]["lowers"] = told["launch"]["lowers"][1:]
+    kept.write_text(json.dumps(told))
+    drifted = box.run("ps", "--stage", "staging", cwd=path)
+    assert drifted.returncode == 1
+    assert name in drifted.stderr.decode()
+
+    second = staged.built(box, path, "to be changed")
+    digits = second["digest"].removeprefix("sha256:")
+    blob = box.home / "oci/blobs/sha256" / digits
+    blob.write_bytes(blob.read_bytes().replace(b"linux", b"linuX"))
+    refused = staged.start(box, path, "deploy", second["release"])
+    _, said = refused.communicate(timeout=120)
+    assert refused.returncode != 0
+    assert "was changed in the store" in said.decode()
+    assert get(address) == "1 info"
+
+
+def stage_of(box: Box, path: Path) -> str:
+    places = {each.parent.name: json.loads(each.read_text()) for each in box.home.glob("projects/*/place.json")}
+    return next(key for key, place in places.items() if place.get("stage") and place["root"] == str(path.resolve()))
+
+
+def default_runtime(box: Box) -> str:
+    return f"/run/devbox-0/{box._tag()}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
+def test_a_minute_of_load_loses_nothing_and_executes_every_post_once(box: Box, strategy: str):
+    """Must show 7 of issue 8: 50,000 requests and more, releases taking over from each other all the time."""
+    path = staged.project(box)
+    releases = [staged.built(box, path, version) for version in ("1", "2", "3")]
+    address = staged.deploy(box, path, releases[0])["address"]
+    began, turn = time.monotonic(), 0
+    with Load(address, connections=32, rate=1000) as load:
+        while time.monotonic() - began < 60 or load.requests < 50_000:
+            turn += 1
+            seen = staged.deploy(box, path, releases[turn % 3], strategy=strategy)
+            assert seen["release"] == releases[turn % 3]["release"]
+            load.wait(2000)
+    print(f"{strategy}: {load.requests} requests, {len(load.posted)} POSTs, {turn} releases, {len(load.failed)} failed")
+    assert load.failed == []
+    assert load.requests >= 50_000
+    assert load.bodies.keys() == {"1 info", "2 info", "3 info"}
+    assert sorted(staged.executed(box, path)) == sorted(load.posted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "recreate"])
+def test_killed_after_any_step_the_next_call_goes_on_or_back(box: Box, strategy: str):
+    path = staged.project(box)
+    first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
+    address = staged.deploy(box, path, first)["address"]
+    at = 0
+    with Load(address, connections=4, rate=100) as load:
+        while staged.killed_at(box, path, second["release"], step=at, strategy=strategy):
+            goal = second if at % 2 else first
+            seen = staged.deploy(box, path, goal, strategy=strategy)
+            assert (seen["release"], seen["healthy"]) == (goal["release"], True), f"step {at}"
+            assert set(seen["digests"].values()) == {goal["digest"]}, f"step {at}"
+            staged.deploy(box, path, first, strategy=strategy)
+            at += 1
+    assert at >= 6
+    if strategy != "recreate":
+        assert load.failed == []
+    assert sorted(staged.executed(box, path)) == sorted(load.posted)
+
+
+@pytest.mark.long
+def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(box: Box):
+    path = staged.project(box)
+    first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
+    address = staged.deploy(box, path, first)["address"]
+    staged.deploy(box, path, second, strategy="blue-green")
+    router = box.json("ps", "--stage", "staging", "router", cwd=path)[0]
+    os.kill(router["pid"], 9)
+    wait_until(lambda: answers(address) == "2 info", what="the router's return")
+    supervisor = json.loads(Path(default_runtime(box), stage_of(box, path), "state.json").read_text())["supervisor"]
+    os.kill(supervisor["pid"], 9)
+    assert get(address) == "2 info"
+    seen = staged.deploy(box, path, first, strategy="rolling")
+    assert (seen["release"], seen["address"], get(address)) == (first["release"], address, "1 info")
+
+
+def answers(address: str) -> str:
+    try:
+        return get(address)
+    except OSError:
+        return ""

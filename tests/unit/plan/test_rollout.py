@@ -1,0 +1,171 @@
+"""Strategies: who starts, who serves, who goes, in which order; and what is left to do after a kill."""
+
+from __future__ import annotations
+
+import pytest
+from support.deployments import deployment
+
+from devbox.model.observed import ObservedContainer
+from devbox.model.plan import Plan
+from devbox.plan import keys, rollout, staging
+from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server
+
+OLD, NEW = deployment("1", replicas={"web": 2, "worker": 1}), deployment("2", replicas={"web": 2, "worker": 1})
+O, N = staging.mark(OLD), staging.mark(NEW)  # noqa: E741
+NOTHING = Plan(steps=())
+
+
+def specs(wanted):
+    return staging.release_containers(wanted, needs={}, exports={})
+
+
+def standing(wanted, *names, **facts):
+    found = {}
+    for name, spec in specs(wanted).items():
+        if not names or name.rpartition("-")[0] in names:
+            job = spec.kind == "job"
+            state = {"state": "exited", "exit_code": 0} if job else {"state": "running"}
+            found[name] = ObservedContainer(
+                name=name,
+                role="image",
+                image=spec.image,
+                digest="",
+                pid=1,
+                image_key="",
+                spec_key=keys.spec_key(spec),
+                **{"health": "none", **state, **facts},
+            )
+    return found
+
+
+def router(blue=(), green=(), share=0):
+    made = [tuple(Server(name=name, address="10.0.0.1", port=8000) for name in side) for side in (blue, green)]
+    return RouterState(fronts=(Front(process="web", port=8000, blue=made[0], green=made[1]),), share=share)
+
+
+def steps(strategy, there, state, wanted=NEW, **how):
+    found = rollout.Rollout(
+        specs=specs(wanted), served=frozenset({"web"}), standing=there, router=state, kept=frozenset({"router"})
+    )
+    made = rollout.plan(found, strategy=strategy, after=NOTHING, **how)
+    names = {step.id for step in made.steps}
+    assert all(before in names for step in made.steps for before in step.after)
+    return [step.id.replace(O, "old").replace(N, "new") for step in made.steps]
+
+
+BEFORE = standing(OLD)
+SERVING = router(blue=(f"web-1-{O}", f"web-2-{O}"))
+START = ["start web-1-new", "start web-2-new", "start worker-1-new"]
+ADMIT = "admit {side}/web-1-new", "admit {side}/web-2-new"
+GONE = ["remove migrate-old", "remove web-1-old", "remove web-2-old", "remove worker-1-old"]
+
+
+def admit(side):
+    return [each.format(side=side) for each in ADMIT]
+
+
+def test_the_first_release_just_comes():
+    for strategy in ("recreate", "rolling"):
+        made = steps(strategy, {}, router())
+        assert made[0] == "start migrate-new"
+        assert set(made[1:]) == {*START, *admit("blue")}
+
+
+def test_recreate_lets_the_old_go_before_the_new_comes():
+    made = steps("recreate", BEFORE, SERVING)
+    assert made == [
+        "start migrate-new",
+        *("drain web-1-old", "drain web-2-old"),
+        *GONE,
+        *START,
+        *admit("blue"),
+    ]
+
+
+def test_rolling_brings_one_and_lets_one_go():
+    made = steps("rolling", BEFORE, SERVING)
+    assert made == [
+        "start migrate-new",
+        *("start web-1-new", "admit blue/web-1-new", "drain web-1-old", "remove web-1-old"),
+        *("start web-2-new", "admit blue/web-2-new", "drain web-2-old", "remove web-2-old"),
+        *("start worker-1-new", "remove worker-1-old"),
+        "remove migrate-old",
+    ]
+
+
+def test_rolling_never_has_fewer_serving_than_before():
+    serving, least = {"web-1-old", "web-2-old"}, 2
+    for step in steps("rolling", BEFORE, SERVING):
+        op, _, name = step.partition(" ")
+        serving = serving | {name.partition("/")[2]} if op == "admit" else serving - {name}
+        assert len(serving) >= least
+
+
+def test_blue_green_moves_all_traffic_at_once_when_everybody_is_ready():
+    made = steps("blue-green", BEFORE, SERVING)
+    assert made == [
+        "start migrate-new",
+        *START,
+        *admit("green"),
+        "switch green",
+        *("drain web-1-old", "drain web-2-old"),
+        *GONE,
+    ]
+
+
+def test_blue_green_goes_back_to_blue_the_next_time():
+    made = steps("blue-green", BEFORE, router(green=(f"web-1-{O}", f"web-2-{O}"), share=WHOLE))
+    assert [step for step in made if step.startswith(("admit", "switch"))] == [*admit("blue"), "switch blue"]
+
+
+def test_warm_stops_before_any_traffic():
+    found = rollout.Rollout(specs=specs(NEW), served=frozenset({"web"}), standing=BEFORE, router=SERVING)
+    ops = [step.op for step in rollout.warm(found, after=NOTHING).steps]
+    assert ops == ["start"] * 4 + ["admit"] * 2
+
+
+@pytest.mark.parametrize("strategy", ["recreate", "rolling", "blue-green", "gray"])
+def test_what_runs_and_serves_needs_nothing(strategy):
+    there, state = standing(NEW), router(blue=(f"web-1-{N}", f"web-2-{N}"))
+    assert steps(strategy, there, state) == []
+
+
+def test_a_killed_blue_green_is_continued_where_it_stopped():
+    both = BEFORE | standing(NEW)
+    ready = router(blue=(f"web-1-{O}", f"web-2-{O}"), green=(f"web-1-{N}", f"web-2-{N}"))
+    assert steps("blue-green", both, ready)[0] == "switch green"
+    moved = router(blue=(f"web-1-{O}",), green=(f"web-1-{N}", f"web-2-{N}"), share=WHOLE)
+    assert steps("blue-green", both, moved) == ["drain web-1-old", *GONE]
+
+
+def test_a_killed_release_of_another_kind_leaves_no_traffic_behind():
+    """A gray release at 25 % is given up before another one comes: its side is emptied first."""
+    third = deployment("3", replicas={"web": 2, "worker": 1})
+    shared = router(blue=(f"web-1-{O}",), green=(f"web-1-{staging.mark(third)}",), share=2500)
+    made = steps("blue-green", BEFORE | standing(third), shared)
+    assert made[:2] == ["start migrate-new", "switch blue"]
+    assert made[2].startswith("drain web-1-")
+    assert made.index("switch green") > made.index("admit green/web-2-new")
+
+
+def test_a_job_that_failed_runs_again_and_one_that_succeeded_does_not():
+    assert "start migrate-new" not in steps("rolling", standing(NEW, "migrate"), router())
+    failed = standing(NEW, "migrate", exit_code=1)
+    assert steps("rolling", failed, router())[0] == "start migrate-new"
+
+
+def test_going_back_runs_no_jobs():
+    assert "start migrate-new" not in steps("rolling", BEFORE, SERVING, jobs=False)
+
+
+def test_a_replica_that_is_not_well_is_waited_for():
+    there = standing(NEW, health="starting")
+    assert "start web-1-new" in steps("rolling", there, router(blue=(f"web-1-{N}", f"web-2-{N}")))
+
+
+def test_green_is_not_touched_by_a_rolling_release_on_it():
+    state = router(green=(f"web-1-{O}", f"web-2-{O}"), share=WHOLE)
+    assert [each for each in steps("rolling", BEFORE, state) if each.startswith("admit")] == [
+        f"admit {GREEN}/web-1-new",
+        f"admit {GREEN}/web-2-new",
+    ]

@@ -1,0 +1,72 @@
+"""From a deployment to containers: names, variables, what is met from outside, the router's ports."""
+
+from __future__ import annotations
+
+import pytest
+from support.deployments import PROCESSES, deployment
+
+from devbox.errors import EnvFileError
+from devbox.model.container import Port, Secret
+from devbox.model.release import Process
+from devbox.plan import staging
+
+
+def containers(wanted, **how):
+    return staging.release_containers(wanted, **{"needs": {}, "exports": {}, **how})
+
+
+def test_jobs_come_first_and_every_replica_has_a_name_of_its_own():
+    digits = staging.mark(deployment())
+    assert list(containers(deployment(replicas={"web": 2}))) == [
+        f"migrate-{(other := staging.mark(deployment(replicas={'web': 2})))}",
+        *(f"web-1-{other}", f"web-2-{other}", f"worker-1-{other}"),
+    ]
+    assert other != digits
+
+
+def test_another_config_is_another_deployment_of_the_same_release():
+    assert staging.mark(deployment(env={"LEVEL": "info"})) != staging.mark(deployment())
+    assert staging.mark(deployment()) == staging.mark(deployment())
+
+
+def test_variables_come_from_needs_then_the_process_then_the_stage():
+    wanted = deployment(env={"LEVEL": "info"}, needs={"db": {"DATABASE_URL": "MAIN_URL"}, "cache": {}})
+    exports = {"db": {"DATABASE_URL": "postgres://db", "PGHOST": "db"}, "cache": {"REDIS_URL": "redis://cache"}}
+    web = containers(wanted, needs={"db": "db", "cache": "cache"}, exports=exports)[f"web-1-{staging.mark(wanted)}"]
+    assert web.env == {
+        "MAIN_URL": "postgres://db",
+        "REDIS_URL": "redis://cache",
+        "KIND": "web",
+        "LEVEL": "info",
+    }
+    assert web.needs == ("db", "cache")
+
+
+def test_what_is_met_from_outside_is_a_secret_under_the_name_the_processes_know():
+    wanted = deployment(
+        needs={"db": {"DATABASE_URL": "MAIN_URL"}}, external={"db": {"DATABASE_URL": "env:PROD_DATABASE_URL"}}
+    )
+    web = containers(wanted)[f"web-1-{staging.mark(wanted)}"]
+    assert web.secrets == {"MAIN_URL": Secret(reference="env:PROD_DATABASE_URL")}
+    assert web.needs == ()
+
+
+def test_the_router_leads_to_services_with_ports_by_their_own_numbers():
+    two = {**PROCESSES, "admin": Process(kind="service", command=("admin",), ports=(Port(container=8000),))}
+    assert [(each.process, each.port, each.target) for each in staging.served(two)] == [
+        ("web", 8000, 8000),
+        ("admin", 18000, 8000),
+    ]
+    assert staging.served(PROCESSES)[0].check == "/healthz"
+
+
+def test_publish_fixes_the_address_and_the_rest_is_chosen():
+    fixed = deployment(publish=(Port(container=8000, host=9000),))
+    assert staging.router(fixed, directory="/r").ports == (Port(container=8000, host=9000),)
+    assert staging.router(deployment(), directory="/r").ports == (Port(container=8000),)
+
+
+def test_publish_of_a_port_that_nobody_serves_is_refused():
+    with pytest.raises(EnvFileError) as error:
+        staging.router(deployment(publish=(Port(container=9, host=9000),)), directory="/r")
+    assert error.value.remedy.endswith("8000")
