@@ -34,14 +34,14 @@ def show(args: Args, run: MatrixRun) -> int:
 
         sys.stdout.write(files.json_of(run))
     else:
-        from devbox.reports import text
+        from devbox.reports import files, text
 
         color = terminal.has_color(sys.stdout)
 
         def paint(shown: str, shade: str) -> str:
             return terminal.paint(shown, shade, when=color)
 
-        for line in text.report(run, width=terminal.width(sys.stdout), paint=paint):
+        for line in text.report(run, failed=files.failed_tests, width=terminal.width(sys.stdout), paint=paint):
             terminal.say(line, stream=sys.stdout)
         _next(args, run)
     return run.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -48,6 +49,19 @@ def put(path: str, data: bytes | str) -> None:
         files.write_atomic(target, data)
 
 
+def failed_tests(result: CellResult) -> list[str]:
+    """The tests of a cell that did not pass, as its own files call them; none where they can't be read."""
+    from devbox.reports import words
+    from devbox.reports.junitfile import Unreadable
+
+    found: list[str] = []
+    if words.is_bad(result) or words.is_allowed(result):
+        for path in result.reports:
+            with contextlib.suppress(Unreadable, OSError):
+                found += [case.name for suite in _read(path) for case in suite.cases if not case.passed]
+    return found
+
+
 def json_of(run: MatrixRun) -> str:
     """The document of `--json`."""
     from devbox.reports.document import document
@@ -73,7 +87,7 @@ def _junit(run: MatrixRun) -> bytes:
 def _html(run: MatrixRun) -> str:
     from devbox.reports import html
 
-    return html.page(run, tail=_tail)
+    return html.page(run, tail=_tail, failed=failed_tests)
 
 
 def _svg(run: MatrixRun) -> str:
@@ -85,13 +99,13 @@ def _svg(run: MatrixRun) -> str:
 def _text(run: MatrixRun) -> str:
     from devbox.reports import text
 
-    return "\n".join(text.report(run, width=_TEXT_WIDTH)) + "\n"
+    return "\n".join(text.report(run, failed=failed_tests, width=_TEXT_WIDTH)) + "\n"
 
 
 def _markdown(run: MatrixRun) -> str:
     from devbox.reports import markdown
 
-    return markdown.page(run)
+    return markdown.page(run, failed=failed_tests)
 
 
 _KINDS: dict[str, tuple[str, Callable[[MatrixRun], bytes | str]]] = {

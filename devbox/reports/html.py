@@ -12,13 +12,14 @@ from devbox.host.version import VERSION
 from devbox.reports import grid, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from devbox.model.matrix import CellResult, MatrixRun
     from devbox.reports.junit import Tail
+    from devbox.reports.words import Failed
 
 
-def page(run: MatrixRun, *, tail: Tail) -> str:
+def page(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
     """The document."""
     from jinja2 import Environment, StrictUndefined
 
@@ -37,7 +38,7 @@ def page(run: MatrixRun, *, tail: Tail) -> str:
             {"heads": heads, "spots": [_spot(spot, anchors) for spot in row.spots]}
             for heads, row in zip(grid.heads(arranged), arranged.rows, strict=True)
         ],
-        cells=[_cell(result, anchors, tail) for result in run.cells],
+        cells=[_cell(result, anchors, tail, failed(result)) for result in run.cells],
     )
 
 
@@ -52,7 +53,7 @@ def _spot(result: CellResult | None, anchors: Mapping[int, str]) -> dict[str, st
     }
 
 
-def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail) -> dict[str, object]:
+def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail, failed: Sequence[str]) -> dict[str, object]:
     return {
         "anchor": anchors[id(result)],
         "name": result.cell.name,
@@ -61,6 +62,7 @@ def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail) -> dict[st
         "color": words.color(result),
         "bad": words.is_bad(result),
         "facts": list(_facts(result)),
+        "failed": failed,
         "log": result.log,
         "log_url": f"file://{urllib.parse.quote(result.log)}",
         "tail": tail(result),

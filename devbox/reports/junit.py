@@ -67,7 +67,7 @@ def _of_cell(suite: Suite, result: CellResult) -> Suite:
 def _says_less(found: Iterable[Suite], result: CellResult) -> bool:
     """Whether the cell ended in a way that none of its cases shows."""
     if result.state in ("failed", "timeout", "error"):
-        bad = any(case.has("failure") or case.has("error") for suite in found for case in suite.cases)
+        bad = any(not case.passed for suite in found for case in suite.cases)
         return result.state != "failed" or not bad
     return result.state in ("interrupted", "flaky")
 

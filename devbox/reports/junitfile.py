@@ -47,6 +47,16 @@ class Case:
     out: str = ""
     err: str = ""
 
+    @property
+    def name(self) -> str:
+        """Its name, with the class or module that it is of."""
+        return ".".join(filter(None, (self.attributes.get("classname", ""), self.attributes.get("name", ""))))
+
+    @property
+    def passed(self) -> bool:
+        """Whether it neither failed nor broke."""
+        return not (self.has("failure") or self.has("error"))
+
     def has(self, kind: str) -> bool:
         """Whether it came to that."""
         return any(outcome.kind == kind for outcome in self.outcomes)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from devbox.model.matrix import CellResult, MatrixRun
     from devbox.reports.grid import Grid, Head, Row
+    from devbox.reports.words import Failed
 
 _MOST_LINES = 60  # a list longer than that shows what is not green alone
 _GAP = "  "
@@ -32,10 +33,10 @@ def plain(text: str, _color: str) -> str:
     return text
 
 
-def report(run: MatrixRun, *, width: int, paint: Paint = plain) -> list[str]:
+def report(run: MatrixRun, *, failed: Failed, width: int, paint: Paint = plain) -> list[str]:
     """The grid, why cells are not green, and the sentence about all."""
     lines = table(run.cells, width=width, paint=paint)
-    reasons = [_reason(result, paint) for result in run.cells if words.wants_a_word(result)]
+    reasons = [_reason(result, failed, paint) for result in run.cells if words.wants_a_word(result)]
     ended = paint(words.summary(run), "green" if run.exit_code == 0 else "red")
     return [*lines, "", *([*reasons, ""] if reasons else []), ended]
 
@@ -102,6 +103,6 @@ def _line(line: Sequence[_Piece], widths: Sequence[int], paint: Paint) -> str:
     return _GAP.join(parts)
 
 
-def _reason(result: CellResult, paint: Paint) -> str:
+def _reason(result: CellResult, failed: Failed, paint: Paint) -> str:
     sign = paint(words.mark(result), words.color(result))
-    return f"{sign} {one_line(result.cell.name)}: {one_line(result.reason or words.verdict(result))}"
+    return f"{sign} {one_line(result.cell.name)}: {one_line(words.why(result, failed(result)))}"

@@ -9,7 +9,11 @@ from devbox.host import durations
 from devbox.model.matrix import STATES, CellResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from devbox.model.matrix import MatrixRun
+
+    Failed = Callable[[CellResult], Sequence[str]]  # the names of the tests of a cell that did not pass
 
 MARKS = {
     "passed": "✓",
@@ -32,6 +36,7 @@ COLORS = {
     "interrupted": "yellow",
 }
 RED = ("failed", "timeout", "error")  # states that say the tests, or devbox, did not manage
+_NAMED = 3  # failed tests
 _NEVER_RAN = ("cached", "skipped")
 
 
@@ -75,6 +80,15 @@ def is_bad(result: CellResult) -> bool:
 def wants_a_word(result: CellResult) -> bool:
     """Whether a report says why it ended so: it did not pass, or not at once."""
     return result.state in (*RED, "interrupted", "flaky")
+
+
+def why(result: CellResult, failed: Sequence[str]) -> str:
+    """`exit code 1: test_refund, test_order and 3 more`."""
+    reason = result.reason or verdict(result)
+    if not failed:
+        return reason
+    more = len(failed) - _NAMED
+    return f"{reason}: {', '.join(failed[:_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
 def counts(run: MatrixRun) -> dict[str, int]:

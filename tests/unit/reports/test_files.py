@@ -45,6 +45,20 @@ def test_the_document_is_what_is_promised(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize("ending", ["txt", "md", "html"])
+def test_the_tests_that_failed_are_named(tmp_path: Path, ending: str):
+    junit = tmp_path / "junit.xml"
+    names = ("refund", "order", "login", "logout")
+    cases = "".join(f"<testcase classname='tests' name='{name}'><failure/></testcase>" for name in names)
+    junit.write_text(f"<testsuite name='s'><testcase name='green'/>{cases}</testsuite>")
+    path = tmp_path / f"out.{ending}"
+    files.write(matrices.run(failed(tmp_path, reports=(str(junit), "/gone"))), (str(path),))
+    made = path.read_text()
+    assert "tests.refund" in made
+    assert ("and 1 more" in made) is (ending != "html")
+    assert ("tests.logout" in made) is (ending == "html")
+
+
 def test_several_files_of_a_cell_are_one_in_the_document(tmp_path: Path):
     for name in "ab":
         (tmp_path / name).write_text(f"<testsuite name='{name}'><testcase name='t'/></testsuite>")

@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 def page(*cells, tail: str = "the end") -> Page:
-    return Page(html.page(matrices.run(*cells), tail=lambda _: tail))
+    return Page(html.page(matrices.run(*cells), tail=lambda _: tail, failed=lambda _: [HOSTILE]))
 
 
 def every_state(**axes: tuple[str, ...]):
@@ -64,14 +64,18 @@ def test_every_cell_is_in_the_grid_and_leads_to_its_details(axes):
 
 
 def test_the_page_fetches_nothing_and_runs_nothing():
-    text = html.page(matrices.run(*every_state(a=tuple("12345678"), b=tuple("12"))), tail=lambda _: "x")
+    text = html.page(
+        matrices.run(*every_state(a=tuple("12345678"), b=tuple("12"))), tail=lambda _: "x", failed=lambda _: []
+    )
     assert not re.search(r"https?:|@import|url\(|src=", text)
     assert "<script" not in text
 
 
 def test_row_heads_span_the_rows_that_share_them():
     text = html.page(
-        matrices.run(*every_state(os=("a", "b"), python=("1", "2", "3"), pg=("1", "2"))), tail=lambda _: ""
+        matrices.run(*every_state(os=("a", "b"), python=("1", "2", "3"), pg=("1", "2"))),
+        tail=lambda _: "",
+        failed=lambda _: [],
     )
     assert text.count('rowspan="3"') == 2
     assert text.count("<tr>") == 2 + 6
@@ -114,6 +118,8 @@ def test_two_hundred_cells_of_one_axis_are_no_tower():
 
 
 def test_only_what_went_wrong_is_open():
-    text = html.page(matrices.run(matrices.result("failed", a="1"), matrices.result(a="2")), tail=lambda _: "")
+    text = html.page(
+        matrices.run(matrices.result("failed", a="1"), matrices.result(a="2")), tail=lambda _: "", failed=lambda _: []
+    )
     assert text.count("<details open>") == 1
     assert text.count("<details>") == 1
