@@ -129,6 +129,10 @@ def up(
 
 def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
     """Stop everything and leave nothing running; with `volumes` the data goes, too. Works with a broken file."""
+    if os.path.isdir(opened.paths.tests(opened.id)):
+        from devbox.matrix import standing
+
+        standing.leave(opened, sink, volumes=volumes)
     with exclusive(opened, sink):
         opened.store.sweep()
         last = opened.records.last()

@@ -56,10 +56,17 @@ def _releases() -> Table:
     return releases.TABLE
 
 
+def _tests() -> Table:
+    from devbox.cli.tables import tests
+
+    return tests.TABLE
+
+
 # Each table, and the first words of the commands it declares.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
     (_inside, "shell exec run tool debug"),
+    (_tests, "test"),
     (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor export hook completion"),
     (_releases, "build install release"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEV = "dev"
 # bash where the image has it; both read the container's own set-up files.
-_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
+SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
 
 
 def execute(args: Args) -> int:
@@ -64,16 +64,16 @@ def _execute(args: Args) -> int:
 def _shell(args: Args) -> int:
     place = locate(args)
     if place.stage:
-        return _enter(args, place, _in_stage(args, place), _SHELL)
+        return _enter(args, place, _in_stage(args, place), SHELL)
     container = args.text("container") or DEV
     try:
         if needs_run(place.paths, place.id, container):
-            return _enter(args, place, container, _SHELL)
+            return _enter(args, place, container, SHELL)
     except CannotRun:
         if _is_running(place, container):
             raise
     _start(args, container)
-    return _enter(args, place, container, _SHELL)
+    return _enter(args, place, container, SHELL)
 
 
 def _in_stage(args: Args, place: Place) -> str:

@@ -1,6 +1,7 @@
 """`why`: the reason something is as it is.
 
-`why image NAME`, `why build`: what changed since the last time. `why STAGE [RELEASE]`: what keeps a release out.
+`why image NAME`, `why build`: what changed since the last time. `why cells [CELL…]`: what `test` would run.
+`why STAGE [RELEASE]`: what keeps a release out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.model.verdict import PASS
-from devbox.verbs import build, images, promote
+from devbox.verbs import build, images, promote, test
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 def why(args: Args) -> int:
     """Print the verdicts about a subject: a line each, or one JSON document."""
     words = args.many("subject")
-    is_stage = words[:1] not in (("build",), ("image",))
+    is_stage = words[:1] not in (("build",), ("image",), ("cells",))
     if words == ("build",):
         found = build.why_build(opened(args))
     elif len(words) == len(("image", "NAME")) and words[0] == "image":
         found = images.why_image(opened(args), words[1])
+    elif words[:1] == ("cells",):
+        found = test.why(opened(args), words[1:])
     elif is_stage and words and len(words) <= len(("STAGE", "RELEASE")):
         found = promote.why_stage(opened(args), stage=words[0], release="".join(words[1:]))
     else:
         raise UsageError(
-            "why wants a subject: build, image and its name, or a stage and perhaps a release",
+            "why wants a subject: build, cells, image and its name, or a stage and perhaps a release",
             remedy="devbox why image dev",
         )
     if args.flag("json"):

@@ -181,8 +181,11 @@ class Engine(Protocol):
     def logs(self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None) -> Iterator[LogLine]:
         """Log lines of containers in the order they were written. `tail`: only the last N of each."""
 
-    def snapshots(self, instance: Instance) -> Snapshots:
-        """The snapshots of an instance; they outlive `teardown`."""
+    def memory_kills(self, instance: Instance, name: str) -> int:
+        """How many processes of a standing container the kernel killed for want of memory; 0 where nobody counts."""
+
+    def snapshots(self, instance: Instance, *, kept_by: str = "") -> Snapshots:
+        """The snapshots of an instance, which outlive `teardown`; of its volumes, but `kept_by` another one."""
 
     def teardown(self, instance: Instance, *, volumes: bool) -> None:
         """Stop everything of the instance, remaining strays included, and leave nothing of it running or mounted.

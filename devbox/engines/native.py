@@ -176,11 +176,18 @@ class NativeEngine:
         for container, at, text in logs.read(written, tail=tail, follow=follow):
             yield LogLine(container=container, at=at, text=text)
 
-    def snapshots(self, instance: Instance) -> NativeSnapshots:
+    def memory_kills(self, instance: Instance, name: str) -> int:
+        """See the contract."""
+        from devbox.isolation import cgroups
+
+        now = state.told(self._paths, instance.id)[1]
+        return cgroups.oom_kills(now.group, name) if now and now.group else 0
+
+    def snapshots(self, instance: Instance, *, kept_by: str = "") -> NativeSnapshots:
         """See the contract."""
         from devbox.engines.native_snapshots import NativeSnapshots
 
-        return NativeSnapshots(self._paths, instance.id)
+        return NativeSnapshots(self._paths, instance.id, kept_by=kept_by)
 
     def teardown(self, instance: Instance, *, volumes: bool) -> None:
         """See the contract."""

@@ -28,10 +28,10 @@ _FRESH, _GOING = ".new-", ".old-"
 class NativeSnapshots:
     """The snapshots of one instance."""
 
-    def __init__(self, paths: Paths, instance: str) -> None:
+    def __init__(self, paths: Paths, instance: str, *, kept_by: str = "") -> None:
         self._paths = paths
         self._instance = instance
-        self._home = paths.saved(instance)
+        self._home = paths.saved(kept_by or instance)
 
     def all(self) -> tuple[Snapshot, ...]:
         """See the contract."""

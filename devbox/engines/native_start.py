@@ -89,7 +89,7 @@ class Starter:
                 groups=account.groups,
             ),
             binds=(
-                *self._binds(spec.mounts, lowers),
+                *self._binds(spec, lowers),
                 *_ca_bind(carried),
                 *self._git_binds(spec, lowers),
                 *to_agent,
@@ -124,11 +124,16 @@ class Starter:
         return (Bind(source, agent.DIRECTORY, read_only=True),)
 
     def _git_binds(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
-        """What git needs, where the container has the project."""
-        workspace = next((mount.target for mount in spec.mounts if mount.kind == "workspace"), "")
-        if not workspace or not _is_integrated(spec):
+        """What git needs, where the container has the project; what it changes is as private as the project there."""
+        workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
+        if workspace is None or not _is_integrated(spec):
             return ()
-        return native_git.binds(self._paths, self._instance, workspace, lowers, rootless=self._idmap.rootless)
+        rootless = self._idmap.rootless
+        found = native_git.binds(self._paths, self._instance, workspace.target, lowers, rootless=rootless)
+        return tuple(self._covered(spec, bind) if workspace.private and not bind.read_only else bind for bind in found)
+
+    def _covered(self, spec: ContainerSpec, bind: Bind) -> Bind:
+        return bind._replace(top=self._paths.private(self._instance.id, spec.name, bind.target))
 
     def _file_binds(self, texts: Mapping[str, str]) -> tuple[Bind, ...]:
         """Texts as files of the container. As with git's settings, the directory keeps everybody else out."""
@@ -143,8 +148,9 @@ class Starter:
             binds.append(Bind(source, target, read_only=True))
         return tuple(binds)
 
-    def _binds(self, mounts: tuple[Mount, ...], lowers: tuple[str, ...]) -> tuple[Bind, ...]:
-        return tuple(self._bind(mount, lowers) for mount in mounts if mount.kind != "tmpfs")
+    def _binds(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
+        binds = [(mount, self._bind(mount, lowers)) for mount in spec.mounts if mount.kind != "tmpfs"]
+        return tuple(self._covered(spec, bind) if mount.private else bind for mount, bind in binds)
 
     def _bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
         if mount.kind == "volume":

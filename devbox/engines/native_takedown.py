@@ -70,6 +70,8 @@ def _wait_for_end(process: ProcessRef) -> None:
     waiter.register(fd, select.POLLIN)
     waiter.poll(_PATIENCE_MS)
     os.close(fd)
+    with contextlib.suppress(ChildProcessError):  # where this process started it: nothing of it stays
+        os.waitpid(process.pid, os.WNOHANG)
 
 
 def _remove(path: str) -> None:

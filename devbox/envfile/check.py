@@ -44,6 +44,7 @@ def check(document: Document, recipes: Mapping[str, Recipe]) -> list[Problem]:
         *_tasks(document),
         *_watches(document),
         *_copies(document),
+        *_matrix(document),
         *stagecheck.check(document),
     ]
 
@@ -203,6 +204,21 @@ def _copies(document: Document) -> Iterator[Problem]:
         if not any(source == path or source.startswith(f"{path}/") or set(path) & set("*?[") for path in output):
             sentence = f"[image] copies {source}, which is no part of the output of [build] ({_listed(output)})"
             yield Problem(key=(*key, source), sentence=sentence)
+
+
+def _matrix(document: Document) -> Iterator[Problem]:
+    """Axes that no variable is called as: the cells would all be the same."""
+    table = document.test.matrix if document.test else None
+    if table is None:
+        return
+    wanted: list[tuple[Key, str]] = [((name,), name) for name in table.axes]
+    wanted += [(("include", number, name), name) for number, cell in enumerate(table.include) for name in cell]
+    for key, name in wanted:
+        if name not in document.vars:
+            hint = did_you_mean(name, document.vars)
+            sentence = f"{label(('test', 'matrix', *key))}: no variable is called {name}{hint}"
+            remedy = f"write what it is without the matrix into [vars]: {name} = …"
+            yield Problem(key=("test", "matrix", *key), sentence=sentence, remedy=remedy)
 
 
 def _tasks(document: Document) -> Iterator[Problem]:

@@ -21,7 +21,10 @@ def wanted(resolved: Resolved) -> tuple[HostAccess, ...]:
         )
         for hook in resolved.hooks.values()
     )
-    return (*secrets.host_access(resolved.containers.values(), root=resolved.instance.root), *own)
+    containers = dict(resolved.containers)
+    if resolved.tests is not None:
+        containers.setdefault(resolved.tests.container.name, resolved.tests.container)
+    return (*secrets.host_access(containers.values(), root=resolved.instance.root), *own)
 
 
 def of_stages(resolved: Resolved) -> tuple[HostAccess, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,7 +61,11 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     data, origins, inputs = _read(root, name)
     _check_requires(data, locator(origins, name))
     env = _load(data, origins, root=root, name=name, inputs=inputs)
-    staged = {stage: _staged(env, data, stage) for stage, table in env.document.stage.items() if table.vars}
+    staged = {
+        stage: _by_vars(env, data, table.vars, about=f"the vars of [stage.{stage}]")
+        for stage, table in env.document.stage.items()
+        if table.vars
+    }
     every = (path for each in (env, *staged.values()) for path in each.inputs)
     return replace(env, staged=staged, inputs=tuple(dict.fromkeys(every)))
 
@@ -89,18 +93,22 @@ def _load(data: dict[str, Any], origins: override.Origins, *, root: str, name: s
     )
 
 
-def _staged(env: EnvFile, data: dict[str, Any], stage: str) -> EnvFile:
-    """The file by the vars of a stage. Those were filled in already: nothing in them is a reference any more."""
-    own = {name: value.replace("${", "$${") for name, value in env.document.stage[stage].vars.items()}
+def cells(env: EnvFile, given: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, EnvFile]]:
+    """The loaded file by the vars of each cell of its test matrix, by the names of the cells."""
+    data, _, _ = _read(env.root, env.file)
+    for name, own in given.items():
+        yield name, _by_vars(env, data, own, about=f"the cell {name}") if own else env
+
+
+def _by_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, about: str) -> EnvFile:
+    """The file by other vars. Those were filled in already: nothing in them is a reference any more."""
+    own = {name: value.replace("${", "$${") for name, value in own.items()}
     changed = {**data, "vars": {**data.get("vars", {}), **own}}
     try:
         return _load(changed, dict(env.origins), root=env.root, name=env.file, inputs=env.inputs)
     except EnvFileError as error:
         raise EnvFileError(
-            f"with the vars of [stage.{stage}]: {error.sentence}",
-            where=error.where,
-            details=error.details,
-            remedy=error.remedy,
+            f"with {about}: {error.sentence}", where=error.where, details=error.details, remedy=error.remedy
         ) from None
 
 

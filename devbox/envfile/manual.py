@@ -52,6 +52,7 @@ SECTIONS: dict[type[Model], str] = {
     service.ServiceTable: "[service.NAME]",
     tool.ToolTable: "[tool.NAME]",
     test.TestTable: "[test]",
+    test.ReadyTable: "services_ready_from",
     test.MatrixTable: "[test.matrix]",
     build.BuildTable: "[build]",
     release.ImageTable: "[image]",
@@ -77,7 +78,6 @@ _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
 _NOT_YET = (
     tool.ToolTable,
-    test.TestTable,
     glue.GlueTable,
     stages.StageTable,
 )

@@ -13,9 +13,10 @@ from devbox.model.build import Build
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
+from devbox.model.matrix import Tests
 from devbox.model.release import ReleaseConfig
 from devbox.model.resolved import Hook, Instance, Resolved, Tool, Volume, Watch
-from devbox.roles import base, build, dev, glue, images, install, release, service, tasks, tool
+from devbox.roles import base, build, dev, glue, images, install, release, service, tasks, test, tool
 from devbox.roles.catalog import ROLES
 from devbox.roles.containers import taken
 from devbox.roles.context import Context, key_of
@@ -24,7 +25,7 @@ from devbox.roles.parts import ImageParts, LongRunningParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
 # Roles whose images this version makes.
-_MADE = ("base", "dev", "service", "glue", "tool", "build", "image", "install")
+_MADE = ("base", "dev", "service", "glue", "tool", "test", "build", "image", "install")
 _STARTED = ("dev", "service", "glue")  # roles whose containers `up` starts
 _ON_USE = ("tool",)  # roles whose containers start when they are named
 _LATER = {role.name: role.later for role in ROLES if role.later is not None}
@@ -71,8 +72,33 @@ def resolve(
         stages={name: staging.expand(document, name, env.where) for name in document.order()},
         approvers=dict(document.approvers),
         installs=expansion.installs(profiles or env.profiles),
+        tests=expansion.tests() if document.test and document.test.command else None,
         later=(*_later(document), *not_yet),
     )
+
+
+def for_tests(env: EnvFile, *, instance: Instance, credentials: Mapping[str, str]) -> Resolved:
+    """One cell: the tests and what they need. Nothing is published, nothing of the project changed."""
+    expansion = Expansion(env, credentials)
+    tests, table = expansion.tests(), env.document.test
+    if tests is None or table is None:
+        raise UsageError(f"{env.file} has no [test]", remedy='write [test] with from = "dev" and command = "…"')
+    needed = with_needs(env.document, [names.needable(env.document)[need] for need in table.needs])
+    specs = [_in_a_cell(expansion.container(label)) for label in needed]
+    specs.append(tests.container)
+    return Resolved(
+        instance=instance,
+        images=expansion.images_with_parents([*needed, test.LABEL]),
+        containers={spec.name: spec for spec in specs},
+        volumes=_volumes(specs),
+        recipes=dict(env.recipe_digests),
+        tests=tests,
+    )
+
+
+def _in_a_cell(spec: ContainerSpec) -> ContainerSpec:
+    mounts = tuple(replace(mount, private=mount.kind in ("workspace", "bind")) for mount in spec.mounts)
+    return replace(spec, ports=(), mounts=mounts)
 
 
 class Expansion:
@@ -145,6 +171,11 @@ class Expansion:
         """What `[build]` does."""
         table = self._tables.get(build.LABEL)
         return build.expand(table, self._context) if isinstance(table, build.BuildTable) else None
+
+    def tests(self) -> Tests | None:
+        """What `[test]` does."""
+        table = self._tables.get(test.LABEL)
+        return test.expand(table, self._context) if isinstance(table, test.TestTable) else None
 
     def installs(self, profiles: tuple[str, ...]) -> dict[str, Install]:
         """What `[install.NAME]` puts onto the host, by name."""

@@ -133,6 +133,18 @@ class Paths:
         """A container's writable top: `upper/`, `work/` and its facts."""
         return f"{self.project(instance)}/tops/{container}"
 
+    def private(self, instance: str, container: str, target: str) -> str:
+        """What a container changed of what it has mounted at `target` privately: `upper/`, `work/`."""
+        return f"{self.top(instance, container)}/private/{hash_name(target)}"
+
+    def tests(self, instance: str) -> str:
+        """What came of the instance's tests: `cells/`, and what the next run goes by."""
+        return f"{self.project(instance)}/tests"
+
+    def cell(self, instance: str, cell: str) -> str:
+        """What a cell wrote when it ran last: `log`, `reports/`, `coverage/`. `cell` is the id of its instance."""
+        return f"{self.tests(instance)}/cells/{cell}"
+
     def shims(self, instance: str) -> str:
         """Commands for PATH that run the instance's tools."""
         return f"{self.project(instance)}/shims"

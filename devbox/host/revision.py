@@ -29,6 +29,14 @@ def revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -
     return f"git:{digits}-dirty.{changes}" if changes else f"git:{digits}"
 
 
+def listed(root: str) -> list[str] | None:
+    """All files of a directory that git tracks or would: none that it ignores. None where git does not know it."""
+    found = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    if found is None:
+        return None
+    return sorted({os.fsdecode(name) for name in found.split(b"\0") if name})
+
+
 def _changes(root: str, but: Sequence[str]) -> str:
     """The first digits of the hash of all that differs from the commit; "" where nothing does."""
     these = ("--", ".", *(f":(exclude){name}" for name in but))

@@ -1,7 +1,8 @@
 """A container's file system, made in a private mount namespace: overlay, id maps, binds. Nothing shows on the host.
 
 Everything is attached below one tmpfs, the stage, which vanishes with the namespace. Its layout:
-`rootfs` (the merged root), `l/0 …` (lowers), `t` (the top), `b/0 …` (binds), `netns`.
+`rootfs` (the merged root), `l/0 …` (lowers), `t` (the top), `b/0 …` (binds), `p/0 …` (of binds with a top of their own:
+`top`, and `all`, the merged directory), `netns`.
 """
 
 from __future__ import annotations
@@ -69,30 +70,57 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     return f"{stage}/rootfs"
 
 
-def stage_binds(stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int]) -> tuple[Bind, ...]:
+def stage_binds(
+    stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int], *, ids: IdMap
+) -> tuple[Bind, ...]:
     """Attach every bind's source below the stage, where the mapped root can reach it; the binds from there.
 
-    `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount.
+    `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount; `ids` are those of
+    the store.
     """
     os.mkdir(f"{stage}/b")
+    os.mkdir(f"{stage}/p")
     staged = []
     for number, bind in enumerate(binds):
         source = f"{stage}/b/{number}"
         opened = _open_source(bind)
         try:
-            if stat.S_ISDIR(os.fstat(opened).st_mode):
+            facts = os.fstat(opened)
+            is_directory = stat.S_ISDIR(facts.st_mode)
+            if is_directory:
                 os.mkdir(source)
             else:
                 os.close(os.open(source, os.O_CREAT | os.O_WRONLY, 0o644))
             attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
-            if bind.read_only:
+            if bind.read_only or bind.top:
                 attributes |= syscalls.MOUNT_ATTR_RDONLY
             userns = owners.get(owner_of(bind)) if bind.owner is not None else None
             _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True, opened=opened)
         finally:
             os.close(opened)
+        if bind.top and is_directory:
+            source = _covered(stage, number, bind.top, mode=stat.S_IMODE(facts.st_mode), ids=ids)
         staged.append(bind._replace(source=source))
     return tuple(staged)
+
+
+def _covered(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str:
+    """An attached directory under a top of its own; the merged directory, which has the mode of the source."""
+    fresh = not os.path.isdir(f"{top}/upper")
+    prepare_top(top, ids)
+    if fresh:
+        os.chmod(f"{top}/upper", mode)
+    place = f"{stage}/p/{number}"
+    for directory in (place, f"{place}/top", f"{place}/all"):
+        os.mkdir(directory)
+    syscalls.attach_mount(syscalls.clone_mount(top, recursive=False), f"{place}/top")
+    os.chdir(stage)  # the option string must fit a page
+    options = f"lowerdir=b/{number},upperdir=p/{number}/top/upper,workdir=p/{number}/top/work,{_OPTIONS}"
+    if ids.rootless:
+        options += ",userxattr"
+    flags = syscalls.MS_NODEV | syscalls.MS_NOSUID
+    syscalls.mount("overlay", f"p/{number}/all", "overlay", flags=flags, options=options)
+    return f"{place}/all"
 
 
 def _open_source(bind: Bind) -> int:

@@ -31,7 +31,9 @@ class IdMap(NamedTuple):
 class Bind(NamedTuple):
     """A host directory or file in the container. `owner`/`group`: container root appears as these ids on disk.
 
-    `within`: the directory that the source must lie in, all links followed, at the moment it is mounted.
+    `within`: the directory that the source must lie in, all links followed, at the moment it is mounted. `top`: a
+    directory of `upper/` and `work/`, made when missing, where what is written to a source that is a directory goes; a
+    source that is a file can't be written to then.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Bind(NamedTuple):
     owner: int | None = None
     group: int | None = None
     within: str = ""
+    top: str = ""
 
 
 class Process(NamedTuple):

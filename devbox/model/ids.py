@@ -36,6 +36,11 @@ def stage_id(instance: str, stage: str) -> str:
     return _sha256_hex(f"{instance}\0stage\0{stage}".encode())[:INSTANCE_ID_LENGTH]
 
 
+def cell_id(instance: str, cell: str) -> str:
+    """The id of the instance that a cell of a project's test matrix is; of what all cells have in common for ""."""
+    return _sha256_hex(f"{instance}\0cell\0{cell}".encode())[:INSTANCE_ID_LENGTH]
+
+
 def _sha256_hex(data: bytes) -> str:
     """Hash something small. The interpreter's own code where it has it: `hashlib` loads OpenSSL, 3 ms."""
     try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from devbox.model import ids
+from devbox.model.container import ContainerSpec
+
 # How a cell ends. `flaky`: green after a retry. `error`: devbox could not run it. `skipped`: it was not begun.
 STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", "interrupted")
 GREEN = ("passed", "flaky", "cached")  # states that a run succeeds with
@@ -27,6 +30,39 @@ class Matrix:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What makes started services ready for tests, as a migration does: run once, its outcome is what cells begin with.
+
+    `inputs` are globs of the project; none: all that the tests depend on.
+    """
+
+    commands: tuple[str | tuple[str, ...], ...]
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tests:
+    """`[test]`. The command runs in `container`, which stands; `junit` and `coverage` are globs of what it writes.
+
+    `inputs` are globs of what the result depends on; none: all files of the project that git does not ignore.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    container: ContainerSpec
+    command: tuple[str, ...]
+    junit: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    timeout: float | None = None
+    retries: int = 0
+    fail_fast: bool = False
+    ready: Ready | None = None
+    release: str = "inside"  # "inside" | "client"
+    matrix: Matrix = field(default_factory=Matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One environment the tests must pass in.
 
@@ -38,6 +74,29 @@ class Cell:
     axes: dict[str, str]
     variables: dict[str, str]
     allow_failure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellInputs:
+    """All that a cell's result depends on, as far as it is kept: hashes, and fingerprints of variables.
+
+    `services`: name → hash; `settings` is the hash of how the container runs, `exact` that of everything but `files`,
+    values of variables included; `files` the digest of the files of the project that count, "" while not looked at.
+    """
+
+    image: str
+    services: dict[str, str]
+    command: str
+    environment: dict[str, str]
+    settings: str
+    ready: str
+    exact: str
+    files: str = ""
+
+    @property
+    def key(self) -> str:
+        """The identity of the result."""
+        return ids.key_of({"exact": self.exact, "files": self.files})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +121,35 @@ class CellResult:
     coverage: tuple[str, ...] = ()
     image: str = ""
     services: dict[str, str] = field(default_factory=dict)
-    kept: bool = False  # it still stands, for `--shell`
-    key: str = ""  # the hash of all its inputs
+    ended_at: str = ""  # RFC 3339 UTC; of what is cached, when it passed
+    kept: bool = False  # it still stands
 
     @property
     def green(self) -> bool:
         """Whether the run can succeed with it."""
         return self.state in GREEN or (self.cell.allow_failure and self.state in ("failed", "timeout", "error"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """What is known of a cell from the last time it ran."""
+
+    inputs: CellInputs
+    result: CellResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownMatrix:
+    """The cells of a project and what they depend on, without a look at its files or images.
+
+    `patterns` are the declared inputs, `but` the files of the project that count in other ways: the env file, recipes.
+    """
+
+    project: str
+    cells: tuple[Cell, ...]
+    inputs: dict[str, CellInputs]  # by the cell's name
+    patterns: tuple[str, ...]
+    but: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +164,13 @@ class MatrixRun:
     directory: str
     jobs: int = 1
     release: str = ""  # the digest of the image under test, with --against
+    interrupted: bool = False  # by Ctrl-C or a signal
 
     @property
     def exit_code(self) -> int:
         """0 where every cell is green and at least one was not skipped; 130 where it was interrupted."""
         states = {each.state for each in self.cells}
-        if "interrupted" in states:
+        if self.interrupted:
             return 130
         if states <= {"skipped"}:
             return 1

@@ -8,6 +8,7 @@ from devbox.model.build import Build
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
+from devbox.model.matrix import Tests
 from devbox.model.release import ReleaseConfig
 from devbox.model.stage import Stage
 
@@ -132,4 +133,5 @@ class Resolved:
     stages: dict[str, Stage] = field(default_factory=dict)  # in the order in which a release passes them
     approvers: dict[str, str] = field(default_factory=dict)  # name → file of the public key, below the project
     installs: dict[str, Install] = field(default_factory=dict)
+    tests: Tests | None = None
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

@@ -35,8 +35,8 @@ def step_names(steps: Sequence[BakeStep]) -> tuple[str, ...]:
 
 
 def is_built(image: str) -> bool:
-    """Whether `devbox build` or `devbox install` makes an image, not `devbox up`."""
-    return image.partition(".")[0] in ("build", "image", "install")
+    """Whether `devbox build`, `install` or `test` makes an image, not `devbox up`."""
+    return image.partition(".")[0] in ("build", "image", "install", "test")
 
 
 def unlocked(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:

@@ -49,3 +49,8 @@ def _fits(values: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
 
 def _in_order(axes: dict[str, str], order: Iterable[str]) -> dict[str, str]:
     return {name: axes[name] for name in (*order, *axes) if name in axes}
+
+
+def jobs(*, cells: int, cores: int, memory: int, each: int) -> int:
+    """How many cells run beside each other: as many as there are cores, and as `memory` holds; bytes."""
+    return max(1, min(cells, cores, memory // max(each, 1)))

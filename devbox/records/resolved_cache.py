@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from devbox.host import environ, files
 from devbox.host.paths import on_tmpfs
@@ -25,7 +26,11 @@ def read(directory: str, reader: str) -> Resolved | None:
         return None
     try:
         plain = json.loads(text)
-        if plain["format"] != FORMAT or plain["reader"] != reader or plain["inputs"] != _still(plain):
+        if (
+            plain["format"] != FORMAT
+            or plain["reader"] != reader
+            or plain["inputs"] != as_now(plain["files"], plain["variables"])
+        ):
             return None
         return codec.load(Resolved, plain["resolved"])
     except (ValueError, KeyError, TypeError):
@@ -50,24 +55,24 @@ def may_hold_secrets(directory: str) -> bool:
 def write(directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
     """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
     names = sorted(set(variables))
-    plain = {
+    plain: dict[str, Any] = {
         "format": FORMAT,
         "reader": reader,
         "files": sorted(set(inputs)),
         "variables": names,
         "resolved": codec.dump(resolved),
     }
-    plain["inputs"] = _still(plain)
+    plain["inputs"] = as_now(plain["files"], names)
     os.makedirs(directory, mode=0o711, exist_ok=True)
     files.write_atomic(_path(directory), json.dumps(plain), mode=0o600)
 
 
-def _still(plain: dict[str, list[str]]) -> str:
-    """The hash of the inputs as they are now."""
+def as_now(paths: Iterable[str], variables: Iterable[str]) -> str:
+    """The hash of files and environment variables as they are now."""
     total = hashlib.sha256()
-    for path in plain["files"]:
+    for path in paths:
         total.update(f"{path}\0{_digest(path)}\0".encode())
-    for name in plain["variables"]:
+    for name in variables:
         total.update(f"{name}\0{environ.get(name)}\0".encode())
     return total.hexdigest()
 

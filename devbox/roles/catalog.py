@@ -31,7 +31,7 @@ ROLES = (
     Role(name="service", table=service.ServiceTable, named=True, needed=True),
     Role(name="glue", table=glue.GlueTable, named=True, needed=True),
     Role(name="tool", table=tool.ToolTable, named=True),
-    Role(name="test", table=test.TestTable, later=test.later),
+    Role(name="test", table=test.TestTable),
     Role(name="build", table=build.BuildTable),
     Role(name="image", table=release.ImageTable),
     Role(name="install", table=install.InstallTable, named=True, source=False),

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from devbox.roles.fields import Duration, InnerPaths, Model, Whole, field, kind_of, parse_text
+from devbox.errors import EnvFileError
+from devbox.model.container import ContainerSpec, Mount
+from devbox.model.matrix import Matrix, Ready, Tests
+from devbox.roles import containers, images
+from devbox.roles.context import Context
+from devbox.roles.fields import COMMAND_SCHEMA, Commands, Duration, InnerPaths, Model, Whole, field, kind_of, parse_text
 from devbox.roles.parts import ImageParts, RunParts
 from devbox.roles.suggest import did_you_mean
+
+LABEL = "test"
+# It stands, so that the command can be tried again, and a person can look where it failed.
+_STANDING = ("sleep", "infinity")
 
 
 def parse_axis(value: Any) -> tuple[str, ...]:
@@ -32,15 +44,17 @@ Cells = Annotated[tuple[dict[str, str], ...], *field(parse_cells, _CELLS)]
 
 
 class MatrixTable(Model):
-    """`[test.matrix]`: every key but `include` and `exclude` is an axis that overrides the variable of its name."""
+    """Schema of `[test.matrix]`. Every other key is an axis: a list of values of the variable of its name."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Axis] = Field(init=False)
 
     include: Cells = ()
-    """Cells beside the axes' product."""
+    """Cells beside the product of the axes; where its axis values fit some of those, they get its other variables."""
     exclude: Cells = ()
     """Cells of the product that are left out."""
+    allow_failure: Cells = ()
+    """Cells whose failure does not fail the run."""
 
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -57,26 +71,116 @@ class MatrixTable(Model):
                     raise ValueError(f"exclude names {key} = {value!r}, which the axis does not have")
         return self
 
+    @model_validator(mode="after")
+    def _failures_are_allowed_to_cells_there_are(self) -> MatrixTable:
+        known = [*self.axes, *(key for cell in self.include for key in cell)]
+        for cell in self.allow_failure:
+            for key in cell:
+                if key not in known:
+                    raise ValueError(f"allow_failure names {key}, which is no axis{did_you_mean(key, known)}")
+        return self
+
+    def matrix(self) -> Matrix:
+        """The model's matrix."""
+        return Matrix(axes=self.axes, include=self.include, exclude=self.exclude, allow_failure=self.allow_failure)
+
+
+class ReadyTable(Model):
+    """`services_ready_from`: a command, or a table of commands and what their outcome depends on."""
+
+    run: Commands
+    """What makes the started services ready, such as a migration; run in a container of the tests."""
+    inputs: InnerPaths = ()
+    """Files it depends on; all that the tests depend on when left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _commands_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"run": [value]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [*COMMAND_SCHEMA["oneOf"], handler(core_schema)]}
+
 
 class TestTable(ImageParts, RunParts):
-    """Schema of `[test]`. `release` says how tests meet a release: mounted beside it, or as a client of it."""
+    """Schema of `[test]`. Each cell of the matrix runs the command in a container of its own.
+
+    It sees the project as it is, and what it changes there is its own; so are its services.
+    """
 
     __test__ = False  # not a test of pytest's
 
     junit: InnerPaths = ()
-    """Reports the command writes."""
+    """Reports the command writes; globs."""
+    coverage: InnerPaths = ()
+    """Coverage files the command writes, which are collected; globs."""
     inputs: InnerPaths = ()
-    """Files the result depends on: a green cell whose inputs did not change is not run again."""
+    """Files the result depends on: a green cell waits for a change of one; left out: all that git does not ignore."""
+    services_ready_from: ReadyTable | None = None
+    """What makes started services ready, as a migration does: it runs once, cells begin with a copy of the data."""
     timeout: Duration | None = None
     """How long a cell may take."""
     retries: Whole = 0
     """How often a red cell is tried again; green then is `flaky`."""
+    fail_fast: bool = False
+    """After the first failure no further cell begins."""
     release: Literal["inside", "client"] = "inside"
     """Against a release: `inside` its image, or as a `client` of its processes."""
     matrix: MatrixTable | None = None
-    """The environments: every other key is an axis that overrides the variable of its name."""
+    """The environments."""
 
 
-def later(_label: str, _table: Model) -> str:
-    """What this version can't do with it yet."""
-    return "[test] is not used yet: this version has no `devbox test`; meanwhile: devbox run -- YOUR TEST COMMAND"
+def expand(table: TestTable, context: Context) -> Tests:
+    """The tests: their container, what runs in it, and the cells."""
+    if not table.command:
+        raise EnvFileError(
+            "[test] has no command, so there is nothing to run",
+            where=context.where((LABEL,)),
+            remedy='give it one: command = "pytest"',
+        )
+    container = ContainerSpec(
+        name=context.names[LABEL],
+        label=LABEL,
+        role=LABEL,
+        image=LABEL,
+        command=_STANDING,
+        env=containers.environment(table, context),
+        secrets=table.secrets,
+        user=table.user or context.image(LABEL).config.user,
+        workdir=table.workdir or context.workspace,
+        mounts=_mounts(table, context),
+        needs=containers.needed(table, LABEL, context),
+        restart="no",
+        stop_signal="KILL",
+        limits=table.limits.limits(),
+        isolation=table.isolation.isolation(),
+        keep_top=True,
+        where=context.where((LABEL,)),
+    )
+    ready = table.services_ready_from
+    return Tests(
+        container=container,
+        command=table.command,
+        junit=table.junit,
+        coverage=table.coverage,
+        inputs=table.inputs,
+        timeout=table.timeout,
+        retries=table.retries,
+        fail_fast=table.fail_fast,
+        ready=Ready(commands=ready.run, inputs=ready.inputs) if ready else None,
+        release=table.release,
+        matrix=table.matrix.matrix() if table.matrix else Matrix(),
+    )
+
+
+def _mounts(table: TestTable, context: Context) -> tuple[Mount, ...]:
+    """The project and the caches of downloads, of which a cell sees what there is; and what the table mounts."""
+    caches = images.COMMAND_CACHES.items()
+    shared = [
+        Mount(kind="workspace", source=context.root, target=context.workspace, private=True),
+        *(Mount(kind="cache", source=name, target=path, private=True) for name, path in caches),
+    ]
+    own = [dataclasses.replace(mount, private=mount.kind == "bind") for mount in containers.mounts(table, context)]
+    taken = {mount.target for mount in own}
+    return (*(mount for mount in shared if mount.target not in taken), *own)

@@ -16,7 +16,10 @@ HOMES = {
     "os.system": (set(), "start programs through host.process or host.programs"),
     "os.popen": (set(), "start programs through host.process or host.programs"),
     "sys.exit": ({"devbox/cli/main.py"}, "raise a DevboxError"),
-    "sys.argv": ({"devbox/cli/main.py", "devbox/isolation/supervision/supervisor.py"}, "take parameters"),
+    "sys.argv": (
+        {"devbox/cli/main.py", "devbox/isolation/supervision/supervisor.py", "devbox/matrix/guardian.py"},
+        "take parameters",
+    ),
 }
 MODULES = modules()
 

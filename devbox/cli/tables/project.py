@@ -81,8 +81,8 @@ TABLE = (
         about="Say why something is as it is: what changed about an image or the build, what keeps a release out.",
         argument=Argument(
             "subject",
-            about="`build`; `image` and its name, as in `why image dev`; or a stage, and a release if it is another "
-            "than the next one.",
+            about="`build`; `image` and its name, as in `why image dev`; `cells`, or `cells` and names; or a stage, "
+            "and a release if it is another than the next one.",
             many=True,
             words="stages",
         ),

@@ -26,19 +26,24 @@ def read(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), where: 
 
     A directory stands for all below it. EnvFileError (at `where`) where a path without wildcards is not there.
     """
-    found: dict[str, str] = {}
-    for pattern in map(os.path.normpath, patterns):
+    wanted = tuple(map(os.path.normpath, patterns))
+    for pattern in wanted:
         if not _WILD.search(pattern) and not os.path.lexists(f"{root}/{pattern}"):
             raise EnvFileError(
                 f"[build] has the input {pattern}, which is not in the project",
                 where=where,
                 remedy=f"make it, or take it out of inputs: ls {root}",
             )
+    return {path: _content(f"{root}/{path}") for path in sorted(named(root, wanted) - {*but})}
+
+
+def named(root: str, patterns: Iterable[str]) -> set[str]:
+    """Every file and link that the patterns name, by its path in the project. A directory stands for all below it."""
+    found: set[str] = set()
+    for pattern in map(os.path.normpath, patterns):
         matching = re.compile(f"{expression(pattern)}(?:/.*)?", re.DOTALL)
-        for path in _below(root, _fixed_part(pattern)):
-            if path not in found and path not in but and (pattern == "." or matching.fullmatch(path)):
-                found[path] = _content(f"{root}/{path}")
-    return dict(sorted(found.items()))
+        found |= {path for path in _below(root, _fixed_part(pattern)) if pattern == "." or matching.fullmatch(path)}
+    return found
 
 
 def copy(root: str, declared: Mapping[str, str], target: str) -> None:

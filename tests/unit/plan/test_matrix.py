@@ -60,7 +60,10 @@ def test_what_may_fail_is_told_by_a_part_of_the_cell() -> None:
 def run_of(*states: str, allow_failure: bool = False) -> MatrixRun:
     cell = Cell(name="a", axes={}, variables={}, allow_failure=allow_failure)
     results = tuple(CellResult(cell=cell, state=state) for state in states)
-    return MatrixRun(id="1", project="p", cells=results, started_at="", seconds=0, directory="")
+    interrupted = "interrupted" in states
+    return MatrixRun(
+        id="1", project="p", cells=results, started_at="", seconds=0, directory="", interrupted=interrupted
+    )
 
 
 def test_a_run_succeeds_when_all_that_ran_is_green() -> None:

@@ -78,13 +78,13 @@ def test_a_chain_of_bases_inherits_what_runs(resolved):
 def test_every_image_something_can_run_in_is_known(resolved):
     text = '[base.spare]\nrecipe = "ubuntu"\n[dev]\nrecipe = "debian"\n[test]\nfrom = "dev"\n'
     text += '[service.x]\nrecipe = "redis"\nprofiles = ["extra"]\n'
-    assert set(resolved(text).images) == {"base.spare", "dev", "service.x"}
+    assert set(resolved(text).images) == {"base.spare", "dev", "service.x", "test"}
 
 
 def test_later_tables_say_which_command_they_wait_for(resolved):
-    text = '[dev]\nrecipe = "debian"\n[test]\nfrom = "dev"\n[tool.x]\nfrom = "dev"\ncommand = "x"\n[stage.test]\n'
+    text = '[dev]\nrecipe = "debian"\n[tool.x]\nfrom = "dev"\ncommand = "x"\n[stage.test]\n'
     later = resolved(text).later
-    assert [sentence.partition(" ")[0] for sentence in later] == ["[test]", "[stage.test]"]
+    assert [sentence.partition(" ")[0] for sentence in later] == ["[stage.test]"]
     assert all("`devbox " in sentence for sentence in later)
 
 

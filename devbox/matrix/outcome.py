@@ -1,0 +1,54 @@
+"""What comes of the cells of one run; of those first that are not begun, which may be all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from devbox.matrix.looking import RUN, Decided, Seen
+from devbox.model.matrix import CellDone, CellResult, MatrixSink, MatrixStarted
+
+NOBODY: Mapping[str, str] = {}
+
+
+@dataclass
+class Session:
+    """One run. `results` has the cells that were not begun, could not be, or have ended."""
+
+    seen: Seen
+    decided: list[Decided]
+    jobs: int = 0
+    interrupted: bool = False
+    results: dict[str, CellResult] = field(default_factory=dict)
+
+    def tell(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
+        """Tell who watches of all cells, and what is not begun. `lacking`: cells without an image, and why."""
+        now = time.monotonic()
+        board(MatrixStarted(cells=tuple(each.cell for each in self.decided), jobs=self.jobs, at=now))
+        for each in self.decided:
+            result = _not_begun(each, lacking)
+            if result is not None:
+                self.results[each.cell.name] = result
+                board(CellDone(result=result, at=now))
+
+
+def _not_begun(decided: Decided, lacking: Mapping[str, str]) -> CellResult | None:
+    """The result of a cell that is not begun. What a cached one wrote when it passed is still there."""
+    cell, last = decided.cell, decided.last
+    if decided.verdict == RUN:
+        return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
+    if last is None:
+        return CellResult(cell=cell, state=decided.verdict, reason=decided.reason)
+    return CellResult(
+        cell=cell,
+        state=decided.verdict,
+        reason=decided.reason,
+        exit_code=last.exit_code,
+        log=last.log,
+        reports=last.reports,
+        coverage=last.coverage,
+        image=last.image,
+        services=last.services,
+        ended_at=last.ended_at,
+    )

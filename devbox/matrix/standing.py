@@ -1,0 +1,48 @@
+"""Cells of which something is on the machine: what a killed run left, data of failed ones, what was asked to stay."""
+
+from __future__ import annotations
+
+from devbox.execute.events import Note, Sink
+from devbox.host import files
+from devbox.matrix.guardian import take_down
+from devbox.model import ids
+from devbox.opened import Project, instance
+from devbox.records.matrix import KEPT, RUNNING, MatrixRecords
+
+
+def sweep(opened: Project, records: MatrixRecords) -> None:
+    """Take away what a killed run left. The caller holds the lock of the tests, so nobody runs any."""
+    for cell, what in records.standing().items():
+        if what == RUNNING:
+            _gone(opened, records, cell)
+
+
+def leave(opened: Project, sink: Sink, *, volumes: bool) -> None:
+    """For `down`: nothing of any cell runs any more; with `volumes`, nothing is known of tests either."""
+    records = MatrixRecords(opened.paths, opened.id)
+    standing = records.standing()
+    if not (standing or volumes):
+        return
+    with files.locked(records.lock, wait=False) as mine:
+        if not mine:
+            sink(Note(text="tests of this project are running: their cells stay until they end"))
+            return
+        for cell, what in standing.items():
+            if volumes or what in (RUNNING, KEPT):
+                _gone(opened, records, cell)
+        if volumes:
+            _forget(opened, records)
+
+
+def _gone(opened: Project, records: MatrixRecords, cell: str) -> None:
+    take_down(opened.paths, cell)
+    records.mark(cell, "")
+
+
+def _forget(opened: Project, records: MatrixRecords) -> None:
+    shared = ids.cell_id(opened.id, "")
+    kept = opened.engine.snapshots(instance(opened, ""), kept_by=shared)
+    for each in kept.all():
+        kept.forget(each.name)
+    take_down(opened.paths, shared)
+    records.forget()

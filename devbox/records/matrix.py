@@ -1,0 +1,143 @@
+"""What came of a project's tests, cell by cell, and which cells are on the machine. All of it lies in one directory.
+
+`cells/ID/` has a cell's files and `result.json`; `trees/` what the project's files were, by the digest of that;
+`standing/ID` names a cell of which something is on the machine; `known.json` and `files.json` make the next run fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from devbox.host import files, removal
+from devbox.host.paths import Paths
+from devbox.model import codec, ids
+from devbox.model.matrix import CellInputs, CellResult, KnownMatrix, MatrixRun, Remembered
+from devbox.records import resolved_cache
+
+FORMAT = 1
+T = TypeVar("T")
+
+# What of a cell is on the machine: it runs, its data are kept since it failed, it was asked to stay.
+RUNNING, FAILED, KEPT = "running", "failed", "kept"
+_TREES_KEPT = 20
+
+
+class MatrixRecords:
+    """The records of one project. Writers hold `lock`, but for different cells at once."""
+
+    def __init__(self, paths: Paths, project: str) -> None:
+        self._paths = paths
+        self._project = project
+        self._directory = paths.tests(project)
+        self.lock = paths.lock(f"{project}.test")
+        self.files = f"{self._directory}/files.json"
+        self.directory = self._directory
+
+    def cell_id(self, name: str) -> str:
+        """The id of a cell's instance."""
+        return ids.cell_id(self._project, name)
+
+    def place(self, name: str) -> str:
+        """The directory of what a cell wrote."""
+        return self._paths.cell(self._project, self.cell_id(name))
+
+    def last(self, name: str) -> Remembered | None:
+        """What is known of a cell; None where it never ran, or an older version wrote it."""
+        return self._load(Remembered, f"{self.place(name)}/result.json", "cell")
+
+    def remember(self, inputs: CellInputs, result: CellResult) -> None:
+        """A cell ran."""
+        self._dump(f"{self.place(result.cell.name)}/result.json", "cell", Remembered(inputs=inputs, result=result))
+
+    def last_run(self) -> MatrixRun | None:
+        """The last run of all."""
+        return self._load(MatrixRun, f"{self._directory}/run.json", "run")
+
+    def remember_run(self, run: MatrixRun) -> None:
+        """A run ended."""
+        self._dump(f"{self._directory}/run.json", "run", run)
+
+    def tree(self, digest: str) -> dict[str, str]:
+        """The files of the project that have this digest together, by path; none where that was forgotten."""
+        plain = self._read(self._tree(digest))
+        return dict(plain.get("files", {}))
+
+    def remember_tree(self, digest: str, tree: Mapping[str, str]) -> None:
+        """Keep what the files are, for the next time's reasons."""
+        path = self._tree(digest)
+        if not os.path.exists(path):
+            self._write(path, {"files": dict(tree)})
+            files.keep_newest(os.path.dirname(path), _TREES_KEPT)
+
+    def known(self, reader: str) -> KnownMatrix | None:
+        """The cells as they were read last; None where anything they were read from changed."""
+        path = f"{self._directory}/known.json"
+        plain = self._read(path)
+        try:
+            if plain["reader"] != reader or plain["now"] != resolved_cache.as_now(plain["read"], plain["variables"]):
+                return None
+        except (KeyError, TypeError):
+            return None
+        return self._load(KnownMatrix, path, "matrix")
+
+    def remember_known(
+        self, matrix: KnownMatrix, reader: str, *, read: Iterable[str], variables: Iterable[str]
+    ) -> None:
+        """Keep the cells with the files and environment variables they were read from."""
+        paths, names = sorted(set(read)), sorted(set(variables))
+        plain = {"reader": reader, "read": paths, "variables": names, "now": resolved_cache.as_now(paths, names)}
+        self._write(f"{self._directory}/known.json", {**plain, "matrix": codec.dump(matrix)})
+
+    def standing(self) -> dict[str, str]:
+        """Ids of the cells of which something is on the machine, and what: RUNNING, FAILED or KEPT."""
+        found: dict[str, str] = {}
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(f"{self._directory}/standing")):
+                found[name] = files.read_text(f"{self._directory}/standing/{name}") or RUNNING
+        return found
+
+    def mark(self, cell: str, what: str) -> None:
+        """Something of a cell (by its instance's id) is on the machine from now on; nothing any more for ""."""
+        path = f"{self._directory}/standing/{cell}"
+        if what:
+            os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+            files.write_atomic(path, what, mode=0o600)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def forget(self) -> None:
+        """Remove all of it."""
+        if os.path.isdir(self._directory):
+            removal.remove(self._directory)
+
+    def _tree(self, digest: str) -> str:
+        return f"{self._directory}/trees/{digest.removeprefix('sha256:')[:16]}.json"
+
+    def _load(self, cls: type[T], path: str, key: str) -> T | None:
+        plain = self._read(path).get(key)
+        try:
+            return codec.load(cls, plain) if plain is not None else None
+        except (codec.CodecError, TypeError, AttributeError):
+            return None
+
+    def _dump(self, path: str, key: str, value: object) -> None:
+        self._write(path, {key: codec.dump(value)})
+
+    @staticmethod
+    def _read(path: str) -> dict[str, Any]:
+        """A record; one that can't be understood says nothing, and cells run once more."""
+        try:
+            plain = json.loads(files.read_text(path) or "{}")
+            return plain if isinstance(plain, dict) and plain.get("format") == FORMAT else {}
+        except ValueError:
+            return {}
+
+    @staticmethod
+    def _write(path: str, plain: dict[str, Any]) -> None:
+        os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+        files.write_atomic(path, json.dumps({"format": FORMAT, **plain}), mode=0o600)
