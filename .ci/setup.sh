@@ -9,7 +9,7 @@ what=${1:?what for: run, test or bench}
 
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
-test_packages=(buildah busybox-static docker-cli docker-registry docker.io fish git haproxy openssh-client
+test_packages=(buildah busybox-static cosign docker-cli docker-registry docker.io fish git haproxy openssh-client
     podman qemu-system-x86 runc skopeo umoci zsh)
 test_npm=(@devcontainers/cli)
 bench_packages=(docker-buildx docker-compose hyperfine)

@@ -124,6 +124,10 @@ class RegistryUnavailable(RegistryError):
     after = 0.0
 
 
+class SigningError(DevboxError):
+    """A key can't be read or used, or something was not signed as it must be."""
+
+
 class EngineError(DevboxError):
     """A container could not be started, stopped or reached."""
 

@@ -7,14 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import table, terminal
+from devbox.cli import passphrase, table, terminal
+from devbox.cli.columns import aligned
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
-from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.host.sizes import shown
+from devbox.opened import load
 from devbox.verbs import build as verbs
-from devbox.verbs import promote
+from devbox.verbs import promote, signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,17 +28,22 @@ _SHORT = 12  # digits of a digest that tell releases apart
 
 def build(args: Args) -> int:
     """Make a release; its id and digest are the data, with the size of each layer."""
+    project = opened(args)
+    by = signing.builder(project, load(project), args.text("key"), passphrase.asker())
     with choose(args.text("progress")) as display:
-        made = verbs.build(opened(args), display, locked=args.flag("locked"))
+        made = verbs.build(project, display, locked=args.flag("locked"), by=by)
     release, layers = made.release, made.image.layers
     if args.flag("json"):
         plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
-        return _document({"release": release.id, "digest": release.image, "layers": plain})
+        signed = made.signed.by if made.signed else None
+        return _document({"release": release.id, "digest": release.image, "layers": plain, "signed_by": signed})
     if args.text("progress") not in ("quiet", "json") and not made.plan:
         say("· nothing to do: this was built before")
     say(f"release  {release.id}", stream=sys.stdout)
     say(f"digest   {release.image}", stream=sys.stdout)
     say(f"source   {release.source}", stream=sys.stdout)
+    if made.signed:
+        say(f"signed   {made.signed.by}", stream=sys.stdout)
     for layer in layers:
         say(f"layer    {layer.digest}  {shown(layer.size)}", stream=sys.stdout)
     say(f"size     {shown(sum(layer.size for layer in layers))}", stream=sys.stdout)

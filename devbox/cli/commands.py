@@ -17,6 +17,7 @@ GROUPS = {
     "export": "The project in the words of other tools.",
     "image": "Images: what the store has, to and from registries, collection.",
     "release": "Releases: what was built, and what it runs.",
+    "key": "The keys that you sign with.",
 }
 
 
@@ -62,6 +63,12 @@ def _tests() -> Table:
     return tests.TABLE
 
 
+def _keys() -> Table:
+    from devbox.cli.tables import keys
+
+    return keys.TABLE
+
+
 # Each table, and the first words of the commands it declares.
 TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
@@ -69,8 +76,9 @@ TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_tests, "test"),
     (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor export hook completion"),
-    (_releases, "build install release"),
+    (_releases, "build install release approve verify"),
     (_images, "image"),
+    (_keys, "key"),
 )
 
 

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
+from devbox.cli.columns import aligned
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
-from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.verbs import install as verbs

@@ -6,8 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from devbox.cli.columns import aligned
 from devbox.cli.project import opened
-from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.model import codec
 from devbox.verbs import promote as verbs

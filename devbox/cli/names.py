@@ -140,6 +140,15 @@ def _releases(directory: str, file: str) -> list[tuple[str, str]]:
     return [(release.id.removeprefix("sha256:")[:12], release.created_at[:16]) for release in found]
 
 
+def _keys(_directory: str, _file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import default_paths
+    from devbox.records.keys import Keys
+
+    with contextlib.suppress(DevboxError, OSError):
+        return [(key.name, key.public.kind) for key in Keys(default_paths()).all()]
+    return []
+
+
 def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
     return [(name, "") for name in SHELLS]
 
@@ -158,6 +167,7 @@ _ELSEWHERE = {
     "templates": _templates,
     "recipes": _recipes,
     "releases": _releases,
+    "keys": _keys,
     "shells": _shells,
     "snapshots": _snapshots,
 }

@@ -6,10 +6,10 @@ import json
 import os
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 
 from devbox.cli import terminal
+from devbox.cli.columns import aligned
 from devbox.cli.options import Args
 from devbox.envfile import recipefacts, recipes
 from devbox.envfile.recipefacts import ParameterFacts, RecipeFacts, ServiceFacts
@@ -20,7 +20,6 @@ from devbox.model import codec
 _HEAD = ("NAME", "VERSIONS", "DESCRIPTION")
 _WIDEST = 24  # of the versions in a list
 _INDENT = 2
-_NARROWEST = 20  # of a last column
 
 
 def ls(args: Args) -> int:
@@ -66,20 +65,6 @@ def page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
     if found.tool:
         yield from _section("Tool", [shlex.join(found.tool)])
     yield from _section("To paste", recipefacts.example(found).split("\n"))
-
-
-def aligned(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[str]:
-    """Rows as lines, their columns below each other; with a width the last column goes on below itself."""
-    cells = list(rows)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    before = sum(widths[:-1]) + 2 * len(widths[:-1])
-    lines = []
-    for row in cells:
-        front = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths[:-1], strict=False))
-        room = max(width - before, _NARROWEST) if width else sys.maxsize
-        parts = textwrap.wrap(row[-1], room) or [""]
-        lines += [f"{front}{parts[0]}".rstrip(), *(" " * before + part for part in parts[1:])]
-    return lines
 
 
 def _width() -> int:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from devbox import inventory
 from devbox.cli import image, table, terminal
+from devbox.cli.columns import aligned
 from devbox.cli.display.choose import choose
-from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, DevboxError, UsageError
 from devbox.execute import transfer

@@ -68,7 +68,7 @@ def _list(args: Args, found: list[Decided]) -> int:
         ]
         sys.stdout.write(f"{json.dumps({'cells': plain})}\n")
         return 0
-    from devbox.cli.recipe import aligned
+    from devbox.cli.columns import aligned
 
     color = terminal.has_color(sys.stdout)
     lines = [("CELL", "WOULD", "REASON"), *((each.cell.name, each.verdict, each.reason) for each in found)]

@@ -100,6 +100,8 @@ class Document(Model):
     """The stages of a release."""
     approvers: TextTable = {}
     """Who may approve a release: name → file of the public key."""
+    builders: TextTable = {}
+    """Who may build and sign a release: name → file of the public key."""
     hooks: HooksTable = Field(default_factory=HooksTable)
     """Commands on this machine around the containers."""
 

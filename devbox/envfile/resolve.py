@@ -71,6 +71,7 @@ def resolve(
         release=_release(env),
         stages={name: staging.expand(document, name, env.where) for name in document.order()},
         approvers=dict(document.approvers),
+        builders=dict(document.builders),
         installs=expansion.installs(profiles or env.profiles),
         tests=expansion.tests() if document.test and document.test.command else None,
         later=(*_later(document), *not_yet),

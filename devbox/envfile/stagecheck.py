@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from devbox.envfile import names
 from devbox.envfile.document import Document
 from devbox.envfile.problems import Problem
-from devbox.envfile.stages import AnyGate, ApprovalGate, FreezeGate, SoakGate, StageTable
+from devbox.envfile.stages import AnyGate, ApprovalGate, FreezeGate, ProvenanceGate, SignatureGate, SoakGate, StageTable
 from devbox.model import windows
 from devbox.roles.context import Key
 from devbox.roles.suggest import did_you_mean
@@ -60,6 +60,12 @@ def _gate(key: Key, gate: AnyGate, document: Document) -> Iterator[Problem]:
     for person in gate.from_ if isinstance(gate, ApprovalGate) else ():
         if person not in document.approvers:
             yield _missing((*key, "from"), f"[approvers] has no {person}", person, document.approvers)
+    for name in gate.keys if isinstance(gate, SignatureGate) else ():
+        if name not in (known := {**document.builders, **document.approvers}):
+            yield _missing((*key, "keys"), f"neither [builders] nor [approvers] has {name}", name, known)
+    for name in gate.builders if isinstance(gate, ProvenanceGate) else ():
+        if name not in document.builders:
+            yield _missing((*key, "builders"), f"[builders] has no {name}", name, document.builders)
 
 
 def _freeze(key: Key, gate: FreezeGate) -> Iterator[Problem]:

@@ -42,21 +42,21 @@ class TestsGate(Gate):
 
 
 class SignatureGate(Gate):
-    """The image is signed by one of `keys` (names in `[approvers]`; none: the project's key)."""
+    """The image is signed by one of `keys` (names in `[builders]` or `[approvers]`; none: any builder)."""
 
     kind: Literal["signature"]
     """Which gate."""
     keys: Texts = ()
-    """Names of `[approvers]`; none: the project's key."""
+    """Names of `[builders]` or `[approvers]`; none: any builder."""
 
 
 class ProvenanceGate(Gate):
-    """The image says by whom and from what it was built."""
+    """The image says by whom and from what it was built, signed by who did."""
 
     kind: Literal["provenance"]
     """Which gate."""
     builders: Texts = ()
-    """Who may have built it."""
+    """Names of `[builders]` who may have built it; none: any of them."""
 
 
 class SbomGate(Gate):
@@ -65,9 +65,11 @@ class SbomGate(Gate):
     kind: Literal["sbom"]
     """Which gate."""
     deny: Texts = ()
-    """Packages that must not be in it."""
+    """Packages that must not be in it: NAME, NAME@VERSION or a package URL, which names a version or any."""
     deny_licenses: Texts = ()
-    """Licences that must not be in it."""
+    """Licences that must not be in it, by their SPDX names."""
+    vulnerabilities: Text | None = None
+    """A file with a line for each package that must not be in it: an id such as CVE-2024-3094, and as in `deny`."""
 
 
 class SoakGate(Gate):

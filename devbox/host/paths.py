@@ -69,6 +69,11 @@ class Paths:
         return f"{self.home}/installed"
 
     @property
+    def keys(self) -> str:
+        """The keys that this user signs with."""
+        return f"{self.home}/keys"
+
+    @property
     def idmap(self) -> str:
         """The recorded id range of this store."""
         return f"{self.home}/idmap.json"
@@ -174,6 +179,7 @@ class Paths:
             "logs": "logs of bakes",
             "locks": "locks",
             "installed": "what is known of installed files",
+            "keys": "keys to sign with",
             "idmap.json": "the user ids of containers",
         }
         return {f"{self.home}/{name}": what for name, what in names.items()}

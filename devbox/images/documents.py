@@ -20,10 +20,10 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def parse(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
     """The table that a document is. Its texts are Unicode without NUL: they become arguments and file names."""
-    if len(raw) > LIMIT:
-        raise ValueError(f"it is larger than {LIMIT >> 20} MiB")
+    if len(raw) > limit:
+        raise ValueError(f"it is larger than {limit >> 20} MiB")
     try:
         plain = json.loads(raw.decode(), object_pairs_hook=_table, parse_constant=_no_number)
     except RecursionError:

@@ -49,6 +49,8 @@ def listed(paths: Paths) -> list[Listed]:
     oci = Layout(paths.oci, lock=paths.lock("oci-index"))
     rows = []
     for ref, target in oci.refs().items():
+        if reach.is_legacy(ref):
+            continue
         name, _, key = ref.rpartition("-")
         baked = "/" not in ref and len(key) == _SHORT
         with contextlib.suppress(FileNotFoundError):  # it was collected just now

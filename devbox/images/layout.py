@@ -80,11 +80,11 @@ class Layout:
         if not os.path.exists(self.blob(digest)):
             files.write_atomic(self.blob(digest), raw)
 
-    def read_raw(self, digest: str) -> bytes | None:
+    def read_raw(self, digest: str, *, limit: int = documents.LIMIT) -> bytes | None:
         """A document's bytes, None where there is no such blob. Of a larger blob, more than a document may have."""
         try:
             with open(self.blob(digest), "rb") as source:
-                return source.read(documents.LIMIT + 1)
+                return source.read(limit + 1)
         except FileNotFoundError:
             return None
 

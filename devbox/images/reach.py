@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from devbox.errors import RegistryError
@@ -12,6 +13,7 @@ from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph
 from devbox.model.image import Baked, Layer
 
+_LEGACY = re.compile(r"sha256-[0-9a-f]{64}\.\w+")
 Records = Mapping[str, Layer | Baked]
 
 
@@ -51,6 +53,8 @@ def needed(roots: Roots, records: Records, oci: Layout) -> Needed:
     while found := [target for target in referring if subject(target, oci) in blobs]:  # of a bill again: its signature
         referring = [target for target in referring if target not in found]
         blobs |= {digest for target in found for digest in below(target, oci)}
+    for target in _tagged(blobs, oci):
+        blobs |= below(target, oci)
     return Needed(frozenset(blobs), frozenset(layer.diff_id for layer in layers))
 
 
@@ -84,6 +88,17 @@ def subject(top: Descriptor, oci: Layout) -> str:
     """The digest of the image that a manifest refers to; "" where it refers to none."""
     node = look(top, oci)
     return node.subject if node else ""
+
+
+def is_legacy(name: str) -> bool:
+    """Whether an entry is named as signatures and attestations of old are: `…:sha256-….sig`."""
+    return _LEGACY.fullmatch(name.rpartition(":")[2]) is not None
+
+
+def _tagged(subjects: Collection[str], oci: Layout) -> list[Descriptor]:
+    """What the tags of old of these manifests lead to."""
+    tags = {tag for digest in subjects for tag in graph.legacy_tags(digest)}
+    return [target for name, target in oci.refs().items() if is_legacy(name) and name.rpartition(":")[2] in tags]
 
 
 def look(top: Descriptor, oci: Layout) -> graph.Node | None:

@@ -63,6 +63,15 @@ def verify(paths: Paths, on_wait: Callable[[], None]) -> Verified:
     return Verified(len(digests), size, faults, elsewhere)
 
 
+def look(top: Descriptor, oci: Layout) -> tuple[int, tuple[Fault, ...]]:
+    """Hash what one image has here, changing nothing: how many blobs, and which are damaged or missing."""
+    promised = _promised(top, oci)
+    there = {digest for digest in promised | reach.below(top, oci) if oci.has(digest)}
+    wrong = {digest: why for digest in there if (why := _damage(oci, digest))}
+    wrong |= dict.fromkeys(promised - there, "it is missing")
+    return len(there), tuple(Fault(digest, why, ()) for digest, why in sorted(wrong.items()))
+
+
 def _damage(oci: Layout, digest: str) -> str:
     """What is wrong with a blob's bytes; "" when nothing is, or when it is gone by now."""
     try:

@@ -132,6 +132,7 @@ class Resolved:
     release: ReleaseConfig | None = None  # of [image]
     stages: dict[str, Stage] = field(default_factory=dict)  # in the order in which a release passes them
     approvers: dict[str, str] = field(default_factory=dict)  # name → file of the public key, below the project
+    builders: dict[str, str] = field(default_factory=dict)  # the same of those who build and sign
     installs: dict[str, Install] = field(default_factory=dict)
     tests: Tests | None = None
     later: tuple[str, ...] = ()  # tables of the file whose command this version lacks: "[install.x] is not used yet: …"

@@ -21,7 +21,7 @@ class TestsGate:
 
 @dataclass(frozen=True, kw_only=True)
 class SignatureGate:
-    """The image is signed by one of `keys`, names of approvers; the project's own key where empty."""
+    """The image is signed by one of `keys`, names of builders or approvers; by any builder where empty."""
 
     op: ClassVar[str] = "signature"
     keys: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class SignatureGate:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceGate:
-    """The image says by whom and from what it was built; by one of `builders`, where there are any."""
+    """One of `builders`, any builder where empty, says that he built the image, and from what."""
 
     op: ClassVar[str] = "provenance"
     builders: tuple[str, ...] = ()
@@ -39,11 +39,12 @@ class ProvenanceGate:
 
 @dataclass(frozen=True, kw_only=True)
 class SbomGate:
-    """The image's bill of materials has none of these packages and licences."""
+    """The image's bill of materials has none of these packages and licences, nor what a file lists as vulnerable."""
 
     op: ClassVar[str] = "sbom"
     deny: tuple[str, ...] = ()
     deny_licenses: tuple[str, ...] = ()
+    vulnerabilities: str | None = None  # a file below the project
     expires: float | None = None
 
 
@@ -169,12 +170,13 @@ class Deployment:
         return ids.key_of({**plain, **stage})
 
 
-def policy_digest(stage: Stage, approvers: dict[str, str]) -> str:
-    """The identity of what a stage asks of a release. `approvers`: name → what its key is known by.
+def policy_digest(stage: Stage, approvers: dict[str, str], *, builders: dict[str, str] | None = None) -> str:
+    """The identity of what a stage asks of a release. `approvers`, `builders`: name → what its key is known by.
 
     Approvals and records are bound to it: who changes the gates of a stage, or a key, makes old approvals void.
     """
-    return ids.key_of({"gates": codec.dump([_tagged(gate) for gate in stage.gates]), "approvers": approvers})
+    gates = codec.dump([_tagged(gate) for gate in stage.gates])
+    return ids.key_of({"gates": gates, "approvers": approvers, "builders": builders or {}})
 
 
 def _tagged(gate: Gate) -> dict[str, object]:

@@ -21,6 +21,8 @@ from devbox.plan import building
 from devbox.plan.ports import remember
 from devbox.records import lockfile
 from devbox.records.releases import Releases
+from devbox.verbs import signing
+from devbox.verbs.signing import Named, Signed
 
 IMAGE = "image"
 
@@ -32,10 +34,15 @@ class Made:
     plan: Plan
     release: Release
     image: Baked
+    signed: Signed | None = None
 
 
-def build(opened: Project, sink: Sink, *, locked: bool = False) -> Made:
-    """Make the release of the file as it is: `[build]`, then `[image]`. The same inputs give the same release."""
+def build(opened: Project, sink: Sink, *, locked: bool = False, by: Named | None = None) -> Made:
+    """Make the release of the file as it is: `[build]`, then `[image]`. The same inputs give the same release.
+
+    `by`: who signs it, and says from what it was built.
+    """
+    started = dt.datetime.now(dt.UTC)
     with exclusive(opened, sink):
         resolved = load_trusted(opened)
         config = resolved.release
@@ -55,7 +62,8 @@ def build(opened: Project, sink: Sink, *, locked: bool = False) -> Made:
             created_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         )
         Releases(opened.paths, opened.id).add(release)
-        return Made(made, release, image)
+        signed = signing.sign_built(opened, resolved, release, by, started=started) if by else None
+        return Made(made, release, image, signed)
 
 
 def make(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from devbox.envfile import hostaccess
 from devbox.errors import Denied, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Note, Sink
-from devbox.host import files
-from devbox.model import ids
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
-from devbox.model.stage import Deployment, Stage, policy_digest
+from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
 from devbox.opened import Project, load
 from devbox.promotion import admission, course
@@ -25,9 +22,12 @@ from devbox.promotion.gates.contract import GateContext
 from devbox.promotion.gates.table import judge_all
 from devbox.promotion.history import History
 from devbox.promotion.move import Means, Move
+from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
+from devbox.verbs.recording import Recorder
+from devbox.verbs.signing import Named
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
 
@@ -57,7 +57,8 @@ class _Scene:
 
     @property
     def policy(self) -> str:
-        return policy_digest(self.stage, _keys(self.resolved))
+        builders, approvers = self.resolved.builders, self.resolved.approvers
+        return keyring.policy(self.stage, self.opened.root, builders=builders, approvers=approvers)
 
     def verdicts(self, release: Release, history: History) -> tuple[Verdict, ...]:
         """What admission and the gates say about a release."""
@@ -69,6 +70,7 @@ class _Scene:
             now=dt.datetime.now(dt.UTC),
             instance=self.resolved.instance,
             approvers=self.resolved.approvers,
+            builders=self.resolved.builders,
             paths=self.opened.paths,
             store=self.opened.store,
             trusted=self.trusted,
@@ -90,17 +92,30 @@ class _Scene:
         return Copier(self.opened.paths, [*before, self.stage.repository], sink)
 
 
-def promote(opened: Project, sink: Sink, *, stage: str, release: str = "", environments: Environments) -> Moved:
-    """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up."""
+def promote(
+    opened: Project,
+    sink: Sink,
+    *,
+    stage: str,
+    release: str = "",
+    environments: Environments,
+    by: Named | None = None,
+) -> Moved:
+    """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up.
+
+    `by`: who signs the record of it.
+    """
     scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
         history = scene.history()
         wanted = Deployment(release=scene.release(release, history), stage=scene.stage)
+        recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
+        recorder.check(history.entries, wanted.release.image)
         planned = course.to_promote(wanted, history, environment.observe())
         if planned is None:
             return _standing(wanted, history, environment)
-        means = Means(environment=environment, copy=scene.copier(sink).copy, attest=_unsigned)
+        means = Means(environment=environment, copy=scene.copier(sink).copy, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
         verdicts = (
             scene.verdicts(wanted.release, history) if planned.asks else admission.not_revoked(wanted.release, history)
@@ -111,10 +126,11 @@ def promote(opened: Project, sink: Sink, *, stage: str, release: str = "", envir
                 move.fail(denial.sentence)
             raise denial
         entry = move.run(policy=scene.policy, verdicts=verdicts)
+        recorder.publish()
         return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
 
 
-def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environments) -> Moved:
+def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environments, by: Named | None = None) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
     scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
@@ -128,7 +144,8 @@ def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environme
             )
         _check_reversible(stage, history)
         sink(Note(text=f"back to {planned.wanted.release.id}"))
-        means = Means(environment=environment, copy=scene.copier(sink).have, attest=_unsigned)
+        recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
+        means = Means(environment=environment, copy=scene.copier(sink).have, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
         return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
@@ -185,25 +202,11 @@ def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
     )
 
 
-def _unsigned(intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
-    """The record of a move where nobody signs: what the ledger itself says."""
-    return {"record": ids.key_of([entry.hash for entry in (intent, *steps)])}
-
-
 def _check_possible(stage: Stage) -> None:
     if stage.target != "local":
         raise NotYet(f"this version runs no stage on {stage.target}", where=stage.where, remedy='target = "local"')
     if stage.into or stage.strategy.kind == "gray":
         raise NotYet("this version shifts no traffic between releases", where=stage.where, remedy="leave gray out")
-
-
-def _keys(resolved: Resolved) -> dict[str, str]:
-    """What the key of each approver is known by: the digest of its file, "" where there is none."""
-    found: dict[str, str] = {}
-    for name, path in resolved.approvers.items():
-        text = files.read_text(os.path.join(resolved.instance.root, path))
-        found[name] = ids.sha256(text.encode()) if text is not None else ""
-    return found
 
 
 def _standing(wanted: Deployment, history: History, environment: Environment) -> Moved:

@@ -46,6 +46,11 @@ A step of an image could not be made; what was made before it is kept, and the n
 whole output of a step lies in the file that the error names.""",
     ),
     (
+        ("attest",),
+        "Keys and signatures",
+        "`devbox verify` lists all that is attached to a release, and who signed it; `devbox key ls` lists your keys.",
+    ),
+    (
         ("isolation", "engines"),
         "Containers",
         "What still runs goes on. `devbox ps` says how each container is, `devbox logs NAME` what it wrote.",

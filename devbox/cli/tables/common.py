@@ -11,4 +11,12 @@ SHELL_ON_FAIL = Option(
 STAGE = Option(
     "--stage", about="Of a stage of the project, where releases run.", kind=TEXT, metavar="STAGE", words="stages"
 )
+KEY = Option(
+    "--key",
+    about="Whose key: a name from `devbox key ls`.",
+    kind=TEXT,
+    metavar="NAME",
+    variable="DEVBOX_KEY",
+    words="keys",
+)
 LOCKED = Option("--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something.")

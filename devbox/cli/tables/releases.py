@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from devbox.cli.options import JSON, Args, Argument, Command, Option
-from devbox.cli.tables.common import LOCKED
+from devbox.cli.options import JSON, MANY, TEXT, Args, Argument, Command, Option
+from devbox.cli.tables.common import KEY, LOCKED
 
 
 def _build(args: Args) -> int:
@@ -36,8 +36,41 @@ def _install(args: Args) -> int:
     return install.install(args)
 
 
+def _approve(args: Args) -> int:
+    from devbox.cli import sign
+
+    return sign.approve(args)
+
+
+def _verify(args: Args) -> int:
+    from devbox.cli import sign
+
+    return sign.verify(args)
+
+
+def _release_sign(args: Args) -> int:
+    from devbox.cli import sign
+
+    return sign.sign(args)
+
+
+def _release_revoke(args: Args) -> int:
+    from devbox.cli import sign
+
+    return sign.revoke(args)
+
+
+_RELEASE = Argument("release", about="Its id or the first digits of it; the newest when left out.", words="releases")
+
 TABLE = (
-    Command("build", _build, LOCKED, JSON, about="Run [build], assemble [image]: a release, by its id and digest."),
+    Command(
+        "build",
+        _build,
+        LOCKED,
+        KEY,
+        JSON,
+        about="Run [build], assemble [image]: a release by id and digest, signed if a key of yours is in [builders].",
+    ),
     Command(
         "install",
         _install,
@@ -60,8 +93,45 @@ TABLE = (
         "release show",
         _release_show,
         about="Print all about a release as JSON: image, source, what it runs and needs.",
+        argument=_RELEASE,
+    ),
+    Command(
+        "release sign",
+        _release_sign,
+        KEY,
+        about="Sign the image of a release, as cosign does.",
+        argument=_RELEASE,
+    ),
+    Command(
+        "release revoke",
+        _release_revoke,
+        KEY,
+        Option("--reason", about="Why; it is signed with it.", kind=TEXT, metavar="TEXT"),
+        about="Let a release go into no stage any more.",
+        argument=_RELEASE,
+    ),
+    Command(
+        "approve",
+        _approve,
+        KEY,
+        Option("--expires", about="For how long it counts; 7d when left out.", kind=TEXT, metavar="DURATION"),
+        Option("--comment", about="A word about it; it is signed with it.", kind=TEXT, metavar="TEXT"),
+        JSON,
+        about="Approve a release for a stage, by your key: this release, this stage, these gates.",
         argument=Argument(
-            "release", about="Its id or the first digits of it; the newest when left out.", words="releases"
+            "words", about="A stage; and a release, if not the newest.", many=True, metavar="STAGE [RELEASE]"
+        ),
+    ),
+    Command(
+        "verify",
+        _verify,
+        Option(
+            "--key", about="A public key in PEM instead of those of the file.", kind=MANY, metavar="FILE", words="files"
+        ),
+        JSON,
+        about="Verify all that is attached to a release: signatures, provenance, approvals; exit 1 if it is not good.",
+        argument=Argument(
+            "what", about="A release, or an image of the store; the newest release when left out.", words="releases"
         ),
     ),
 )

@@ -8,12 +8,13 @@ from devbox.errors import RegistryError
 from devbox.images import documents, layout
 from devbox.images.layout import Descriptor
 from devbox.images.manifest import architecture
-from devbox.images.registry.repository import DOCKER_LIST, DOCKER_MANIFEST
+from devbox.images.registry.repository import DOCKER_LIST, DOCKER_MANIFEST, fallback_tag
 
 INDEXES = (layout.INDEX, DOCKER_LIST)
 MANIFESTS = (layout.MANIFEST, DOCKER_MANIFEST)
 # Architectures that run what another one's images hold, best first: a variant is asked for only on 32-bit ARM.
 _VARIANTS = {"arm": ("v7", "v6", "v5", ""), "arm64": ("v8", "")}
+_LEGACY_SUFFIXES = ("sig", "att", "sbom")
 
 
 class Node(NamedTuple):
@@ -37,6 +38,11 @@ def understand(descriptor: Descriptor, raw: bytes) -> Node:
 def is_manifest(media_type: str) -> bool:
     """Whether a descriptor of this type leads to more descriptors."""
     return media_type in (*INDEXES, *MANIFESTS)
+
+
+def legacy_tags(digest: str) -> list[str]:
+    """The tags below which signatures and attestations were kept before registries knew of referrers."""
+    return [f"{fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
 
 
 def own_child(node: Node) -> Descriptor:

@@ -18,12 +18,11 @@ from devbox.images.registry.connection import Connection
 from devbox.images.registry.download import download
 from devbox.images.registry.progress import Meter, OnTransfer
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository, fallback_tag
+from devbox.images.registry.repository import Repository
 from devbox.images.registry.together import together
 
 T = TypeVar("T")
 
-_LEGACY_SUFFIXES = ("sig", "att", "sbom")
 _DEEPEST = 3  # an index of indexes is allowed, and not seen
 _MOST_MANIFESTS = 500
 
@@ -54,6 +53,16 @@ def pull(
     return top
 
 
+def pull_attached(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> bool:
+    """Have what refers to an image of the layout, as a registry knows it; False where that does not have the image."""
+    origin = settings.endpoints(reference.host)[-1]  # a mirror may lag behind
+    repository = Repository(Connection(origin), reference._replace(tag="", digest=top.digest))
+    if not repository.digest(top.digest):
+        return False
+    _Pull(repository, oci, paths, Meter("pulling", on_transfer)).attached(top)
+    return True
+
+
 class _Pull:
     """One pull from one endpoint."""
 
@@ -74,6 +83,10 @@ class _Pull:
         else:
             self._blobs([_own(top, everything)])
         return top.descriptor
+
+    def attached(self, top: Descriptor) -> None:
+        """Get what refers to an image, or to what it lists, that the layout has."""
+        self._companions(self._below(graph.understand(top, self._oci.read_raw(top.digest) or b"")))
 
     def _manifest(self, target: str) -> graph.Node:
         found = self._repository.manifest(target)
@@ -124,16 +137,11 @@ class _Pull:
                 found = self._manifest(str(listed.get("digest", "")))
                 self._blobs([found])
                 self._oci.add_nameless(found.descriptor)
-            for tag in legacy_tags(digest):
+            for tag in graph.legacy_tags(digest):
                 if self._repository.digest(tag):
                     signature = self._manifest(tag)
                     self._blobs([signature])
                     self._oci.set_ref(str(reference._replace(tag=tag, digest="")), signature.descriptor)
-
-
-def legacy_tags(digest: str) -> list[str]:
-    """The tags below which signatures and attestations were kept before registries knew of referrers."""
-    return [f"{fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
 
 
 def _own(top: graph.Node, everything: Iterable[graph.Node]) -> graph.Node:

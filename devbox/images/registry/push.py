@@ -6,23 +6,28 @@ finds an image that is complete.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
 from devbox.host.paths import Paths
-from devbox.images import layout
+from devbox.images import documents, layout
 from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor, Layout
-from devbox.images.registry import graph, settings
+from devbox.images.registry import graph, legacy, settings
 from devbox.images.registry.connection import Connection
 from devbox.images.registry.progress import Meter, OnTransfer
-from devbox.images.registry.pull import legacy_tags, pull
+from devbox.images.registry.pull import pull
 from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import Repository, fallback_tag
 from devbox.images.registry.together import together
 from devbox.images.registry.upload import upload
 from devbox.model import ids
+
+_MOST_TRIES = 10
+_A_MOMENT = 0.1, 0.4  # seconds: longer than another one takes from reading a list to writing it
 
 
 class Pushed(NamedTuple):
@@ -44,6 +49,17 @@ def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on
     work.tag(nodes[-1])
     oci.set_ref(str(reference._replace(digest="")) if reference.tag else str(reference), top)
     return Pushed(top.digest, meter.moved, meter.skipped)
+
+
+def push_attached(top: Descriptor, reference: Reference, *, oci: Layout, on_transfer: OnTransfer) -> bool:
+    """Have what refers to an image where the image is already; False where the registry does not have it."""
+    repository = Repository(Connection(settings.origin(reference.host)), reference, pushes=True)
+    if not repository.digest(top.digest):
+        return False
+    work = _Push(repository, oci, Meter("pushing", on_transfer))
+    for node in _known(top, oci):
+        work.companions(node.descriptor.digest)
+    return True
 
 
 class _Push:
@@ -72,14 +88,34 @@ class _Push:
         """Send what the layout has that refers to a manifest, and the signature tags of old."""
         referring = [node for node in map(self._node, self._oci.nameless()) if node.subject == digest]
         self.image(referring)
-        unlisted = [node for node in referring if not self._is_listed(digest, node)]
-        if unlisted:
-            self._list(digest, unlisted)
-        for name, target in self._oci.refs().items():
-            if name.rpartition(":")[2] in legacy_tags(digest):
-                signature = self._node(target)
-                self.image([signature])
-                self._put(name.rpartition(":")[2], signature)
+        for _ in range(_MOST_TRIES):
+            known = self._repository.referrers(digest) if referring else []
+            unlisted = [node for node in referring if not _is_among(known, node)]
+            if not unlisted:
+                break
+            self._list(digest, known, unlisted)
+            time.sleep(random.uniform(*_A_MOMENT))  # noqa: S311 - only to be out of step
+        for tag in graph.legacy_tags(digest):
+            self._legacy(tag)
+
+    def _legacy(self, tag: str) -> None:
+        """Have a tag of old list what the layout knows below it, beside what the registry has there."""
+        named = {target for name, target in self._oci.refs().items() if name.rpartition(":")[2] == tag}
+        if not named or {target.digest for target in named} == {self._repository.digest(tag)}:
+            return
+        known = [self._oci.read_json(target.digest) for target in sorted(named)]
+        if there := self._repository.digest(tag):
+            found = self._repository.manifest(there)
+            graph.understand(found.descriptor, found.raw)
+            known.insert(0, documents.parse(found.raw))
+        if len(known) == 1:
+            node = self._node(*named)
+        else:
+            listed = legacy.layers(known)
+            config = self._oci.write_json(layout.CONFIG, legacy.config(listed))
+            node = self._node(self._oci.write_json(layout.MANIFEST, legacy.manifest(listed, config)))
+        self.image([node])
+        self._put(tag, node)
 
     def tag(self, node: graph.Node) -> None:
         """Have the tag name the image, which is all there by now."""
@@ -96,12 +132,12 @@ class _Push:
     def _node(self, descriptor: Descriptor) -> graph.Node:
         return graph.understand(descriptor, self._oci.read_raw(descriptor.digest) or b"")
 
-    def _is_listed(self, digest: str, node: graph.Node) -> bool:
-        return any(each.get("digest") == node.descriptor.digest for each in self._repository.referrers(digest))
+    def _list(self, digest: str, known: Iterable[dict[str, Any]], nodes: Iterable[graph.Node]) -> None:
+        """Add to the list below the fallback tag, where the registry keeps no list of its own.
 
-    def _list(self, digest: str, nodes: Iterable[graph.Node]) -> None:
-        """Add to the list below the fallback tag, where the registry keeps no list of its own."""
-        listed: list[dict[str, Any]] = self._repository.referrers(digest)
+        Two who do so at once overwrite each other: whoever looks again a moment later finds out.
+        """
+        listed = [*known]
         for node in nodes:
             plain = self._oci.read_json(node.descriptor.digest)
             kind = plain.get("artifactType") or node.blobs[0].media_type
@@ -119,6 +155,10 @@ class _Push:
                 for node in _known(target, self._oci):
                     found |= dict.fromkeys((blob.digest for blob in node.blobs), other.repository)
         return found
+
+
+def _is_among(listed: Iterable[dict[str, Any]], node: graph.Node) -> bool:
+    return any(each.get("digest") == node.descriptor.digest for each in listed)
 
 
 def origin_of(name: str) -> Reference | None:

@@ -52,6 +52,16 @@ class Transfers:
         with gate.kept(self._paths):
             return pushing.push(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
 
+    def push_attached(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> bool:
+        """Have what refers to an image at a registry, where that has the image; whether it has."""
+        with gate.kept(self._paths):
+            return pushing.push_attached(image, reference, oci=self._oci, on_transfer=on_transfer)
+
+    def pull_attached(self, image: Descriptor, reference: Reference, on_transfer: OnTransfer) -> bool:
+        """Have what a registry knows to refer to an image of the store; whether it has the image."""
+        with gate.kept(self._paths):
+            return pulling.pull_attached(image, reference, oci=self._oci, paths=self._paths, on_transfer=on_transfer)
+
     def find(self, name: str) -> Descriptor:
         """The image of the store that a digest, its first digits, or a reference names. Raises UsageError."""
         digits = name.removeprefix("sha256:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
@@ -18,8 +18,8 @@ from devbox.promotion.history import History
 class GateContext:
     """All that a gate may look at, which changes nothing by looking.
 
-    `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`: name → file of the public
-    key, below the instance's root. `store` and `paths` lead to what is attached to the image, and to records.
+    `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`, `builders`: name → file of
+    the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
     `trusted`: what the stages want of this machine was allowed, so that commands may be run.
     """
 
@@ -33,6 +33,7 @@ class GateContext:
     paths: Paths
     store: ImageStore
     trusted: bool = False
+    builders: Mapping[str, str] = field(default_factory=dict)
 
 
 def moment(at: str) -> dt.datetime:

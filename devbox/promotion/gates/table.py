@@ -9,7 +9,7 @@ from typing import Any
 from devbox.errors import DevboxError
 from devbox.model.stage import Gate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates import command, freeze, soak, tests
+from devbox.promotion.gates import approval, command, evidence, freeze, sbom, signature, soak, tests
 from devbox.promotion.gates.contract import GateContext, moment
 
 Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
@@ -19,6 +19,10 @@ TABLE: dict[str, Judge] = {
     "soak": soak.judge,
     "freeze": freeze.judge,
     "command": command.judge,
+    "signature": signature.judge_signature,
+    "provenance": signature.judge_provenance,
+    "sbom": sbom.judge,
+    "approval": approval.judge,
 }
 
 
@@ -37,5 +41,16 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
 
 
 def judge_all(context: GateContext) -> tuple[Verdict, ...]:
-    """The verdicts of all gates of the stage, in the order of the file."""
-    return tuple(judge(gate, context) for gate in context.stage.gates)
+    """The verdicts of all gates of the stage, in the order of the file; before them, what was said against the release.
+
+    That may have been said on another machine: it is attached to the image, and in no ledger here.
+    """
+    return (*_revoked(context), *(judge(gate, context) for gate in context.stage.gates))
+
+
+def _revoked(context: GateContext) -> tuple[Verdict, ...]:
+    try:
+        said = evidence.revocation(context)
+    except DevboxError as error:
+        return (Verdict(subject="revocation", verdict=FAIL, reason=error.sentence),)
+    return (Verdict(subject="revocation", verdict=FAIL, reason=f"revoked: {said.reason}"),) if said else ()

@@ -81,6 +81,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.lock("x"),
         paths.project("x"),
         paths.ledger("x"),
+        paths.keys,
     ]
     made += [paths.volumes("x"), paths.saved("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
     assert {os.path.relpath(path, paths.home).split("/")[0] for path in made} == {

@@ -1,0 +1,183 @@
+"""Keys that sign and verify: ed25519, and ECDSA on P-256 with SHA-256, which every key service has.
+
+A key is known by its fingerprint, the SHA-256 of its public half as DER (SPKI), in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from devbox.attest import pkcs8
+from devbox.errors import SigningError
+from devbox.host import environ, process
+
+ED25519, P256 = "ed25519", "ecdsa-p256"
+KINDS = (P256, ED25519)
+_PATIENCE = 60.0  # seconds; a key service may ask a person
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """The half that verifies. `pem` is its one form: SubjectPublicKeyInfo."""
+
+    pem: str
+    kind: str
+    fingerprint: str
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Whether this key signed the data."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+        key = serialization.load_pem_public_key(self.pem.encode())
+        try:
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(signature, data)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+            else:
+                return False
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Signer(Protocol):
+    """A key that signs."""
+
+    @property
+    def public(self) -> PublicKey:
+        """Its half that verifies."""
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of data: 64 bytes of ed25519, or a DER signature of ECDSA. Raises SigningError."""
+
+
+class LocalSigner:
+    """A private key of this machine, opened."""
+
+    def __init__(self, private: Any) -> None:
+        self._private = private
+        self.public = _public(private.public_key())
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of data."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        how = () if self.public.kind == ED25519 else (ec.ECDSA(hashes.SHA256()),)
+        signature: bytes = self._private.sign(data, *how)
+        return signature
+
+    def stored(self, passphrase: str) -> str:
+        """The private half as a PEM text, encrypted unless the passphrase is empty."""
+        from cryptography.hazmat.primitives import serialization
+
+        form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        if not passphrase:
+            text: bytes = self._private.private_bytes(serialization.Encoding.PEM, form, plain)
+            return text.decode()
+        return pkcs8.sealed(self._private.private_bytes(serialization.Encoding.DER, form, plain), passphrase)
+
+
+class CommandSigner:
+    """A key that a command has, as that of a key service: a SHA-256 digest of 32 bytes on stdin, a signature on stdout.
+
+    The signature is DER, as it is or in base64. What it gives is verified before it is used.
+    """
+
+    def __init__(self, public: PublicKey, command: str) -> None:
+        self.public = public
+        self._command = command
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of data."""
+        done = process.run(
+            ["/bin/sh", "-c", self._command],
+            purpose="sign by the key's command",
+            input=hashlib.sha256(data).digest(),
+            env=environ.snapshot(),
+            timeout=_PATIENCE,
+        )
+        for signature in (done.stdout, _unpacked(done.stdout)):
+            if signature and self.public.verifies(signature, data):
+                return signature
+        raise SigningError(
+            f"the command `{self._command}` printed no signature of the digest it was given by this key",
+            remedy="it gets 32 bytes, a SHA-256, on stdin, and prints an ECDSA signature: DER, or that in base64",
+        )
+
+
+def generate(kind: str) -> LocalSigner:
+    """A new key."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    return LocalSigner(ed25519.Ed25519PrivateKey.generate() if kind == ED25519 else ec.generate_private_key(_curve()))
+
+
+def read_public(text: str, *, where: str) -> PublicKey:
+    """The public key of a PEM text. `where`: the file it is from. Raises SigningError for what is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        return _public(serialization.load_pem_public_key(text.encode()))
+    except (ValueError, UnsupportedAlgorithm):
+        raise SigningError(
+            "this is no public key in PEM", where=where, remedy="devbox key export NAME > FILE"
+        ) from None
+
+
+def is_encrypted(text: str) -> bool:
+    """Whether a private key in PEM wants a passphrase."""
+    return "ENCRYPTED" in text
+
+
+def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
+    """The private key of a PEM text. Raises SigningError for what is none, and for a wrong passphrase."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    secret = passphrase.encode() if is_encrypted(text) else None
+    try:
+        return LocalSigner(serialization.load_pem_private_key(text.encode(), secret))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        if secret is not None:
+            remedy = "is DEVBOX_KEY_PASSPHRASE that of this key?"
+            raise SigningError("the passphrase does not open the key", where=where, remedy=remedy) from None
+        raise SigningError(
+            "this is no private key in PEM", where=where, remedy="devbox key export NAME --private > FILE"
+        ) from None
+
+
+def _public(key: Any) -> PublicKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == _curve().name:
+        kind = P256
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        kind = ED25519
+    else:
+        raise SigningError("the key is neither ed25519 nor ECDSA on P-256", remedy="devbox key create NAME")
+    text = key.public_bytes(serialization.Encoding.PEM, form).decode()
+    der = key.public_bytes(serialization.Encoding.DER, form)
+    return PublicKey(pem=text, kind=kind, fingerprint=hashlib.sha256(der).hexdigest())
+
+
+def _curve() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.SECP256R1()
+
+
+def _unpacked(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except ValueError:
+        return b""

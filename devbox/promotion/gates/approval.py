@@ -1,0 +1,91 @@
+"""The gate `approval`: enough of the people who may said yes, to this release, at this stage, under this policy."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from devbox.attest import predicates, statements, verify
+from devbox.attest.predicates import Approval
+from devbox.model.stage import ApprovalGate
+from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion.gates import evidence
+from devbox.promotion.gates.contract import GateContext, expiry, moment, written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """One approval that is signed by an approver. `fault`: why it does not count; "" where it does."""
+
+    approver: str
+    approval: Approval
+    evidence: str
+    expires: str
+    fault: str = ""
+
+
+def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
+    """Whether the approvals that count are enough. Two by one person, or by one key, are one."""
+    people = gate.people or tuple(context.approvers)
+    said = list(approvals(gate, context))
+    counting = {each.approver: each for each in said if not each.fault}
+    have, subject = len(counting), "approval"
+    if have >= gate.count:
+        last = sorted(counting.values(), key=lambda each: each.expires)[-gate.count :]
+        return Verdict(
+            subject=subject,
+            verdict=PASS,
+            reason=f"approved by {', '.join(sorted(counting))}",
+            evidence=evidence.joined(each.evidence for each in counting.values()),
+            expires_at=min(each.expires for each in last),
+        )
+    able = [name for name in people if name in context.approvers]
+    if len(able) < gate.count:
+        return Verdict(subject=subject, verdict=FAIL, reason=f"{gate.count} must approve, and only {len(able)} may")
+    waiting = ", ".join(name for name in able if name not in counting)
+    reason = f"{have} of {gate.count} approved; missing: {gate.count - have} of {waiting}"
+    faults = "; ".join(f"that of {each.approver} does not count: {each.fault}" for each in said if each.fault)
+    return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
+
+
+def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
+    """All approvals of this stage that the approvers signed, also those that do not count."""
+    ring = evidence.ring(context)
+    people = {name: ring.approvers[name] for name in gate.people or ring.approvers if name in ring.approvers}
+    names = {key.fingerprint: name for name, key in people.items()}
+    found = evidence.findings(context, ring.known)
+    built = evidence.builders_of(found, context.release.id)
+    for each, statement in verify.signed(found, statements.APPROVAL):
+        try:
+            approval = predicates.texts(Approval, statement.predicate)
+            ends = _ends(approval, gate)
+        except ValueError:
+            continue
+        if each.by in names and approval.stage == context.stage.name:
+            fault = "he built it" if each.by in built else _fault(approval, ends, context)
+            yield Said(
+                approver=names[each.by], approval=approval, evidence=each.evidence, expires=written(ends), fault=fault
+            )
+
+
+def _ends(approval: Approval, gate: ApprovalGate) -> dt.datetime:
+    """When an approval stops counting: as it says itself, or earlier by the gate."""
+    own = moment(approval.expires)
+    by_gate = expiry(approval.issued, gate.expires)
+    if own.tzinfo is None or moment(approval.issued).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return min(own, moment(by_gate)) if by_gate else own
+
+
+def _fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
+    if approval.release != context.release.id:
+        return "it is for another release"
+    if approval.policy != context.policy:
+        return "it was given under another policy"
+    if moment(approval.issued) > context.now + _SKEW:
+        return "it is from the future"
+    return f"it counted until {written(ends)}" if ends <= context.now else ""
+
+
+_SKEW = dt.timedelta(minutes=5)  # between the clocks of two machines

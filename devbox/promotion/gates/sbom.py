@@ -1,0 +1,115 @@
+"""The gate `sbom`: what the image is made of, as its own layers tell, against a list of what must not be in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from devbox.attest import attached
+from devbox.errors import EnvFileError
+from devbox.host import files
+from devbox.images.sbom import attach
+from devbox.images.sbom.bill import Bill, Package
+from devbox.model import codec, ids
+from devbox.model.stage import SbomGate
+from devbox.model.verdict import FAIL, PASS, Verdict
+from devbox.promotion.gates.contract import GateContext
+
+_SHOWN = 3  # packages in a reason
+_FORM = "a line for each package, as in: CVE-2024-3094 xz-utils@5.6.0"
+
+
+class Denied(NamedTuple):
+    """A package that must not be there. `name`: its own, that of its source, or a package URL without a version.
+
+    `version` "": any. `why`: the id of a vulnerability, or "".
+    """
+
+    name: str
+    version: str = ""
+    why: str = ""
+
+
+def judge(gate: SbomGate, context: GateContext) -> Verdict:
+    """Whether nothing of the image is denied."""
+    oci = attached.store(context.paths)
+    bill = attach.bill(attached.subject_of(context.release.image, oci), oci)
+    denied = [parse(text) for text in gate.deny]
+    if gate.vulnerabilities:
+        denied += _listed(context.instance.root, gate.vulnerabilities, context.stage.where)
+    evidence = ids.key_of({"bill": codec.dump(bill), "denied": [list(each) for each in denied]})
+    found = [*denials(bill, denied), *_unwanted_licenses(bill, gate.deny_licenses)]
+    if not found:
+        reason = f"none of {len(bill.packages)} packages is denied"
+        return Verdict(subject="sbom", verdict=PASS, reason=reason, evidence=evidence)
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    reason = f"the image has {', '.join(found[:_SHOWN])}{more}"
+    return Verdict(subject="sbom", verdict=FAIL, reason=reason, evidence=evidence)
+
+
+def denials(bill: Bill, denied: Iterable[Denied]) -> Iterator[str]:
+    """The packages of a bill that are denied, each once, with the reasons."""
+    wanted: dict[str, list[Denied]] = {}
+    for each in denied:
+        wanted.setdefault(each.name, []).append(each)
+    for package in bill.packages:
+        hits = [
+            each for name, version in _names(package) for each in wanted.get(name, ()) if each.version in ("", version)
+        ]
+        if hits:
+            why = ", ".join(sorted({hit.why for hit in hits if hit.why}))
+            yield f"{package.name} {package.version}" + (f" ({why})" if why else "")
+
+
+def parse(text: str, *, why: str = "") -> Denied:
+    """`NAME`, `NAME@VERSION`, or a package URL, whose qualifiers do not count."""
+    bare = text.partition("?")[0].partition("#")[0]
+    name, at, version = bare.rpartition("@")
+    if at and name and not name.endswith("/"):  # npm's scopes begin with one: @angular/core
+        return Denied(name, unquote(version), why)
+    return Denied(bare, "", why)
+
+
+def read(text: str) -> list[Denied]:
+    """A list of vulnerable packages: an id and a package a line; `#` begins a remark. Raises ValueError."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split() if not line.lstrip().startswith("#") else []
+        if not words:
+            continue
+        if len(words) != len(("ID", "PACKAGE")):
+            raise ValueError(f"line {number} is not an id and a package")
+        found.append(parse(words[1], why=words[0]))
+    return found
+
+
+def _listed(root: str, path: str, where: str) -> list[Denied]:
+    place = os.path.realpath(os.path.join(root, path))
+    if not place.startswith(f"{os.path.realpath(root).rstrip('/')}/"):
+        raise EnvFileError(f"{path} is not in the project", where=where, remedy="a path below the project")
+    try:
+        text = files.read_text(place)
+        if text is None:
+            raise EnvFileError(f"there is no file {path}, the list of vulnerable packages", where=where, remedy=_FORM)
+        return read(text)
+    except (OSError, ValueError) as error:
+        raise EnvFileError(f"{path} is no list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
+
+
+def _names(package: Package) -> Iterator[tuple[str, str]]:
+    """What a package may be called in a list, with its version there: by itself, by its URL, by its source."""
+    url, _, qualifiers = package.purl.partition("?")
+    yield package.name, package.version
+    yield url.rpartition("@")[0] or url, package.version
+    source, _, version = dict(parse_qsl(qualifiers)).get("upstream", "").partition("@")
+    if source:
+        yield source, version or package.version
+
+
+def _unwanted_licenses(bill: Bill, denied: Iterable[str]) -> Iterator[str]:
+    unwanted = frozenset(denied)
+    for package in bill.packages:
+        if hits := sorted(package.licenses & unwanted):
+            yield f"{package.name} {package.version} ({', '.join(hits)})"

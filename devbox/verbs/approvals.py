@@ -1,0 +1,100 @@
+"""The verb `approve`: a person lets a release into a stage."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from devbox.attest import attached, signing, statements, verify
+from devbox.attest.predicates import Approval
+from devbox.errors import SigningError, UsageError
+from devbox.execute import exchange
+from devbox.execute.events import Sink
+from devbox.model.entry import APPROVED
+from devbox.model.release import Release
+from devbox.model.resolved import Resolved
+from devbox.model.stage import ApprovalGate, Stage
+from devbox.opened import Project
+from devbox.promotion.gates import evidence
+from devbox.promotion.gates.contract import written
+from devbox.records import keyring
+from devbox.records.ledger import Ledger
+from devbox.records.releases import Releases
+from devbox.verbs import signing as verbs
+from devbox.verbs.keys import Ask
+
+WEEK = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approved:
+    """An approval that was given. `evidence`: the digest of the manifest that carries it."""
+
+    release: Release
+    approval: Approval
+    evidence: str
+
+
+def approve(
+    opened: Project,
+    resolved: Resolved,
+    stage_name: str,
+    name: str,
+    sink: Sink,
+    *,
+    key: str,
+    ask: Ask | None,
+    seconds: float = WEEK,
+    comment: str = "",
+) -> Approved:
+    """Approve a release for a stage, under the policy that the file has now. It is attached to the release's image."""
+    stage = stage_of(resolved, stage_name)
+    release = Releases(opened.paths, opened.id).find(name)
+    ring = verbs.ring(opened, resolved)
+    people = {ring.approvers[each].fingerprint: each for each in _people(resolved, stage)}
+    by = verbs.person(opened, resolved, key, ask, among=people)
+    fingerprint = by.signer.public.fingerprint
+    if fingerprint not in people:
+        raise UsageError(
+            f"{by.name} is none of those who approve for {stage_name}: {', '.join(people.values()) or 'nobody does'}",
+            remedy=f"devbox approve {stage_name} --key NAME",
+        )
+    found = verify.findings(release.image, attached.store(opened.paths), ring.known)
+    if fingerprint in evidence.builders_of(found, release.id):
+        raise SigningError(
+            f"{people[fingerprint]} built this release, and can't approve it", remedy=f"devbox why {stage_name}"
+        )
+    now = dt.datetime.now(dt.UTC)
+    said = Approval(
+        release=release.id,
+        stage=stage_name,
+        policy=keyring.policy(stage, opened.root, builders=resolved.builders, approvers=resolved.approvers),
+        approver=people[fingerprint],
+        issued=written(now),
+        expires=written(now + dt.timedelta(seconds=seconds)),
+        comment=comment,
+    )
+    told = signing.say(
+        release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
+    )
+    body = {**vars(said), "evidence": told}
+    Ledger(opened.paths, opened.id).append(APPROVED, release=release.id, stage=stage_name, body=body)
+    exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    return Approved(release=release, approval=said, evidence=told)
+
+
+def stage_of(resolved: Resolved, name: str) -> Stage:
+    """A stage of the file by its name. Raises UsageError."""
+    if name in resolved.stages:
+        return resolved.stages[name]
+    known = ", ".join(resolved.stages) or "none"
+    raise UsageError(f"there is no stage {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+
+
+def _people(resolved: Resolved, stage: Stage) -> list[str]:
+    """Whose approval the gates of a stage count; all approvers where no gate asks for one."""
+    gates = [gate for gate in stage.gates if isinstance(gate, ApprovalGate)]
+    named = [name for gate in gates for name in gate.people]
+    if not gates or any(not gate.people for gate in gates):
+        named = [*named, *resolved.approvers]
+    return [name for name in dict.fromkeys(named) if name in resolved.approvers]

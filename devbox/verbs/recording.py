@@ -1,0 +1,143 @@
+"""Records of moves, signed: they travel with the image, and tell on a ledger that has lost some of what they name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from devbox.attest import attached, bundle, heads, signing, statements, verify
+from devbox.attest.keys import PublicKey
+from devbox.attest.predicates import Promotion
+from devbox.errors import LedgerDamaged, RegistryError
+from devbox.execute import exchange
+from devbox.execute.events import Note, Sink
+from devbox.images import documents
+from devbox.images.registry import artifact, reference
+from devbox.model import codec
+from devbox.model.entry import Entry
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Deployment, Stage
+from devbox.model.verdict import Verdict
+from devbox.opened import Project
+from devbox.records.ledger import Ledger
+from devbox.verbs.keys import Ask
+from devbox.verbs.signing import Named, ring, signs
+
+_TAG, _DIGITS = "devbox-ledger-", 12
+_REMEDY = "compare it with a copy of it: nothing is promoted on its word"
+
+
+def promoter(opened: Project, resolved: Resolved, key: str, ask: Ask | None) -> Named | None:
+    """Who signs the record of a move: the key of that name, else the one key of this machine that the file knows."""
+    return signs(opened, resolved, key, ask, fitting=ring(opened, resolved).known)
+
+
+class Recorder:
+    """Writes the records of one project's moves into one stage, and reads what was recorded before."""
+
+    def __init__(self, opened: Project, resolved: Resolved, stage: Stage, by: Named | None, sink: Sink) -> None:
+        self._opened = opened
+        self._resolved = resolved
+        self._stage = stage
+        self._by = by
+        self._sink = sink
+        self._ledger = Ledger(opened.paths, opened.id)
+
+    def record(self, intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
+        """Attach the record of an attempt to its image, once; what the ledger is told of it, nothing without a key."""
+        if self._by is None:
+            return {}
+        wanted = codec.load(Deployment, intent.body["deployment"])
+        image, signer = wanted.release.image, self._by.signer
+        said = _promotion(intent, steps, ledger=self._id(), origin=self._origin())
+        evidence = self._recorded(image, said, signer.public)
+        if not evidence:
+            name = self._resolved.instance.name
+            predicate = said.predicate()
+            evidence = signing.say(image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths)
+        with self._later("the record"):
+            exchange.send(image, [self._stage], self._sink, paths=self._opened.paths)
+        return {"record": evidence, "signed_by": self._by.name}
+
+    def publish(self) -> None:
+        """Have the stage's repository know the head of the ledger, signed."""
+        if self._by is None or not self._stage.repository:
+            return
+        head = self._ledger.head()
+        told = heads.Head(project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at)
+        raw = heads.sign_head(told, self._by.signer)
+        with self._later("the head of the ledger"):
+            artifact.put(raw, bundle.MEDIA_TYPE, self._tag(self._stage), oci=attached.store(self._opened.paths))
+
+    def check(self, entries: Sequence[Entry], image: str) -> None:
+        """LedgerDamaged where an entry is not there that was recorded at the image or published by a known key."""
+        keys = ring(self._opened, self._resolved).known
+        if not entries or not keys:
+            return
+        have = {entry.hash for entry in entries}
+        for what, named in (*self._published(keys), *self._named(image, keys)):
+            if named not in have:
+                raise LedgerDamaged(f"the ledger lacks an entry that {what} names: {named}", remedy=_REMEDY)
+
+    @contextlib.contextmanager
+    def _later(self, what: str) -> Iterator[None]:
+        """What a registry does not take now, it gets with the next move: the stage runs what it runs."""
+        try:
+            yield
+        except RegistryError as error:
+            self._sink(Note(text=f"{what} is not at {self._stage.repository} yet: {error.sentence}"))
+
+    def _published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
+        for stage in self._resolved.stages.values():
+            if stage.repository and (raw := artifact.get(bundle.MEDIA_TYPE, self._tag(stage))) is not None:
+                yield f"the head published at {stage.repository}", heads.verify_head(raw, keys).hash
+
+    def _named(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
+        """The entries before the records of this ledger."""
+        for each, said in verify.signed(self._findings(image, keys), statements.PROMOTION):
+            if said.predicate.get("ledger") == self._id():
+                yield f"the record {each.evidence}", documents.text(said.predicate, "previous")
+
+    def _recorded(self, image: str, wanted: Promotion, key: PublicKey) -> str:
+        """The evidence of an attempt that was recorded before its process was killed; "" for none."""
+        found = verify.signed(self._findings(image, {key.fingerprint: key}), statements.PROMOTION)
+        return next((each.evidence for each, said in found if said.predicate == wanted.predicate()), "")
+
+    def _findings(self, image: str, keys: Mapping[str, PublicKey]) -> Iterable[verify.Finding]:
+        oci = attached.store(self._opened.paths)
+        return verify.findings(image, oci, keys) if oci.has(image) else ()
+
+    def _tag(self, stage: Stage) -> reference.Reference:
+        tag = f"{_TAG}{self._id().removeprefix('sha256:')[:_DIGITS]}"
+        return reference.parse(stage.repository)._replace(tag=tag, digest="")
+
+    def _id(self) -> str:
+        """What tells this ledger from those of other machines: its first entry."""
+        entries = self._ledger.entries()
+        return entries[0].hash if entries else ""
+
+    def _origin(self) -> str:
+        before = [stage.name for stage in self._resolved.stages.values() if stage.order == self._stage.order - 1]
+        return before[0] if before else ""
+
+
+def _promotion(intent: Entry, steps: Sequence[Entry], *, ledger: str, origin: str) -> Promotion:
+    body = intent.body
+    gates = tuple(codec.load(Verdict, plain) for plain in body["gates"])
+    wanted = codec.load(Deployment, body["deployment"])
+    lost = next((step.body["lost_requests"] for step in steps if "lost_requests" in step.body), None)
+    return Promotion(
+        release=intent.release,
+        origin=origin,
+        stage=intent.stage,
+        operation=body["operation"],
+        attempt=intent.attempt,
+        policy=body["policy"],
+        strategy=wanted.stage.strategy.kind,
+        gates=gates,
+        approvals=tuple(gate.evidence for gate in gates if gate.subject == "approval" and gate.evidence),
+        lost_requests=lost,
+        ledger=ledger,
+        previous=(steps[-1] if steps else intent).hash,
+        issued=intent.at,
+    )

@@ -1,0 +1,157 @@
+"""`devbox key`: what is kept, how, and what a person sees; and a release signed, approved and revoked by keys."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from support.machine import Box, destroy, make_box
+
+PASSPHRASE = {"DEVBOX_KEY_PASSPHRASE": "correct horse"}
+FILE = """
+stages = ["staging"]
+project = { name = "shop" }
+
+[builders]
+ci = "keys/ci.pub"
+
+[approvers]
+ann = "keys/ann.pub"
+
+[image]
+tarball = "root.tar"
+
+[image.process.web]
+command = ["/bin/web"]
+ports = [8000]
+
+[stage.staging]
+gates = [{ kind = "signature" }, { kind = "approval", from = ["ann"] }]
+"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Box]:
+    made = make_box("root-crun")
+    yield made
+    destroy(made)
+
+
+@pytest.fixture
+def box(shared: Box) -> Iterator[Box]:
+    yield shared
+    shutil.rmtree(shared.home / "keys", ignore_errors=True)
+    shared.clear()
+
+
+@pytest.fixture
+def shop(box: Box) -> Path:
+    """A project whose builder and approver have their keys on this machine."""
+    path = box.project(FILE, "shop")
+    (path / "keys").mkdir()
+    for name in ("ci", "ann"):
+        (path / f"keys/{name}.pub").write_text(box.ok("key", "create", name, "--no-passphrase", cwd=path))
+    (path / "web").write_text("#!/bin/sh\n")
+    with tarfile.open(path / "root.tar", "w") as archive:
+        archive.add(path / "web", "bin/web")
+    return path
+
+
+def test_a_key_is_kept_encrypted_and_its_owner_s_alone(box: Box):
+    here = box.home.parent
+    public = box.ok("key", "create", "ci", cwd=here, env=PASSPHRASE)
+    kept = box.home / "keys/ci.key"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert kept.read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert box.ok("key", "export", "ci", cwd=here) == public
+    assert box.ok("key", "export", "ci", "--private", cwd=here) == kept.read_text()
+    (row,) = box.json("key", "ls", cwd=here)
+    assert (row["name"], row["type"], row["kept"]) == ("ci", "ecdsa-p256", "encrypted")
+
+
+def test_a_key_moves_to_another_name(box: Box, tmp_path: Path):
+    here = box.home.parent
+    public = box.ok("key", "create", "ci", "--type", "ed25519", cwd=here, env=PASSPHRASE)
+    (tmp_path / "ci.key").write_text(box.ok("key", "export", "ci", "--private", cwd=here))
+    assert box.run("key", "import", "copy", tmp_path / "ci.key", cwd=here).returncode == 1
+    wrong = {"DEVBOX_KEY_PASSPHRASE": "another"}
+    assert box.run("key", "import", "copy", tmp_path / "ci.key", cwd=here, env=wrong).returncode == 1
+    assert box.ok("key", "import", "copy", tmp_path / "ci.key", cwd=here, env=PASSPHRASE) == public
+
+
+@pytest.mark.long
+def test_a_passphrase_comes_from_a_file_or_a_command(box: Box, tmp_path: Path):
+    here = box.home.parent
+    (tmp_path / "word").write_text("correct horse\n")
+    box.ok("key", "create", "one", cwd=here, env={"DEVBOX_KEY_PASSPHRASE": f"file:{tmp_path}/word"})
+    box.ok("key", "create", "two", cwd=here, env={"DEVBOX_KEY_PASSPHRASE": "cmd:echo correct horse"})
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(box.ok("key", "export", name, "--private", cwd=here))
+        box.ok("key", "import", f"{name}-copy", tmp_path / name, cwd=here, env=PASSPHRASE)
+
+
+def test_without_a_terminal_nothing_is_asked(box: Box):
+    done = box.run("key", "create", "ci", cwd=box.home.parent)
+    assert done.returncode == 1
+    assert b"DEVBOX_KEY_PASSPHRASE" in done.stderr
+    assert box.json("key", "ls", cwd=box.home.parent) == []
+
+
+def test_on_a_terminal_a_passphrase_is_asked_for_twice_and_not_shown(box: Box):
+    program, *words = box.argv("key", "create", "ci")
+    seen = pexpect.spawn(program, words, cwd=box.home.parent, env=box.environment(), timeout=60, encoding="utf-8")
+    try:
+        for prompt in ("Passphrase of the key ci: ", "Again, for ci: "):
+            seen.expect_exact(prompt)
+            seen.sendline("correct horse")
+        seen.expect(pexpect.EOF)
+        assert "correct horse" not in seen.before
+    finally:
+        seen.close()
+    assert seen.exitstatus == 0
+
+
+def test_a_release_is_signed_verified_approved_and_revoked(box: Box, shop: Path):
+    assert box.run("verify", cwd=shop).returncode != 0
+    built = json.loads(box.ok("build", "--json", cwd=shop))
+    assert built["signed_by"] == "ci"
+    found = json.loads(box.ok("verify", "--json", cwd=shop))
+    assert found["image"] == built["digest"]
+    assert {each["what"] for each in found["findings"]} == {"signature", "provenance", "bill (SPDX)"}
+    assert {each["by"] for each in found["findings"]} == {"ci"}
+    assert box.run("verify", "--key", "keys/ann.pub", cwd=shop).returncode == 1
+    assert box.run("approve", "staging", "--key", "ci", cwd=shop).returncode == 2
+    box.ok("approve", "staging", "--key", "ann", cwd=shop)
+    (approval,) = _findings(box, shop, "approval")
+    assert (approval["verdict"], approval["by"], approval["predicate"]["release"]) == ("ok", "ann", built["release"])
+    box.ok("release", "revoke", built["release"], "--reason", "leaks", "--key", "ann", cwd=shop)
+    assert box.run("verify", cwd=shop).returncode == 1
+    (revoked,) = _findings(box, shop, "revocation")
+    assert revoked["predicate"]["reason"] == "leaks"
+
+
+def test_a_build_that_has_to_sign_fails_before_it_builds(box: Box, shop: Path):
+    box.ok("key", "rm", "ci", "--yes", cwd=shop)
+    (shop / "keys/ci.pub").write_text(box.ok("key", "create", "ci", cwd=shop, env=PASSPHRASE))
+    done = box.run("build", cwd=shop, env={"DEVBOX_KEY_PASSPHRASE": "another"})
+    assert done.returncode == 1
+    assert b"the passphrase does not open the key" in done.stderr
+    assert box.json("release", "ls", cwd=shop) == []
+
+
+def test_who_built_it_can_t_approve_it(box: Box, shop: Path):
+    (shop / "keys/ci.pub").write_text((shop / "keys/ann.pub").read_text())
+    box.ok("build", cwd=shop)
+    done = box.run("approve", "staging", cwd=shop)
+    assert (done.returncode, b"built this release" in done.stderr) == (1, True)
+
+
+def _findings(box: Box, shop: Path, what: str) -> list[dict[str, object]]:
+    found = json.loads(box.run("verify", "--json", cwd=shop).stdout)["findings"]
+    return [each for each in found if each["what"] == what]

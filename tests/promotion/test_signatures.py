@@ -1,0 +1,207 @@
+"""cosign verifies what devbox signed, out of a registry without the referrers API, and refuses all else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from contract.registry.stores import Store, new_store
+from support import layouts
+from support.machine import lacking
+from support.registry import Registry, registry
+
+from devbox.attest import attached, bundle, keys, signing, statements, verify
+from devbox.attest.keys import LocalSigner
+from devbox.images.layout import Descriptor
+from devbox.images.registry.reference import Reference, parse
+
+OFFLINE = ["--insecure-ignore-tlog=true", "--allow-http-registry", "--allow-insecure-registry"]
+
+
+class Cosign:
+    """The program, without a network, for the images of one repository."""
+
+    def __init__(self, place: Path) -> None:
+        if shutil.which("cosign") is None:
+            lacking("cosign is not installed")
+        self.place = place
+        self._env = {**os.environ, "HOME": str(place), "TUF_ROOT": str(place / "tuf")}
+        self._run("trusted-root", "create", "--out", str(place / "root.json")).check_returncode()
+
+    def verifies(self, at: str, key: LocalSigner, *, type_: str = "") -> bool:
+        """Whether it verifies the image's signature by this key, or its attestation of a type."""
+        (self.place / "key.pub").write_text(key.public.pem)
+        words = ["--key", str(self.place / "key.pub"), *OFFLINE, at]
+        if not type_:
+            return self._run("verify", *words).returncode == 0
+        new = ["--new-bundle-format", "--trusted-root", str(self.place / "root.json"), "--type", type_]
+        return self._run("verify-attestation", *new, *words).returncode == 0
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["cosign", *words], env=self._env, capture_output=True, text=True, check=False)
+
+
+class Signed(NamedTuple):
+    """An image at a registry, signed by a key and with something said about it."""
+
+    store: Store
+    image: Descriptor
+    at: Reference
+    signer: LocalSigner
+
+    @property
+    def exact(self) -> str:
+        return f"{self.at.host}/{self.at.repository}@{self.image.digest}"
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry(tmp_path_factory.mktemp("registry"), tls=False, password=False) as made:
+        yield made
+
+
+@pytest.fixture
+def cosign(tmp_path: Path) -> Cosign:
+    return Cosign(tmp_path)
+
+
+@pytest.fixture(params=[keys.P256, pytest.param(keys.ED25519, marks=pytest.mark.long)])
+def signed(request: pytest.FixtureRequest, served: Registry, tmp_path: Path) -> Signed:
+    store, signer = new_store(tmp_path / "one"), keys.generate(request.param)
+    image = layouts.image(store.oci, size=1000)
+    at = parse(f"{served.host}/{request.node.name.replace('[', '-').replace(']', '').lower()}:1")
+    signing.sign_image(image.digest, signer, name="shop", paths=store.paths)
+    said = {"buildDefinition": {"buildType": "x"}, "runDetails": {"builder": {"id": "urn:x"}}}
+    signing.say(image.digest, statements.PROVENANCE, said, signer, name="shop", paths=store.paths)
+    signing.say(image.digest, statements.PROMOTION, {"to": "staging"}, signer, name="shop", paths=store.paths)
+    store.push(image, at)
+    return Signed(store, image, at, signer)
+
+
+def test_cosign_verifies_what_was_signed(signed: Signed, cosign: Cosign):
+    assert cosign.verifies(signed.exact, signed.signer)
+    assert cosign.verifies(signed.exact, signed.signer, type_="slsaprovenance1")
+    assert cosign.verifies(signed.exact, signed.signer, type_=statements.PROMOTION)
+
+
+def test_cosign_refuses_another_key_and_type(signed: Signed, cosign: Cosign):
+    other = keys.generate(signed.signer.public.kind)
+    assert not cosign.verifies(signed.exact, other)
+    assert not cosign.verifies(signed.exact, other, type_=statements.PROMOTION)
+    assert not cosign.verifies(signed.exact, signed.signer, type_=statements.APPROVAL)
+
+
+def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosign):
+    """What is attached to one image is attached to another one as it is: about that, it says nothing."""
+    store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=2)
+    for each in list(attached.of(signed.image.digest, store.oci)):
+        if each.media_type == bundle.MEDIA_TYPE:
+            attached.attach(each.raw, predicate_type="x", subject=other, paths=store.paths)
+        else:
+            signature = verify.simplesigning.signature(each.table)
+            attached.sign_of_old(each.raw, signature, subject=other, paths=store.paths)
+    store.push(other, signed.at._replace(tag="other"))
+    exact = signed.exact.replace(signed.image.digest, other.digest)
+    assert not cosign.verifies(exact, signed.signer)
+    assert not cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+    found = verify.findings(other.digest, store.oci, _ring(signed.signer))
+    assert [each.verdict for each in found] == ["failed"] * 4
+
+
+def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
+    store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=3)
+    signing.say(other.digest, statements.PROMOTION, {"to": "staging"}, signed.signer, name="shop", paths=store.paths)
+    (whole,) = attached.of(other.digest, store.oci)
+    third = layouts.image(store.oci, size=1000, seed=4)
+    envelope = bundle.read(whole.raw).envelope
+    changed = envelope._replace(payload=envelope.payload.replace(b"staging", b"staginG"))
+    attached.attach(
+        bundle.write(changed, key=signed.signer.public),
+        predicate_type=statements.PROMOTION,
+        subject=third,
+        paths=store.paths,
+    )
+    store.push(third, signed.at._replace(tag="third"))
+    exact = signed.exact.replace(signed.image.digest, third.digest)
+    assert not cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+    (found,) = verify.findings(third.digest, store.oci, _ring(signed.signer))
+    assert (found.verdict, found.reason) == ("failed", "it was not signed by the key that it names")
+
+
+def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_path: Path, cosign: Cosign):
+    """Registry → another machine's store → another repository: nothing is lost on the way."""
+    far = new_store(tmp_path / "two")
+    assert far.pull(signed.at, all_platforms=True) == signed.image
+    mine = _ring(signed.signer)
+    there, here = (verify.findings(signed.image.digest, each.oci, mine) for each in (far, signed.store))
+    assert [each.verdict for each in there] == ["ok"] * 4
+    assert {each.evidence for each in there} == {each.evidence for each in here}
+    beyond = signed.at._replace(repository=f"{signed.at.repository}-beyond")
+    far.push(signed.image, beyond)
+    exact = signed.exact.replace(signed.at.repository, beyond.repository)
+    assert cosign.verifies(exact, signed.signer)
+    assert cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+
+
+def test_signed_twice_it_has_one_signature(signed: Signed):
+    before = list(attached.of(signed.image.digest, signed.store.oci))
+    assert not signing.sign_image(signed.image.digest, signed.signer, name="shop", paths=signed.store.paths)
+    assert list(attached.of(signed.image.digest, signed.store.oci)) == before
+
+
+def test_two_keys_sign_side_by_side(signed: Signed, cosign: Cosign):
+    second = keys.generate(keys.P256)
+    signing.sign_image(signed.image.digest, second, name="shop", paths=signed.store.paths)
+    signed.store.push(signed.image, signed.at)
+    assert cosign.verifies(signed.exact, signed.signer)
+    assert cosign.verifies(signed.exact, second)
+
+
+def test_two_machines_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path: Path):
+    """The second knows nothing of the first one's signature, and adds its own at the registry."""
+    far, second = new_store(tmp_path / "two"), keys.generate(keys.P256)
+    far.pull(signed.at)
+    assert list(attached.of(signed.image.digest, far.oci)) == []
+    signing.sign_image(signed.image.digest, second, name="shop", paths=far.paths)
+    assert far.transfers.push_attached(signed.image, signed.at, lambda _: None)
+    assert cosign.verifies(signed.exact, signed.signer)
+    assert cosign.verifies(signed.exact, second)
+    assert cosign.verifies(signed.exact, signed.signer, type_=statements.PROMOTION)
+    assert signed.store.transfers.pull_attached(signed.image, signed.at, lambda _: None)
+    both = {**_ring(signed.signer), **_ring(second)}
+    found = verify.findings(signed.image.digest, signed.store.oci, both)
+    assert {each.by for each in found if each.what == statements.SIGNATURE} == set(both)
+    assert {each.verdict for each in found} == {"ok"}
+
+
+def test_nothing_is_attached_where_the_image_is_not(signed: Signed):
+    elsewhere = signed.at._replace(repository="elsewhere")
+    assert not signed.store.transfers.push_attached(signed.image, elsewhere, lambda _: None)
+    assert not signed.store.transfers.pull_attached(signed.image, elsewhere, lambda _: None)
+
+
+@pytest.mark.long
+def test_two_who_attach_at_once_lose_nothing(signed: Signed, tmp_path: Path):
+    """The list below the fallback tag is rewritten by each: whoever was overwritten finds out."""
+    stores = [new_store(tmp_path / f"far{number}") for number in range(4)]
+    for number, store in enumerate(stores):
+        store.pull(signed.at)
+        said = {"to": str(number)}
+        signing.say(signed.image.digest, statements.PROMOTION, said, signed.signer, name="shop", paths=store.paths)
+    with ThreadPoolExecutor() as pool:
+        sent = pool.map(lambda store: store.transfers.push_attached(signed.image, signed.at, lambda _: None), stores)
+        assert all(sent)
+    far = new_store(tmp_path / "last")
+    far.pull(signed.at, all_platforms=True)
+    found = verify.signed(verify.findings(signed.image.digest, far.oci, _ring(signed.signer)), statements.PROMOTION)
+    assert {said.predicate["to"] for _, said in found} == {"staging", "0", "1", "2", "3"}
+
+
+def _ring(signer: LocalSigner) -> dict[str, keys.PublicKey]:
+    return {signer.public.fingerprint: signer.public}

@@ -1,0 +1,134 @@
+"""Envelopes, statements and bundles: read back as they were written; hostile ones are refused, not misread."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devbox.attest import bundle, dsse, keys, predicates, provenance, simplesigning, statements
+from devbox.attest.predicates import Approval
+from devbox.attest.provenance import Provenance
+
+DIGEST = f"sha256:{'ab' * 32}"
+SIGNER = keys.generate(keys.ED25519)
+
+
+def test_the_pre_authentication_encoding_is_that_of_the_specification():
+    assert dsse.encoded("http://example.com/HelloWorld", b"hello world") == (
+        b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    )
+
+
+@given(payload=st.binary(max_size=64), kind=st.text(max_size=12))
+def test_an_envelope_says_who_signed_it(payload: bytes, kind: str):
+    envelope = dsse.sign(payload, SIGNER, payload_type=kind)
+    assert envelope.signer([SIGNER.public]) == SIGNER.public
+    assert envelope._replace(payload=payload + b" ").signer([SIGNER.public]) is None
+    assert envelope._replace(payload_type=f"{kind} ").signer([SIGNER.public]) is None
+
+
+def test_type_and_payload_do_not_run_into_each_other():
+    assert dsse.encoded("a 1 b", b"c") != dsse.encoded("a", b"1 b 1 c")
+
+
+def test_a_bundle_is_read_as_it_was_written():
+    envelope = dsse.sign(b"{}", SIGNER)
+    found = bundle.read(bundle.write(envelope, key=SIGNER.public))
+    assert found == (envelope, SIGNER.public.fingerprint)
+
+
+def test_a_statement_is_read_as_it_was_written():
+    raw = statements.write(DIGEST, statements.APPROVAL, {"a": 1}, name="shop")
+    assert statements.read(raw) == ((DIGEST,), statements.APPROVAL, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {},
+        {"_type": "something else", "subject": [], "predicateType": "x"},
+        {"_type": "https://in-toto.io/Statement/v1", "subject": "all"},
+        {"_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": []}]},
+        {"_type": "https://in-toto.io/Statement/v1", "predicate": "none"},
+    ],
+)
+def test_what_is_no_statement_is_refused(plain: dict[str, Any]):
+    with pytest.raises(ValueError, match=r"is a text|statement|is a list"):
+        statements.read(json.dumps(plain).encode())
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"payload": "e30=", "payloadType": "x", "signatures": []},
+        {"payload": "e30=", "payloadType": "x"},
+        {"payload": "not base64!", "payloadType": "x", "signatures": [{"sig": "AA=="}]},
+        {"payload": "e30=", "payloadType": "x", "signatures": ["AA=="]},
+        {"payload": "e30=", "payloadType": "x", "signatures": [{"sig": "é"}]},
+    ],
+)
+def test_what_is_no_envelope_is_refused(plain: dict[str, Any]):
+    with pytest.raises(ValueError, match=r"not signed|not base64|lists a text"):
+        dsse.read(plain)
+
+
+def test_a_payload_of_cosign_names_the_manifest():
+    assert simplesigning.subject(simplesigning.payload(DIGEST, name="shop")) == DIGEST
+
+
+@pytest.mark.parametrize(
+    "critical",
+    [
+        {"type": "atomic container signature", "image": {"docker-manifest-digest": DIGEST}},
+        {"type": "cosign container image signature", "image": {"docker-manifest-digest": "sha256:1"}},
+        {"type": "cosign container image signature", "image": []},
+    ],
+)
+def test_another_payload_is_refused(critical: dict[str, Any]):
+    with pytest.raises(ValueError, match=r"payload|digest|is a list"):
+        simplesigning.subject(json.dumps({"critical": critical}).encode())
+
+
+def test_a_layer_carries_its_signature():
+    layer = simplesigning.layer(b"{}", b"\0signed")
+    assert simplesigning.signature(layer) == b"\0signed"
+    assert base64.b64decode(layer["annotations"][simplesigning.ANNOTATION]) == b"\0signed"
+
+
+def test_an_approval_has_texts_only():
+    said = Approval(release="r", stage="s", policy="p", approver="ann", issued="1", expires="2")
+    assert predicates.texts(Approval, vars(said)) == said
+    with pytest.raises(ValueError, match="stage is a list"):
+        predicates.texts(Approval, {**vars(said), "stage": ["staging", "production"]})
+
+
+def test_a_provenance_is_read_as_it_was_written():
+    made = Provenance(
+        release=DIGEST,
+        config=DIGEST,
+        source="git:0123-dirty.9",
+        builder="ci",
+        env_file="devbox.toml",
+        files={"devbox.lock.toml": DIGEST},
+        images={"debian:13": DIGEST},
+        started="2026-11-27T17:00:00Z",
+        finished="2026-11-27T17:00:01Z",
+    )
+    plain = made.predicate()
+    assert provenance.read(plain) == ("ci", DIGEST, "git:0123-dirty.9")
+    materials = {each["name"]: each["digest"] for each in plain["buildDefinition"]["resolvedDependencies"]}
+    assert materials == {
+        "source-dirty.9": {"gitCommit": "0123"},
+        "devbox.lock.toml": {"sha256": "ab" * 32},
+        "debian:13": {"sha256": "ab" * 32},
+    }
+
+
+def test_another_tool_s_provenance_is_of_no_release():
+    told = provenance.read({"runDetails": {"builder": {"id": "https://ci.example/7"}}, "buildDefinition": {}})
+    assert told == ("https://ci.example/7", "", "")
