@@ -26,7 +26,7 @@ def test(args: Args) -> int:
         return testshell.shell(args)
     if args.after is not None:
         raise UsageError("test takes a command only for --shell", remedy="devbox test --shell CELL -- COMMAND")
-    testreport.check(args)
+    reports = testreport.wanted(args)
     asked = Asked(
         expression=args.text("k"),
         shard=args.text("shard"),
@@ -35,6 +35,7 @@ def test(args: Args) -> int:
         jobs=_jobs(args.text("jobs")),
         keep=args.flag("keep"),
         locked=args.flag("locked"),
+        writes=reports.paths,
     )
     project = opened(args)
     with choose(args.text("progress")) as display:
@@ -42,7 +43,7 @@ def test(args: Args) -> int:
             found = verbs.listed(project, asked, display)
         else:
             run = verbs.test(project, asked, display, display)
-    return _list(args, found) if args.flag("list") else testreport.show(args, run)
+    return _list(args, found) if args.flag("list") else testreport.show(args, run, reports)
 
 
 def _jobs(text: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
@@ -16,19 +18,36 @@ if TYPE_CHECKING:
 _TAIL = 20  # lines of each failed cell
 
 
-def check(args: Args) -> None:
-    """Refuse what can't be written, before anything runs."""
-    if reports := args.many("report"):
+@dataclass(frozen=True)
+class Wanted:
+    """The files that a person asked for, by their absolute paths; "" where no coverage is wanted."""
+
+    reports: tuple[str, ...] = ()
+    coverage: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Everything that is going to be written; a directory ends with a slash."""
+        return (*self.reports, *([f"{self.coverage}/"] if self.coverage else ()))
+
+
+def wanted(args: Args) -> Wanted:
+    """What is to be written. What can't be is refused before anything runs."""
+    start = os.path.abspath(args.text("directory") or ".")
+    reports, coverage = args.many("report"), args.text("coverage")
+    if reports:
         from devbox.reports import files
 
         files.check(reports)
+    return Wanted(tuple(os.path.join(start, path) for path in reports), coverage and os.path.join(start, coverage))
 
 
-def show(args: Args, run: MatrixRun) -> int:
+def show(args: Args, run: MatrixRun, asked: Wanted) -> int:
     """Print and write all that was asked for; the exit code of the run."""
     if args.text("progress") not in ("quiet", "json"):
         _tails(run)
-    _write(args, run)
+        terminal.say("")
+    _write(asked, run)
     if args.flag("json"):
         from devbox.reports import files
 
@@ -47,15 +66,15 @@ def show(args: Args, run: MatrixRun) -> int:
     return run.exit_code
 
 
-def _write(args: Args, run: MatrixRun) -> None:
-    if reports := args.many("report"):
+def _write(asked: Wanted, run: MatrixRun) -> None:
+    if asked.reports:
         from devbox.reports import files
 
-        files.write(run, reports)
-    if directory := args.text("coverage"):
+        files.write(run, asked.reports)
+    if asked.coverage:
         from devbox.reports import coverage
 
-        coverage.collect(run, directory)
+        coverage.collect(run, asked.coverage)
 
 
 def _tails(run: MatrixRun) -> None:
@@ -72,8 +91,6 @@ def _tails(run: MatrixRun) -> None:
             terminal.say(terminal.paint(f"   all of it: {result.log}", "dim", when=color))
     if more:
         terminal.say(more)
-    if shown:
-        terminal.say("")
 
 
 def _headline(result: CellResult) -> str:

@@ -17,10 +17,12 @@ def read(root: str, patterns: tuple[str, ...], *, but: Iterable[str], record: st
     """Path → what is there: `link:TARGET`, `file:DIGEST`, `program:DIGEST`. `record`: see `records.digests`.
 
     Without patterns all files of the project that git does not ignore; where there is no git, all. Files of `but` make
-    no difference.
+    no difference, nor what lies below those that end with a slash.
     """
     away = {*but}
-    facts = {path: os.lstat(f"{root}/{path}") for path in _names(root, patterns) if path not in away}
+    below = tuple(path for path in away if path.endswith("/"))
+    names = [path for path in _names(root, patterns) if path not in away and not path.startswith(below)]
+    facts = {path: os.lstat(f"{root}/{path}") for path in names}
     known = digests.look([f"{root}/{path}" for path, each in facts.items() if _is_file(each)], record=record)
     return {path: _content(f"{root}/{path}", each, known) for path, each in facts.items()}
 

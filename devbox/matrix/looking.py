@@ -26,7 +26,10 @@ _PASSED = ("passed", "flaky")
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a person asked of the matrix. `jobs` 0: by cores and memory."""
+    """What a person asked of the matrix. `jobs` 0: by cores and memory.
+
+    `writes`: the reports that are to be written, absolute; directories end with a slash.
+    """
 
     expression: str = ""
     shard: str = ""
@@ -35,6 +38,7 @@ class Asked:
     jobs: int = 0
     keep: bool = False
     locked: bool = False
+    writes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +96,7 @@ def decide(seen: Seen, records: MatrixRecords, asked: Asked) -> list[Decided]:
 
 def unsettled(opened: Project, seen: Seen) -> bool:
     """Whether files that count have changed since."""
-    records = MatrixRecords(opened.paths, opened.id)
-    return sourcetree.read(opened.root, seen.known.patterns, but=seen.known.but, record=records.files) != seen.tree
+    return _tree(opened, MatrixRecords(opened.paths, opened.id), seen.known) != seen.tree
 
 
 def any_failed(seen: Seen, records: MatrixRecords) -> bool:
@@ -102,10 +105,16 @@ def any_failed(seen: Seen, records: MatrixRecords) -> bool:
 
 
 def _seen(opened: Project, records: MatrixRecords, known: KnownMatrix) -> Seen:
-    tree = sourcetree.read(opened.root, known.patterns, but=known.but, record=records.files)
+    tree = _tree(opened, records, known)
     digest = ids.key_of(tree)
     inputs = {name: replace(each, files=digest) for name, each in known.inputs.items()}
     return Seen(known=known, tree=tree, inputs=inputs)
+
+
+def _tree(opened: Project, records: MatrixRecords, known: KnownMatrix) -> dict[str, str]:
+    """The files that tests depend on. What devbox itself writes of them is no input."""
+    but = (*known.but, *records.written())
+    return sourcetree.read(opened.root, known.patterns, but=but, record=records.files)
 
 
 def _failed(cells: Iterable[Cell], records: MatrixRecords) -> frozenset[str]:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 # What of a cell is on the machine: it runs, its data are kept since it failed, it was asked to stay.
 RUNNING, FAILED, KEPT = "running", "failed", "kept"
 _TREES_KEPT = 20
+_WRITTEN_KEPT = 100
 
 
 class MatrixRecords:
@@ -60,6 +61,16 @@ class MatrixRecords:
     def remember_run(self, run: MatrixRun) -> None:
         """A run ended."""
         self._dump(f"{self._directory}/run.json", "run", run)
+
+    def written(self) -> tuple[str, ...]:
+        """What devbox itself has written into the project about its tests; of directories, with a slash at the end."""
+        return tuple(self._read(f"{self._directory}/written.json").get("paths", ()))
+
+    def remember_written(self, paths: Iterable[str]) -> None:
+        """Reports are about to be written there, relative to the project."""
+        known = self.written()
+        if fresh := [path for path in paths if path not in known]:
+            self._write(f"{self._directory}/written.json", {"paths": [*known, *fresh][-_WRITTEN_KEPT:]})
 
     def tree(self, digest: str) -> dict[str, str]:
         """The files of the project that have this digest together, by path; none where that was forgotten."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from devbox.errors import UsageError
@@ -21,6 +23,7 @@ def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> Matrix
     """Run what has to run. The result has every cell of the file, in its order."""
     began, now = time.monotonic(), dt.datetime.now(dt.UTC)
     records = MatrixRecords(opened.paths, opened.id)
+    records.remember_written(_within(opened.root, asked.writes))
     session = _session(opened, records, asked, sink, board)
     cells = session.seen.known.cells
     run = MatrixRun(
@@ -57,6 +60,13 @@ def why(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...]:
         for each in looking.decide(seen, records, Asked())
         if not names or each.cell.name in names
     )
+
+
+def _within(root: str, paths: Iterable[str]) -> list[str]:
+    """Those of the paths that lie in the project, relative to it."""
+    start = f"{os.path.realpath(root)}/"
+    real = (os.path.realpath(path) + ("/" if path.endswith("/") else "") for path in paths)
+    return [path.removeprefix(start) for path in real if path.startswith(start)]
 
 
 def _session(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink, board: MatrixSink) -> Session:
