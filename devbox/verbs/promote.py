@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from devbox.envfile import hostaccess
 from devbox.errors import Denied, NotTrusted, NotYet, UsageError
-from devbox.execute.events import Note, Sink
+from devbox.execute.events import Event, Note, Sink
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
@@ -111,6 +111,7 @@ def promote(
         history = scene.history()
         wanted = Deployment(release=scene.release(release, history), stage=scene.stage)
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
+        recorder.gather(wanted.release.image)
         recorder.check(history.entries, wanted.release.image)
         planned = course.to_promote(wanted, history, environment.observe())
         if planned is None:
@@ -155,7 +156,11 @@ def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdic
     """What would be said to a promotion just now; nothing is changed."""
     scene = _scene(opened, stage, acts=False)
     history = scene.history()
-    verdicts = scene.verdicts(scene.release(release, history), history)
+    wanted = scene.release(release, history)
+    recorder = Recorder(opened, scene.resolved, scene.stage, None, _unseen)
+    recorder.gather(wanted.image)
+    recorder.check(history.entries, wanted.image)
+    verdicts = scene.verdicts(wanted, history)
     holder = scene.ledger.holder(scene.stage.environment)
     if not holder:
         return verdicts
@@ -238,3 +243,7 @@ def _denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
         ),
         remedy=f"devbox why {wanted.stage.name}",
     )
+
+
+def _unseen(event: Event) -> None:
+    """Nobody watches."""

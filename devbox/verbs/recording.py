@@ -43,6 +43,13 @@ class Recorder:
         self._sink = sink
         self._ledger = Ledger(opened.paths, opened.id)
 
+    def gather(self, image: str) -> None:
+        """Have what was said about an image on other machines, as far as repositories of stages know it."""
+        for stage in self._resolved.stages.values():
+            if attached.store(self._opened.paths).has(image):
+                with self._later("what others said", stage):
+                    exchange.fetch(image, [stage], self._sink, paths=self._opened.paths)
+
     def record(self, intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
         """Attach the record of an attempt to its image, once; what the ledger is told of it, nothing without a key."""
         if self._by is None:
@@ -55,7 +62,7 @@ class Recorder:
             name = self._resolved.instance.name
             predicate = said.predicate()
             evidence = signing.say(image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths)
-        with self._later("the record"):
+        with self._later("the record", self._stage):
             exchange.send(image, [self._stage], self._sink, paths=self._opened.paths)
         return {"record": evidence, "signed_by": self._by.name}
 
@@ -66,7 +73,7 @@ class Recorder:
         head = self._ledger.head()
         told = heads.Head(project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at)
         raw = heads.sign_head(told, self._by.signer)
-        with self._later("the head of the ledger"):
+        with self._later("the head of the ledger", self._stage):
             artifact.put(raw, bundle.MEDIA_TYPE, self._tag(self._stage), oci=attached.store(self._opened.paths))
 
     def check(self, entries: Sequence[Entry], image: str) -> None:
@@ -80,12 +87,12 @@ class Recorder:
                 raise LedgerDamaged(f"the ledger lacks an entry that {what} names: {named}", remedy=_REMEDY)
 
     @contextlib.contextmanager
-    def _later(self, what: str) -> Iterator[None]:
-        """What a registry does not take now, it gets with the next move: the stage runs what it runs."""
+    def _later(self, what: str, stage: Stage) -> Iterator[None]:
+        """What a registry does not take or give now, it does with the next move: the stage runs what it runs."""
         try:
             yield
         except RegistryError as error:
-            self._sink(Note(text=f"{what} is not at {self._stage.repository} yet: {error.sentence}"))
+            self._sink(Note(text=f"without {what}, which {stage.repository} keeps: {error.sentence}"))
 
     def _published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         for stage in self._resolved.stages.values():

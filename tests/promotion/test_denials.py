@@ -1,0 +1,249 @@
+"""What is denied for want of a signature, an approval or a whole ledger: `why` says so before, and nothing moves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+
+import pytest
+from contract.registry.stores import new_store
+from support.registry import registry
+from support.shop import APP, Shop
+
+from devbox.attest import attached, keys, statements, verify
+from devbox.attest import signing as attest
+from devbox.attest.keys import LocalSigner
+from devbox.errors import Denied, LedgerDamaged, SigningError, UsageError
+from devbox.images.registry.reference import parse
+from devbox.model.release import Release
+from devbox.model.verdict import FAIL, PASS, PENDING
+from devbox.opened import load
+from devbox.records import keyring
+from devbox.records.keys import Keys
+from devbox.verbs import approvals, signing
+from devbox.verbs import promote as verbs
+from devbox.verbs.promote import Moved
+from devbox.verbs.signing import Named
+
+KEYS = """
+[builders]
+ci = "keys/ci.pub"
+[approvers]
+ann = "keys/ann.pub"
+bob = "keys/bob.pub"
+"""
+SIGNED = APP.replace('"test", "staging", "production"', '"test", "staging"') + KEYS
+APPROVED = SIGNED + '[stage.staging]\ngates = [{ kind = "signature" }, { kind = "approval" }]\n'
+
+
+class Signed:
+    """A shop whose people have their keys on this machine, and whose release is in `test`."""
+
+    def __init__(self, place: Path, text: str = APPROVED) -> None:
+        self.shop = Shop(place, text)
+        root, store = Path(self.shop.root), Keys(self.shop.opened.paths)
+        (root / "keys").mkdir()
+        self.people: dict[str, LocalSigner] = {}
+        for name in ("ci", "ann", "bob", "eve"):
+            self.people[name] = keys.generate(keys.ED25519)
+            store.add(name, self.people[name], "")
+            (root / f"keys/{name}.pub").write_text(self.people[name].public.pem)
+
+    def built(self, number: int = 1, *, by: str = "ci") -> Release:
+        """A release that somebody built and signed; it has passed the first stage."""
+        made = self.shop.release(number)
+        opened = self.shop.opened
+        named = Named(by, self.people[by])
+        signing.sign_built(opened, load(opened), made, named, started=dt.datetime.now(dt.UTC))
+        self.shop.promote("test", made)
+        return made
+
+    def approve(self, release: Release, key: str, **how: float) -> None:
+        opened = self.shop.opened
+        approvals.approve(opened, load(opened), "staging", release.id, _unseen, key=key, ask=None, **how)
+
+    def promote(self, stage: str, release: Release, *, by: str = "ci") -> Moved:
+        """Promote it, and sign the record."""
+        return verbs.promote(
+            self.shop.opened,
+            _unseen,
+            stage=stage,
+            release=release.id,
+            environments=self.shop._environments,
+            by=Named(by, self.people[by]),
+        )
+
+    def denied(self, release: Release, gate: str, verdict: str) -> str:
+        """That it is foretold and denied, and nothing ran; the reason."""
+        told = self.shop.why("staging", release)[gate]
+        assert told.verdict == verdict
+        with pytest.raises(Denied) as refusal:
+            self.shop.promote("staging", release)
+        assert told.reason in refusal.value.details
+        assert not self.shop.environment("staging").log()
+        return told.reason
+
+
+@pytest.fixture
+def signed(tmp_path: Path, home: Path) -> Signed:
+    return Signed(tmp_path)
+
+
+def test_a_signed_and_approved_release_gets_in(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann")
+    assert signed.promote("staging", made).changed
+    assert signed.shop.runs("staging") == made.id
+
+
+def test_an_unsigned_image_does_not(signed: Signed):
+    made = signed.shop.release(1)
+    signed.shop.promote("test", made)
+    signed.approve(made, "ann")
+    assert "not signed by ci" in signed.denied(made, "signature", FAIL)
+
+
+def test_an_author_does_not_approve_his_own(signed: Signed):
+    made = signed.built(by="ann")
+    with pytest.raises(SigningError, match="built this release"):
+        signed.approve(made, "ann")
+    signed.denied(made, "approval", PENDING)
+
+
+def test_a_stranger_does_not_approve(signed: Signed):
+    made = signed.built()
+    with pytest.raises(UsageError, match="none of those who approve"):
+        signed.approve(made, "eve")
+
+
+def test_an_approval_of_another_release_does_not_count(signed: Signed):
+    other, made = signed.built(1), signed.built(2)
+    signed.approve(other, "ann")
+    signed.denied(made, "approval", PENDING)
+
+
+def test_an_approval_ends(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann", seconds=-1.0)
+    assert "counted until" in signed.denied(made, "approval", PENDING)
+
+
+@pytest.mark.parametrize("changed", ['{ kind = "approval", count = 2 }', '{ kind = "approval", expires = "9d" }'])
+def test_an_approval_under_older_gates_does_not_count(signed: Signed, changed: str):
+    made = signed.built()
+    signed.approve(made, "ann")
+    assert signed.shop.why("staging", made)["approval"].verdict == PASS
+    signed.shop.rewrite(APPROVED.replace('{ kind = "approval" }', changed))
+    assert "another policy" in signed.denied(made, "approval", PENDING)
+
+
+def test_an_approval_by_a_key_that_was_replaced_does_not_count(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann")
+    signed.approve(made, "bob")
+    Path(signed.shop.root, "keys/ann.pub").write_text(signed.people["eve"].public.pem)
+    assert "another policy" in signed.denied(made, "approval", PENDING)
+
+
+def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
+    """The word against it is attached to the image; this machine's ledger knows nothing of it."""
+    made = signed.built()
+    signed.approve(made, "ann")
+    said = {"release": made.id, "reason": "leaks", "issued": "2026-01-01T00:00:00Z"}
+    paths = signed.shop.opened.paths
+    attest.say(made.image, statements.REVOCATION, said, signed.people["bob"], name="shop", paths=paths)
+    assert signed.denied(made, "revocation", FAIL) == "revoked: leaks"
+
+
+def test_every_move_has_one_signed_record(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann")
+    moved = signed.promote("staging", made)
+    (record,) = _records(signed, made, "staging")
+    assert record.evidence == moved.entry.body["record"]
+    assert moved.entry.body["signed_by"] == "ci"
+    said = record.statement.predicate
+    assert (said["from"], said["to"], said["release"], said["attempt"]) == ("test", "staging", made.id, 1)
+    assert [gate["verdict"] for gate in said["gates"]] == [PASS] * len(said["gates"])
+    assert said["approvals"] == [gate["evidence"] for gate in said["gates"] if gate["subject"] == "approval"]
+    before = next(entry for entry in signed.shop.entries() if entry.seq == moved.entry.seq - 1)
+    assert said["previous"] == before.hash
+
+
+def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp_path: Path):
+    """Database and head were both put back to how they were: by themselves they fit together."""
+    made = signed.built()
+    signed.approve(made, "ann")
+    ledger = Path(signed.shop.opened.paths.ledger(signed.shop.opened.id))
+    shutil.copytree(ledger, tmp_path / "old")
+    signed.promote("staging", made)
+    shutil.rmtree(ledger)
+    shutil.copytree(tmp_path / "old", ledger)
+    with pytest.raises(LedgerDamaged, match="lacks an entry"):
+        signed.shop.why("staging", made)
+    with pytest.raises(LedgerDamaged, match="lacks an entry"):
+        signed.promote("staging", made)
+
+
+@pytest.mark.long
+def test_an_old_ledger_is_told_by_the_published_head(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "registry").mkdir()
+    with registry(tmp_path / "registry", tls=False, password=False) as served:
+        monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
+        signed = Signed(tmp_path, SIGNED + f'[stage.staging]\nrepository = "{served.host}/shop/staging"\n')
+        first, second = signed.built(1), signed.built(2)
+        signed.promote("staging", first)
+        ledger = Path(signed.shop.opened.paths.ledger(signed.shop.opened.id))
+        shutil.copytree(ledger, tmp_path / "old")
+        signed.promote("staging", second)
+        third = signed.built(3)
+        shutil.rmtree(ledger)
+        shutil.copytree(tmp_path / "old", ledger)
+        with pytest.raises(LedgerDamaged, match="the head published at"):
+            signed.promote("staging", third)
+
+
+@pytest.mark.long
+def test_an_approval_comes_from_another_machine(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ann approves with a store of her own; what she says reaches the one who promotes through the repository."""
+    (tmp_path / "registry").mkdir()
+    with registry(tmp_path / "registry", tls=False, password=False) as served:
+        monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
+        gates = '[stage.staging]\ngates = [{ kind = "approval" }]\n'
+        signed = Signed(tmp_path, SIGNED + f'[stage.test]\nrepository = "{served.host}/shop/test"\n' + gates)
+        made = signed.built()
+        signed.denied(made, "approval", PENDING)
+        ann = new_store(tmp_path / "ann")
+        where = parse(f"{served.host}/shop/test@{made.image}")
+        top = ann.pull(where, all_platforms=True)
+        said = {
+            "release": made.id,
+            "stage": "staging",
+            "policy": _policy(signed),
+            "approver": "ann",
+            "issued": "2026-01-01T00:00:00Z",
+            "expires": "2099-01-01T00:00:00Z",
+            "comment": "",
+        }
+        attest.say(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=ann.paths)
+        assert ann.transfers.push_attached(top, where, lambda _: None)
+        assert signed.shop.why("staging", made)["approval"].verdict == PASS
+        assert signed.promote("staging", made).changed
+
+
+def _policy(signed: Signed) -> str:
+    resolved = load(signed.shop.opened)
+    stage = resolved.stages["staging"]
+    return keyring.policy(stage, signed.shop.root, builders=resolved.builders, approvers=resolved.approvers)
+
+
+def _records(signed: Signed, release: Release, stage: str) -> list[verify.Finding]:
+    oci = attached.store(signed.shop.opened.paths)
+    known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
+    found = verify.signed(verify.findings(release.image, oci, known), statements.PROMOTION)
+    return [each for each, said in found if said.predicate["to"] == stage]
+
+
+def _unseen(event: object) -> None:
+    """Nobody watches."""
