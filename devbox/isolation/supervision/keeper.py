@@ -103,6 +103,7 @@ class Keeper:
     def adopt(self, row: Row) -> None:
         """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
         self._row = row
+        self._waiters.before = row.restarts
         if row.process is not None:
             self._row = row._replace(exit_code=None, reason="")
             self._watch(row.process, self._ground.loop.on_stranger_exit)

@@ -26,6 +26,7 @@ class Waiters:
         self._answers: list[Answer] = []
         self._was_ready = False
         self.settled = False  # it has run so long that it counts as started
+        self.before = 0  # restarts under another supervisor, which alone knew whether it was ready between them
 
     def add(self, answer: Answer) -> None:
         """One more; `tell` comes next."""
@@ -36,7 +37,7 @@ class Waiters:
         if not self._answers:
             return
         verdict = readiness.verdict(
-            row,
+            row._replace(restarts=row.restarts - self.before),
             kind=self._item.kind,
             probed=self._item.probe is not None,
             settled=self.settled,

@@ -182,3 +182,16 @@ def test_a_runtime_that_was_removed_is_an_error_of_one_sentence(
     finally:
         os.rename(f"{runtime}.away", runtime)
     assert enter(paths, native.instance.id, "a", ("true",), tty=False, env={}) == 0
+
+
+def test_what_crashed_under_another_supervisor_may_become_ready(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    pid = native.up("a", restart="always").pid
+    kill_supervisor(native, paths)
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    rewrite(native, paths, containers=tuple(row._replace(restarts=9) for row in now.containers))
+    os.kill(pid or 0, signal.SIGKILL)
+    until(lambda: native.seen("a").state == "exited")
+    native.network("a")
+    assert native.engine.wait_ready(native.instance, "a").restarts == 10
