@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devbox.model.entry import APPLIED, Entry
+from devbox.model.entry import Entry
 from devbox.model.release import Release
 from devbox.model.stage import Stage
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.course import ROLLBACK
-from devbox.promotion.history import History
+from devbox.promotion.history import History, since
 
 
 def admit(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
@@ -37,7 +37,7 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
     if before is None:
         return ()
     subject = f"passed {before.name}"
-    passed = history.applied(before.name, release.id)
+    passed = history.passed(before.name, release.id)
     if not passed:
         under_way = history.under_way(before.name)
         if under_way is not None and under_way.release == release.id:
@@ -48,12 +48,12 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
     if back := _rolled_back(passed[-1], history):
         reason = f"it was rolled back from {before.name}, {back.at}"
         return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
-    reason = f"in {before.name} since {passed[-1].at}"
+    reason = f"in {before.name} since {since(passed[-1])}"
     return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)
 
 
 def _rolled_back(applied: Entry, history: History) -> Entry | None:
     """The entry by which the stage went back from what was applied there."""
-    later = (entry for entry in history.of(APPLIED, stage=applied.stage) if entry.seq > applied.seq)
+    later = (entry for entry in history.came(applied.stage) if entry.seq > applied.seq)
     following = next(later, None)
     return following if following is not None and following.body.get("operation") == ROLLBACK else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from devbox.errors import RegistryError
 from devbox.execute import transfer
-from devbox.execute.events import Sink
+from devbox.execute.events import Note, Sink
 from devbox.host.paths import Paths
 from devbox.images import documents, layout
 from devbox.images.layout import Descriptor, Layout
@@ -24,6 +24,7 @@ from devbox.model import ids
 from devbox.model.stage import Deployment
 from devbox.promotion import document
 
+CURRENT = "current"  # the tag of what a stage runs
 _DIGITS = 12  # of a release, in its tag
 
 
@@ -49,6 +50,19 @@ class Copier:
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
         Repository(Connection(settings.origin(reference.host)), reference).manifest(digest)  # hashed as it comes
         return {"digest": digest, "repository": str(reference), "sent": pushed.sent}
+
+    def mark(self, wanted: Deployment) -> None:
+        """Have the tag `current` of the stage's repository name what the stage runs: for people, and other machines."""
+        if not wanted.stage.repository:
+            return
+        reference = parse(wanted.stage.repository)._replace(tag=CURRENT, digest="")
+        try:
+            repository = Repository(Connection(settings.origin(reference.host)), reference, pushes=True)
+            if repository.digest(CURRENT) != wanted.release.image:
+                found = repository.manifest(wanted.release.image)
+                repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)
+        except RegistryError as error:
+            self._sink(Note(text=f"{wanted.stage.repository} does not know of it yet: {error.sentence}"))
 
     def have(self, wanted: Deployment) -> Mapping[str, Any]:
         """Have the image in the store; no registry is asked where it is there. The way back needs nobody's consent."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, Entry
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
 
 _ENDS = (APPLIED, FAILED)
+_CAME = (APPLIED, SEEN)
 _STEPS = (INTENT, COPIED, RUNNING, *_ENDS)
 
 
@@ -19,6 +20,10 @@ class History:
     def current(self, stage: str) -> Entry | None:
         """The entry by which the stage runs what it runs: the last that was applied there."""
         return next((entry for entry in self._newest(stage) if entry.kind == APPLIED), None)
+
+    def stands(self, stage: str) -> Entry | None:
+        """The newest entry that says what the stage runs, on this machine or elsewhere."""
+        return next((entry for entry in self._newest(stage) if entry.kind in _CAME), None)
 
     def before(self, stage: str) -> Entry | None:
         """The entry by which the stage ran what it would go back to: a rollback undoes what came after that.
@@ -36,9 +41,13 @@ class History:
                 line.append(entry)
         return next((entry for entry in reversed(line[:-1]) if self.revoked(entry.release) is None), None)
 
-    def applied(self, stage: str, release: str) -> tuple[Entry, ...]:
-        """Every time that a release came to run in a stage."""
-        return tuple(entry for entry in self.entries if _is(entry, APPLIED, stage, release))
+    def passed(self, stage: str, release: str) -> tuple[Entry, ...]:
+        """Every time that a release came to run in a stage, on this machine or elsewhere."""
+        return tuple(entry for entry in self.came(stage) if entry.release == release)
+
+    def came(self, stage: str) -> tuple[Entry, ...]:
+        """Every time that any release came to run in a stage, on this machine or elsewhere."""
+        return tuple(entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME)
 
     def under_way(self, stage: str) -> Entry | None:
         """The newest step of an attempt that has not ended: it runs now, or whoever ran it was killed."""
@@ -69,6 +78,11 @@ class History:
 
     def _newest(self, stage: str) -> Iterable[Entry]:
         return (entry for entry in reversed(self.entries) if entry.stage == stage)
+
+
+def since(entry: Entry) -> str:
+    """When what an entry says came to be; of what was seen elsewhere, there."""
+    return str(entry.body["at"]) if entry.kind == SEEN else entry.at
 
 
 def _deployment(entry: Entry) -> tuple[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from itertools import pairwise
 
-from devbox.model.entry import APPLIED, Entry
+from devbox.model.entry import Entry
 from devbox.model.stage import SoakGate
 from devbox.model.verdict import PASS, PENDING, Verdict
 from devbox.promotion.gates.contract import GateContext, expiry, moment, written
+from devbox.promotion.history import since
 
 
 def judge(gate: SoakGate, context: GateContext) -> Verdict:
@@ -21,8 +22,8 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
     if _went_backwards(context, begun):
         reason = "the clock of this machine went backwards since: how long it was there is not known"
         return Verdict(subject=subject, verdict=PENDING, reason=reason)
-    start = moment(begun.at)
-    lasted = ((moment(ended.at) if ended else context.now) - start).total_seconds()
+    start = moment(since(begun))
+    lasted = ((moment(since(ended)) if ended else context.now) - start).total_seconds()
     full = start + dt.timedelta(seconds=gate.duration)
     if lasted >= gate.duration:
         reason = f"in {gate.stage} for {_shown(lasted)}, {_shown(gate.duration)} are asked for"
@@ -39,7 +40,7 @@ def _run(context: GateContext, stage: str) -> tuple[Entry, Entry | None] | None:
     """When the release came to the stage last, and by which other one it was replaced."""
     begun: Entry | None = None
     ended: Entry | None = None
-    for entry in context.history.of(APPLIED, stage=stage):
+    for entry in context.history.came(stage):
         mine = entry.release == context.release.id
         if mine and (begun is None or ended is not None):
             begun, ended = entry, None
@@ -48,8 +49,9 @@ def _run(context: GateContext, stage: str) -> tuple[Entry, Entry | None] | None:
     return (begun, ended) if begun is not None else None
 
 
-def _went_backwards(context: GateContext, since: Entry) -> bool:
-    times = [moment(entry.at) for entry in context.history.entries if entry.seq >= since.seq]
+def _went_backwards(context: GateContext, begun: Entry) -> bool:
+    later = (entry for entry in context.history.entries if entry.seq >= begun.seq)
+    times = [moment(since(begun)), *(moment(entry.at) for entry in later)]
     return any(later < earlier for earlier, later in pairwise([*times, context.now]))
 
 
