@@ -76,7 +76,7 @@ TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_tests, "test"),
     (_data, "snapshot"),
     (_project, "plan why lock config recipe trust doctor export hook completion"),
-    (_releases, "build install release approve verify"),
+    (_releases, "build install promote rollback release approve verify"),
     (_images, "image"),
     (_keys, "key"),
 )

@@ -349,4 +349,4 @@ def _later(document: Document) -> tuple[str, ...]:
     """One sentence for each table whose command this version lacks."""
     found = [(_LATER.get(names.role_of(label)), label, table) for label, table in document.tables().items()]
     sentences = [later(label, table) for later, label, table in found if later is not None]
-    return (*filter(None, sentences), *(stages.later(name) for name in document.stage))
+    return (*filter(None, sentences), *filter(None, map(stages.later, document.stage, document.stage.values())))

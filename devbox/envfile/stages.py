@@ -210,6 +210,10 @@ class StageTable(Model):
     """How traffic moves."""
 
 
-def later(name: str) -> str:
+def later(name: str, table: StageTable) -> str | None:
     """What this version can't do with it yet."""
-    return f"[stage.{name}] is not used yet: this version has no `devbox promote`"
+    if table.into or table.strategy.kind == "gray":
+        return f"[stage.{name}] is not used yet: this version shifts no traffic between releases"
+    return (
+        f"[stage.{name}] is not used yet: this version runs none on {table.target}" if table.target != "local" else None
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from devbox.model import codec, ids
 from devbox.model.container import Health, Limits, Port, Secret
 
+SHORT = 12  # digits of an id that tell releases apart
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -50,6 +52,11 @@ class Release:
     config: ReleaseConfig
     source: str
     created_at: str  # RFC 3339 UTC; no part of the id
+
+    @property
+    def short(self) -> str:
+        """The first digits of its id, as people see and type it."""
+        return self.id.removeprefix("sha256:")[:SHORT]
 
     @property
     def config_digest(self) -> str:

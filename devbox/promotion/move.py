@@ -131,7 +131,7 @@ class Move:
         """End the attempt that somebody was killed in, and that is not wanted any more."""
         other = self._planned.gives_up
         if other is not None:
-            wanted = f"{self._planned.operation} {self._wanted.release.id}"
+            wanted = f"{self._planned.operation} {self._wanted.release.short}"
             body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": ""}
             self._ledger.append(
                 FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease

@@ -26,10 +26,16 @@ from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
+from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.recording import Recorder
 from devbox.verbs.signing import Named
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
+
+
+def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
+    """A stage's environment on this machine."""
+    return StageEnvironment(opened, stage.environment, allowed=resolved.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,7 @@ def promote(
     *,
     stage: str,
     release: str = "",
-    environments: Environments,
+    environments: Environments = here,
     by: Named | None = None,
 ) -> Moved:
     """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up.
@@ -131,7 +137,9 @@ def promote(
         return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
 
 
-def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environments, by: Named | None = None) -> Moved:
+def rollback(
+    opened: Project, sink: Sink, *, stage: str, environments: Environments = here, by: Named | None = None
+) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
     scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
@@ -144,7 +152,7 @@ def rollback(opened: Project, sink: Sink, *, stage: str, environments: Environme
                 remedy="devbox release log",
             )
         _check_reversible(stage, history)
-        sink(Note(text=f"back to {planned.wanted.release.id}"))
+        sink(Note(text=f"back to {planned.wanted.release.short}"))
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
         means = Means(environment=environment, copy=scene.copier(sink).have, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
@@ -236,7 +244,7 @@ def _denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
     against = [verdict for verdict in verdicts if verdict.verdict != PASS]
     when = [f", opens {verdict.opens_at}" if verdict.opens_at else "" for verdict in against]
     return Denied(
-        f"{wanted.release.id} may not go to {wanted.stage.name}: {against[0].reason}",
+        f"{wanted.release.short} may not go to {wanted.stage.name}: {against[0].reason}",
         where=wanted.stage.where,
         details="\n".join(
             f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)

@@ -30,6 +30,18 @@ def _release_log(args: Args) -> int:
     return ledger.log(args)
 
 
+def _promote(args: Args) -> int:
+    from devbox.cli import promote
+
+    return promote.promote(args)
+
+
+def _rollback(args: Args) -> int:
+    from devbox.cli import promote
+
+    return promote.rollback(args)
+
+
 def _install(args: Args) -> int:
     from devbox.cli import install
 
@@ -81,6 +93,28 @@ TABLE = (
         JSON,
         about="Put files out of images onto this machine, as [install.NAME] says: all or none of them.",
         argument=Argument("names", about="Names of [install.NAME]; all when left out.", many=True, words="installs"),
+    ),
+    Command(
+        "promote",
+        _promote,
+        KEY,
+        JSON,
+        about="Have a stage run a release, if its gates let it in: the one that the stage before runs, or another.",
+        argument=Argument(
+            "what",
+            about="A stage; and a release, if another is meant than the one that the stage before runs.",
+            many=True,
+            metavar="STAGE [RELEASE]",
+            words="stages",
+        ),
+    ),
+    Command(
+        "rollback",
+        _rollback,
+        KEY,
+        JSON,
+        about="Have a stage run what it ran before, image and config together. No gate is asked.",
+        argument=Argument("stage", about="A stage.", words="stages"),
     ),
     Command("release ls", _release_ls, JSON, about="List the releases, and the stages that each is or was in."),
     Command(
