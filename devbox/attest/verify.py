@@ -12,6 +12,7 @@ from devbox.attest.keys import PublicKey
 from devbox.attest.statements import Statement
 from devbox.images import documents
 from devbox.images.layout import Layout
+from devbox.model import ids
 
 Verdict = Literal["ok", "unknown", "failed"]
 _SHORT = 12
@@ -54,6 +55,8 @@ def signed(found: Iterable[Finding], predicate_type: str) -> list[tuple[Finding,
 
 def _findings(each: Attached, subject: str, keys: Mapping[str, PublicKey]) -> Iterator[Finding]:
     try:
+        if ids.sha256(each.raw) != documents.digest(each.table):
+            raise ValueError("its bytes are not what its digest says")  # noqa: TRY301 - one sentence for all
         if each.media_type == simplesigning.MEDIA_TYPE:
             yield _signature(each, subject, keys)
         elif each.media_type.startswith(bundle.ANY_VERSION):

@@ -16,7 +16,7 @@ from support import layouts
 from support.machine import lacking
 from support.registry import Registry, registry
 
-from devbox.attest import attached, bundle, keys, signing, statements, verify
+from devbox.attest import attached, bundle, keys, signing, simplesigning, statements, verify
 from devbox.attest.keys import LocalSigner
 from devbox.images.layout import Descriptor
 from devbox.images.registry.reference import Reference, parse
@@ -104,7 +104,7 @@ def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosi
         if each.media_type == bundle.MEDIA_TYPE:
             attached.attach(each.raw, predicate_type="x", subject=other, paths=store.paths)
         else:
-            signature = verify.simplesigning.signature(each.table)
+            signature = simplesigning.signature(each.table)
             attached.sign_of_old(each.raw, signature, subject=other, paths=store.paths)
     store.push(other, signed.at._replace(tag="other"))
     exact = signed.exact.replace(signed.image.digest, other.digest)
@@ -127,11 +127,16 @@ def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
         subject=third,
         paths=store.paths,
     )
+    payload = simplesigning.payload(third.digest, name="shop")
+    signature = signed.signer.sign(payload)
+    attached.sign_of_old(payload.replace(b"shop", b"sh0p"), signature, subject=third, paths=store.paths)
     store.push(third, signed.at._replace(tag="third"))
     exact = signed.exact.replace(signed.image.digest, third.digest)
+    assert not cosign.verifies(exact, signed.signer)
     assert not cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
-    (found,) = verify.findings(third.digest, store.oci, _ring(signed.signer))
-    assert (found.verdict, found.reason) == ("failed", "it was not signed by the key that it names")
+    record, old = verify.findings(third.digest, store.oci, _ring(signed.signer))
+    assert (record.verdict, record.reason) == ("failed", "it was not signed by the key that it names")
+    assert old.verdict == "unknown"
 
 
 def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_path: Path, cosign: Cosign):
