@@ -91,6 +91,10 @@ class CommandFailed(DevboxError):
     """A program devbox started failed. `details` are its last lines."""
 
 
+class HookFailed(CommandFailed):
+    """A hook failed. They come last: the containers are up."""
+
+
 class BakeFailed(DevboxError):
     """A step of an image could not be made."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
@@ -31,6 +32,7 @@ from devbox.opened import (
     exclusive,
     fixed,
     instance,
+    lending,
     load,
     load_trusted,
     look,
@@ -117,11 +119,13 @@ def up(
             opened.store.sweep()
             opened.records.remember_place(opened.root, opened.env_file)
             opened.records.remember_ports(remember(observed.ports))
-            resolved = carry_out(opened, made, resolved, observed, sink, wait=wait, locked=locked, terminal=terminal)
-            opened.records.remember(remembered.after(resolved, observed, names))
+            standing = _standing(opened, observed, names, sink, locked=locked)
+            resolved = carry_out(
+                opened, made, resolved, observed, sink, wait=wait, locked=locked, terminal=terminal, standing=standing
+            )
             if any(step.op == "bake" for step in made.steps) and (warning := budget.warning(opened.paths)):
                 sink(Note(text=warning))
-        if (made or resolved.unlocked) and not locked:
+        elif resolved.unlocked and not locked:
             complete_lock(opened, resolved, sink)
         agent.follow(opened.paths, opened.id)
         return Outcome(made, resolved, observed)
@@ -166,15 +170,14 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
         if not (observed.supervised or observed.containers):
             raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
         made = differ.restart(resolved, observed, names=names)
-        resolved = carry_out(opened, made, resolved, observed, sink)
-        opened.records.remember(remembered.after(resolved, observed, names or None))
-        complete_lock(opened, resolved, sink)
+        carry_out(opened, made, resolved, observed, sink, standing=_standing(opened, observed, names or None, sink))
         return made
 
 
 def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "dev", tty: bool = False) -> int:
     """Run a command in a one-shot container of `source`'s image on the project network, its needs started."""
     from devbox.execute.actions import request
+    from devbox.execute.asking import Secrets
 
     with contextlib.ExitStack() as lease:
         with exclusive(opened, sink):
@@ -187,9 +190,24 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
                 opened.records.remember_ports(remember(observed.ports))
                 resolved = carry_out(opened, made, resolved, observed, sink)
                 complete_lock(opened, resolved, sink)
-            wanted = request(spec, resolved, observed, opened.store)
+            with lending(opened.asks, sink) as lender:
+                secrets = Secrets(resolved, terminal=lender)
+                wanted = request(spec, resolved, observed, opened.store, secrets)
             lease.enter_context(gate.leased(opened.paths, wanted.image.key))
         return opened.engine.run_once(resolved.instance, wanted, tty=tty)
+
+
+def _standing(
+    opened: Project, observed: Observed, names: tuple[str, ...] | None, sink: Sink, *, locked: bool = False
+) -> Callable[[Resolved], None]:
+    """What is done once the containers stand: what they were made from is written down, and what the lock lacked."""
+
+    def write(resolved: Resolved) -> None:
+        opened.records.remember(remembered.after(resolved, observed, names))
+        if not locked:
+            complete_lock(opened, resolved, sink)
+
+    return write
 
 
 def _unenforced(engine: Engine, resolved: Resolved) -> tuple[str, ...]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine
 from devbox.engines.select import select
 from devbox.envfile import hostaccess
-from devbox.errors import DevboxError, NotTrusted, UsageError
+from devbox.errors import DevboxError, HookFailed, NotTrusted, UsageError
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.observe import observe
@@ -27,8 +28,12 @@ from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved
 from devbox.records import resolved_cache
+from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
+
+if TYPE_CHECKING:
+    from devbox.execute.lending import Terminal
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,10 @@ class Project:
     engine: Engine
     store: ImageStore
     records: InstanceRecords
+    asks: int | None = None  # a descriptor of the person's terminal, for secrets whose commands ask
 
 
-def open_project(start: str, *, file: str | None = None) -> Project:
+def open_project(start: str, *, file: str | None = None, asks: int | None = None) -> Project:
     """The project at or above a directory; nothing is read yet."""
     root, env_file = project.find(start, file=file)
     paths = default_paths()
@@ -57,6 +63,7 @@ def open_project(start: str, *, file: str | None = None) -> Project:
         engine=select(paths),
         store=ImageStore(paths),
         records=InstanceRecords(paths, key),
+        asks=asks,
     )
 
 
@@ -144,7 +151,20 @@ def exclusive(opened: Project, sink: Sink) -> Iterator[None]:
             held.enter_context(files.locked(path))
         held.enter_context(gate.kept(opened.paths))
         held.callback(opened.store.rest)
+        _mend_installs(opened, sink)
         yield
+
+
+def _mend_installs(opened: Project, sink: Sink) -> None:
+    """Put the files in order that an install of any project was putting onto the host when it was killed."""
+    records = InstalledRecords(opened.paths)
+    if not records.broken_off:
+        return
+    from devbox.execute import installing
+
+    with contextlib.suppress(DevboxError, OSError), files.locked(records.lock, wait=False) as got:
+        if got and installing.recover(records):  # what hinders it, `devbox install` says
+            sink(Note(text=installing.RECOVERED))
 
 
 def carry_out(
@@ -159,36 +179,58 @@ def carry_out(
     locked: bool = False,
     renewed: set[str] | None = None,
     terminal: int | None = None,
+    standing: Callable[[Resolved], None] | None = None,
 ) -> Resolved:
     """Run a plan. The file as it is then: its images by the packages that were installed.
 
+    `standing` is told the same once the containers stand, though a hook may have failed.
     `terminal`: a descriptor of the person's, for a shell where a step of an image fails.
     """
     from devbox.execute.actions import Actions
+    from devbox.execute.asking import Secrets
     from devbox.execute.hooks import Hooks
-    from devbox.execute.lending import Terminal
     from devbox.execute.runner import run
 
     if hooks := [step.resource for step in made.steps if step.op == "hook"]:
         opened.records.owe_hooks(hooks)
-    lender = Terminal(terminal, sink) if terminal is not None else None
-    sink = lender.show if lender else sink
-    actions = Actions(
-        made,
-        resolved,
-        observed,
-        engine=opened.engine,
-        store=opened.store,
-        sink=sink,
-        wait=wait,
-        volumes=volumes,
-        locked=locked,
-        renewed=renewed,
-        lender=lender,
-    )
-    hook = Hooks(resolved, opened.records, sink, hidden=actions.hidden).run
-    run(made, {**actions.table(), "hook": hook}, sink)
-    return actions.resolved
+    with lending(opened.asks if terminal is None else terminal, sink) as lender:
+        sink = lender.show if lender else sink
+        actions = Actions(
+            made,
+            resolved,
+            observed,
+            engine=opened.engine,
+            store=opened.store,
+            sink=sink,
+            wait=wait,
+            volumes=volumes,
+            locked=locked,
+            renewed=renewed,
+            lender=lender if terminal is not None else None,
+            secrets=Secrets(resolved, terminal=lender),
+        )
+        hook = Hooks(resolved, opened.records, sink, hidden=actions.hidden).run
+        try:
+            run(made, {**actions.table(), "hook": hook}, sink)
+        except HookFailed:
+            if standing:
+                standing(actions.resolved)
+            raise
+        if standing:
+            standing(actions.resolved)
+        return actions.resolved
+
+
+@contextlib.contextmanager
+def lending(terminal: int | None, sink: Sink) -> Iterator[Terminal | None]:
+    """The terminal behind a descriptor, which the display behind `sink` shares with programs; None for None."""
+    if terminal is None:
+        yield None
+        return
+    from devbox.execute.lending import Terminal
+
+    with contextlib.closing(Terminal(terminal, sink)) as lender:
+        yield lender
 
 
 def complete_lock(opened: Project, resolved: Resolved, sink: Sink) -> None:

@@ -35,6 +35,8 @@ def locate(args: Args) -> Place:
 
 def opened(args: Args) -> Project:
     """The same project with its engine and store, ready for flow."""
+    from devbox.cli import terminal
     from devbox.opened import open_project
 
-    return open_project(args.text("directory") or ".", file=args.text("file") or None)
+    asks = terminal.for_questions(progress=args.text("progress"))
+    return open_project(args.text("directory") or ".", file=args.text("file") or None, asks=asks)

@@ -42,6 +42,11 @@ def for_shells(*, wanted: bool) -> int | None:
     )
 
 
+def for_questions(*, progress: str) -> int | None:
+    """The terminal's descriptor, for programs that may ask the person; None off one, and where a program reads."""
+    return 0 if os.isatty(0) and os.isatty(2) and progress != "json" else None
+
+
 def is_live(stream: TextIO) -> bool:
     """Whether lines can be redrawn there: a terminal that moves its cursor, and no CI log."""
     return stream.isatty() and environ.get("TERM") != "dumb" and not environ.get("CI")

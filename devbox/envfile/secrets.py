@@ -10,7 +10,8 @@ from devbox.host import environ, files
 from devbox.model.container import ContainerSpec, Secret
 from devbox.model.resolved import HostAccess
 
-_PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
+_PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint, also off a terminal
+_TERMINALS = ("GPG_TTY", "SSH_TTY")  # variables by which a program would find one that it was not given
 
 
 def host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
@@ -28,21 +29,38 @@ def outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) 
     )
 
 
-def fetch(wanted: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess] = ()) -> dict[str, str]:
+def asks(secret: Secret) -> bool:
+    """Whether fetching it may ask a person something."""
+    return secret.reference.startswith("cmd:")
+
+
+def fetch(
+    wanted: Mapping[str, Secret],
+    *,
+    root: str,
+    where: str,
+    allowed: Iterable[HostAccess] = (),
+    terminal: int | None = None,
+) -> dict[str, str]:
     """The values of "env:NAME", "file:PATH" and "cmd:COMMAND" (relative to the project); a missing one is an error.
 
-    `allowed` is what the user has allowed of what `host_access` lists; all else is NotTrusted.
+    `allowed` is what the user has allowed of what `host_access` lists; all else is NotTrusted. On a `terminal` (a
+    descriptor) commands may ask; without one they are told that there is none.
     """
     known = frozenset((access.reference, access.path) for access in allowed)
-    return {name: _fetch(name, secret.reference, root, where, known) for name, secret in wanted.items()}
+    found = {}
+    for name, secret in wanted.items():
+        if asks(secret):
+            if (secret.reference, "") not in known:
+                raise _not_allowed(name, secret.reference, where)
+            found[name] = _from_command(name, secret.reference.partition(":")[2], root, where, terminal)
+        else:
+            found[name] = _fetch(name, secret.reference, root, where, known)
+    return found
 
 
 def _fetch(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:
     kind, _, place = reference.partition(":")
-    if kind == "cmd":
-        if (reference, "") not in allowed:
-            raise _not_allowed(variable, reference, where)
-        return _from_command(variable, place, root, where)
     if kind == "env":
         if value := environ.get(place):
             return value
@@ -69,23 +87,33 @@ def _from_file(variable: str, reference: str, root: str, where: str, allowed: fr
     return value
 
 
-def _from_command(variable: str, command: str, root: str, where: str) -> str:
+def _from_command(variable: str, command: str, root: str, where: str, terminal: int | None) -> str:
     """What a command of the project prints on this machine; its own complaint goes into the error, its output never."""
     from devbox.host import process
 
-    done = process.run(
-        ["/bin/sh", "-c", command], purpose=f"get the secret {variable}", cwd=root, check=False, timeout=_PATIENCE
+    env = environ.snapshot()
+    if terminal is None:
+        env = {name: value for name, value in env.items() if name not in _TERMINALS}
+    elif os.isatty(terminal):
+        env |= {"GPG_TTY": os.ttyname(terminal)}
+    done = process.answer(["/bin/sh", "-c", command], env=env, cwd=root, terminal=terminal, timeout=_PATIENCE)
+    value = done.stdout.decode(errors="replace").rstrip("\n") if done else ""
+    if done is not None and done.returncode == 0 and value:
+        return value
+    said = "printed nothing"
+    if done is None:
+        said = f"gave no answer in {_PATIENCE:.0f} s"
+    elif done.returncode:
+        said = f"ended with {done.returncode}"
+    remedy = f"try it by hand, in {root}: {command}"
+    if terminal is None:
+        remedy += "; what asks a person can do so only where devbox runs on a terminal"
+    raise CommandFailed(
+        f"the secret {variable} is missing: its command `{command}` {said}",
+        where=where,
+        details=done.stderr.decode(errors="replace") if done else "",
+        remedy=remedy,
     )
-    value = done.stdout.decode(errors="replace").rstrip("\n")
-    if done.returncode != 0 or not value:
-        said = f"ended with {done.returncode}" if done.returncode else "printed nothing"
-        raise CommandFailed(
-            f"the secret {variable} is missing: its command `{command}` {said}",
-            where=where,
-            details=done.stderr.decode(errors="replace"),
-            remedy=f"try it by hand, in {root}: {command}",
-        )
-    return value
 
 
 def _not_allowed(variable: str, reference: str, where: str) -> NotTrusted:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.envfile import secrets
 from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, NotReady, RegistryError
 from devbox.execute import locks
+from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
@@ -46,6 +46,7 @@ class Actions:
         locked: bool = False,
         renewed: set[str] | None = None,
         lender: Lender | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         """With `locked`, a bake that finds more than the lock has is an error. The rest: see `ImageStore.bake`."""
         self._plan = plan
@@ -59,6 +60,7 @@ class Actions:
         self._locked = locked
         self._renewed = renewed
         self._lender = lender
+        self._secrets = secrets or Secrets(resolved)
         self._fixing = threading.Lock()
         self.hidden: set[str] = set()  # what containers were given and nobody is to see
 
@@ -144,7 +146,7 @@ class Actions:
     def start(self, step: Step) -> str:
         """Start a container and, where somebody relies on it, wait until it is ready."""
         spec = self._resolved.containers[step.resource]
-        wanted = request(spec, self._resolved, self._observed, self._store)
+        wanted = request(spec, self._resolved, self._observed, self._store, self._secrets)
         self.hidden.update(wanted.hidden)
         self._engine.start(self._resolved.instance, wanted)
         if spec.setup is not None:
@@ -260,12 +262,14 @@ def _megabytes(baked: Baked) -> str:
     return f"{sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"
 
 
-def request(spec: ContainerSpec, resolved: Resolved, observed: Observed, store: ImageStore) -> StartRequest:
+def request(
+    spec: ContainerSpec, resolved: Resolved, observed: Observed, store: ImageStore, secrets: Secrets
+) -> StartRequest:
     """The engine's request for a container whose image an earlier step has baked."""
     image = store.find(keyed(spec.image, resolved.images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
-    fetched = secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed)
+    fetched = secrets.of(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(
         spec=completed(spec, image.config),

@@ -64,7 +64,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Lent:
-    """The terminal is a program's from now on, until `Returned`; `text` says why, for the person. Nothing is drawn."""
+    """The terminal is a program's from now on, until `Returned`; nothing is drawn. `text` says why, or is empty."""
 
     text: str
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterable, Iterator
 
 from devbox.envfile import secrets
-from devbox.errors import CommandFailed, DevboxError
+from devbox.errors import DevboxError, HookFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
 from devbox.host import environ, process
 from devbox.isolation.masking import Mask
@@ -53,7 +53,7 @@ class Hooks:
         if code == -signal.SIGINT:
             raise KeyboardInterrupt
         if code != 0:
-            raise CommandFailed(
+            raise HookFailed(
                 f"the hook {hook.name} failed: `{shown}` ended with {code}; the containers are up",
                 where=hook.where,
                 details="\n".join(last),

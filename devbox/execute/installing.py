@@ -16,6 +16,8 @@ from devbox.plan import installing as planning
 from devbox.plan.installing import Placement
 from devbox.records.installed import InstalledRecords
 
+RECOVERED = "an install that was broken off: its files are whole again"
+
 
 def look(paths: Iterable[str]) -> dict[str, Present | None]:
     """What lies at these places now."""

@@ -1,8 +1,9 @@
-"""The person's terminal, lent to the shell of a step that failed; meanwhile all others wait to be shown."""
+"""The person's terminal, lent to a program that asks, or the shell of a step that failed; all others wait meanwhile."""
 
 from __future__ import annotations
 
 import os
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,16 @@ from devbox.execute.events import Event, Lent, Returned, Sink
 
 
 class Terminal:
-    """The terminal behind `fd`, and the display that draws on it. A `Lender` of images, whose `show` is a sink."""
+    """The terminal behind `fd`, and the display that draws on it. A `Lender` of images, whose `show` is a sink.
+
+    Closing gives it back as it was, whatever a program that was killed had made of it.
+    """
 
     def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = os.dup(fd)  # a worker's own streams take the first numbers
         self._sink = sink
         self._lock = threading.Lock()
+        self._as_it_was: list[object] | None = None
 
     def show(self, event: Event) -> None:
         """Show an event, when the terminal is the display's."""
@@ -35,3 +40,27 @@ class Terminal:
                 yield
             finally:
                 self._sink(Returned())
+
+    @contextmanager
+    def asked(self) -> Iterator[int]:
+        """Its descriptor, for a program that may ask the person something; nobody else writes to it meanwhile."""
+        with self._lock:
+            self._sink(Lent(text=""))
+            if os.isatty(self.fd):
+                self._as_it_was = termios.tcgetattr(self.fd)
+            try:
+                yield self.fd
+            finally:
+                self._restore()
+                self._sink(Returned())
+
+    def close(self) -> None:
+        """No longer lend it."""
+        self._restore()
+        os.close(self.fd)
+
+    def _restore(self) -> None:
+        """A program that did not come to its end may have left it without an echo."""
+        if self._as_it_was is not None:
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._as_it_was)
+            self._as_it_was = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,7 +13,7 @@ from devbox.errors import CommandFailed, HostError
 from devbox.host import lines
 from devbox.host.programs import PACKAGES, find
 
-__all__ = ["find", "run", "spawn", "stream"]  # the two doors share one search
+__all__ = ["answer", "find", "run", "spawn", "stream"]  # the two doors share one search
 
 
 def run(
@@ -51,6 +54,34 @@ def run(
             remedy=f"to see it again: {shlex.join(argv)}",
         )
     return done
+
+
+def answer(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: int | None, timeout: float
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Run a program for what it prints. On a `terminal` (a descriptor) it may ask, and complains there, not to us.
+
+    Off one it finds nobody to ask: no input, no controlling terminal, and after `timeout` seconds it is killed with all
+    that it started: None.
+    """
+    alone = terminal is None
+    with subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL if alone else terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if alone else terminal,
+        env=dict(env),
+        cwd=cwd,
+        start_new_session=alone,
+    ) as program:
+        try:
+            said, complained = program.communicate(timeout=timeout if alone else None)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # what left its session may hold the pipes for longer
+                program.communicate(timeout=1)
+            return None
+    return subprocess.CompletedProcess(list(argv), program.returncode, said, complained or b"")
 
 
 def stream(

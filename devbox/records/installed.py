@@ -50,6 +50,11 @@ class InstalledRecords:
         """The change that was under way when its devbox was killed."""
         return self._read(Journal, _JOURNAL)
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether a change is under way, or was when its devbox was killed."""
+        return os.path.lexists(f"{self._directory}/{_JOURNAL}.json")
+
     def begin(self, journal: Journal) -> None:
         """Write down what is about to happen."""
         self._write(_JOURNAL, journal)

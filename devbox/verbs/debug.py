@@ -25,6 +25,7 @@ def debug(
     CannotRun where the target does not run.
     """
     from devbox.execute.actions import request
+    from devbox.execute.asking import Secrets
 
     with contextlib.ExitStack() as lease:
         with exclusive(opened, sink):
@@ -40,7 +41,8 @@ def debug(
             if image not in observed.baked:
                 opened.store.sweep()
                 resolved = carry_out(opened, differ.bakes(resolved, (image,)), resolved, observed, sink)
-            started = dataclasses.replace(request(spec, resolved, observed, opened.store), joins=target)
+            wanted = request(spec, resolved, observed, opened.store, Secrets(resolved))
+            started = dataclasses.replace(wanted, joins=target)
             lease.enter_context(gate.leased(opened.paths, started.image.key))
         return opened.engine.run_once(resolved.instance, started, tty=tty)
 

@@ -122,7 +122,7 @@ def _held(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
     records = InstalledRecords(opened.paths)
     with files.locked(records.lock):
         if installing.recover(records):
-            sink(Note(text="an install that was broken off: its files are whole again"))
+            sink(Note(text=installing.RECOVERED))
         yield records
 
 

@@ -40,7 +40,7 @@ class PlainDisplay:
                 self._print(f"{mark} {lines.ended(event, width=self._width)}")
             case Note():
                 self._print(f"{paint('·', 'dim', when=self._color)} {one_line(event.text)}")
-            case Lent():
+            case Lent() if event.text:
                 self._print(f"{paint(lines.MARKS['failed'], 'red', when=self._color)} {event.text}")
             case _:
                 pass

@@ -25,5 +25,5 @@ class QuietDisplay:
         from devbox.cli.terminal import say
         from devbox.execute.events import Lent
 
-        if isinstance(event, Lent):
+        if isinstance(event, Lent) and event.text:
             say(event.text)

@@ -55,7 +55,8 @@ class TtyDisplay:
                     self._end(event)
                 case Lent():
                     self._pause()
-                    self._print(lines.MARKS["failed"], "red", event.text)
+                    if event.text:
+                        self._print(lines.MARKS["failed"], "red", event.text)
                 case Returned():
                     self._resume()
                 case _:

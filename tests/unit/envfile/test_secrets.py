@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import termios
+import threading
+import tty
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import builders
 from support.builders import container
+from support.machine import wait_until
 
 from devbox.envfile import secrets
 from devbox.envfile.secrets import host_access
 from devbox.errors import DevboxError, NotTrusted
+from devbox.execute.asking import Secrets
+from devbox.execute.lending import Terminal
 from devbox.model.container import Secret
 from devbox.model.resolved import HostAccess
 
@@ -69,6 +79,84 @@ def test_a_failing_command_shows_its_complaint_and_never_its_output(tmp_path):
     told = caught.value.render().replace(caught.value.remedy, "").replace(caught.value.sentence, "")
     assert "locked" in told
     assert "half-a-password" not in told
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("read answer; echo $answer", "printed nothing"),
+        ("read answer < /dev/tty && echo $answer", "ended with"),
+        ('test -z "$GPG_TTY" || echo it would be found', "ended|printed nothing"),
+    ],
+)
+def test_off_a_terminal_a_command_that_asks_fails_at_once_and_says_why(tmp_path, monkeypatch, command, why):
+    monkeypatch.setenv("GPG_TTY", "/dev/pts/1")
+    references = {"A": f"cmd:{command}"}
+    with pytest.raises(DevboxError, match=why) as caught:
+        fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path))
+    assert "only where devbox runs on a terminal" in caught.value.remedy
+
+
+def test_a_command_that_never_answers_is_killed_with_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "_PATIENCE", 0.3)
+    references = {"A": f"cmd:sleep 100 & echo $! > {tmp_path}/pid; wait"}
+    with pytest.raises(DevboxError, match="gave no answer in"):
+        fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path))
+    pid = (tmp_path / "pid").read_text().strip()
+    wait_until(lambda: not alive(pid), what="the end of what it started")
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_on_a_terminal_it_may_ask_each_question_once(tmp_path):
+    """What it prints is the secret; its prompt, and what is typed without an echo, are the terminal's."""
+    command = 'printf "word: " >&2; stty -echo; read word; stty echo; test "$GPG_TTY" = "$(tty)" && echo "<$word>"'
+    ours, theirs = pty.openpty()
+    events = []
+    resolved = replace(
+        builders.resolved(),
+        instance=replace(builders.INSTANCE, root=str(tmp_path)),
+        allowed=wanted({"A": f"cmd:{command}"}, tmp_path),
+    )
+    specs = [container(name, secrets=referring({"A": f"cmd:{command}"})) for name in ("dev", "db")]
+    try:
+        with contextlib.closing(Terminal(theirs, events.append)) as terminal:
+            asked = Secrets(resolved, terminal=terminal)
+            answers = threading.Thread(target=answering, args=(ours, b"word: ", b"open sesame\n"))
+            answers.start()
+            found = [asked.of(spec) for spec in specs]
+            answers.join()
+            shown = [type(event).__name__ for event in events]
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert found == [{"A": "<open sesame>"}] * 2
+    assert shown == ["Lent", "Returned"]
+
+
+def answering(fd: int, prompt: bytes, answer: bytes) -> None:
+    said = b""
+    while prompt not in said:
+        said += os.read(fd, 100)
+    os.write(fd, answer)
+
+
+def test_a_terminal_is_given_back_with_its_echo(tmp_path):
+    ours, theirs = pty.openpty()
+    try:
+        before = termios.tcgetattr(theirs)
+        with contextlib.closing(Terminal(theirs, lambda event: None)) as terminal, terminal.asked() as fd:
+            tty.setraw(fd)
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_what_reaches_beyond_the_project(tmp_path):
