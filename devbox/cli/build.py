@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from devbox.cli.options import Args
-    from devbox.model.release import Release
+    from devbox.model.container import Health
+    from devbox.model.release import Process, Release
 
+_SHELL = ("/bin/sh", "-c")
 _SHORT = 12  # digits of a digest that tell releases apart
 
 
@@ -72,15 +75,44 @@ def ls(args: Args) -> int:
 
 
 def show(args: Args) -> int:
-    """All about one release, always as JSON: it is what a stage will be given."""
-    from devbox.model import codec
-
+    """All about one release; its JSON is what a stage will be given."""
     project = opened(args)
     release = verbs.release(project, args.text("release"))
-    config = {"digest": release.config_digest, **codec.dump(release.config)}
-    plain = _plain(release, promote.states(project).get(release.id, {}))
-    say(json.dumps({**plain, "config": config}, indent=2), stream=sys.stdout)
+    stages = promote.states(project).get(release.id, {})
+    if args.flag("json"):
+        from devbox.model import codec
+
+        config = {"digest": release.config_digest, **codec.dump(release.config)}
+        return _document({**_plain(release, stages), "config": config})
+    say(f"release  {release.id}", stream=sys.stdout)
+    say(f"digest   {release.image}", stream=sys.stdout)
+    say(f"config   {release.config_digest}", stream=sys.stdout)
+    say(f"source   {release.source}", stream=sys.stdout)
+    say(f"built    {release.created_at}", stream=sys.stdout)
+    if stages:
+        say(f"stages   {', '.join(_state(stage, state) for stage, state in stages.items())}", stream=sys.stdout)
+    if release.config.needs:
+        say(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
+    if release.config.processes:
+        lines = [(name, *_told(process)) for name, process in release.config.processes.items()]
+        _table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
     return 0
+
+
+def _told(process: Process) -> tuple[str, ...]:
+    """A process for a person: kind, ports, health, names of secrets, command."""
+    ports = ", ".join(f"{port.container}{'/udp' if port.protocol == 'udp' else ''}" for port in process.ports)
+    kind = process.kind if process.replicas == 1 else f"{process.kind} ×{process.replicas}"
+    command = process.command[2] if process.command[:2] == _SHELL else shlex.join(process.command)
+    return kind, ports or "-", _health(process.health), ", ".join(process.secrets) or "-", command
+
+
+def _health(health: Health | None) -> str:
+    if health is None:
+        return "-"
+    if health.command:
+        return "command"
+    return f"http {health.http}" if health.http else f"tcp {health.port}"
 
 
 def _state(stage: str, state: str) -> str:

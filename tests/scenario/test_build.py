@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -98,8 +99,9 @@ def test_a_release_is_made_from_what_is_declared_and_nothing_else(box: Box):
     assert [(each["release"], each["digest"], each["stages"]) for each in listed] == [
         (made["release"], made["digest"], {})
     ]
-    shown = json.loads(box.ok("release", "show", made["release"][:20], cwd=path))
+    shown = json.loads(box.ok("release", "show", made["release"][:20], "--json", cwd=path))
     assert shown["config"]["processes"].keys() == {"migrate", "web"}
+    assert re.search(r"^web +service +8000 +", box.ok("release", "show", cwd=path), re.MULTILINE)
 
     image = json.loads(box.ok("image", "inspect", "image", cwd=path))
     assert (image["digest"], [layer["digest"] for layer in image["layers"]]) == (

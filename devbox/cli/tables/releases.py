@@ -126,7 +126,8 @@ TABLE = (
     Command(
         "release show",
         _release_show,
-        about="Print all about a release as JSON: image, source, what it runs and needs.",
+        JSON,
+        about="Print all about a release: image, source, what it runs and needs.",
         argument=_RELEASE,
     ),
     Command(
