@@ -27,6 +27,7 @@ from devbox.model.ids import instance_id
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved
+from devbox.plan import branches
 from devbox.records import resolved_cache
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
@@ -79,7 +80,7 @@ def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool 
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
-        return with_contexts(cached, digests=opened.paths.digests(opened.id))
+        return _as_it_is(opened, cached)
     if bakes:
         opened.store.expect_bake()
     from devbox.envfile.load import load as read
@@ -96,7 +97,17 @@ def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool 
     directory = fleeting if env.env_files else lasting
     if keep and (not env.env_files or (held and resolved_cache.may_hold_secrets(directory))):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
-    return with_contexts(resolved, digests=opened.paths.digests(opened.id))
+    return _as_it_is(opened, resolved)
+
+
+def _as_it_is(opened: Project, resolved: Resolved) -> Resolved:
+    """The file by what of the project is looked at each time: contexts and tarballs, and git's branch."""
+    resolved = with_contexts(resolved, digests=opened.paths.digests(opened.id))
+    if not resolved.branched:
+        return resolved
+    from devbox.host import git
+
+    return branches.on_branch(resolved, git.branch(opened.root), opened.records.last().specs)
 
 
 def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:

@@ -96,6 +96,9 @@ class Snapshots(Protocol):
     def restore(self, name: str) -> Snapshot:
         """Put the copies in the places of the volumes; others are left alone. EngineError where there is no such."""
 
+    def copy(self, volume: str, name: str) -> int:
+        """Make a volume called `name` that holds what `volume` does, whole or not at all; its bytes."""
+
     def forget(self, name: str) -> None:
         """Remove it. EngineError where there is no such."""
 

@@ -83,6 +83,15 @@ class NativeSnapshots:
         self._remove(*(f"{home}/{_GOING}{volume}" for volume in found.volumes))
         return found
 
+    def copy(self, volume: str, name: str) -> int:
+        """See the contract."""
+        home = files.private_dir(self._paths.volumes(self._instance))
+        fresh = f"{home}/{_FRESH}{name}"
+        self._remove(fresh)
+        self._copy(self._paths.volume(self._instance, volume), fresh)
+        os.rename(fresh, f"{home}/{name}")
+        return tree_size(f"{home}/{name}")
+
     def forget(self, name: str) -> None:
         """See the contract."""
         place = self._place(name)

@@ -59,6 +59,7 @@ def resolve(
         images=expansion.images_with_parents(active) | spare,
         containers=containers,
         volumes=_volumes(containers.values()),
+        branched=_branched(document, containers.values()),
         hooks=_hooks(env),
         tasks={name: tasks.expand(table, name) for name, table in document.tasks.items()},
         watches=_watches(document, active),
@@ -327,6 +328,13 @@ def _sleeping(document: Document, active: Iterable[str]) -> dict[str, str]:
 def _in_profiles(table: Model, profiles: tuple[str, ...]) -> bool:
     own = getattr(table, "profiles", ())
     return not own or bool(set(own) & set(profiles))
+
+
+def _branched(document: Document, containers: Iterable[ContainerSpec]) -> dict[str, str]:
+    """The volumes of services whose data is each branch's own; which branch is checked out, is looked at later."""
+    own = {f"service.{name}" for name, table in document.service.items() if table.data == "branch"}
+    mounts = (mount for spec in containers if spec.label in own for mount in spec.mounts)
+    return {mount.source: mount.source for mount in mounts if mount.kind == "volume"}
 
 
 def _volumes(containers: Iterable[ContainerSpec]) -> tuple[Volume, ...]:

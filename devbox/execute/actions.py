@@ -20,7 +20,7 @@ from devbox.model.image import Baked, keyed
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
-from devbox.plan import keys
+from devbox.plan import branches, keys
 
 if TYPE_CHECKING:
     from devbox.images.bake import BakeEvent
@@ -84,6 +84,7 @@ class Actions:
             "teardown": self.teardown,
             "save": self.save,
             "restore": self.restore,
+            "copy": self.copy,
         }
 
     def bake(self, step: Step) -> str:
@@ -188,6 +189,11 @@ class Actions:
         """Put the volumes of a snapshot back."""
         made = self._engine.snapshots(self._resolved.instance).restore(step.resource)
         return f"restored, {shown(made.size)}"
+
+    def copy(self, step: Step) -> str:
+        """Make a volume of the branch, with what the one before holds."""
+        seed = branches.seeds(self._resolved, self._observed)[step.resource]
+        return f"copied, {shown(self._engine.snapshots(self._resolved.instance).copy(seed, step.resource))}"
 
     def teardown(self, _step: Step) -> str:
         """Leave nothing of the instance running."""

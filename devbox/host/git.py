@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
 from devbox.errors import HostError
 from devbox.host import process
 
 
 def branch(root: str) -> str | None:
     """The branch that is checked out; None on no branch, without git, and where git trusts the directory to nobody."""
+    return _ask(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+
+
+def head(root: str) -> str | None:
+    """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
+    found = _ask(root, "rev-parse", "--git-path", "HEAD")
+    return os.path.join(root, found) if found else None
+
+
+def _ask(root: str, *words: str) -> str | None:
     try:
-        done = process.run(
-            ["git", "-C", root, "symbolic-ref", "--quiet", "--short", "HEAD"], purpose="ask git", check=False
-        )
+        done = process.run(["git", "-C", root, *words], purpose="ask git", check=False)
     except HostError:
         return None
     return done.stdout.decode(errors="replace").strip() or None

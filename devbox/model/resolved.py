@@ -118,6 +118,7 @@ class Resolved:
     images: dict[str, ImageSpec]
     containers: dict[str, ContainerSpec]
     volumes: tuple[Volume, ...] = ()
+    branched: dict[str, str] = field(default_factory=dict)  # volume per git branch → the branch's own in its place
     tasks: dict[str, Task] = field(default_factory=dict)
     watches: tuple[Watch, ...] = ()
     tools: dict[str, Tool] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devbox.model.container import ContainerSpec
@@ -10,7 +10,8 @@ from devbox.model.image import KeyedImage, KeyedStep, keyed
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
-from devbox.plan import explain, keys, order, takedown
+from devbox.plan import branches, explain, keys, order, takedown
+from devbox.plan.snapshots import mounted
 
 RESTART = "restart"
 
@@ -84,8 +85,9 @@ class _Differ:
         bakes = self._bakes()
         removals = self._removals() if removing else []
         network = self._network(changes, after=tuple(step.id for step in removals))
-        starts = self._containers(changes, after=tuple(step.id for step in network))
-        return Plan(steps=self._with_hooks((*bakes, *removals, *network, *starts)))
+        copies = self._copies(changes, after=tuple(step.id for step in bakes))
+        starts = self._containers(changes, after=tuple(step.id for step in (*network, *copies)))
+        return Plan(steps=self._with_hooks((*bakes, *removals, *network, *copies, *starts)))
 
     def restart(self) -> Plan:
         """What is to be baked while all still runs, then stops, the network, and starts with their setups."""
@@ -94,8 +96,10 @@ class _Differ:
         baked = tuple(step.id for step in bakes)
         stops = takedown.stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
         network = self._network(changes, after=tuple(step.id for step in stops))
-        before = tuple(step.id for step in (*stops, *network))
-        return Plan(steps=self._with_hooks((*bakes, *stops, *network, *self._containers(changes, after=before))))
+        copies = self._copies(changes, stops=stops, after=tuple(step.id for step in stops))
+        before = tuple(step.id for step in (*stops, *network, *copies))
+        starts = self._containers(changes, after=before)
+        return Plan(steps=self._with_hooks((*bakes, *stops, *network, *copies, *starts)))
 
     def _with_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """The steps, then the hooks that are due; none for a one-shot, which is who wants the network."""
@@ -144,6 +148,26 @@ class _Differ:
             was=_hosts(self._observed.published),
         )
         return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
+
+    def _copies(
+        self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
+    ) -> list[Step]:
+        """What makes the volumes of a branch that is new, for who starts; who uses what they begin as stops for it."""
+        wanted = {volume for name, spec in self._specs.items() if changes[name].op for volume in mounted(spec)}
+        steps: list[Step] = []
+        for volume, seed in branches.seeds(self._resolved, self._observed).items():
+            if volume not in wanted:
+                continue
+            known = {step.resource for step in (*stops, *steps)}
+            users = (name for name, spec in self._observed.last.specs.items() if seed in mounted(spec))
+            still = tuple(name for name in users if name in self._observed.containers and name not in known)
+            branch = f"the branch {branches.branch_of(volume)} is new"
+            if still:
+                specs = self._resolved.containers
+                steps += takedown.stops(specs, self._observed, still, reason=branch, after=after)
+            before = (*after, *(step.id for step in steps if step.op == "stop"))
+            steps.append(Step(op="copy", resource=volume, reason=f"{branch}: it begins as {seed}", after=before))
+        return steps
 
     def _change(self, spec: ContainerSpec) -> _Change:
         seen = self._observed.containers.get(spec.name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from devbox.model.container import ContainerSpec, Setup
 from devbox.model.image import KeyedImage, KeyedStep, Packages
 from devbox.model.observed import ObservedContainer
-from devbox.plan import inputs, keys
+from devbox.plan import branches, inputs, keys
 
 # How reasons begin that tell of no change: something was not there, or was asked for.
 _EXPECTED = (
@@ -99,7 +99,10 @@ def why_replace(spec: ContainerSpec, last: ContainerSpec | None) -> str:
         return "its definition changed"
     before, after = keys.identity(last), keys.identity(keys.fingerprinted(spec))
     changed = [name for name in after if before.get(name) != after[name]]
-    return ", ".join(_field_change(name, before.get(name), after[name]) for name in changed) or "its definition changed"
+    texts = {name: _field_change(name, before.get(name), after[name]) for name in changed}
+    if branch := branches.moved(spec, last):
+        texts["mounts"] = f"the data of the branch {branch}"
+    return ", ".join(texts.values()) or "its definition changed"
 
 
 def _field_change(name: str, before: object, after: object) -> str:

@@ -50,7 +50,9 @@ def argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Argv]:
 
 
 def changes_unseen(resolved: Resolved, tool: Tool) -> bool:
-    """Whether its image depends on more than the env file and the lock: on what a Dockerfile copies."""
+    """Whether it depends on more than the env file and the lock: on what a Dockerfile copies, or on git's branch."""
+    if resolved.branched:
+        return True
     images = order.lineage((resolved.containers[tool.container].image,), resolved.images)
     return any(isinstance(step, FromDockerfile) for name in images for step in resolved.images[name].steps)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from devbox.model.container import ContainerSpec
 from devbox.roles import running
 from devbox.roles.context import Context
@@ -15,6 +17,8 @@ class ServiceTable(running.StandingTable):
     """A `service` must become ready, a `job` must end with 0, before whoever needs it starts."""
     exports: Environment = {}
     """Variables for whoever needs it, beside the recipe's."""
+    data: Literal["project", "branch"] = "project"
+    """`branch`: each git branch has volumes of its own, which begin as those of the branch it came from."""
 
 
 def exports(table: ServiceTable, label: str, context: Context) -> dict[str, str]:

@@ -12,8 +12,8 @@ from devbox.model.observed import Observed
 from devbox.model.resolved import Resolved
 from devbox.model.snapshot import Snapshot
 from devbox.opened import Project, carry_out, exclusive, instance, load_trusted, look
+from devbox.plan import branches, snapshots
 from devbox.plan import diff as differ
-from devbox.plan import snapshots
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]{0,99}")
 
@@ -106,7 +106,8 @@ def _chosen(resolved: Resolved, observed: Observed, only: tuple[str, ...]) -> tu
         if name not in owned and name not in there:
             known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(there)])
             raise UsageError(f"there is no container or volume {name} to save", remedy=f"known: {known or 'none'}")
-    wanted = [volume for name in only for volume in owned.get(name, (name,))] if only else sorted(there)
+    mine = sorted(volume for volume in there if not branches.elsewhere(resolved, volume))
+    wanted = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
     found = tuple(dict.fromkeys(volume for volume in wanted if volume in there))
     if not found:
         raise UsageError("there is no data to save yet: no volume has been made", remedy="devbox up")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from devbox import flow
+from devbox.host import git
 from devbox.host.version import reader_id
 from devbox.isolation import state
 from devbox.model.image import FromDockerfile, FromTarball, keyed
@@ -65,4 +66,7 @@ def _looked_at(opened: Project, resolved: Resolved) -> tuple[str, ...] | None:
     unknown = any(_PATTERN.intersection(path) or os.path.isdir(f"{root}/{path}") for path in inputs)
     if unknown or any(isinstance(step, FromDockerfile) for step in steps):
         return None
-    return (*tarballs, *(f"{root}/{path}" for path in inputs))
+    head = git.head(root) if resolved.branched else ""
+    if head is None:
+        return None
+    return (*tarballs, *(f"{root}/{path}" for path in inputs), *([head] if head else []))

@@ -78,6 +78,21 @@ def test_any_user_may_open_its_stdout_again(backend: Backend) -> None:
     assert backend.log("a") == ["through the link"]
 
 
+def test_a_copy_of_a_volume_is_another_volume(backend: Backend) -> None:
+    backend.network("a")
+    backend.up("a", mounts=(Mount(kind="volume", source="v", target="/v"),))
+    backend.sh("a", "echo one > /v/f; chown 7:8 /v/f; chmod 750 /v")
+    backend.engine.stop(backend.instance, "a")
+    assert backend.engine.snapshots(backend.instance).copy("v", "v@feat%2Fx") > 0
+    assert backend.engine.observe(backend.instance).volumes == ("v", "v@feat%2Fx")
+    backend.engine.remove(backend.instance, "a")
+    backend.up("a", mounts=(Mount(kind="volume", source="v@feat%2Fx", target="/v"),))
+    assert backend.sh("a", "stat -c '%u %g' /v/f; stat -c %a /v; cat /v/f; echo two > /v/f") == ["7 8", "750", "one"]
+    backend.engine.remove(backend.instance, "a")
+    backend.up("a", mounts=(Mount(kind="volume", source="v", target="/v"),))
+    assert backend.sh("a", "cat /v/f") == ["one"]
+
+
 def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend) -> None:
     backend.network("a")
     mounts = (Mount(kind="volume", source="v", target="/v"), Mount(kind="volume", source="w", target="/w"))

@@ -1,0 +1,123 @@
+"""Data per git branch: which volume a service gets, and what a new one begins as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.builders import container, converged, resolved
+
+from devbox.model.container import Mount
+from devbox.model.observed import Observed
+from devbox.model.resolved import Resolved
+from devbox.plan import branches, diff, explain, keys, remembered
+
+
+def volume(name: str, target: str = "/data", *, read_only: bool = False) -> Mount:
+    return Mount(kind="volume", source=name, target=target, read_only=read_only)
+
+
+def file() -> Resolved:
+    db = container("db", mounts=(volume("db.data"),))
+    backup = container(
+        "night", role="glue", kind="scheduled", mounts=(volume("db.data", read_only=True), volume("out"))
+    )
+    dev = container("dev", role="dev", needs=("db",), mounts=(volume("cache"),))
+    return replace(resolved(db, backup, dev), branched={"db.data": "db.data"})
+
+
+def on(branch: str | None, observed: Observed | None = None) -> Resolved:
+    return branches.on_branch(file(), branch, observed.last.specs if observed else {})
+
+
+def up(branch: str, *volumes: str) -> Observed:
+    """An instance that was brought up on a branch."""
+    there = on(branch)
+    seen = converged(there, volumes=(*volumes, there.branched["db.data"], "out", "cache"))
+    return replace(seen, last=remembered.after(there, seen, None))
+
+
+def steps(wanted: Resolved, observed: Observed) -> list[tuple[str, str]]:
+    return [(step.op, step.resource) for step in diff.diff(wanted, observed).steps]
+
+
+def test_each_branch_has_a_volume_of_its_own_for_whoever_mounts_it():
+    feature = on("feat/login")
+    sources = {name: [mount.source for mount in spec.mounts] for name, spec in feature.containers.items()}
+    assert sources == {"db": ["db.data@feat%2Flogin"], "night": ["db.data@feat%2Flogin", "out"], "dev": ["cache"]}
+    assert branches.branch_of("db.data@feat%2Flogin") == "feat/login"
+
+
+def test_long_names_of_branches_stay_apart():
+    one, two = (on(f"{'x' * 300}{end}").branched["db.data"] for end in "ab")
+    assert one != two
+    assert max(len(one), len(two)) < 200
+
+
+def test_a_new_branch_begins_as_the_one_it_came_from_while_nobody_writes():
+    observed = up("main")
+    wanted = on("feature", observed)
+    made = diff.diff(wanted, observed)
+    assert [(step.op, step.resource) for step in made.steps] == [
+        *(("stop", "night"), ("stop", "db")),
+        *(("copy", "db.data@feature"), ("replace", "db"), ("replace", "night")),
+    ]
+    copy = made.steps[2]
+    assert set(copy.after) == {"stop db", "stop night"}
+    assert copy.reason == "the branch feature is new: it begins as db.data@main"
+    assert all("copy db.data@feature" in step.after for step in made.steps[3:])
+    assert made.steps[3].reason == "the data of the branch feature"
+
+
+def test_back_on_a_branch_that_has_its_data_nothing_is_copied():
+    observed = up("feature", "db.data@main")
+    assert steps(on("main", observed), observed) == [("replace", "db"), ("replace", "night")]
+
+
+def test_the_same_branch_again_is_nothing_to_do():
+    observed = up("main")
+    assert steps(on("main", observed), observed) == []
+
+
+def test_on_no_branch_the_data_stays_what_it_was():
+    observed = up("main")
+    assert steps(on(None, observed), observed) == []
+    assert on(None).branched == {"db.data": "db.data"}
+
+
+def test_what_was_there_before_each_branch_had_its_own_is_what_they_begin_as():
+    before = replace(file(), branched={})
+    observed = converged(before, volumes=("db.data", "out", "cache"))
+    observed = replace(observed, last=remembered.after(before, observed, None))
+    wanted = on("main", observed)
+    assert branches.seeds(wanted, observed) == {"db.data@main": "db.data"}
+    assert ("copy", "db.data@main") in steps(wanted, observed)
+
+
+def test_nothing_to_begin_as_is_a_new_volume():
+    assert branches.seeds(on("main"), Observed(supervised=False)) == {}
+
+
+def test_while_nothing_is_up_it_is_copied_all_the_same():
+    down = replace(up("main"), supervised=False, containers={}, names=())
+    found = steps(on("feature", down), down)
+    assert ("copy", "db.data@feature") in found
+    assert not [step for step in found if step[0] == "stop"]
+
+
+def test_restart_stops_first():
+    observed = up("main")
+    made = diff.restart(on("feature", observed), observed)
+    order = [f"{step.op} {step.resource}" for step in made.steps]
+    assert order.index("stop db") < order.index("copy db.data@feature") < order.index("start db")
+    assert len(order) == len(set(order))
+
+
+def test_which_volumes_belong_to_other_branches():
+    volumes = ("db.data", "db.data@main", "db.data@feature", "out")
+    assert [branches.elsewhere(on("feature"), volume) for volume in volumes] == [True, True, False, False]
+
+
+def test_a_change_beside_the_branch_is_told_too():
+    before, now = on("main").containers["db"], on("feature").containers["db"]
+    reason = explain.why_replace(replace(now, restart="always"), keys.fingerprinted(before))
+    assert reason == "the data of the branch feature, restart changed"
