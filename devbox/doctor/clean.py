@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from devbox.doctor import branches
 from devbox.doctor.projects import Known, known, running_names
 from devbox.engines.select import select
 from devbox.errors import DevboxError
@@ -63,15 +64,29 @@ def clean(paths: Paths) -> None:
 def orphans(paths: Paths) -> list[Item]:
     """All that `prune` would remove."""
     gone = [_of_instance(paths, instance) for instance in known(paths) if instance.is_gone]
-    return [*gone, *(_item("a bake that was broken off", (path,)) for path in snapshots.abandoned(paths))]
+    unused = [
+        _item(f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),))
+        for instance in known(paths)
+        for volume in _unused(paths, instance)
+    ]
+    return [*gone, *unused, *(_item("a bake that was broken off", (path,)) for path in snapshots.abandoned(paths))]
 
 
 def prune(paths: Paths) -> None:
-    """Remove what belongs to projects that are no longer there, and what killed bakes left."""
+    """Remove what belongs to projects and branches that are no longer there, and what killed bakes left."""
     for instance in known(paths):
         if instance.is_gone:
             _remove_instance(paths, instance)
+        elif volumes := _unused(paths, instance):
+            with _held(paths, instance):
+                for volume in volumes:
+                    select(paths).snapshots(_shell(instance)).drop(volume)
     ImageStore(paths).sweep()
+
+
+def _unused(paths: Paths, instance: Known) -> tuple[str, ...]:
+    """Volumes of branches that are gone."""
+    return () if instance.is_gone else branches.abandoned(paths, instance.id, instance.root)
 
 
 def _uninstall(paths: Paths) -> None:
@@ -99,14 +114,17 @@ def _item(what: str, candidates: tuple[str, ...]) -> Item:
 
 def _remove_instance(paths: Paths, instance: Known) -> None:
     with _held(paths, instance):
-        shell = Instance(
-            id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0
-        )
+        shell = _shell(instance)
         engine = select(paths)
         engine.teardown(shell, volumes=True)
         for snapshot in engine.snapshots(shell).all():
             engine.snapshots(shell).forget(snapshot.name)
         _remove(paths.project(instance.id))
+
+
+def _shell(instance: Known) -> Instance:
+    """What an engine has to know of it."""
+    return Instance(id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0)
 
 
 @contextlib.contextmanager

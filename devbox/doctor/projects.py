@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from devbox.doctor import branches
 from devbox.doctor.finding import OK, WARNING, Finding, Ground
 from devbox.errors import DevboxError, EngineError
 from devbox.host.paths import Paths
@@ -86,6 +87,7 @@ def leftovers(ground: Ground) -> Iterator[Finding]:
     findings = [
         *(finding for instance in instances for finding in _standing(ground.paths, instance)),
         *_gone(ground.paths, [instance for instance in instances if instance.is_gone]),
+        *(finding for instance in instances for finding in _of_branches(ground.paths, instance)),
         *_broken_off(ground.paths),
     ]
     yield from findings or [Finding("leftovers", OK, "none")]
@@ -111,6 +113,13 @@ def _gone(paths: Paths, instances: list[Known]) -> Iterator[Finding]:
         names = ", ".join(instance.root for instance in instances[:_LISTED])
         more = f" and {len(instances) - _LISTED} more" if len(instances) > _LISTED else ""
         sentence = f"{shown(size)} of projects that are no longer there: {names}{more}"
+        yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")
+
+
+def _of_branches(paths: Paths, instance: Known) -> Iterator[Finding]:
+    if found := () if instance.is_gone else branches.abandoned(paths, instance.id, instance.root):
+        size = shown(sum(tree_size(paths.volume(instance.id, volume)) for volume in found))
+        sentence = f"{size} of branches that are gone, of {instance.label}: {', '.join(found[:_LISTED])}"
         yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")
 
 

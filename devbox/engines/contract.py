@@ -99,6 +99,9 @@ class Snapshots(Protocol):
     def copy(self, volume: str, name: str) -> int:
         """Make a volume called `name` that holds what `volume` does, whole or not at all; its bytes."""
 
+    def drop(self, volume: str) -> None:
+        """Remove a volume, which no container has mounted."""
+
     def forget(self, name: str) -> None:
         """Remove it. EngineError where there is no such."""
 

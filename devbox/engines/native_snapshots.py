@@ -92,6 +92,14 @@ class NativeSnapshots:
         os.rename(fresh, f"{home}/{name}")
         return tree_size(f"{home}/{name}")
 
+    def drop(self, volume: str) -> None:
+        """See the contract."""
+        home = self._paths.volumes(self._instance)
+        gone = f"{home}/{_GOING}{volume}"
+        self._remove(gone)
+        os.rename(f"{home}/{volume}", gone)
+        self._remove(gone)
+
     def forget(self, name: str) -> None:
         """See the contract."""
         place = self._place(name)

@@ -13,6 +13,15 @@ def branch(root: str) -> str | None:
     return _ask(root, "symbolic-ref", "--quiet", "--short", "HEAD")
 
 
+def branches(root: str) -> tuple[str, ...] | None:
+    """Every branch, with one that has no commit yet; None where git does not tell."""
+    found = _ask(root, "for-each-ref", "--format=%(refname:short)", "refs/heads")
+    current = branch(root)
+    if found is None and current is None:
+        return None
+    return tuple(dict.fromkeys([*(found or "").splitlines(), *([current] if current else [])]))
+
+
 def head(root: str) -> str | None:
     """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
     found = _ask(root, "rev-parse", "--git-path", "HEAD")

@@ -22,20 +22,27 @@ _LONGEST = 120  # characters of a directory's name
 def on_branch(resolved: Resolved, branch: str | None, last: Mapping[str, ContainerSpec]) -> Resolved:
     """The file with the volumes of this branch; on none, as amid a rebase, with those that were used last."""
     used = _used(last)
-    names = {
-        volume: used.get(volume, volume) if branch is None else f"{volume}{_MARK}{_encoded(branch)}"
-        for volume in resolved.branched
-    }
+    names = {name: used.get(name, name) if branch is None else volume(name, branch) for name in resolved.branched}
     containers = {name: _with(spec, names) for name, spec in resolved.containers.items()}
     return replace(resolved, containers=containers, branched=names)
+
+
+def volume(name: str, branch: str) -> str:
+    """The volume that a branch has in the place of `name`."""
+    return f"{name}{_MARK}{_encoded(branch)}"
+
+
+def base(volume: str) -> str:
+    """What a branch's volume is in the place of; another volume is so itself."""
+    return volume.partition(_MARK)[0]
 
 
 def seeds(resolved: Resolved, observed: Observed) -> dict[str, str]:
     """The volumes of the branch that are not there yet → the volume that each begins as, where there is one."""
     used = _used(observed.last.specs)
     found = {}
-    for volume, mine in resolved.branched.items():
-        before = next((each for each in (used.get(volume, volume), volume) if each in observed.volumes), None)
+    for name, mine in resolved.branched.items():
+        before = next((each for each in (used.get(name, name), name) if each in observed.volumes), None)
         if mine not in observed.volumes and before is not None:
             found[mine] = before
     return found
@@ -43,8 +50,7 @@ def seeds(resolved: Resolved, observed: Observed) -> dict[str, str]:
 
 def elsewhere(resolved: Resolved, volume: str) -> bool:
     """Whether a volume belongs to another branch than the one that is checked out."""
-    base = volume.partition(_MARK)[0]
-    return base in resolved.branched and resolved.branched[base] != volume
+    return resolved.branched.get(base(volume), volume) != volume
 
 
 def moved(spec: ContainerSpec, last: ContainerSpec | None) -> str:
@@ -63,7 +69,7 @@ def branch_of(volume: str) -> str:
 def _used(last: Mapping[str, ContainerSpec]) -> dict[str, str]:
     """Volume → the one that was last in its place."""
     sources = (mount.source for spec in last.values() for mount in spec.mounts if mount.kind == "volume")
-    return {source.partition(_MARK)[0]: source for source in sources if _MARK in source}
+    return {base(source): source for source in sources if _MARK in source}
 
 
 def _with(spec: ContainerSpec, names: Mapping[str, str]) -> ContainerSpec:
@@ -77,8 +83,7 @@ def _with(spec: ContainerSpec, names: Mapping[str, str]) -> ContainerSpec:
 def _plain(spec: ContainerSpec) -> tuple[object, ...]:
     """Its mounts, whatever the branch."""
     return tuple(
-        replace(mount, source=mount.source.partition(_MARK)[0]) if mount.kind == "volume" else mount
-        for mount in spec.mounts
+        replace(mount, source=base(mount.source)) if mount.kind == "volume" else mount for mount in spec.mounts
     )
 
 

@@ -130,7 +130,7 @@ TABLE = (
         _doctor,
         JSON,
         Option("--offline", about="Leave the network alone."),
-        Option("--prune", about="Remove what projects that are gone, and killed bakes, left behind."),
+        Option("--prune", about="Remove what projects and branches that are gone, and killed bakes, left behind."),
         Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
         Option("-y", "--yes", about="Remove without asking."),
         about="Say what this machine lacks and what is left over; exit 1 on a problem.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,30 @@ def test_a_project_that_is_there_is_no_orphan(paths, gone):
     assert clean.orphans(paths) == []
     clean.prune(paths)
     assert os.path.exists(paths.volume(ID, "data"))
+
+
+def test_the_data_of_a_branch_that_is_gone_is_told_and_pruned(paths, tmp_path: Path):
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "devbox.toml").touch()
+    git(root, "init", "-b", "main")
+    git(root, "commit", "--allow-empty", "-m", "first")
+    git(root, "branch", "feat/x")
+    InstanceRecords(paths, ID).remember_place(str(root), "devbox.toml")
+    for volume in ("db.data", "db.data@main", "db.data@feat%2Fx", "db.data@gone%2Fy"):
+        os.makedirs(paths.volume(ID, volume))
+    (found,) = projects.leftovers(Ground(paths))
+    assert "db.data@gone%2Fy" in found.sentence
+    assert [item.paths for item in clean.orphans(paths)] == [(paths.volume(ID, "db.data@gone%2Fy"),)]
+    clean.prune(paths)
+    assert sorted(os.listdir(paths.volumes(ID))) == ["db.data", "db.data@feat%2Fx", "db.data@main"]
+    (root / ".git/HEAD").write_text("broken")
+    assert clean.orphans(paths) == [], "what git does not know is nobody's guess"
+
+
+def git(root: Path, *words: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
 
 
 def test_clean_removes_what_is_devbox_s_and_nothing_beside_it(paths, gone):
