@@ -7,6 +7,7 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from devbox.errors import one_line
 from devbox.execute.events import Event, Lent, Returned, Sink
@@ -22,7 +23,7 @@ class Terminal:
         self.fd = os.dup(fd)  # a worker's own streams take the first numbers
         self._sink = sink
         self._lock = threading.Lock()
-        self._as_it_was: list[object] | None = None
+        self._as_it_was: list[Any] | None = None
 
     def show(self, event: Event) -> None:
         """Show an event, when the terminal is the display's."""

@@ -41,8 +41,8 @@ def debug(
             if image not in observed.baked:
                 opened.store.sweep()
                 resolved = carry_out(opened, differ.bakes(resolved, (image,)), resolved, observed, sink)
-            wanted = request(spec, resolved, observed, opened.store, Secrets(resolved))
-            started = dataclasses.replace(wanted, joins=target)
+            asked = request(spec, resolved, observed, opened.store, Secrets(resolved))
+            started = dataclasses.replace(asked, joins=target)
             lease.enter_context(gate.leased(opened.paths, started.image.key))
         return opened.engine.run_once(resolved.instance, started, tty=tty)
 

@@ -55,7 +55,7 @@ def served_by_dev_through_the_proxy(box: Box, project: Path, gateway: str) -> No
     assert ask(gateway, "/tabs", vote=True) == 1
     assert ask(gateway, host="poll.localhost") == {"spaces": 0, "tabs": 1}
     assert "runs next at" in box.ps(project)["nightly"]["reason"]
-    images = {name: box.json("image", "inspect", name, cwd=project) for name in ("base.py", "dev")}
+    images = {name: json.loads(box.ok("image", "inspect", name, cwd=project)) for name in ("base.py", "dev")}
     layers = {name: [layer["digest"] for layer in image["layers"]] for name, image in images.items()}
     assert layers["dev"][: len(layers["base.py"])] == layers["base.py"]
 
