@@ -26,7 +26,7 @@ command = "exec sleep infinity"
 secrets = { WORD = "cmd:./ask" }
 """
 ASK = """#!/bin/sh
-exec 3<>/dev/tty || exit 9
+exec 3<>/dev/tty
 stty -echo <&3
 printf 'the word, please: ' >&3
 read word <&3
@@ -44,7 +44,7 @@ def test_up_passes_the_question_on_once_and_fails_at_once_without_a_terminal(box
     began = time.monotonic()
     alone = box.run("up", cwd=project)
     assert alone.returncode == 1
-    assert b"`./ask` ended with 9" in alone.stderr
+    assert b"`./ask` ended with" in alone.stderr
     assert b"only where devbox runs on a terminal" in alone.stderr
     assert time.monotonic() - began < 60
 
