@@ -79,9 +79,8 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     first = staged.built(box, path, "1")
     address = staged.deploy(box, path, first)["address"]
     assert box.run("ps", "--stage", "staging", cwd=path).returncode == 0
-    instance = stage_of(box, path)
     name = next(name for name in replicas(box, path) if name.startswith("web-1-"))
-    kept = Path(default_runtime(box), instance, "kept", f"{name}.json")
+    kept = running(box, path) / "kept" / f"{name}.json"
     told = json.loads(kept.read_text())
     told["launch"]["lowers"] = told["launch"]["lowers"][1:]
     kept.write_text(json.dumps(told))
@@ -100,13 +99,13 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     assert get(address) == "1 info"
 
 
-def stage_of(box: Box, path: Path) -> str:
+def running(box: Box, path: Path) -> Path:
+    """The runtime directory of the stage."""
     places = {each.parent.name: json.loads(each.read_text()) for each in box.home.glob("projects/*/place.json")}
-    return next(key for key, place in places.items() if place.get("stage") and place["root"] == str(path.resolve()))
-
-
-def default_runtime(box: Box) -> str:
-    return f"/run/devbox-0/{box._tag()}"
+    key = next(key for key, place in places.items() if place.get("stage") and place["root"] == str(path.resolve()))
+    return next(
+        found for base in ("/run", "/dev/shm", "/tmp") for found in Path(base).glob(f"devbox-[0-9]*/{box._tag()}/{key}")
+    )
 
 
 @pytest.mark.long
@@ -160,7 +159,7 @@ def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(bo
     router = box.json("ps", "--stage", "staging", "router", cwd=path)[0]
     os.kill(router["pid"], 9)
     wait_until(lambda: answers(address) == "2 info", what="the router's return")
-    supervisor = json.loads(Path(default_runtime(box), stage_of(box, path), "state.json").read_text())["supervisor"]
+    supervisor = json.loads((running(box, path) / "state.json").read_text())["supervisor"]
     os.kill(supervisor["pid"], 9)
     assert get(address) == "2 info"
     seen = staged.deploy(box, path, first, strategy="rolling")
