@@ -171,3 +171,57 @@ def answers(address: str) -> str:
         return get(address)
     except OSError:
         return ""
+
+
+NEEDY = """
+[project]
+name = "needy"
+
+[base.os]
+recipe = "debian"
+
+[service.cache]
+recipe = "redis"
+
+[build]
+from = "os"
+inputs = ["serve.pl"]
+run = ["mkdir dist && cp serve.pl dist/"]
+output = ["dist"]
+
+[image]
+from = "os"
+copy = { dist = "/srv" }
+needs = { cache = { REDIS_URL = "QUEUE_URL" } }
+
+[image.process.web]
+command = "exec perl /srv/serve.pl"
+ports = [8000]
+
+[stage.staging]
+"""
+
+SERVE = r"""
+use IO::Socket::INET;
+my $socket = IO::Socket::INET->new(LocalPort => 8000, Listen => 9, ReuseAddr => 1) or die;
+while (my $client = $socket->accept) {
+    while (<$client>) { last if /^\r?$/ }
+    print $client "HTTP/1.0 200 OK\r\n\r\n$ENV{QUEUE_URL}";
+    close $client;
+}
+"""
+
+
+@pytest.mark.long
+def test_a_stage_has_services_of_its_own_or_what_is_met_outside(box: Box):
+    path = box.project(NEEDY, "needy", {"serve.pl": SERVE})
+    release = box.json("build", cwd=path)
+    seen = staged.deploy(box, path, release)
+    assert get(seen["address"]).startswith("redis://")
+    rows = {row["name"]: row for row in box.json("ps", "--stage", "staging", cwd=path)}
+    assert (rows["cache"]["health"], rows["cache"]["ports"]) == ("healthy", [])
+    outside = staged.deploy(box, path, release, external={"cache": {"REDIS_URL": "env:STAGING_TOKEN"}})
+    assert (get(outside["address"]), outside["address"]) == ("geheim", seen["address"])
+    assert "cache" not in {row["name"] for row in box.json("ps", "--stage", "staging", cwd=path)}
+    kept = [each for each in box.home.rglob("*") if each.is_file() and each.stat().st_size < 1 << 20]
+    assert not [each for each in kept if b"geheim" in each.read_bytes()]

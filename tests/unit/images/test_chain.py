@@ -1,0 +1,50 @@
+"""From a digest to layers: no document on the way is believed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from devbox.errors import RegistryError
+from devbox.images import chain, layout, manifest
+from devbox.images.layout import Layout
+from devbox.model.image import Layer
+
+DIFF = f"sha256:{'d' * 64}"
+LAYER = Layer(digest=DIFF, diff_id=DIFF, size=3, media_type=layout.LAYER)
+
+
+@pytest.fixture
+def oci(tmp_path):
+    made = Layout(str(tmp_path / "oci"), lock=str(tmp_path / "lock"))
+    made.create()
+    return made
+
+
+def image(oci):
+    config = oci.write_json(layout.CONFIG, {"rootfs": {"type": "layers", "diff_ids": [DIFF]}})
+    one = oci.write_json(layout.MANIFEST, manifest.image_manifest(config, [LAYER]))
+    top = oci.write_json(layout.INDEX, manifest.image_index(one))
+    return {"config": config.digest, "manifest": one.digest, "index": top.digest}
+
+
+def test_the_layers_of_an_index_are_those_its_config_names(oci):
+    assert chain.layers(oci, image(oci)["index"]) == (LAYER,)
+
+
+@pytest.mark.parametrize("which", ["index", "manifest", "config"])
+def test_a_changed_document_is_found_wherever_it_is(oci, which):
+    made = image(oci)
+    path = oci.blob(made[which])
+    with open(path) as source:
+        plain = json.load(source)
+    with open(path, "w") as target:
+        json.dump(plain, target)  # the same, with spaces
+    with pytest.raises(RegistryError, match="was changed in the store"):
+        chain.layers(oci, made["index"])
+
+
+def test_what_is_not_there_is_not_there(oci):
+    with pytest.raises(RegistryError, match="is not in the store"):
+        chain.layers(oci, DIFF)
