@@ -6,6 +6,7 @@ verb that was killed is simply called again.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from devbox import flow
@@ -273,7 +274,8 @@ class StageEnvironment:
         return replace(resolved, allowed=(*self._allowed, *(own if covered else ())))
 
     def _instance(self) -> Instance:
-        return replace(instance(self._place, f"{self._project.id}-{self.stage}"), stage=self.stage)
+        name = f"{os.path.basename(self._project.root)}/{self.stage}"
+        return replace(instance(self._place, name), stage=self.stage)
 
 
 def _with_reload(ground: Plan, *, again: bool) -> Plan:
