@@ -26,6 +26,8 @@ def test(args: Args) -> int:
         return testshell.shell(args)
     if args.after is not None:
         raise UsageError("test takes a command only for --shell", remedy="devbox test --shell CELL -- COMMAND")
+    if args.text("against") and (args.flag("list") or args.flag("keep")):
+        raise UsageError("--against goes with neither --list nor --keep", remedy="devbox test --against release")
     reports = testreport.wanted(args)
     asked = Asked(
         expression=args.text("k"),
@@ -36,6 +38,7 @@ def test(args: Args) -> int:
         keep=args.flag("keep"),
         locked=args.flag("locked"),
         writes=reports.paths,
+        against=args.text("against"),
     )
     project = opened(args)
     with choose(args.text("progress")) as display:

@@ -63,6 +63,7 @@ class StartRequest:
 
     `files`: texts by their paths in the container, kept in memory only; what is `hidden` stands in no log.
     A one-shot may join the container `joins`: it shares that one's processes, sockets and IPC, and may trace it.
+    `beside` has the images that the spec mounts, by the mounts' sources.
     """
 
     spec: ContainerSpec
@@ -73,6 +74,7 @@ class StartRequest:
     joins: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
+    beside: Mapping[str, Baked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ class NativeEngine:
         top = Tops(self._paths, instance.id).prepare(
             spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap
         )
-        starter = Starter(self._paths, instance, idmap=idmap)
+        starter = Starter(self._paths, instance, idmap=idmap, roots=self._lowers)
         item = starter.supervised(request, lowers=self._lowers(request.image), top=top)
         self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none")
 
@@ -161,7 +161,7 @@ class NativeEngine:
         top = Tops(self._paths, instance.id).prepare(
             request.spec.name, image_key=request.image.key, keep=False, idmap=idmap
         )
-        starter = Starter(self._paths, instance, idmap=idmap)
+        starter = Starter(self._paths, instance, idmap=idmap, roots=self._lowers)
         launch = starter.launch(request, lowers=self._lowers(request.image), top=top)
         if tty:
             columns, rows = oneshot.terminal_size()

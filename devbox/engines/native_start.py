@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from devbox.engines import native_git, native_layers, native_volumes
 from devbox.engines.contract import StartRequest
@@ -25,7 +25,7 @@ from devbox.isolation.types import (
     Supervised,
 )
 from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mount
-from devbox.model.image import DEFAULT_PATH
+from devbox.model.image import DEFAULT_PATH, Baked
 from devbox.model.resolved import Instance
 
 _CLOSED_ROLES = ("service", "glue", "image")  # they reach out to nobody: nothing of the host is carried in
@@ -35,8 +35,12 @@ _WITH_AGENT = ("dev", "tool", "base")  # a person's own work; what debugs joins 
 class Starter:
     """Turns the start requests of one instance into launches; makes the volumes they mount."""
 
-    def __init__(self, paths: Paths, instance: Instance, *, idmap: IdMap) -> None:
+    def __init__(
+        self, paths: Paths, instance: Instance, *, idmap: IdMap, roots: Callable[[Baked], tuple[str, ...]]
+    ) -> None:
+        """`roots` says where the unpacked layers of an image lie, topmost first."""
         self._paths = paths
+        self._roots = roots
         self._instance = instance
         self._idmap = idmap
 
@@ -89,7 +93,7 @@ class Starter:
                 groups=account.groups,
             ),
             binds=(
-                *self._binds(spec, lowers),
+                *self._binds(request, lowers),
                 *_ca_bind(carried),
                 *self._git_binds(spec, lowers),
                 *to_agent,
@@ -148,9 +152,16 @@ class Starter:
             binds.append(Bind(source, target, read_only=True))
         return tuple(binds)
 
-    def _binds(self, spec: ContainerSpec, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
-        binds = [(mount, self._bind(mount, lowers)) for mount in spec.mounts if mount.kind != "tmpfs"]
-        return tuple(self._covered(spec, bind) if mount.private else bind for mount, bind in binds)
+    def _binds(self, request: StartRequest, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
+        spec = request.spec
+        own = [mount for mount in spec.mounts if mount.kind not in ("tmpfs", "image")]
+        binds = [(mount, self._bind(mount, lowers)) for mount in own]
+        roots = (
+            Bind("", mount.target, read_only=True, lowers=self._roots(request.beside[mount.source]))
+            for mount in spec.mounts
+            if mount.kind == "image"
+        )
+        return (*(self._covered(spec, bind) if mount.private else bind for mount, bind in binds), *roots)
 
     def _bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
         if mount.kind == "volume":

@@ -58,6 +58,13 @@ def backing(
     )
 
 
+def release_images(env: EnvFile, credentials: Mapping[str, str]) -> dict[str, ImageSpec]:
+    """All images that the file's release is made from: its own, its bases, the toolchain of the build."""
+    expansion, document = resolve.Expansion(env, credentials), env.document
+    labels = [label for label in ("image", "build") if getattr(document, label) is not None]
+    return expansion.images_with_parents(labels)
+
+
 def router_image() -> ImageSpec:
     """HAProxy as devbox ships it, whatever recipe of that name a project has."""
     recipe = recipes.load(f"{data_dir('recipes')}/{_ROUTER_RECIPE}.toml")

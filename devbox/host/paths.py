@@ -146,10 +146,6 @@ class Paths:
         """What came of the instance's tests: `cells/`, and what the next run goes by."""
         return f"{self.project(instance)}/tests"
 
-    def cell(self, instance: str, cell: str) -> str:
-        """What a cell wrote when it ran last: `log`, `reports/`, `coverage/`. `cell` is the id of its instance."""
-        return f"{self.tests(instance)}/cells/{cell}"
-
     def shims(self, instance: str) -> str:
         """Commands for PATH that run the instance's tools."""
         return f"{self.project(instance)}/shims"

@@ -147,7 +147,7 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
     plug = None if container.joins else bridge.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
-    binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners, ids=context.idmap)
+    binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store)
     netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
     if plug is not None:
         bridge.pin(plug, netns)

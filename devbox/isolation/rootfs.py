@@ -71,17 +71,20 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
 
 
 def stage_binds(
-    stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int], *, ids: IdMap
+    stage: str, binds: tuple[Bind, ...], owners: dict[tuple[int, int], int], *, ids: IdMap, userns: int | None
 ) -> tuple[Bind, ...]:
     """Attach every bind's source below the stage, where the mapped root can reach it; the binds from there.
 
     `owners` has a user namespace descriptor for each (owner, group) that wants an id-mapped mount; `ids` are those of
-    the store.
+    the store, `userns` as in `mount_root`.
     """
     os.mkdir(f"{stage}/b")
     os.mkdir(f"{stage}/p")
     staged = []
     for number, bind in enumerate(binds):
+        if bind.lowers:
+            staged.append(bind._replace(source=_merged(stage, number, bind.lowers, userns=userns)))
+            continue
         source = f"{stage}/b/{number}"
         opened = _open_source(bind)
         try:
@@ -94,14 +97,34 @@ def stage_binds(
             attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
             if bind.read_only or bind.top:
                 attributes |= syscalls.MOUNT_ATTR_RDONLY
-            userns = owners.get(owner_of(bind)) if bind.owner is not None else None
-            _attach(bind.source, source, attributes=attributes, userns=userns, recursive=True, opened=opened)
+            mapped = owners.get(owner_of(bind)) if bind.owner is not None else None
+            _attach(bind.source, source, attributes=attributes, userns=mapped, recursive=True, opened=opened)
         finally:
             os.close(opened)
         if bind.top and is_directory:
             source = _covered(stage, number, bind.top, mode=stat.S_IMODE(facts.st_mode), ids=ids)
         staged.append(bind._replace(source=source))
     return tuple(staged)
+
+
+def _merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: int | None) -> str:
+    """The merged directory of layers, to read."""
+    place = f"{stage}/p/{number}"
+    attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
+    for directory in (place, f"{place}/all"):
+        os.mkdir(directory)
+    for at, lower in enumerate(lowers):
+        os.mkdir(f"{place}/{at}")
+        _attach(lower, f"{place}/{at}", attributes=attributes, userns=userns, recursive=False)
+    if len(lowers) == 1:  # an overlay without a top wants two
+        return f"{place}/0"
+    os.chdir(place)
+    options = f"lowerdir={':'.join(map(str, range(len(lowers))))},redirect_dir=nofollow,metacopy=off"
+    if userns is None:
+        options += ",userxattr"
+    flags = syscalls.MS_NODEV | syscalls.MS_NOSUID | syscalls.MS_RDONLY
+    syscalls.mount("overlay", "all", "overlay", flags=flags, options=options)
+    return f"{place}/all"
 
 
 def _covered(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str:

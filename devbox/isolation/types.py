@@ -33,7 +33,7 @@ class Bind(NamedTuple):
 
     `within`: the directory that the source must lie in, all links followed, at the moment it is mounted. `top`: a
     directory of `upper/` and `work/`, made when missing, where what is written to a source that is a directory goes; a
-    source that is a file can't be written to then.
+    source that is a file can't be written to then. `lowers`: unpacked layers, topmost first, instead of a source.
     """
 
     source: str
@@ -43,6 +43,7 @@ class Bind(NamedTuple):
     group: int | None = None
     within: str = ""
     top: str = ""
+    lowers: tuple[str, ...] = ()
 
 
 class Process(NamedTuple):

@@ -41,7 +41,7 @@ def bake(opened: Project, wanted: Iterable[Wanted], sink: Sink, *, locked: bool 
     together = _Together()
     for one in cells:
         together.add(one)
-    shared = of_cell(opened, SHARED)
+    shared = _shared(opened, cells)
     shared.records.remember_place(opened.root, opened.env_file)
     failed = _carried_out(shared, together, sink, locked=locked) if cells else {}
     found: dict[str, str] = {}
@@ -55,13 +55,18 @@ def bake(opened: Project, wanted: Iterable[Wanted], sink: Sink, *, locked: bool 
 
 def remember(opened: Project, wanted: Iterable[Wanted]) -> None:
     """Keep what the cells are made from, so that it is not collected."""
-    together = _Together()
-    for one in wanted:
+    cells, together = list(wanted), _Together()
+    for one in cells:
         together.add(one)
     images: dict[str, KeyedImage] = {name: keyed(name, together.images) for name in together.images}
-    shared = of_cell(opened, SHARED)
+    shared = _shared(opened, cells)
     if shared.records.last().images != images:
         shared.records.remember(LastRun(images=images))
+
+
+def _shared(opened: Project, cells: list[Wanted]) -> Project:
+    """Where it is recorded what all cells are made from."""
+    return of_cell(opened, SHARED, released=any(one.against for one in cells))
 
 
 def _carried_out(shared: Project, together: _Together, sink: Sink, *, locked: bool) -> dict[str, str]:

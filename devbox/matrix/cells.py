@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from devbox.envfile import hostaccess
 from devbox.envfile.load import EnvFile
+from devbox.envfile.resolve import credentials_wanted
 from devbox.errors import NotTrusted
 from devbox.execute import locks
 from devbox.execute.contexts import with_contexts
 from devbox.host import project
+from devbox.matrix.against import CLIENT, Against
 from devbox.model import ids
 from devbox.model.image import FromDockerfile, FromTarball, ImageSpec
 from devbox.model.lock import Lock
@@ -20,6 +22,7 @@ from devbox.opened import Project, instance
 from devbox.plan import locking, matrix, order
 from devbox.records import lockfile
 from devbox.records.instance import InstanceRecords
+from devbox.records.matrix import instance_name
 from devbox.records.trust import TrustRecord
 
 SHARED = ""  # the name of what all cells have in common: baked images, data that is ready
@@ -34,6 +37,8 @@ class Wanted:
     project: Project
     resolved: Resolved
     tests: Tests
+    against: Against | None = None
+    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # need of the release → what it gives
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,44 @@ class Sources:
     lasting: bool  # whether nothing else can change what they are: no Dockerfile, no tarball
 
 
-def of_cell(opened: Project, name: str) -> Project:
+def of_cell(opened: Project, name: str, *, released: bool = False) -> Project:
     """The instance that a cell is, as a project: it has its own containers, volumes and records."""
-    key = ids.cell_id(opened.id, name)
+    key = ids.cell_id(opened.id, instance_name(name, released=released))
     return replace(opened, id=key, records=InstanceRecords(opened.paths, key))
 
 
-def every(opened: Project) -> tuple[EnvFile, tuple[Cell, ...]]:
-    """The file, and the cells of its matrix."""
+def every(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
+    """The file, and the cells of its matrix; `pinned`: none whose vars would change the image of a release."""
     from devbox.envfile.load import load
 
     env = load(opened.root, file=opened.env_file)
     table = env.document.test.matrix if env.document.test else None
-    return env, matrix.cells(table.matrix() if table else Matrix())
+    whole = table.matrix() if table else Matrix()
+    return env, matrix.cells(_pinned(env, whole) if pinned else whole)
 
 
-def read(opened: Project, env: EnvFile, cells: Iterable[Cell]) -> tuple[list[Wanted], Sources]:
+def _pinned(env: EnvFile, whole: Matrix) -> Matrix:
+    """The matrix with those axes at their own values of which another would make another image."""
+    from devbox.envfile import load
+    from devbox.envfile.environment import release_images
+
+    nobody = dict.fromkeys(credentials_wanted(env), "")
+    plain = release_images(env, nobody)
+    ways = {f"{name}\0{value}": {name: value} for name, axis in whole.axes.items() for value in axis}
+    changing = {
+        way.partition("\0")[0]
+        for way, one in load.cells(env, ways)
+        if release_images(one, dict.fromkeys(credentials_wanted(one), "")) != plain
+    }
+    return matrix.pinned(whole, {name: env.document.vars[name] for name in changing})
+
+
+def read(
+    opened: Project, env: EnvFile, cells: Iterable[Cell], *, against: Against | None = None
+) -> tuple[list[Wanted], Sources]:
     """What each of the cells consists of, by the lock where that is about the same images."""
     from devbox.envfile import load
-    from devbox.envfile.resolve import credentials_wanted, for_tests
+    from devbox.envfile.resolve import for_tests
 
     lock_file = locks.Locks(instance(opened, env.name))
     lock = lock_file.read()
@@ -73,17 +97,37 @@ def read(opened: Project, env: EnvFile, cells: Iterable[Cell]) -> tuple[list[Wan
     plain: Mapping[str, ImageSpec] = {}
     for name, one in load.cells(env, {"": {}} | {name: cell.variables for name, cell in given.items()}):
         credentials = opened.records.credentials(credentials_wanted(one))
-        cell_project = of_cell(opened, name)
-        resolved = for_tests(one, instance=instance(cell_project, one.name), credentials=credentials)
+        place = of_cell(opened, name, released=against is not None)
+        resolved = for_tests(one, instance=instance(place, one.name), credentials=credentials)
+        exports: Mapping[str, Mapping[str, str]] = {}
+        if against is not None:
+            resolved, exports = _with_needs(one, resolved, against, credentials)
         if not name:
             plain = resolved.images  # without the matrix, as the lock has them
             continue
         files.update(one.inputs)
-        found.append(_wanted(opened, given[name], cell_project, resolved, _locked(resolved.images, plain, lock)))
+        images = _locked(resolved.images, plain, lock)
+        found.append(_wanted(opened, place, given[name], replace(resolved, images=images), against, exports))
     own = (opened.env_file, project.LOCAL_FILE, lockfile.path("", opened.env_file).lstrip("/"))
     recipes = (path.removeprefix(f"{opened.root}/") for path in files if path.startswith(f"{opened.root}/recipes/"))
     sources = Sources(tuple(files), env.variables, (*own, *recipes), lasting=not any(map(_reads_more, found)))
     return found, sources
+
+
+def _with_needs(
+    env: EnvFile, resolved: Resolved, against: Against, credentials: Mapping[str, str]
+) -> tuple[Resolved, Mapping[str, Mapping[str, str]]]:
+    """A cell with what the release needs, where its processes are to run; and what that gives them."""
+    from devbox.envfile.environment import backing
+
+    tests = resolved.tests
+    if tests is None or tests.release != CLIENT:
+        return resolved, {}
+    needs = against.release.config.needs
+    behind = backing(env, needs, instance=resolved.instance, credentials=credentials, where=tests.container.where)
+    more = behind.resolved
+    together = replace(resolved, images=more.images | resolved.images, containers=more.containers | resolved.containers)
+    return together, behind.exports
 
 
 def allowed(opened: Project, wanted: Iterable[Wanted]) -> list[Wanted]:
@@ -108,14 +152,19 @@ def fixed(wanted: Wanted) -> Wanted:
 
 
 def _wanted(
-    opened: Project, cell: Cell, cell_project: Project, resolved: Resolved, images: dict[str, ImageSpec]
+    opened: Project,
+    place: Project,
+    cell: Cell,
+    resolved: Resolved,
+    against: Against | None,
+    exports: Mapping[str, Mapping[str, str]],
 ) -> Wanted:
     tests = resolved.tests
     assert tests is not None  # noqa: S101 - for mypy: `for_tests` gives nothing without them
     spec = replace(tests.container, env={**tests.container.env, NAME: cell.name})
-    resolved = replace(resolved, images=images, containers={**resolved.containers, spec.name: spec})
+    resolved = replace(resolved, containers={**resolved.containers, spec.name: spec})
     resolved = with_contexts(resolved, digests=opened.paths.digests(opened.id))
-    return fixed(Wanted(cell, cell_project, resolved, replace(tests, container=spec)))
+    return fixed(Wanted(cell, place, resolved, replace(tests, container=spec), against, exports))
 
 
 def _locked(images: dict[str, ImageSpec], plain: Mapping[str, ImageSpec], lock: Lock) -> dict[str, ImageSpec]:

@@ -39,6 +39,7 @@ class Asked:
     keep: bool = False
     locked: bool = False
     writes: tuple[str, ...] = ()
+    against: str = ""  # the id of a release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,10 @@ class Seen:
     inputs: Mapping[str, CellInputs]
 
 
-def look(opened: Project, records: MatrixRecords) -> Seen | None:
+def look(opened: Project, records: MatrixRecords, *, release: str = "") -> Seen | None:
     """The cells, where what they were read from has not changed."""
     known = records.known(reader_id())
-    return _seen(opened, records, known) if known else None
+    return _seen(opened, records, known) if known and known.release == release else None
 
 
 def note(opened: Project, records: MatrixRecords, wanted: Iterable[Wanted], sources: Sources) -> Seen:
@@ -72,9 +73,10 @@ def note(opened: Project, records: MatrixRecords, wanted: Iterable[Wanted], sour
     known = KnownMatrix(
         project=cells[0].resolved.instance.name if cells else "",
         cells=tuple(one.cell for one in cells),
-        inputs={one.cell.name: cellinputs.inputs(one.resolved, one.tests) for one in cells},
+        inputs={one.cell.name: _inputs(one) for one in cells},
         patterns=cells[0].tests.inputs if cells else (),
         but=tuple(sorted(sources.own)),
+        release=cells[0].against.release.id if cells and cells[0].against else "",
     )
     if sources.lasting:
         records.remember_known(known, reader_id(), read=sources.files, variables=sources.variables)
@@ -94,14 +96,19 @@ def decide(seen: Seen, records: MatrixRecords, asked: Asked) -> list[Decided]:
     return [_decided(cell, seen, records, ways, everything=asked.everything or asked.keep) for cell in cells]
 
 
-def unsettled(opened: Project, seen: Seen) -> bool:
+def unsettled(opened: Project, records: MatrixRecords, seen: Seen) -> bool:
     """Whether files that count have changed since."""
-    return _tree(opened, MatrixRecords(opened.paths, opened.id), seen.known) != seen.tree
+    return _tree(opened, records, seen.known) != seen.tree
 
 
 def any_failed(seen: Seen, records: MatrixRecords) -> bool:
     """Whether there is something for `--last-failed`."""
     return bool(_failed(seen.known.cells, records))
+
+
+def _inputs(one: Wanted) -> CellInputs:
+    release = one.against.release if one.against else None
+    return cellinputs.inputs(one.resolved, one.tests, release=release)
 
 
 def _seen(opened: Project, records: MatrixRecords, known: KnownMatrix) -> Seen:

@@ -71,7 +71,9 @@ class ReadyData:
     def _stop(self, wanted: Wanted) -> None:
         """Nothing writes to the volumes from here on."""
         instance, containers = wanted.resolved.instance, wanted.resolved.containers
-        self._engine.remove(instance, wanted.tests.container.name)
+        for name in self._engine.observe(instance).containers:
+            if name not in containers or name == wanted.tests.container.name:
+                self._engine.remove(instance, name)
         for name in order.dependants_first(containers):
             if name != wanted.tests.container.name:
                 self._engine.stop(instance, name)

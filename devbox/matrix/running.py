@@ -16,7 +16,7 @@ from devbox.execute.events import Event, Note, Sink, StepLine, StepStarted
 from devbox.host import removal
 from devbox.host.trouble import of_the_machine
 from devbox.isolation.supervision import endings, memory
-from devbox.matrix import collecting
+from devbox.matrix import against, collecting
 from devbox.matrix.cells import Wanted
 from devbox.matrix.guardian import Guardian, take_down
 from devbox.matrix.ready import ReadyData
@@ -56,6 +56,9 @@ class CellRun:
         self._project = wanted.project
         self._engine: Engine = wanted.project.engine
         self._instance = wanted.resolved.instance
+        self._resolved = wanted.resolved
+        if wanted.against is not None:
+            self._resolved = against.placed(wanted.resolved, wanted.tests, wanted.against, wanted.exports)
         self._place = around.records.place(wanted.cell.name)
         self._log: _Log | None = None
         self._clock = _Clock()
@@ -65,16 +68,17 @@ class CellRun:
         self._exit_code: int | None = None
 
     def run(self) -> CellResult:
-        """Run it; whatever happens, there is a result, and nothing stands afterwards that is not to be kept."""
+        """Run it to its result; nothing stands afterwards that is not to be kept. What is raised is a fault of devbox.
+
+        Then the guardian is not told that the cell has gone, and takes it down.
+        """
         cell, around = self.wanted.cell, self._around
         around.guardian.watch(self._instance.id)
-        try:
-            with self._opened_log():
-                state, reason = self._outcome()
-                reports, coverage = self._collected()
-                kept = self._ended(state)
-        finally:
-            around.guardian.release(self._instance.id)
+        with self._opened_log():
+            state, reason = self._outcome()
+            reports, coverage = self._collected()
+            kept = self._ended(state)
+        around.guardian.release(self._instance.id)
         phases = self._clock.phases
         return CellResult(
             cell=cell,
@@ -87,7 +91,7 @@ class CellRun:
             log=f"{self._place}/log",
             reports=reports,
             coverage=coverage,
-            image=self._digest(self._spec.image),
+            image=self._image(),
             services={
                 name: self._digest(spec.image)
                 for name, spec in self.wanted.resolved.containers.items()
@@ -104,9 +108,16 @@ class CellRun:
 
     def bring_up(self) -> None:
         """Start what does not run: services, then the container of the tests."""
-        observed = look(self._project, self.wanted.resolved)
-        made = diff.diff(self.wanted.resolved, observed, names=(self._spec.name,), network=True)
-        carry_out(self._project, made, self.wanted.resolved, observed, self._around.steps or self._show)
+        release, resolved = self.wanted.against, self._resolved
+        services = tuple(name for name in self.wanted.resolved.containers if name != self._spec.name)
+        observed = look(self._project, resolved)
+        made = diff.diff(resolved, observed, names=services if release else (self._spec.name,), network=True)
+        carry_out(self._project, made, resolved, observed, self._around.steps or self._show)
+        if release is not None:
+            engine, store = self._engine, self._project.store
+            for name in resolved.containers:
+                if name not in services:
+                    against.start(name, resolved, observed, release, engine=engine, store=store)
 
     def prepare(self) -> None:
         """Bring up a cell that is new, its services ready for tests."""
@@ -271,6 +282,12 @@ class CellRun:
             yield
         finally:
             self._log.close()
+
+    def _image(self) -> str:
+        """The digest of the image that the tests ran in."""
+        release = self.wanted.against
+        inside = release is not None and self._tests.release == against.INSIDE
+        return release.image.digest if release and inside else self._digest(self._spec.image)
 
     def _digest(self, label: str) -> str:
         found = self._project.store.find(keyed(label, self.wanted.resolved.images).key)

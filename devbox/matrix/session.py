@@ -14,7 +14,7 @@ from devbox.execute.events import Note, Sink
 from devbox.host import files
 from devbox.host.machine import available_memory, cores
 from devbox.images import gate
-from devbox.matrix import bakes, cells, looking, standing
+from devbox.matrix import against, bakes, cells, looking, standing
 from devbox.matrix.crew import Crew
 from devbox.matrix.guardian import Guardian
 from devbox.matrix.looking import RUN, Asked
@@ -45,7 +45,7 @@ def carry_out(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink,
 
 def _settle(opened: Project, records: MatrixRecords, session: Session, wanted: list[cells.Wanted], sink: Sink) -> None:
     """Where files changed while cells ran, it is not known which of them a cell saw: it runs again the next time."""
-    if not looking.unsettled(opened, session.seen):
+    if not looking.unsettled(opened, records, session.seen):
         return
     sink(Note(text="files of the project changed while the tests ran: these cells run again the next time"))
     for one in wanted:
@@ -75,11 +75,12 @@ def _prepared(
 ) -> tuple[Session, dict[str, cells.Wanted], dict[str, str]]:
     """The cells that are to run, their images baked; and those that lack one, with the reason."""
     with exclusive(opened, sink):
-        env, every = cells.every(opened)
-        wanted, sources = cells.read(opened, env, every)
+        release = against.find(opened, asked.against) if asked.against else None
+        env, every = cells.every(opened, pinned=release is not None)
+        wanted, sources = cells.read(opened, env, every, against=release)
         seen = looking.note(opened, records, wanted, sources)
-        first = {each.cell.name for each in looking.decide(seen, records, asked) if each.verdict == RUN}
-        running = cells.allowed(opened, (one for one in wanted if one.cell.name in first))
+        first = {each.cell.name: each for each in looking.decide(seen, records, asked)}
+        running = cells.allowed(opened, (one for one in wanted if first[one.cell.name].verdict == RUN))
         lacking = bakes.bake(opened, running, sink, locked=asked.locked)
         running = [cells.fixed(one) for one in running]
         fresh = {one.cell.name: one for one in running}
@@ -88,7 +89,9 @@ def _prepared(
         if not asked.locked:
             complete_lock(opened, load(opened), sink)
         seen = looking.note(opened, records, wanted, sources)
-    decided = looking.decide(seen, records, asked)
+    # With its packages fixed, a cell may turn out to be one that passed. Others are what they were a moment ago.
+    again = looking.decide(seen, records, asked)
+    decided = [each if each.cell.name in fresh else first[each.cell.name] for each in again]
     session = Session(seen, decided, jobs=_jobs(asked, running))
     return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, lacking
 

@@ -7,7 +7,7 @@ from devbox.host import files
 from devbox.matrix.guardian import take_down
 from devbox.model import ids
 from devbox.opened import Project, instance
-from devbox.records.matrix import KEPT, RUNNING, MatrixRecords
+from devbox.records.matrix import KEPT, RUNNING, MatrixRecords, instance_name
 
 
 def sweep(opened: Project, records: MatrixRecords) -> None:
@@ -19,19 +19,19 @@ def sweep(opened: Project, records: MatrixRecords) -> None:
 
 def leave(opened: Project, sink: Sink, *, volumes: bool) -> None:
     """For `down`: nothing of any cell runs any more; with `volumes`, nothing is known of tests either."""
-    records = MatrixRecords(opened.paths, opened.id)
-    standing = records.standing()
-    if not (standing or volumes):
+    both = [MatrixRecords(opened.paths, opened.id, released=released) for released in (False, True)]
+    if not (volumes or any(records.standing() for records in both)):
         return
-    with files.locked(records.lock, wait=False) as mine:
+    with files.locked(both[0].lock, wait=False) as mine:
         if not mine:
             sink(Note(text="tests of this project are running: their cells stay until they end"))
             return
-        for cell, what in standing.items():
-            if volumes or what in (RUNNING, KEPT):
-                _gone(opened, records, cell)
+        for records in both:
+            for cell, what in records.standing().items():
+                if volumes or what in (RUNNING, KEPT):
+                    _gone(opened, records, cell)
         if volumes:
-            _forget(opened, records)
+            _forget(opened, both[0])
 
 
 def _gone(opened: Project, records: MatrixRecords, cell: str) -> None:
@@ -45,4 +45,5 @@ def _forget(opened: Project, records: MatrixRecords) -> None:
     for each in kept.all():
         kept.forget(each.name)
     take_down(opened.paths, shared)
+    take_down(opened.paths, ids.cell_id(opened.id, instance_name("", released=True)))
     records.forget()

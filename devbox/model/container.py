@@ -19,11 +19,12 @@ class Port:
 class Mount:
     """Something mounted into a container. `source` is a volume's or a cache's name, else a host path.
 
-    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside. Of
-    what is `private` the container sees the source as it is, and what it changes is its own: it goes with its top.
+    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside; an
+    "image" is the root of another image, to read. Of what is `private` the container sees the source as it is, and what
+    it changes is its own: it goes with its top.
     """
 
-    kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch"
+    kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch" | "image"
     target: str
     source: str = ""
     read_only: bool = False

@@ -59,6 +59,7 @@ class Tests:
     fail_fast: bool = False
     ready: Ready | None = None
     release: str = "inside"  # "inside" | "client"
+    release_env: dict[str, str] = field(default_factory=dict)  # beside the container's own, against a release
     matrix: Matrix = field(default_factory=Matrix)
 
 
@@ -143,6 +144,7 @@ class KnownMatrix:
     """The cells of a project and what they depend on, without a look at its files or images.
 
     `patterns` are the declared inputs, `but` the files of the project that count in other ways: the env file, recipes.
+    `release` is the id of what they are tests against.
     """
 
     project: str
@@ -150,6 +152,7 @@ class KnownMatrix:
     inputs: dict[str, CellInputs]  # by the cell's name
     patterns: tuple[str, ...]
     but: tuple[str, ...]
+    release: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

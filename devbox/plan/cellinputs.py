@@ -8,6 +8,7 @@ from dataclasses import replace
 from devbox.model import codec, ids
 from devbox.model.image import keyed
 from devbox.model.matrix import CellInputs, CellResult, Tests
+from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.plan import keys
 
@@ -16,8 +17,11 @@ _RUNNER = 1
 _SHOWN = 3
 
 
-def inputs(resolved: Resolved, tests: Tests) -> CellInputs:
-    """What one cell depends on, its files aside: the images by what is fixed of them, services, command, variables."""
+def inputs(resolved: Resolved, tests: Tests, *, release: Release | None = None) -> CellInputs:
+    """What one cell depends on, its files aside: the images by what is fixed of them, services, command, variables.
+
+    Against a `release`, that as well, and how the tests meet it.
+    """
     spec = tests.container
     image = keyed(spec.image, resolved.images).key
     services = {name: _service(resolved, name) for name in resolved.containers if name != spec.name}
@@ -25,6 +29,8 @@ def inputs(resolved: Resolved, tests: Tests) -> CellInputs:
     settings = keys.identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
     ready = codec.dump(tests.ready)
     own = keys.fingerprinted(spec)
+    if release is not None:
+        services |= {"the release": ids.key_of([release.id, tests.release, tests.release_env])}
     everything = {
         "runner": _RUNNER,
         "image": image,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from devbox.model.matrix import Cell, Matrix
 
@@ -31,6 +32,17 @@ def cells(matrix: Matrix) -> tuple[Cell, ...]:
             axes = own | {name: value for name, value in included.items() if name not in own}
             added.append((_in_order(axes, matrix.axes), dict(included)))
     return tuple(_cell(axes, variables, matrix) for axes, variables in [*found, *added])
+
+
+def pinned(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
+    """The matrix with one value for some of its axes. What is included for another value of them is left out."""
+    return replace(
+        matrix,
+        axes={name: (values[name],) if name in values else axis for name, axis in matrix.axes.items()},
+        include=tuple(
+            cell for cell in matrix.include if all(cell.get(name, value) == value for name, value in values.items())
+        ),
+    )
 
 
 def name_of(axes: Mapping[str, str]) -> str:

@@ -30,21 +30,23 @@ _WRITTEN_KEPT = 100
 class MatrixRecords:
     """The records of one project. Writers hold `lock`, but for different cells at once."""
 
-    def __init__(self, paths: Paths, project: str) -> None:
+    def __init__(self, paths: Paths, project: str, *, released: bool = False) -> None:
+        """`released`: those of tests against releases, which are others than those of the file as it is."""
         self._paths = paths
         self._project = project
-        self._directory = paths.tests(project)
+        self._released = released
+        self._directory = f"{paths.tests(project)}/released" if released else paths.tests(project)
         self.lock = paths.lock(f"{project}.test")
         self.files = f"{self._directory}/files.json"
         self.directory = self._directory
 
     def cell_id(self, name: str) -> str:
         """The id of a cell's instance."""
-        return ids.cell_id(self._project, name)
+        return ids.cell_id(self._project, instance_name(name, released=self._released))
 
     def place(self, name: str) -> str:
         """The directory of what a cell wrote."""
-        return self._paths.cell(self._project, self.cell_id(name))
+        return f"{self._directory}/cells/{self.cell_id(name)}"
 
     def last(self, name: str) -> Remembered | None:
         """What is known of a cell; None where it never ran, or an older version wrote it."""
@@ -152,3 +154,8 @@ class MatrixRecords:
     def _write(path: str, plain: dict[str, Any]) -> None:
         os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
         files.write_atomic(path, json.dumps({"format": FORMAT, **plain}), mode=0o600)
+
+
+def instance_name(cell: str, *, released: bool) -> str:
+    """How the instance of a cell is told from those of others."""
+    return f"released:{cell}" if released else cell

@@ -14,7 +14,18 @@ from devbox.model.container import ContainerSpec, Mount
 from devbox.model.matrix import Matrix, Ready, Tests
 from devbox.roles import containers, images
 from devbox.roles.context import Context
-from devbox.roles.fields import COMMAND_SCHEMA, Commands, Duration, InnerPaths, Model, Whole, field, kind_of, parse_text
+from devbox.roles.fields import (
+    COMMAND_SCHEMA,
+    Commands,
+    Duration,
+    Environment,
+    InnerPaths,
+    Model,
+    Whole,
+    field,
+    kind_of,
+    parse_text,
+)
 from devbox.roles.parts import ImageParts, RunParts
 from devbox.roles.suggest import did_you_mean
 
@@ -127,6 +138,8 @@ class TestTable(ImageParts, RunParts):
     """After the first failure no further cell begins."""
     release: Literal["inside", "client"] = "inside"
     """Against a release: `inside` its image, or as a `client` of its processes."""
+    release_env: Environment = {}
+    """Variables against a release, beside `env`: where `inside` finds what the tests bring, below /run/devbox/tests."""
     matrix: MatrixTable | None = None
     """The environments."""
 
@@ -170,6 +183,7 @@ def expand(table: TestTable, context: Context) -> Tests:
         fail_fast=table.fail_fast,
         ready=Ready(commands=ready.run, inputs=ready.inputs) if ready else None,
         release=table.release,
+        release_env=table.release_env,
         matrix=table.matrix.matrix() if table.matrix else Matrix(),
     )
 

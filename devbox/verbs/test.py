@@ -13,18 +13,25 @@ from devbox.execute.events import Note, Sink
 from devbox.matrix import looking
 from devbox.matrix.looking import RUN, Asked, Decided, Seen
 from devbox.matrix.outcome import Session
+from devbox.model.evidence import TestEvidence
 from devbox.model.matrix import MatrixRun, MatrixSink
+from devbox.model.release import Release
 from devbox.model.verdict import Verdict
 from devbox.opened import Project
 from devbox.records.matrix import MatrixRecords
+from devbox.records.releases import Releases
+from devbox.records.testresults import TestResults
+
+NEWEST = "release"  # how the newest release is called
 
 
 def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> MatrixRun:
     """Run what has to run. The result has every cell of the file, in its order."""
     began, now = time.monotonic(), dt.datetime.now(dt.UTC)
-    records = MatrixRecords(opened.paths, opened.id)
+    release = _release(opened, asked.against) if asked.against else None
+    records = MatrixRecords(opened.paths, opened.id, released=release is not None)
     records.remember_written(_within(opened.root, asked.writes))
-    session = _session(opened, records, asked, sink, board)
+    session = _session(opened, records, replace(asked, against=release.id if release else ""), sink, board)
     cells = session.seen.known.cells
     run = MatrixRun(
         id=now.strftime("%Y%m%dT%H%M%S.%fZ"),
@@ -34,9 +41,12 @@ def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> Matrix
         seconds=time.monotonic() - began,
         directory=records.directory,
         jobs=session.jobs,
+        release=release.image if release else "",
         interrupted=session.interrupted,
     )
     records.remember_run(run)
+    if release:
+        _keep_evidence(opened, release, run)
     return run
 
 
@@ -69,9 +79,29 @@ def _within(root: str, paths: Iterable[str]) -> list[str]:
     return [path.removeprefix(start) for path in real if path.startswith(start)]
 
 
+def _release(opened: Project, name: str) -> Release:
+    """The release that is meant; "release" is the newest."""
+    return Releases(opened.paths, opened.id).find("" if name == NEWEST else name)
+
+
+def _keep_evidence(opened: Project, release: Release, run: MatrixRun) -> None:
+    """What the gate `tests` goes by: of all cells, or it is no pass."""
+    states = {each.cell.name: each.state for each in run.cells}
+    TestResults(opened.paths, opened.id).add(
+        TestEvidence(
+            digest=release.image,
+            passed=run.exit_code == 0 and "skipped" not in states.values(),
+            at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            cells=states,
+            release=release.id,
+            run=run.id,
+        )
+    )
+
+
 def _session(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink, board: MatrixSink) -> Session:
     """Without reading the file, where nothing has to run."""
-    seen = looking.look(opened, records)
+    seen = looking.look(opened, records, release=asked.against)
     if seen is not None:
         asked = _sensible(seen, records, asked, sink)
         decided = looking.decide(seen, records, asked)

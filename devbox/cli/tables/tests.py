@@ -26,6 +26,13 @@ TABLE = (
         Option("--all", about="Also run cells for which nothing changed since they passed."),
         Option("-j", "--jobs", about="So many cells at once; auto: by cores and memory.", kind=TEXT, metavar="N"),
         Option("--shard", about="Only share i of n, for one of several machines.", kind=TEXT, metavar="I/N"),
+        Option(
+            "--against",
+            about="Test the image of a release, not the files here: `release` for the newest, or its first digits.",
+            kind=TEXT,
+            metavar="RELEASE",
+            words="releases",
+        ),
         Option("--keep", about="Leave the cells standing, for --shell; `devbox down` takes them away."),
         Option("--list", about="Only list the cells, and say which would run and why."),
         Option(

@@ -80,3 +80,10 @@ def test_a_run_of_nothing_fails() -> None:
 
 def test_an_interrupted_run_says_so() -> None:
     assert run_of("passed", "failed", "interrupted", allow_failure=True).exit_code == 130
+
+
+def test_pinned_axes_have_one_value() -> None:
+    included = ({"python": "3.13", "pg": "13"}, {"python": "3.11", "pg": "13"})
+    whole = Matrix(axes=AXES, exclude=({"pg": "15"},), include=included)
+    found = matrix.cells(matrix.pinned(whole, {"python": "3.13"}))
+    assert [cell.name for cell in found] == ["python=3.13,pg=17", "python=3.13,pg=13"]

@@ -1,0 +1,142 @@
+"""Tests against a release: which cells mean its image, what of the release runs in one, and what tests get beside it.
+
+`inside`: the container of the tests has the release's image, to the byte; their own image is mounted at ROOT, to read.
+`client`: the tests run in their own image, and what the release runs stands beside them, started by its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from devbox.engines.contract import Engine, StartRequest
+from devbox.envfile import secrets
+from devbox.errors import EngineError, NotReady
+from devbox.execute.actions import request
+from devbox.execute.complete import completed
+from devbox.images.store import ImageStore
+from devbox.model.container import ContainerSpec, Health, Mount
+from devbox.model.image import Baked, keyed
+from devbox.model.matrix import Tests
+from devbox.model.observed import Observed
+from devbox.model.release import Process, Release
+from devbox.model.resolved import Resolved
+from devbox.opened import Project
+from devbox.plan import keys
+from devbox.records.releases import Releases
+
+ROOT = "/run/devbox/tests"  # the image of the tests, beside the release's
+VARIABLE = "DEVBOX_RELEASE"  # the digest that is under test
+INSIDE, CLIENT = "inside", "client"
+_IMAGE = "image"  # the label of the release's image, and what the file calls it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A release under test, its image ready to run."""
+
+    release: Release
+    image: Baked
+
+
+def find(opened: Project, identity: str) -> Against:
+    """The release of this id, ready to run."""
+    release = Releases(opened.paths, opened.id).find(identity)
+    return Against(release=release, image=opened.store.by_digest(release.image))
+
+
+def placed(resolved: Resolved, tests: Tests, against: Against, exports: Mapping[str, Mapping[str, str]]) -> Resolved:
+    """A cell with the release in it. `exports`: what each need of the release gives."""
+    spec = tests.container
+    spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
+    if tests.release == INSIDE:
+        mounts = (*spec.mounts, Mount(kind="image", source=spec.image, target=ROOT, read_only=True))
+        return replace(resolved, containers={**resolved.containers, spec.name: replace(spec, mounts=mounts)})
+    env: dict[str, str] = {}
+    for need, renames in against.release.config.needs.items():
+        offered = exports.get(need, {})
+        env |= {new: offered[old] for old, new in renames.items() if old in offered} if renames else dict(offered)
+    processes = against.release.config.processes.items()
+    found = {name: _container(name, process, env) for name, process in sorted(processes, key=_jobs_first)}
+    addresses = {
+        f"{name.upper().replace('-', '_')}_URL": f"http://{name}:{process.ports[0].container}"
+        for name, process in processes
+        if process.ports
+    }
+    spec = replace(spec, env={**addresses, **spec.env})
+    others = {name: each for name, each in resolved.containers.items() if name != spec.name}
+    return replace(resolved, containers={**others, **found, spec.name: spec})
+
+
+def start(
+    name: str, resolved: Resolved, observed: Observed, against: Against, engine: Engine, store: ImageStore
+) -> None:
+    """Start one container of a cell that the release is in, and see that what should be its image is."""
+    spec, instance = resolved.containers[name], resolved.instance
+    of_tests = spec.role == "test"
+    inside = any(mount.kind == "image" for mount in spec.mounts)
+    seen = observed.containers.get(name)
+    if seen is not None and seen.exit_code == 0 and spec.kind == "job":
+        return  # it did its work
+    if of_tests and not inside:
+        engine.start(instance, request(spec, resolved, observed, store))
+        engine.wait_ready(instance, name)
+        return
+    engine.start(instance, _request(spec, resolved, against, store))
+    try:
+        engine.wait_ready(instance, name)
+    except NotReady as error:
+        error.where = error.where or spec.where
+        raise
+    if spec.kind == "job":
+        return
+    found = engine.proven(instance, name)
+    if found != against.release.image:
+        raise EngineError(
+            f"{name} runs {found or 'something that its digest does not stand for'}, not {against.release.image}",
+            remedy="devbox image verify; then test again",
+        )
+
+
+def _container(name: str, process: Process, env: Mapping[str, str]) -> ContainerSpec:
+    own = {**{key: value for key, value in env.items() if key not in process.secrets}, **process.env}
+    ports = [port.container for port in process.ports if port.protocol == "tcp"]
+    health = process.health or (Health(tcp=True, port=ports[0]) if ports and process.kind == "service" else None)
+    return ContainerSpec(
+        name=name,
+        label=f"image.process.{name}",
+        role="image",
+        image=_IMAGE,
+        kind=process.kind,
+        command=process.command,
+        env=own,
+        secrets=process.secrets,
+        user="",
+        workdir="",
+        health=health,
+        restart="no",
+        stop_signal=process.stop_signal,
+        stop_timeout=process.stop_timeout,
+        limits=process.limits,
+    )
+
+
+def _jobs_first(item: tuple[str, Process]) -> bool:
+    return item[1].kind != "job"
+
+
+def _request(spec: ContainerSpec, resolved: Resolved, against: Against, store: ImageStore) -> StartRequest:
+    fetched = secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed)
+    files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
+    beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
+    found = {name: store.find(keyed(name, resolved.images).key) for name in beside}
+    return StartRequest(
+        spec=completed(spec, against.image.config),
+        image=against.image,
+        spec_key=keys.spec_key(spec),
+        ports=(),
+        env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
+        files={path: fetched[name] for name, path in files.items()},
+        hidden=tuple(fetched.values()),
+        beside={name: image for name, image in found.items() if image is not None},
+    )

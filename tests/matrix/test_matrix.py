@@ -1,0 +1,124 @@
+"""`devbox test`: cells of their own, results that are known by their inputs, what a person does about red ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.machine import Box
+
+pytestmark = pytest.mark.scenario
+
+FILE = """
+[project]
+name = "small"
+
+[vars]
+flavor = "plain"
+mark = "one"
+
+[base.os]
+recipe = "debian"
+
+[test]
+from = "os"
+command = "./check ${flavor}"
+env = { MARK = "${mark}" }
+junit = ["junit.xml"]
+coverage = [".coverage.*"]
+
+[test.matrix]
+flavor = ["sweet", "sour", "bitter"]
+include = [{ flavor = "sour", mark = "two" }]
+"""
+
+CHECK = """#!/bin/sh
+echo "checks $1 with $MARK in $DEVBOX_CELL"
+test -e left-behind && exit 9
+echo "$1" > left-behind
+echo spoiled > data
+echo "<testsuite name='$1'><testcase name='it'/></testsuite>" > junit.xml
+echo lines > .coverage.$1
+test "$1" != bitter
+"""
+
+
+def project(box: Box, text: str = FILE, check: str = CHECK) -> Path:
+    path = box.project(text, "small", {"check": check, "data": "as it was"})
+    (path / "check").chmod(0o755)
+    return path
+
+
+def run(box: Box, path: Path, *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit code of `devbox test`, and the cells by name."""
+    done = box.run("test", *words, "--json", cwd=path)
+    assert done.stdout, done.stderr.decode()
+    return done.returncode, {cell["name"]: cell for cell in json.loads(done.stdout)["cells"]}
+
+
+def states(cells: dict[str, dict[str, Any]]) -> list[str]:
+    return [cell["state"] for cell in cells.values()]
+
+
+def test_each_cell_has_a_world_of_its_own_and_green_ones_are_not_run_again(any_box: Box):
+    box = any_box
+    path = project(box)
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (1, ["passed", "passed", "failed"]), cells
+    assert list(cells) == ["flavor=sweet", "flavor=sour", "flavor=bitter"]
+    assert cells["flavor=bitter"]["reason"] == "exit code 1"
+    assert {each.name: each.read_text() for each in path.iterdir()}.keys() == {
+        "check",
+        "data",
+        "devbox.toml",
+        "devbox.lock.toml",
+    }
+    assert (path / "data").read_text() == "as it was"
+    assert box.ps(path) == {}
+
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (1, ["cached", "cached", "failed"])
+    assert "nothing changed since it passed" in cells["flavor=sweet"]["reason"]
+    assert states(run(box, path, "--last-failed")[1]) == ["skipped", "skipped", "failed"]
+
+    shown = box.ok("test", "--shell", "flavor=bitter", "--", "cat", "left-behind", "data", cwd=path)
+    assert shown.split() == ["bitter", "spoiled"], "the shell is where the failed tests left off"
+
+    (path / "data").write_text("other")
+    told = {each["subject"]: (each["verdict"], each["reason"]) for each in box.json("why", "cells", cwd=path)}
+    assert told["flavor=sweet"] == ("run", "data changed")
+    assert told["flavor=bitter"] == ("run", "it failed last time")
+    (path / "check").write_text(CHECK.replace("bitter", "nothing"))
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (0, ["passed", "passed", "passed"])
+    assert cells["flavor=sour"]["reason"] == "check, data changed"
+
+    done = box.run("test", "--json", cwd=path, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert (done.returncode, {cell["state"] for cell in json.loads(done.stdout)["cells"]}) == (0, {"cached"})
+    imported = done.stderr.decode()
+    assert not [name for name in ("pydantic", "typer", "jinja2", "tomllib") if f" {name}\n" in imported]
+
+
+def test_what_a_variable_changes_runs_and_nothing_else(box: Box):
+    path = project(box, FILE.replace('"bitter"]', '"mild"]'))
+    assert run(box, path)[0] == 0
+    (path / "devbox.toml").write_text((path / "devbox.toml").read_text().replace('mark = "two"', 'mark = "three"'))
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (0, ["cached", "passed", "cached"])
+    assert cells["flavor=sour"]["reason"] == "MARK changed"
+    code, cells = run(box, path, "-k", "mild", "--all")
+    assert (code, states(cells)) == (0, ["skipped", "skipped", "passed"])
+    assert box.run("test", "-k", "nobody", cwd=path).returncode == 2
+    first, second = (set(states(run(box, path, "--all", "--shard", share)[1])) for share in ("1/2", "2/2"))
+    assert first == second == {"passed", "skipped"}
+
+
+def test_reports_and_coverage_are_collected(box: Box, tmp_path: Path):
+    path = project(box)
+    report = path / "all.xml"
+    done = box.run("test", "--report", report, "--coverage", path / "cov", cwd=path)
+    assert done.returncode == 1, done.stderr.decode()
+    assert report.read_text().count('name="it"') == 3
+    assert [each.read_text() for each in (path / "cov").iterdir()].count("lines\n") == 3
