@@ -31,7 +31,7 @@ def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platform
         found.append(transfers.pull(reference, on_transfer, all_platforms=all_platforms))
         return found[0].digest
 
-    watched("pull", reference.familiar, work, sink)
+    _watched("pull", reference.familiar, work, sink)
     return found[0]
 
 
@@ -45,7 +45,7 @@ def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Si
         done.append(transfers.push(image, reference, on_transfer))
         return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB there already"
 
-    watched("push", reference.familiar, work, sink)
+    _watched("push", reference.familiar, work, sink)
     return done[0]
 
 
@@ -56,7 +56,7 @@ def again(transfers: Transfers, lost: Lost, sink: Sink) -> None:
         transfers.again(lost.name, lost.digest, lost.blobs, on_transfer)
         return lost.digest
 
-    watched("pull", lost.name, work, sink)
+    _watched("pull", lost.name, work, sink)
 
 
 def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:
@@ -66,7 +66,7 @@ def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes]
         archive.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
         return image.digest
 
-    watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
+    _watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
 
 
 def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:
@@ -77,7 +77,7 @@ def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sin
         found.append(peer.load(image, paths=paths, engine=engine, name=name, on_transfer=on_transfer))
         return found[0]
 
-    watched("export", f"{name.familiar} to {engine}", work, sink)
+    _watched("export", f"{name.familiar} to {engine}", work, sink)
     return found[0]
 
 
@@ -89,7 +89,7 @@ def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink:
         found.extend(intake.read(source, paths=paths, name=name, on_transfer=on_transfer))
         return ", ".join(dict.fromkeys(each.name for each in found))
 
-    watched("import", source if isinstance(source, str) else "the standard input", work, sink)
+    _watched("import", source if isinstance(source, str) else "the standard input", work, sink)
     for each in found:
         if each.absent:
             sink(Note(text=f"{each.name}: the archive has no layers of {', '.join(each.absent)}"))
@@ -101,7 +101,6 @@ def told(step: str, transfer: Transfer) -> StepProgress:
     return StepProgress(id=step, text=transfer.text, done=transfer.done, total=transfer.total or None)
 
 
-def watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
-    """Do one thing as a plan of one step. `work` gives what there is to say at its end."""
+def _watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
     step = Step(op=op, resource=resource, reason="asked to")
     run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(told(step.id, transfer)))}, sink)

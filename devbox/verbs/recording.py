@@ -28,8 +28,15 @@ _REMEDY = "compare it with a copy of it: nothing is promoted on its word"
 
 
 def promoter(opened: Project, resolved: Resolved, key: str, ask: Ask | None) -> Named | None:
-    """Who signs the record of a move: the key of that name, else the one key of this machine that the file knows."""
-    return signs(opened, resolved, key, ask, fitting=ring(opened, resolved).known)
+    """Who signs the record of a move: the key of that name, else the one of this machine that is a builder's.
+
+    Where it has none of those, the one that is an approver's.
+    """
+    known = ring(opened, resolved)
+    for those in (known.builders, known.approvers):
+        if found := signs(opened, resolved, key, ask, fitting={each.fingerprint for each in those.values()}):
+            return found
+    return None
 
 
 class Recorder:
@@ -48,7 +55,7 @@ class Recorder:
         for stage in self._resolved.stages.values():
             if attached.store(self._opened.paths).has(image):
                 with self._later("what others said", stage):
-                    exchange.fetch(image, [stage], self._sink, paths=self._opened.paths)
+                    exchange.fetch(image, [stage], paths=self._opened.paths)
 
     def record(self, intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
         """Attach the record of an attempt to its image, once; what the ledger is told of it, nothing without a key."""

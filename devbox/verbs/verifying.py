@@ -16,6 +16,7 @@ from devbox.images import verify as blobs
 Said = dict[str, Any]  # a predicate
 
 OURS = (statements.APPROVAL, statements.PROMOTION, statements.REVOCATION)  # shown in full: they are short
+_ORDER = (statements.SIGNATURE, statements.PROVENANCE, statements.SPDX, statements.CYCLONEDX, *OURS)
 _SHORT = 12
 
 
@@ -54,8 +55,13 @@ def verify_image(digest: str, keys: Mapping[str, PublicKey], *, paths: Paths) ->
         image=digest,
         blobs=count,
         faults=tuple(f"{each.digest}: {each.why}" for each in faults),
-        findings=tuple(verify.findings(digest, oci, keys)),
+        findings=tuple(sorted(verify.findings(digest, oci, keys), key=_place)),
     )
+
+
+def _place(finding: Finding) -> int:
+    """Where it stands in a list: signatures first, what devbox does not know last; else as it was attached."""
+    return _ORDER.index(finding.what) if finding.what in _ORDER else len(_ORDER)
 
 
 def told(finding: Finding) -> str:

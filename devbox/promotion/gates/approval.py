@@ -43,8 +43,10 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     able = [name for name in people if name in context.approvers]
     if len(able) < gate.count:
         return Verdict(subject=subject, verdict=FAIL, reason=f"{gate.count} must approve, and only {len(able)} may")
-    waiting = ", ".join(name for name in able if name not in counting)
-    reason = f"{have} of {gate.count} approved; missing: {gate.count - have} of {waiting}"
+    waiting = [name for name in able if name not in counting]
+    missing = gate.count - have
+    whom = ", ".join(waiting) if missing == len(waiting) else f"{missing} of {', '.join(waiting)}"
+    reason = f"{have} of {gate.count} approved; waiting for {whom}"
     faults = "; ".join(f"that of {each.approver} does not count: {each.fault}" for each in said if each.fault)
     return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
 
