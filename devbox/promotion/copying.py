@@ -17,7 +17,7 @@ from devbox.images import documents, layout
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph, settings
 from devbox.images.registry.connection import Connection
-from devbox.images.registry.reference import parse
+from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import Repository
 from devbox.images.registry.transfers import Transfers
 from devbox.model import ids
@@ -98,6 +98,11 @@ class Copier:
             if found is not None and ids.sha256(found) != each.digest:
                 raise RegistryError(f"the store's copy of {digest} is damaged", remedy="devbox image verify")
         return top
+
+
+def digest_of(reference: Reference) -> str:
+    """The digest that a tag names just now, "" where there is no such tag."""
+    return Repository(Connection(settings.origin(reference.host)), reference).digest(reference.tag)
 
 
 def tag_of(release: str) -> str:

@@ -26,6 +26,7 @@ from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
+from devbox.verbs.elsewhere import Elsewhere
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.recording import Recorder
 from devbox.verbs.signing import Named
@@ -83,13 +84,21 @@ class _Scene:
         )
         return (*admission.admit(release, self.stage, self.resolved.stages, history), *judge_all(context))
 
+    def asked(self, name: str, sink: Sink) -> tuple[Release, History]:
+        """The release that is meant, and all that is known: here, and elsewhere as far as registries tell."""
+        elsewhere = Elsewhere(self.opened, self.resolved, self.stage, sink)
+        elsewhere.learn(elsewhere.image_of(name))
+        release = self.release(name, self.history())
+        elsewhere.learn(release.image)
+        return release, self.history()
+
     def release(self, name: str, history: History) -> Release:
         """The release that is meant: by its name, else what is on its way, what the stage before has, the newest."""
         known = Releases(self.opened.paths, self.opened.id)
         if name:
             return known.find(name)
         before = admission.previous(self.stage, self.resolved.stages)
-        entry = history.under_way(self.stage.name) or (history.current(before.name) if before else None)
+        entry = history.under_way(self.stage.name) or (history.stands(before.name) if before else None)
         return known.find(entry.release if entry else "")
 
     def copier(self, sink: Sink) -> Copier:
@@ -114,15 +123,16 @@ def promote(
     scene = _scene(opened, stage, acts=True)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
-        history = scene.history()
-        wanted = Deployment(release=scene.release(release, history), stage=scene.stage)
+        meant, history = scene.asked(release, sink)
+        wanted = Deployment(release=meant, stage=scene.stage)
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
-        recorder.gather(wanted.release.image)
         recorder.check(history.entries, wanted.release.image)
         planned = course.to_promote(wanted, history, environment.observe())
+        copier = scene.copier(sink)
         if planned is None:
+            copier.mark(wanted)
             return _standing(wanted, history, environment)
-        means = Means(environment=environment, copy=scene.copier(sink).copy, attest=recorder.record)
+        means = Means(environment=environment, copy=copier.copy, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
         verdicts = (
             scene.verdicts(wanted.release, history) if planned.asks else admission.not_revoked(wanted.release, history)
@@ -133,6 +143,7 @@ def promote(
                 move.fail(denial.sentence)
             raise denial
         entry = move.run(policy=scene.policy, verdicts=verdicts)
+        copier.mark(wanted)
         recorder.publish()
         return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
 
@@ -154,20 +165,20 @@ def rollback(
         _check_reversible(stage, history)
         sink(Note(text=f"back to {planned.wanted.release.short}"))
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
-        means = Means(environment=environment, copy=scene.copier(sink).have, attest=recorder.record)
+        copier = scene.copier(sink)
+        means = Means(environment=environment, copy=copier.have, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
+        copier.mark(planned.wanted)
+        recorder.publish()
         return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
 
 
 def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdict, ...]:
     """What would be said to a promotion just now; nothing is changed."""
     scene = _scene(opened, stage, acts=False)
-    history = scene.history()
-    wanted = scene.release(release, history)
-    recorder = Recorder(opened, scene.resolved, scene.stage, None, _unseen)
-    recorder.gather(wanted.image)
-    recorder.check(history.entries, wanted.image)
+    wanted, history = scene.asked(release, _unseen)
+    Recorder(opened, scene.resolved, scene.stage, None, _unseen).check(history.entries, wanted.image)
     verdicts = scene.verdicts(wanted, history)
     holder = scene.ledger.holder(scene.stage.environment)
     if not holder:

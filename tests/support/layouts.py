@@ -70,10 +70,18 @@ def index(oci: Layout, *children: tuple[Descriptor, str]) -> Descriptor:
     return oci.write_json(layout.INDEX, {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed})
 
 
-def image(oci: Layout, *, size: int = 300_000, seed: int = 1, layers: int = 2, run: dict[str, Any] | None = None):
+def image(
+    oci: Layout,
+    *,
+    size: int = 300_000,
+    seed: int = 1,
+    layers: int = 2,
+    run: dict[str, Any] | None = None,
+    packed: bool = True,
+):
     """An image of two platforms, whose layers hold `size` bytes each that are like no other seed's."""
-    own = [layer(oci, {f"data{at}": noise(size, 1000 * seed + at)}) for at in range(layers)]
-    other = layer(oci, {"other": noise(size, 1000 * seed + 999)})
+    own = [layer(oci, {f"data{at}": noise(size, 1000 * seed + at)}, packed=packed) for at in range(layers)]
+    other = layer(oci, {"other": noise(size, 1000 * seed + 999)}, packed=packed)
     mine, theirs = manifest(oci, *own, run=run), manifest(oci, other, arch=OTHER)
     return index(oci, (mine, architecture()), (theirs, OTHER))
 

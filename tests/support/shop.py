@@ -104,12 +104,12 @@ class Shop:
     def ledger(self) -> Ledger:
         return Ledger(self.opened.paths, self.opened.id)
 
-    def release(self, number: int, *, size: int = 1000) -> Release:
+    def release(self, number: int, *, size: int = 1000, packed: bool = True) -> Release:
         """A release of an image of its own, which lies in the store."""
         opened = self.opened
         oci = Layout(opened.paths.oci, lock=opened.paths.lock("oci-index"))
         oci.create()
-        image = layouts.image(oci, seed=number, size=size)
+        image = layouts.image(oci, seed=number, size=size, packed=packed)
         oci.set_ref(f"image{number}", image)
         config = load(opened).release
         assert config is not None

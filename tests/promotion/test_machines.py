@@ -1,0 +1,156 @@
+"""Several machines promote one project: one that did not build learns of releases from the repositories of stages."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.registry import Registry, registry
+from support.shop import APP, Shop
+
+from devbox.attest import keys
+from devbox.attest.keys import LocalSigner
+from devbox.errors import Denied
+from devbox.model.entry import APPLIED, SEEN
+from devbox.model.release import Release
+from devbox.model.verdict import PASS, PENDING
+from devbox.opened import load
+from devbox.records.keys import Keys
+from devbox.records.releases import Releases
+from devbox.verbs import promote as verbs
+from devbox.verbs import signing
+from devbox.verbs.signing import Named
+
+STAGES = ("test", "staging", "production")
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    (tmp_path / "registry").mkdir()
+    with registry(tmp_path / "registry", tls=False, password=False) as made:
+        monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", made.host)
+        yield made
+
+
+class Machine:
+    """A machine with a checkout of the project, and the key of whoever works there."""
+
+    def __init__(
+        self, place: Path, text: str, signer: LocalSigner, public: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._place = place
+        self._monkeypatch = monkeypatch
+        self._signer = signer
+        place.mkdir()
+        self.use()
+        self.shop = Shop(place, text)
+        Path(self.shop.root, "keys").mkdir()
+        Path(self.shop.root, "keys/ci.pub").write_text(signer.public.pem)
+        Keys(self.shop.opened.paths).add("ci", signer, "")
+
+    def use(self) -> Shop:
+        """From now on, devbox runs on this machine."""
+        self._monkeypatch.setenv("DEVBOX_HOME", str(self._place / "home"))
+        self._monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(self._place / "run"))
+        return self.shop if hasattr(self, "shop") else None
+
+    def promote(self, stage: str, release: str = "") -> verbs.Moved:
+        shop, by = self.use(), Named("ci", self._signer)
+        return verbs.promote(shop.opened, _unseen, stage=stage, release=release, environments=shop._environments, by=by)
+
+    def releases(self) -> list[Release]:
+        opened = self.use().opened
+        return Releases(opened.paths, opened.id).all()
+
+
+@pytest.fixture
+def machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
+    """One that builds, and another one that never did."""
+    text = APP + '[builders]\nci = "keys/ci.pub"\n'
+    text += "".join(f'[stage.{stage}]\nrepository = "{served.host}/shop/{stage}"\n' for stage in STAGES)
+    signer = keys.generate(keys.ED25519)
+    made = [Machine(tmp_path / name, text, signer, monkeypatch) for name in ("one", "two")]
+    return made[0], made[1]
+
+
+def _staged(machine: Machine, number: int = 1) -> Release:
+    """A release that a machine built, and took through two stages."""
+    release = machine.use().release(number)
+    for stage in ("test", "staging"):
+        machine.promote(stage, release.id)
+    return release
+
+
+def test_a_machine_that_did_not_build_verifies_and_runs_what_the_stage_before_has(machines):
+    one, two = machines
+    made = _staged(one)
+    shop = two.use()
+    assert two.releases() == []
+    assert {name: verdict.verdict for name, verdict in shop.why("production").items()} == {"passed staging": PASS}
+    assert two.promote("production").deployment.release.id == made.id
+    assert shop.environment("production").observe().digests == {"web-1": made.image}
+    assert two.releases() == [made]
+    assert [(entry.kind, entry.stage) for entry in shop.entries() if entry.kind in (SEEN, APPLIED)] == [
+        (SEEN, "staging"),
+        (APPLIED, "production"),
+    ]
+    two.promote("production")
+    assert len([entry for entry in shop.entries() if entry.kind == SEEN]) == 1, "it is learned once"
+
+
+@pytest.mark.long
+def test_a_release_that_others_staged_is_meant_before_what_this_machine_staged(machines):
+    one, two = machines
+    _staged(one, 1)
+    newer = _staged(two, 2)
+    assert one.promote("production").deployment.release == newer
+
+
+def test_what_no_key_of_the_file_signed_is_not_believed(machines):
+    one, two = machines
+    _staged(one)
+    shop = two.use()
+    Path(shop.root, "keys/ci.pub").write_text(keys.generate(keys.ED25519).public.pem)
+    assert shop.why("production")["passed staging"].verdict == PENDING
+    with pytest.raises(Denied, match="has not been in staging"):
+        two.promote("production")
+
+
+@pytest.mark.long
+def test_a_release_of_another_stage_only_is_not_let_in(machines):
+    one, two = machines
+    made = one.use().release(1)
+    one.promote("test", made.id)
+    two.use().release(1)  # built to the same digest, staged nowhere
+    with pytest.raises(Denied, match="has not been in staging"):
+        two.promote("production", made.id)
+
+
+@pytest.mark.long
+def test_a_revocation_reaches_other_machines(machines):
+    one, two = machines
+    made = _staged(one)
+    opened = one.use().opened
+    signing.revoke(opened, load(opened), made.id, _unseen, reason="CVE-1", key="ci", ask=None)
+    with pytest.raises(Denied, match=r"revoked.*CVE-1"):
+        two.promote("production")
+
+
+@pytest.mark.long
+def test_time_on_another_machine_counts_as_soak(machines):
+    one, two = machines
+    _staged(one)
+    shop = two.use()
+    text = Path(shop.root, "devbox.toml").read_text()
+    gate = 'gates = [{ kind = "soak", stage = "staging", duration = "1h" }]\n'
+    shop.rewrite(text.replace("[stage.production]\n", f"[stage.production]\n{gate}"))
+    verdict = shop.why("production")["soak staging"]
+    assert verdict.verdict == PENDING
+    opens = dt.datetime.fromisoformat(verdict.opens_at) - dt.datetime.now(dt.UTC)
+    assert 3300 < opens.total_seconds() < 3600
+
+
+def _unseen(event: object) -> None:
+    """Nobody watches."""
