@@ -5,7 +5,8 @@ What cells are read from is remembered, so that a run in which nothing changed r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -75,12 +76,18 @@ def note(opened: Project, records: MatrixRecords, wanted: Iterable[Wanted], sour
         cells=tuple(one.cell for one in cells),
         inputs={one.cell.name: _inputs(one) for one in cells},
         patterns=cells[0].tests.inputs if cells else (),
-        but=tuple(sorted(sources.own)),
+        but=tuple(sorted({*sources.own, *_outputs(cells)})),
         release=cells[0].against.release.id if cells and cells[0].against else "",
     )
     if sources.lasting:
         records.remember_known(known, reader_id(), read=sources.files, variables=sources.variables)
     return _seen(opened, records, known)
+
+
+def _outputs(wanted: Iterable[Wanted]) -> Iterator[str]:
+    """What the tests themselves write: no input, wherever else the same command has run."""
+    for one in wanted:
+        yield from map(os.path.normpath, (*one.tests.junit, *one.tests.coverage))
 
 
 def decide(seen: Seen, records: MatrixRecords, asked: Asked) -> list[Decided]:

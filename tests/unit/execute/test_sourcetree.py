@@ -5,10 +5,10 @@ from devbox.execute import sourcetree
 
 def test_what_devbox_writes_itself_is_no_input(tmp_path: Path):
     project = tmp_path / "project"
-    for name in ("app.py", "junit.xml", "cov/.coverage.a", "coverage.py"):
+    for name in ("app.py", "junit.xml", "cov/.coverage.a", "coverage.py", ".coverage.b", "sub/.coverage.b"):
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    but = ("junit.xml", "cov/")
+    but = ("junit.xml", "cov/", ".cover*.?")
     found = sourcetree.read(str(project), (), but=but, record=str(tmp_path / "record.json"))
-    assert sorted(found) == ["app.py", "coverage.py"]
+    assert sorted(found) == ["app.py", "coverage.py", "sub/.coverage.b"]
