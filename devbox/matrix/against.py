@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.envfile import secrets
 from devbox.errors import EngineError, NotReady
 from devbox.execute.actions import request
+from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec, Health, Mount
@@ -79,7 +79,7 @@ def start(
     if seen is not None and seen.exit_code == 0 and spec.kind == "job":
         return  # it did its work
     if of_tests and not inside:
-        engine.start(instance, request(spec, resolved, observed, store))
+        engine.start(instance, request(spec, resolved, observed, store, Secrets(resolved)))
         engine.wait_ready(instance, name)
         return
     engine.start(instance, _request(spec, resolved, against, store))
@@ -126,7 +126,7 @@ def _jobs_first(item: tuple[str, Process]) -> bool:
 
 
 def _request(spec: ContainerSpec, resolved: Resolved, against: Against, store: ImageStore) -> StartRequest:
-    fetched = secrets.fetch(spec.secrets, root=resolved.instance.root, where=spec.where, allowed=resolved.allowed)
+    fetched = Secrets(resolved).of(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
     found = {name: store.find(keyed(name, resolved.images).key) for name in beside}
