@@ -25,6 +25,7 @@ _SHORT = 16  # digits of a fingerprint in a table
 def create(args: Args) -> int:
     """Make a key; its public half is the data."""
     name = _name(args, "create")
+    Keys(default_paths()).check_free(name)
     signer = crypto.generate(args.text("type") or crypto.P256)
     key = Keys(default_paths()).add(name, signer, _passphrase(args, name))
     return _added(key)
@@ -68,6 +69,7 @@ def import_(args: Args) -> int:
     if text is None:
         raise UsageError(f"there is no file {path}", remedy="devbox key import NAME FILE")
     store = Keys(default_paths())
+    store.check_free(name)
     if command := args.text("sign_with"):
         return _added(store.add_command(name, crypto.read_public(text, where=path), command.removeprefix("cmd:")))
     old = verbs.passphrase(path, passphrase.asker()) if crypto.is_encrypted(text) else ""

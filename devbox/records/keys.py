@@ -48,6 +48,11 @@ class Keys:
             raise UsageError("a command signs digests, which takes a key of ECDSA on P-256", remedy="devbox key create")
         return self._write(Key(name=name, public=public, command=command))
 
+    def check_free(self, name: str) -> None:
+        """UsageError where a key can't have this name, or one has it."""
+        if os.path.exists(f"{self._directory}/{_checked(name)}.pub"):
+            raise UsageError(f"there is a key {name}", remedy=f"take another name, or: devbox key rm {name}")
+
     def all(self) -> list[Key]:
         """Every key, by name."""
         names: list[str] = []
@@ -91,10 +96,9 @@ class Keys:
         return signer
 
     def _write(self, key: Key) -> Key:
-        path = f"{self._directory}/{_checked(key.name)}"
+        self.check_free(key.name)
+        path = f"{self._directory}/{key.name}"
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        if os.path.exists(f"{path}.pub"):
-            raise UsageError(f"there is a key {key.name}", remedy=f"take another name, or: devbox key rm {key.name}")
         if key.command:
             files.write_atomic(f"{path}.cmd", key.command, mode=0o600)
         else:

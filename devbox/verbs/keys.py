@@ -10,6 +10,7 @@ from devbox.host import environ, files, process
 from devbox.host.paths import Paths
 from devbox.records.keys import Key, Keys
 
+KEY = "DEVBOX_KEY"
 PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
 
@@ -19,7 +20,8 @@ Ask = Callable[[str], str]
 def chosen(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key | None:
     """The key of a name; for "", the one that fits (by fingerprint), or the only one there is; None where none does.
 
-    Raises UsageError where there is a choice.
+    DEVBOX_KEY chooses among several, and is no key that would not have been taken without it: who approves by his
+    own key does not sign builds with it. Raises UsageError where there is a choice.
     """
     store = Keys(paths)
     if name:
@@ -27,9 +29,11 @@ def chosen(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key | N
     found = store.all()
     if fitting:
         found = [key for key in found if key.public.fingerprint in fitting]
+    preferred = environ.get(KEY)
+    found = [key for key in found if key.name == preferred] or found
     if len(found) > 1:
         names = ", ".join(key.name for key in found)
-        raise UsageError(f"several keys could sign: {names}", remedy=f"--key {found[0].name}, or DEVBOX_KEY")
+        raise UsageError(f"several keys could sign: {names}", remedy=f"--key {found[0].name}, or {KEY}")
     return found[0] if found else None
 
 

@@ -13,10 +13,9 @@ STAGE = Option(
 )
 KEY = Option(
     "--key",
-    about="Whose key: a name from `devbox key ls`.",
+    about="Whose key: a name from `devbox key ls`. Left out, DEVBOX_KEY where that may, else the only one that may.",
     kind=TEXT,
     metavar="NAME",
-    variable="DEVBOX_KEY",
     words="keys",
 )
 LOCKED = Option("--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something.")

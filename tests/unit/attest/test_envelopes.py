@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Any
 
@@ -132,3 +133,37 @@ def test_a_provenance_is_read_as_it_was_written():
 def test_another_tool_s_provenance_is_of_no_release():
     told = provenance.read({"runDetails": {"builder": {"id": "https://ci.example/7"}}, "buildDefinition": {}})
     assert told == ("https://ci.example/7", "", "")
+
+
+WORDS = [
+    *("payload", "payloadType", "signatures", "sig", "keyid", "dsseEnvelope"),
+    *("verificationMaterial", "publicKey", "hint", "_type", "subject", "digest"),
+    *("sha256", "predicateType", "predicate", "critical", "image", "type"),
+    *("docker-manifest-digest", "buildDefinition", "runDetails", "builder", "id"),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(DIGEST),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(WORDS),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(plain=JSON)
+def test_whatever_it_is_it_is_read_or_refused(plain: Any):
+    raw = json.dumps(plain).encode()
+    for read in (bundle.read, statements.read, simplesigning.subject, lambda raw: dsse.read(json.loads(raw))):
+        if isinstance(plain, dict):
+            with contextlib.suppress(ValueError):
+                read(raw)
+    if isinstance(plain, dict):
+        with contextlib.suppress(ValueError):
+            provenance.read(plain)
+        with contextlib.suppress(ValueError):
+            predicates.texts(Approval, plain)
