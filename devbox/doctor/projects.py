@@ -13,6 +13,7 @@ from devbox.host.paths import Paths
 from devbox.host.sizes import shown, tree_size
 from devbox.images import snapshots
 from devbox.isolation import state
+from devbox.model.ids import instance_id
 from devbox.records.instance import InstanceRecords
 
 _LISTED = 3
@@ -34,6 +35,11 @@ class Known:
     def is_gone(self) -> bool:
         """Whether its env file was removed, or moved to another place."""
         return bool(self.root) and not os.path.exists(f"{self.root}/{self.env_file}")
+
+    @property
+    def is_project(self) -> bool:
+        """Whether it is where people work: no stage, no cell of the tests. What is not known to be one may be."""
+        return not self.root or self.id == instance_id(self.root, self.env_file)
 
     @property
     def label(self) -> str:

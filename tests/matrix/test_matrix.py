@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.machine import Box
+from support.machine import REPOSITORY, Box
 
 pytestmark = pytest.mark.scenario
 
@@ -62,8 +62,8 @@ def states(cells: dict[str, dict[str, Any]]) -> list[str]:
     return [cell["state"] for cell in cells.values()]
 
 
-def test_each_cell_has_a_world_of_its_own_and_green_ones_are_not_run_again(any_box: Box):
-    box = any_box
+def test_each_cell_has_a_world_of_its_own_and_green_ones_are_not_run_again(both: Box):
+    box = both
     path = project(box)
     code, cells = run(box, path)
     assert (code, states(cells)) == (1, ["passed", "passed", "failed"]), cells
@@ -122,3 +122,18 @@ def test_reports_and_coverage_are_collected(box: Box, tmp_path: Path):
     assert done.returncode == 1, done.stderr.decode()
     assert report.read_text().count('name="it"') == 3
     assert [each.read_text() for each in (path / "cov").iterdir()].count("lines\n") == 3
+
+
+@pytest.mark.long
+def test_a_recipe_of_one_value_runs_its_cells_alone(box: Box):
+    text = FILE.replace('recipe = "debian"', 'recipe = "${flavor}"')
+    path = project(box, text, CHECK.replace("bitter", "nothing"))
+    (path / "recipes").mkdir()
+    recipe = (REPOSITORY / "recipes/debian.toml").read_text()
+    for flavor in ("sweet", "sour", "bitter", "plain"):
+        (path / f"recipes/{flavor}.toml").write_text(recipe)
+    assert run(box, path)[0] == 0
+    (path / "recipes/sour.toml").write_text(recipe.replace("C.UTF-8", "C"))
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (0, ["cached", "passed", "cached"])
+    assert cells["flavor=sour"]["reason"] == "its image changed"
