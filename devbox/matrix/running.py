@@ -28,6 +28,7 @@ from devbox.records import matrix as records
 from devbox.records.matrix import MatrixRecords
 
 _KILLED = 137
+_TAIL = 20  # lines
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class CellRun:
             with self._around.slots:
                 return self._tested()
         except DevboxError as error:
-            return self._broken(error.sentence, error.render())
+            return self._broken(error.sentence, f"{error.sentence}\n{error.details}", services=True)
         except OSError as error:
             known = of_the_machine(error)
             return self._broken(known.sentence if known else str(error), str(error))
@@ -166,15 +167,24 @@ class CellRun:
                 return self._broken(self._why(code, kills), "", state="failed")
         return self._broken("", "")
 
-    def _broken(self, reason: str, details: str, *, state: str = "error") -> tuple[str, str]:
-        """What a failure is: the person's doing, the clock's, or what it seems."""
+    def _broken(self, reason: str, details: str, *, state: str = "error", services: bool = False) -> tuple[str, str]:
+        """What a failure is: the person's doing, the clock's, or what it seems. `services`: what they said may tell."""
         if self._stopped():
             return "interrupted", "interrupted"
         if self._expired:
             return "timeout", f"not done after {self._tests.timeout:g} s"
-        for line in details.splitlines():
-            self._line(line)
+        for line in details.strip().splitlines():
+            self._line(f"devbox: {line}")
+        if services:
+            self._tell_of_services()
         return state, reason
+
+    def _tell_of_services(self) -> None:
+        """The last lines of each service go into the cell's log: the services themselves go with the cell."""
+        names = tuple(name for name in self._resolved.containers if name != self._spec.name)
+        with contextlib.suppress(DevboxError, OSError):
+            for line in self._engine.logs(self._instance, names, follow=False, tail=_TAIL):
+                self._line(f"{line.container} | {line.text}")
 
     def _stopped(self) -> bool:
         """Whether the run is being interrupted. A command may hear of Ctrl-C before devbox does."""

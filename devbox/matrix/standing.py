@@ -29,6 +29,7 @@ def leave(opened: Project, sink: Sink, *, volumes: bool) -> None:
         for records in both:
             for cell, what in records.standing().items():
                 if volumes or what in (RUNNING, KEPT):
+                    sink(Note(text=f"a cell of the tests goes: {records.name_of(cell) or cell}"))
                     _gone(opened, records, cell)
         if volumes:
             _forget(opened, both[0])

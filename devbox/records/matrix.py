@@ -48,6 +48,11 @@ class MatrixRecords:
         """The directory of what a cell wrote."""
         return f"{self._directory}/cells/{self.cell_id(name)}"
 
+    def name_of(self, cell: str) -> str:
+        """The name of a cell, by the id of its instance; "" where it never ran to its end."""
+        found = self._load(Remembered, f"{self._directory}/cells/{cell}/result.json", "cell")
+        return found.result.cell.name if found else ""
+
     def last(self, name: str) -> Remembered | None:
         """What is known of a cell; None where it never ran, or an older version wrote it."""
         return self._load(Remembered, f"{self.place(name)}/result.json", "cell")
