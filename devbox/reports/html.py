@@ -72,7 +72,7 @@ def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail, failed: Se
 def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
     """What is known about a cell beside its name, what came of it and its log."""
     if result.reason:
-        yield "Why", result.reason
+        yield "Ran because" if result.state == "passed" else "Why", result.reason
     if result.attempts > 1:
         yield "Attempts", str(result.attempts)
     if result.phases:

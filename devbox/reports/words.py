@@ -79,7 +79,7 @@ def is_bad(result: CellResult) -> bool:
 
 def wants_a_word(result: CellResult) -> bool:
     """Whether a report says why it ended so: it did not pass, or not at once."""
-    return result.state in (*RED, "interrupted", "flaky")
+    return result.state in (*RED, "flaky")
 
 
 def why(result: CellResult, failed: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """`make bench`: devbox beside Docker and Compose in one run, on equal images; medians, spreads and ratios are printed.
 
 `python -m benchmarks [NAME…]` (from tests/) runs only the named ones: exec, oneshot, noop, up, down, startup, density,
-bake, dockerfile, unpack, tool, watch.
+bake, dockerfile, unpack, tool, watch, matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import bakes, density, dockerfiles, startup, unpacking, watching
+from benchmarks import bakes, density, dockerfiles, matrices, startup, unpacking, watching
 from benchmarks.docker_peer import Docker, docker
 from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
@@ -182,6 +182,11 @@ def bench_watch(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]
     return watching.watching(bench.base, peer)
 
 
+def bench_matrix(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+    """A test matrix: equal cells against their own work, and cells of nothing beside tox and Compose."""
+    return matrices.matrices(bench, peer)
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "exec": bench_exec,
     "oneshot": bench_oneshot,
@@ -195,6 +200,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "unpack": bench_unpack,
     "tool": bench_tool,
     "watch": bench_watch,
+    "matrix": bench_matrix,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 40
 _VERDICT = len("timeout")
 _SHORTEST_REASON = 12
+_CLEAR = ("passed", "interrupted")  # of these, the reason says nothing about how they ended
 _MOST_TAILS = 10
 
 
@@ -28,11 +29,11 @@ def ended(result: CellResult, *, width: int, room: int | None = None) -> str:
     """What follows the mark: `python=3.11,pg=15  failed  3.20 s — exit code 1`; within `room` columns."""
     parts = (one_line(result.cell.name).ljust(width), words.verdict(result).ljust(_VERDICT), words.time(result))
     shown = "  ".join(parts).rstrip()
-    reason = one_line(result.reason)
+    reason = one_line(result.reason) if result.state not in _CLEAR else ""
     if room is None:
         return f"{shown} — {reason}" if reason else shown
     left = room - len(shown) - len(" — ")
-    if not reason or result.state == "passed" or left < _SHORTEST_REASON:
+    if not reason or left < _SHORTEST_REASON:
         return cut(shown, room)
     return f"{shown} — {cut(reason, left)}"
 
