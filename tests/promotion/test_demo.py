@@ -112,8 +112,7 @@ def served(tmp_path: Path) -> Iterator[Registry]:
 
 
 @pytest.mark.long
-def test_repositories_have_what_runs_to_the_byte(box: Box, served: Registry, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", served.host)
+def test_repositories_have_what_runs_to_the_byte(box: Box, served: Registry):
     path = _project(box, f'repository = "{served.host}/greeter/{{0}}"\n')
     made = staged.built(box, path, "1")
     manifest = f"manifests/{made['digest']}"
