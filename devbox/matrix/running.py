@@ -7,8 +7,9 @@ import datetime as dt
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 from devbox.engines.contract import Engine
 from devbox.errors import DevboxError
@@ -29,6 +30,7 @@ from devbox.records.matrix import MatrixRecords
 
 _KILLED = 137
 _TAIL = 20  # lines
+_LITTLE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,17 @@ class CellRun:
 
     def _why(self, code: int, kills: int) -> str:
         if not kills:
-            return endings.describe(code)
+            return f"{endings.describe(code)}{self._crammed()}"
         limit = self._spec.limits.memory
         cause = f"out of memory ({f'limit {memory.shown(limit)}' if limit else 'of the whole machine'})"
         plain = endings.describe(code)
         return cause if code == _KILLED else f"{plain}, after a process of it was killed: {cause}"
+
+    def _crammed(self) -> str:
+        """That there is no room where the cell writes, where that is so."""
+        place = self._project.paths.project(self._instance.id)
+        facts = os.statvfs(place)
+        return f"; no space is left on the disk of {place}" if facts.f_bavail * facts.f_frsize < _LITTLE else ""
 
     def _collected(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The reports and coverage files that the tests wrote into their copy of the project."""
@@ -326,20 +334,19 @@ class _Log:
     """A cell's log. Where it can't be written, the tests go on without."""
 
     def __init__(self, path: str) -> None:
-        self._write: Callable[[str], object] | None = None
+        self._to: IO[bytes] | None = None
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
-            self._file = open(path, "w", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115 - closed below
-            self._write = self._file.write
+            self._to = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
 
     def write(self, line: str) -> None:
-        if self._write is not None:
+        if self._to is not None:
             try:
-                self._write(f"{line}\n")
+                self._to.write(f"{line}\n".encode(errors="replace"))
             except OSError:
-                self._write = None
+                self.close()
 
     def close(self) -> None:
-        if self._write is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
+        if self._to is not None:
+            self._to.close()
+        self._to = None

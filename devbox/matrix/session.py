@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
@@ -16,8 +16,8 @@ from devbox.host.machine import available_memory, cores
 from devbox.images import gate
 from devbox.matrix import against, bakes, cells, looking, standing
 from devbox.matrix.crew import Crew
-from devbox.matrix.guardian import Guardian
-from devbox.matrix.looking import RUN, Asked
+from devbox.matrix.guardian import Guardian, take_down
+from devbox.matrix.looking import RUN, Asked, Seen
 from devbox.matrix.outcome import Session
 from devbox.matrix.ready import ReadyData
 from devbox.matrix.running import CellRun, Surroundings
@@ -38,8 +38,9 @@ def carry_out(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink,
         session.tell(board, lacking)
         runs = [one for name, one in wanted.items() if name not in session.results]
         if runs:
-            _run(opened, records, asked, session, runs, board)
-            _settle(opened, records, session, runs, sink)
+            _run(opened, records, asked, session, runs, sink, board)
+            with suppress(OSError):  # the disk is full, which was said
+                _settle(opened, records, session, runs, sink)
     return session
 
 
@@ -115,6 +116,7 @@ def _run(
     asked: Asked,
     session: Session,
     wanted: list[cells.Wanted],
+    sink: Sink,
     board: MatrixSink,
 ) -> None:
     """Run the cells, and write down what comes of each at once."""
@@ -137,14 +139,30 @@ def _run(
             name = run.wanted.cell.name
             session.results[name] = result
             if result.attempts or result.state == "error":
-                records.remember_tree(seen.inputs[name].files, seen.tree)
-                records.remember(seen.inputs[name], result)
+                _remember(opened, records, seen, result, sink)
 
         with _signals(crew):
             crew.work(remember)
         session.interrupted = crew.interrupted
     finally:
         guardian.end()
+
+
+def _remember(opened: Project, records: MatrixRecords, seen: Seen, result: CellResult, sink: Sink) -> None:
+    """Write down what came of a cell. Where there is no room for that, what it left goes."""
+    name = result.cell.name
+    for last in (False, True):
+        try:
+            records.remember_tree(seen.inputs[name].files, seen.tree)
+            records.remember(seen.inputs[name], result)
+        except OSError as error:
+            with suppress(OSError):
+                take_down(opened.paths, records.cell_id(name))
+                records.mark(records.cell_id(name), "")
+            if last:
+                sink(Note(text=f"what came of {name} could not be written down: {error.strerror}"))
+        else:
+            return
 
 
 def ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:

@@ -44,7 +44,10 @@ def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> Matrix
         release=release.image if release else "",
         interrupted=session.interrupted,
     )
-    records.remember_run(run)
+    try:
+        records.remember_run(run)
+    except OSError as error:  # what came of it is known all the same
+        sink(Note(text=f"the run could not be written down: {error.strerror}"))
     if release:
         _keep_evidence(opened, release, run)
     return run

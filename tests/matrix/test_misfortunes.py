@@ -221,6 +221,6 @@ def test_a_full_disk_costs_the_cells_that_fill_it(box: Box):
     found = cells(done.stdout)
     assert found["good"]["state"] in ("passed", "error"), "where no room is left, it could not be run"
     assert found["bad"]["state"] == "failed"
-    assert "No space left" in done.stderr.decode()
+    assert "no space is left" in found["bad"]["reason"]
     assert supervisors(box) == set()
     assert box.run("test", "-k", "good", "--all", cwd=path).returncode == 0
