@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
 
 from devbox.engines.contract import Engine
 from devbox.errors import DevboxError
@@ -19,6 +18,7 @@ from devbox.host.trouble import of_the_machine
 from devbox.isolation.supervision import endings, memory
 from devbox.matrix import against, collecting
 from devbox.matrix.cells import Wanted
+from devbox.matrix.diary import CellLog, Clock
 from devbox.matrix.guardian import Guardian, take_down
 from devbox.matrix.ready import ReadyData
 from devbox.model.image import keyed
@@ -63,8 +63,8 @@ class CellRun:
         if wanted.against is not None:
             self._resolved = against.placed(wanted.resolved, wanted.tests, wanted.against, wanted.exports)
         self._place = around.records.place(wanted.cell.name)
-        self._log: _Log | None = None
-        self._clock = _Clock()
+        self._log: CellLog | None = None
+        self._clock = Clock()
         self._left = wanted.tests.timeout
         self._expired = False
         self._attempts = 0
@@ -295,7 +295,7 @@ class CellRun:
         """The cell's place is emptied, and all that it prints goes into a file there."""
         if os.path.isdir(self._place):
             removal.remove(self._place)
-        self._log = _Log(f"{self._place}/log")
+        self._log = CellLog(f"{self._place}/log")
         try:
             yield
         finally:
@@ -310,43 +310,3 @@ class CellRun:
     def _digest(self, label: str) -> str:
         found = self._project.store.find(keyed(label, self.wanted.resolved.images).key)
         return found.digest if found else ""
-
-
-class _Clock:
-    """How long a cell was in which phase."""
-
-    def __init__(self) -> None:
-        self.phase = ""
-        self.phases: dict[str, float] = {}
-        self._since = 0.0
-
-    def go(self, phase: str) -> None:
-        self.stop()
-        self.phase, self._since = phase, time.monotonic()
-
-    def stop(self) -> None:
-        if self.phase:
-            self.phases[self.phase] = self.phases.get(self.phase, 0.0) + time.monotonic() - self._since
-        self.phase = ""
-
-
-class _Log:
-    """A cell's log. Where it can't be written, the tests go on without."""
-
-    def __init__(self, path: str) -> None:
-        self._to: IO[bytes] | None = None
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
-            self._to = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
-
-    def write(self, line: str) -> None:
-        if self._to is not None:
-            try:
-                self._to.write(f"{line}\n".encode(errors="replace"))
-            except OSError:
-                self.close()
-
-    def close(self) -> None:
-        if self._to is not None:
-            self._to.close()
-        self._to = None
