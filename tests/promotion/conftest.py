@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine import Box, destroy, make_box
+from support.machine import Box, destroy, make_box, with_runtime
 from support.shop import Shop
+
+KINDS = ("root-crun", "root-runc", "user-crun", "user-runc")
 
 
 @pytest.fixture
@@ -25,17 +27,34 @@ def shop(tmp_path: Path, home: Path) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def one_box() -> Iterator[Box]:
-    """The box of this run."""
-    made = make_box("root-crun")
+def boxes() -> Iterator[dict[str, Box]]:
+    """The boxes of this run by kind."""
+    made: dict[str, Box] = {}
     yield made
-    destroy(made)
+    for box in {box.home: box for box in made.values()}.values():
+        destroy(box)
+
+
+def _box(boxes: dict[str, Box], kind: str) -> Iterator[Box]:
+    """A box of a kind, empty; nothing of a test is left on the machine."""
+    if kind not in boxes:
+        who = kind.partition("-")[0]
+        known = next((box for name, box in boxes.items() if name.startswith(f"{who}-")), None)
+        boxes[kind] = with_runtime(known, kind) if known else make_box(kind)
+    box = boxes[kind]
+    before = box.footprint()
+    yield box
+    box.clear()
+    assert not box.leftovers(before), "the test left something on the machine"
 
 
 @pytest.fixture
-def box(one_box: Box) -> Iterator[Box]:
-    """It, empty; nothing of a test is left on the machine."""
-    before = one_box.footprint()
-    yield one_box
-    one_box.clear()
-    assert not one_box.leftovers(before), "the test left something on the machine"
+def box(boxes: dict[str, Box]) -> Iterator[Box]:
+    """devbox as root with crun."""
+    yield from _box(boxes, "root-crun")
+
+
+@pytest.fixture(params=("root-crun", *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])))
+def any_box(boxes: dict[str, Box], request: pytest.FixtureRequest) -> Iterator[Box]:
+    """The same, and in the long suite as an ordinary user and with runc."""
+    yield from _box(boxes, request.param)

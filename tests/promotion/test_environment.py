@@ -26,7 +26,8 @@ def replicas(box: Box, path: Path, process: str = "web") -> dict[str, dict[str, 
     return {row["name"]: row for row in rows if row["name"].startswith(f"{process}-")}
 
 
-def test_a_release_runs_by_digest_and_the_next_one_takes_over_without_a_lost_request(box: Box):
+def test_a_release_runs_by_digest_and_the_next_one_takes_over_without_a_lost_request(any_box: Box):
+    box = any_box
     path = staged.project(box)
     first = staged.built(box, path, "1")
     seen = staged.deploy(box, path, first)
@@ -72,6 +73,25 @@ def test_a_release_whose_job_fails_gets_no_traffic_and_leaves_what_ran(box: Box)
         True,
         {first["digest"]},
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green", "recreate"])
+def test_a_release_that_keeps_crashing_is_undone(box: Box, strategy: str):
+    path = staged.project(box)
+    first = staged.built(box, path, "1")
+    address = staged.deploy(box, path, first)["address"]
+    bad = staged.built(box, path, "crash")
+    with Load(address, connections=4, rate=50) as load:
+        failing = staged.start(box, path, "deploy", bad["release"], strategy=strategy)
+        _, said = failing.communicate(timeout=120)
+    assert failing.returncode != 0
+    assert "keeps crashing: exit code 3" in said.decode()
+    if strategy != "recreate":
+        assert (load.failed, set(load.bodies)) == ([], {"1 info"})
+    seen = staged.observe(box, path)
+    assert (seen["release"], seen["healthy"], get(address)) == (first["release"], True, "1 info")
+    assert set(seen["digests"].values()) == {first["digest"]}
 
 
 def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Box):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ kind = "job"
 command = "echo migrated by $(cat version); ! grep -q broken version"
 
 [image.process.web]
-command = "exec perl app.pl"
+command = "grep -q crash version && exit 3; exec perl app.pl"
 ports = [8000]
 health = { http = "/healthz", port = 8000, interval = "1s" }
 replicas = 2
@@ -110,7 +109,7 @@ def built(box: Box, path: Path, version: str) -> dict[str, Any]:
 def start(box: Box, path: Path, verb: str, release: str = "", **changes: Any) -> subprocess.Popen[bytes]:
     """Do something with the stage, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", _DRIVER, verb, release, json.dumps(changes)],
+        [*box.argv()[:-2], "-c", _DRIVER, verb, release, json.dumps(changes)],
         cwd=path,
         env=box.environment({"STAGING_TOKEN": "geheim"}),
         stdout=subprocess.PIPE,
