@@ -87,7 +87,8 @@ def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None
     def build() -> None:
         link = Netlink()
         link.bring_up("lo")
-        link.add_bridge(BRIDGE, mtu=_MTU)
+        # Of its own, so that it stays: containers would go on for seconds to send to the old one, where nobody hears.
+        link.add_bridge(BRIDGE, mtu=_MTU, mac=mac(NetNode(gateway_of(subnet), "")))
         _take_no_advice(BRIDGE)
         bridge = socket.if_nametoindex(BRIDGE)
         link.add_address(bridge, gateway_of(subnet), PREFIX)

@@ -38,9 +38,10 @@ class Netlink:
         """Set a link up."""
         self._ask(_NEWLINK, _link_header(index=socket.if_nametoindex(name), flags=_UP), f"bring up {name}")
 
-    def add_bridge(self, name: str, *, mtu: int) -> None:
-        """Add a bridge, up."""
-        body = _link_header(flags=_UP) + _text(_LINK_NAME, name) + _number(_LINK_MTU, mtu) + _kind("bridge")
+    def add_bridge(self, name: str, *, mtu: int, mac: bytes = b"") -> None:
+        """Add a bridge, up. Without an address of its own it has that of a port, and another one with other ports."""
+        address = _attribute(_LINK_ADDRESS, mac) if mac else b""
+        body = _link_header(flags=_UP) + _text(_LINK_NAME, name) + _number(_LINK_MTU, mtu) + address + _kind("bridge")
         self._ask(_NEWLINK, body, f"add the bridge {name}", create=True)
 
     def delete(self, name: str) -> None:

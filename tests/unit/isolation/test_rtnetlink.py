@@ -40,6 +40,37 @@ def test_a_bridge_has_its_addresses_at_once():
     _apart(work)
 
 
+def test_a_bridge_keeps_its_hardware_address_whatever_ports_come_and_go():
+    own = (
+        b"\x02\xdb\xff\xff\xff\xff"  # higher than those of its ports: a bridge without one of its own takes the lowest
+    )
+
+    def address() -> str:
+        with open("/sys/class/net/b0/address", encoding="ascii") as source:
+            return source.read().strip()
+
+    def work() -> None:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("sysfs", "/sys", "sysfs")  # of this network namespace
+        link = Netlink()
+        link.add_bridge("b0", mtu=1500, mac=own)
+        here = os.open("/proc/self/ns/net", os.O_RDONLY)
+        for number in range(3):
+            link.add_veth(
+                f"port{number}",
+                bridge=socket.if_nametoindex("b0"),
+                mtu=1500,
+                peer=f"peer{number}",
+                peer_mac=b"\x02\xdb\x00\x00\x00" + bytes([number]),
+                peer_netns=here,
+            )
+            assert address() == own.hex(":")
+        link.delete("port0")
+        assert address() == own.hex(":")
+
+    _apart(work)
+
+
 def test_the_kernels_refusal_is_an_error_with_a_purpose():
     def work() -> None:
         link = Netlink()
