@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,38 +10,13 @@ from typing import NamedTuple
 import pytest
 from contract.registry.stores import Store, new_store
 from support import layouts
-from support.machine import lacking
+from support.cosign import Cosign
 from support.registry import Registry, registry
 
 from devbox.attest import attached, bundle, keys, signing, simplesigning, statements, verify
 from devbox.attest.keys import LocalSigner
 from devbox.images.layout import Descriptor
 from devbox.images.registry.reference import Reference, parse
-
-OFFLINE = ["--insecure-ignore-tlog=true", "--allow-http-registry", "--allow-insecure-registry"]
-
-
-class Cosign:
-    """The program, without a network, for the images of one repository."""
-
-    def __init__(self, place: Path) -> None:
-        if shutil.which("cosign") is None:
-            lacking("cosign is not installed")
-        self.place = place
-        self._env = {**os.environ, "HOME": str(place), "TUF_ROOT": str(place / "tuf")}
-        self._run("trusted-root", "create", "--out", str(place / "root.json")).check_returncode()
-
-    def verifies(self, at: str, key: LocalSigner, *, type_: str = "") -> bool:
-        """Whether it verifies the image's signature by this key, or its attestation of a type."""
-        (self.place / "key.pub").write_text(key.public.pem)
-        words = ["--key", str(self.place / "key.pub"), *OFFLINE, at]
-        if not type_:
-            return self._run("verify", *words).returncode == 0
-        new = ["--new-bundle-format", "--trusted-root", str(self.place / "root.json"), "--type", type_]
-        return self._run("verify-attestation", *new, *words).returncode == 0
-
-    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["cosign", *words], env=self._env, capture_output=True, text=True, check=False)
 
 
 class Signed(NamedTuple):
@@ -85,16 +57,16 @@ def signed(request: pytest.FixtureRequest, served: Registry, tmp_path: Path) -> 
 
 
 def test_cosign_verifies_what_was_signed(signed: Signed, cosign: Cosign):
-    assert cosign.verifies(signed.exact, signed.signer)
-    assert cosign.verifies(signed.exact, signed.signer, type_="slsaprovenance1")
-    assert cosign.verifies(signed.exact, signed.signer, type_=statements.PROMOTION)
+    assert cosign.verifies(signed.exact, signed.signer.public)
+    assert cosign.verifies(signed.exact, signed.signer.public, type_="slsaprovenance1")
+    assert cosign.verifies(signed.exact, signed.signer.public, type_=statements.PROMOTION)
 
 
 def test_cosign_refuses_another_key_and_type(signed: Signed, cosign: Cosign):
     other = keys.generate(signed.signer.public.kind)
-    assert not cosign.verifies(signed.exact, other)
-    assert not cosign.verifies(signed.exact, other, type_=statements.PROMOTION)
-    assert not cosign.verifies(signed.exact, signed.signer, type_=statements.APPROVAL)
+    assert not cosign.verifies(signed.exact, other.public)
+    assert not cosign.verifies(signed.exact, other.public, type_=statements.PROMOTION)
+    assert not cosign.verifies(signed.exact, signed.signer.public, type_=statements.APPROVAL)
 
 
 def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosign):
@@ -108,8 +80,8 @@ def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosi
             attached.sign_of_old(each.raw, signature, subject=other, paths=store.paths)
     store.push(other, signed.at._replace(tag="other"))
     exact = signed.exact.replace(signed.image.digest, other.digest)
-    assert not cosign.verifies(exact, signed.signer)
-    assert not cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+    assert not cosign.verifies(exact, signed.signer.public)
+    assert not cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
     found = verify.findings(other.digest, store.oci, _ring(signed.signer))
     assert [each.verdict for each in found] == ["failed"] * 4
 
@@ -132,8 +104,8 @@ def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
     attached.sign_of_old(payload.replace(b"shop", b"sh0p"), signature, subject=third, paths=store.paths)
     store.push(third, signed.at._replace(tag="third"))
     exact = signed.exact.replace(signed.image.digest, third.digest)
-    assert not cosign.verifies(exact, signed.signer)
-    assert not cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+    assert not cosign.verifies(exact, signed.signer.public)
+    assert not cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
     record, old = verify.findings(third.digest, store.oci, _ring(signed.signer))
     assert (record.verdict, record.reason) == ("failed", "it was not signed by the key that it names")
     assert old.verdict == "unknown"
@@ -150,8 +122,8 @@ def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_
     beyond = signed.at._replace(repository=f"{signed.at.repository}-beyond")
     far.push(signed.image, beyond)
     exact = signed.exact.replace(signed.at.repository, beyond.repository)
-    assert cosign.verifies(exact, signed.signer)
-    assert cosign.verifies(exact, signed.signer, type_=statements.PROMOTION)
+    assert cosign.verifies(exact, signed.signer.public)
+    assert cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
 
 
 def test_signed_twice_it_has_one_signature(signed: Signed):
@@ -164,8 +136,8 @@ def test_two_keys_sign_side_by_side(signed: Signed, cosign: Cosign):
     second = keys.generate(keys.P256)
     signing.sign_image(signed.image.digest, second, name="shop", paths=signed.store.paths)
     signed.store.push(signed.image, signed.at)
-    assert cosign.verifies(signed.exact, signed.signer)
-    assert cosign.verifies(signed.exact, second)
+    assert cosign.verifies(signed.exact, signed.signer.public)
+    assert cosign.verifies(signed.exact, second.public)
 
 
 def test_two_machines_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path: Path):
@@ -175,9 +147,9 @@ def test_two_machines_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path
     assert list(attached.of(signed.image.digest, far.oci)) == []
     signing.sign_image(signed.image.digest, second, name="shop", paths=far.paths)
     assert far.transfers.push_attached(signed.image, signed.at, lambda _: None)
-    assert cosign.verifies(signed.exact, signed.signer)
-    assert cosign.verifies(signed.exact, second)
-    assert cosign.verifies(signed.exact, signed.signer, type_=statements.PROMOTION)
+    assert cosign.verifies(signed.exact, signed.signer.public)
+    assert cosign.verifies(signed.exact, second.public)
+    assert cosign.verifies(signed.exact, signed.signer.public, type_=statements.PROMOTION)
     assert signed.store.transfers.pull_attached(signed.image, signed.at, lambda _: None)
     both = {**_ring(signed.signer), **_ring(second)}
     found = verify.findings(signed.image.digest, signed.store.oci, both)
