@@ -1,4 +1,4 @@
-"""The whole way with real containers: built, signed, approved and promoted here, run by a machine that did not build."""
+"""The whole way with real containers: built, signed, approved and promoted here, run by another machine."""
 
 from __future__ import annotations
 
