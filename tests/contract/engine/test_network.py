@@ -120,6 +120,24 @@ def test_containers_find_each_other_by_name_whenever_they_came(backend: Backend)
     assert backend.sh("late", "getent ahostsv4 a | head -1")[0].split()[0].startswith("10.")
 
 
+def test_what_is_seen_of_an_instance_has_the_addresses_of_its_containers(backend: Backend) -> None:
+    backend.network("web", "db")
+    backend.up("web")
+    addresses = backend.engine.observe(backend.instance).addresses
+    assert addresses.keys() == {"web", "db"}
+    for name, address in addresses.items():
+        assert (
+            backend.engine.exec(backend.instance, "web", ("grep", f"^{address}\\s{name}$", "/etc/hosts"), env={}) == 0
+        )
+
+
+def test_a_container_that_runs_nothing_of_the_store_is_proven_to_run_nothing(backend: Backend) -> None:
+    backend.network("web")
+    backend.up("web")
+    assert backend.engine.proven(backend.instance, "web") == ""
+    assert backend.engine.proven(backend.instance, "db") == ""
+
+
 def test_a_restarted_containers_name_leads_to_it_at_once(backend: Backend) -> None:
     backend.network("client", "web")
     backend.up("client")
