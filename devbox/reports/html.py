@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from devbox.reports.words import Failed
 
 
+_WORTH_TELLING = 0.005  # seconds of a phase
+
+
 def page(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
     """The document."""
     from jinja2 import Environment, StrictUndefined
@@ -75,8 +78,8 @@ def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
         yield "Ran because" if result.state == "passed" else "Why", result.reason
     if result.attempts > 1:
         yield "Attempts", str(result.attempts)
-    if result.phases:
-        yield "Time", ", ".join(f"{phase} {durations.shown(seconds)}" for phase, seconds in result.phases.items())
+    if phases := {phase: seconds for phase, seconds in result.phases.items() if seconds >= _WORTH_TELLING}:
+        yield "Time", ", ".join(f"{phase} {durations.shown(seconds)}" for phase, seconds in phases.items())
     if result.image:
         yield "Image", result.image
     yield from result.services.items()
