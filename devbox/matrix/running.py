@@ -24,7 +24,7 @@ from devbox.matrix.ready import ReadyData
 from devbox.model.image import keyed
 from devbox.model.matrix import CellEvent, CellResult, MatrixSink
 from devbox.opened import carry_out, look
-from devbox.plan import diff
+from devbox.plan import diff, software
 from devbox.records import matrix as records
 from devbox.records.matrix import MatrixRecords
 
@@ -96,7 +96,7 @@ class CellRun:
             coverage=coverage,
             image=self._image(),
             services={
-                name: self._digest(spec.image)
+                name: self._told(spec.image)
                 for name, spec in self.wanted.resolved.containers.items()
                 if name != self._spec.name
             },
@@ -306,6 +306,10 @@ class CellRun:
         release = self.wanted.against
         inside = release is not None and self._tests.release == against.INSIDE
         return release.image.digest if release and inside else self._digest(self._spec.image)
+
+    def _told(self, label: str) -> str:
+        """What an image is there for, and its digest."""
+        return ", ".join(filter(None, (software.of(self.wanted.resolved.images[label]), self._digest(label))))
 
     def _digest(self, label: str) -> str:
         found = self._project.store.find(keyed(label, self.wanted.resolved.images).key)

@@ -107,7 +107,7 @@ class CellResult:
     `phases`: phase → seconds. `reason` is a sentence: why it failed, was skipped or is cached, and why it ran. `log`
     is the file with all that the cell printed ("" where it never ran), `reports` the JUnit files its command wrote,
     `coverage` the coverage files: copies on this machine that stay, absolute paths. `image` is the digest of the image
-    it ran in, `services` what was beside it: service → image digest, or recipe and version.
+    it ran in, `services` what was beside it: service → its software and versions, and its image digest.
     """
 
     cell: Cell
