@@ -29,7 +29,7 @@ def merged(run: MatrixRun, *, read: Read, tail: Tail) -> bytes:
     """The document, UTF-8."""
     root = ET.Element("testsuites", {"name": run.project})
     for result in run.cells:
-        for suite in suites(result, read=read, tail=tail):
+        for suite in suites(result, read=read, tail=tail, release=run.release):
             _write_suite(root, suite)
     for name in ("tests", *_COUNTED):
         root.set(name, str(sum(int(each.get(name, "0")) for each in root)))
@@ -39,8 +39,8 @@ def merged(run: MatrixRun, *, read: Read, tail: Tail) -> bytes:
     return text + b"\n"
 
 
-def suites(result: CellResult, *, read: Read, tail: Tail) -> list[Suite]:
-    """What is to be said about one cell."""
+def suites(result: CellResult, *, read: Read, tail: Tail, release: str = "") -> list[Suite]:
+    """What is to be said about one cell. `release`: the digest of the image under test, where there is one."""
     found, unreadable = [], []
     for path in result.reports:
         try:
@@ -50,7 +50,7 @@ def suites(result: CellResult, *, read: Read, tail: Tail) -> list[Suite]:
     if not any(suite.cases for suite in found) or _says_less(found, result):
         found.append(_about_cell(result, tail))
     for suite in found:
-        suite.properties += _properties(result)
+        suite.properties += _properties(result, release)
     found[-1].err += "".join(f"{line}\n" for line in unreadable)
     return found
 
@@ -88,12 +88,14 @@ def _about_cell(result: CellResult, tail: Tail) -> Suite:
     return Suite({"name": result.cell.name, "time": f"{result.seconds:.3f}"}, [case])
 
 
-def _properties(result: CellResult) -> list[tuple[str, str]]:
+def _properties(result: CellResult, release: str) -> list[tuple[str, str]]:
     facts = {
         "devbox.cell": result.cell.name,
         "devbox.state": result.state,
         "devbox.reason": result.reason,
         "devbox.attempts": str(result.attempts or ""),
+        "devbox.allowed": "true" if words.is_allowed(result) else "",
+        "devbox.release": release,
         "devbox.image": result.image,
         **{f"devbox.service.{name}": what for name, what in result.services.items()},
         **{f"devbox.seconds.{phase}": f"{seconds:.3f}" for phase, seconds in result.phases.items()},

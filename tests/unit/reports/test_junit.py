@@ -96,6 +96,13 @@ def test_a_cell_without_a_file_is_a_case_itself(state, kind, kind_of):
     assert outcome.text == (None if state == "skipped" else "the end")
 
 
+def test_what_may_fail_and_what_was_under_test_is_told():
+    cell = matrices.of({"a": "1"}, state="failed", allow_failure=True)
+    document = junit.merged(matrices.run(cell, release="sha256:9"), read=read, tail=lambda _: "")
+    facts = {each.name: each.value for each in next(iter(parsed(document))).properties()}
+    assert (facts["devbox.allowed"], facts["devbox.release"]) == ("true", "sha256:9")
+
+
 def test_a_cell_that_failed_beside_green_tests_is_red():
     made = parsed(merge(matrices.of({"a": "1"}, state="failed", reports=("g",)), files={"g": GREEN}))
     assert (made.tests, made.failures) == (2, 1)
