@@ -144,6 +144,10 @@ class NotReady(DevboxError):
     """A container started but did not become ready in time."""
 
 
+class TakenBack(DevboxError):
+    """A release that was shifted to step by step was not good enough, or a person stopped it. All is as before."""
+
+
 class CannotRun(DevboxError):
     """`exec`, `run`, `shell` or `tool` could not run the command at all."""
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.gray.glance import Glance
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanMade:
@@ -74,5 +78,13 @@ class Returned:
     """The terminal is the display's again."""
 
 
-Event = PlanMade | StepStarted | StepProgress | StepLine | StepEnded | Note | Lent | Returned
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """A gray release was looked at; `changed`: it came to another phase or step."""
+
+    glance: Glance
+    changed: bool = False
+
+
+Event = PlanMade | StepStarted | StepProgress | StepLine | StepEnded | Note | Lent | Returned | Looked
 Sink = Callable[[Event], None]

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from devbox.cli.display import lines, live
+from devbox.cli.display import gray, lines, live
 from devbox.errors import one_line
-from devbox.execute.events import Event, StepLine, StepProgress, StepStarted
+from devbox.execute.events import Event, Looked, StepLine, StepProgress, StepStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console, ConsoleOptions
+
+    from devbox.gray.glance import Glance
 
 _BAR = 12  # columns of a progress bar
 
@@ -42,6 +44,7 @@ class Board:
         self._running: dict[str, _Step] = {}
         self._finished = 0
         self._began = time.monotonic()
+        self._glance: Glance | None = None
 
     def tell(self, event: Event, *, now: float) -> None:
         """Take in a step's start, progress or line."""
@@ -53,6 +56,8 @@ class Board:
                 step.fraction = event.done / event.total if event.done is not None and event.total else event.fraction
             case StepLine() if step := self._running.get(event.id):
                 step.line = one_line(event.text.strip())
+            case Looked():
+                self._glance = event.glance
             case _:
                 pass
 
@@ -69,6 +74,10 @@ class Board:
             yield self._cut(self._head(step, now), room)
             if step.line:
                 yield self._cut(Text(f"    {step.line}", style="dim"), room)
+        if self._glance is not None:
+            shown = gray.lines(self._glance, unicode=self._unicode)
+            yield from (self._cut(Text(line.text, style=line.color), room) for line in shown)
+            return
         count = f"  {self._finished} of {self._steps} steps · {lines.elapsed(now - self._began)}"
         yield self._cut(Text(count, style="dim"), room)
 

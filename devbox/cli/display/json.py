@@ -23,6 +23,7 @@ _NAMES = {
     "Note": "note",
     "Lent": "lent",
     "Returned": "returned",
+    "Looked": "looked",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from devbox.cli.display import lines
 from devbox.cli.terminal import has_color, paint, say
 from devbox.errors import one_line
-from devbox.execute.events import Event, Lent, Note, PlanMade, StepEnded
+from devbox.execute.events import Event, Lent, Looked, Note, PlanMade, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,6 +42,10 @@ class PlainDisplay:
                 self._print(f"{paint('·', 'dim', when=self._color)} {one_line(event.text)}")
             case Lent() if event.text:
                 self._print(f"{paint(lines.MARKS['failed'], 'red', when=self._color)} {event.text}")
+            case Looked() if event.changed:
+                from devbox.cli.display import gray
+
+                self._print(gray.changed(event.glance).text)
             case _:
                 pass
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from devbox.cli import terminal
 from devbox.cli.display import lines, live
 from devbox.errors import one_line
-from devbox.execute.events import Event, Lent, Note, PlanMade, Returned, StepEnded
+from devbox.execute.events import Event, Lent, Looked, Note, PlanMade, Returned, StepEnded
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,6 +59,8 @@ class TtyDisplay:
                         self._print(lines.MARKS["failed"], "red", event.text)
                 case Returned():
                     self._resume()
+                case Looked():
+                    self._look(event)
                 case _:
                     self._running().tell(event, now=time.monotonic())
 
@@ -71,6 +73,17 @@ class TtyDisplay:
         self._steps -= 1
         if self._steps == 0:  # the terminal may belong to a container next
             self._close()
+
+    def _look(self, event: Looked) -> None:
+        from devbox.cli.display import gray
+
+        if event.changed:
+            mark, _, text = gray.changed(event.glance).text.partition(" ")
+            self._print(mark, gray.changed(event.glance).color, text)
+        if event.glance.phase in gray.ENDS:
+            self._close()
+        else:
+            self._running().tell(event, now=time.monotonic())
 
     def _pause(self) -> None:
         """Take the board away; what it knows stays."""

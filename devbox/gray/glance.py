@@ -1,0 +1,90 @@
+"""A gray release at a glance: what a person, a script and a chart are shown of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from devbox.gray.policy import WHOLE
+from devbox.gray.rollout import STEP
+from devbox.gray.trial import Trial
+from devbox.model.traffic import Side
+
+_RECENT = 30.0  # seconds of the curves from which response times are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideSeen:
+    """One side since the beginning; the response time that 99 % kept to lately, in µs, where there is one."""
+
+    requests: int
+    errors: int
+    p99: int | None
+
+    @property
+    def rate(self) -> float:
+        """The share of errors."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """The evidence of a metric against the canary: how much there is of what would be enough, 0 to 1 and above."""
+
+    metric: str
+    of_enough: float
+    harm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first.
+
+    `left`: seconds that the step lasts at least.
+    """
+
+    stage: str
+    release: str
+    phase: str
+    step: int
+    steps: tuple[float, ...]
+    share: float
+    held: bool
+    reason: str
+    left: float
+    canary: SideSeen
+    stable: SideSeen
+    against: tuple[Against, ...]
+    lost: int
+
+
+def glance(trial: Trial, *, threshold: int) -> Glance:
+    """What is shown of a look. `threshold`: what the router goes by."""
+    rollout, policy = trial.rollout, trial.policy
+    lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
+    return Glance(
+        stage=trial.stage,
+        release=trial.release,
+        phase=rollout.phase,
+        step=rollout.step + 1,
+        steps=tuple(step * 100 / WHOLE for step in policy.steps),
+        share=threshold * 100 / WHOLE,
+        held=rollout.held,
+        reason=rollout.reason,
+        left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,
+        canary=_side(trial.canary, [point.canary_p99 for point in lately]),
+        stable=_side(trial.stable, [point.stable_p99 for point in lately]),
+        against=tuple(_against(trial, watch.name, watch.alpha) for watch in policy.watches),
+        lost=trial.lost,
+    )
+
+
+def _side(whole: Side, times: list[int | None]) -> SideSeen:
+    known = sorted(time for time in times if time is not None)
+    return SideSeen(requests=whole.requests, errors=whole.errors, p99=known[len(known) // 2] if known else None)
+
+
+def _against(trial: Trial, name: str, alpha: float) -> Against:
+    judged = trial.rollout.judged[name]
+    enough = math.log(1 / alpha) if alpha else math.inf
+    return Against(metric=name, of_enough=max(0.0, judged.evidence.log) / enough, harm=judged.harm)

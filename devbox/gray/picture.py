@@ -1,0 +1,217 @@
+"""The curves of a gray release as SVG: share, errors, response times, evidence, all over the same time. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from devbox.gray.policy import WHOLE
+from devbox.gray.trial import Point, Trial
+
+_WIDTH, _LEFT, _RIGHT = 920, 70, 20
+_PANEL, _GAP, _TOP = 110, 46, 34
+_CANARY, _STABLE, _SHARE, _LIMIT, _INK, _GRID = "#d9480f", "#1c7ed6", "#2f9e44", "#c92a2a", "#343a40", "#dee2e6"
+_TICKS = 6
+_ENOUGH, _NEAR = 200, 8  # requests that a rate is of; points that a response time is the median of
+_ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Curve:
+    """Values over time, None where there is none. `steps`: a value holds until the next."""
+
+    name: str
+    color: str
+    values: Sequence[float | None]
+    steps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """Curves with one scale. `line`: a value to be seen against, with its name."""
+
+    title: str
+    curves: tuple[_Curve, ...]
+    shown: Callable[[float], str]
+    line: tuple[float, str] | None = None
+    least: float = 0.0  # that the scale reaches to
+
+
+def svg(trial: Trial) -> str:
+    """The picture; it needs nothing beside itself."""
+    points = trial.points
+    panels = _panels(trial) if points else []
+    height = _TOP + len(panels) * (_PANEL + _GAP) + 20
+    times = [point.at - trial.began for point in points]
+    whole = max(times[-1] if times else 1.0, 1.0)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"',
+        f' role="img" font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">',
+        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+        *_legend(),
+    ]
+    for number, panel in enumerate(panels):
+        parts += _drawn(panel, times, whole, top=_TOP + number * (_PANEL + _GAP))
+    bottom = _TOP + len(panels) * (_PANEL + _GAP) - _GAP
+    parts += [*_changes(trial, whole, bottom), *_axis(whole, bottom), "</svg>"]
+    return "\n".join(parts)
+
+
+def _panels(trial: Trial) -> list[_Panel]:
+    points = trial.points
+    found = [
+        _Panel(
+            title="visitors of the new release",
+            curves=(
+                _Curve(
+                    name="share",
+                    color=_SHARE,
+                    values=[100 * point.threshold / WHOLE for point in points],
+                    steps=True,
+                ),
+            ),
+            shown=lambda value: f"{value:g} %",
+            least=1.0,
+        ),
+        _Panel(title="failed requests", curves=_pair(points, _rates), shown=lambda value: f"{value:.3g} %", least=0.5),
+        _Panel(title="99 % of the requests within", curves=_pair(points, _times), shown=_millis, least=1.0),
+    ]
+    for watch in trial.policy.watches:
+        values = [max(0.0, point.evidence.get(watch.name, 0.0)) for point in points]
+        enough = math.log(1 / watch.alpha)
+        found.append(
+            _Panel(
+                title=f"evidence against the new release: {watch.name}",
+                curves=(_Curve(name="evidence", color=_CANARY, values=values),),
+                shown=lambda value: f"{value:.1f}",
+                line=(enough, "it is taken back"),
+                least=enough * 1.1,
+            )
+        )
+    return found
+
+
+def _pair(points: Sequence[Point], smooth: Callable[[Sequence[Point], str], list[float | None]]) -> tuple[_Curve, ...]:
+    return (
+        _Curve(name="stable", color=_STABLE, values=smooth(points, "stable")),
+        _Curve(name="canary", color=_CANARY, values=smooth(points, "canary")),
+    )
+
+
+def _rates(points: Sequence[Point], side: str) -> list[float | None]:
+    """Percent that failed, of the last so many requests: one of three is no rate."""
+    counts: list[tuple[int, int]] = [getattr(point, side) for point in points]
+    found: list[float | None] = []
+    for at, (here, _) in enumerate(counts):
+        requests = bad = 0
+        for count, errors in reversed(counts[: at + 1]):
+            requests, bad = requests + count, bad + errors
+            if requests >= _ENOUGH:
+                break
+        found.append(100 * bad / requests if here else None)
+    return found
+
+
+def _times(points: Sequence[Point], side: str) -> list[float | None]:
+    """Milliseconds: the median of a few points."""
+    micros: list[int | None] = [getattr(point, f"{side}_p99") for point in points]
+    found: list[float | None] = []
+    for at, here in enumerate(micros):
+        near = sorted(each for each in micros[max(0, at - _NEAR) : at + 1] if each is not None)
+        found.append(near[len(near) // 2] / 1000 if here is not None else None)
+    return found
+
+
+def _millis(value: float) -> str:
+    return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"  # noqa: PLR2004 - milliseconds of a second
+
+
+def _legend() -> list[str]:
+    found, at = [], _LEFT
+    for name, color in (("new release (canary)", _CANARY), ("old release (stable)", _STABLE)):
+        found.append(f'<rect x="{at}" y="8" width="14" height="4" fill="{color}"/>')
+        found.append(f'<text x="{at + 20}" y="14">{name}</text>')
+        at += 170
+    return found
+
+
+def _drawn(panel: _Panel, times: Sequence[float], whole: float, *, top: int) -> list[str]:
+    known = [value for curve in panel.curves for value in curve.values if value is not None]
+    high = _scale(max([*known, panel.least]))
+    parts = [f'<text x="{_LEFT}" y="{top + 8}" font-weight="600">{escape(panel.title)}</text>']
+    for share in (0.0, 0.5, 1.0):
+        y = _y(high * share, high, top)
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_GRID}"/>')
+        text = panel.shown(_tidy(high * share))
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#868e96">{text}</text>')
+    if panel.line:
+        y = _y(panel.line[0], high, top)
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_LIMIT}" '
+            f'stroke-dasharray="5 4"/><text x="{_WIDTH - _RIGHT - 4}" y="{y - 4:.1f}" text-anchor="end" '
+            f'fill="{_LIMIT}">{escape(panel.line[1])}</text>'
+        )
+    parts += [
+        f'<path d="{path}" fill="none" stroke="{curve.color}" stroke-width="2" stroke-linejoin="round"/>'
+        for curve in panel.curves
+        if (path := _path(curve, times, whole, high, top))
+    ]
+    return parts
+
+
+def _path(curve: _Curve, times: Sequence[float], whole: float, high: float, top: int) -> str:
+    parts, pen = [], False
+    for at, value in zip(times, curve.values, strict=True):
+        if value is None:
+            pen = False
+            continue
+        x, y = _x(at, whole), _y(value, high, top)
+        if pen and curve.steps:
+            parts.append(f"H{x:.1f}")
+        parts.append(f"{'L' if pen else 'M'}{x:.1f} {y:.1f}")
+        pen = True
+    if len(parts) == 1:
+        parts.append("h1")
+    return "".join(parts)
+
+
+def _changes(trial: Trial, whole: float, bottom: int) -> list[str]:
+    """A thin line where it came to another step or phase."""
+    return [
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + 14}" y2="{bottom}" stroke="#adb5bd" stroke-dasharray="1 3"/>'
+        for change in trial.changes
+        if (x := _x(change.at - trial.began, whole)) <= _WIDTH - _RIGHT
+    ]
+
+
+def _axis(whole: float, bottom: int) -> list[str]:
+    each = next((size for size in _ROUND if whole / size <= _TICKS), _ROUND[-1])
+    return [
+        f'<text x="{_x(at, whole):.1f}" y="{bottom + 20}" text-anchor="middle" fill="#868e96">{_clock(at)}</text>'
+        for at in range(0, int(whole) + 1, each)
+    ]
+
+
+def _clock(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes}:{rest:02d}"  # noqa: PLR2004
+
+
+def _x(at: float, whole: float) -> float:
+    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * max(0.0, at) / whole
+
+
+def _y(value: float, high: float, top: int) -> float:
+    return top + 16 + (_PANEL - 16) * (1 - min(value, high) / high)
+
+
+def _scale(most: float) -> float:
+    """The round number that a scale reaches to."""
+    size = 10.0 ** math.floor(math.log10(most))
+    return next(size * step for step in (1, 2, 4, 6, 8, 10) if size * step >= most * 0.999)
+
+
+def _tidy(value: float) -> float:
+    return float(f"{value:.2g}")

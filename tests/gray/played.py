@@ -1,0 +1,67 @@
+"""A whole gray release, played in no time: simulated traffic, the real decisions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from gray.simulated import drawn
+
+from devbox.gray.decide import Look, decide, wanted
+from devbox.gray.policy import Policy, Watch
+from devbox.gray.rollout import HOLD, Rollout
+from devbox.gray.trial import Trial
+from devbox.model.release import Release, ReleaseConfig
+from devbox.model.stage import Deployment, Stage
+from devbox.model.traffic import TIMES, Batch, Side
+
+POLICY = Policy(
+    steps=(100, 500, 2500, 5000),
+    min_time=120,
+    min_requests=500,
+    timeout=7200,
+    bake=300,
+    margin=0.02,
+    watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)),
+)
+DEPLOYMENT = Deployment(
+    release=Release(
+        id="sha256:3f2a91c0" + "0" * 56,
+        image="sha256:77aa" + "0" * 60,
+        config=ReleaseConfig(processes={}),
+        source="git:1f2e3d4c",
+        created_at="2026-11-27T12:00:00Z",
+    ),
+    stage=Stage(name="production", order=3),
+)
+BEGAN = 1_795_000_000.0
+
+
+def play(
+    *, base: float, bad: float, slow: float = 0.01, rate: int = 400, seed: int = 1, policy: Policy = POLICY
+) -> Trial:
+    """Play it to its end, promoted when it holds: rates of errors and of slow requests, requests a second."""
+    rng, now = random.Random(1), BEGAN
+    trial = Trial(
+        stage="gray", deployment=DEPLOYMENT, policy=policy, rollout=Rollout.begin(policy), side="green", began=now
+    )
+    while not trial.over:
+        now += 1
+        share = wanted(trial.rollout, policy).threshold
+        mine = drawn(rng, rate, share / 10_000)
+        batch = Batch(canary=_side(rng, mine, bad, slow), stable=_side(rng, rate - mine, base, 0.01))
+        look = Look(now=now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
+        if trial.rollout.phase == HOLD:
+            look = replace(look, asked="complete", by="the promotion")
+        after = decide(trial.rollout, look, policy)
+        trial = trial.after(after, batch, now=now, threshold=wanted(after, policy).threshold)
+    return trial
+
+
+def _side(rng: random.Random, requests: int, errors: float, slow: float) -> Side:
+    times = [0] * (len(TIMES) + 1)
+    late = drawn(rng, requests, slow)
+    for _ in range(requests - late):
+        times[TIMES.index(10_000) + rng.randrange(8)] += 1
+    times[TIMES.index(125_000) + rng.randrange(3)] += late
+    return Side(requests=requests, errors=drawn(rng, requests, errors), times=tuple(times))
