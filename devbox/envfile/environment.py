@@ -12,9 +12,11 @@ from devbox.host.data import data_dir
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved
 from devbox.roles.recipes import use
+from devbox.routing.cohort import KnownBy
 
 ROUTER = "router"
 _ROUTER_RECIPE = "haproxy"
+_GRAY = "gray"  # the kind of strategy
 _BACKING = ("service", "glue")  # roles that can stand behind a release
 
 
@@ -70,3 +72,13 @@ def router_image() -> ImageSpec:
     recipe = recipes.load(f"{data_dir('recipes')}/{_ROUTER_RECIPE}.toml")
     steps, config = use(_ROUTER_RECIPE, recipe, {}, where="").image()
     return ImageSpec(name=ROUTER, parent=None, steps=steps, config=config, recipe=_ROUTER_RECIPE)
+
+
+def known_by(env: EnvFile, stage: str) -> KnownBy | None:
+    """How visitors of a stage are known again; None where no release is ever shifted to there."""
+    for name in env.document.order():
+        table = env.document.stage.get(name)
+        if table is not None and table.strategy.kind == _GRAY and (table.into or name) == stage:
+            cookie, header = table.strategy.cookie, table.strategy.header
+            return KnownBy(cookie=cookie or KnownBy().cookie, header=header or "")
+    return None

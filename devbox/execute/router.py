@@ -6,7 +6,9 @@ router that crashes starts from that.
 
 from __future__ import annotations
 
+import base64
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -18,6 +20,7 @@ from devbox.host.paths import Paths
 from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
 from devbox.routing import config, converge
+from devbox.routing.cohort import Cohort, KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState
 
@@ -25,6 +28,7 @@ _PAUSE = 0.05
 _TO_ANSWER = 30.0  # a router that is just being started
 _TO_DRAIN = 60.0  # requests under way; longer ones are cut, as by the router's own timeout
 _TO_DELETE = 10.0
+_KEY_BYTES = 32
 
 OnText = Callable[[str], None]
 
@@ -47,13 +51,22 @@ class Router:
         """What it is to do, as it stands on disk."""
         return self._record.read().router
 
-    def prepare(self, served: Iterable[Served]) -> bool:
-        """Have its files there, with a front for each of these; whether a running one has to read them anew."""
+    def prepare(self, served: Iterable[Served], known: KnownBy | None) -> bool:
+        """Have its files there, with a front for each of these; whether a running one has to read them anew.
+
+        `known`: how visitors are known again, where that matters.
+        """
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         before = self.state
-        after = replace(before, fronts=_fronts(before, served))
+        after = replace(before, fronts=_fronts(before, served), cohort=_cohort(before, known))
         self._write(after)
-        return [_shape(front) for front in before.fronts] != [_shape(front) for front in after.fronts]
+        return _shape(before) != _shape(after)
+
+    def keep_share(self, share: int) -> None:
+        """Have this share on disk, from which a router that crashes starts; the running one is not told."""
+        with self._changing:
+            if self.state.share != share:
+                self._write(replace(self.state, share=share))
 
     def forget(self, standing: Collection[str]) -> None:
         """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
@@ -189,8 +202,16 @@ def _fronts(before: RouterState, served: Iterable[Served]) -> tuple[Front, ...]:
     return (*fronts, *(front for front in left if front.blue or front.green))
 
 
-def _shape(front: Front) -> tuple[str, int, bool]:
-    return front.process, front.port, front.asks
+def _shape(state: RouterState) -> tuple[object, ...]:
+    return (state.cohort, *((front.process, front.port, front.asks) for front in state.fronts))
+
+
+def _cohort(before: RouterState, known: KnownBy | None) -> Cohort | None:
+    """The key stays for good: with another one, every visitor would be a new one."""
+    if known is None:
+        return None
+    key = before.cohort.key if before.cohort else base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+    return Cohort(key=key, cookie=known.cookie, header=known.header)
 
 
 def _places(seen: converge.Seen) -> set[str]:

@@ -14,7 +14,7 @@ _WIDTH, _LEFT, _RIGHT = 920, 70, 20
 _PANEL, _GAP, _TOP = 110, 46, 34
 _CANARY, _STABLE, _SHARE, _LIMIT, _INK, _GRID = "#d9480f", "#1c7ed6", "#2f9e44", "#c92a2a", "#343a40", "#dee2e6"
 _TICKS = 6
-_ENOUGH, _NEAR = 200, 8  # requests that a rate is of; points that a response time is the median of
+_ENOUGH, _NEAR = 1000, 8  # requests that a rate is of; points that a response time is the median of
 _ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 
 

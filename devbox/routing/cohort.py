@@ -25,15 +25,18 @@ _YEAR = 365 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cohort:
-    """How visitors are known again: by this cookie, or by this header where a request has it.
+class KnownBy:
+    """How visitors are known again: by this cookie, or by this header where a request has it."""
 
-    `key`: what cookies are signed with, in base64; who has it can choose his bucket.
-    """
-
-    key: str
     cookie: str = "devbox_cohort"
     header: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort(KnownBy):
+    """The same with what cookies are signed with, in base64: who has it can choose his bucket."""
+
+    key: str
 
 
 def keys(*, share: int, canary: str) -> dict[str, str]:

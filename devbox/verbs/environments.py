@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from devbox import flow
 from devbox.envfile import environment, hostaccess, secrets
+from devbox.envfile.load import EnvFile
 from devbox.envfile.load import load as read
 from devbox.envfile.resolve import credentials_wanted
 from devbox.errors import DevboxError
@@ -22,6 +23,7 @@ from devbox.execute.rollout import RolloutActions
 from devbox.execute.router import Router
 from devbox.execute.runner import run
 from devbox.host import removal
+from devbox.host.paths import Paths
 from devbox.model.container import ContainerSpec
 from devbox.model.ids import stage_id
 from devbox.model.observed import Observed, ObservedContainer
@@ -59,7 +61,7 @@ class StageEnvironment:
         self._allowed = allowed
         self._project = project
         self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
-        self._record = DeployedRecord(project.paths, key)
+        self.record = DeployedRecord(project.paths, key)
         self.router = Router(project.paths, key)
 
     @property
@@ -67,10 +69,20 @@ class StageEnvironment:
         """The id of the stage's instance."""
         return self._place.id
 
+    @property
+    def paths(self) -> Paths:
+        """Where all is kept."""
+        return self._place.paths
+
+    def restarts(self, deployment: Deployment) -> int:
+        """How often containers of a deployment had to be started again, all together."""
+        view = self._place.engine.observe(self._instance())
+        return sum(seen.restarts for name, seen in view.containers.items() if _is_among(deployment, {name}))
+
     def observe(self) -> StageObserved:
         """See `Environment`. Who has the traffic is asked of the router's record, who runs of the runtime."""
         view = self._place.engine.observe(self._instance())
-        known = self._record.read()
+        known = self.record.read()
         serving = known.router.names(known.router.live)
         having = next((each for each in known.all if _is_among(each, serving)), None)
         if having is None and known.running is not None and not staging.served(known.running.processes):
@@ -100,7 +112,7 @@ class StageEnvironment:
                 if not (self._has_traffic(wanted) and self._finished(wanted, sink)):
                     self._undo(wanted, sink, error)
                     raise
-            self._record.write(self._record.read().arrived())
+            self.record.write(self.record.read().arrived())
 
     def warm(self, wanted: Deployment, sink: Sink) -> None:
         """Have a release ready and proven on the side that serves nobody; traffic stays where it is."""
@@ -117,18 +129,18 @@ class StageEnvironment:
         """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
         made = flow.down(self._place, sink, volumes=volumes)
         with exclusive(self._place, sink):
-            known = self._record.read()
+            known = self.record.read()
             if volumes:
-                self._record.forget()
+                self.record.forget()
                 _remove(self.router.directory)
             elif known.router.fronts:
                 emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
-                self._record.write(replace(known, router=emptied))
+                self.record.write(replace(known, router=emptied))
         return made
 
     def drift(self) -> tuple[str, ...]:
         """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
-        known = self._record.read()
+        known = self.record.read()
         digests = {staging.mark(each): each.release.image for each in known.all}
         view = self._place.engine.observe(self._instance())
         sentences = []
@@ -148,7 +160,7 @@ class StageEnvironment:
     def _begin(self, wanted: Deployment) -> None:
         self._place.store.sweep()
         self._place.records.remember_place(self._project.root, self._project.env_file, stage=self.stage)
-        self._record.write(replace(self._record.read(), coming=wanted))
+        self.record.write(replace(self.record.read(), coming=wanted))
 
     def _bring(self, wanted: Deployment, sink: Sink, *, jobs: bool = True) -> None:
         """The whole way, by the strategy of the stage."""
@@ -166,7 +178,7 @@ class StageEnvironment:
 
     def _undo(self, wanted: Deployment, sink: Sink, cause: DevboxError) -> None:
         """Bring back what ran before; what came and failed goes, its logs stay."""
-        before = self._record.read().running
+        before = self.record.read().running
         if before is not None and staging.mark(before) == staging.mark(wanted):
             return
         sink(Note(text=f"undone, since {cause.sentence}"))
@@ -179,7 +191,7 @@ class StageEnvironment:
                 self._carry_out(rollout.retire(there, found.rollout), found, wanted, sink)
         except DevboxError as error:
             sink(Note(text=f"and that could not be undone: {error.sentence}"))
-        self._record.write(replace(self._record.read(), coming=None))
+        self.record.write(replace(self.record.read(), coming=None))
 
     def _has_traffic(self, wanted: Deployment) -> bool:
         state = self.router.state
@@ -212,7 +224,7 @@ class StageEnvironment:
         self.router.forget(view.containers.keys())
         specs = staging.release_containers(wanted, needs=backing.containers, exports=backing.exports)
         served = staging.served(wanted.processes)
-        again = self.router.prepare(served)
+        again = self.router.prepare(served, environment.known_by(self._file(), self.stage))
         router = staging.router(wanted, directory=self.router.directory)
         services = backing.resolved.containers
         others = {
@@ -246,7 +258,7 @@ class StageEnvironment:
         )
 
     def _backing(self, wanted: Deployment) -> environment.Backing:
-        env = read(self._project.root, file=self._project.env_file).of_stage(self.stage)
+        env = self._file()
         return environment.backing(
             env,
             [need for need in wanted.release.config.needs if need not in wanted.stage.external],
@@ -254,6 +266,9 @@ class StageEnvironment:
             credentials=self._place.records.credentials(credentials_wanted(env)),
             where=wanted.stage.where,
         )
+
+    def _file(self) -> EnvFile:
+        return read(self._project.root, file=self._project.env_file).of_stage(self.stage)
 
     def _fixed(self, resolved: Resolved) -> Resolved:
         """The images by the project's lock, and by what earlier bakes took."""
@@ -264,7 +279,7 @@ class StageEnvironment:
     def _with_allowed(self, resolved: Resolved, wanted: Deployment) -> Resolved:
         """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
         asked = secrets.host_access(resolved.containers.values(), root=self._project.root)
-        known = self._record.read()
+        known = self.record.read()
         before = tuple(each for each in (known.running, *known.before) if each is not None)
         if any(staging.mark(each) == staging.mark(wanted) for each in before):
             return replace(resolved, allowed=(*self._allowed, *asked))

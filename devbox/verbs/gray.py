@@ -1,0 +1,264 @@
+"""A gray release inside a stage's environment: warmed beside what runs, shifted to step by step, kept or taken back.
+
+Implements `promotion.environment.Environment` for a stage whose strategy is gray, and for the one in whose environment
+another shifts traffic. Every verb that was killed is simply called again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from devbox.errors import DevboxError, TakenBack, UsageError
+from devbox.execute.controller import Controller, Sight, completing
+from devbox.execute.events import Looked, Note, Sink
+from devbox.execute.ground import RoutedGround
+from devbox.execute.trials import Trials, Wish
+from devbox.gray import policy
+from devbox.gray.glance import glance
+from devbox.gray.rollout import ABORTED, HOLD, STABLE, WARM, Rollout
+from devbox.gray.trial import Trial
+from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.plan import staging
+from devbox.records.deployed import Deployed
+from devbox.records.ledger import Ledger
+from devbox.routing.state import RouterState, all_on, other
+from devbox.verbs.environments import StageEnvironment
+
+GRAY = "gray"  # the kind of strategy, and of what is entered into the ledger on the way
+ENDS = (HOLD, STABLE, ABORTED)
+
+
+class GrayEnvironment:
+    """`stage` is promoted to; `home` is the stage whose environment that is, the same where it shifts by itself."""
+
+    def __init__(self, inner: StageEnvironment, *, stage: Stage, home: Stage, ledger: Ledger) -> None:
+        self._inner = inner
+        self._stage = stage
+        self._home = home
+        self._ledger = ledger
+        self._router = inner.router
+        self._record = inner.record
+        self.trials = Trials(inner.paths, inner.id)
+        self._went_back = False
+
+    @property
+    def under_way(self) -> Trial | None:
+        """The gray release that has not come to an end."""
+        trial = self.trials.read()
+        return trial if trial is not None and not trial.over else None
+
+    # What promotion asks.
+
+    def observe(self) -> StageObserved:
+        """See `Environment`. A gray stage has the release that passed all its steps, else what its home runs."""
+        seen, known = self._inner.observe(), self._record.read()
+        trial = self.under_way
+        if self._stage is self._home or trial is None:
+            return self._as_own(seen, known)
+        if trial.rollout.phase != HOLD:
+            return replace(seen, release="", config="", healthy=False, digests={})
+        return replace(
+            seen,
+            release=trial.release,
+            config=self._own(trial.deployment).config_digest,
+            healthy=self._ground(trial).sight().canary_healthy,
+            digests=_of(trial.deployment, seen.digests),
+        )
+
+    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+        """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
+        if self._went_back:  # what ran before runs
+            return
+        self._settle(sink)
+        goal, known, trial = replace(wanted, stage=self._home), self._record.read(), self.under_way
+        if trial is not None and trial.release != wanted.release.id:
+            if not _known(goal, known):
+                raise UsageError(
+                    f"a gray release of {trial.release} is under way in {self._home.name}",
+                    remedy=f"devbox release abort {self._home.name}, or --supersede",
+                )
+            self.abort(sink, by="a rollback")
+            trial = None
+        if self._needs_no_trial(goal, known, trial, sink):
+            return
+        self._carry_through(trial or self._begun(goal), sink)
+
+    def retire(self) -> None:
+        """See `Environment`. Of a gray stage, only what is on trial goes."""
+        if self._stage is self._home:
+            self._inner.retire()
+        elif self.under_way is not None:
+            self.abort(lambda _event: None, by="devbox")
+
+    def abort(self, sink: Sink, *, by: str) -> Trial:
+        """Take it back, whoever controlled it before; what it came to."""
+        trial = self.under_way
+        if trial is None:
+            raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
+        over = self._controlled(trial, sink, wish=Wish(what="abort", by=by))
+        self._settle(sink)
+        return over
+
+    # One gray release.
+
+    def _needs_no_trial(self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink) -> bool:
+        """Whether there is nobody to compare with, or nothing to decide; done then, where something is to be done."""
+        own = self._stage is self._home
+        if trial is not None:
+            return False
+        if known.running is None or _is(goal, known.running) or (own and _known(goal, known)):
+            if own:
+                self._inner.deploy(goal, sink)
+            elif known.running is None:
+                sink(Note(text=f"{self._home.name} runs nothing yet, so there is nobody to shift"))
+            return True
+        if own and self._stage.strategy.kind != GRAY:
+            raise UsageError(
+                f"{goal.release.id} is not in gray (any more), where it has to pass before {self._home.name}",
+                remedy="devbox promote the stage before",
+            )
+        return False
+
+    def _begun(self, goal: Deployment) -> Trial:
+        """A new trial, written before anything is done about it."""
+        own = self._stage is self._home
+        rules = policy.of(self._stage.strategy, completes=own)
+        side = self._router.state.idle
+        trial = Trial(
+            stage=self._stage.name,
+            deployment=goal,
+            policy=rules,
+            rollout=Rollout.begin(rules),
+            side=side,
+            began=time.time(),
+        )
+        self.trials.write(trial)
+        return trial
+
+    def _carry_through(self, trial: Trial, sink: Sink) -> None:
+        """From wherever it stands to the end of this promotion."""
+        wish = None
+        if trial.rollout.phase == WARM:
+            self._warm(trial, sink)
+        if self._stage is self._home:
+            trial = completing(trial)
+            wish = Wish(what="complete", by="the promotion") if trial.rollout.phase == HOLD else None
+        elif trial.rollout.phase == HOLD:
+            return
+        self._controlled(trial, sink, wish=wish)
+        self._settle(sink)
+
+    def _warm(self, trial: Trial, sink: Sink) -> None:
+        """The release up beside what runs, and known to the router as being on trial."""
+
+        def on_trial(state: RouterState) -> RouterState:
+            return replace(state, canary=trial.side, share=all_on(other(trial.side)))
+
+        self._router.change(on_trial)
+        try:
+            self._inner.warm(trial.deployment, sink)
+        except DevboxError as error:
+            self.trials.write(replace(trial, rollout=trial.rollout.enter(ABORTED, error.sentence)))
+            self._settle(sink, raising=False)
+            raise
+
+    def _controlled(self, trial: Trial, sink: Sink, *, wish: Wish | None) -> Trial:
+        with self.trials.controlled() as mine:
+            if not mine:
+                raise UsageError(
+                    f"another devbox controls this gray release (pid {self.trials.controller() or 'unknown'})",
+                    remedy="devbox release show, hold, resume, abort",
+                )
+            self.trials.asked()  # what was said to nobody
+            return self._controller(sink, trial, wish).run(trial)
+
+    def _controller(self, sink: Sink, trial: Trial, wish: Wish | None) -> Controller:
+        known = {"changes": len(trial.changes)}
+
+        def on_look(seen: Trial, sight: Sight) -> None:
+            changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
+            sink(Looked(glance=glance(seen, threshold=sight.threshold), changed=changed))
+
+        return Controller(
+            trials=self.trials,
+            ground=self._ground(trial),
+            until=ENDS,
+            on_look=on_look,
+            on_change=self._enter,
+            wish=wish,
+        )
+
+    def _ground(self, trial: Trial) -> RoutedGround:
+        process = self._stage.strategy.process
+        return RoutedGround(
+            runtime=self._router.runtime,
+            canary=trial.side,
+            processes=(process,) if process else (),
+            keep=self._router.keep_share,
+            restarts=lambda: self._inner.restarts(trial.deployment),
+        )
+
+    def _enter(self, trial: Trial) -> None:
+        """The ledger has every phase and step, with the counts at that moment."""
+        change = trial.changes[-1] if trial.changes else None
+        body = {
+            "phase": trial.rollout.phase,
+            "step": trial.rollout.step,
+            "held": trial.rollout.held,
+            "reason": trial.rollout.reason,
+            "threshold": change.threshold if change else 0,
+            "canary": {"requests": trial.canary.requests, "errors": trial.canary.errors},
+            "stable": {"requests": trial.stable.requests, "errors": trial.stable.errors},
+            "evidence": {name: round(seen.evidence.log, 3) for name, seen in trial.rollout.judged.items()},
+            "lost": trial.lost,
+        }
+        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=body)
+
+    def _settle(self, sink: Sink, *, raising: bool = True) -> None:
+        """What is over is made so: all traffic on one side for good, the other one gone. TakenBack where it failed."""
+        trial = self.trials.read()
+        if trial is None or not trial.over or self._router.state.canary != trial.side:
+            return
+        good = trial.rollout.phase == STABLE
+        side = trial.side if good else other(trial.side)
+        known = self._record.read()
+        self._router.change(lambda state: replace(state, canary="", share=all_on(side)))
+        if good:
+            self._inner.deploy(trial.deployment, sink)
+        elif known.running is not None:
+            self._inner.deploy(known.running, sink)
+        if not good and raising:
+            self._went_back = True
+            raise TakenBack(
+                f"{trial.release} was taken back: {trial.rollout.reason}",
+                remedy="devbox release report shows how it went",
+            )
+
+    # What a stage says of its home.
+
+    def _own(self, deployment: Deployment) -> Deployment:
+        return replace(deployment, stage=self._stage)
+
+    def _as_own(self, seen: StageObserved, known: Deployed) -> StageObserved:
+        """What the home runs, as this stage would have it; whatever else is there is on trial."""
+        having = next((each for each in known.all if each.release.id == seen.release), None)
+        if having is None:
+            return seen
+        config = seen.config if self._stage is self._home else self._own(having).config_digest
+        return replace(seen, config=config, digests=_of(having, seen.digests))
+
+
+def _of(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
+    """Those of the containers of a deployment."""
+    mine = f"-{staging.mark(deployment)}"
+    return {name: digest for name, digest in digests.items() if name.endswith(mine)}
+
+
+def _is(one: Deployment, another: Deployment) -> bool:
+    return (one.release.id, one.config_digest) == (another.release.id, another.config_digest)
+
+
+def _known(deployment: Deployment, known: Deployed) -> bool:
+    """Whether the environment runs it, or ran it."""
+    return any(_is(deployment, each) for each in (known.running, *known.before) if each is not None)
