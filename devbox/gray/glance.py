@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from devbox.gray.decide import wanted
 from devbox.gray.policy import WHOLE
 from devbox.gray.rollout import STEP
 from devbox.gray.trial import Trial
@@ -58,8 +59,8 @@ class Glance:
     lost: int
 
 
-def glance(trial: Trial, *, threshold: int) -> Glance:
-    """What is shown of a look. `threshold`: what the router goes by."""
+def glance(trial: Trial) -> Glance:
+    """What is shown of a look."""
     rollout, policy = trial.rollout, trial.policy
     lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
     return Glance(
@@ -68,7 +69,7 @@ def glance(trial: Trial, *, threshold: int) -> Glance:
         phase=rollout.phase,
         step=rollout.step + 1,
         steps=tuple(step * 100 / WHOLE for step in policy.steps),
-        share=threshold * 100 / WHOLE,
+        share=wanted(rollout, policy).threshold * 100 / WHOLE,
         held=rollout.held,
         reason=rollout.reason,
         left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,

@@ -18,8 +18,11 @@ from devbox.gray import policy
 from devbox.gray.glance import glance
 from devbox.gray.rollout import ABORTED, HOLD, STABLE, WARM, Rollout
 from devbox.gray.trial import Trial
+from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.opened import Project
 from devbox.plan import staging
+from devbox.promotion.environment import Environment
 from devbox.records.deployed import Deployed
 from devbox.records.ledger import Ledger
 from devbox.routing.state import RouterState, all_on, other
@@ -41,6 +44,7 @@ class GrayEnvironment:
         self._record = inner.record
         self.trials = Trials(inner.paths, inner.id)
         self._went_back = False
+        self._nobody: Deployment | None = None  # let in where nobody is to be shifted
 
     @property
     def under_way(self) -> Trial | None:
@@ -54,6 +58,9 @@ class GrayEnvironment:
         """See `Environment`. A gray stage has the release that passed all its steps, else what its home runs."""
         seen, known = self._inner.observe(), self._record.read()
         trial = self.under_way
+        if self._nobody is not None:
+            own = self._own(self._nobody)
+            return StageObserved(release=own.release.id, config=own.config_digest, healthy=True)
         if self._stage is self._home or trial is None:
             return self._as_own(seen, known)
         if trial.rollout.phase != HOLD:
@@ -97,7 +104,7 @@ class GrayEnvironment:
         if trial is None:
             raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
         over = self._controlled(trial, sink, wish=Wish(what="abort", by=by))
-        self._settle(sink)
+        self._settle(sink, raising=False)
         return over
 
     # One gray release.
@@ -111,6 +118,7 @@ class GrayEnvironment:
             if own:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
+                self._nobody = goal
                 sink(Note(text=f"{self._home.name} runs nothing yet, so there is nobody to shift"))
             return True
         if own and self._stage.strategy.kind != GRAY:
@@ -176,9 +184,9 @@ class GrayEnvironment:
     def _controller(self, sink: Sink, trial: Trial, wish: Wish | None) -> Controller:
         known = {"changes": len(trial.changes)}
 
-        def on_look(seen: Trial, sight: Sight) -> None:
+        def on_look(seen: Trial, _sight: Sight) -> None:
             changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
-            sink(Looked(glance=glance(seen, threshold=sight.threshold), changed=changed))
+            sink(Looked(glance=glance(seen), changed=changed))
 
         return Controller(
             trials=self.trials,
@@ -262,3 +270,13 @@ def _is(one: Deployment, another: Deployment) -> bool:
 def _known(deployment: Deployment, known: Deployed) -> bool:
     """Whether the environment runs it, or ran it."""
     return any(_is(deployment, each) for each in (known.running, *known.before) if each is not None)
+
+
+def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
+    """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
+    inner = StageEnvironment(opened, stage.environment, allowed=resolved.allowed)
+    gray = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    if not any(each.environment == stage.environment for each in gray):
+        return inner
+    home = resolved.stages[stage.environment]
+    return GrayEnvironment(inner, stage=stage, home=home, ledger=Ledger(opened.paths, opened.id))

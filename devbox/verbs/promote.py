@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from devbox.envfile import hostaccess
-from devbox.errors import Denied, NotTrusted, NotYet, UsageError
+from devbox.errors import Denied, EnvFileError, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Event, Note, Sink
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
@@ -229,8 +229,12 @@ def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
 def _check_possible(stage: Stage) -> None:
     if stage.target != "local":
         raise NotYet(f"this version runs no stage on {stage.target}", where=stage.where, remedy='target = "local"')
-    if stage.into or stage.strategy.kind == "gray":
-        raise NotYet("this version shifts no traffic between releases", where=stage.where, remedy="leave gray out")
+    if stage.into and stage.strategy.kind != "gray":
+        raise EnvFileError(
+            f"[stage.{stage.name}] is into {stage.into}, so it has to shift traffic there",
+            where=stage.where,
+            remedy=f'[stage.{stage.name}.strategy] with kind = "gray"',
+        )
 
 
 def _standing(wanted: Deployment, history: History, environment: Environment) -> Moved:
