@@ -47,6 +47,16 @@ class GrayEnvironment:
         self._nobody: Deployment | None = None  # let in where nobody is to be shifted
 
     @property
+    def home(self) -> str:
+        """The stage in whose environment it happens."""
+        return self._home.name
+
+    @property
+    def stages(self) -> tuple[str, str]:
+        """By which names a person may call it."""
+        return self._stage.name, self._home.name
+
+    @property
     def under_way(self) -> Trial | None:
         """The gray release that has not come to an end."""
         trial = self.trials.read()

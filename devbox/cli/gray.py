@@ -1,0 +1,70 @@
+"""`release hold|resume|abort|report`: a gray release that is under way, or how the last one went."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox.cli import terminal
+from devbox.cli.display import gray as shown
+from devbox.cli.display.choose import choose
+from devbox.cli.project import opened
+from devbox.cli.recipe import aligned
+from devbox.cli.terminal import say
+from devbox.errors import FAILED
+from devbox.verbs import trials as verbs
+
+if TYPE_CHECKING:
+    from devbox.cli.options import Args
+    from devbox.gray.trial import Trial
+
+
+def steer(args: Args, what: str) -> int:
+    """Hold it, let it go on, or take it back; what it came to is the data."""
+    with choose(args.text("progress")) as display:
+        trial = verbs.say(opened(args), display, what=what, stage=args.text("stage"))
+    _tell(args, trial)
+    return FAILED if what == verbs.ABORT and not trial.over else 0
+
+
+def report(args: Args) -> int:
+    """How it goes, or went: for a person, as JSON, as a page or a picture."""
+    trial = verbs.last(opened(args), args.text("stage"))
+    _tell(args, trial)
+    for option, suffix in (("html", "page"), ("svg", "picture")):
+        if path := args.text(option):
+            with open(path, "w", encoding="utf-8") as out:
+                out.write(_drawn(trial, suffix))
+            say(f"· {path}: written")
+    return 0
+
+
+def _drawn(trial: Trial, kind: str) -> str:
+    from devbox.gray import page, picture
+
+    return page.html(trial) if kind == "page" else picture.svg(trial)
+
+
+def _tell(args: Args, trial: Trial) -> None:
+    from devbox.gray.glance import glance
+
+    seen = glance(trial)
+    if args.flag("json"):
+        plain = {**dataclasses.asdict(seen), "changes": [dataclasses.asdict(change) for change in trial.changes]}
+        sys.stdout.write(f"{json.dumps(plain)}\n")
+        return
+    color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
+    say(f"release  {trial.release}", stream=sys.stdout)
+    for line in shown.lines(seen, unicode=unicode):
+        say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
+    rows = [("AFTER", "CAME TO", "VISITORS", "CANARY", "STABLE", "WHY")]
+    for change in trial.changes:
+        name = f"step {change.step + 1}" if change.phase == "step" else change.phase
+        counts = (f"{change.canary[1]}/{change.canary[0]}", f"{change.stable[1]}/{change.stable[0]}")
+        after = f"{int(change.at - trial.began)} s"
+        rows.append((after, name, f"{change.threshold / 100:g} %", *counts, change.reason))
+    say("", stream=sys.stdout)
+    for at, row in enumerate(aligned(rows)):
+        say(terminal.paint(row, "dim", when=color and at == 0), stream=sys.stdout)

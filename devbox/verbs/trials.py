@@ -1,0 +1,126 @@
+"""Verbs about a gray release that is under way, from any terminal: hold, resume, abort, and how it goes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+
+from devbox.errors import DevboxError, UsageError
+from devbox.execute.events import Note, Sink
+from devbox.execute.trials import Trials, Wish
+from devbox.gray.rollout import NEEDS_HUMAN
+from devbox.gray.trial import Trial
+from devbox.model.entry import FAILED
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Stage
+from devbox.opened import Project, load
+from devbox.promotion.history import History
+from devbox.records.ledger import Ledger
+from devbox.verbs.gray import GRAY, GrayEnvironment, here
+
+HOLD, RESUME, ABORT = "hold", "resume", "abort"
+_PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds until who controls it must have done it
+_PAUSE = 0.1
+
+
+def last(opened: Project, stage: str = "") -> Trial:
+    """The gray release under way, or the last there was; of a stage, where one is named."""
+    found = [trial for environment in _environments(opened, stage) if (trial := environment.trials.read())]
+    if not found:
+        raise UsageError("there was no gray release yet", remedy="devbox promote gray")
+    return max(found, key=lambda trial: (not trial.over, trial.began))
+
+
+def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
+    """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
+    environment, before = _under_way(opened, stage)
+    wish = Wish(what=what, by=pwd.getpwuid(os.geteuid()).pw_name)
+    if environment.trials.controller() is not None:
+        environment.trials.ask(wish)
+        return _done(environment.trials, before, what)
+    if what == ABORT:
+        return _abort(opened, environment, before, sink, by=wish.by)
+    environment.trials.ask(wish)
+    sink(Note(text=f"nobody controls it just now; it counts when `devbox promote {before.stage}` goes on"))
+    return before
+
+
+def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+    """Take back what is on trial, unless it is the release of this name; nothing where nothing is."""
+    for environment in _environments(opened, stage):
+        trial = environment.under_way
+        if trial is not None and not (release and _digits(trial.release).startswith(_digits(release))):
+            sink(Note(text=f"{trial.release} is superseded"))
+            say(opened, sink, what=ABORT, stage=stage)
+
+
+def queue(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+    """Wait until nobody controls another release's trial; one that is held for its promotion is not waited for."""
+    told = False
+    for environment in _environments(opened, stage):
+        while environment.trials.controller() is not None and (trial := environment.under_way):
+            if release and _digits(trial.release).startswith(_digits(release)):
+                break  # the same: whoever controls it goes on
+            if not told:
+                sink(Note(text=f"queued behind {trial.release}; devbox promote {stage} --supersede takes that back"))
+                told = True
+            time.sleep(_PAUSE)
+
+
+def _environments(opened: Project, stage: str) -> list[GrayEnvironment]:
+    resolved = load(opened)
+    found = [_of(opened, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    if stage:
+        if stage not in resolved.stages:
+            raise UsageError(f"{opened.env_file} has no stage {stage}", remedy=f"known: {', '.join(resolved.stages)}")
+        found = [each for each in found if stage in each.stages]
+    return found
+
+
+def _of(opened: Project, resolved: Resolved, stage: Stage) -> GrayEnvironment:
+    environment = here(opened, resolved, stage)
+    assert isinstance(environment, GrayEnvironment)  # noqa: S101 - its strategy is gray
+    return environment
+
+
+def _under_way(opened: Project, stage: str) -> tuple[GrayEnvironment, Trial]:
+    for environment in _environments(opened, stage):
+        if (trial := environment.under_way) is not None:
+            return environment, trial
+    raise UsageError("no gray release is under way", remedy="devbox release report says how the last one went")
+
+
+def _done(trials: Trials, before: Trial, what: str) -> Trial:
+    """What it came to when who controls it has done what was asked."""
+    deadline = time.monotonic() + _PATIENCE[what]
+    while time.monotonic() < deadline:
+        now = trials.read() or before
+        held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
+        if {HOLD: held, RESUME: not held and not waits, ABORT: now.over}[what] or now.over:
+            return now
+        if what == ABORT and waits and now.rollout.reason != before.rollout.reason:
+            return now  # it may not be taken back; the reason says why
+        time.sleep(_PAUSE)
+    raise DevboxError(
+        f"the process that controls it (pid {trials.controller()}) did not {what} it",
+        remedy="look at it; when it is gone, devbox release abort does it itself",
+    )
+
+
+def _abort(opened: Project, environment: GrayEnvironment, before: Trial, sink: Sink, *, by: str) -> Trial:
+    """Take it back in this process, and end the promotion that somebody was killed in."""
+    ledger = Ledger(opened.paths, opened.id)
+    with ledger.held(environment.home, purpose="abort a gray release") as lease:
+        over = environment.abort(sink, by=by)
+        pending = History(ledger.entries()).under_way(before.stage)
+        if pending is not None and pending.release == before.release:
+            body = {"reason": over.rollout.reason, "runs": ""}
+            ledger.append(
+                FAILED, release=pending.release, stage=pending.stage, attempt=pending.attempt, body=body, lease=lease
+            )
+    return over
+
+
+def _digits(release: str) -> str:
+    return release.removeprefix("sha256:")
