@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
+from devbox.cli.columns import aligned
 from devbox.cli.display import gray as shown
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
-from devbox.cli.recipe import aligned
 from devbox.cli.terminal import say
 from devbox.errors import FAILED
 from devbox.verbs import trials as verbs

@@ -13,6 +13,7 @@ from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.opened import load
 from devbox.verbs import promote as verbs
+from devbox.verbs import trials
 from devbox.verbs.recording import promoter
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def promote(args: Args) -> int:
     stage, release = _words(args)
     project, by = _signed(args)
     with choose(args.text("progress")) as display:
+        if args.flag("supersede"):
+            trials.supersede(project, display, stage=stage, release=release)
+        trials.queue(project, display, stage=stage, release=release)
+        if args.flag("detach"):
+            trials.detach(project, display, stage=stage, release=release, key=args.text("key"))
+            return 0
         moved = verbs.promote(project, display, stage=stage, release=release, by=by)
     return _tell(args, moved)
 

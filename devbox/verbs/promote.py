@@ -27,16 +27,11 @@ from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
 from devbox.verbs.elsewhere import Elsewhere
-from devbox.verbs.environments import StageEnvironment
+from devbox.verbs.gray import here
 from devbox.verbs.recording import Recorder
 from devbox.verbs.signing import Named
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
-
-
-def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
-    """A stage's environment on this machine."""
-    return StageEnvironment(opened, stage.environment, allowed=resolved.allowed)
 
 
 @dataclass(frozen=True, kw_only=True)

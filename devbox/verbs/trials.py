@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 import time
 
 from devbox.errors import DevboxError, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.trials import Trials, Wish
-from devbox.gray.rollout import NEEDS_HUMAN
+from devbox.gray.rollout import NEEDS_HUMAN, WARM
 from devbox.gray.trial import Trial
+from devbox.host import files
+from devbox.host.process import spawn
 from devbox.model.entry import FAILED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
@@ -66,6 +69,28 @@ def queue(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
                 sink(Note(text=f"queued behind {trial.release}; devbox promote {stage} --supersede takes that back"))
                 told = True
             time.sleep(_PAUSE)
+
+
+def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
+    """Promote in a process of its own; returns when visitors are shifted, or it has ended well."""
+    environment = next(iter(_environments(opened, stage)), None)
+    if environment is None:
+        raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
+    log = f"{files.private_dir(environment.trials.directory, mode=0o700)}/promote.log"
+    argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
+    argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
+    with open(log, "wb") as out:
+        child = spawn(argv, stdout=out.fileno(), stderr=out.fileno(), new_session=True)
+    while (code := child.poll()) is None:
+        trial = environment.under_way
+        if environment.trials.controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
+            sink(
+                Note(text=f"{trial.release} is on trial, under pid {child.pid}; devbox release report says how it goes")
+            )
+            return
+        time.sleep(_PAUSE)
+    if code:
+        raise DevboxError(f"{stage} was not reached", details=files.read_text(log) or "", remedy=f"all of it: {log}")
 
 
 def _environments(opened: Project, stage: str) -> list[GrayEnvironment]:

@@ -42,7 +42,8 @@ def changed(glance: Glance) -> Line:
 
 def lines(glance: Glance, *, unicode: bool) -> list[Line]:
     """Where it stands, for the bottom of a terminal."""
-    waits = "held: devbox release resume goes on" if glance.held else one_line(glance.reason)
+    held = glance.held and glance.phase in ("warm", "step", "hold", "bake")
+    waits = "held: devbox release resume goes on" if held else one_line(glance.reason)
     color = {"needs_human": "yellow", "aborting": "red"}.get(glance.phase, "")
     found = [
         Line(f"  {_track(glance, unicode=unicode)}", "bold"),

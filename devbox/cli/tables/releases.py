@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, MANY, TEXT, Args, Argument, Command, Option
+from devbox.cli.tables import gray
 from devbox.cli.tables.common import KEY, LOCKED
 
 
@@ -98,6 +99,8 @@ TABLE = (
         "promote",
         _promote,
         KEY,
+        Option("-d", "--detach", about="Of a gray release: return when visitors are shifted; it goes on behind."),
+        Option("--supersede", about="Take back the gray release that is under way, instead of waiting for it."),
         JSON,
         about="Have a stage run a release, if its gates let it in: the one that the stage before runs, or another.",
         argument=Argument(
@@ -169,4 +172,5 @@ TABLE = (
             "what", about="A release, or an image of the store; the newest release when left out.", words="releases"
         ),
     ),
+    *gray.TABLE,
 )
