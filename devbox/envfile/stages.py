@@ -132,41 +132,49 @@ class MetricTable(Model):
 
 
 class StrategyTable(Model):
-    """`[stage.NAME.strategy]`. `steps` are percentages of traffic; times and counts must all be met to advance."""
+    """`[stage.NAME.strategy]`. All but `kind` and `irreversible` is about gray: visitors are shifted step by step."""
 
     kind: Literal["recreate", "rolling", "blue-green", "gray"] = "recreate"
     """How the new release takes over."""
     process: Text | None = None
-    """The process whose traffic moves."""
-    steps: tuple[Annotated[Number, PERCENT], ...] = ()
-    """Percent of traffic, rising."""
-    min_time: Duration = 0.0
+    """The process whose traffic is judged; all when left out."""
+    steps: tuple[Annotated[Number, PERCENT], ...] = (5.0, 20.0, 50.0)
+    """Percent of visitors, rising."""
+    min_time: Duration = 60.0
     """Time at each step, at least."""
-    min_requests: Whole = 0
-    """Requests of the new side at each step, at least."""
-    timeout: Duration | None = None
-    """After this a person decides."""
-    bake: Duration = 0.0
-    """How long the old side stays warm at the end."""
-    margin: Annotated[Number, Field(gt=0)] | None = None
-    """Harm that would be acceptable."""
+    min_requests: Whole = 50
+    """Requests of the new release at each step, at least."""
+    timeout: Duration = 7200.0
+    """A step without a decision for so long asks for a person."""
+    bake: Duration = 300.0
+    """How long the old release stays warm when all visitors have left it."""
+    margin: Annotated[Number, Field(gt=0)] = 0.02
+    """So much worse may the new release be, at most, in the share of failed (slow) requests, to go on."""
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
-    """Chance of a false alarm over the whole release."""
+    """Chance of taking back an equal release, over all its steps."""
     metrics: tuple[MetricTable, ...] = ()
     """What is watched; errors when left out."""
     cookie: Text | None = None
-    """Name of the cookie that keeps a visitor on one side."""
+    """Name of the cookie by which visitors stay where they are; devbox_cohort when left out."""
     header: Text | None = None
-    """Name of the header that does so."""
+    """Name of the header that names the visitor, where the service knows him."""
+    rehearse: bool = False
+    """Go back once from the first step, to see that it works."""
     irreversible: bool = False
     """Stop instead of going back."""
 
     @model_validator(mode="after")
-    def _steps_rise(self) -> Self:
-        if self.kind == "gray" and not self.steps:
+    def _can_be_gone(self) -> Self:
+        if not self.steps:
             raise ValueError("needs steps, such as [1, 5, 25, 50]")
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("has steps that do not rise")
+        names = [metric.name for metric in self.metrics]
+        if len(names) != len(set(names)):
+            raise ValueError("watches a metric twice")
+        given = sum(metric.alpha or 0.0 for metric in self.metrics)
+        if given > self.alpha or (given == self.alpha and any(metric.alpha is None for metric in self.metrics)):
+            raise ValueError(f"has metrics whose alpha is more than its own, {self.alpha:g}")
         return self
 
 
@@ -212,8 +220,6 @@ class StageTable(Model):
 
 def later(name: str, table: StageTable) -> str | None:
     """What this version can't do with it yet."""
-    if table.into or table.strategy.kind == "gray":
-        return f"[stage.{name}] is not used yet: this version shifts no traffic between releases"
     return (
         f"[stage.{name}] is not used yet: this version runs none on {table.target}" if table.target != "local" else None
     )

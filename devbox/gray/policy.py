@@ -53,6 +53,7 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
         margin=MARGIN if strategy.margin is None else strategy.margin,
         watches=_watches(strategy),
         irreversible=strategy.irreversible,
+        rehearse=strategy.rehearse,
         completes=completes,
     )
 

@@ -117,6 +117,7 @@ class Strategy:
     metrics: tuple[Metric, ...] = ()
     cookie: str | None = None
     header: str | None = None
+    rehearse: bool = False
     irreversible: bool = False
 
 
