@@ -91,6 +91,30 @@ def _stages(document: Document) -> list[tuple[str, str]]:
     return [(str(name), "") for name in dict.fromkeys(names)]
 
 
+def _cells(document: Document) -> list[tuple[str, str]]:
+    """The cells of the tests, as far as they can be told without the file's variables."""
+    from devbox.model.matrix import Matrix
+    from devbox.plan import matrix
+
+    table = document.get("test")
+    if not isinstance(table, dict):
+        return []
+    found = table.get("matrix")
+    axes = found if isinstance(found, dict) else {}
+    lists = {name: values for name, values in axes.items() if isinstance(values, list)}
+    included, excluded = (_combinations(lists.pop(name, [])) for name in ("include", "exclude"))
+    lists.pop("allow_failure", None)
+    whole = Matrix(
+        axes={name: tuple(map(str, values)) for name, values in lists.items()}, include=included, exclude=excluded
+    )
+    return [(cell.name, "") for cell in matrix.cells(whole)]
+
+
+def _combinations(values: list[object]) -> tuple[dict[str, str], ...]:
+    cells = [cell for cell in values if isinstance(cell, dict)]
+    return tuple({str(name): str(value) for name, value in cell.items()} for cell in cells)
+
+
 def _templates(_directory: str, _file: str) -> list[tuple[str, str]]:
     from devbox.cli import scaffold
 
@@ -162,6 +186,7 @@ _IN_FILE = {
     "debuggers": _debuggers,
     "installs": _table("install"),
     "stages": _stages,
+    "cells": _cells,
 }
 _ELSEWHERE = {
     "templates": _templates,

@@ -27,6 +27,13 @@ recipe = "postgres"
 [tool.sql]
 recipe = "postgres"
 shims = ["psql", "pg_dump"]
+[test]
+from = "py"
+command = "pytest"
+[test.matrix]
+python = ["3.9", "3.14"]
+pg = ["15", "17"]
+exclude = [{ python = "3.9", pg = "17" }]
 """
 
 
@@ -56,6 +63,8 @@ def values(line: str) -> list[str]:
         ("exec db -- p", []),
         ("run ", ["lint", "check"]),
         ("run --base ", ["py"]),
+        ("test --shell ", ["python=3.9,pg=15", "python=3.14,pg=15", "python=3.14,pg=17"]),
+        ("test --shell python=3.9", ["python=3.9,pg=15"]),
         ("run --service=d", ["--service=db"]),
         ("run --service = d", ["db"]),
         ("up --progress p", ["plain"]),
