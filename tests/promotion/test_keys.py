@@ -6,6 +6,7 @@ import json
 import shutil
 import stat
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,9 +37,9 @@ gates = [{ kind = "signature" }, { kind = "approval", from = ["ann"] }]
 """
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Box]:
-    made = make_box("root-crun")
+@pytest.fixture(scope="module", params=["root-crun", pytest.param("user-crun", marks=pytest.mark.long)])
+def shared(request: pytest.FixtureRequest) -> Iterator[Box]:
+    made = make_box(request.param)
     yield made
     destroy(made)
 
@@ -48,6 +49,14 @@ def box(shared: Box) -> Iterator[Box]:
     yield shared
     shutil.rmtree(shared.home / "keys", ignore_errors=True)
     shared.clear()
+
+
+@pytest.fixture
+def place(box: Box) -> Path:
+    """A directory that the box's user can read."""
+    path = Path(tempfile.mkdtemp(dir=box.home.parent))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture
@@ -75,25 +84,25 @@ def test_a_key_is_kept_encrypted_and_its_owner_s_alone(box: Box):
     assert (row["name"], row["type"], row["kept"]) == ("ci", "ecdsa-p256", "encrypted")
 
 
-def test_a_key_moves_to_another_name(box: Box, tmp_path: Path):
+def test_a_key_moves_to_another_name(box: Box, place: Path):
     here = box.home.parent
     public = box.ok("key", "create", "ci", "--type", "ed25519", cwd=here, env=PASSPHRASE)
-    (tmp_path / "ci.key").write_text(box.ok("key", "export", "ci", "--private", cwd=here))
-    assert box.run("key", "import", "copy", tmp_path / "ci.key", cwd=here).returncode == 1
+    (place / "ci.key").write_text(box.ok("key", "export", "ci", "--private", cwd=here))
+    assert box.run("key", "import", "copy", place / "ci.key", cwd=here).returncode == 1
     wrong = {"DEVBOX_KEY_PASSPHRASE": "another"}
-    assert box.run("key", "import", "copy", tmp_path / "ci.key", cwd=here, env=wrong).returncode == 1
-    assert box.ok("key", "import", "copy", tmp_path / "ci.key", cwd=here, env=PASSPHRASE) == public
+    assert box.run("key", "import", "copy", place / "ci.key", cwd=here, env=wrong).returncode == 1
+    assert box.ok("key", "import", "copy", place / "ci.key", cwd=here, env=PASSPHRASE) == public
 
 
 @pytest.mark.long
-def test_a_passphrase_comes_from_a_file_or_a_command(box: Box, tmp_path: Path):
+def test_a_passphrase_comes_from_a_file_or_a_command(box: Box, place: Path):
     here = box.home.parent
-    (tmp_path / "word").write_text("correct horse\n")
-    box.ok("key", "create", "one", cwd=here, env={"DEVBOX_KEY_PASSPHRASE": f"file:{tmp_path}/word"})
+    (place / "word").write_text("correct horse\n")
+    box.ok("key", "create", "one", cwd=here, env={"DEVBOX_KEY_PASSPHRASE": f"file:{place}/word"})
     box.ok("key", "create", "two", cwd=here, env={"DEVBOX_KEY_PASSPHRASE": "cmd:echo correct horse"})
     for name in ("one", "two"):
-        (tmp_path / name).write_text(box.ok("key", "export", name, "--private", cwd=here))
-        box.ok("key", "import", f"{name}-copy", tmp_path / name, cwd=here, env=PASSPHRASE)
+        (place / name).write_text(box.ok("key", "export", name, "--private", cwd=here))
+        box.ok("key", "import", f"{name}-copy", place / name, cwd=here, env=PASSPHRASE)
 
 
 def test_without_a_terminal_nothing_is_asked(box: Box):
