@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from devbox.envfile import hostaccess
 from devbox.envfile.load import EnvFile
 from devbox.envfile.resolve import credentials_wanted
-from devbox.errors import NotTrusted
+from devbox.errors import EnvFileError, NotTrusted
 from devbox.execute import locks
 from devbox.execute.contexts import with_contexts
 from devbox.host import project
@@ -98,7 +98,11 @@ def read(
     for name, one in load.cells(env, {"": {}} | {name: cell.variables for name, cell in given.items()}):
         credentials = opened.records.credentials(credentials_wanted(one))
         place = of_cell(opened, name, released=against is not None)
-        resolved = for_tests(one, instance=instance(place, one.name), credentials=credentials)
+        try:
+            resolved = for_tests(one, instance=instance(place, one.name), credentials=credentials)
+        except EnvFileError as error:
+            error.sentence = f"{error.sentence} (in the cell {name})" if name else error.sentence
+            raise
         exports: Mapping[str, Mapping[str, str]] = {}
         if against is not None:
             resolved, exports = _with_needs(one, resolved, against, credentials)

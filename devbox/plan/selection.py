@@ -75,7 +75,7 @@ class _Parser:
         word = self._tokens.pop(0)
         if not any(_means(word, cell) for cell in self._cells):
             names = ", ".join(cell.name for cell in self._cells[:4])
-            raise UsageError(f"-k: no cell has {word}", remedy=f"devbox test --list shows them: {names} …")
+            raise UsageError(f"no cell has {word}", remedy=f"devbox test --list shows them: {names} …")
         return lambda cell: _means(word, cell)
 
     def _next(self, token: str) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from devbox.envfile.load import EnvFile
 from devbox.errors import BakeFailed, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.host import files
@@ -14,8 +15,9 @@ from devbox.matrix import bakes, cells, looking, standing
 from devbox.matrix.guardian import Guardian, take_down
 from devbox.matrix.running import CellRun, Surroundings
 from devbox.matrix.session import ready_data
-from devbox.model.matrix import MatrixEvent
+from devbox.model.matrix import Cell, MatrixEvent
 from devbox.opened import Project, exclusive
+from devbox.plan import selection
 from devbox.records.matrix import FAILED, KEPT, RUNNING, MatrixRecords
 
 Display = Callable[[], AbstractContextManager[Sink]]
@@ -30,11 +32,13 @@ def brought_up(opened: Project, name: str, display: Display) -> Iterator[tuple[s
             raise UsageError("tests of this project are running", remedy="wait until they end, then do this again")
         with gate.kept(opened.paths):
             standing.sweep(opened, records)
+            env, every = cells.every(opened)
+            name = _name(every, name)
             before = records.standing().get(records.cell_id(name), "")
             guardian = Guardian(opened.paths)
             try:
                 with display() as sink:
-                    run = _run(opened, records, name, guardian, sink)
+                    run = _run(opened, records, (env, every), name, guardian, sink)
                     _bring_up(opened, records, run, before, guardian, sink)
                 yield run.wanted.resolved.instance.id, run.wanted.tests.container.name
             finally:
@@ -42,13 +46,31 @@ def brought_up(opened: Project, name: str, display: Display) -> Iterator[tuple[s
                 guardian.end()
 
 
-def _run(opened: Project, records: MatrixRecords, name: str, guardian: Guardian, sink: Sink) -> CellRun:
+def _name(every: tuple[Cell, ...], wanted: str) -> str:
+    """The cell of this name, or the only one that an expression means."""
+    names = [cell.name for cell in every]
+    if wanted in names:
+        return wanted
+    found = sorted(selection.chosen(every, wanted))
+    if len(found) != 1:
+        raise UsageError(
+            f"{wanted} means {len(found)} cells, and a shell is in one: {', '.join(found[:4])}",
+            remedy="devbox test --list shows them",
+        )
+    return found[0]
+
+
+def _run(
+    opened: Project,
+    records: MatrixRecords,
+    known: tuple[EnvFile, tuple[Cell, ...]],
+    name: str,
+    guardian: Guardian,
+    sink: Sink,
+) -> CellRun:
     """The cell as the file has it now, its images baked."""
     with exclusive(opened, sink):
-        env, every = cells.every(opened)
-        if name not in [cell.name for cell in every]:
-            raise UsageError(f"there is no cell {name}", remedy="devbox test --list shows them")
-        wanted, sources = cells.read(opened, env, every)
+        wanted, sources = cells.read(opened, *known)
         seen = looking.note(opened, records, wanted, sources)
         (one,) = cells.allowed(opened, (each for each in wanted if each.cell.name == name))
         if lacking := bakes.bake(opened, [one], sink):
