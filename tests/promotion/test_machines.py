@@ -37,9 +37,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry
 class Machine:
     """A machine with a checkout of the project, and the key of whoever works there."""
 
-    def __init__(
-        self, place: Path, text: str, signer: LocalSigner, public: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, place: Path, text: str, signer: LocalSigner, monkeypatch: pytest.MonkeyPatch) -> None:
         self._place = place
         self._monkeypatch = monkeypatch
         self._signer = signer
