@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, SEEN
 from devbox.promotion.history import History
 
 # From the newest to the oldest thing that can be said of a release in a stage.
@@ -22,6 +22,8 @@ def states(history: History) -> dict[str, dict[str, str]]:
                 found[before or ""][entry.stage] = left
             running[entry.stage] = entry.release
             own[entry.stage] = RUNS
+        elif entry.kind == SEEN:  # elsewhere: what runs here is another matter
+            own.setdefault(entry.stage, PASSED)
         elif entry.kind in (INTENT, COPIED, RUNNING):
             own[entry.stage] = MOVING
         elif entry.kind == FAILED:

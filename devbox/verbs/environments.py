@@ -105,9 +105,10 @@ class StageEnvironment:
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
         """See `Environment`."""
         with exclusive(self._place, sink):
+            ran = self._ran_before(wanted)
             self._begin(wanted)
             try:
-                self._bring(wanted, sink)
+                self._bring(wanted, sink, jobs=not ran)
             except DevboxError as error:
                 if not (self._has_traffic(wanted) and self._finished(wanted, sink)):
                     self._undo(wanted, sink, error)
@@ -276,12 +277,16 @@ class StageEnvironment:
         seen = with_contexts(applied, digests=self._project.paths.digests(self._project.id))
         return locks.fixed(seen, self._place.store)
 
+    def _ran_before(self, wanted: Deployment) -> bool:
+        """Whether this very deployment ran here: its jobs are done, and old ones may know nothing of new data."""
+        known = self.record.read()
+        before = (each for each in (known.running, *known.before) if each is not None)
+        return any(staging.mark(each) == staging.mark(wanted) for each in before)
+
     def _with_allowed(self, resolved: Resolved, wanted: Deployment) -> Resolved:
         """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
         asked = secrets.host_access(resolved.containers.values(), root=self._project.root)
-        known = self.record.read()
-        before = tuple(each for each in (known.running, *known.before) if each is not None)
-        if any(staging.mark(each) == staging.mark(wanted) for each in before):
+        if self._ran_before(wanted):
             return replace(resolved, allowed=(*self._allowed, *asked))
         file = load(self._project)
         own = hostaccess.wanted(file)

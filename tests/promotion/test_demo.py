@@ -99,6 +99,7 @@ def test_one_image_goes_through_all_stages_and_back(box: Box):
     assert _get(after["address"]) == "2 test"
     back = box.json("rollback", "test", cwd=path)
     assert (back["release"], back["address"], _get(back["address"])) == (first["release"], after["address"], "1 test")
+    assert "migrate" not in {row["name"].partition("-")[0] for row in box.json("ps", "--stage", "test", cwd=path)}
     stages = {row["release"]: row["stages"] for row in box.json("release", "ls", cwd=path)}
     assert stages == {first["release"]: dict.fromkeys(STAGES, "running"), second["release"]: {"test": "rolled-back"}}
     for stage in STAGES:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.histories import chained, release
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
-from devbox.promotion.history import History
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, SEEN
+from devbox.promotion.history import History, since
 from devbox.promotion.states import states
 
 ONE, TWO, THREE = release(1), release(2), release(3)
@@ -92,6 +92,16 @@ def test_states_say_what_became_of_each_release():
     }
     back = _applied(ONE, back_to=2, operation="rollback")
     assert states(_history(*rows[:4], back)) == {ONE.id: {"test": "running"}, TWO.id: {"test": "rolled-back"}}
+
+
+def test_what_was_seen_elsewhere_has_passed_and_stands_and_is_nothing_to_go_back_to():
+    seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote"})
+    history = _history(_applied(ONE), seen)
+    assert history.stands("test").release == TWO.id
+    assert history.current("test").release == ONE.id
+    assert [since(entry) for entry in history.passed("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
+    assert history.before("test") is None
+    assert states(history) == {ONE.id: {"test": "running"}, TWO.id: {"test": "passed"}}
 
 
 def test_a_failed_repair_of_what_runs_is_still_what_should_run():
