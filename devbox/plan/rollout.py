@@ -73,10 +73,11 @@ def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True) -> 
     return Plan(steps=(*after.steps, *steps.all))
 
 
-def warm(rollout: Rollout, *, after: Plan) -> Plan:
+def warm(rollout: Rollout, *, after: Plan, jobs: bool = True) -> Plan:
     """Have all of the release ready on the side that serves nobody, and no further."""
     steps = _Steps(rollout, before=tuple(step.id for step in after.steps))
-    steps.run_jobs()
+    if jobs:
+        steps.run_jobs()
     _warm(steps)
     return Plan(steps=(*after.steps, *steps.all))
 

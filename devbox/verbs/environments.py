@@ -54,10 +54,16 @@ class _Look:
 class StageEnvironment:
     """One stage of one project. `Environment` says what its verbs promise."""
 
-    def __init__(self, project: Project, stage: str, *, allowed: tuple[HostAccess, ...] = ()) -> None:
-        """`allowed`: what of this machine the user lets stages have."""
+    def __init__(
+        self, project: Project, stage: str, *, allowed: tuple[HostAccess, ...] = (), strategy: str = ""
+    ) -> None:
+        """`allowed`: what of this machine the user lets stages have.
+
+        `strategy`: how the file wants releases to take over now, also one that ran before; "": as that one had it.
+        """
         key = stage_id(project.id, stage)
         self.stage = stage
+        self._strategy = strategy
         self._allowed = allowed
         self._project = project
         self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
@@ -105,10 +111,9 @@ class StageEnvironment:
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
         """See `Environment`."""
         with exclusive(self._place, sink):
-            ran = self._ran_before(wanted)
             self._begin(wanted)
             try:
-                self._bring(wanted, sink, jobs=not ran)
+                self._bring(wanted, sink)
             except DevboxError as error:
                 if not (self._has_traffic(wanted) and self._finished(wanted, sink)):
                     self._undo(wanted, sink, error)
@@ -120,7 +125,8 @@ class StageEnvironment:
         with exclusive(self._place, sink):
             self._begin(wanted)
             found = self._look(wanted)
-            self._carry_out(rollout.warm(found.rollout, after=found.ground), found, wanted, sink)
+            made = rollout.warm(found.rollout, after=found.ground, jobs=not self._ran_before(wanted))
+            self._carry_out(made, found, wanted, sink)
 
     def retire(self) -> None:
         """See `Environment`."""
@@ -163,10 +169,11 @@ class StageEnvironment:
         self._place.records.remember_place(self._project.root, self._project.env_file, stage=self.stage)
         self.record.write(replace(self.record.read(), coming=wanted))
 
-    def _bring(self, wanted: Deployment, sink: Sink, *, jobs: bool = True) -> None:
+    def _bring(self, wanted: Deployment, sink: Sink, *, strategy: str = "") -> None:
         """The whole way, by the strategy of the stage."""
         found = self._look(wanted)
-        made = rollout.plan(found.rollout, strategy=wanted.stage.strategy.kind, after=found.ground, jobs=jobs)
+        kind = strategy or self._strategy or wanted.stage.strategy.kind
+        made = rollout.plan(found.rollout, strategy=kind, after=found.ground, jobs=not self._ran_before(wanted))
         self._carry_out(made, found, wanted, sink)
 
     def _finished(self, wanted: Deployment, sink: Sink) -> bool:
@@ -185,7 +192,7 @@ class StageEnvironment:
         sink(Note(text=f"undone, since {cause.sentence}"))
         try:
             if before is not None:
-                self._bring(before, sink, jobs=False)
+                self._bring(before, sink, strategy=self._strategy or wanted.stage.strategy.kind)
             else:
                 found = self._look(wanted)
                 there = tuple(name for name in found.rollout.services if name in found.observed.containers)

@@ -284,9 +284,9 @@ def _known(deployment: Deployment, known: Deployed) -> bool:
 
 def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
     """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
-    inner = StageEnvironment(opened, stage.environment, allowed=resolved.allowed)
+    home = resolved.stages[stage.environment]
+    inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=home.strategy.kind)
     gray = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
     if not any(each.environment == stage.environment for each in gray):
         return inner
-    home = resolved.stages[stage.environment]
     return GrayEnvironment(inner, stage=stage, home=home, ledger=Ledger(opened.paths, opened.id))
