@@ -40,6 +40,7 @@ class Repository:
         self.reference = reference
         self._name = reference.repository
         self._scope = f"repository:{self._name}:{'pull,push' if pushes else 'pull'}"
+        self._keeps_lists = True
 
     def manifest(self, target: str) -> Manifest:
         """A manifest or index by tag or digest. One asked for by digest has that digest."""
@@ -173,12 +174,17 @@ class Repository:
         """Descriptors of the manifests whose subject this is: by the registry's list, else by the fallback tag's."""
         doing = f"look for what refers to {self._shown(digest)}"
         headers = {"Accept": layout.INDEX}
-        for path in (f"referrers/{digest}", f"manifests/{fallback_tag(digest)}"):
+        for path in (*self._lists(digest), f"manifests/{fallback_tag(digest)}"):
             answer = self._ask("GET", path, doing=doing, wanted=(200, 404, 405), headers=headers, stream=True)
             if answer.status == 200:  # noqa: PLR2004
                 return _listed(self._read(answer, path))
             answer.close()
+            self._keeps_lists = False
         return []
+
+    def _lists(self, digest: str) -> tuple[str, ...]:
+        """Where the registry's own list would be. One that keeps lists has one of every manifest: asked once."""
+        return (f"referrers/{digest}",) if self._keeps_lists else ()
 
     def _ask(self, method: str, path: str, *, doing: str, **how: Any) -> urllib3.BaseHTTPResponse:
         at = path if path.startswith(("/", "http://", "https://")) else f"{self._name}/{path}"
