@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from devbox.engines import native_layers
 from devbox.host import files, gitconfig, worktree
 from devbox.host.paths import Paths, hash_name
-from devbox.isolation.types import Bind
+from devbox.isolation.idmap import outside
+from devbox.isolation.types import Bind, IdMap
 
 if TYPE_CHECKING:
     from devbox.model.resolved import Instance
@@ -17,13 +19,13 @@ _SIGNER = "/usr/bin/ssh-keygen"  # git makes SSH signatures with it
 
 
 def binds(
-    paths: Paths, instance: Instance, workspace: str, lowers: tuple[str, ...], *, rootless: bool
+    paths: Paths, instance: Instance, workspace: str, lowers: tuple[str, ...], *, idmap: IdMap
 ) -> tuple[Bind, ...]:
     """The mounts of a container of this image that has the project at `workspace`."""
     files.runtime_dir(paths.runtime)  # no supervisor may have made it yet
     return (
         _config(paths, instance, workspace, lowers),
-        *_repository(paths, instance, workspace, rootless=rootless),
+        *_repository(paths, instance, workspace, idmap),
     )
 
 
@@ -36,7 +38,7 @@ def _config(paths: Paths, instance: Instance, workspace: str, lowers: tuple[str,
     return Bind(_kept(paths, instance, "git", text, mode=0o644), _CONFIG, read_only=True)
 
 
-def _repository(paths: Paths, instance: Instance, workspace: str, *, rootless: bool) -> tuple[Bind, ...]:
+def _repository(paths: Paths, instance: Instance, workspace: str, idmap: IdMap) -> tuple[Bind, ...]:
     """The repository of a linked worktree, as its owner's.
 
     Git renews the file that says where the worktree is, once a day, by what it sees; it gets a copy for that, or else
@@ -46,9 +48,10 @@ def _repository(paths: Paths, instance: Instance, workspace: str, *, rootless: b
     if found is None:
         return ()
     common = Bind(found.common, found.target, within=found.common)
-    if not rootless:
-        common = common._replace(owner=instance.owner, group=instance.group)
     copy = _kept(paths, instance, "worktree", f"{workspace}/.git\n", mode=0o666)
+    if not idmap.rootless:
+        common = common._replace(owner=instance.owner, group=instance.group)
+        os.chown(copy, outside(idmap.uids, 0), outside(idmap.gids, 0))  # only its owner may set its times
     return (common, Bind(copy, found.backlink))
 
 

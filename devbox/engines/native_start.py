@@ -132,8 +132,7 @@ class Starter:
         workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
         if workspace is None or not _is_integrated(spec):
             return ()
-        rootless = self._idmap.rootless
-        found = native_git.binds(self._paths, self._instance, workspace.target, lowers, rootless=rootless)
+        found = native_git.binds(self._paths, self._instance, workspace.target, lowers, idmap=self._idmap)
         return tuple(self._covered(spec, bind) if workspace.private and not bind.read_only else bind for bind in found)
 
     def _covered(self, spec: ContainerSpec, bind: Bind) -> Bind:
