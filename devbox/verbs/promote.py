@@ -126,6 +126,7 @@ def promote(
         copier = scene.copier(sink)
         if planned is None:
             copier.mark(wanted)
+            recorder.publish(wanted.release.image)
             return _standing(wanted, history, environment)
         means = Means(environment=environment, copy=copier.copy, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
@@ -139,7 +140,7 @@ def promote(
             raise denial
         entry = move.run(policy=scene.policy, verdicts=verdicts)
         copier.mark(wanted)
-        recorder.publish()
+        recorder.publish(wanted.release.image)
         return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
 
 
@@ -165,7 +166,7 @@ def rollback(
         move = Move(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
         copier.mark(planned.wanted)
-        recorder.publish()
+        recorder.publish(planned.wanted.release.image)
         return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
 
 

@@ -69,14 +69,14 @@ class Recorder:
             name = self._resolved.instance.name
             predicate = said.predicate()
             evidence = signing.say(image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths)
-        with self._later("the record", self._stage):
-            exchange.send(image, [self._stage], self._sink, paths=self._opened.paths)
         return {"record": evidence, "signed_by": self._by.name}
 
-    def publish(self) -> None:
-        """Have the stage's repository know the head of the ledger, signed."""
+    def publish(self, image: str) -> None:
+        """Have the stage's repository know what is attached to the image now, and the head of the ledger, signed."""
         if self._by is None or not self._stage.repository:
             return
+        with self._later("the record", self._stage):
+            exchange.send(image, [self._stage], self._sink, paths=self._opened.paths)
         head = self._ledger.head()
         told = heads.Head(project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at)
         raw = heads.sign_head(told, self._by.signer)
