@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from devbox.errors import DevboxError
 from devbox.model import codec
 from devbox.model.entry import COPIED, INTENT, RUNNING, Entry
 from devbox.model.stage import Deployment, StageObserved
@@ -41,7 +42,15 @@ class Course:
 def deployed(entry: Entry, history: History) -> Deployment | None:
     """What an attempt was about to run: image and config, as its intent has them."""
     intent = history.intent(entry)
-    return codec.load(Deployment, intent.body["deployment"]) if intent else None
+    if intent is None:
+        return None
+    try:
+        return codec.load(Deployment, intent.body["deployment"])
+    except (codec.CodecError, KeyError, TypeError):
+        raise DevboxError(
+            f"entry {intent.seq} of the ledger was written by another version of devbox",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
+        ) from None
 
 
 def to_promote(wanted: Deployment, history: History, observed: StageObserved) -> Course | None:
@@ -94,6 +103,16 @@ def to_roll_back(stage: str, history: History) -> Course | None:
         asks=False,
         back_to=goal.body.get("back_to") or goal.seq,
     )
+
+
+def begun(stage: str, history: History) -> Course | None:
+    """The course that somebody was killed on, as it is; None where nothing is under way."""
+    pending = history.under_way(stage)
+    wanted = deployed(pending, history) if pending else None
+    if pending is None or wanted is None:
+        return None
+    operation = _operation(pending, history)
+    return Course(operation=operation, wanted=wanted, attempt=pending.attempt, done=pending.kind)
 
 
 def runs(observed: StageObserved, wanted: Deployment) -> bool:

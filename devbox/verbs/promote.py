@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from devbox.envfile import hostaccess
-from devbox.errors import Denied, EnvFileError, NotTrusted, NotYet, UsageError
+from devbox.errors import Denied, DevboxError, EnvFileError, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Event, Note, Sink
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
@@ -148,11 +148,19 @@ def rollback(
     opened: Project, sink: Sink, *, stage: str, environments: Environments = here, by: Named | None = None
 ) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
-    scene = _scene(opened, stage, acts=True)
+    scene = _scene(opened, stage, acts=False)  # it was allowed to what it goes back to
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
         history = scene.history()
         planned = course.to_roll_back(stage, history)
+        recorder, copier = Recorder(opened, scene.resolved, scene.stage, by, sink), scene.copier(sink)
+        means = Means(environment=environment, copy=copier.have, attest=recorder.record)
+        if planned is None and (begun := course.begun(stage, history)) is not None:
+            Move(begun, scene.ledger, lease, means, sink).fail("given up by a rollback")
+            raise DevboxError(
+                f"{stage} ran nothing before: what was on its way is given up, and nothing runs there now",
+                remedy=f"devbox promote {stage}",
+            )
         if planned is None:
             raise UsageError(
                 f"{stage} has run nothing before what it runs now, so there is nothing to go back to",
@@ -160,9 +168,6 @@ def rollback(
             )
         _check_reversible(stage, history)
         sink(Note(text=f"back to {planned.wanted.release.short}"))
-        recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
-        copier = scene.copier(sink)
-        means = Means(environment=environment, copy=copier.have, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
         copier.mark(planned.wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.shop import APP, Shop, begin, ended, in_a_child
 
-from devbox.errors import Denied, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
+from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
 from devbox.model.verdict import FAIL, PASS, PENDING
 
@@ -107,6 +107,18 @@ def test_a_gate_that_asks_this_machine_must_have_been_allowed(shop):
     assert [verdict.verdict for verdict in shop.why("test", made).values()] == [PENDING]
     with pytest.raises(NotTrusted, match=r"gate of \[stage.test\] runs"):
         shop.promote("test", made)
+
+
+def test_a_rollback_asks_for_no_new_permission(shop):
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", one)
+    shop.promote("test", two)
+    shop.rewrite(
+        APP + '[stage.test]\nsecrets = { TOKEN = "cmd:echo x" }\ngates = [{ kind = "command", run = "false" }]\n'
+    )
+    with pytest.raises(NotTrusted):
+        shop.promote("test", one)
+    assert shop.rollback("test").deployment.release == one
 
 
 def test_rollback_goes_back_step_by_step_and_never_forwards(shop):
@@ -287,6 +299,19 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_a_rollback(s
     assert [entry.release for entry in shop.entries("test") if entry.kind == FAILED] == [new.id]
     with pytest.raises(UsageError):
         shop.rollback("test")
+
+
+@pytest.mark.parametrize(("point", "count"), [("after", 1), ("deployed", 1), ("after", 3)])
+def test_a_first_promotion_that_was_killed_is_given_up_for_nothing(shop, point, count):
+    made = shop.release(1)
+    _killed(shop, lambda: shop.promote("test", made), point, count)
+    with pytest.raises(DevboxError, match="nothing runs there now"):
+        shop.rollback("test")
+    assert shop.environment("test").observe().release == ""
+    assert shop.history().under_way("test") is None
+    with pytest.raises(UsageError, match="nothing to go back to"):
+        shop.rollback("test")
+    assert shop.promote("test", made).entry.attempt == 2
 
 
 @pytest.mark.parametrize(("point", "count"), KILLS[:9] + KILLS[-2:])

@@ -1,0 +1,109 @@
+"""The course of a promotion or a rollback, by what happened before."""
+
+from __future__ import annotations
+
+import pytest
+from support.histories import chained, release, stages
+
+from devbox.errors import DevboxError
+from devbox.model import codec
+from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING
+from devbox.model.stage import Deployment, StageObserved
+from devbox.promotion import course
+from devbox.promotion.history import History
+
+STAGE = stages(test=())["test"]
+ONE, TWO, THREE = (Deployment(release=release(number), stage=STAGE) for number in (1, 2, 3))
+NOTHING = StageObserved()
+
+
+def _intent(wanted, operation="promote", attempt=1, back_to=None):
+    body = {"operation": operation, "deployment": codec.dump(wanted), "config": wanted.config_digest}
+    return {"kind": INTENT, "stage": "test", "release": wanted.release.id, "attempt": attempt} | {
+        "body": {**body, "back_to": back_to}
+    }
+
+
+def _step(kind, wanted, attempt=1, **body):
+    return {"kind": kind, "stage": "test", "release": wanted.release.id, "attempt": attempt, "body": body}
+
+
+def _applied(wanted, attempt=1):
+    return (_intent(wanted, attempt=attempt), _step(APPLIED, wanted, attempt, config=wanted.config_digest))
+
+
+def _history(*rows):
+    return History(chained(*rows))
+
+
+def _runs(wanted, **other):
+    facts = {"release": wanted.release.id, "config": wanted.config_digest, "healthy": True}
+    return StageObserved(**{**facts, "digests": {"web-1": wanted.release.image}, **other})
+
+
+def test_a_new_release_is_a_new_attempt_that_the_gates_are_asked_about():
+    made = course.to_promote(ONE, _history(), NOTHING)
+    assert (made.attempt, made.done, made.asks, made.gives_up) == (1, "", True, None)
+    assert all(made.lacks(step) for step in course.STEPS)
+
+
+def test_what_runs_needs_no_course():
+    assert course.to_promote(ONE, _history(*_applied(ONE)), _runs(ONE)) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"healthy": False}, {"digests": {"web-1": "sha256:other"}}, {"config": "sha256:other"}, {"release": ""}]
+)
+def test_what_should_run_and_does_not_is_repaired_unasked(other):
+    made = course.to_promote(ONE, _history(*_applied(ONE)), _runs(ONE, **other))
+    assert (made.attempt, made.asks) == (2, False)
+
+
+@pytest.mark.parametrize(("done", "asks"), [(INTENT, True), (COPIED, True), (RUNNING, False)])
+def test_the_same_again_goes_on_after_the_last_step(done, asks):
+    steps = [_step(kind, ONE) for kind in (COPIED, RUNNING)[: course.STEPS.index(done)]]
+    made = course.to_promote(ONE, _history(_intent(ONE), *steps), NOTHING)
+    assert (made.attempt, made.done, made.asks) == (1, done, asks)
+    assert [step for step in course.STEPS if made.lacks(step)] == list(course.STEPS[course.STEPS.index(done) + 1 :])
+
+
+def test_another_one_gives_up_what_is_under_way():
+    made = course.to_promote(TWO, _history(_intent(ONE)), NOTHING)
+    assert (made.gives_up.release, made.done) == (ONE.release.id, "")
+
+
+def test_a_failed_attempt_is_tried_anew():
+    made = course.to_promote(ONE, _history(_intent(ONE), _step(FAILED, ONE)), NOTHING)
+    assert (made.attempt, made.done, made.gives_up) == (2, "", None)
+
+
+def test_a_rollback_goes_to_what_was_before():
+    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO)))
+    assert (made.wanted, made.back_to, made.asks) == (ONE, 2, False)
+    assert course.to_roll_back("test", _history(*_applied(ONE))) is None
+    assert course.to_roll_back("test", _history()) is None
+
+
+def test_a_rollback_gives_up_a_promotion_under_way_and_stays_at_what_ran():
+    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), _intent(THREE)))
+    assert (made.wanted, made.back_to, made.gives_up.release) == (TWO, 4, THREE.release.id)
+    assert course.to_roll_back("test", _history(_intent(ONE))) is None
+
+
+def test_a_rollback_under_way_goes_on():
+    back = _intent(ONE, "rollback", attempt=2, back_to=2)
+    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))
+    assert (made.wanted, made.back_to, made.attempt, made.done) == (ONE, 2, 2, COPIED)
+
+
+def test_promoting_what_a_rollback_under_way_goes_to_is_a_promotion_of_its_own():
+    back = _intent(ONE, "rollback", attempt=2, back_to=2)
+    made = course.to_promote(ONE, _history(*_applied(ONE), *_applied(TWO), back), NOTHING)
+    assert (made.attempt, made.gives_up.release) == (3, ONE.release.id)
+
+
+def test_an_entry_of_another_version_is_told_of():
+    strange = _intent(ONE)
+    strange["body"]["deployment"]["colour"] = "red"
+    with pytest.raises(DevboxError, match=r"entry 1 .* another version"):
+        course.deployed(chained(strange)[0], _history(strange))
