@@ -74,6 +74,8 @@ class Ledger:
         """Add an entry; it is on the disk when this returns. With a `lease`, TargetHeld where that is lost."""
         with files.locked(self._lock):
             head = chain.head_of(self._checked())
+            if head != self._kept():  # a killed writer's: no second one may come on top of it
+                self._keep(head)
             plain = {
                 "seq": head.seq + 1,
                 "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),

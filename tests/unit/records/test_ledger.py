@@ -128,6 +128,27 @@ def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
         assert json.load(text)["head"]["seq"] == 4
 
 
+def test_writers_that_are_killed_one_after_the_other_leave_no_damage(ledger, paths):
+    write = Ledger._writing
+
+    @contextlib.contextmanager
+    def write_and_die(self):
+        with write(self) as database:
+            yield database
+        os._exit(1)  # the entry is written, its head is not
+
+    for number in range(3):
+        child = os.fork()
+        if not child:
+            try:
+                Ledger._writing = write_and_die
+                ledger.append(INTENT, body={"killed": number})
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert len(ledger.entries()) == number + 1
+
+
 def test_what_is_no_database_is_damage(ledger, paths):
     _fill(ledger, 1)
     for name in os.listdir(paths.ledger("p")):
