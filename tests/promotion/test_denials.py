@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.registry.stores import new_store
 from support.registry import registry
-from support.shop import APP, Shop
+from support.shop import APP, Shop, in_a_child
 
 from devbox.attest import attached, keys, statements, verify
 from devbox.attest import signing as attest
 from devbox.attest.keys import LocalSigner
 from devbox.errors import Denied, LedgerDamaged, SigningError, UsageError
 from devbox.images.registry.reference import parse
+from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.verdict import FAIL, PASS, PENDING
 from devbox.opened import load
 from devbox.records import keyring
 from devbox.records.keys import Keys
+from devbox.records.ledger import Ledger
 from devbox.verbs import approvals, signing
 from devbox.verbs import promote as verbs
 from devbox.verbs.promote import Moved
@@ -169,6 +174,27 @@ def test_every_move_has_one_signed_record(signed: Signed):
     assert said["approvals"] == [gate["evidence"] for gate in said["gates"] if gate["subject"] == "approval"]
     before = next(entry for entry in signed.shop.entries() if entry.seq == moved.entry.seq - 1)
     assert said["previous"] == before.hash
+
+
+def test_a_record_is_there_once_though_its_process_was_killed_after_it(signed: Signed):
+    """Killed between the record and the entry that says it is done; the next command goes on with the attempt."""
+    made = signed.built()
+    signed.approve(made, "ann")
+    write = Ledger.append
+
+    def killed(ledger: Ledger, kind: str, **how: Any) -> Entry:
+        if kind == APPLIED:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(ledger, kind, **how)
+
+    def work() -> None:
+        Ledger.append = killed
+        signed.promote("staging", made)
+
+    assert in_a_child(work) == -signal.SIGKILL
+    (before,) = _records(signed, made, "staging")
+    assert signed.promote("staging", made).entry.body["record"] == before.evidence
+    assert [each.evidence for each in _records(signed, made, "staging")] == [before.evidence]
 
 
 def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp_path: Path):
