@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devbox.matrix.looking import RUN, Decided, Seen
+from devbox.matrix.looking import RUN, SKIPPED, Decided, Seen
 from devbox.model.matrix import CellDone, CellResult, MatrixSink, MatrixStarted
 
 NOBODY: Mapping[str, str] = {}
@@ -23,14 +23,19 @@ class Session:
     results: dict[str, CellResult] = field(default_factory=dict)
 
     def tell(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
-        """Tell who watches of all cells, and what is not begun. `lacking`: cells without an image, and why."""
+        """Tell who watches of the cells that are meant, and what of them is not begun.
+
+        `lacking`: cells without an image, and why. Cells that were left out are in the results alone.
+        """
         now = time.monotonic()
-        board(MatrixStarted(cells=tuple(each.cell for each in self.decided), jobs=self.jobs, at=now))
+        meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
+        board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
         for each in self.decided:
             result = _not_begun(each, lacking)
             if result is not None:
                 self.results[each.cell.name] = result
-                board(CellDone(result=result, at=now))
+                if each.verdict != SKIPPED:
+                    board(CellDone(result=result, at=now))
 
 
 def _not_begun(decided: Decided, lacking: Mapping[str, str]) -> CellResult | None:

@@ -182,7 +182,7 @@ class MatrixRun:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixStarted:
-    """The cells that are about to run (or are known already), in the order of the file."""
+    """The cells that are about to run or are known already, in the order of the file; none that were left out."""
 
     cells: tuple[Cell, ...]
     jobs: int
