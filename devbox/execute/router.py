@@ -186,10 +186,19 @@ def _together(before: RouterState, after: RouterState) -> RouterState:
 
 
 def _fronts(before: RouterState, served: Iterable[Served]) -> tuple[Front, ...]:
-    """The fronts of what is served; those of what was stay as long as somebody is behind them."""
-    known = {front.process: front for front in before.fronts}
+    """The fronts of what is served; those of what was stay as long as somebody is behind them.
+
+    A process of another name at a port that was served takes over who serves there, until its own replicas come.
+    """
+    served = tuple(served)
+    named = {front.process: front for front in before.fronts}
+    free = {front.port: front for front in before.fronts if front.process not in {each.process for each in served}}
+    found = {each.process: named.get(each.process) or free.get(each.port) for each in served}
     fronts = [
-        replace(known.get(each.process, Front(process=each.process, port=each.port)), port=each.port) for each in served
+        replace(
+            found[each.process] or Front(process=each.process, port=each.port), process=each.process, port=each.port
+        )
+        for each in served
     ]
     paths = {each.process: each.check for each in served}
     # One that has no path is asked for none, and its backend is one for both releases.
@@ -197,8 +206,8 @@ def _fronts(before: RouterState, served: Iterable[Served]) -> tuple[Front, ...]:
         replace(front, asks=bool(paths[front.process]) and all(each.check for each in (*front.blue, *front.green)))
         for front in fronts
     ]
-    taken, named = {front.port for front in fronts}, {front.process for front in fronts}
-    left = (front for front in before.fronts if front.process not in named and front.port not in taken)
+    taken, kept = {front.port for front in fronts}, {front.process for front in fronts}
+    left = (front for front in before.fronts if front.process not in kept and front.port not in taken)
     return (*fronts, *(front for front in left if front.blue or front.green))
 
 
