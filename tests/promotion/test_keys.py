@@ -84,6 +84,7 @@ def test_a_key_is_kept_encrypted_and_its_owner_s_alone(box: Box):
     assert (row["name"], row["type"], row["kept"]) == ("ci", "ecdsa-p256", "encrypted")
 
 
+@pytest.mark.long
 def test_a_key_moves_to_another_name(box: Box, place: Path):
     here = box.home.parent
     public = box.ok("key", "create", "ci", "--type", "ed25519", cwd=here, env=PASSPHRASE)
@@ -154,6 +155,7 @@ def test_a_build_that_has_to_sign_fails_before_it_builds(box: Box, shop: Path):
     assert box.json("release", "ls", cwd=shop) == []
 
 
+@pytest.mark.long
 def test_who_built_it_can_t_approve_it(box: Box, shop: Path):
     (shop / "keys/ci.pub").write_text((shop / "keys/ann.pub").read_text())
     box.ok("build", cwd=shop)
