@@ -205,7 +205,7 @@ def _step(seen: Rollout, policy: Policy) -> Rollout:
             if late
             else _waits(seen, lacking)
         )
-    passed = f"{seen.requests} requests, at most {max(j.harm for j in seen.judged.values()):.2%} worse than stable"
+    passed = f"{seen.requests} requests, at most {_points(max(j.harm for j in seen.judged.values()))} worse than stable"
     if policy.rehearse and not seen.rehearsed:
         return seen.enter(REHEARSING, "going back is rehearsed")
     if seen.step + 1 < len(policy.steps):
@@ -223,7 +223,7 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
         return "for stable, which fails itself"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
-            return f"for certainty: {name} may be {harm:.2%} worse, {policy.margin:.2%} would do"
+            return f"for certainty: {name} may be {_points(harm)} worse, {_points(policy.margin)} would do"
     return ""
 
 
@@ -257,3 +257,8 @@ def _gone(look: Look) -> bool:
 
 def _waits(seen: Rollout, what: str) -> Rollout:
     return replace(seen, reason=what if what == "held" else f"waits {what}")
+
+
+def _points(share: float) -> str:
+    """A difference of shares: that of 3 % and 1 % is 2 points."""
+    return f"{100 * share:.2g} points"

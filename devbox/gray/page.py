@@ -55,7 +55,7 @@ def html(trial: Trial) -> str:
 </table>
 <footer>Release <code>{escape(trial.release)}</code>, image <code>{escape(trial.deployment.release.image)}</code><br>
 began {_moment(trial.began)}; watched: {escape(watched)}; steps {_steps(policy.steps)}; each at least
-{policy.min_time:g} s and {policy.min_requests} requests, and at most {policy.margin:.2%} worse than stable.
+{policy.min_time:g} s and {policy.min_requests} requests, and at most {100 * policy.margin:g} points worse than stable.
 Evidence is an e-value in nats: it may be looked at any time; an equal release reaches the red line once in
 {1 / min(watch.alpha for watch in policy.watches):.0f} times at most.</footer>
 </body></html>

@@ -33,12 +33,16 @@ ENDS = (HOLD, STABLE, ABORTED)
 
 
 class GrayEnvironment:
-    """`stage` is promoted to; `home` is the stage whose environment that is, the same where it shifts by itself."""
+    """`stage` is promoted to; `home` is the stage whose environment that is, the same where it shifts by itself.
 
-    def __init__(self, inner: StageEnvironment, *, stage: Stage, home: Stage, ledger: Ledger) -> None:
+    `through`: the stage that shifts in it.
+    """
+
+    def __init__(self, inner: StageEnvironment, *, stage: Stage, home: Stage, through: str, ledger: Ledger) -> None:
         self._inner = inner
         self._stage = stage
         self._home = home
+        self._through = through
         self._ledger = ledger
         self._router = inner.router
         self._record = inner.record
@@ -133,8 +137,8 @@ class GrayEnvironment:
             return True
         if own and self._stage.strategy.kind != GRAY:
             raise UsageError(
-                f"{goal.release.id} is not in gray (any more), where it has to pass before {self._home.name}",
-                remedy="devbox promote the stage before",
+                f"{goal.release.id} is not in {self._through} (any more), which leads to {self._home.name}",
+                remedy=f"devbox promote {self._through}",
             )
         return False
 
@@ -286,7 +290,8 @@ def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
     """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
     home = resolved.stages[stage.environment]
     inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=home.strategy.kind)
-    gray = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
-    if not any(each.environment == stage.environment for each in gray):
+    shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    through = next((each.name for each in shifting if each.environment == stage.environment), "")
+    if not through:
         return inner
-    return GrayEnvironment(inner, stage=stage, home=home, ledger=Ledger(opened.paths, opened.id))
+    return GrayEnvironment(inner, stage=stage, home=home, through=through, ledger=Ledger(opened.paths, opened.id))

@@ -57,13 +57,9 @@ def lines(glance: Glance, *, unicode: bool) -> list[Line]:
     for each in glance.against:
         bar = _bar(each.of_enough, unicode=unicode)
         alarming = "red" if each.of_enough >= 1 else "yellow" if each.of_enough > 0.5 else ""  # noqa: PLR2004 - half
-        found.append(
-            Line(
-                f"    {each.metric:<9}{bar}  {min(each.of_enough, 9.99):4.0%} of what takes it back"
-                f" · at most {each.harm:.2%} worse",
-                alarming,
-            )
-        )
+        worse = f" · at most {100 * each.harm:.2g} points worse" if each.harm < 1 else ""
+        text = f"    {each.metric:<9}{bar}  {min(each.of_enough, 9.99):4.0%} of what takes it back{worse}"
+        found.append(Line(text, alarming))
     found.append(Line(f"    lost requests: {glance.lost}", "red" if glance.lost else "dim"))
     return found
 
