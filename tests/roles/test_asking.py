@@ -41,6 +41,7 @@ def test_up_passes_the_question_on_once_and_fails_at_once_without_a_terminal(box
     (project / "ask").chmod(0o755)
     box.ok("trust", cwd=project)
 
+    box.run("up", cwd=project)  # bakes
     began = time.monotonic()
     alone = box.run("up", cwd=project)
     assert alone.returncode == 1
