@@ -38,8 +38,8 @@ def build(args: Args) -> int:
     release, layers = made.release, made.image.layers
     if args.flag("json"):
         plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
-        signed = made.signed.by if made.signed else None
-        return _document({"release": release.id, "digest": release.image, "layers": plain, "signed_by": signed})
+        signed = {"signed_by": made.signed.by} if made.signed else {}
+        return _document({"release": release.id, "digest": release.image, "layers": plain, **signed})
     if args.text("progress") not in ("quiet", "json") and not made.plan:
         say("· nothing to do: this was built before")
     say(f"release  {release.id}", stream=sys.stdout)
