@@ -79,6 +79,6 @@ def known_by(env: EnvFile, stage: str) -> KnownBy | None:
     for name in env.document.order():
         table = env.document.stage.get(name)
         if table is not None and table.strategy.kind == _GRAY and (table.into or name) == stage:
-            cookie, header = table.strategy.cookie, table.strategy.header
-            return KnownBy(cookie=cookie or KnownBy().cookie, header=header or "")
+            kind, _, called = table.strategy.cohort.partition(":")
+            return KnownBy(header=called) if kind == "header" else KnownBy(cookie=called or KnownBy().cookie)
     return None

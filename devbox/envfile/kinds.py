@@ -46,6 +46,7 @@ KINDS: dict[Callable[..., Any], str] = {
     install.parse_installed: "files",
     release.parse_copies: "copies",
     stages.parse_external: "external needs",
+    stages.parse_cohort: "cohort",
     document.parse_project_name: "project name",
     document.parse_requires: "version bounds",
 }

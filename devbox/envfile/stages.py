@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,6 +21,7 @@ from devbox.roles.fields import (
     field,
     kind_of,
     parse_references,
+    parse_text,
 )
 from devbox.roles.network import Ports
 
@@ -131,6 +133,17 @@ class MetricTable(Model):
     """Of stable's latency, above which a request counts as slow."""
 
 
+_COHORT = "cookie(:[A-Za-z0-9_-]+)?|header:[A-Za-z0-9_-]+"
+
+
+def parse_cohort(value: Any) -> str:
+    """By what visitors are known again."""
+    text = parse_text(value)
+    if not re.fullmatch(_COHORT, text):
+        raise ValueError(f'must be "cookie", "cookie:NAME" or "header:NAME", not {text!r}')
+    return text
+
+
 class StrategyTable(Model):
     """`[stage.NAME.strategy]`. All but `kind` and `irreversible` is about gray: visitors are shifted step by step."""
 
@@ -154,10 +167,8 @@ class StrategyTable(Model):
     """Chance of taking back an equal release, over all its steps."""
     metrics: tuple[MetricTable, ...] = ()
     """What is watched; errors when left out."""
-    cookie: Text | None = None
-    """Name of the cookie by which visitors stay where they are; devbox_cohort when left out."""
-    header: Text | None = None
-    """Name of the header that names the visitor, where the service knows him."""
+    cohort: Annotated[str, *field(parse_cohort, {"type": "string", "pattern": f"^({_COHORT})$"})] = "cookie"
+    """By what visitors stay where they are: `cookie`, `cookie:NAME`, or `header:NAME`, which names the visitor."""
     rehearse: bool = False
     """Go back once from the first step, to see that it works."""
     irreversible: bool = False

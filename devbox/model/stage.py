@@ -115,8 +115,7 @@ class Strategy:
     margin: float | None = None
     alpha: float = 0.01
     metrics: tuple[Metric, ...] = ()
-    cookie: str | None = None
-    header: str | None = None
+    cohort: str = "cookie"  # "cookie", "cookie:NAME" or "header:NAME"
     rehearse: bool = False
     irreversible: bool = False
 

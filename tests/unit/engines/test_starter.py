@@ -36,7 +36,7 @@ def launched(paths: Paths, role: str, **isolation: str) -> Launch:
         name="x", label="x", role=role, image="x", command=("true",), user="0:0", isolation=Isolation(**isolation)
     )
     request = StartRequest(spec=spec, image=image(), spec_key="key", ports=(), env={})
-    return Starter(paths, instance, idmap=OWN).launch(request, lowers=(), top="/top")
+    return Starter(paths, instance, idmap=OWN, roots=lambda _: ()).launch(request, lowers=(), top="/top")
 
 
 def has_agent(launch: Launch) -> bool:

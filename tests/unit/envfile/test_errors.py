@@ -93,6 +93,7 @@ CASES = {
     "gate without its key": ('[stage.test]\ngates = [{ kind = "soak" }]\n', 2, "lacks `stage`"),
     "soak of no stage": ('[stage.gray]\ngates = [{ kind = "soak", stage = "x", duration = "1m" }]\n', 2, "no stage x"),
     "unordered stage": ("[stage.qa]\n", 1, "no order"),
+    "a cohort of nothing": ('[stage.gray.strategy]\ncohort = "ip"\n', 2, '"header:NAME"'),
     "falling steps": ('[stage.gray.strategy]\nkind = "gray"\nsteps = [5, 1]\n', 1, "do not rise"),
     "unknown process": ("[stage.test]\nreplicas = { web = 1 }\n", 2, "no process web"),
     "unknown approver": ('[stage.test]\ngates = [{ kind = "approval", from = ["x"] }]\n', 2, "no x"),

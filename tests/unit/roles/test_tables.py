@@ -48,7 +48,7 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ("[stage.test]\nexternal = 5\n", "must be a table"),
         ('[stage.test]\ninto = "test"\n', "no other stage"),
         ('[stage.test]\nexternal = { db = { URL = "env:X" } }\n', "does not need db"),
-        ('[stage.test.strategy]\nkind = "gray"\n', "needs steps"),
+        ('[stage.test.strategy]\nkind = "gray"\nsteps = []\n', "needs steps"),
         ('[stage.test]\nreplicas = { web = "many" }\n', "whole number"),
         ('[stage.test.strategy]\nalpha = "much"\n', "must be a number"),
         ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["o"]\nneeds = ["dev"]\n[dev]\nfrom = "b"\n', "no network"),
