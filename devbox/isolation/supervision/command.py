@@ -28,17 +28,20 @@ class Command:
         spawn: Callable[[str], int],
         pid_file: str,
         *,
+        stands: Callable[[], bool],
         why: Callable[[int | None], str],
         changed: Callback,
     ) -> None:
         """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid.
 
+        `stands` tells whether its container does: one that has begun to end takes the command with it, and starts none.
         `why` says in words why it ended with a code.
         """
         self._loop = loop
         self._policy = policy
         self._spawn = spawn
         self._pid_file = pid_file
+        self._stands = stands
         self._why = why
         self._changed = changed
         self._backoff = endings.Backoff()
@@ -54,6 +57,8 @@ class Command:
     def start(self) -> None:
         """Start it now."""
         self._cancel()
+        if not self._stands():
+            return
         try:
             spawner = self._spawn(self._pid_file)
         except OSError as error:
@@ -141,6 +146,8 @@ class Command:
             then, self._next = self._next, None
             then()
             return
+        if not self._stands():
+            return  # no crash of its own
         self.exit_code = code
         self.reason = _reason(self._why(code))
         if endings.wants_restart(self._policy, code):

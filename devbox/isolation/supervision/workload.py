@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from devbox.isolation.living import alive
+from devbox.isolation.living import alive, usable
 from devbox.isolation.masking import Mask
 from devbox.isolation.state import Row
 from devbox.isolation.supervision import strays
@@ -124,6 +124,7 @@ class Workload:
             self._item.restart,
             self._interior.start_command,
             self._pid_file,
+            stands=lambda: self._process is not None and usable(self._process),
             why=self._why,
             changed=self._command_changed,
         )

@@ -38,6 +38,14 @@ def spawner(pid_file: str) -> int:
     return program("sh", "-c", f"echo {started} > {pid_file}")
 
 
+def yes() -> bool:
+    return True
+
+
+def nothing() -> None:
+    """What nobody waits for changed."""
+
+
 def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> None:
     spawned: list[str] = []
 
@@ -49,7 +57,7 @@ def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> 
         if command.process is not None:
             loop.stop()
 
-    command = Command(loop, "no", spawn, str(tmp_path / "pid"), why=endings.describe, changed=changed)
+    command = Command(loop, "no", spawn, f"{tmp_path}/pid", stands=yes, why=endings.describe, changed=changed)
     command.start()
     command.restart()
     assert len(spawned) == 1
@@ -64,10 +72,28 @@ def test_a_command_that_no_process_is_left_for_is_a_crash(loop: Loop, tmp_path: 
     def spawn(_: str) -> int:
         raise BlockingIOError
 
-    command = Command(loop, "on-failure", spawn, str(tmp_path / "pid"), why=endings.describe, changed=lambda: None)
+    command = Command(loop, "on-failure", spawn, f"{tmp_path}/pid", stands=yes, why=endings.describe, changed=nothing)
     command.start()
     assert command.exit_code
     assert command.restarts == 1
+
+
+def test_a_command_that_fails_in_a_container_that_is_ending_did_not_crash(loop: Loop, tmp_path: Path) -> None:
+    standing = [True]
+
+    def spawn(_: str) -> int:
+        standing.clear()
+        return program("false")
+
+    def stands() -> bool:
+        return bool(standing)
+
+    pid_file = f"{tmp_path}/pid"
+    command = Command(loop, "on-failure", spawn, pid_file, stands=stands, why=endings.describe, changed=nothing)
+    command.start()
+    loop.after(0.5, loop.stop)
+    loop.run()
+    assert (command.restarts, command.reason) == (0, "")
 
 
 def test_a_probe_that_can_not_start_is_tried_again(loop: Loop) -> None:
