@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import passphrase, table, terminal
+from devbox.cli import table, terminal
 from devbox.cli.columns import aligned
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
@@ -16,7 +16,6 @@ from devbox.cli.terminal import say
 from devbox.host.sizes import shown
 from devbox.opened import load
 from devbox.verbs import build as verbs
-from devbox.verbs import promote, signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.model.container import Health
     from devbox.model.release import Process, Release
+    from devbox.opened import Project
+    from devbox.verbs.signing import Named
 
 _SHELL = ("/bin/sh", "-c")
 _SHORT = 12  # digits of a digest that tell releases apart
@@ -32,7 +33,7 @@ _SHORT = 12  # digits of a digest that tell releases apart
 def build(args: Args) -> int:
     """Make a release; its id and digest are the data, with the size of each layer."""
     project = opened(args)
-    by = signing.builder(project, load(project), args.text("key"), passphrase.asker())
+    by = _signer(project, args.text("key"))
     with choose(args.text("progress")) as display:
         made = verbs.build(project, display, locked=args.flag("locked"), by=by)
     release, layers = made.release, made.image.layers
@@ -53,8 +54,21 @@ def build(args: Args) -> int:
     return 0
 
 
+def _signer(project: Project, key: str) -> Named | None:
+    """Who signs what is built, asked for the passphrase before anything is; None where nobody does."""
+    resolved = load(project, bakes=True)
+    if not key and not resolved.builders:
+        return None
+    from devbox.cli import passphrase
+    from devbox.verbs import signing
+
+    return signing.builder(project, resolved, key, passphrase.asker())
+
+
 def ls(args: Args) -> int:
     """The releases of the project, and what became of each."""
+    from devbox.verbs import promote
+
     project = opened(args)
     found, states = verbs.releases(project), promote.states(project)
     if args.flag("json"):
@@ -78,6 +92,8 @@ def show(args: Args) -> int:
     """All about one release; its JSON is what a stage will be given."""
     project = opened(args)
     release = verbs.release(project, args.text("release"))
+    from devbox.verbs import promote
+
     stages = promote.states(project).get(release.id, {})
     if args.flag("json"):
         from devbox.model import codec

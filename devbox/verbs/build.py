@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from devbox.errors import BakeFailed, UsageError
 from devbox.execute import outputs
@@ -21,8 +22,9 @@ from devbox.plan import building
 from devbox.plan.ports import remember
 from devbox.records import lockfile
 from devbox.records.releases import Releases
-from devbox.verbs import signing
-from devbox.verbs.signing import Named, Signed
+
+if TYPE_CHECKING:
+    from devbox.verbs.signing import Named, Signed
 
 IMAGE = "image"
 
@@ -62,8 +64,11 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: Named | None
             created_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         )
         Releases(opened.paths, opened.id).add(release)
-        signed = signing.sign_built(opened, resolved, release, by, started=started) if by else None
-        return Made(made, release, image, signed)
+        if by is None:
+            return Made(made, release, image)
+        from devbox.verbs import signing
+
+        return Made(made, release, image, signing.sign_built(opened, resolved, release, by, started=started))
 
 
 def make(

@@ -8,8 +8,9 @@ from devbox.errors import RegistryError
 from devbox.images import documents, layout
 from devbox.images.layout import Descriptor
 from devbox.images.manifest import architecture
-from devbox.images.registry.repository import DOCKER_LIST, DOCKER_MANIFEST, fallback_tag
 
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 INDEXES = (layout.INDEX, DOCKER_LIST)
 MANIFESTS = (layout.MANIFEST, DOCKER_MANIFEST)
 # Architectures that run what another one's images hold, best first: a variant is asked for only on 32-bit ARM.
@@ -90,3 +91,8 @@ def _broken(descriptor: Descriptor, why: str) -> RegistryError:
     return RegistryError(
         f"{descriptor.digest} is no manifest of an image: {why}", remedy="take another tag, or tell who pushed it"
     )
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag below which a registry without a list of referrers keeps one."""
+    return digest.replace(":", "-")

@@ -18,10 +18,11 @@ from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph, legacy, settings
 from devbox.images.registry.connection import Connection
+from devbox.images.registry.graph import fallback_tag
 from devbox.images.registry.progress import Meter, OnTransfer
 from devbox.images.registry.pull import pull
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository, fallback_tag
+from devbox.images.registry.repository import Repository
 from devbox.images.registry.together import together
 from devbox.images.registry.upload import upload
 from devbox.model import ids

@@ -15,11 +15,10 @@ from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor
 from devbox.images.registry import refusals
 from devbox.images.registry.connection import ONCE, Connection
+from devbox.images.registry.graph import DOCKER_LIST, DOCKER_MANIFEST, fallback_tag
 from devbox.images.registry.reference import Reference
 from devbox.model import ids
 
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _ACCEPTED = f"{layout.INDEX}, {layout.MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 _CHUNK = 1 << 20
 _NOT_FOUND = 404
@@ -215,11 +214,6 @@ class Repository:
             f"{self._connection.host} sent something else than {what}: it has the digest {digest}",
             remedy="nothing of it was kept; the registry, a mirror or a proxy is at fault",
         )
-
-
-def fallback_tag(digest: str) -> str:
-    """The tag below which a registry without a list of referrers keeps one."""
-    return digest.replace(":", "-")
 
 
 def _listed(raw: bytes) -> list[dict[str, Any]]:
