@@ -52,8 +52,8 @@ def summon(paths: Paths, instance: str) -> Client:
 def _spawn(paths: Paths, instance: str) -> int:
     runtime_dir(paths.runtime)
     run_dir = private_dir(paths.run(instance))
-    # -E -s: neither PYTHON* variables nor a user's site directory change what the supervisor runs.
-    module = ["-E", "-s", "-m", "devbox.isolation.supervision.supervisor"]
+    # -E -s -P: neither PYTHON* variables, a user's site directory nor files of the project change what it runs.
+    module = ["-E", "-s", "-P", "-m", "devbox.isolation.supervision.supervisor"]
     argv = [sys.executable, *module, paths.home, paths.runtime, instance]
     name, _, value = marker(run_dir).partition("=")
     env = {key: environ.get(key) for key in _INHERITED if environ.get(key)}

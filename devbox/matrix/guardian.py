@@ -24,7 +24,7 @@ class Guardian:
 
     def __init__(self, paths: Paths) -> None:
         read_end, self._tell = os.pipe()
-        module = ["-E", "-s", "-m", "devbox.matrix.guardian"]
+        module = ["-E", "-s", "-P", "-m", "devbox.matrix.guardian"]  # -P: never from the project's directory
         env = {key: environ.get(key) for key in _INHERITED if environ.get(key)} | {"LANG": "C.UTF-8"}
         argv = [sys.executable, *module, paths.home, paths.runtime]
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
-from house_rules.source import ROOT, attributes, imports, modules, names
+from house_rules.source import ROOT, attributes, imports, modules, names, tree
 
 # What only some files may do: the name reached for, its homes, and how everyone else gets it.
 HOMES = {
@@ -30,3 +31,12 @@ def test_what_has_a_home_stays_there(path: Path):
     here = str(path.relative_to(ROOT))
     astray = {name: advice for name, (homes, advice) in HOMES.items() if name in reached and here not in homes}
     assert not astray
+
+
+@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path: Path):
+    """With -m, Python begins its search there: with a project's files, which nobody allowed to run here."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.List):
+            words = {each.value for each in node.elts if isinstance(each, ast.Constant)}
+            assert "-m" not in words or "-P" in words, f"line {node.lineno}"

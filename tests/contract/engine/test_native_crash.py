@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
@@ -80,6 +81,18 @@ def test_a_supervisor_killed_before_it_had_anything_leaves_nothing(native: Backe
     assert native.engine.observe(native.instance).standing
     native.engine.teardown(native.instance, volumes=False)
     assert native.traces() == set()
+
+
+def test_files_of_the_current_directory_are_no_modules_of_the_supervisor(
+    native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that nobody trusts may have a `signal.py`: it runs nothing on this machine."""
+    for name in ("signal", "json", "devbox"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    native.network("a")
+    native.up("a")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_one_shot_without_a_supervisor_can_not_run_and_leaves_nothing(native: Backend, paths: Paths) -> None:
