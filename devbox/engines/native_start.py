@@ -133,10 +133,14 @@ class Starter:
         if workspace is None or not _is_integrated(spec):
             return ()
         found = native_git.binds(self._paths, self._instance, workspace.target, lowers, idmap=self._idmap)
-        return tuple(self._covered(spec, bind) if workspace.private and not bind.read_only else bind for bind in found)
+        if not workspace.private:
+            return found
+        top = workspace.top or spec.name
+        return tuple(bind if bind.read_only else self._covered(top, bind) for bind in found)
 
-    def _covered(self, spec: ContainerSpec, bind: Bind) -> Bind:
-        return bind._replace(top=self._paths.private(self._instance.id, spec.name, bind.target))
+    def _covered(self, container: str, bind: Bind) -> Bind:
+        """What is changed of it is of the container's top."""
+        return bind._replace(top=self._paths.private(self._instance.id, container, bind.target))
 
     def _file_binds(self, texts: Mapping[str, str]) -> tuple[Bind, ...]:
         """Texts as files of the container. As with git's settings, the directory keeps everybody else out."""
@@ -154,13 +158,15 @@ class Starter:
     def _binds(self, request: StartRequest, lowers: tuple[str, ...]) -> tuple[Bind, ...]:
         spec = request.spec
         own = [mount for mount in spec.mounts if mount.kind not in ("tmpfs", "image")]
-        binds = [(mount, self._bind(mount, lowers)) for mount in own]
-        roots = (
-            Bind("", mount.target, read_only=True, lowers=self._roots(request.beside[mount.source]))
-            for mount in spec.mounts
-            if mount.kind == "image"
-        )
-        return (*(self._covered(spec, bind) if mount.private else bind for mount, bind in binds), *roots)
+        found = [(mount, self._bind(mount, lowers)) for mount in own]
+        roots = (self._root(mount, request.beside[mount.source]) for mount in spec.mounts if mount.kind == "image")
+        binds = (self._covered(mount.top or spec.name, bind) if mount.private else bind for mount, bind in found)
+        return (*binds, *roots)
+
+    def _root(self, mount: Mount, image: Baked) -> Bind:
+        """The root of another image, below what a container has left of it."""
+        left = (f"{self._paths.top(self._instance.id, mount.top)}/upper",) if mount.top else ()
+        return Bind("", mount.target, read_only=True, lowers=(*left, *self._roots(image)))
 
     def _bind(self, mount: Mount, lowers: tuple[str, ...]) -> Bind:
         if mount.kind == "volume":

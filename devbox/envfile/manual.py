@@ -46,7 +46,7 @@ SECTIONS: dict[type[Model], str] = {
     parts.MountTable: "[[….mounts]]",
     base.BaseTable: "[base.NAME]",
     dev.DevTable: "[dev]",
-    dev.SetupTable: "[dev.setup]",
+    parts.SetupTable: "[dev.setup]",
     watching.WatchTable: "[[dev.watch]]",
     tasks.TaskTable: "[tasks]",
     service.ServiceTable: "[service.NAME]",

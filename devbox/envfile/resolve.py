@@ -10,7 +10,7 @@ from devbox.envfile.document import Document
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError, NotYet, UsageError
 from devbox.model.build import Build
-from devbox.model.container import ContainerSpec
+from devbox.model.container import ContainerSpec, Setup
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
 from devbox.model.matrix import Tests
@@ -177,7 +177,16 @@ class Expansion:
     def tests(self) -> Tests | None:
         """What `[test]` does."""
         table = self._tables.get(test.LABEL)
-        return test.expand(table, self._context) if isinstance(table, test.TestTable) else None
+        if not isinstance(table, test.TestTable):
+            return None
+        return test.expand(table, self._context, setup=self._setup_of(table.from_))
+
+    def _setup_of(self, name: str | None) -> Setup | None:
+        """What makes a container of the image of this name ready; only dev's has something."""
+        table = self._tables.get(dev.LABEL)
+        if isinstance(table, dev.DevTable) and name and self._context.images.get(name) == dev.LABEL:
+            return dev.setup(table, self._context)
+        return None
 
     def installs(self, profiles: tuple[str, ...]) -> dict[str, Install]:
         """What `[install.NAME]` puts onto the host, by name."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
-from devbox.execute.actions import request
 from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec, Health, Mount
-from devbox.model.image import Baked, keyed
+from devbox.model.image import DEFAULT_PATH, Baked, ImageConfig, keyed
 from devbox.model.matrix import Tests
 from devbox.model.observed import Observed
 from devbox.model.release import Process, Release
@@ -26,6 +25,7 @@ from devbox.plan import keys
 from devbox.records.releases import Releases
 
 ROOT = "/run/devbox/tests"  # the image of the tests, beside the release's
+BESIDE = "devbox.beside."  # with the name of a variable, a label of images: their paths for it where they are at ROOT
 VARIABLE = "DEVBOX_RELEASE"  # the digest that is under test
 INSIDE, CLIENT = "inside", "client"
 _IMAGE = "image"  # the label of the release's image, and what the file calls it
@@ -50,8 +50,7 @@ def placed(resolved: Resolved, tests: Tests, against: Against, exports: Mapping[
     spec = tests.container
     spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
     if tests.release == INSIDE:
-        mounts = (*spec.mounts, Mount(kind="image", source=spec.image, target=ROOT, read_only=True))
-        return replace(resolved, containers={**resolved.containers, spec.name: replace(spec, mounts=mounts)})
+        return replace(resolved, containers={**resolved.containers, **_inside(spec)})
     env: dict[str, str] = {}
     for need, renames in against.release.config.needs.items():
         offered = exports.get(need, {})
@@ -68,20 +67,30 @@ def placed(resolved: Resolved, tests: Tests, against: Against, exports: Mapping[
     return replace(resolved, containers={**others, **found, spec.name: spec})
 
 
+def _inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
+    """The tests in the release, whose rootfs is left as it is: their setup runs in their own image, which is beside."""
+    if spec.setup is None:
+        own = Mount(kind="image", source=spec.image, target=ROOT, read_only=True)
+        return {spec.name: replace(spec, mounts=(*spec.mounts, own))}
+    before = replace(spec, name=setup_name(spec))
+    mounts = (replace(mount, top=before.name) if mount.private else mount for mount in spec.mounts)
+    own = Mount(kind="image", source=spec.image, target=ROOT, read_only=True, top=before.name)
+    return {before.name: before, spec.name: replace(spec, mounts=(*mounts, own), setup=None)}
+
+
+def setup_name(spec: ContainerSpec) -> str:
+    """The container that the setup of tests runs in, where it may not run in theirs."""
+    return f"{spec.name}-setup"
+
+
 def start(
     name: str, resolved: Resolved, observed: Observed, against: Against, engine: Engine, store: ImageStore
 ) -> None:
     """Start one container of a cell that the release is in, and see that what should be its image is."""
     spec, instance = resolved.containers[name], resolved.instance
-    of_tests = spec.role == "test"
-    inside = any(mount.kind == "image" for mount in spec.mounts)
     seen = observed.containers.get(name)
     if seen is not None and seen.exit_code == 0 and spec.kind == "job":
         return  # it did its work
-    if of_tests and not inside:
-        engine.start(instance, request(spec, resolved, observed, store, Secrets(resolved)))
-        engine.wait_ready(instance, name)
-        return
     engine.start(instance, _request(spec, resolved, against, store))
     try:
         engine.wait_ready(instance, name)
@@ -130,13 +139,28 @@ def _request(spec: ContainerSpec, resolved: Resolved, against: Against, store: I
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
     found = {name: store.find(keyed(name, resolved.images).key) for name in beside}
+    around: dict[str, str] = {}
+    for image in filter(None, found.values()):
+        around |= found_beside(image.config, against.image.config)
     return StartRequest(
         spec=completed(spec, against.image.config),
         image=against.image,
         spec_key=keys.spec_key(spec),
         ports=(),
-        env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
+        env={**around, **spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},
         hidden=tuple(fetched.values()),
         beside={name: image for name, image in found.items() if image is not None},
     )
+
+
+def found_beside(tests: ImageConfig, release: ImageConfig) -> dict[str, str]:
+    """What makes programs of the tests' image be found beside the release's, after its own."""
+    paths = {"PATH": tests.env.get("PATH", DEFAULT_PATH)} | {
+        name.removeprefix(BESIDE): path for name, path in tests.labels.items() if name.startswith(BESIDE)
+    }
+    own = {"PATH": DEFAULT_PATH} | release.env
+    return {
+        name: ":".join([*filter(None, [own.get(name)]), *(f"{ROOT}{path}" for path in value.split(":"))])
+        for name, value in paths.items()
+    }

@@ -75,7 +75,7 @@ def note(opened: Project, records: MatrixRecords, wanted: Iterable[Wanted], sour
         project=cells[0].resolved.instance.name if cells else "",
         cells=tuple(one.cell for one in cells),
         inputs={one.cell.name: _inputs(one) for one in cells},
-        patterns=cells[0].tests.inputs if cells else (),
+        patterns=cells[0].tests.counted if cells else (),
         but=tuple(sorted({*sources.own, *_outputs(cells)})),
         release=cells[0].against.release.id if cells and cells[0].against else "",
     )

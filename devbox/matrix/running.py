@@ -23,6 +23,7 @@ from devbox.matrix.guardian import Guardian, take_down
 from devbox.matrix.ready import ReadyData
 from devbox.model.image import keyed
 from devbox.model.matrix import CellEvent, CellResult, MatrixSink
+from devbox.model.observed import Observed
 from devbox.opened import carry_out, look
 from devbox.plan import diff, software
 from devbox.records import matrix as records
@@ -111,22 +112,42 @@ class CellRun:
 
     def bring_up(self) -> None:
         """Start what does not run: services, then the container of the tests."""
-        release, resolved = self.wanted.against, self._resolved
-        services = tuple(name for name in self.wanted.resolved.containers if name != self._spec.name)
-        observed = look(self._project, resolved)
-        made = diff.diff(resolved, observed, names=services if release else (self._spec.name,), network=True)
-        carry_out(self._project, made, resolved, observed, self._around.steps or self._show)
-        if release is not None:
-            engine, store = self._engine, self._project.store
-            for name in resolved.containers:
-                if name not in services:
-                    against.start(name, resolved, observed, release, engine=engine, store=store)
+        own, release, resolved = self._spec.name, self.wanted.against, self._resolved
+        if release is None:
+            self._carry_out((own,))
+            return
+        services = tuple(name for name in self.wanted.resolved.containers if name != own)
+        setup = self._own_setup()
+        observed = self._carry_out((*services, *setup))
+        for name in setup:
+            self._engine.stop(self._instance, name)
+        for name in resolved.containers:
+            if name in (*services, *setup):
+                continue
+            if name == own and self._tests.release == against.CLIENT:
+                self._carry_out((own,))
+            else:
+                against.start(name, resolved, observed, release, engine=self._engine, store=self._project.store)
 
     def prepare(self) -> None:
         """Bring up a cell that is new, its services ready for tests."""
         self._project.records.remember_place(self._project.root, self._project.env_file)
         self._around.ready.provide(self.wanted, bring_up=self.bring_up, run=self._execute)
         self.bring_up()
+
+    def _carry_out(self, names: tuple[str, ...]) -> Observed:
+        """Start these containers as the file says, with what they need; what was there before."""
+        observed = look(self._project, self._resolved)
+        made = diff.diff(self._resolved, observed, names=names, network=True)
+        carry_out(self._project, made, self._resolved, observed, self._around.steps or self._show)
+        return observed
+
+    def _own_setup(self) -> tuple[str, ...]:
+        """The container whose setup is still to run for the tests, where that is one of its own."""
+        name = against.setup_name(self._spec)
+        if name not in self._resolved.containers:
+            return ()
+        return () if self._spec.name in self._engine.observe(self._instance).containers else (name,)
 
     def _outcome(self) -> tuple[str, str]:
         """The state the cell comes to, and why."""
@@ -157,6 +178,8 @@ class CellRun:
                 if self._attempts > 1:
                     self._line(f"── attempt {self._attempts} ──")
                     self._engine.remove(self._instance, self._spec.name)
+                    for name in self._own_setup():
+                        self._engine.remove(self._instance, name)
                     self.bring_up()
                 code = self._execute(self._tests.command)
                 self._exit_code = code
@@ -208,9 +231,10 @@ class CellRun:
 
     def _collected(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The reports and coverage files that the tests wrote into their copy of the project."""
-        tests, spec = self._tests, self._spec
-        workspace = next((mount.target for mount in spec.mounts if mount.kind == "workspace"), "")
-        source = f"{self._project.paths.private(self._instance.id, spec.name, workspace)}/upper"
+        tests, spec = self._tests, self._resolved.containers[self._spec.name]
+        workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
+        top, target = (workspace.top or spec.name, workspace.target) if workspace else (spec.name, "")
+        source = f"{self._project.paths.private(self._instance.id, top, target)}/upper"
         self._go("collect")
         try:
             reports = collecting.collect(source, tests.junit, f"{self._place}/reports")

@@ -21,7 +21,8 @@ class Mount:
 
     A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside; an
     "image" is the root of another image, to read. Of what is `private` the container sees the source as it is, and what
-    it changes is its own: it goes with its top.
+    it changes is its own: it goes with its top. `top` names a container that ran before, whose changes are taken over:
+    those of its root lie over an image, those of the same private mount are gone on with.
     """
 
     kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch" | "image"
@@ -29,6 +30,7 @@ class Mount:
     source: str = ""
     read_only: bool = False
     private: bool = False
+    top: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,12 @@ class Tests:
     release_env: dict[str, str] = field(default_factory=dict)  # beside the container's own, against a release
     matrix: Matrix = field(default_factory=Matrix)
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Globs of all that the result depends on; none: all files of the project that git does not ignore."""
+        setup = self.container.setup
+        return (*self.inputs, *setup.inputs) if self.inputs and setup else self.inputs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

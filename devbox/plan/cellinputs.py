@@ -27,6 +27,8 @@ def inputs(resolved: Resolved, tests: Tests, *, release: Release | None = None) 
     services = {name: _service(resolved, name) for name in resolved.containers if name != spec.name}
     command = ids.key_of(list(tests.command))
     settings = keys.identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
+    if spec.setup is not None:
+        settings |= {"setup": codec.dump(spec.setup.commands)}
     ready = codec.dump(tests.ready)
     own = keys.fingerprinted(spec)
     if release is not None:

@@ -9,22 +9,13 @@ from pydantic import model_validator
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
 from devbox.roles import containers
 from devbox.roles.context import Context
-from devbox.roles.fields import Commands, InnerPaths, Model, Path
-from devbox.roles.parts import ImageParts, LongRunningParts
+from devbox.roles.fields import Path
+from devbox.roles.parts import ImageParts, LongRunningParts, SetupTable
 
 LABEL = "dev"
 WORKSPACE = "/workspace"
 # pid 1 of dev: it stands whatever the supervised command does.
 STANDING = ("sleep", "infinity")
-
-
-class SetupTable(Model):
-    """`[dev.setup]`: run in the started container when `inputs` changed."""
-
-    run: Commands
-    """The commands, in order; the first that fails ends the setup."""
-    inputs: InnerPaths = ()
-    """Files and globs; the setup runs again when one of them changed."""
 
 
 class DevTable(ImageParts, LongRunningParts):
@@ -67,16 +58,15 @@ def expand(table: DevTable, context: Context) -> ContainerSpec:
         stop_timeout=10.0 if table.stop_timeout is None else table.stop_timeout,
         limits=table.limits.limits(),
         isolation=table.isolation.isolation(),
-        setup=_setup(table, context),
+        setup=setup(table, context),
         keep_top=True,
         where=context.where((LABEL,)),
     )
 
 
-def _setup(table: DevTable, context: Context) -> Setup | None:
-    if table.setup is None:
-        return None
-    return Setup(commands=table.setup.run, inputs=table.setup.inputs, where=context.where((LABEL, "setup")))
+def setup(table: DevTable, context: Context) -> Setup | None:
+    """What makes dev's container ready to work in."""
+    return table.setup.setup(context.where((LABEL, "setup"))) if table.setup else None
 
 
 def _health(table: DevTable) -> Health | None:

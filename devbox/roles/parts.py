@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 
 from devbox.errors import UsageError
 from devbox.images.registry import reference
-from devbox.model.container import Isolation, Limits
+from devbox.model.container import Isolation, Limits, Setup
 from devbox.roles.capabilities import ALL
 from devbox.roles.fields import (
     Capabilities,
@@ -62,6 +62,19 @@ class DockerfileTable(Model):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [{"type": "string"}, handler(core_schema)]}
+
+
+class SetupTable(Model):
+    """`setup`: run in the started container when `inputs` changed."""
+
+    run: Commands
+    """The commands, in order; the first that fails ends the setup."""
+    inputs: InnerPaths = ()
+    """Files and globs; the setup runs again when one of them changed."""
+
+    def setup(self, where: str) -> Setup | None:
+        """The model's setup; None where there is nothing to run."""
+        return Setup(commands=self.run, inputs=self.inputs, where=where) if self.run else None
 
 
 class Source(Model):

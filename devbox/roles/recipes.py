@@ -121,6 +121,7 @@ class ConfigPart(Model):
     workdir: Path = "/"
     user: User = "root"
     stop_signal: Signal = "TERM"
+    labels: TextTable = {}
 
 
 class ImagePart(Model):

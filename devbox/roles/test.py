@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from devbox.errors import EnvFileError
-from devbox.model.container import ContainerSpec, Mount
+from devbox.model.container import ContainerSpec, Mount, Setup
 from devbox.model.matrix import Matrix, Ready, Tests
 from devbox.roles import containers, images
 from devbox.roles.context import Context
@@ -26,7 +26,7 @@ from devbox.roles.fields import (
     kind_of,
     parse_text,
 )
-from devbox.roles.parts import ImageParts, RunParts
+from devbox.roles.parts import ImageParts, RunParts, SetupTable
 from devbox.roles.suggest import did_you_mean
 
 LABEL = "test"
@@ -122,6 +122,8 @@ class TestTable(ImageParts, RunParts):
 
     __test__ = False  # not a test of pytest's
 
+    setup: SetupTable | None = None
+    """What makes a new container of a cell ready for the command; that of dev, with `from = "dev"`."""
     junit: InnerPaths = ()
     """Reports the command writes; globs."""
     coverage: InnerPaths = ()
@@ -144,8 +146,8 @@ class TestTable(ImageParts, RunParts):
     """The environments."""
 
 
-def expand(table: TestTable, context: Context) -> Tests:
-    """The tests: their container, what runs in it, and the cells."""
+def expand(table: TestTable, context: Context, *, setup: Setup | None) -> Tests:
+    """The tests: their container, what runs in it, and the cells. `setup`: of the image's table, if it has one."""
     if not table.command:
         raise EnvFileError(
             "[test] has no command, so there is nothing to run",
@@ -168,6 +170,7 @@ def expand(table: TestTable, context: Context) -> Tests:
         stop_signal="KILL",
         limits=table.limits.limits(),
         isolation=table.isolation.isolation(),
+        setup=table.setup.setup(context.where((LABEL, "setup"))) if table.setup else setup,
         keep_top=True,
         where=context.where((LABEL,)),
     )

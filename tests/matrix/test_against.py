@@ -113,3 +113,60 @@ def test_a_failure_closes_the_gate(box: Box):
     assert box.run("test", "--against", "release", cwd=path).returncode == 1
     (failed,) = [each for each in box.json("why", "test", cwd=path) if each["verdict"] == "fail"]
     assert "level=high" in failed["reason"]
+
+
+SET_UP = """
+[project]
+name = "setup"
+
+[base.os]
+recipe = "debian"
+
+[dev]
+from = "os"
+setup = { run = ["cat wanted > /opt/installed", "mkdir -p modules && cp wanted modules"], inputs = ["wanted"] }
+
+[image]
+from = "os"
+run = ["echo > /released"]
+
+[test]
+from = "dev"
+command = "./check"
+release = "MODE"
+release_env = { ROOT = "/run/devbox/tests" }
+retries = 1
+"""
+
+LOOKS = """#!/bin/sh
+set -e
+test "$(cat modules/wanted)" = tools
+test "$(cat "$ROOT/opt/installed")" = tools
+test -z "$ROOT" || test ! -e /opt/installed
+test ! -e left; touch left
+case "$PATH" in *:$ROOT/bin*) ;; *) test -z "$ROOT" ;; esac
+"""
+
+
+def test_tests_of_dev_are_set_up_as_dev_is(box: Box):
+    path = box.project(SET_UP.replace("MODE", "inside"), "setup", {"check": LOOKS, "wanted": "tools\n"})
+    (path / "check").chmod(0o755)
+
+    def cells(*flags: str) -> list[tuple[str, str]]:
+        done = box.run("test", "--json", *flags, cwd=path)
+        return [(cell["state"], cell["reason"]) for cell in json.loads(done.stdout)["cells"]]
+
+    box.json("build", cwd=path)
+    assert cells()[0][0] == "passed"
+    assert cells()[0][0] == "cached"
+    assert cells("--against", "release")[0][0] == "passed", "the setup is beside the release, not in it"
+
+    (path / "check").write_text(LOOKS + "exit 1\n")
+    assert cells("--against", "release") == [("failed", "exit code 1")], "and again on a retry, in a new container"
+    file = path / "devbox.toml"
+    file.write_text(file.read_text().replace("inside", "client").replace("/run/devbox/tests", ""))
+    (path / "check").write_text(LOOKS)
+    assert cells("--against", "release")[0][0] == "passed"
+    file.write_text(file.read_text() + "setup = { run = [] }\n")
+    assert cells()[0][0] == "failed", "it may be left out"
+    assert not (path / "modules").exists()
