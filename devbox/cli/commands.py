@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "recipe": "The recipes that images and services are made from.",
     "snapshot": "Copies of the data of services, to go back to.",
+    "volume": "The data of services: what there is, and away with it.",
     "export": "The project in the words of other tools.",
     "image": "Images: what the store has, to and from registries, collection.",
     "release": "Releases: what was built, and what it runs.",
@@ -74,7 +75,7 @@ TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
     (_lifecycle, "init up down stop restart ps logs open"),
     (_inside, "shell exec run tool debug"),
     (_tests, "test"),
-    (_data, "snapshot"),
+    (_data, "snapshot volume"),
     (_project, "plan why lock config recipe trust doctor export hook completion"),
     (_releases, "build install promote rollback release approve verify"),
     (_images, "image"),

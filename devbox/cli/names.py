@@ -136,17 +136,27 @@ def _recipes(directory: str, file: str) -> list[tuple[str, str]]:
 
 
 def _snapshots(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import default_paths
+
+    return _entries(directory, file, default_paths().saved)
+
+
+def _volumes(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import default_paths
+
+    return _entries(directory, file, default_paths().volumes)
+
+
+def _entries(directory: str, file: str, place: Callable[[str], str]) -> list[tuple[str, str]]:
+    """What lies in a directory of the instance, by its unquoted names."""
     from urllib.parse import unquote
 
     from devbox.host import project
-    from devbox.host.paths import default_paths
     from devbox.model.ids import instance_id
 
     with contextlib.suppress(DevboxError, OSError):
         key = instance_id(*project.find(directory, file=file or None))
-        return sorted(
-            (unquote(name), "") for name in os.listdir(default_paths().saved(key)) if not name.startswith(".")
-        )
+        return sorted((unquote(name), "") for name in os.listdir(place(key)) if not name.startswith("."))
     return []
 
 
@@ -195,4 +205,5 @@ _ELSEWHERE = {
     "keys": _keys,
     "shells": _shells,
     "snapshots": _snapshots,
+    "volumes": _volumes,
 }

@@ -98,6 +98,9 @@ class Snapshots(Protocol):
     def restore(self, name: str) -> Snapshot:
         """Put the copies in the places of the volumes; others are left alone. EngineError where there is no such."""
 
+    def sizes(self) -> dict[str, int]:
+        """The volumes there are, and the bytes that each takes on the disk, as far as this user may look."""
+
     def copy(self, volume: str, name: str) -> int:
         """Make a volume called `name` that holds what `volume` does, whole or not at all; its bytes."""
 

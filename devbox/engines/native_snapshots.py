@@ -83,6 +83,11 @@ class NativeSnapshots:
         self._remove(*(f"{home}/{_GOING}{volume}" for volume in found.volumes))
         return found
 
+    def sizes(self) -> dict[str, int]:
+        """See the contract."""
+        names = native_volumes.names(self._paths, self._instance)
+        return {name: tree_size(self._paths.volume(self._instance, name)) for name in names}
+
     def copy(self, volume: str, name: str) -> int:
         """See the contract."""
         home = files.private_dir(self._paths.volumes(self._instance))

@@ -46,5 +46,12 @@ def test_a_snapshot_is_what_was_there_when_it_was_saved(box: Box):
     box.ok("up", cwd=project)
     assert say("get", "key") == "two"
     assert box.run("snapshot", "restore", "other", cwd=project).returncode == 2
+    (data, _) = box.json("volume", "ls", cwd=project)
+    assert (data["name"], data["containers"], data["in_use"]) == ("cache.data", ["cache"], True)
+    kept = box.run("volume", "rm", "cache.data", cwd=project)
+    assert (kept.returncode, b"in use by cache" in kept.stderr) == (2, True)
+    box.ok("down", cwd=project)
+    box.ok("volume", "rm", "cache.data", cwd=project)
+    assert [each["name"] for each in box.json("volume", "ls", cwd=project)] == ["work"]
     box.ok("snapshot", "rm", "before", "after", cwd=project)
     assert box.json("snapshot", "ls", cwd=project) == []

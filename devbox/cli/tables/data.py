@@ -1,4 +1,4 @@
-"""What containers leave behind: snapshots of their volumes."""
+"""What containers leave behind: their volumes, and snapshots of those."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def _rm(args: Args) -> int:
     return snapshot.rm(args)
 
 
+def _volumes(args: Args) -> int:
+    from devbox.cli import volume
+
+    return volume.ls(args)
+
+
+def _remove(args: Args) -> int:
+    from devbox.cli import volume
+
+    return volume.rm(args)
+
+
 TABLE = (
     Command(
         "snapshot save",
@@ -53,5 +65,12 @@ TABLE = (
         _rm,
         about="Remove snapshots.",
         argument=Argument("names", about="From `devbox snapshot ls`.", many=True, words="snapshots"),
+    ),
+    Command("volume ls", _volumes, JSON, about="List the volumes of the project."),
+    Command(
+        "volume rm",
+        _remove,
+        about="Remove volumes with all that they hold; none that is in use.",
+        argument=Argument("names", about="From `devbox volume ls`.", many=True, words="volumes"),
     ),
 )
