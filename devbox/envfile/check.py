@@ -217,7 +217,7 @@ def _matrix(document: Document) -> Iterator[Problem]:
         if name not in document.vars:
             hint = did_you_mean(name, document.vars)
             sentence = f"{label(('test', 'matrix', *key))}: no variable is called {name}{hint}"
-            remedy = f"write what it is without the matrix into [vars]: {name} = …"
+            remedy = f"write ${{{name}}} where cells are to differ; what it is elsewhere, [vars] says: {name} = …"
             yield Problem(key=("test", "matrix", *key), sentence=sentence, remedy=remedy)
 
 

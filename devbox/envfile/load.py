@@ -59,7 +59,9 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     """The env file at or above `start`; anything wrong with it is one EnvFileError."""
     root, name = project.find(start, file=file)
     data, origins, inputs = _read(root, name)
-    _check_requires(data, locator(origins, name))
+    where = locator(origins, name)
+    origins |= {("vars", axis): where(("test", "matrix", axis)) for axis in variables.axes_of(data)}
+    _check_requires(data, where)
     env = _load(data, origins, root=root, name=name, inputs=inputs)
     staged = {
         stage: _by_vars(env, data, table.vars, about=f"the vars of [stage.{stage}]")
@@ -103,7 +105,7 @@ def cells(env: EnvFile, given: Mapping[str, Mapping[str, str]]) -> Iterator[tupl
 def _by_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, about: str) -> EnvFile:
     """The file by other vars. Those were filled in already: nothing in them is a reference any more."""
     own = {name: value.replace("${", "$${") for name, value in own.items()}
-    changed = {**data, "vars": {**data.get("vars", {}), **own}}
+    changed = {**data, "vars": {**own, **data.get("vars", {}), **own}}  # before what refers to them
     try:
         return _load(changed, dict(env.origins), root=env.root, name=env.file, inputs=env.inputs)
     except EnvFileError as error:
@@ -153,10 +155,10 @@ def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> Non
 
 
 def _validate(data: dict[str, Any], where: Callable[[Key], str]) -> Document:
-    values, wrong_values = variables.values_of(data.get("vars"))
+    values, wrong_values = variables.values_of(variables.with_axes(data.get("vars"), variables.axes_of(data)))
     filled, unset = variables.substitute(data, values)
     found = [*wrong_values, *unset, *check.table_names(filled)]
-    if isinstance(filled.get("vars"), dict):
+    if values or isinstance(filled.get("vars"), dict):
         filled["vars"] = values
     try:
         document = Document.model_validate(filled)

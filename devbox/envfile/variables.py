@@ -1,9 +1,12 @@
-"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else has a `$` is a shell's."""
+"""`${name}` from `[vars]`, inside strings only. `$${name}` is literal; whatever else has a `$` is a shell's.
+
+An axis of the test matrix that the file refers to is a variable, too: its first value, where `[vars]` has no other.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from devbox.envfile.problems import Problem, label
@@ -21,6 +24,35 @@ def substitute(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[dict
         key: value if key == "vars" else _fill_all(value, (key,), variables, problems) for key, value in data.items()
     }
     return filled, problems
+
+
+def axes_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Axis → its first value, of those that are no variable of `[vars]` and that something in the file refers to."""
+    test, table = data.get("test"), data.get("vars", {})
+    matrix = test.get("matrix") if isinstance(test, dict) else None
+    if not isinstance(matrix, dict) or not isinstance(table, dict):
+        return {}
+    axes = {name: axis[0] for name, axis in matrix.items() if isinstance(axis, list) and axis and name not in table}
+    texts = {name: axis for name, axis in axes.items() if isinstance(axis, str | int)}
+    used = set(_names_in(data)) if texts else set()
+    return {name: value for name, value in texts.items() if name in used}
+
+
+def with_axes(table: Any, axes: Mapping[str, Any]) -> Any:
+    """`[vars]` with the axes: before what may refer to them; those that refer to others themselves come last."""
+    if not axes or not isinstance(table, dict | None):
+        return table
+    last = {name: value for name, value in axes.items() if isinstance(value, str) and "${" in value}
+    return {**{name: value for name, value in axes.items() if name not in last}, **(table or {}), **last}
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """The variables that are referred to."""
+    if isinstance(value, str) and "${" in value:
+        yield from (match["name"] for match in _REFERENCE.finditer(value) if not match["literal"])
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _names_in(item)
 
 
 def values_of(table: Any) -> tuple[dict[str, str], list[Problem]]:

@@ -14,6 +14,8 @@ from devbox.model.resolved import Instance, Resolved
 from devbox.plan import locking, order
 from devbox.records import lockfile
 
+_SHOWN = 7  # lines of what the lock lacks
+
 
 class Locks:
     """The lock file of one instance."""
@@ -36,9 +38,14 @@ class Locks:
         return dataclasses.replace(resolved, images=images, unlocked=unlocked)
 
     def complete(self, resolved: Resolved) -> list[str]:
-        """Write what the images have that the lock lacks. The names of the new entries."""
+        """Write what the images have that the lock lacks. The names of the new entries.
+
+        Of a file with a matrix these need not be all images: what else the lock has stays.
+        """
         before = self.read()
         after = locking.collected(resolved.images, resolved.recipes, before)
+        if resolved.tests is not None and resolved.tests.matrix.varies:
+            after = locking.beside_cells(before, after)
         if new := locking.additions(before, after):
             lockfile.write(self.path, after, env_file=self._env_file)
         return new
@@ -62,10 +69,11 @@ class Locks:
         found = locking.collected(taken, resolved.recipes, lock)
         lacking += [f"{name} has no entry" for name in locking.additions(lock, found) if not lacking]
         if lacking:
+            more = len(lacking) - _SHOWN
             raise NotLocked(
                 f"{self.name} does not hold all that {self._env_file} wants",
-                details="\n".join(lacking),
-                remedy="devbox up writes what is missing, devbox lock everything anew; then commit it",
+                details="\n".join([*lacking[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]),
+                remedy="devbox up and devbox test write what is missing, devbox lock all anew; then commit it",
             )
 
 

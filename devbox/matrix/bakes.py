@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from devbox.errors import DevboxError
 from devbox.execute.events import Event, Sink, StepEnded
@@ -12,56 +12,46 @@ from devbox.model.image import ImageSpec, KeyedImage, keyed
 from devbox.model.observed import LastRun
 from devbox.model.resolved import Resolved
 from devbox.opened import Project, carry_out, instance, look
-from devbox.plan import diff, order
+from devbox.plan import diff, order, variants
 
 
-@dataclass
-class _Together:
-    """The images of several cells under names of their own; equal ones have one."""
-
-    images: dict[str, ImageSpec] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)  # key → name
-
-    def add(self, wanted: Wanted) -> None:
-        images = wanted.resolved.images
-        labels = order.lineage((spec.image for spec in wanted.resolved.containers.values()), images)
-        for label in labels:
-            key, spec = keyed(label, images).key, images[label]
-            if key in self.names:
-                continue
-            name = label if label not in self.images else f"{label} [{wanted.cell.name}]"
-            parent = self.names[keyed(spec.parent, images).key] if spec.parent else None
-            self.names[key] = name
-            self.images[name] = replace(spec, name=name, parent=parent)
+def together(wanted: Iterable[Wanted], resolved: Resolved) -> Resolved:
+    """The file with the images of its cells beside its own, under the names by which the lock knows them."""
+    cells = list(wanted)
+    images = variants.together((one.resolved.images, one.names) for one in cells)
+    recipes = {name: digest for one in cells for name, digest in one.resolved.recipes.items()}
+    return replace(resolved, images=resolved.images | images, recipes=resolved.recipes | recipes)
 
 
 def bake(opened: Project, wanted: Iterable[Wanted], sink: Sink, *, locked: bool = False) -> dict[str, str]:
     """Make what is missing. The cells (by name) that lack an image then, and why."""
     cells = list(wanted)
-    together = _Together()
-    for one in cells:
-        together.add(one)
+    if not cells:
+        return {}
     shared = _shared(opened, cells)
     shared.records.remember_place(opened.root, opened.env_file)
-    failed = _carried_out(shared, together, sink, locked=locked) if cells else {}
+    resolved = Resolved(instance=instance(shared, "tests"), images={}, containers={})
+    failed = _carried_out(shared, together(cells, resolved), sink, locked=locked)
     found: dict[str, str] = {}
     for one in cells:
-        images = one.resolved.images
-        labels = order.lineage((spec.image for spec in one.resolved.containers.values()), images)
-        lacking = [failed[name] for label in labels if (name := together.names[keyed(label, images).key]) in failed]
+        lacking = [failed[name] for label in _run(one) if (name := one.names[label]) in failed]
         found |= {one.cell.name: lacking[0]} if lacking else {}
     return found
 
 
 def remember(opened: Project, wanted: Iterable[Wanted]) -> None:
     """Keep what the cells are made from, so that it is not collected."""
-    cells, together = list(wanted), _Together()
-    for one in cells:
-        together.add(one)
-    images: dict[str, KeyedImage] = {name: keyed(name, together.images) for name in together.images}
+    cells = list(wanted)
+    every = variants.together((one.resolved.images, one.names) for one in cells)
+    images: dict[str, KeyedImage] = {name: keyed(name, every) for name in every}
     shared = _shared(opened, cells)
     if shared.records.last().images != images:
         shared.records.remember(LastRun(images=images))
+
+
+def _run(one: Wanted) -> tuple[str, ...]:
+    """The images that a cell's containers run, and what they are made from."""
+    return order.lineage((spec.image for spec in one.resolved.containers.values()), one.resolved.images)
 
 
 def _shared(opened: Project, cells: list[Wanted]) -> Project:
@@ -69,7 +59,7 @@ def _shared(opened: Project, cells: list[Wanted]) -> Project:
     return of_cell(opened, SHARED, released=any(one.against for one in cells))
 
 
-def _carried_out(shared: Project, together: _Together, sink: Sink, *, locked: bool) -> dict[str, str]:
+def _carried_out(shared: Project, resolved: Resolved, sink: Sink, *, locked: bool) -> dict[str, str]:
     """Bake until there is nothing left that can be; the images that can't, and why."""
     failed: dict[str, str] = {}
 
@@ -78,14 +68,14 @@ def _carried_out(shared: Project, together: _Together, sink: Sink, *, locked: bo
             failed[event.resource] = event.text
         sink(event)
 
-    resolved = Resolved(instance=instance(shared, "tests"), images=together.images, containers={})
+    images = resolved.images
     while True:
         before = dict(failed)
-        left = tuple(name for name in together.images if name not in _below(failed, together.images))
+        left = tuple(name for name in images if name not in _below(failed, images))
         observed = look(shared, resolved)
         made = diff.diff(resolved, observed, names=(), images=left)
         if not made:
-            return _below(failed, together.images)
+            return _below(failed, images)
         shared.store.sweep()
         try:
             resolved = carry_out(shared, made, resolved, observed, watch, locked=locked)

@@ -11,13 +11,14 @@ from types import FrameType
 
 from devbox.execute import sourcetree
 from devbox.execute.events import Note, Sink
+from devbox.execute.locks import Locks
 from devbox.host import files
 from devbox.host.machine import available_memory, cores
 from devbox.images import gate
-from devbox.matrix import against, bakes, cells, looking, standing
+from devbox.matrix import against, bakes, cells, looking, reading, standing
 from devbox.matrix.crew import Crew
 from devbox.matrix.guardian import Guardian, take_down
-from devbox.matrix.looking import RUN, Asked, Seen
+from devbox.matrix.looking import RUN, SKIPPED, Asked, Seen
 from devbox.matrix.outcome import Session
 from devbox.matrix.ready import ReadyData
 from devbox.matrix.running import CellRun, Surroundings
@@ -78,9 +79,11 @@ def _prepared(
     with exclusive(opened, sink):
         release = against.find(opened, asked.against) if asked.against else None
         env, every = cells.every(opened, pinned=release is not None)
-        wanted, sources = cells.read(opened, env, every, against=release)
+        wanted, sources = reading.read(opened, env, every, against=release)
         seen = looking.note(opened, records, wanted, sources)
         first = {each.cell.name: each for each in looking.decide(seen, records, asked)}
+        if asked.locked:
+            _demand(opened, [one for one in wanted if first[one.cell.name].verdict != SKIPPED])
         running = cells.allowed(opened, (one for one in wanted if first[one.cell.name].verdict == RUN))
         lacking = bakes.bake(opened, running, sink, locked=asked.locked)
         running = [cells.fixed(one) for one in running]
@@ -88,13 +91,19 @@ def _prepared(
         wanted = [fresh.get(one.cell.name, one) for one in wanted]
         bakes.remember(opened, wanted)
         if not asked.locked:
-            complete_lock(opened, load(opened), sink)
+            complete_lock(opened, bakes.together(wanted, load(opened)), sink)
         seen = looking.note(opened, records, wanted, sources)
     # With its packages fixed, a cell may turn out to be one that passed. Others are what they were a moment ago.
     again = looking.decide(seen, records, asked)
     decided = [each if each.cell.name in fresh else first[each.cell.name] for each in again]
     session = Session(seen, decided, jobs=_jobs(asked, running))
     return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, lacking
+
+
+def _demand(opened: Project, meant: list[cells.Wanted]) -> None:
+    """NotLocked where the lock does not fix all images of these cells."""
+    resolved = bakes.together(meant, load(opened))
+    Locks(resolved.instance).demand(resolved, {name for one in meant for name in one.names.values()})
 
 
 def _jobs(asked: Asked, running: list[cells.Wanted]) -> int:

@@ -28,6 +28,11 @@ class Matrix:
     exclude: tuple[dict[str, str], ...] = ()
     allow_failure: tuple[dict[str, str], ...] = ()
 
+    @property
+    def varies(self) -> bool:
+        """Whether a cell can be something else than the file without the matrix."""
+        return bool(self.axes or self.include)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:

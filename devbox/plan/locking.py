@@ -22,6 +22,7 @@ from devbox.model.image import (
     pinned,
 )
 from devbox.model.lock import Lock, Versions
+from devbox.plan import variants
 
 
 def step_names(steps: Sequence[BakeStep]) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def step_names(steps: Sequence[BakeStep]) -> tuple[str, ...]:
 
 def is_built(image: str) -> bool:
     """Whether `devbox build`, `install` or `test` makes an image, not `devbox up`."""
-    return image.partition(".")[0] in ("build", "image", "install", "test")
+    return variants.label_of(image).partition(".")[0] in ("build", "image", "install", "test")
 
 
 def unlocked(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:
@@ -54,16 +55,19 @@ def _open(step: BakeStep) -> BakeStep:
             return step
 
 
-def locked(images: Mapping[str, ImageSpec], lock: Lock) -> dict[str, ImageSpec]:
-    """The images, their steps fixed to what the lock says.
+def locked(
+    images: Mapping[str, ImageSpec], lock: Lock, *, names: Mapping[str, str] | None = None
+) -> dict[str, ImageSpec]:
+    """The images, their steps fixed to what the lock says. `names`: what that calls them, where it is not their name.
 
     Where packages were added to a list, the lock has the step as it was: those versions are preferred.
     """
-    return {name: _locked(spec, lock) for name, spec in images.items()}
+    called = names or {}
+    return {name: _locked(spec, lock, called.get(name, name)) for name, spec in images.items()}
 
 
-def _locked(spec: ImageSpec, lock: Lock) -> ImageSpec:
-    entries = lock.images.get(spec.name, {})
+def _locked(spec: ImageSpec, lock: Lock, called: str) -> ImageSpec:
+    entries = lock.images.get(called, {})
     names = step_names(spec.steps)
     old = {name: version for step, found in entries.items() if step not in names for name, version in found.items()}
     steps: list[BakeStep] = []
@@ -129,7 +133,13 @@ def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeSt
 
 
 def _calls(spec: ImageSpec, names: frozenset[str]) -> bool:
-    return bool({spec.name, spec.name.partition(".")[2], spec.recipe} & names - {""})
+    return bool({*_called(spec.name), spec.recipe} & names)
+
+
+def _called(image: str) -> tuple[str, ...]:
+    """How an image may be called: by its whole name or without its role; a variant also as what it is one of."""
+    ways = (name for whole in (image, variants.label_of(image)) for name in (whole, whole.partition(".")[2]))
+    return tuple(filter(None, dict.fromkeys(ways)))
 
 
 def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
@@ -142,7 +152,7 @@ def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
     for spec in images.values():
         found |= {describe(step): "a base system" for step in spec.steps if isinstance(step, Bootstrap)}
         found |= {spec.recipe: "a recipe"} if spec.recipe else {}
-        found |= {spec.name: "an image", spec.name.partition(".")[2] or spec.name: "an image"}
+        found |= dict.fromkeys(_called(spec.name), "an image")
     return found
 
 
@@ -174,6 +184,18 @@ def collected(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], befor
         tarballs={path: digest for path, digest in tarballs.items() if digest},
         bases=bases,
         images=entries,
+    )
+
+
+def beside_cells(before: Lock, after: Lock) -> Lock:
+    """The lock of a file with a matrix, where `after` is that of some images: what other cells need keeps its entry."""
+    others = {name: steps for name, steps in before.images.items() if variants.label_of(name) != name}
+    return Lock(
+        recipes={**before.recipes, **after.recipes},
+        references={**before.references, **after.references},
+        tarballs={**before.tarballs, **after.tarballs},
+        bases={**before.bases, **after.bases},
+        images={**others, **after.images},
     )
 
 

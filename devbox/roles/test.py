@@ -55,7 +55,10 @@ Cells = Annotated[tuple[dict[str, str], ...], *field(parse_cells, _CELLS)]
 
 
 class MatrixTable(Model):
-    """Schema of `[test.matrix]`. Every other key is an axis: a list of values of the variable of its name."""
+    """Schema of `[test.matrix]`. Every other key is an axis: a list of values of the variable of its name.
+
+    Where `[vars]` does not say what the variable is elsewhere, it is the first of them.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Axis] = Field(init=False)

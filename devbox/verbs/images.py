@@ -10,6 +10,7 @@ from devbox.execute import outputs
 from devbox.execute.events import Sink
 from devbox.model.image import Baked, KeyedImage, keyed
 from devbox.model.observed import Observed
+from devbox.model.resolved import Resolved
 from devbox.model.verdict import Verdict
 from devbox.opened import Project, carry_out, exclusive, fixed, load
 from devbox.plan import diff as differ
@@ -23,7 +24,7 @@ def lock(
     from devbox.execute import locks
 
     with exclusive(opened, sink):
-        resolved = load(opened, held=True)
+        resolved = _with_cells(opened, load(opened, held=True))
         loose, images = locking.opened(resolved.images, names)
         resolved = outputs.with_output(replace(resolved, images=loose), opened.store)
         opened.store.sweep()
@@ -67,8 +68,18 @@ def check_lock(opened: Project) -> None:
     """NotLocked where the lock does not hold all that the file wants."""
     from devbox.execute.locks import Locks
 
-    resolved = load(opened)
+    resolved = _with_cells(opened, load(opened))
     Locks(resolved.instance).demand(resolved, resolved.images)
+
+
+def _with_cells(opened: Project, resolved: Resolved) -> Resolved:
+    """The file with the images of all cells of its test matrix."""
+    if resolved.tests is None or not resolved.tests.matrix.varies:
+        return resolved
+    from devbox.matrix import bakes, cells, reading
+
+    found, _ = reading.read(opened, *cells.every(opened))
+    return bakes.together(found, resolved)
 
 
 def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:

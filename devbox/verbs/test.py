@@ -105,7 +105,7 @@ def _keep_evidence(opened: Project, release: Release, run: MatrixRun) -> None:
 def _session(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink, board: MatrixSink) -> Session:
     """Without reading the file, where nothing has to run."""
     seen = looking.look(opened, records, release=asked.against)
-    if seen is not None:
+    if seen is not None and not asked.locked:
         asked = _sensible(seen, records, asked, sink)
         decided = looking.decide(seen, records, asked)
         if all(each.verdict != RUN for each in decided):
@@ -126,8 +126,8 @@ def _sensible(seen: Seen, records: MatrixRecords, asked: Asked, sink: Sink) -> A
 
 
 def _read(opened: Project, records: MatrixRecords) -> Seen:
-    from devbox.matrix import cells
+    from devbox.matrix import cells, reading
 
     env, every = cells.every(opened)
-    wanted, sources = cells.read(opened, env, every)
+    wanted, sources = reading.read(opened, env, every)
     return looking.note(opened, records, wanted, sources)

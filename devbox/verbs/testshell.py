@@ -11,7 +11,7 @@ from devbox.errors import BakeFailed, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.host import files
 from devbox.images import gate
-from devbox.matrix import bakes, cells, looking, standing
+from devbox.matrix import bakes, cells, looking, reading, standing
 from devbox.matrix.guardian import Guardian, take_down
 from devbox.matrix.running import CellRun, Surroundings
 from devbox.matrix.session import ready_data
@@ -70,7 +70,7 @@ def _run(
 ) -> CellRun:
     """The cell as the file has it now, its images baked."""
     with exclusive(opened, sink):
-        wanted, sources = cells.read(opened, *known)
+        wanted, sources = reading.read(opened, *known)
         seen = looking.note(opened, records, wanted, sources)
         (one,) = cells.allowed(opened, (each for each in wanted if each.cell.name == name))
         if lacking := bakes.bake(opened, [one], sink):

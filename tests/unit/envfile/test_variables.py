@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.envfile.variables import substitute, values_of
+from devbox.envfile.load import cells, load
+from devbox.envfile.variables import axes_of, substitute, values_of, with_axes
 
 NAMES = st.sampled_from(["a", "b_c", "D9"])
 
@@ -32,6 +33,44 @@ def test_numbers_are_made_of_filled_strings(resolved):
     text += 'ports = ["${p}"]\nlimits = { cpus = "${n}", pids = "${n}" }\n'
     dev = resolved(text).containers["dev"]
     assert (dev.ports[0].container, dev.limits.cpus, dev.limits.pids) == (8000, 2.0, 2)
+
+
+MATRIX = """[vars]
+tag = "py${python}"
+level = "low"
+[base.py]
+recipe = "python"
+with = { version = "${python}" }
+[test]
+from = "py"
+command = "true"
+env = { TAG = "${tag}", LEVEL = "${level}" }
+[test.matrix]
+python = ["3.11", "3.13"]
+level = ["high"]
+"""
+
+
+def test_an_axis_is_a_variable_with_its_first_value(write):
+    root = write(MATRIX)
+    env = load(root)
+    assert env.document.vars == {"python": "3.11", "tag": "py3.11", "level": "low"}
+    assert env.where(("vars", "python")) == "devbox.toml:12"
+    ((_, cell),) = cells(env, {"python=3.13": {"python": "3.13"}})
+    assert cell.document.vars["tag"] == "py3.13"
+
+
+def test_an_axis_that_nothing_refers_to_is_a_mistake(error):
+    caught = error(MATRIX.replace("python = [", "pyton = ["))
+    assert "no variable is called python" in caught.sentence
+    caught = error(MATRIX.replace("[test.matrix]", '[test.matrix]\nlevl = ["a"]'))
+    assert (caught.where, caught.remedy.split(" where")[0]) == ("devbox.toml:12", "write ${levl}")
+    assert "did you mean level?" in caught.sentence
+
+
+def test_an_axis_may_use_variables():
+    data = {"vars": {"latest": "3"}, "test": {"matrix": {"v": ["${latest}"], "w": [1.5], "u": []}}, "x": "${v} ${w}"}
+    assert values_of(with_axes(data["vars"], axes_of(data))) == ({"latest": "3", "v": "3"}, [])
 
 
 @given(st.text(), NAMES, st.text())

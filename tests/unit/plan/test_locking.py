@@ -153,3 +153,22 @@ def test_a_tarball_is_locked_by_what_it_holds():
     absent = replace(spec, steps=(FromTarball(path="root.tar"),))
     assert locking.locked({"dev": absent}, lock)["dev"].steps[0].content == "sha256:ab"
     assert locking.collected({"dev": absent}, {}, lock) == lock
+
+
+def test_variants_of_an_image_have_entries_of_their_own():
+    older = LESS | {"less": "590-1"}
+    lock = replace(LOCK, images=LOCK.images | {"dev [suite=old]": {"packages less": older}})
+    found = locking.locked(dev("less"), lock, names={"dev": "dev [suite=old]"})
+    assert found["dev"].steps[1].pins == older
+    assert locking.locked(dev("less"), lock)["dev"].steps[1].pins == LESS
+
+    # What is written of the file without its matrix leaves the cells' entries alone, and drops what nothing has.
+    more = replace(lock, images=lock.images | {"service.gone": {"packages redis": {"redis": "8"}}})
+    plain = locking.collected(locking.locked(dev("less"), more), RECIPES, more)
+    assert locking.beside_cells(more, plain) == lock
+
+    both = {**locking.locked(dev("less"), lock), "dev [suite=old]": replace(found["dev"], name="dev [suite=old]")}
+    assert locking.collected(both, RECIPES, Lock()) == lock
+    for name in ("dev", "dev [suite=old]", "debian"):
+        assert "dev [suite=old]" in locking.opened(both, [name])[1]
+    assert locking.is_built("test [python=3.9]")
