@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,50 @@ def test_reports_and_coverage_are_collected(box: Box, tmp_path: Path):
     assert done.returncode == 1, done.stderr.decode()
     assert report.read_text().count('name="it"') == 3
     assert [each.read_text() for each in (path / "cov").iterdir()].count("lines\n") == 3
+
+
+LOCKED = """
+[project]
+name = "locked"
+
+[base.os]
+recipe = "debian"
+
+[test]
+from = "os"
+packages = ["${tool}"]
+command = "command -v ${tool}"
+
+[test.matrix]
+tool = ["less", "tree"]
+"""
+
+
+def test_the_lock_has_the_images_of_all_cells(box: Box):
+    path = project(box, LOCKED)
+    lock = path / "devbox.lock.toml"
+    for words in (("test", "--locked"), ("lock", "--check")):
+        refused = box.run(*words, cwd=path)
+        assert refused.returncode == 1
+        assert b"test [tool=tree]: packages tree has no entry" in refused.stderr
+    assert not lock.exists()
+    assert run(box, path)[0] == 0
+    entries = tomllib.loads(lock.read_text())["image"]
+    assert {name: list(steps) for name, steps in entries.items()} == {
+        "test": ["packages less"],
+        "test [tool=tree]": ["packages tree"],
+    }
+    box.ok("lock", "--check", cwd=path)
+    code, cells = run(box, path, "--locked")
+    assert (code, states(cells)) == (0, ["cached", "cached"])
+
+    held = tomllib.loads(lock.read_text())["image"]["test [tool=tree]"]["packages tree"]["tree"]
+    lock.write_text(lock.read_text().replace(f'tree = "{held}"', 'tree = "0-1"'))
+    code, cells = run(box, path)
+    assert (code, states(cells)) == (1, ["cached", "error"]), "the lock is obeyed"
+    assert "devbox lock --upgrade tree" in cells["tool=tree"]["reason"]
+    assert f"~ tree 0-1 → {held}" in box.ok("lock", "--upgrade", "tree", cwd=path)
+    assert states(run(box, path, "--locked")[1]) == ["cached", "passed"]
 
 
 @pytest.mark.long
