@@ -32,9 +32,8 @@ def of_stages(resolved: Resolved) -> tuple[HostAccess, ...]:
     found: list[HostAccess] = []
     for stage in resolved.stages.values():
         label = f"stage.{stage.name}"
-        outer = {f"{need}.{name}": at for need, every in stage.external.items() for name, at in every.items()}
-        secret = {**{name: Secret(reference=at) for name, at in outer.items()}, **_secrets(resolved, stage)}
-        found += secrets.outside(secret, label=label, where=stage.where, root=resolved.instance.root)
+        for wanted in (_external(stage), stage.secrets, *_of_processes(resolved, stage)):
+            found += secrets.outside(wanted, label=label, where=stage.where, root=resolved.instance.root)
         found += [
             HostAccess(container=label, variable=GATE, reference=f"cmd:{shlex.join(gate.run)}", where=stage.where)
             for gate in stage.gates
@@ -43,10 +42,21 @@ def of_stages(resolved: Resolved) -> tuple[HostAccess, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _secrets(resolved: Resolved, stage: Stage) -> dict[str, Secret]:
+def _external(stage: Stage) -> dict[str, Secret]:
+    return {
+        f"{need}.{name}": Secret(reference=place)
+        for need, variables in stage.external.items()
+        for name, place in variables.items()
+    }
+
+
+def _of_processes(resolved: Resolved, stage: Stage) -> list[dict[str, Secret]]:
+    """The secrets of each process, without those for which the stage has others: names of two may be the same."""
     processes = resolved.release.of_stage(stage.environment) if resolved.release else {}
-    own = {name: secret for process in processes.values() for name, secret in process.secrets.items()}
-    return {**own, **stage.secrets}
+    return [
+        {name: secret for name, secret in process.secrets.items() if name not in stage.secrets}
+        for process in processes.values()
+    ]
 
 
 def refusal(access: HostAccess) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from support.resolving import resolve_text
 
+from devbox.envfile import hostaccess
 from devbox.errors import EnvFileError
 from devbox.model import codec
 from devbox.model.release import Release
@@ -101,3 +102,27 @@ def test_a_policy_is_known_by_its_gates_and_keys_and_by_nothing_else(tmp_path):
     assert policy_digest(stage, keys) == policy_digest(dataclasses.replace(stage, env={}, replicas={}), keys)
     assert policy_digest(stage, keys) != policy_digest(dataclasses.replace(stage, gates=stage.gates[:1]), keys)
     assert policy_digest(stage, keys) != policy_digest(stage, {"ann": "sha256:2"})
+
+
+def test_a_person_is_shown_every_secret_of_every_process(tmp_path):
+    text = """
+[base.app]
+recipe = "debian"
+[image]
+from = "app"
+[image.process.web]
+command = "web"
+secrets = { KEY = "cmd:web-key", SHARED = "cmd:one" }
+[image.process.worker]
+command = "worker"
+secrets = { KEY = "cmd:worker-key", OWN = "cmd:of-nobody" }
+[stage.production]
+secrets = { OWN = "cmd:stage-key" }
+"""
+    found = hostaccess.of_stages(resolve_text(str(tmp_path), text))
+    assert {(access.variable, access.reference) for access in found} == {
+        ("KEY", "cmd:web-key"),
+        ("SHARED", "cmd:one"),
+        ("KEY", "cmd:worker-key"),
+        ("OWN", "cmd:stage-key"),
+    }
