@@ -61,8 +61,8 @@ def answer(
 ) -> subprocess.CompletedProcess[bytes] | None:
     """Run a program for what it prints. On a `terminal` (a descriptor) it may ask, and complains there, not to us.
 
-    Off one it finds nobody to ask: no input, no controlling terminal, and after `timeout` seconds it is killed with all
-    that it started: None.
+    Off one it finds nobody to ask: no input, no controlling terminal, and it is killed with all that it started after
+    `timeout` seconds, which is None, and when we are interrupted: Ctrl-C does not reach it.
     """
     alone = terminal is None
     with subprocess.Popen(
@@ -81,6 +81,10 @@ def answer(
             with contextlib.suppress(subprocess.TimeoutExpired):  # what left its session may hold the pipes for longer
                 program.communicate(timeout=1)
             return None
+        except BaseException:
+            if alone:
+                os.killpg(program.pid, signal.SIGKILL)
+            raise
     return subprocess.CompletedProcess(list(argv), program.returncode, said, complained or b"")
 
 

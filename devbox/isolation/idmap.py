@@ -171,14 +171,9 @@ def _free_base(home: str) -> int:
 
 def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:
     """Container 0 is the caller's own id; 1 and up are the caller's ranges in `path`, in their order."""
-    import pwd
+    from devbox.host import user
 
-    names = {str(os.geteuid())}
-    try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        user = str(os.geteuid())
-    names.add(user)
+    names = {str(os.geteuid()), user.name()}
     ranges = [Range(0, own, 1)]
     for name, start, count in _entries(path):
         inside = ranges[-1].inside + ranges[-1].count
@@ -186,8 +181,8 @@ def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:
             ranges.append(Range(inside, start, min(count, SIZE - inside)))
     if ranges[-1].inside + ranges[-1].count < SIZE:
         raise HostError(
-            f"{path} gives {user} fewer than {SIZE - 1} subordinate ids, which containers need",
-            remedy=f"sudo usermod --add-{option} 100000-165535 {user}",
+            f"{path} gives {user.name()} fewer than {SIZE - 1} subordinate ids, which containers need",
+            remedy=f"sudo usermod --add-{option} 100000-165535 {user.name()}",
         )
     return tuple(ranges)
 

@@ -7,7 +7,6 @@ longer than the lease can write no entry afterwards (`check`), since another may
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import secrets
 import socket
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from devbox.errors import TargetHeld
+from devbox.host import user
 from devbox.isolation.living import alive, identify
 from devbox.isolation.state import boot_id
 from devbox.isolation.types import ProcessRef
@@ -87,7 +87,7 @@ def _take(connect: Connect, target: str, purpose: str) -> Lease:
     lease = Lease(connect, target, secrets.token_hex(16))
     own = identify(os.getpid())
     started = own.start_time if own else 0
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    who = f"{user.name()}@{socket.gethostname()}"
     now = time.time()
     with connect() as database:
         if row := _row(database, target):

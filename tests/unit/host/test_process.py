@@ -1,0 +1,45 @@
+"""Programs that are asked for an answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.machine import wait_until
+
+from devbox.host import user
+
+_ASK = """
+import sys
+from devbox.host import process
+command = f"echo $$ > {sys.argv[1]}; exec sleep 60"
+process.answer(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", terminal=None, timeout=60)
+"""
+
+
+def test_a_program_without_a_terminal_ends_with_who_is_interrupted(tmp_path: Path):
+    file = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", _ASK, str(file)], stderr=subprocess.DEVNULL) as asking:
+        try:
+            wait_until(lambda: file.exists() and file.read_text().endswith("\n"))
+            asking.send_signal(signal.SIGINT)
+            asking.wait(20)
+        finally:
+            asking.kill()
+    wait_until(lambda: _is_gone(int(file.read_text())))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return "(zombie)" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def test_a_user_without_a_name_is_called_by_the_number(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 987_654)
+    assert user.name() == "987654"
