@@ -40,8 +40,9 @@ class WorkerProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
             self._child.kill()
-        for stream in (self.stdin, self.stdout):
-            stream.close()
+        with contextlib.suppress(BrokenPipeError):  # it died before it read what was written
+            self.stdin.close()
+        self.stdout.close()
         self._child.wait()
 
     def dismiss(self) -> None:

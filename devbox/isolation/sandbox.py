@@ -118,7 +118,8 @@ def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[i
         try:
             yield context
         finally:
-            os.kill(pasta.pid, signal.SIGKILL)  # it publishes nothing: nobody waits until its ports are free
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                os.kill(pasta.pid, signal.SIGKILL)  # it publishes nothing: nobody waits until its ports are free
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         os.waitpid(holder.pid, 0)
