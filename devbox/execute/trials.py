@@ -55,13 +55,13 @@ class Trials:
 
     def asked(self) -> Wish | None:
         """What somebody said since this was asked last."""
-        text = files.read_text(self._wish)
-        if text is None:
+        taken = f"{self._wish}.taken"
+        try:
+            os.rename(self._wish, taken)  # what is said from now on is heard next time
+        except FileNotFoundError:
             return None
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._wish)
         with contextlib.suppress(ValueError, TypeError):
-            return codec.load(Wish, json.loads(text))
+            return codec.load(Wish, json.loads(files.read_text(taken) or ""))
         return None
 
     @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import sys
 import time
 
@@ -12,12 +10,12 @@ from devbox.execute.events import Note, Sink
 from devbox.execute.trials import Trials, Wish
 from devbox.gray.rollout import NEEDS_HUMAN, WARM
 from devbox.gray.trial import Trial
-from devbox.host import files
+from devbox.host import files, user
 from devbox.host.process import spawn
 from devbox.model.entry import FAILED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
-from devbox.opened import Project, load
+from devbox.opened import Project, load, stage_of
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 from devbox.verbs.gray import GRAY, GrayEnvironment, here
@@ -38,7 +36,7 @@ def last(opened: Project, stage: str = "") -> Trial:
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
     """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
     environment, before = _under_way(opened, stage)
-    wish = Wish(what=what, by=pwd.getpwuid(os.geteuid()).pw_name)
+    wish = Wish(what=what, by=user.name())
     if environment.trials.controller() is not None:
         environment.trials.ask(wish)
         return _done(environment.trials, before, what)
@@ -97,8 +95,7 @@ def _environments(opened: Project, stage: str) -> list[GrayEnvironment]:
     resolved = load(opened)
     found = [_of(opened, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
     if stage:
-        if stage not in resolved.stages:
-            raise UsageError(f"{opened.env_file} has no stage {stage}", remedy=f"known: {', '.join(resolved.stages)}")
+        stage_of(resolved, stage)
         found = [each for each in found if stage in each.stages]
     return found
 
