@@ -17,7 +17,7 @@ from devbox.host.sizes import shown
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Baked, keyed
-from devbox.model.observed import Observed, ObservedContainer
+from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
 from devbox.plan import branches, keys
@@ -275,13 +275,18 @@ def request(
     image = store.find(keyed(spec.image, resolved.images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
+    return of_image(spec, image, ports=observed.ports.get(spec.name, ()), secrets=secrets)
+
+
+def of_image(spec: ContainerSpec, image: Baked, *, ports: tuple[BoundPort, ...], secrets: Secrets) -> StartRequest:
+    """The engine's request for a container of an image; its secrets are fetched."""
     fetched = secrets.of(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(
         spec=completed(spec, image.config),
         image=image,
         spec_key=keys.spec_key(spec),
-        ports=observed.ports.get(spec.name, ()),
+        ports=ports,
         env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},
         hidden=tuple(fetched.values()),

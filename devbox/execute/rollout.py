@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from devbox.engines.contract import Engine, StartRequest
-from devbox.envfile import secrets
+from devbox.engines.contract import Engine
 from devbox.errors import EngineError, NotReady
-from devbox.execute.actions import Actions
-from devbox.execute.complete import completed
+from devbox.execute.actions import Actions, of_image
+from devbox.execute.asking import Secrets
 from devbox.execute.events import Sink, StepProgress
 from devbox.execute.router import Router
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Baked
 from devbox.model.plan import Step
 from devbox.model.resolved import Resolved
-from devbox.plan import keys
 from devbox.plan.rollout import process_of
 from devbox.plan.staging import Served
 from devbox.routing.state import BLUE, GREEN, RouterState, Server, all_on
@@ -38,6 +35,7 @@ class RolloutActions:
         engine: Engine,
         store: ImageStore,
         router: Router,
+        secrets: Secrets,
         sink: Sink,
     ) -> None:
         self._base = base
@@ -49,6 +47,7 @@ class RolloutActions:
         self._store = store
         self._router = router
         self._sink = sink
+        self._secrets = secrets
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
@@ -61,7 +60,7 @@ class RolloutActions:
         if spec is None:
             return self._base.start(step)
         instance = self._resolved.instance
-        wanted = self._request(spec, self._store.by_digest(self._digest))
+        wanted = of_image(spec, self._store.by_digest(self._digest), ports=(), secrets=self._secrets)
         seen = self._engine.observe(instance).containers.get(spec.name)
         if seen is not None and (seen.spec_key, seen.image_key) != (wanted.spec_key, wanted.image.key):
             self._engine.remove(instance, spec.name)
@@ -129,18 +128,3 @@ class RolloutActions:
                 "it gets no traffic",
                 remedy="devbox image verify; then promote again",
             )
-
-    def _request(self, spec: ContainerSpec, image: Baked) -> StartRequest:
-        fetched = secrets.fetch(
-            spec.secrets, root=self._resolved.instance.root, where=spec.where, allowed=self._resolved.allowed
-        )
-        files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
-        return StartRequest(
-            spec=completed(spec, image.config),
-            image=image,
-            spec_key=keys.spec_key(spec),
-            ports=(),
-            env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
-            files={path: fetched[name] for name, path in files.items()},
-            hidden=tuple(fetched.values()),
-        )

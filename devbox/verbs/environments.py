@@ -10,13 +10,15 @@ import os
 from dataclasses import dataclass, replace
 
 from devbox import flow
-from devbox.envfile import environment, hostaccess, secrets
+from devbox.envfile import environment, hostaccess
+from devbox.envfile import secrets as references
 from devbox.envfile.load import EnvFile
 from devbox.envfile.load import load as read
 from devbox.envfile.resolve import credentials_wanted
 from devbox.errors import DevboxError
 from devbox.execute import locks
 from devbox.execute.actions import Actions
+from devbox.execute.asking import Secrets
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.rollout import RolloutActions
@@ -30,7 +32,7 @@ from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import HostAccess, Instance, Resolved
 from devbox.model.stage import Deployment, StageObserved
-from devbox.opened import Project, exclusive, instance, load, look
+from devbox.opened import Project, exclusive, instance, lending, load, look
 from devbox.plan import diff as differ
 from devbox.plan import keys, remembered, rollout, staging
 from devbox.plan.ports import remember
@@ -208,19 +210,31 @@ class StageEnvironment:
     def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink) -> None:
         opened = self._place
         opened.records.remember_ports(remember(found.observed.ports))
-        base = Actions(made, found.resolved, found.observed, engine=opened.engine, store=opened.store, sink=sink)
-        actions = RolloutActions(
-            base,
-            found.resolved,
-            found.rollout.specs,
-            digest=wanted.release.image,
-            served=found.served,
-            engine=opened.engine,
-            store=opened.store,
-            router=self.router,
-            sink=sink,
-        )
-        run(made, actions.table(), sink)
+        with lending(opened.asks, sink) as lender:
+            sink = lender.show if lender else sink
+            secrets = Secrets(found.resolved, terminal=lender)
+            base = Actions(
+                made,
+                found.resolved,
+                found.observed,
+                engine=opened.engine,
+                store=opened.store,
+                sink=sink,
+                secrets=secrets,
+            )
+            actions = RolloutActions(
+                base,
+                found.resolved,
+                found.rollout.specs,
+                digest=wanted.release.image,
+                served=found.served,
+                engine=opened.engine,
+                store=opened.store,
+                router=self.router,
+                secrets=secrets,
+                sink=sink,
+            )
+            run(made, actions.table(), sink)
         opened.records.remember(remembered.after(base.resolved, found.observed, found.names))
 
     # The look.
@@ -292,7 +306,7 @@ class StageEnvironment:
 
     def _with_allowed(self, resolved: Resolved, wanted: Deployment) -> Resolved:
         """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
-        asked = secrets.host_access(resolved.containers.values(), root=self._project.root)
+        asked = references.host_access(resolved.containers.values(), root=self._project.root)
         if self._ran_before(wanted):
             return replace(resolved, allowed=(*self._allowed, *asked))
         file = load(self._project)
