@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TICK = 2_000_000_000  # nanoseconds: what the coarsest file systems tell apart
 SETTINGS = "DEVBOX_"  # as a variable: all that begin so
+_SECRET = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of one that is to stand in no file
 
 
 def of_files(paths: Iterable[str]) -> tuple[str, ...]:
@@ -79,4 +80,5 @@ def _owner(path: str) -> str:
 def _variable(name: str) -> str:
     if name != SETTINGS:
         return environ.get(name)
-    return "\n".join(f"{each}={value}" for each, value in sorted(environ.snapshot().items()) if each.startswith(name))
+    settings = (each for each in sorted(environ.snapshot().items()) if each[0].startswith(name) and each[0] != _SECRET)
+    return "\n".join(f"{each}={value}" for each, value in settings)

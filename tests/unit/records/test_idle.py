@@ -78,3 +78,11 @@ def test_a_file_of_this_moment_is_not_settled(tmp_path: Path):
     (tmp_path / "now").touch()
     assert not stamps.are_settled([str(tmp_path / "now")])
     assert stamps.are_settled(["/proc/self/status/none", str(tmp_path / "absent")])
+
+
+def test_a_passphrase_is_no_setting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DEVBOX_JOBS", "3")
+    monkeypatch.setenv("DEVBOX_KEY_PASSPHRASE", "hunter2")
+    (stamped,) = stamps.of_variables([stamps.SETTINGS])
+    assert "DEVBOX_JOBS=3" in stamped
+    assert "hunter2" not in stamped
