@@ -27,6 +27,7 @@ from devbox.model.ids import instance_id
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved
+from devbox.model.stage import Stage
 from devbox.plan import branches
 from devbox.records import resolved_cache
 from devbox.records.installed import InstalledRecords
@@ -265,6 +266,17 @@ def check_names(resolved: Resolved, names: tuple[str, ...] | None) -> None:
         if name not in resolved.containers:
             known = ", ".join(resolved.containers) or "none"
             raise UsageError(f"there is no container {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+
+
+def stage_of(resolved: Resolved, name: str) -> Stage:
+    """A stage of the file by its name. UsageError where it has none of that name."""
+    if name in resolved.stages:
+        return resolved.stages[name]
+    known = ", ".join(resolved.stages)
+    raise UsageError(
+        f"there is no stage {name} in {resolved.instance.env_file}",
+        remedy=f"known: {known}" if known else f"write [stage.{name}]: docs/how-to/stages.md",
+    )
 
 
 def instance(opened: Project, name: str) -> Instance:

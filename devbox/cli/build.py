@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import table, terminal
-from devbox.cli.columns import aligned
+from devbox.cli import output, table
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
@@ -18,7 +16,7 @@ from devbox.opened import load
 from devbox.verbs import build as verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from devbox.cli.options import Args
     from devbox.model.container import Health
@@ -40,7 +38,7 @@ def build(args: Args) -> int:
     if args.flag("json"):
         plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
         signed = {"signed_by": made.signed.by} if made.signed else {}
-        return _document({"release": release.id, "digest": release.image, "layers": plain, **signed})
+        return output.document({"release": release.id, "digest": release.image, "layers": plain, **signed})
     if args.text("progress") not in ("quiet", "json") and not made.plan:
         say("· nothing to do: this was built before")
     say(f"release  {release.id}", stream=sys.stdout)
@@ -72,7 +70,7 @@ def ls(args: Args) -> int:
     project = opened(args)
     found, states = verbs.releases(project), promote.states(project)
     if args.flag("json"):
-        return _document([_plain(release, states.get(release.id, {})) for release in found])
+        return output.document([_plain(release, states.get(release.id, {})) for release in found])
     now = dt.datetime.now(dt.UTC)
     lines = [
         (
@@ -84,7 +82,7 @@ def ls(args: Args) -> int:
         )
         for release in found
     ]
-    _table(("RELEASE", "DIGEST", "AGE", "SOURCE", "STAGES"), lines)
+    output.table(("RELEASE", "DIGEST", "AGE", "SOURCE", "STAGES"), lines)
     return 0
 
 
@@ -99,7 +97,7 @@ def show(args: Args) -> int:
         from devbox.model import codec
 
         config = {"digest": release.config_digest, **codec.dump(release.config)}
-        return _document({**_plain(release, stages), "config": config})
+        return output.document({**_plain(release, stages), "config": config})
     say(f"release  {release.id}", stream=sys.stdout)
     say(f"digest   {release.image}", stream=sys.stdout)
     say(f"config   {release.config_digest}", stream=sys.stdout)
@@ -111,7 +109,7 @@ def show(args: Args) -> int:
         say(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
     if release.config.processes:
         lines = [(name, *_told(process)) for name, process in release.config.processes.items()]
-        _table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
+        output.table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
     return 0
 
 
@@ -151,14 +149,3 @@ def _source(source: str) -> str:
     kind, _, rest = source.partition(":")
     digits, dirty, _ = rest.removeprefix("sha256:").partition("-dirty")
     return f"{kind} {digits[:_SHORT]}{', dirty' if dirty else ''}"
-
-
-def _document(plain: object) -> int:
-    sys.stdout.write(f"{json.dumps(plain)}\n")
-    return 0
-
-
-def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
-    color = terminal.has_color(sys.stdout)
-    for at, line in enumerate(aligned([head, *lines])):
-        say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import terminal
-from devbox.cli.columns import aligned
+from devbox.cli import output, terminal
 from devbox.cli.display import gray as shown
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import FAILED
+from devbox.reports import files
 from devbox.verbs import trials as verbs
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.gray.trial import Trial
+
+_HEAD = ("AFTER", "CAME TO", "VISITORS", "CANARY", "STABLE", "WHY")
 
 
 def steer(args: Args, what: str) -> int:
@@ -35,8 +37,7 @@ def report(args: Args) -> int:
     _tell(args, trial)
     for option, suffix in (("html", "page"), ("svg", "picture")):
         if path := args.text(option):
-            with open(path, "w", encoding="utf-8") as out:
-                out.write(_drawn(trial, suffix))
+            files.put(os.path.join(args.text("directory"), path), _drawn(trial, suffix))
             say(f"· {path}: written")
     return 0
 
@@ -52,19 +53,17 @@ def _tell(args: Args, trial: Trial) -> None:
 
     seen = glance(trial)
     if args.flag("json"):
-        plain = {**dataclasses.asdict(seen), "changes": [dataclasses.asdict(change) for change in trial.changes]}
-        sys.stdout.write(f"{json.dumps(plain)}\n")
+        output.document({**dataclasses.asdict(seen), "changes": [dataclasses.asdict(each) for each in trial.changes]})
         return
     color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
     say(f"release  {trial.release}", stream=sys.stdout)
     for line in shown.lines(seen, unicode=unicode):
         say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
-    rows = [("AFTER", "CAME TO", "VISITORS", "CANARY", "STABLE", "WHY")]
+    rows = []
     for change in trial.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase
         counts = (f"{change.canary[1]}/{change.canary[0]}", f"{change.stable[1]}/{change.stable[0]}")
         after = f"{int(change.at - trial.began)} s"
         rows.append((after, name, f"{change.threshold / 100:g} %", *counts, change.reason))
     say("", stream=sys.stdout)
-    for at, row in enumerate(aligned(rows)):
-        say(terminal.paint(row, "dim", when=color and at == 0), stream=sys.stdout)
+    output.table(_HEAD, rows)

@@ -79,7 +79,7 @@ def _shell(args: Args) -> int:
 def _in_stage(args: Args, place: Place) -> str:
     from devbox.cli import stages
 
-    return stages.container(place, args.text("container"))
+    return stages.container(args, place, args.text("container"))
 
 
 def _run(args: Args) -> int:

@@ -7,8 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.attest import keys as crypto
-from devbox.cli import passphrase, terminal
-from devbox.cli.columns import aligned
+from devbox.cli import output, passphrase
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, UsageError
 from devbox.host import environ, files
@@ -35,12 +34,9 @@ def ls(args: Args) -> int:
     """Every key."""
     found = Keys(default_paths()).all()
     if args.flag("json"):
-        sys.stdout.write(json.dumps([_plain(key) for key in found]) + "\n")
-        return 0
-    color = terminal.has_color(sys.stdout)
+        return output.document([_plain(key) for key in found])
     lines = [(key.name, key.public.kind, _kept(key), key.public.fingerprint[:_SHORT]) for key in found]
-    for at, line in enumerate(aligned([("NAME", "TYPE", "KEPT", "FINGERPRINT"), *lines])):
-        say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+    output.table(("NAME", "TYPE", "KEPT", "FINGERPRINT"), lines)
     return 0
 
 
@@ -65,9 +61,7 @@ def import_(args: Args) -> int:
     if len(words) != len(("NAME", "FILE")):
         raise UsageError("key import wants a name and a file", remedy="devbox key import ci ci.pem")
     name, path = words
-    text = files.read_text(path)
-    if text is None:
-        raise UsageError(f"there is no file {path}", remedy="devbox key import NAME FILE")
+    text = text_of(path, remedy="devbox key import NAME FILE")
     store = Keys(default_paths())
     store.check_free(name)
     if command := args.text("sign_with"):
@@ -75,6 +69,17 @@ def import_(args: Args) -> int:
     old = verbs.passphrase(path, passphrase.asker()) if crypto.is_encrypted(text) else ""
     signer = crypto.read_private(text, old, where=path)
     return _added(store.add(name, signer, old or _passphrase(args, name)))
+
+
+def text_of(path: str, *, remedy: str) -> str:
+    """A file that a person names as one of a key. UsageError where it is not there, or no text."""
+    try:
+        text = files.read_text(path)
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no key: it is no text", remedy=remedy) from None
+    if text is None:
+        raise UsageError(f"there is no file {path}", remedy=remedy)
+    return text
 
 
 def rm(args: Args) -> int:

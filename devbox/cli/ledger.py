@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli.columns import aligned
+from devbox.cli import output
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.model import codec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.model.entry import Entry
 
+_HEAD = ("NO", "AT", "WHAT", "STAGE", "RELEASE", "ABOUT")
 _SHORT = 12  # digits that tell releases apart
 
 
@@ -25,9 +26,11 @@ def log(args: Args) -> int:
     if args.flag("json"):
         sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
         return 0
+    if not entries:
+        say("· nothing was promoted yet\n  → devbox promote STAGE")
+        return 0
     rows = [(str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry)) for entry in entries]
-    for line in aligned(rows):
-        say(line, stream=sys.stdout)
+    output.table(_HEAD, rows)
     return 0
 
 

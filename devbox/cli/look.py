@@ -22,6 +22,8 @@ def ps(args: Args) -> int:
 
     place = locate(args)
     found = rows.read(place)
+    if place.stage and not found:
+        _stage_must_be_known(args)
     if names := _named(args, place, tuple(str(row["name"]) for row in found)):
         _must_be_known(names, {str(row["name"]) for row in found}, place)
         found = [row for row in found if row["name"] in names]
@@ -38,6 +40,12 @@ def ps(args: Args) -> int:
 
         return stages.say_drift(args)
     return 0
+
+
+def _stage_must_be_known(args: Args) -> None:
+    from devbox.cli import stages
+
+    stages.must_be_known(args)
 
 
 def _nothing(place: Place) -> str:
@@ -66,7 +74,11 @@ def logs(args: Args) -> int:
 
     place = locate(args)
     logged = _logged(place)
+    if place.stage and not logged:
+        _stage_must_be_known(args)
     names = _named(args, place, logged) or logged
+    if not names:
+        terminal.say(_nothing(place))
     if not set(names) <= set(logged):
         _must_be_known(names, {*logged, *_running(place)}, place)
     width = max(map(len, names), default=0)
@@ -91,6 +103,7 @@ def open_url(args: Args) -> int:
     name = args.text("container") or addresses.front({str(row["name"]): row["ports"] for row in found})
     row = next((row for row in found if row["name"] == name), None)
     if row is None and place.stage:
+        _stage_must_be_known(args)
         raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
     if row is None:
         raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
-from devbox.cli import terminal
+from devbox.cli import output, terminal
 from devbox.cli.columns import aligned
 from devbox.cli.options import Args
 from devbox.envfile import recipefacts, recipes
@@ -27,12 +26,9 @@ def ls(args: Args) -> int:
     root = _root(args)
     found = [_summary(name, root) for name in recipes.known(root)]
     if args.flag("json"):
-        print(json.dumps(found))
-        return 0
+        return output.document(found)
     rows = [(str(each["name"]), _few(each["versions"]), _about(each)) for each in found]
-    color = terminal.has_color(sys.stdout)
-    for at, line in enumerate(aligned([_HEAD, *rows], width=_width())):
-        terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+    output.table(_HEAD, rows)
     return 0
 
 
@@ -43,10 +39,9 @@ def show(args: Args) -> int:
         raise UsageError("recipe show wants the name of a recipe", remedy="devbox recipe ls")
     found = recipefacts.facts(name, _root(args))
     if args.flag("json"):
-        print(json.dumps(codec.dump(found)))
-        return 0
+        return output.document(codec.dump(found))
     color = terminal.has_color(sys.stdout)
-    for line in page(found, width=_width()):
+    for line in page(found, width=output.columns()):
         title = bool(line) and not line.startswith(" ")
         terminal.say(terminal.paint(line, "bold", when=color and title), stream=sys.stdout)
     return 0
@@ -65,11 +60,6 @@ def page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
     if found.tool:
         yield from _section("Tool", [shlex.join(found.tool)])
     yield from _section("To paste", recipefacts.example(found).split("\n"))
-
-
-def _width() -> int:
-    """Columns of the terminal; 0 where the output goes elsewhere, and no line is broken."""
-    return terminal.width(sys.stdout) if sys.stdout.isatty() else 0
 
 
 def _root(args: Args) -> str:

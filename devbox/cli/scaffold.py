@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 
+from devbox.cli import output
+from devbox.cli.columns import aligned
 from devbox.cli.options import Args
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
@@ -19,9 +22,8 @@ _LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache
 def init(args: Args) -> int:
     """Copy a template, or list them."""
     if args.flag("list"):
-        names = templates()
-        width = max(map(len, names))
-        print("\n".join(f"{name.ljust(width)}  {about}" for name, about in names.items()))
+        for line in aligned(templates().items(), width=output.columns()):
+            say(line, stream=sys.stdout)
         return 0
     name = args.text("template") or DEFAULT_TEMPLATE
     wanted = args.text("dir") or "."

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 from devbox.attest import keys as crypto
-from devbox.cli import image, terminal
+from devbox.cli import image, key, output, terminal
 from devbox.cli.columns import aligned
 from devbox.cli.display.choose import choose
 from devbox.cli.passphrase import asker
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, UsageError, one_line
-from devbox.host import files
 from devbox.host.paths import default_paths
 from devbox.images.registry.transfers import Transfers
 from devbox.opened import load
@@ -56,7 +54,7 @@ def approve(args: Args) -> int:
         )
     said = done.approval
     if args.flag("json"):
-        return _document({**vars(said), "evidence": done.evidence})
+        return output.document({**vars(said), "evidence": done.evidence})
     say(done.evidence, stream=sys.stdout)
     say(
         f"· {said.approver} approved {_digits(said.release)} for {said.stage}, until {said.expires[:16]}\n"
@@ -108,7 +106,7 @@ def verify(args: Args) -> int:
     digest = release.image if release else image.find(args, Transfers(paths), args.text("what")).digest
     found = verifying.verify_image(digest, ring.known, paths=paths)
     if args.flag("json"):
-        _document(_plain(found, release, ring))
+        output.document(_plain(found, release, ring))
     else:
         _print(found, release, ring)
     return 0 if found.is_good else FAILED
@@ -137,10 +135,7 @@ def _release(project: Project, name: str) -> Release | None:
 
 
 def _public(path: str) -> crypto.PublicKey:
-    text = files.read_text(path)
-    if text is None:
-        raise UsageError(f"there is no file {path}", remedy="devbox key export NAME > FILE")
-    return crypto.read_public(text, where=path)
+    return crypto.read_public(key.text_of(path, remedy="devbox key export NAME > FILE"), where=path)
 
 
 def _print(found: Verified, release: Release | None, ring: Keyring) -> None:
@@ -213,8 +208,3 @@ def _seconds(text: str) -> float:
 
 def _digits(digest: str) -> str:
     return digest.removeprefix("sha256:")[:_SHORT]
-
-
-def _document(plain: Mapping[str, object]) -> int:
-    sys.stdout.write(f"{json.dumps(plain)}\n")
-    return 0

@@ -8,8 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import table
-from devbox.cli.columns import aligned
+from devbox.cli import output, table
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
@@ -40,12 +39,10 @@ def ls(args: Args) -> int:
     """The oldest first."""
     found = snapshots.listed(opened(args))
     if args.flag("json"):
-        say(json.dumps([dataclasses.asdict(each) for each in found]), stream=sys.stdout)
-        return 0
+        return output.document([dataclasses.asdict(each) for each in found])
     now = dt.datetime.now(dt.UTC)
     rows = [(each.name, shown(each.size), table.since(each.created_at, now), ", ".join(each.volumes)) for each in found]
-    for line in aligned([("NAME", "SIZE", "AGE", "VOLUMES"), *rows]):
-        say(line, stream=sys.stdout)
+    output.table(("NAME", "SIZE", "AGE", "VOLUMES"), rows)
     return 0
 
 

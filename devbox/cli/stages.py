@@ -24,12 +24,20 @@ def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def container(place: Place, name: str) -> str:
+def must_be_known(args: Args) -> None:
+    """UsageError where the file has no such stage. For a stage of which nothing is found; others may be old ones."""
+    from devbox.opened import load, stage_of
+
+    stage_of(load(opened(args), keep=False), args.text("stage"))
+
+
+def container(args: Args, place: Place, name: str) -> str:
     """The running container to go into: the first replica of a process, that of the release where none is named."""
     from devbox.cli import rows
 
     running = {str(row["name"]): row for row in rows.read(place) if row["pid"]}
     if not running:
+        must_be_known(args)
         raise CannotRun(f"nothing runs in {place.stage}", remedy=f"devbox promote {place.stage}")
     own = [each for each, row in running.items() if row["role"] == "image"]
     found = replicas(name or _MAIN, running) or (() if name else tuple(own))
@@ -55,6 +63,8 @@ def down(args: Args, stage: str) -> int:
 
     with choose(args.text("progress")) as display:
         made = StageEnvironment(opened(args), stage).down(display, volumes=args.flag("volumes"))
+    if not made:
+        must_be_known(args)
     if not made and args.text("progress") not in ("quiet", "json"):
         terminal.say(f"· nothing ran in {stage}")
     return 0

@@ -8,8 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox import inventory
-from devbox.cli import image, table, terminal
-from devbox.cli.columns import aligned
+from devbox.cli import image, output, table
 from devbox.cli.display.choose import choose
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, DevboxError, UsageError
@@ -21,8 +20,6 @@ from devbox.images import verify as verification
 from devbox.images.registry.transfers import Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from devbox.cli.options import Args
 
 _SHORT = 12  # digits of a digest that tell images apart
@@ -34,7 +31,7 @@ def ls(args: Args) -> int:
     users = inventory.used_by(paths)
     found = [{**each._asdict(), "used_by": users.get(each.digest, [])} for each in inspection.listed(paths)]
     if args.flag("json"):
-        return _document([{**each, "created": _moment(each["created"]).isoformat()} for each in found])
+        return output.document([{**each, "created": _moment(each["created"]).isoformat()} for each in found])
     now = dt.datetime.now(dt.UTC)
     lines = [
         (
@@ -47,7 +44,7 @@ def ls(args: Args) -> int:
         )
         for each in found
     ]
-    _table(("NAME", "KEY", "DIGEST", "SIZE", "AGE", "USED BY"), lines)
+    output.table(("NAME", "KEY", "DIGEST", "SIZE", "AGE", "USED BY"), lines)
     return 0
 
 
@@ -69,7 +66,7 @@ def verify(args: Args) -> int:
     fetched = [lost.name for lost in found.lost if _fetched(lost, args)]
     if args.flag("json"):
         faults = [fault._asdict() for fault in found.faults]
-        _document({"blobs": found.blobs, "size": found.size, "faults": faults, "fetched": fetched})
+        output.document({"blobs": found.blobs, "size": found.size, "faults": faults, "fetched": fetched})
     else:
         for fault in found.faults:
             of = f", of {', '.join(fault.images)}" if fault.images else ""
@@ -96,7 +93,7 @@ def du(args: Args) -> int:
     found = inventory.usage(default_paths())
     if args.flag("json"):
         shares = [{"project": each.project, "total": each.total, "own": each.own} for each in found.shares]
-        return _document(
+        return output.document(
             {
                 "projects": shares,
                 "shared": found.shared,
@@ -106,7 +103,7 @@ def du(args: Args) -> int:
             },
         )
     lines = [(each.project, shown(each.total), shown(each.own), shown(each.total - each.own)) for each in found.shares]
-    _table(("PROJECT", "TOTAL", "OWN", "SHARED"), lines)
+    output.table(("PROJECT", "TOTAL", "OWN", "SHARED"), lines)
     cached = f", {shown(found.build_cache)} of it the cache of Dockerfiles" if found.build_cache else ""
     say(f"{shown(found.total)} in all{cached}; {shown(found.unused)} that no project needs", stream=sys.stdout)
     return 0
@@ -117,7 +114,7 @@ def gc(args: Args) -> int:
     dry_run = args.flag("dry_run")
     found = inventory.collect(default_paths(), _note, dry_run=dry_run)
     if args.flag("json"):
-        return _document({**found._asdict(), "removed": not dry_run})
+        return output.document({**found._asdict(), "removed": not dry_run})
     for name in found.names:
         say(name, stream=sys.stdout)
     would = "would remove" if dry_run else "removed"
@@ -140,14 +137,3 @@ def _note(sentence: str) -> None:
 
 def _moment(timestamp: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(int(timestamp), dt.UTC)
-
-
-def _document(plain: object) -> int:
-    sys.stdout.write(f"{json.dumps(plain)}\n")
-    return 0
-
-
-def _table(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None:
-    color = terminal.has_color(sys.stdout)
-    for at, line in enumerate(aligned([head, *lines])):
-        say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import terminal, testreport
+from devbox.cli import output, testreport
 from devbox.cli.display.matrix.choose import choose
 from devbox.cli.project import opened
 from devbox.errors import UsageError
@@ -70,12 +68,6 @@ def _list(args: Args, found: list[Decided]) -> int:
             }
             for each in found
         ]
-        sys.stdout.write(f"{json.dumps({'cells': plain})}\n")
-        return 0
-    from devbox.cli.columns import aligned
-
-    color = terminal.has_color(sys.stdout)
-    lines = [("CELL", "WOULD", "REASON"), *((each.cell.name, each.verdict, each.reason) for each in found)]
-    for at, line in enumerate(aligned(lines)):
-        terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+        return output.document({"cells": plain})
+    output.table(("CELL", "WOULD", "REASON"), ((each.cell.name, each.verdict, each.reason) for each in found))
     return 0

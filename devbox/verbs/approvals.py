@@ -14,7 +14,7 @@ from devbox.model.entry import APPROVED
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import ApprovalGate, Stage
-from devbox.opened import Project
+from devbox.opened import Project, stage_of
 from devbox.promotion.gates import evidence
 from devbox.promotion.gates.contract import written
 from devbox.records import keyring
@@ -81,14 +81,6 @@ def approve(
     Ledger(opened.paths, opened.id).append(APPROVED, release=release.id, stage=stage_name, body=body)
     exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
     return Approved(release=release, approval=said, evidence=told)
-
-
-def stage_of(resolved: Resolved, name: str) -> Stage:
-    """A stage of the file by its name. Raises UsageError."""
-    if name in resolved.stages:
-        return resolved.stages[name]
-    known = ", ".join(resolved.stages) or "none"
-    raise UsageError(f"there is no stage {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
 
 
 def _people(resolved: Resolved, stage: Stage) -> list[str]:

@@ -14,7 +14,7 @@ from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
-from devbox.opened import Project, load
+from devbox.opened import Project, load, stage_of
 from devbox.promotion import admission, course
 from devbox.promotion.copying import Copier
 from devbox.promotion.environment import Environment
@@ -205,13 +205,11 @@ def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
 def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
     """The stage of that name; `acts`: something is to happen there, which must be possible and allowed."""
     resolved = load(opened)
-    if name not in resolved.stages:
-        known = ", ".join(resolved.stages) or "none; write [stage.test]"
-        raise UsageError(f"{opened.env_file} has no stage {name}", remedy=f"known: {known}")
+    stage = stage_of(resolved, name)
     wanted = hostaccess.of_stages(resolved)
     allowed = TrustRecord(opened.paths, opened.id).promotes(wanted)
     if acts:
-        _check_possible(resolved.stages[name])
+        _check_possible(stage)
     if acts and not allowed:
         raise NotTrusted(
             hostaccess.refusal(wanted[0]),
@@ -221,7 +219,7 @@ def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
     return _Scene(
         opened=opened,
         resolved=replace(resolved, allowed=wanted) if allowed else resolved,
-        stage=resolved.stages[name],
+        stage=stage,
         ledger=Ledger(opened.paths, opened.id),
         trusted=allowed,
     )

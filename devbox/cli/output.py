@@ -1,0 +1,31 @@
+"""What commands print as data: one JSON document, or a table for a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from devbox.cli import terminal
+from devbox.cli.columns import aligned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def document(plain: object) -> int:
+    """Print a JSON document; the exit code of a command that has done its work."""
+    sys.stdout.write(f"{json.dumps(plain)}\n")
+    return 0
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print rows below a head; on a terminal the last column goes on below itself."""
+    color = terminal.has_color(sys.stdout)
+    for at, line in enumerate(aligned([head, *rows], width=columns())):
+        terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+
+
+def columns() -> int:
+    """How many columns data may take; 0 for any number, where no terminal shows it."""
+    return terminal.width(sys.stdout) if sys.stdout.isatty() else 0
