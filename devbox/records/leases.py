@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from devbox.errors import TargetHeld
+from devbox.errors import DevboxError, TargetHeld
 from devbox.host import user
 from devbox.isolation.living import alive, identify
 from devbox.isolation.state import boot_id
@@ -118,7 +118,7 @@ def _said(row: tuple[object, ...]) -> str:
 
 
 def _keep(lease: Lease, done: threading.Event) -> None:
-    """Renew until done. What goes wrong is found by the next entry, which checks."""
+    """Renew until done. What goes wrong is tried again, and found by the next entry, which checks."""
     while not done.wait(DURATION / 3):
-        with contextlib.suppress(TargetHeld, sqlite3.Error):
+        with contextlib.suppress(DevboxError, OSError):
             lease.renew()

@@ -31,7 +31,7 @@ def bound(host: int) -> BoundPort:
 
 
 def fetch(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
         return link.recv(100)
 
 

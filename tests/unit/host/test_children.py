@@ -9,8 +9,9 @@ import sys
 from devbox.host import children
 
 _PROBE = """
-import subprocess, sys, threading
+import signal, subprocess, sys, threading
 from devbox.host import children
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests: a shell's jobs ignore it
 started = []
 def start(*argv):
     process = subprocess.Popen(argv, stdout=subprocess.PIPE)

@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.machine import wait_until
 
 from devbox.errors import LedgerDamaged, TargetHeld
 from devbox.host.paths import Paths
@@ -203,14 +203,28 @@ def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
     assert [entry.body for entry in ledger.entries()] == [{"new": True}]
 
 
-def test_a_lease_is_renewed_while_it_is_held(ledger, paths, monkeypatch):
-    def expires():
-        with _database(paths) as database:
-            return database.execute("SELECT expires FROM lease").fetchone()[0]
+def _expires(database):
+    return database.execute("SELECT expires FROM lease").fetchone()[0]
 
+
+def test_a_lease_is_renewed_while_it_is_held(ledger, paths, monkeypatch):
     monkeypatch.setattr(leases, "DURATION", 0.9)
-    with ledger.held("staging", purpose="promote ab"):
-        first, deadline = expires(), time.monotonic() + 60
-        while expires() == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with ledger.held("staging", purpose="promote ab"), _database(paths) as database:
+        first = _expires(database)
+        wait_until(lambda: _expires(database) != first, seconds=60)
+
+
+def test_a_renewal_that_fails_is_tried_again(ledger, paths, monkeypatch):
+    failures = iter([LedgerDamaged("busy"), OSError("too many open files")])
+    renew = leases.Lease.renew
+
+    def failing(lease):
+        if error := next(failures, None):
+            raise error
+        renew(lease)
+
+    monkeypatch.setattr(leases, "DURATION", 0.3)
+    monkeypatch.setattr(leases.Lease, "renew", failing)
+    with ledger.held("staging", purpose="promote ab"), _database(paths) as database:
+        first = _expires(database)
+        wait_until(lambda: _expires(database) != first, seconds=60)
