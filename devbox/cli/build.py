@@ -47,9 +47,14 @@ def build(args: Args) -> int:
     if made.signed:
         say(f"signed   {made.signed.by}", stream=sys.stdout)
     for layer in layers:
-        say(f"layer    {layer.digest}  {shown(layer.size)}", stream=sys.stdout)
+        say(f"layer    {_layer(layer.digest)}  {shown(layer.size)}", stream=sys.stdout)
     say(f"size     {shown(sum(layer.size for layer in layers))}", stream=sys.stdout)
     return 0
+
+
+def _layer(digest: str) -> str:
+    """What tells a layer from others; all of its digest for who reads no line that is broken."""
+    return f"{digest[: len('sha256:') + _SHORT]}…" if output.columns() else digest
 
 
 def _signer(project: Project, key: str) -> Named | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
+from devbox.host import environ
 from devbox.verbs import install as verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from devbox.cli.options import Args
 
@@ -41,9 +43,19 @@ def install(args: Args) -> int:
     for each in done:
         for path, word in _changes(each):
             say(f"{word.ljust(9)}  {path}", stream=sys.stdout)
-    if not done and args.text("progress") not in ("quiet", "json"):
-        say("· nothing was installed")
+    if args.text("progress") not in ("quiet", "json"):
+        _say_more(done)
     return 0
+
+
+def _say_more(done: Sequence[verbs.Outcome]) -> None:
+    if not done:
+        say("· nothing was installed")
+    put = {os.path.dirname(file.path) for each in done for file in each.placement.put}
+    searched = environ.get("PATH").split(os.pathsep)
+    for directory in sorted(put):
+        if os.path.basename(directory) == "bin" and directory not in searched:
+            say(f"· {directory} is not on your PATH")
 
 
 def _list(args: Args) -> int:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from devbox.verbs import build, images, promote, test
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.model.verdict import Verdict
+
+
+_FRACTION = re.compile(r"(?<=:\d\d)\.\d+Z\b")  # of a time as JSON has it
 
 
 def why(args: Args) -> int:
@@ -52,5 +56,7 @@ def _plain(verdict: Verdict) -> dict[str, str | None]:
 
 
 def _line(verdict: Verdict) -> str:
+    """For a person, to whom a second is a moment."""
     opens = f" (opens {verdict.opens_at})" if verdict.opens_at else ""
-    return f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
+    line = f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
+    return _FRACTION.sub("Z", line)

@@ -9,6 +9,7 @@ PORT = 8000
 
 
 class Handler(BaseHTTPRequestHandler):
+    wbufsize = -1  # an answer goes out in one piece: whoever checks health hangs up as soon as there is one
     votes = Votes()
 
     def do_GET(self):
