@@ -44,6 +44,7 @@ class Row(NamedTuple):
     reason: str = ""
     started_at: str | None = None
     released: bool = True  # its supervised command may run (its setup is done, or it has none)
+    stopped: bool = False  # it was asked to end: whoever takes it over does not start it again
 
 
 class Name(NamedTuple):

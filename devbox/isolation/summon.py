@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -36,6 +37,8 @@ def summon(paths: Paths, instance: str) -> Client:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if client := reach(paths, instance):
+            if client.peer != pid:
+                _call_off(pid)
             return client
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended and os.waitstatus_to_exitcode(status) > 0:  # one that is killed was swept away by one that was faster
@@ -47,6 +50,12 @@ def summon(paths: Paths, instance: str) -> Client:
     log = paths.supervisor_log(instance)
     with open(log, encoding="utf-8", errors="replace") as said:
         raise EngineError("the instance's supervisor did not start", details=said.read(), remedy=f"see {log}")
+
+
+def _call_off(pid: int) -> None:
+    """End a supervisor that was started where another was faster: it must not come when that one has gone."""
+    os.kill(pid, signal.SIGKILL)  # a child that was not reaped yet
+    os.waitpid(pid, 0)
 
 
 def _spawn(paths: Paths, instance: str) -> int:

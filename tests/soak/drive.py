@@ -180,8 +180,13 @@ def soak(box: Box, *, seed: int, cycles: int | None = None, seconds: float | Non
     print(f"soak with seed {seed}: again with `python -m soak --seed {seed}` (from tests/)", flush=True)
     made, begun = Soak(box, seed), time.monotonic()
     done = 0
-    while (cycles is None or done < cycles) and (seconds is None or time.monotonic() - begun < seconds):
-        made.cycle()
-        done += 1
-    made.finish()
+    try:
+        while (cycles is None or done < cycles) and (seconds is None or time.monotonic() - begun < seconds):
+            made.cycle()
+            done += 1
+        made.finish()
+    except AssertionError:
+        for project in made.projects:
+            print(Ground(box, project).evidence(), flush=True)
+        raise
     return done

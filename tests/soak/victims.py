@@ -40,6 +40,13 @@ class Ground:
         """What is written about it; None where nothing is, or nothing that can be read just now."""
         return state.read(self.paths, self.id)
 
+    def evidence(self) -> str:
+        """All that tells how it came to a failure: what is written, and who lives."""
+        lives = [truth.story(pid) for pid in sorted(self.box.pids() | truth.of_box(self.box))]
+        run = Path(self.paths.run(self.id))
+        files = [f"{path.relative_to(run)} {path.lstat().st_mtime:.3f}" for path in sorted(run.rglob("*"))]
+        return "\n".join((f"{self.project} {run}", *files, str(self.now()), self.complaints(), *lives))
+
     def complaints(self) -> str:
         """What the supervisor wrote down for itself."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -105,13 +106,13 @@ class Keeper:
         self._row = row
         self._waiters.before = row.restarts
         if row.process is not None:
-            self._row = row._replace(exit_code=None, reason="")
+            self._row = row._replace(exit_code=None, reason="", stopped=False)
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
             self._begin(lambda process: self._workload.adopt(process, row.command))
         elif self._schedule is not None and row.state == "created":
             self._await_time(self._schedule)
-        elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None:
+        elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None and not row.stopped:
             self._forget_container()
             self._after_end(None)
 
@@ -138,9 +139,16 @@ class Keeper:
         if not self._workload.send(number):
             self._send(number)
 
+    def retire(self) -> None:
+        """It will be stopped: should it end before, it is not started again."""
+        self._stopping = True
+        if self._row.state in ("restarting", "created"):
+            self._cancel_timer()
+
     def stop(self, timeout: float | None, done: Callback) -> None:
         """Ask it to end, kill it after the timeout; done when nothing of it runs."""
-        self._stopping = True
+        self.retire()
+        self._row = self._row._replace(stopped=True)
         self._cancel_timer()
         if self._row.process is None and self._row.state != "starting":
             reason = "" if self._schedule else self._row.reason
@@ -277,8 +285,9 @@ class Keeper:
 
     def _say_stopped(self) -> None:
         told, self._stopped = self._stopped, []
-        for done in told:
-            done()
+        with contextlib.ExitStack() as everyone:  # is told, also when one of them stumbles
+            for done in reversed(told):
+                everyone.callback(done)
 
     # Its parts.
 

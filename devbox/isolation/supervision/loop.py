@@ -98,8 +98,9 @@ class Loop:
         """Serve until `stop`."""
         self._running = True
         while self._running:
-            for fd, _ in self._poll.poll(self._patience()):
-                if callback := self._readers.get(fd):
+            ready = [(fd, self._readers.get(fd)) for fd, _ in self._poll.poll(self._patience())]
+            for fd, callback in ready:  # one before may have closed this descriptor, and its number be another's by now
+                if callback is not None and self._readers.get(fd) is callback:
                     _safely(callback)
             self._ring()
 

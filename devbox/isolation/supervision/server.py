@@ -98,6 +98,10 @@ class Connection:
         except (ValueError, TypeError):
             self._close()
             return
+        self.serve(message)
+
+    def serve(self, message: protocol.Message) -> None:
+        """Have a request handled, or handled once more; what goes wrong is the answer."""
         try:
             self._handler(self, message)
         except DevboxError as error:

@@ -26,8 +26,10 @@ def sweep(run_dir: str, also: Iterable[ProcessRef] = ()) -> None:
 
     `also` are processes known by other means; those that live no more are passed over.
     """
-    marked = _begun(run_dir) | _runtimes(run_dir) | {process.pid for process in also if living.alive(process)}
-    end({*marked, *_sharing_user_namespace(marked), *cgroups.members(run_dir)})
+    known, ended = tuple(also), set[int]()
+    while found := _left(run_dir, known) - ended:  # what is killed may have started something since it was found
+        end(found)
+        ended |= found
     cgroups.sweep(run_dir)
     import shutil  # only where something was left
 
@@ -83,6 +85,12 @@ def end(pids: Iterable[int]) -> None:
         left -= len(ready)
     for fd in fds:
         os.close(fd)
+
+
+def _left(run_dir: str, also: Iterable[ProcessRef]) -> set[int]:
+    """Every process of the instance."""
+    marked = _begun(run_dir) | _runtimes(run_dir) | {process.pid for process in also if living.alive(process)}
+    return {*marked, *_sharing_user_namespace(marked), *cgroups.members(run_dir)}
 
 
 def _begun(run_dir: str) -> set[int]:

@@ -29,6 +29,7 @@ from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, Reach, Supervised, pack, unpack
 
 _LOST = "the process that holds the instance's namespaces was killed"
+_MAKING = ("network", "start", "rerun", "setup_done", "lease")  # requests for more to run
 _SAVE_AGAIN = 1.0  # pause before the state is written again where that failed, as on a full disk
 
 
@@ -150,6 +151,8 @@ class Supervisor:
                 f"the running supervisor is another version and does not know {message.get('do')!r}",
                 remedy="devbox down, then devbox up",
             )
+        if self._ending and message["do"] in _MAKING:
+            raise EngineError("the instance is going down", remedy="devbox up")
         verb(client, message)
 
     def _network(self, client: Connection, message: Message) -> None:
@@ -163,7 +166,7 @@ class Supervisor:
         name = item.launch.name
         before = self._keepers.get(name)
         if before is not None and before.ending:
-            before.stop(0, lambda: self._start(client, message))
+            before.stop(0, lambda: client.serve(message))
             return
         if before is not None and _runs(item, before.row):
             client.answer({})
@@ -242,6 +245,8 @@ class Supervisor:
     def _shutdown(self, client: Connection, _: Message) -> None:
         """Stop what runs, the last started first, then the network, then the holder; answer; end."""
         self._ending = True
+        for keeper in self._keepers.values():
+            keeper.retire()
         self._guests.dismiss_all()
         last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.gone), None)
         if last is not None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from contract.engine.backend import Backend
+from contract.engine.test_life import until
 from support.machine import wait_until
 
 from devbox.engines.native import NativeEngine
+from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import living, logs, state
 from devbox.isolation.state import InstanceState
@@ -140,3 +143,19 @@ def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, path
         assert native.once("once", "true") == 0
         native.sh("a", "sleep 0.01 & true")
     wait_until(lambda: settled(files + 1), seconds=_SECONDS)
+
+
+def test_nothing_is_started_while_the_instance_goes_down(native: Backend) -> None:
+    """Neither what dies meanwhile, before its turn to be stopped, nor what somebody asks for."""
+    native.network("quick", "slow", "late")
+    quick = native.up("quick", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
+    native.up("slow", "sh", "-c", "trap 'echo asked' TERM; while :; do sleep 0.02; done", stop_timeout=2.0)
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(native.engine.teardown, native.instance, volumes=False)
+        until(lambda: native.log("slow") == ["asked"])
+        assert quick.pid is not None
+        os.kill(quick.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="going down"):
+            native.start("late")
+        ended.result()
+    assert native.log("quick") == ["begun"]

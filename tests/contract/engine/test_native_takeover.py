@@ -195,3 +195,17 @@ def test_what_crashed_under_another_supervisor_may_become_ready(native: Backend,
     until(lambda: native.seen("a").state == "exited")
     native.network("a")
     assert native.engine.wait_ready(native.instance, "a").restarts == 10
+
+
+def test_what_was_stopped_stays_so_whoever_takes_it_over(native: Backend, paths: Paths) -> None:
+    """How it ended is not known: it was no child of the supervisor that stopped it."""
+    native.network("a")
+    native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
+    kill_supervisor(native, paths)
+    native.engine.stop(native.instance, "a", timeout=0.1)
+    assert (native.seen("a").state, native.seen("a").exit_code) == ("exited", None)
+    kill_supervisor(native, paths)
+    native.network("a", "b")
+    native.up("b")  # more than a restart takes
+    assert native.seen("a").state == "exited"
+    assert native.log("a") == ["begun"]

@@ -56,6 +56,29 @@ def test_a_ready_descriptor_calls_back_until_it_is_unwatched(loop: Loop) -> None
     os.close(write_end)
 
 
+def test_a_number_that_was_given_away_is_not_called_for_what_had_it_before(loop: Loop) -> None:
+    """Both are ready in one round; the first callback closes the second, whose number another pipe gets."""
+    ends = [os.pipe() for _ in range(3)]
+    first, second, third = (read_end for read_end, _ in ends)
+    heard: list[str] = []
+
+    def replace() -> None:
+        loop.unwatch(first)
+        loop.unwatch(second)
+        os.dup2(third, second)
+        loop.watch(second, lambda: heard.append("nothing was written into it"))
+        loop.after(0.01, loop.stop)
+
+    loop.watch(first, replace)
+    loop.watch(second, lambda: heard.append("it is closed"))
+    for _, write_end in ends[:2]:
+        os.write(write_end, b"x")
+    loop.run()
+    assert not heard
+    for fd in (number for pair in ends for number in pair):
+        os.close(fd)
+
+
 def test_the_end_of_a_child_comes_with_its_status(loop: Loop) -> None:
     heard: list[int | None] = []
 
