@@ -217,6 +217,10 @@ class Paths:
         """The few facts that entering a running container takes, as `key=value` lines."""
         return f"{self.kept(instance)}/{container}.entry"
 
+    def pid_file(self, instance: str, container: str) -> str:
+        """Where the OCI runtime writes a container's pid 1, once it stands."""
+        return f"{self.run(instance)}/c/{container}/pid"
+
     def call(self, instance: str, name: str) -> str:
         """How a tool that is up is called by this name."""
         return f"{self.kept(instance)}/{name}.call"

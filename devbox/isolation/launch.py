@@ -36,14 +36,12 @@ class _Maps(NamedTuple):
     owners: dict[tuple[int, int], int]
 
 
-def launch(
-    context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int, bound: bool = False
-) -> Starting:
+def launch(context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int) -> Starting:
     """Begin to start a container with these streams; returns at once. The caller is its subreaper.
 
-    `bound`: when the caller dies before it runs, it never will.
+    When the caller dies before it runs, it never will.
     """
-    return _start(context, container, streams=(stdin, stdout, stderr), detach=True, bound=bound)
+    return _start(context, container, streams=(stdin, stdout, stderr), detach=True)
 
 
 def finish(starting: Starting, status: int | None = None) -> ProcessRef:
@@ -81,7 +79,7 @@ def run_bare(
 
     `on_start` gets the pid to which signals belong.
     """
-    starting = _start(context, container, streams=streams, detach=False, bound=True)
+    starting = _start(context, container, streams=streams, detach=False)
     if on_start is not None:
         on_start(starting.pid)
     failure = forks.read_failure(starting.error_fd)
@@ -100,9 +98,7 @@ def delete(context: Context, name: str, oci_id: str) -> None:
     _forget(directory(context, name))
 
 
-def _start(
-    context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool, bound: bool
-) -> Starting:
+def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
     """Fork the child that becomes the runtime."""
     place = directory(context, container.name)
     os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
@@ -119,8 +115,7 @@ def _start(
         _prepare(context, container, place, maps)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-        if bound:
-            _die_with(caller)
+        _die_with(caller)
         os.execve(argv[0], argv, environment)
 
     child = forks.fork(become_runtime)

@@ -7,7 +7,9 @@ containers' processes itself: what is written may be old, what is returned is tr
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from devbox.errors import EngineError
@@ -139,7 +141,8 @@ def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
         return False, None
     if alive(state.supervisor) and has_ground(state):
         return True, state
-    return False, state._replace(containers=tuple(_checked(row) for row in state.containers))
+    rows = (_checked(row, begun=lambda name: _begun(paths, instance, name, state.holder)) for row in state.containers)
+    return False, state._replace(containers=tuple(rows))
 
 
 def told(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
@@ -172,14 +175,29 @@ def has_ground(state: InstanceState) -> bool:
     return state.holder is not None and alive(state.holder)
 
 
-def _checked(row: Row) -> Row:
-    """A row that nobody watches any more, set right."""
+def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
+    """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
     if row.process is not None and alive(row.process):
         return row._replace(health="none" if row.health == "none" else "starting")
     if row.state in ("exited", "dead"):
         return row
+    if row.state == "starting" and (process := begun(row.name)) is not None:
+        return row._replace(process=process)
     reason = "it ended while its supervisor was gone; its exit code is not known"
     return row._replace(state="exited", health="none", process=None, command=None, exit_code=None, reason=reason)
+
+
+def _begun(paths: Paths, instance: str, name: str, holder: ProcessRef | None) -> ProcessRef | None:
+    """A container's pid 1 as its runtime wrote it down; None where there is none, or its number is another's by now."""
+    text = (files.read_text(paths.pid_file(instance, name)) or "").strip()
+    process = identify(int(text)) if text.isdigit() else None
+    if process is None or holder is None:
+        return None
+    try:
+        rooms = {os.readlink(f"/proc/{pid}/ns/user") for pid in (process.pid, holder.pid)}
+    except OSError:
+        return None
+    return process if len(rooms) == 1 else None
 
 
 class Entry(NamedTuple):

@@ -60,8 +60,12 @@ def _faults(box: Box, claims: Claims) -> list[str]:
             faults.append(f"{project} {name} is {state}, and its pid {pid} is no container's pid 1")
         elif pid is not None:
             rooms.add(link(pid, "pid"))
-            faults += _deaf(box, project, name, link(pid, "pid"))
-    return faults + [f"in a container that no ps shows: {story(pid)}" for pid in sorted(_strangers(box, rooms))]
+            faults += _deaf(box, project, name, link(pid, "pid")) if state == "running" else []
+    starting = [name for name, (state, pid) in claims.items() if state == "starting" and pid is None]
+    strangers = _strangers(box, rooms)
+    if len({link(pid, "pid") for pid in strangers}) <= len(starting):  # they may stand, and nobody said so yet
+        return faults
+    return faults + [f"in a container that no ps shows: {story(pid)}" for pid in sorted(strangers)]
 
 
 def _deaf(box: Box, project: Path, name: str, room: str) -> list[str]:

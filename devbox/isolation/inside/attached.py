@@ -30,7 +30,7 @@ def run_attached(context: Context, container: Launch, *, on_start: Callable[[int
     asleep = container._replace(init=True, process=container.process._replace(argv=(), tty=False))
     with open(os.devnull, "r+b", buffering=0) as nothing:
         streams = nothing.fileno()
-        starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams, bound=True)
+        starting = launch.launch(context, asleep, stdin=streams, stdout=streams, stderr=streams)
     init = launch.finish(starting)
     try:
         return _execute(context, container, init, on_start)

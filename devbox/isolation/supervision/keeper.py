@@ -106,7 +106,10 @@ class Keeper:
         self._row = row
         self._waiters.before = row.restarts
         if row.process is not None:
-            self._row = row._replace(exit_code=None, reason="", stopped=False)
+            self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
+            if row.state == "starting":  # it stood just before its supervisor was killed
+                self._row = self._row._replace(started_at=logs.stamp(time.time()))
+                self._interior.open(self._entry, row.process)
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
             self._begin(lambda process: self._workload.adopt(process, row.command))
@@ -191,7 +194,8 @@ class Keeper:
             self._changed()
             with open(os.devnull, "rb") as nothing, open(self._output.writer(), "rb+", buffering=0) as output:
                 stdin, out = nothing.fileno(), output.fileno()
-                starting = launch.launch(self._ground.context, self.item.launch, stdin=stdin, stdout=out, stderr=out)
+                context, item = self._ground.context, self.item.launch
+                starting = launch.launch(context, item, stdin=stdin, stdout=out, stderr=out)
         except (DevboxError, OSError) as error:
             self._failed_to_start(error, answer)
             return

@@ -209,3 +209,33 @@ def test_what_was_stopped_stays_so_whoever_takes_it_over(native: Backend, paths:
     native.up("b")  # more than a restart takes
     assert native.seen("a").state == "exited"
     assert native.log("a") == ["begun"]
+
+
+def test_a_container_that_stood_before_that_was_written_down_is_told_of_and_taken_over(
+    native: Backend, paths: Paths
+) -> None:
+    native.network("a")
+    first = native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
+    kill_supervisor(native, paths)
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    [row] = now.containers
+    rewrite(native, paths, containers=(row._replace(state="starting", process=None, started_at=None),))
+    os.unlink(paths.entry(native.instance.id, "a"))
+    assert (native.seen("a").state, native.seen("a").pid) == ("starting", first.pid)
+    native.network("a")
+    assert (native.seen("a").state, native.seen("a").pid) == ("running", first.pid)
+    assert native.sh("a", "echo inside") == ["inside"]
+    assert native.log("a") == ["begun"]
+
+
+def test_a_number_in_a_pid_file_that_is_no_containers_by_now_means_nothing(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    native.up("a")
+    kill_supervisor(native, paths)
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    [row] = now.containers
+    rewrite(native, paths, containers=(row._replace(state="starting", process=None),))
+    Path(paths.pid_file(native.instance.id, "a")).write_text(str(os.getpid()))
+    assert (native.seen("a").state, native.seen("a").pid) == ("exited", None)
