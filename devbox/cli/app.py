@@ -7,6 +7,7 @@ is run all the same.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -56,14 +57,20 @@ def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = No
     app.callback(invoke_without_command=True)(_callback(_root, [_parameter(o) for o in (*GLOBALS, JSON, _VERSION)]))
     groups: dict[str, typer.Typer] = {}
     for command in commands.values():
-        settings: dict[str, Any] = {"help": command.about, "context_settings": _SETTINGS}
+        brief = _brief(command.about)
+        settings: dict[str, Any] = {"help": command.about, "short_help": brief, "context_settings": _SETTINGS}
         first, _, second = command.name.partition(" ")
         if second and first not in groups:
-            groups[first] = typer.Typer(help=GROUPS[first], rich_markup_mode=None)
+            groups[first] = typer.Typer(help=GROUPS[first], short_help=GROUPS[first], rich_markup_mode=None)
             app.add_typer(groups[first], name=first, context_settings=_SETTINGS)
         register = groups[first].command(second, **settings) if second else app.command(first, **settings)
         register(_callback(_runner(command, after), _parameters(command)))
     return app
+
+
+def _brief(about: str) -> str:
+    """The first clause, for a list of commands: whole, where the program that lays it out would break it off."""
+    return f"{re.split('[:;.] ', about, maxsplit=1)[0].rstrip('.')}."
 
 
 def _root(**values: Any) -> None:

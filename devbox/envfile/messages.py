@@ -24,11 +24,16 @@ _WANTED = {
     "tuple_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
+    "model_attributes_type": "a table",
 }
 _FIXED = {
     "too_short": "must not be empty",
     "union_tag_invalid": "has a kind that is none of {expected_tags}",
     "union_tag_not_found": "lacks `kind`",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
 }
 # Errors of validators that go on with the table's name as their subject.
 _VERBS = ("has ", "says ", "needs ", "can't ", "names ", "must ", "is ", "contains ")
@@ -47,12 +52,12 @@ def _problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> Problem
         return _unknown(key, model)
     if kind == "missing":
         name = details["loc"][-1]
-        return Problem(key=key, sentence=f"{label(key)} lacks `{name}`")
+        return Problem(key=key, sentence=f"{_named(key)} lacks `{name}`")
     return Problem(key=key, sentence=_sentence(key, details))
 
 
 def _sentence(key: Key, details: ErrorDetails) -> str:
-    kind, value, name = details["type"], details["input"], label(key)
+    kind, value, name = details["type"], details["input"], _named(key)
     if kind == "value_error":
         text = str(details["ctx"]["error"])
         return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
@@ -64,6 +69,12 @@ def _sentence(key: Key, details: ErrorDetails) -> str:
         return f"{name} {_FIXED[kind].format(**details.get('ctx', {})).replace(chr(39), '')}"
     text = details["msg"]
     return f"{name}: {text[:1].lower()}{text[1:]}"
+
+
+def _named(key: Key) -> str:
+    """A key for a person, an item of a list by its number."""
+    number = key[-1] if key else ""
+    return f"{label(key)} (number {number + 1})" if isinstance(number, int) else label(key)
 
 
 def _not_a_choice(value: object, expected: str) -> str:

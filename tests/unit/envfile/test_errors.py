@@ -89,6 +89,16 @@ CASES = {
         5,
         "did you mean pg?",
     ),
+    "gate that is no table": (
+        '[stage.test]\ngates = [{ kind = "tests" }, "x"]\n',
+        2,
+        "gates (number 2) must be a table",
+    ),
+    "step beyond all": (
+        '[stage.a]\nstrategy = { kind = "gray", steps = [5, 200] }\n',
+        2,
+        "(number 2) must be at most 100",
+    ),
     "kind of gate": ('[stage.test]\ngates = [{ kind = "sock" }]\n', 2, "soak"),
     "gate without its key": ('[stage.test]\ngates = [{ kind = "soak" }]\n', 2, "lacks `stage`"),
     "soak of no stage": ('[stage.gray]\ngates = [{ kind = "soak", stage = "x", duration = "1m" }]\n', 2, "no stage x"),

@@ -16,7 +16,7 @@ BASE = '[base.b]\nrecipe = "debian"\n'
         ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["../d"]\n', "below the project"),
         ('[build]\nfrom = "b"\nrun = ["x"]\noutput = ["d"]\nnetwork = "host"\n', "none, project"),
         ('[image]\nfrom = "b"\n[image.process.w]\nkind = "job"\n', "lacks `command`"),
-        ('[image]\nfrom = "b"\n[image.process.w]\ncommand = "x"\nreplicas = -1\n', "greater than or equal to 0"),
+        ('[image]\nfrom = "b"\n[image.process.w]\ncommand = "x"\nreplicas = -1\n', "must be at least 0"),
         ('[install.x]\nfrom = "b"\nfiles = { "~/x" = "relative" }\n', "absolute path"),
         ('[glue.g]\nfrom = "b"\nroutes = { "x y" = "dev:1" }\n', 'begins with "/"'),
         ('[glue.g]\nfrom = "b"\nroutes = { "x" = "g:1", "x/" = "g:2" }\n', "two routes of one meaning"),
