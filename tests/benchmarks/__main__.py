@@ -19,6 +19,7 @@ from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
 
 Benchmark = Callable[[Bench, Docker, list[str]], list[Result]]
+_ALONE = frozenset({"matrix"})  # has projects of its own
 
 
 def main() -> int:
@@ -28,16 +29,17 @@ def main() -> int:
     base.chmod(0o755)
     bench = Bench(base)
     try:
-        bench.devbox("up")
         with docker() as peer:
-            compose = _same_images(bench, peer)
+            compose = [] if _ALONE.issuperset(names) else _same_images(bench, peer)
             results = []
             print(HEADER)
             for name in names:
-                for start in (_ours(bench, "up"), _theirs(bench, peer, *compose, "up", "-d", "--wait")):
-                    start()
+                if name not in _ALONE:
+                    for start in (_ours(bench, "up"), _theirs(bench, peer, *compose, "up", "-d", "--wait")):
+                        start()
                 results += _show(BENCHMARKS[name](bench, peer, compose))
-            command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
+            if compose:
+                command([*compose, "down", "-v", "-t", "1"], cwd=base, env=peer.environment)()
     finally:
         bench.devbox("down", "-v")
         shutil.rmtree(base, ignore_errors=True)
@@ -45,7 +47,8 @@ def main() -> int:
 
 
 def _same_images(bench: Bench, peer: Docker) -> list[str]:
-    """Give the peer our images and start the same project with them; the start of its compose command lines."""
+    """Bring the project up and give the peer our images; the start of its compose command lines."""
+    bench.devbox("up")
     resolved = bench.resolved()
     for service in (spec for name, spec in resolved.containers.items() if name not in resolved.on_use):
         peer.load(bench.layout(), bench.reference(service.image), f"bench/{service.name}:latest")

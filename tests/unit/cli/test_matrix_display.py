@@ -8,6 +8,7 @@ from rich.console import Console
 from support import matrices
 
 from devbox.cli import testreport
+from devbox.cli.display.matrix import lines
 from devbox.cli.display.matrix.board import Board
 from devbox.cli.display.matrix.choose import choose
 from devbox.cli.options import Args
@@ -187,3 +188,11 @@ def test_reports_and_coverage_are_written(monkeypatch, capsys, cells, tmp_path):
     wanted = [str(tmp_path / name) for name in ("junit.xml", "grid.html")]
     finish(monkeypatch, capsys, cells, report=wanted, coverage=str(tmp_path / "cov"))
     assert {path.name for path in tmp_path.iterdir()} >= {"junit.xml", "grid.html", "cov"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "jobs", "said"),
+    [(1, 1, "1 cell"), (3, 1, "3 cells, one at a time"), (3, 2, "3 cells, 2 at a time"), (3, 0, "3 cells")],
+)
+def test_how_many_run_at_once_is_said_where_any_do(cells: int, jobs: int, said: str):
+    assert lines.started(cells, jobs) == said

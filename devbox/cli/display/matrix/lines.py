@@ -39,8 +39,10 @@ def ended(result: CellResult, *, width: int, room: int | None = None) -> str:
 
 
 def started(cells: int, jobs: int) -> str:
-    """`20 cells, 2 at a time`."""
-    return "1 cell" if cells == 1 else f"{cells} cells, {'one' if jobs == 1 else jobs} at a time"
+    """`20 cells, 2 at a time`; where none of them runs, only how many there are."""
+    if cells == 1 or not jobs:
+        return f"{cells} cell{'' if cells == 1 else 's'}"
+    return f"{cells} cells, {'one' if jobs == 1 else jobs} at a time"
 
 
 def with_tails(run: MatrixRun) -> tuple[list[CellResult], str]:
