@@ -107,8 +107,8 @@ def _demand(opened: Project, meant: list[cells.Wanted]) -> None:
 
 
 def _jobs(asked: Asked, running: list[cells.Wanted]) -> int:
-    if asked.jobs:
-        return asked.jobs
+    if asked.jobs or not running:
+        return min(asked.jobs, len(running))
     each = max((_memory(one) for one in running), default=_EACH)
     memory = int(available_memory() * _HOLDS)
     return matrix.jobs(cells=len(running), cores=cores(), memory=memory, each=each)
