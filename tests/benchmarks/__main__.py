@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from benchmarks.docker_peer import Docker, docker
 from benchmarks.measure import HEADER, Contender, Result, command, side_by_side
 from benchmarks.project import Bench
 
-Benchmark = Callable[[Bench, Docker, list[str]], list[Result]]
+Benchmark = Callable[[Bench, Docker, list[str]], Iterable[Result]]
 _ALONE = frozenset({"matrix"})  # has projects of its own
 
 
@@ -55,9 +55,13 @@ def _same_images(bench: Bench, peer: Docker) -> list[str]:
     return peer.compose(bench.compose())
 
 
-def _show(results: list[Result]) -> list[Result]:
-    print("\n".join(row for result in results for row in result.rows()), flush=True)
-    return results
+def _show(results: Iterable[Result]) -> list[Result]:
+    """Print each result as soon as it is there."""
+    shown = []
+    for result in results:
+        print("\n".join(result.rows()), flush=True)
+        shown.append(result)
+    return shown
 
 
 def _ours(bench: Bench, *words: str) -> Callable[[], None]:
@@ -185,7 +189,7 @@ def bench_watch(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]
     return watching.watching(bench.base, peer)
 
 
-def bench_matrix(bench: Bench, peer: Docker, _compose: list[str]) -> list[Result]:
+def bench_matrix(bench: Bench, peer: Docker, _compose: list[str]) -> Iterable[Result]:
     """A test matrix: equal cells against their own work, and cells of nothing beside tox and Compose."""
     return matrices.matrices(bench, peer)
 

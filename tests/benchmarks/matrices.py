@@ -71,18 +71,16 @@ commands = python work.py 0
 """
 
 
-def matrices(bench: Bench, peer: Docker) -> list[Result]:
+def matrices(bench: Bench, peer: Docker) -> Iterator[Result]:
     """Wall time of equal cells against their own work; what a cell of nothing costs, without services and with one."""
-    results = []
     with _matrix(bench, "work", needs=(), work=_work_of(3.0)) as ours:
-        results.append(_against_itself(ours, "8 equal cells on 2 cores, wall", reach=_WITHIN))
+        yield _against_itself(ours, "8 equal cells on 2 cores, wall", reach=_WITHIN)
     with _matrix(bench, "work-db", needs=("db",), work=_work_of(3.0)) as ours:
-        results.append(_against_itself(ours, "  each with a PostgreSQL of its own"))
+        yield _against_itself(ours, "  each with a PostgreSQL of its own")
     with _matrix(bench, "bare", needs=(), work=0, cells=FEW) as ours:
-        results.append(_each("a cell of nothing", [_devbox(ours), _tox(ours)]))
+        yield _each("a cell of nothing", [_devbox(ours), _tox(ours)])
     with _matrix(bench, "with-db", needs=("db",), work=0, cells=FEW) as ours:
-        results.append(_each("  with a PostgreSQL of its own", [_devbox(ours), _compose(ours, peer)]))
-    return results
+        yield _each("  with a PostgreSQL of its own", [_devbox(ours), _compose(ours, peer)])
 
 
 @contextmanager
