@@ -10,7 +10,7 @@ what=${1:?what for: run, test or bench}
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
 test_packages=(buildah busybox-static cosign docker-cli docker-registry docker.io fish git haproxy openssh-client
-    podman qemu-system-x86 runc skopeo umoci zsh)
+    podman prometheus qemu-system-x86 runc skopeo umoci zsh)
 test_npm=(@devcontainers/cli)
 bench_packages=(docker-buildx docker-compose hyperfine)
 
@@ -78,6 +78,7 @@ disable_daemons() {
         as_root systemctl disable --quiet docker.service docker.socket containerd.service ;;
     esac
     case " $* " in *" docker-registry "*) as_root systemctl disable --quiet docker-registry.service ;; esac
+    case " $* " in *" prometheus "*) as_root systemctl disable --quiet prometheus.service ;; esac
 }
 
 # --- Python -------------------------------------------------------------------------------------------------------

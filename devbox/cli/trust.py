@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from devbox import flow
 from devbox.cli.project import locate, opened
 from devbox.cli.terminal import say
+from devbox.envfile import hostaccess
 from devbox.errors import UsageError
-from devbox.model.resolved import GATE, HOOKS, SHELL
+from devbox.model.resolved import GATE, HOOKS, METRIC, SHELL
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def _what(access: HostAccess) -> str:
         kind, _, value = access.reference.partition(":")
         what = f"the commands {value} on PATH" if kind == "tools" else f"{access.variable} of {value}"
         return f"your shell gets {what} in this project, with `devbox hook`"
-    if access.variable == GATE:
-        return f"a gate of {access.container} asks this machine: {access.reference.partition(':')[2]}"
+    if access.variable in (GATE, METRIC):
+        return f"a {access.variable} of {access.container} asks this machine: {hostaccess.written(access)}"
     kind, _, path = access.reference.partition(":")
     if kind == "image":
         return f"{access.container} puts {path} of its image onto this machine, at {access.variable}"

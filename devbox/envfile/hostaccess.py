@@ -6,8 +6,10 @@ import shlex
 
 from devbox.envfile import secrets
 from devbox.model.container import Secret
-from devbox.model.resolved import GATE, HOOKS, HostAccess, Resolved
+from devbox.model.resolved import GATE, HOOKS, METRIC, HostAccess, Resolved
 from devbox.model.stage import CommandGate, Stage
+
+_SHELL = ("/bin/sh", "-c")
 
 
 def wanted(resolved: Resolved) -> tuple[HostAccess, ...]:
@@ -28,16 +30,23 @@ def wanted(resolved: Resolved) -> tuple[HostAccess, ...]:
 
 
 def of_stages(resolved: Resolved) -> tuple[HostAccess, ...]:
-    """What stages want of this machine: secrets from outside, and the commands of gates."""
+    """What stages want of this machine: secrets from outside, and the commands of gates and metrics."""
     found: list[HostAccess] = []
     for stage in resolved.stages.values():
         label = f"stage.{stage.name}"
-        for wanted in (_external(stage), stage.secrets, *_of_processes(resolved, stage)):
+        for wanted in (_external(stage), _headers(stage), stage.secrets, *_of_processes(resolved, stage)):
             found += secrets.outside(wanted, label=label, where=stage.where, root=resolved.instance.root)
         found += [
             HostAccess(container=label, variable=GATE, reference=f"cmd:{shlex.join(gate.run)}", where=stage.where)
             for gate in stage.gates
             if isinstance(gate, CommandGate)
+        ]
+        found += [
+            HostAccess(
+                container=label, variable=METRIC, reference=f"cmd:{shlex.join(metric.command)}", where=stage.where
+            )
+            for metric in stage.strategy.outside
+            if metric.command
         ]
     return tuple(dict.fromkeys(found))
 
@@ -50,6 +59,12 @@ def _external(stage: Stage) -> dict[str, Secret]:
     }
 
 
+def _headers(stage: Stage) -> dict[str, Secret]:
+    """What servers of metrics want to be shown."""
+    known = (each for each in stage.strategy.outside if each.authorization)
+    return {f"{each.name}.authorization": Secret(reference=each.authorization) for each in known}
+
+
 def _of_processes(resolved: Resolved, stage: Stage) -> list[dict[str, Secret]]:
     """The secrets of each process, without those for which the stage has others: names of two may be the same."""
     processes = resolved.release.of_stage(stage.environment) if resolved.release else {}
@@ -59,6 +74,13 @@ def _of_processes(resolved: Resolved, stage: Stage) -> list[dict[str, Secret]]:
     ]
 
 
+def written(access: HostAccess) -> str:
+    """The command of a gate or a metric as it was written."""
+    text = access.reference.partition(":")[2]
+    words = shlex.split(text)
+    return words[-1] if tuple(words[:-1]) == _SHELL else text
+
+
 def refusal(access: HostAccess) -> str:
     """Why nothing is started: the sentence for a person."""
     if access.container == HOOKS:
@@ -66,9 +88,11 @@ def refusal(access: HostAccess) -> str:
         return (
             f"the hook {access.variable} runs a command on this machine (`{command}`), which you have not allowed yet"
         )
-    if access.variable == GATE:
-        command = access.reference.partition(":")[2]
-        return f"a gate of [{access.container}] runs `{command}` on this machine, which you have not allowed yet"
+    if access.variable in (GATE, METRIC):
+        return (
+            f"a {access.variable} of [{access.container}] runs `{written(access)}` on this machine, "
+            "which you have not allowed yet"
+        )
     return (
         f"the secret {access.variable} of {access.container} comes from outside the project "
         f"({access.reference}), which you have not allowed yet"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import PlainValidator
 from pydantic.fields import FieldInfo
 
-from devbox.envfile import document, stages
+from devbox.envfile import document, metrics, stages
 from devbox.roles import fields, glue, install, network, release, test, watching
 from devbox.roles.fields import Model
 
@@ -47,6 +47,7 @@ KINDS: dict[Callable[..., Any], str] = {
     release.parse_copies: "copies",
     stages.parse_external: "external needs",
     stages.parse_cohort: "cohort",
+    metrics.parse_reference: "reference",
     document.parse_project_name: "project name",
     document.parse_requires: "version bounds",
 }

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from devbox.envfile import kinds, lines, meaning, stages
+from devbox.envfile import kinds, lines, meaning, metrics, stages
 from devbox.envfile.document import Document, HooksTable, ProjectTable
 from devbox.host.data import data_dir
 from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool, watching
@@ -70,7 +70,7 @@ SECTIONS: dict[type[Model], str] = {
     stages.FreezeGate: 'gate "freeze"',
     stages.CommandGate: 'gate "command"',
     stages.StrategyTable: "[stage.NAME.strategy]",
-    stages.MetricTable: "strategy metrics",
+    metrics.MetricTable: "strategy metrics",
     HooksTable: "[hooks]",
 }
 _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")

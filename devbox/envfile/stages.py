@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from devbox.envfile.metrics import MetricTable
 from devbox.roles.fields import (
     Command,
     Duration,
@@ -122,17 +123,6 @@ AnyGate = Annotated[
 ]
 
 
-class MetricTable(Model):
-    """What a gray release watches besides errors: requests slower than stable's frozen quantile."""
-
-    name: Literal["errors", "latency"]
-    """What is watched."""
-    alpha: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    """Its share of the chance of a false alarm."""
-    quantile: Annotated[Number, Field(gt=0, lt=1)] = 0.99
-    """Of stable's latency, above which a request counts as slow."""
-
-
 _COHORT = "cookie(:[A-Za-z0-9_-]+)?|header:[A-Za-z0-9_-]+"
 
 
@@ -166,7 +156,7 @@ class StrategyTable(Model):
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """Chance of taking back an equal release, over all its steps."""
     metrics: tuple[MetricTable, ...] = ()
-    """What is watched; errors when left out."""
+    """What is watched; errors where neither errors nor latency is named."""
     cohort: Annotated[str, *field(parse_cohort, {"type": "string", "pattern": f"^({_COHORT})$"})] = "cookie"
     """By what visitors stay where they are: `cookie`, `cookie:NAME`, or `header:NAME`, which names the visitor."""
     rehearse: bool = False
@@ -180,11 +170,12 @@ class StrategyTable(Model):
             raise ValueError("needs steps, such as [1, 5, 25, 50]")
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError("has steps that do not rise")
-        names = [metric.name for metric in self.metrics]
+        names = [metric.called for metric in self.metrics]
         if len(names) != len(set(names)):
-            raise ValueError("watches a metric twice")
+            raise ValueError("has two metrics of one name")
         given = sum(metric.alpha or 0.0 for metric in self.metrics)
-        if given > self.alpha or (given == self.alpha and any(metric.alpha is None for metric in self.metrics)):
+        counted = [metric for metric in self.metrics if not metric.is_outside]
+        if given > self.alpha or (given == self.alpha and any(metric.alpha is None for metric in counted)):
             raise ValueError(f"has metrics whose alpha is more than its own, {self.alpha:g}")
         return self
 

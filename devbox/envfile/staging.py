@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from devbox.envfile import stages as tables
 from devbox.envfile.document import Document
+from devbox.envfile.metrics import MetricTable
 from devbox.model import stage as model
 from devbox.roles.context import Key
 
@@ -53,5 +54,25 @@ def _gate(gate: tables.AnyGate) -> model.Gate:
 
 
 def _strategy(table: tables.StrategyTable) -> model.Strategy:
-    metrics = tuple(model.Metric(name=each.name, alpha=each.alpha, quantile=each.quantile) for each in table.metrics)
-    return model.Strategy(**{**dict(table), "metrics": metrics})
+    counted = tuple(
+        model.Metric(name=each.called, alpha=each.alpha, quantile=each.quantile)
+        for each in table.metrics
+        if not each.is_outside
+    )
+    outside = tuple(_outside(each) for each in table.metrics if each.is_outside)
+    return model.Strategy(**{**dict(table), "metrics": counted, "outside": outside})
+
+
+def _outside(table: MetricTable) -> model.Outside:
+    return model.Outside(
+        name=table.called,
+        command=table.command or (),
+        promql=table.promql or "",
+        url=(table.url or "").rstrip("/"),
+        authorization=table.authorization or "",
+        most=table.most,
+        least=table.least,
+        every=table.every,
+        timeout=table.timeout,
+        failures=table.failures,
+    )

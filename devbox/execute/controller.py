@@ -12,6 +12,7 @@ from typing import Protocol
 
 from devbox.execute.trials import Trials, Wish
 from devbox.gray.decide import Look, decide, wanted
+from devbox.gray.outside import Reading
 from devbox.gray.rollout import WARM, Rollout
 from devbox.gray.trial import Trial
 from devbox.model.traffic import Batch, Side
@@ -57,7 +58,8 @@ class Ground(Protocol):
 class Controller:
     """One gray release under way. `on_look` sees every look, `on_change` every phase and step that it came to.
 
-    `until`: phases in which the work of this controller is done.
+    `readings`: what metrics from outside said since this was asked last. `until`: phases in which the work of this
+    controller is done.
     """
 
     trials: Trials
@@ -65,7 +67,7 @@ class Controller:
     until: Iterable[str]
     on_look: Callable[[Trial, Sight], None]
     on_change: Callable[[Trial], None]
-    alarms: Callable[[], tuple[str, ...]] = tuple
+    readings: Callable[[], tuple[Reading, ...]] = tuple
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
     tick: float = TICK
@@ -96,7 +98,7 @@ class Controller:
             tripped=sight.tripped and trial.rollout.phase != WARM,
             asked=wish.what if wish else "",
             by=wish.by if wish else "",
-            alarms=self.alarms(),
+            readings=self.readings(),
         )
         after = decide(trial.rollout, look, trial.policy)
         seen = trial.after(after, batch, now=now, threshold=wanted(after, trial.policy).threshold)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from devbox.gray import bounds
+from devbox.gray import bounds, outside
 from devbox.gray.evidence import Tally
+from devbox.gray.outside import Answers, Reading
 from devbox.gray.policy import WHOLE, Policy
 from devbox.gray.rollout import (
     ABORTED,
@@ -37,7 +38,8 @@ class Look:
     """What one look saw. `batch`: since the last look.
 
     `threshold`: what the router goes by; `open`: requests under way at the canary; `tripped`: the router itself has
-    shut the canary out. `asked`: by a person, `by` whom; `alarms`: sentences of metrics from outside that say no.
+    shut the canary out. `asked`: by a person, `by` whom; `readings`: what metrics from outside said since the
+    last look.
     """
 
     now: float
@@ -50,7 +52,7 @@ class Look:
     tripped: bool = False
     asked: str = ""  # "" | "hold" | "resume" | "abort" | "complete"
     by: str = ""
-    alarms: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     """Where it stands after a look. `reason` says why, also when nothing changed: what it waits for."""
     if rollout.phase in OVER:
         return rollout
-    seen = rollout.after(look.batch, policy, now=look.now)
+    seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
     if seen.phase == ABORTING:
         return _leaving(seen, look)
     if look.asked == "abort":
@@ -96,11 +98,11 @@ def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
         case "warm":
             return _warm(seen, look, policy)
         case "step":
-            return _step(seen, policy)
+            return _step(seen, look, policy)
         case "hold":
-            return _hold(seen, look)
+            return _hold(seen, look, policy)
         case "bake":
-            return _bake(seen, policy)
+            return _bake(seen, look, policy)
     return seen  # a person is to say
 
 
@@ -124,9 +126,23 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
         return "the router shut the canary out: request after request failed"
     if not look.canary_healthy:
         return "the canary's health check fails"
-    if look.alarms:
-        return look.alarms[0]
+    if alarms := _alarms(seen, policy):
+        return alarms[0]
     return _baked_badly(seen, policy) if seen.phase == BAKE else _judgement(seen, policy)
+
+
+def _alarms(seen: Rollout, policy: Policy) -> list[str]:
+    """What metrics from outside say against it."""
+    said = (outside.alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
+    return [sentence for sentence in said if sentence]
+
+
+def _silence(seen: Rollout, look: Look, policy: Policy) -> str:
+    """The first metric from outside that does not say yes just now, and why; "" where all do."""
+    lacking = (
+        outside.lacks(metric, seen.outside.get(metric.name, Answers()), now=look.now) for metric in policy.outside
+    )
+    return next((each for each in lacking if each), "")
 
 
 def _judgement(seen: Rollout, policy: Policy) -> str:
@@ -195,10 +211,10 @@ def _latencies(seen: Rollout, policy: Policy) -> dict[str, int | None]:
     return {watch.name: seen.judged[watch.name].limit for watch in policy.watches if watch.name == "latency"}
 
 
-def _step(seen: Rollout, policy: Policy) -> Rollout:
+def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     if seen.held:
         return _waits(seen, "held")
-    if lacking := _lacks(seen, policy):
+    if lacking := _lacks(seen, policy) or _silence(seen, look, policy):
         late = seen.watched > policy.timeout
         return (
             _to_a_human(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
@@ -233,15 +249,22 @@ def _rehearsing(seen: Rollout, look: Look) -> Rollout:
     return _waits(seen, "for the router to send nobody to the canary")
 
 
-def _hold(seen: Rollout, look: Look) -> Rollout:
-    if look.asked == "complete" and not seen.held:
-        return seen.enter(BAKE, f"completed by {look.by or 'a person'}")
-    return _waits(seen, "held" if seen.held else "for the promotion that completes it")
+def _hold(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+    if seen.held:
+        return _waits(seen, "held")
+    if look.asked != "complete" and not policy.completes:
+        return _waits(seen, "for the promotion that completes it")
+    if lacking := _silence(seen, look, policy):
+        return _waits(seen, lacking)
+    return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
 
 
-def _bake(seen: Rollout, policy: Policy) -> Rollout:
+def _bake(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     if seen.held or seen.watched < policy.bake:
         return _waits(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
+    if lacking := _silence(seen, look, policy):
+        late = seen.watched > policy.bake + policy.timeout
+        return _to_a_human(seen, f"the bake does not end: it waits {lacking}") if late else _waits(seen, lacking)
     return seen.enter(STABLE, f"baked for {policy.bake:.0f} s")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devbox.model.stage import Strategy
+from devbox.model.stage import Outside, Strategy
 
 WHOLE = 10_000  # buckets, as many as parts of traffic
 TRUST = 0.05  # how often the bound on harm may be wrong over a rollout
@@ -24,7 +24,10 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion."""
+    """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion.
+
+    `watches` are judged by what the router counts, `outside` by limits.
+    """
 
     steps: tuple[int, ...]
     min_time: float
@@ -33,6 +36,7 @@ class Policy:
     bake: float
     margin: float
     watches: tuple[Watch, ...]
+    outside: tuple[Outside, ...] = ()
     irreversible: bool = False
     rehearse: bool = False
     completes: bool = False
@@ -52,6 +56,7 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
         bake=strategy.bake,
         margin=MARGIN if strategy.margin is None else strategy.margin,
         watches=_watches(strategy),
+        outside=strategy.outside,
         irreversible=strategy.irreversible,
         rehearse=strategy.rehearse,
         completes=completes,

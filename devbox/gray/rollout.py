@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from devbox.gray import bounds
 from devbox.gray.evidence import Evidence, Tally
+from devbox.gray.outside import Answers, Reading
 from devbox.gray.policy import TRUST, Policy, Watch
 from devbox.model.traffic import Batch, Side
 
@@ -50,6 +52,7 @@ class Rollout:
     """Where it stands. `watched`: seconds in this phase or step in which somebody looked; `reason`: why it is there.
 
     `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
+    `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
     """
 
     phase: str = WARM
@@ -60,9 +63,11 @@ class Rollout:
     reason: str = ""
     looked_at: float | None = None  # seconds since the epoch
     watched: float = 0.0
+    entered: float = 0.0
     warm: Side = field(default_factory=Side)
     baking: Tally = field(default_factory=Tally)
     judged: dict[str, Judged]
+    outside: dict[str, Answers] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, policy: Policy) -> Rollout:
@@ -72,7 +77,14 @@ class Rollout:
     def enter(self, phase: str, reason: str, *, step: int | None = None) -> Rollout:
         """In another phase or step, from now on."""
         return replace(
-            self, phase=phase, reason=reason, step=self.step if step is None else step, watched=0.0, before=""
+            self,
+            phase=phase,
+            reason=reason,
+            step=self.step if step is None else step,
+            watched=0.0,
+            entered=self.looked_at or 0.0,
+            before="",
+            outside={},
         )
 
     def after(self, batch: Batch, policy: Policy, *, now: float) -> Rollout:
@@ -89,6 +101,15 @@ class Rollout:
             }
             return replace(seen, judged=judged)
         return seen
+
+    def told(self, readings: Iterable[Reading], policy: Policy) -> Rollout:
+        """With what metrics from outside said; what was asked for before it came here says nothing about here."""
+        outside = dict(self.outside)
+        for reading in readings:
+            metric = next((each for each in policy.outside if each.name == reading.name), None)
+            if metric is not None and reading.began >= self.entered:
+                outside[metric.name] = outside.get(metric.name, Answers()).after(metric, reading)
+        return replace(self, outside=outside)
 
     def trusted_again(self) -> Rollout:
         """Back from needs_human to where it was: a person has looked at the evidence, and wants new one."""

@@ -91,7 +91,7 @@ class Hook:
 # In the place of a container, where somebody else wants something of this machine.
 HOOKS = "hooks"
 SHELL = "shell"  # of whoever enters the project, see `devbox hook`
-GATE = "gate"  # in the place of a variable: a command that a stage asks
+GATE, METRIC = "gate", "metric"  # in the place of a variable: a command that a stage asks, once or again and again
 
 
 @dataclass(frozen=True, kw_only=True)

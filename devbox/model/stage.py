@@ -94,11 +94,31 @@ Gate = (
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a gray release watches. `alpha`: its share of the chance of a false alarm; None: an equal one."""
+    """What the router counts. `alpha`: its share of the chance of a false alarm; None: an equal one."""
 
     name: str  # "errors" | "latency"
     alpha: float | None = None
     quantile: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A metric of a gray release from outside: what a command prints, or Prometheus answers, held against limits.
+
+    A command without limits says no by ending with 1. `authorization`: where the header of that name is ("env:…"), or
+    "". So many bad answers in a row as `failures` take the release back. Times in seconds; `every`: between answers.
+    """
+
+    name: str
+    command: tuple[str, ...] = ()
+    promql: str = ""
+    url: str = ""
+    authorization: str = ""
+    most: float | None = None
+    least: float | None = None
+    every: float = 10.0
+    timeout: float = 10.0
+    failures: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +135,7 @@ class Strategy:
     margin: float | None = None
     alpha: float = 0.01
     metrics: tuple[Metric, ...] = ()
+    outside: tuple[Outside, ...] = ()
     cohort: str = "cookie"  # "cookie", "cookie:NAME" or "header:NAME"
     rehearse: bool = False
     irreversible: bool = False

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, replace
 
 from devbox import flow
+from devbox.engines.contract import InstanceView
 from devbox.envfile import environment, hostaccess
 from devbox.envfile import secrets as references
 from devbox.envfile.load import EnvFile
@@ -82,6 +83,11 @@ class StageEnvironment:
         """Where all is kept."""
         return self._place.paths
 
+    @property
+    def address(self) -> str:
+        """Where visitors reach it; "" while its router does not run."""
+        return _address(self._place.engine.observe(self._instance()))
+
     def restarts(self, deployment: Deployment) -> int:
         """How often containers of a deployment had to be started again, all together."""
         view = self._place.engine.observe(self._instance())
@@ -101,11 +107,10 @@ class StageEnvironment:
         up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
         digests = {name: self._place.engine.proven(self._instance(), name) for name in replicas}
         wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
-        ports = view.published.get(staging.ROUTER, ())
         return StageObserved(
             release=having.release.id if having and (up or not wanted) else "",
             config=having.config_digest if having and (up or not wanted) else "",
-            address=f"http://{ports[0].address}:{ports[0].host}" if ports else "",
+            address=_address(view),
             healthy=having is not None and len(up) == wanted and _stands(view.containers.get(staging.ROUTER)),
             digests={name: found for name, found in digests.items() if found or not _is_job(having, name)},
         )
@@ -331,6 +336,11 @@ def _with_reload(ground: Plan, *, again: bool) -> Plan:
 def _stub(name: str, image: str) -> ContainerSpec:
     """A container of another release, of which nothing has to be known but that it is there."""
     return ContainerSpec(name=name, label=name, role="image", image=image)
+
+
+def _address(view: InstanceView) -> str:
+    ports = view.published.get(staging.ROUTER, ())
+    return f"http://{ports[0].address}:{ports[0].host}" if ports else ""
 
 
 def _is_among(deployment: Deployment, names: frozenset[str] | set[str]) -> bool:

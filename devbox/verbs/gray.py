@@ -13,6 +13,7 @@ from devbox.errors import DevboxError, TakenBack, UsageError
 from devbox.execute.controller import Controller, Sight, completing
 from devbox.execute.events import Looked, Note, Sink
 from devbox.execute.ground import RoutedGround
+from devbox.execute.measures import Measures, Place
 from devbox.execute.trials import Trials, Wish
 from devbox.gray import policy
 from devbox.gray.glance import glance
@@ -27,6 +28,7 @@ from devbox.records.deployed import Deployed
 from devbox.records.ledger import Ledger
 from devbox.routing.state import RouterState, all_on, other
 from devbox.verbs.environments import StageEnvironment
+from devbox.verbs.measuring import Around
 
 GRAY = "gray"  # the kind of strategy, and of what is entered into the ledger on the way
 ENDS = (HOLD, STABLE, ABORTED)
@@ -38,8 +40,11 @@ class GrayEnvironment:
     `through`: the stage that shifts in it.
     """
 
-    def __init__(self, inner: StageEnvironment, *, stage: Stage, home: Stage, through: str, ledger: Ledger) -> None:
+    def __init__(
+        self, inner: StageEnvironment, *, stage: Stage, home: Stage, through: str, ledger: Ledger, around: Around
+    ) -> None:
         self._inner = inner
+        self._around = around
         self._stage = stage
         self._home = home
         self._through = through
@@ -193,9 +198,11 @@ class GrayEnvironment:
                     remedy="devbox release show, hold, resume, abort",
                 )
             self.trials.asked()  # what was said to nobody
-            return self._controller(sink, trial, wish).run(trial)
+            asked = () if wish and wish.what == "abort" else trial.policy.outside
+            with Measures(asked, self._place(trial)) as measures:
+                return self._controller(sink, trial, wish, measures).run(trial)
 
-    def _controller(self, sink: Sink, trial: Trial, wish: Wish | None) -> Controller:
+    def _controller(self, sink: Sink, trial: Trial, wish: Wish | None, measures: Measures) -> Controller:
         known = {"changes": len(trial.changes)}
 
         def on_look(seen: Trial, _sight: Sight) -> None:
@@ -205,7 +212,8 @@ class GrayEnvironment:
         return Controller(
             trials=self.trials,
             ground=self._ground(trial),
-            until=ENDS,
+            until=(STABLE, ABORTED) if trial.policy.completes else ENDS,
+            readings=measures.take,
             on_look=on_look,
             on_change=self._enter,
             wish=wish,
@@ -219,6 +227,12 @@ class GrayEnvironment:
             processes=(process,) if process else (),
             keep=self._router.keep_share,
             restarts=lambda: self._inner.restarts(trial.deployment),
+        )
+
+    def _place(self, trial: Trial) -> Place:
+        running = self._record.read().running
+        return self._around.place(
+            trial, stage=self._stage, home=self._home, address=self._inner.address, stable=running
         )
 
     def _enter(self, trial: Trial) -> None:
@@ -294,4 +308,11 @@ def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
     through = next((each.name for each in shifting if each.environment == stage.environment), "")
     if not through:
         return inner
-    return GrayEnvironment(inner, stage=stage, home=home, through=through, ledger=Ledger(opened.paths, opened.id))
+    return GrayEnvironment(
+        inner,
+        stage=stage,
+        home=home,
+        through=through,
+        ledger=Ledger(opened.paths, opened.id),
+        around=Around(root=opened.root, allowed=resolved.allowed),
+    )

@@ -163,11 +163,10 @@ def test_latency_is_judged_only_by_a_limit_that_stable_has_set():
         ({"canary_restarts": 3}, "crashed 3 times"),
         ({"canary_healthy": False}, "health check fails"),
         ({"tripped": True}, "router shut the canary out"),
-        ({"alarms": ("p95 of checkout is 4 s",)}, "checkout"),
         ({"batch": Batch(canary=side(10, 10), stable=side(100))}, "all 10 requests of the canary failed"),
         ({"asked": "abort", "by": "bob"}, "aborted by bob"),
     ],
-    ids=["crash loop", "health", "router", "a metric from outside", "all errors", "a person"],
+    ids=["crash loop", "health", "router", "all errors", "a person"],
 )
 def test_it_goes_back_at_once(facts: dict[str, object], why: str):
     run = Run()

@@ -1,0 +1,207 @@
+"""Metrics from outside, asked for real: commands of this machine, and a Prometheus server."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import os
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gray.prometheus import PASSWORD, USER, prometheus
+
+from devbox.errors import EngineError
+from devbox.execute.measures import Measures, Place
+from devbox.gray.outside import Reading
+from devbox.model.container import Secret
+from devbox.model.stage import Outside
+
+SECRET = "hunter2-hunter2"
+BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+
+
+def place(root: Path, *commands: str, **more: object) -> Place:
+    values = {"TOKEN": SECRET, "prom.authorization": BASIC}
+
+    def fetch(wanted: dict[str, Secret]) -> dict[str, str]:
+        return {name: values[name] for name in wanted}
+
+    facts = {
+        "root": str(root),
+        "env": {"LEVEL": "info"},
+        "names": {"DEVBOX_RELEASE": "sha256:abc"},
+        "secrets": {"TOKEN": Secret(reference="env:TOKEN")},
+        "allowed": frozenset(f"cmd:{shlex.join(('/bin/sh', '-c', each))}" for each in commands),
+        "fetch": fetch,
+    }
+    return Place(**(facts | more))
+
+
+def command(text: str, **more: object) -> Outside:
+    return Outside(name="orders", command=("/bin/sh", "-c", text), every=60, **more)
+
+
+def first(metric: Outside, where: Place, *, seconds: float = 20) -> Reading:
+    """The first answer."""
+    with Measures((metric,), where) as measures:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := measures.take():
+                return found[0]
+            time.sleep(0.02)
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("text", "limits", "value", "no", "trouble"),
+    [
+        ("echo 0.25", {"most": 0.5}, 0.25, False, ""),
+        ("echo about; echo 3", {"least": 1}, 3, False, ""),
+        ("true", {}, None, False, ""),
+        ("exit 1", {}, None, True, ""),
+        ("exit 1", {"most": 1}, None, False, "ended with 1"),
+        ("echo broken >&2; exit 3", {}, None, False, "ended with 3: broken"),
+        ("no-such-program", {}, None, False, "ended with 127"),
+        ("echo many", {"most": 1}, None, False, "not a number"),
+        ("echo nan", {"most": 1}, None, False, "not a number"),
+        ("true", {"most": 1}, None, False, "printed nothing"),
+        ("kill -9 $$", {}, None, False, "ended with -9"),
+    ],
+)
+def test_a_command_answers(tmp_path: Path, text: str, limits: dict[str, float], value, no, trouble: str):
+    found = first(command(text, **limits), place(tmp_path, text))
+    assert (found.value, found.no) == (value, no)
+    assert trouble in found.trouble
+    assert bool(found.trouble) is bool(trouble)
+
+
+def test_a_command_knows_what_is_on_trial_and_what_the_stage_has(tmp_path: Path):
+    text = "env > seen; pwd >> seen"
+    first(command(text), place(tmp_path, text))
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert {"LEVEL=info", "DEVBOX_RELEASE=sha256:abc", f"TOKEN={SECRET}", str(tmp_path)} <= set(seen)
+    assert f"PATH={os.environ['PATH']}" in seen
+
+
+def test_a_secret_is_in_no_reason(tmp_path: Path):
+    text = "echo refused for $TOKEN; exit 1"
+    found = first(command(text), place(tmp_path, text))
+    assert found.no
+    assert "refused for" in found.said
+    assert SECRET not in found.said
+
+
+def test_what_was_not_allowed_is_not_run(tmp_path: Path):
+    found = first(command("touch ran"), place(tmp_path, "touch other"))
+    assert "not allowed" in found.trouble
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_secret_that_is_missing_is_no_answer(tmp_path: Path):
+    def fetch(wanted: object) -> dict[str, str]:
+        raise EngineError("the secret TOKEN is missing")
+
+    found = first(command("true"), place(tmp_path, "true", fetch=fetch))
+    assert found.trouble == "the secret TOKEN is missing"
+
+
+def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):
+    text = "sleep 300 & echo $! > child; wait"
+    found = first(command(text, timeout=0.5), place(tmp_path, text))
+    assert "gave no answer in 0.5 s" in found.trouble
+    assert _gone(int((tmp_path / "child").read_text()))
+
+
+def test_who_leaves_waits_for_nobody(tmp_path: Path):
+    text = "echo $$ > child; sleep 300"
+    with Measures((command(text, timeout=300),), place(tmp_path, text)):
+        end = time.monotonic() + 20
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert _gone(int((tmp_path / "child").read_text()))
+
+
+def _gone(pid: int) -> bool:
+    """Whether it ends soon; one that nobody has waited for is dead, too."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z"):
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prometheus(tmp_path_factory.mktemp("prometheus"), protected=True) as url:
+        yield url
+
+
+def asked(url: str, query: str, root: Path, **more: object) -> Reading:
+    facts = {"authorization": "env:PROM", "every": 60, **more}
+    return first(Outside(name="prom", promql=query, url=url, most=1, **facts), place(root))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "trouble"),
+    [
+        ("vector(0.25)", 0.25, ""),
+        ("1 + 1", 2, ""),
+        ('label_replace(vector(4), "release", "$DEVBOX_RELEASE", "", "") * 2', 8, ""),
+        ('up{job="none"}', None, "the query finds nothing"),
+        ("vector(1) or label_replace(vector(2), 'a', 'b', '', '')", None, "gives 2 series, not one"),
+        ("vector(0) / 0", None, "gives nan"),
+        ("vector(1)[1m:1s]", None, "gives a matrix"),
+        ("sum(", None, "answers 400: invalid parameter"),
+    ],
+)
+def test_prometheus_answers(tmp_path: Path, server: str, text: str, value, trouble: str):
+    found = asked(server, text, tmp_path)
+    assert found.value == value
+    assert trouble in found.trouble
+
+
+def test_without_its_password_prometheus_says_nothing(tmp_path: Path, server: str):
+    found = asked(server, "vector(1)", tmp_path, authorization="")
+    assert "answers 401" in found.trouble
+    assert found.value is None
+
+
+def test_who_is_not_there_is_no_answer(tmp_path: Path):
+    found = asked("http://127.0.0.1:9", "vector(1)", tmp_path)
+    assert "Connection refused" in found.trouble
+
+
+def test_the_header_goes_to_nobody_else(tmp_path: Path):
+    seen: list[str | None] = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = asked(f"http://127.0.0.1:{server.server_address[1]}", "vector(1)", tmp_path)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "answers 302" in found.trouble
+    assert seen == [BASIC]
