@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from devbox.gray.decide import wanted
+from devbox.gray.outside import Answers
 from devbox.gray.policy import WHOLE
 from devbox.gray.rollout import STEP
 from devbox.gray.trial import Trial
@@ -38,13 +39,23 @@ class Against:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glance:
-    """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first.
+class Told:
+    """What a metric from outside said last. `good` None: it gives no answer just now."""
 
-    `left`: seconds that the step lasts at least.
+    metric: str
+    good: bool | None
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: whose visitors.
+
+    `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on.
     """
 
     stage: str
+    home: str
     release: str
     phase: str
     step: int
@@ -56,6 +67,8 @@ class Glance:
     canary: SideSeen
     stable: SideSeen
     against: tuple[Against, ...]
+    outside: tuple[Told, ...]
+    margin: float
     lost: int
 
 
@@ -65,6 +78,7 @@ def glance(trial: Trial) -> Glance:
     lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
     return Glance(
         stage=trial.stage,
+        home=trial.deployment.stage.name,
         release=trial.release,
         phase=rollout.phase,
         step=rollout.step + 1,
@@ -76,6 +90,8 @@ def glance(trial: Trial) -> Glance:
         canary=_side(trial.canary, [point.canary_p99 for point in lately]),
         stable=_side(trial.stable, [point.stable_p99 for point in lately]),
         against=tuple(_against(trial, watch.name, watch.alpha) for watch in policy.watches),
+        outside=tuple(_told(each.name, rollout.outside.get(each.name, Answers())) for each in policy.outside),
+        margin=policy.margin,
         lost=trial.lost,
     )
 
@@ -83,6 +99,11 @@ def glance(trial: Trial) -> Glance:
 def _side(whole: Side, times: list[int | None]) -> SideSeen:
     known = sorted(time for time in times if time is not None)
     return SideSeen(requests=whole.requests, errors=whole.errors, p99=known[len(known) // 2] if known else None)
+
+
+def _told(name: str, said: Answers) -> Told:
+    good = False if said.row else True if said.good is not None else None
+    return Told(metric=name, good=good, said=said.last)
 
 
 def _against(trial: Trial, name: str, alpha: float) -> Against:

@@ -81,4 +81,4 @@ def _fault(metric: Outside, reading: Reading) -> str:
 
 
 def _shown(reading: Reading) -> str:
-    return "yes" if reading.value is None else f"{reading.value:g}"
+    return "" if reading.value is None else f"{reading.value:g}"

@@ -5,65 +5,97 @@ from __future__ import annotations
 import datetime as dt
 from html import escape
 
+from devbox.gray.glance import glance
 from devbox.gray.picture import svg
 from devbox.gray.policy import WHOLE
 from devbox.gray.trial import Change, Trial
 
+# Phase → title, colour, and what a reader may want to know or do next.
 _ENDS = {
-    "stable": ("The new release is stable", "#2f9e44"),
-    "hold": ("All steps are passed; it waits for the promotion that completes it", "#2f9e44"),
-    "aborted": ("The new release was taken back", "#c92a2a"),
-    "aborting": ("The new release is being taken back", "#c92a2a"),
-    "needs_human": ("A person is needed", "#e67700"),
+    "stable": ("The new release is stable", "good", "Every visitor is on it; the old one is stopped."),
+    "hold": ("All steps are passed", "good", "It waits for the promotion that completes it: devbox promote {home}"),
+    "bake": ("All visitors are on the new release", "good", "The old one stays warm for a while, to go back at once."),
+    "aborted": ("The new release was taken back", "bad", "Every visitor is on the old one; the new one is stopped."),
+    "aborting": ("The new release is being taken back", "bad", "New requests go to the old one."),
+    "needs_human": ("A person is needed", "warn", "devbox release resume lets it go on, devbox release abort ends it."),
 }
+_UNDER_WAY = ("The new release is on trial", "calm", "It goes on as long as nothing speaks against it.")
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #212529; background: #fff; max-width: 960px; margin: 2rem auto;
-  padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 } h1 span { font-weight: 600 }
-.reason { font-size: 1.1rem; margin: .3rem 0 1.2rem }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0 }
-th { text-align: left; color: #868e96; font-weight: 500 }
-td, th { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #dee2e6; vertical-align: top }
-td.n { text-align: right; white-space: nowrap } th.n { text-align: right }
-svg { max-width: 100%; height: auto } code { font-size: .9em }
-footer { color: #868e96; font-size: .9rem; margin-top: 2rem }
+:root { color-scheme: light dark; --ink: #212529; --paper: #fff; --dim: #6c757d; --line: #dee2e6;
+  --good: #2b8a3e; --bad: #c92a2a; --warn: #b35c00; --calm: #1864ab }
+@media (prefers-color-scheme: dark) { :root { --ink: #e9ecef; --paper: #16191d; --dim: #adb5bd; --line: #343a40;
+  --good: #69db7c; --bad: #ff8787; --warn: #ffc078; --calm: #74c0fc } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 960px;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem }
+.good { color: var(--good) } .bad { color: var(--bad) } .warn { color: var(--warn) } .calm { color: var(--calm) }
+.reason { font-size: 1.1rem; margin: .3rem 0 0 } .next { margin: .2rem 0 1.2rem; color: var(--dim) }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; margin: .3rem 0 1rem }
+th { text-align: left; color: var(--dim); font-weight: 500 }
+td, th { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td { white-space: nowrap } td.n, th.n { text-align: right }
+td.w { min-width: 14rem; white-space: normal }
+svg { width: 100%; min-width: 640px; height: auto } code { font-size: .9em; overflow-wrap: anywhere }
+footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 """
 
 
 def html(trial: Trial) -> str:
     """The page; it needs nothing beside itself."""
-    title, color = _ENDS.get(trial.rollout.phase, ("The new release is on its way", "#1c7ed6"))
+    home = trial.deployment.stage.name
+    title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
     rows = "\n".join(_row(change, trial) for change in trial.changes)
-    policy = trial.policy
-    watched = ", ".join(watch.name for watch in policy.watches)
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(trial.stage)}: {escape(title)}</title>
-<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
-<h1 style="color:{color}"><span>{escape(title)}</span></h1>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(home)}: {escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
+<h1 class="{color}">{escape(title)}</h1>
 <p class="reason">{escape(trial.rollout.reason)}</p>
-<table>
-<tr><th></th><th class="n">requests</th><th class="n">failed</th><th class="n">rate</th></tr>
+<p class="next">{escape(then.format(home=home))} Requests that nobody answered: {trial.lost}.</p>
+<div class="wide"><table>
+<tr><th>in {escape(home)}</th><th class="n">requests</th><th class="n">failed</th><th class="n">of them</th></tr>
 {_side("new release (canary)", trial.canary.requests, trial.canary.errors)}
 {_side("old release (stable)", trial.stable.requests, trial.stable.errors)}
-</table>
-<p>Requests that nobody answered: <b>{trial.lost}</b></p>
-{svg(trial)}
-<table>
-<tr><th>time</th><th>came to</th><th class="n">visitors</th><th>why</th>
-<th class="n">canary</th><th class="n">stable</th></tr>
+</table></div>
+{_outside(trial)}<div class="wide">{svg(trial)}</div>
+<h2>Step by step</h2>
+<div class="wide"><table>
+<tr><th>after</th><th>came to</th><th class="n">visitors</th><th>why</th>
+<th class="n">new: failed</th><th class="n">old: failed</th></tr>
 {rows}
-</table>
-<footer>Release <code>{escape(trial.release)}</code>, image <code>{escape(trial.deployment.release.image)}</code><br>
-began {_moment(trial.began)}; watched: {escape(watched)}; steps {_steps(policy.steps)}; each at least
-{policy.min_time:g} s and {policy.min_requests} requests, and at most {100 * policy.margin:g} points worse than stable.
-Evidence is an e-value in nats: it may be looked at any time; an equal release reaches the red line once in
-{1 / min(watch.alpha for watch in policy.watches):.0f} times at most.</footer>
+</table></div>
+{_footer(trial)}
 </body></html>
 """
 
 
+def _outside(trial: Trial) -> str:
+    """What metrics from outside said last, where they said something."""
+    words = {True: ("good", "good"), False: ("bad", "bad"), None: ("warn", "no answer")}
+    rows = [
+        f'<tr><td>{escape(each.metric)}</td><td class="{words[each.good][0]}">{words[each.good][1]}</td>'
+        f"<td>{escape(each.said)}</td></tr>"
+        for each in glance(trial).outside
+        if each.good is not None or each.said
+    ]
+    head = "<tr><th>from outside</th><th></th><th></th></tr>"
+    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>\n' if rows else ""
+
+
+def _footer(trial: Trial) -> str:
+    policy = trial.policy
+    names = (*(each.name for each in policy.watches), *(each.name for each in policy.outside))
+    watched = ", ".join(names)
+    return f"""<footer>Release <code>{escape(trial.release)}</code><br>
+image <code>{escape(trial.deployment.release.image)}</code><br>
+Began {_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_steps(policy.steps)}, each at least
+{policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
+worse than the old one at most. At 100 % of the evidence it is taken back, at any time: that happens to a release that
+is as good as the old one once in {1 / min(watch.alpha for watch in policy.watches):.0f} times, at most.</footer>"""
+
+
 def _side(name: str, requests: int, errors: int) -> str:
-    rate = f"{errors / requests:.3%}" if requests else "–"
+    rate = f"{errors / requests:.2%}" if requests else "–"
     return f'<tr><td>{name}</td><td class="n">{requests}</td><td class="n">{errors}</td><td class="n">{rate}</td></tr>'
 
 
@@ -72,8 +104,8 @@ def _row(change: Change, trial: Trial) -> str:
     name = f"step {change.step + 1}" if change.phase == "step" else change.phase.replace("_", " ")
     return (
         f"<tr><td>{_after(change.at - trial.began)}</td><td>{name}</td><td class='n'>{share}</td>"
-        f"<td>{escape(change.reason)}</td><td class='n'>{change.canary[1]} / {change.canary[0]}</td>"
-        f"<td class='n'>{change.stable[1]} / {change.stable[0]}</td></tr>"
+        f"<td class='w'>{escape(change.reason)}</td><td class='n'>{change.canary[1]} of {change.canary[0]}</td>"
+        f"<td class='n'>{change.stable[1]} of {change.stable[0]}</td></tr>"
     )
 
 

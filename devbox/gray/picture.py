@@ -12,7 +12,19 @@ from devbox.gray.trial import Point, Trial
 
 _WIDTH, _LEFT, _RIGHT = 920, 70, 20
 _PANEL, _GAP, _TOP = 110, 46, 34
-_CANARY, _STABLE, _SHARE, _LIMIT, _INK, _GRID = "#d9480f", "#1c7ed6", "#2f9e44", "#c92a2a", "#343a40", "#dee2e6"
+_CANARY, _STABLE, _SHARE, _LIMIT = "canary", "stable", "share", "limit"  # classes of what is drawn
+# Of each thing its colour in the light and in the dark.
+_COLORS = {
+    "paper": ("#ffffff", "#16191d"),
+    "ink": ("#343a40", "#e9ecef"),
+    "dim": ("#6c757d", "#adb5bd"),
+    "grid": ("#dee2e6", "#343a40"),
+    "change": ("#adb5bd", "#5c636a"),
+    _CANARY: ("#d9480f", "#ff922b"),
+    _STABLE: ("#1c7ed6", "#4dabf7"),
+    _SHARE: ("#2f9e44", "#69db7c"),
+    _LIMIT: ("#c92a2a", "#ff8787"),
+}
 _TICKS = 6
 _ENOUGH, _NEAR = 1000, 8  # requests that a rate is of; points that a response time is the median of
 _ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
@@ -23,7 +35,7 @@ class _Curve:
     """Values over time, None where there is none. `steps`: a value holds until the next."""
 
     name: str
-    color: str
+    kind: str
     values: Sequence[float | None]
     steps: bool = False
 
@@ -48,8 +60,9 @@ def svg(trial: Trial) -> str:
     whole = max(times[-1] if times else 1.0, 1.0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"',
-        f' role="img" font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">',
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
+        ' role="img" font-family="system-ui, sans-serif" font-size="12">',
+        f"<style>{_style()}</style>",
+        f'<rect class="f-paper" width="{_WIDTH}" height="{height}"/>',
         *_legend(),
     ]
     for number, panel in enumerate(panels):
@@ -59,15 +72,24 @@ def svg(trial: Trial) -> str:
     return "\n".join(parts)
 
 
+def _style() -> str:
+    """Classes `f-…` fill and `s-…` draw, in the light and in the dark."""
+    light, dark = (
+        "".join(f".f-{name}{{fill:{pair[at]}}}.s-{name}{{stroke:{pair[at]}}}" for name, pair in _COLORS.items())
+        for at in (0, 1)
+    )
+    return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
 def _panels(trial: Trial) -> list[_Panel]:
     points = trial.points
     found = [
         _Panel(
-            title="visitors of the new release",
+            title="visitors on the new release",
             curves=(
                 _Curve(
                     name="share",
-                    color=_SHARE,
+                    kind=_SHARE,
                     values=[100 * point.threshold / WHOLE for point in points],
                     steps=True,
                 ),
@@ -79,15 +101,15 @@ def _panels(trial: Trial) -> list[_Panel]:
         _Panel(title="99 % of the requests within", curves=_pair(points, _times), shown=_millis, least=1.0),
     ]
     for watch in trial.policy.watches:
-        values = [max(0.0, point.evidence.get(watch.name, 0.0)) for point in points]
         enough = math.log(1 / watch.alpha)
+        values = [100 * max(0.0, point.evidence.get(watch.name, 0.0)) / enough for point in points]
         found.append(
             _Panel(
-                title=f"evidence against the new release: {watch.name}",
-                curves=(_Curve(name="evidence", color=_CANARY, values=values),),
-                shown=lambda value: f"{value:.1f}",
-                line=(enough, "it is taken back"),
-                least=enough * 1.1,
+                title=f"evidence that the new release is worse: {watch.name}",
+                curves=(_Curve(name="evidence", kind=_CANARY, values=values),),
+                shown=lambda value: f"{value:g} %",
+                line=(100, "here it is taken back"),
+                least=100,
             )
         )
     return found
@@ -95,8 +117,8 @@ def _panels(trial: Trial) -> list[_Panel]:
 
 def _pair(points: Sequence[Point], smooth: Callable[[Sequence[Point], str], list[float | None]]) -> tuple[_Curve, ...]:
     return (
-        _Curve(name="stable", color=_STABLE, values=smooth(points, "stable")),
-        _Curve(name="canary", color=_CANARY, values=smooth(points, "canary")),
+        _Curve(name="stable", kind=_STABLE, values=smooth(points, "stable")),
+        _Curve(name="canary", kind=_CANARY, values=smooth(points, "canary")),
     )
 
 
@@ -130,9 +152,9 @@ def _millis(value: float) -> str:
 
 def _legend() -> list[str]:
     found, at = [], _LEFT
-    for name, color in (("new release (canary)", _CANARY), ("old release (stable)", _STABLE)):
-        found.append(f'<rect x="{at}" y="8" width="14" height="4" fill="{color}"/>')
-        found.append(f'<text x="{at + 20}" y="14">{name}</text>')
+    for name, kind in (("new release (canary)", _CANARY), ("old release (stable)", _STABLE)):
+        found.append(f'<rect class="f-{kind}" x="{at}" y="8" width="14" height="4"/>')
+        found.append(f'<text class="f-ink" x="{at + 20}" y="14">{name}</text>')
         at += 170
     return found
 
@@ -140,21 +162,21 @@ def _legend() -> list[str]:
 def _drawn(panel: _Panel, times: Sequence[float], whole: float, *, top: int) -> list[str]:
     known = [value for curve in panel.curves for value in curve.values if value is not None]
     high = _scale(max([*known, panel.least]))
-    parts = [f'<text x="{_LEFT}" y="{top + 8}" font-weight="600">{escape(panel.title)}</text>']
+    parts = [f'<text class="f-ink" x="{_LEFT}" y="{top + 8}" font-weight="600">{escape(panel.title)}</text>']
     for share in (0.0, 0.5, 1.0):
         y = _y(high * share, high, top)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_GRID}"/>')
+        parts.append(f'<line class="s-grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         text = panel.shown(_tidy(high * share))
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#868e96">{text}</text>')
+        parts.append(f'<text class="f-dim" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     if panel.line:
         y = _y(panel.line[0], high, top)
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_LIMIT}" '
-            f'stroke-dasharray="5 4"/><text x="{_WIDTH - _RIGHT - 4}" y="{y - 4:.1f}" text-anchor="end" '
-            f'fill="{_LIMIT}">{escape(panel.line[1])}</text>'
+            f'<line class="s-{_LIMIT}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'stroke-dasharray="5 4"/><text class="f-{_LIMIT}" x="{_LEFT + 4}" y="{y + 14:.1f}">'
+            f"{escape(panel.line[1])}</text>"
         )
     parts += [
-        f'<path d="{path}" fill="none" stroke="{curve.color}" stroke-width="2" stroke-linejoin="round"/>'
+        f'<path class="s-{curve.kind}" d="{path}" fill="none" stroke-width="2" stroke-linejoin="round"/>'
         for curve in panel.curves
         if (path := _path(curve, times, whole, high, top))
     ]
@@ -180,7 +202,7 @@ def _path(curve: _Curve, times: Sequence[float], whole: float, high: float, top:
 def _changes(trial: Trial, whole: float, bottom: int) -> list[str]:
     """A thin line where it came to another step or phase."""
     return [
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + 14}" y2="{bottom}" stroke="#adb5bd" stroke-dasharray="1 3"/>'
+        f'<line class="s-change" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + 14}" y2="{bottom}" stroke-dasharray="1 3"/>'
         for change in trial.changes
         if (x := _x(change.at - trial.began, whole)) <= _WIDTH - _RIGHT
     ]
@@ -189,7 +211,7 @@ def _changes(trial: Trial, whole: float, bottom: int) -> list[str]:
 def _axis(whole: float, bottom: int) -> list[str]:
     each = next((size for size in _ROUND if whole / size <= _TICKS), _ROUND[-1])
     return [
-        f'<text x="{_x(at, whole):.1f}" y="{bottom + 20}" text-anchor="middle" fill="#868e96">{_clock(at)}</text>'
+        f'<text class="f-dim" x="{_x(at, whole):.1f}" y="{bottom + 20}" text-anchor="middle">{_clock(at)}</text>'
         for at in range(0, int(whole) + 1, each)
     ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from devbox.errors import one_line
 
 if TYPE_CHECKING:
-    from devbox.gray.glance import Glance, SideSeen
+    from devbox.gray.glance import Against, Glance, SideSeen, Told
 
 _PLACES = {
     "warm": "warm: the new release is up, nobody is sent there yet",
@@ -19,7 +19,7 @@ _PLACES = {
     "aborted": "taken back: all visitors are on the old release",
     "needs_human": "a person is needed, {share}",
 }
-_BAR = 20
+_BAR = 16
 _MILLI, _SECOND = 1_000, 1_000_000  # in µs
 ENDS = ("hold", "stable", "aborted")  # phases in which nobody watches
 _FORWARD = ("warm", "step", "hold", "bake", "stable")
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 def changed(glance: Glance) -> Line:
-    """What it came to: `gray: step 2 of 4, 5 % of visitors — 812 requests, at most 0.84 % worse than stable`."""
+    """What it came to: `gray: step 2 of 4: 5 % of visitors on the new release — 812 requests, at most 0.8 points …`."""
     mark, color = ("✓", "green") if glance.phase in _FORWARD else ("✗", "red")
     if glance.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
@@ -42,32 +42,77 @@ def changed(glance: Glance) -> Line:
 
 def lines(glance: Glance, *, unicode: bool) -> list[Line]:
     """Where it stands, for the bottom of a terminal."""
-    held = glance.held and glance.phase in ("warm", "step", "hold", "bake")
-    waits = "held: devbox release resume goes on" if held else one_line(glance.reason)
-    color = {"needs_human": "yellow", "aborting": "red"}.get(glance.phase, "")
+    color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(glance.phase, "")
     found = [
+        Line(""),
         Line(f"  {_track(glance, unicode=unicode)}", "bold"),
-        Line(f"  {_place(glance)} · {waits}", color),
-        Line("", ""),
-        Line("             requests          errors   99 % within", "dim"),
-        Line(f"    canary   {_side(glance.canary)}"),
-        Line(f"    stable   {_side(glance.stable)}"),
-        Line("", ""),
+        Line(f"  {_place(glance)}", color),
+        Line(f"  {_next(glance)}", color),
+        Line(""),
+        Line(_row("", "requests", "failed", "99 % within"), "dim"),
+        Line(_row("new release (canary)", *_side(glance.canary))),
+        Line(_row("old release (stable)", *_side(glance.stable))),
+        Line(""),
+        Line("  is the new one worse?       of what takes it back   worse by at most", "dim"),
+        *(_judged(each, glance, unicode=unicode) for each in glance.against),
+        *(_outside(each) for each in glance.outside if each.good is not None or glance.phase not in ENDS),
+        Line(""),
+        Line(f"  requests that nobody answered: {glance.lost or 'none'}", "red" if glance.lost else "dim"),
     ]
-    for each in glance.against:
-        bar = _bar(each.of_enough, unicode=unicode)
-        alarming = "red" if each.of_enough >= 1 else "yellow" if each.of_enough > 0.5 else ""  # noqa: PLR2004 - half
-        worse = f" · at most {100 * each.harm:.2g} points worse" if each.harm < 1 else ""
-        text = f"    {each.metric:<9}{bar}  {min(each.of_enough, 9.99):4.0%} of what takes it back{worse}"
-        found.append(Line(text, alarming))
-    found.append(Line(f"    lost requests: {glance.lost}", "red" if glance.lost else "dim"))
-    return found
+    return [*found, Line(f"  {hint}", "dim")] if (hint := _hint(glance)) else found
+
+
+def _next(glance: Glance) -> str:
+    """What comes next, and what it waits for."""
+    if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
+        return "held: it is watched on, and goes on after devbox release resume"
+    reason = one_line(glance.reason)
+    if glance.phase == "step" and reason.startswith("waits "):
+        later = glance.steps[glance.step :]
+        goal = f"next {_percent(later[0])}" if later else "then all steps are passed"
+        return f"{goal}: {reason}"
+    if glance.phase == "hold" and (not reason.startswith("waits ") or reason.startswith("waits for the promotion")):
+        return f"next all visitors: devbox promote {glance.home}"
+    return reason
+
+
+def _hint(glance: Glance) -> str:
+    """What a person can do."""
+    if glance.phase == "needs_human":
+        return "devbox release resume lets it go on, devbox release abort takes it back"
+    if glance.phase in ("warm", "step", "rehearsing", "bake"):
+        other = "resume" if glance.held else "hold"
+        return f"from any terminal: devbox release {other} · abort · report"
+    return "or take it back: devbox release abort" if glance.phase == "hold" else ""
+
+
+def _judged(each: Against, glance: Glance, *, unicode: bool) -> Line:
+    share = each.of_enough
+    alarming = "red" if share >= 1 else "yellow" if share > 0.5 else ""  # noqa: PLR2004 - half
+    harm = "not known yet" if each.harm >= 1 else f"{_points(each.harm)} points"
+    enough = ", good enough" if each.harm <= glance.margin else f", {_points(glance.margin)} to go on"
+    bar = _bar(share, unicode=unicode)
+    return Line(f"    {each.metric:<10}{bar}  {min(share, 9.99):5.0%}           {harm}{enough}", alarming)
+
+
+def _outside(each: Told) -> Line:
+    word = {True: "good", False: "bad", None: "no answer"}[each.good]
+    said = f": {one_line(each.said)}" if each.said else " yet" if each.good is None else ""
+    return Line(f"    {each.metric:<10}{word}{said}", {True: "", False: "red", None: "yellow"}[each.good])
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2g}"
+
+
+def _row(name: str, requests: str, failed: str, time: str) -> str:
+    return f"    {name:<21}{requests:>10}{failed:>15}{time:>14}"
 
 
 def _place(glance: Glance) -> str:
-    share = f"{_percent(glance.share)} of visitors"
+    share = f"{_percent(glance.share)} of visitors on the new release"
     if glance.phase == "step":
-        return f"step {glance.step} of {len(glance.steps)}, {share}"
+        return f"step {glance.step} of {len(glance.steps)}: {share}"
     return _PLACES.get(glance.phase, "").format(share=share)
 
 
@@ -76,13 +121,14 @@ def _track(glance: Glance, *, unicode: bool) -> str:
     passed, here, coming = ("●", "◉", "○") if unicode else ("*", ">", ".")
     goals = (*glance.steps, 100.0)
     at = len(glance.steps) if glance.phase in ("bake", "stable") else glance.step - 1
+    at = -1 if glance.phase in ("aborting", "aborted") else at
     signs = [passed if number < at else here if number == at else coming for number in range(len(goals))]
     return "   ".join(f"{sign} {_percent(goal)}" for sign, goal in zip(signs, goals, strict=True))
 
 
-def _side(side: SideSeen) -> str:
-    errors = f"{side.errors} = {side.rate:.2%}" if side.errors else "0"
-    return f"{side.requests:>8}  {errors:>14}  {_time(side.p99):>10}"
+def _side(side: SideSeen) -> tuple[str, str, str]:
+    failed = f"{side.errors} = {side.rate:.2%}" if side.errors else "0"
+    return str(side.requests), failed, _time(side.p99)
 
 
 def _time(micros: int | None) -> str:

@@ -12,11 +12,13 @@ from gray.played import POLICY, play
 
 from devbox.cli.display import gray as text
 from devbox.execute.trials import Trials, Wish
-from devbox.gray.glance import glance
+from devbox.gray.glance import Against, Told, glance
+from devbox.gray.outside import Answers
 from devbox.gray.page import html
 from devbox.gray.picture import svg
 from devbox.gray.trial import MOST_POINTS, Trial
 from devbox.host.paths import Paths
+from devbox.model.stage import Outside
 
 SHORT = replace(POLICY, steps=(500, 2500, 5000), min_time=5, min_requests=50, margin=0.1, bake=5)
 
@@ -40,7 +42,9 @@ def test_a_played_release_ends_as_it_should(good: Trial, bad: Trial):
 def test_the_curves_are_a_picture_with_a_panel_for_each(good: Trial):
     root = ET.fromstring(svg(good))
     shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"visitors of the new release", "failed requests", "evidence against the new release: latency"} <= set(shown)
+    assert {"visitors on the new release", "failed requests", "evidence that the new release is worse: latency"} <= set(
+        shown
+    )
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 7
 
 
@@ -54,6 +58,28 @@ def test_the_page_says_what_came_of_it(good: Trial, bad: Trial):
     assert bad.rollout.reason.replace("'", "&#x27;") in html(bad)
 
 
+def test_the_page_says_what_metrics_from_outside_said(good: Trial):
+    metrics = tuple(Outside(name=name, command=("true",)) for name in ("orders", "<mail>", "silent"))
+    said = {"orders": Answers(good=1.0, last="7"), "<mail>": Answers(row=1, last="it said no")}
+    trial = replace(
+        good,
+        policy=replace(good.policy, outside=metrics),
+        rollout=replace(good.rollout, outside=said),
+    )
+    assert '<td>orders</td><td class="good">good</td><td>7</td>' in html(trial)
+    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>it said no</td>' in html(trial)
+    assert "<td>silent</td>" not in html(trial)
+    assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in html(trial)
+
+
+def test_the_page_says_what_is_next(good: Trial):
+    held = replace(good, rollout=replace(good.rollout, phase="hold"))
+    assert "devbox promote production" in html(held)
+    asks = replace(good, rollout=replace(good.rollout, phase="needs_human"))
+    assert "devbox release resume" in html(asks)
+    assert "The new release is on trial" in html(replace(good, rollout=replace(good.rollout, phase="step")))
+
+
 def test_the_curves_do_not_grow_for_ever(good: Trial):
     assert 0 < len(good.points) <= MOST_POINTS + 1
 
@@ -65,6 +91,55 @@ def test_a_glance_is_json_and_lines(bad: Trial):
     assert any("taken back" in line for line in shown)
     assert all(line.isascii() or "·" in line or "–" in line for line in shown)
     assert text.changed(seen).text.startswith("✗ gray: taken back")
+
+
+def shown(trial: Trial, **facts: object) -> str:
+    return "\n".join(line.text for line in text.lines(replace(glance(trial), **facts), unicode=True))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"phase": "step", "step": 2, "reason": "waits for its time: 4 s more"}, "next 50 %: waits for its time"),
+        ({"phase": "step", "step": 3, "reason": "waits for its time: 4 s more"}, "then all steps are passed: waits"),
+        ({"phase": "step", "held": True}, "goes on after devbox release resume"),
+        ({"phase": "step"}, "from any terminal: devbox release hold · abort · report"),
+        ({"phase": "hold", "reason": "645 requests"}, "next all visitors: devbox promote production"),
+        ({"phase": "hold", "reason": "waits for orders: no answer yet"}, "waits for orders: no answer yet"),
+        ({"phase": "needs_human"}, "devbox release resume lets it go on, devbox release abort takes it back"),
+        ({"lost": 3}, "requests that nobody answered: 3"),
+        ({"outside": (Told(metric="orders", good=True, said="7"),)}, "orders    good: 7"),
+        ({"outside": (Told(metric="orders", good=True, said=""),)}, "orders    good\n"),
+        ({"outside": (Told(metric="orders", good=False, said="7 is below 9"),)}, "orders    bad: 7 is below 9"),
+        ({"phase": "step", "outside": (Told(metric="orders", good=None, said=""),)}, "orders    no answer yet"),
+        ({"phase": "step", "outside": (Told(metric="orders", good=None, said="x"),)}, "orders    no answer: x"),
+    ],
+)
+def test_a_person_is_told_what_is_next_and_what_he_can_do(good: Trial, facts: dict[str, object], said: str):
+    assert said in shown(good, **facts)
+
+
+def test_what_is_over_waits_for_no_answer(good: Trial):
+    assert "orders" not in shown(good, outside=(Told(metric="orders", good=None, said=""),))
+
+
+def test_how_sure_it_is_is_told_beside_what_is_wanted(good: Trial):
+    watched = (
+        Against(metric="errors", of_enough=0.4, harm=0.12),
+        Against(metric="latency", of_enough=0, harm=1),
+        Against(metric="third", of_enough=1.2, harm=0.01),
+    )
+    lines = shown(good, against=watched, margin=0.05).splitlines()
+    first, second, third = (next(line for line in lines if line.strip().startswith(each.metric)) for each in watched)
+    assert first.endswith("40%           12 points, 5 to go on")
+    assert second.endswith("0%           not known yet, 5 to go on")
+    assert third.endswith("120%           1 points, good enough")
+
+
+def test_lines_fit_a_terminal_of_80_columns(good: Trial, bad: Trial):
+    for trial in (good, bad):
+        for facts in ({}, {"phase": "step"}, {"phase": "step", "held": True}, {"phase": "needs_human"}):
+            assert max(map(len, shown(trial, **facts).splitlines())) <= 80
 
 
 def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: Trial):
