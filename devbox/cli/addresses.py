@@ -10,6 +10,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - wh
 # Whose ports speak HTTP as far as anyone can tell from the file; a service's only where its number says so.
 _WEB_ROLES = ("dev", "glue")
 _WEB_PORTS = (80, 8080)  # of the container
+_ROUTER, _METRICS, _PATH = "router", 8404, "/metrics"  # of a stage, see `plan.staging` and `routing.metrics`
 
 
 def address(role: str, port: Mapping[str, object]) -> str:
@@ -18,6 +19,22 @@ def address(role: str, port: Mapping[str, object]) -> str:
     shown = f"[{host}]" if ":" in host else host
     web = port["protocol"] == "tcp" and (role in _WEB_ROLES or port["container"] in _WEB_PORTS)
     return f"{'http://' if web else ''}{shown}:{port['host']}"
+
+
+def shown(row: Mapping[str, object], port: Mapping[str, object]) -> str:
+    """A published port of a container (as in `ps --json`); that of a stage's router with the path of its metrics."""
+    return f"{address(str(row['role']), port)}{_PATH if is_metrics(row, port) else ''}"
+
+
+def ports(row: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The published ports of a container."""
+    found = row["ports"]
+    return found if isinstance(found, list) else []
+
+
+def is_metrics(row: Mapping[str, object], port: Mapping[str, object]) -> bool:
+    """Whether a port is there for Prometheus, not for visitors."""
+    return row["name"] == row["image"] == _ROUTER and port["container"] == _METRICS
 
 
 def front(ports: Mapping[str, object]) -> str:

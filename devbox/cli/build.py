@@ -95,9 +95,10 @@ def show(args: Args) -> int:
     """All about one release; its JSON is what a stage will be given."""
     project = opened(args)
     release = verbs.release(project, args.text("release"))
-    from devbox.verbs import promote
+    from devbox.verbs import promote, trials
 
     stages = promote.states(project).get(release.id, {})
+    trial = trials.under_way(project, release.id) if stages else None
     if args.flag("json"):
         from devbox.model import codec
 
@@ -110,6 +111,11 @@ def show(args: Args) -> int:
     say(f"built    {release.created_at}", stream=sys.stdout)
     if stages:
         say(f"stages   {', '.join(_state(stage, state) for stage, state in stages.items())}", stream=sys.stdout)
+    if trial is not None:
+        from devbox.cli.display import gray
+        from devbox.gray.glance import glance
+
+        say(f"gray     {gray.place(glance(trial))} (devbox release report)", stream=sys.stdout)
     if release.config.needs:
         say(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
     if release.config.processes:

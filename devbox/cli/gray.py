@@ -19,22 +19,25 @@ from devbox.verbs import trials as verbs
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.gray.trial import Trial
+    from devbox.opened import Project
 
-_HEAD = ("AFTER", "CAME TO", "VISITORS", "CANARY", "STABLE", "WHY")
+_HEAD = ("AFTER", "CAME TO", "VISITORS", "NEW: FAILED", "OLD: FAILED", "WHY")
 
 
 def steer(args: Args, what: str) -> int:
     """Hold it, let it go on, or take it back; what it came to is the data."""
     with choose(args.text("progress")) as display:
-        trial = verbs.say(opened(args), display, what=what, stage=args.text("stage"))
-    _tell(args, trial)
+        project = opened(args)
+        trial = verbs.say(project, display, what=what, stage=args.text("stage"))
+    _tell(args, project, trial)
     return FAILED if what == verbs.ABORT and not trial.over else 0
 
 
 def report(args: Args) -> int:
     """How it goes, or went: for a person, as JSON, as a page or a picture."""
-    trial = verbs.last(opened(args), args.text("stage"))
-    _tell(args, trial)
+    project = opened(args)
+    trial = verbs.last(project, args.text("stage"))
+    _tell(args, project, trial)
     for option, suffix in (("html", "page"), ("svg", "picture")):
         if path := args.text(option):
             files.put(os.path.join(args.text("directory"), path), _drawn(trial, suffix))
@@ -48,22 +51,26 @@ def _drawn(trial: Trial, kind: str) -> str:
     return page.html(trial) if kind == "page" else picture.svg(trial)
 
 
-def _tell(args: Args, trial: Trial) -> None:
+def _tell(args: Args, project: Project, trial: Trial) -> None:
     from devbox.gray.glance import glance
 
-    seen = glance(trial)
+    seen, (controlled, metrics) = glance(trial), verbs.around(project, trial)
     if args.flag("json"):
-        output.document({**dataclasses.asdict(seen), "changes": [dataclasses.asdict(each) for each in trial.changes]})
+        more = {"controlled": controlled, "metrics": metrics}
+        changes = [dataclasses.asdict(each) for each in trial.changes]
+        output.document({**dataclasses.asdict(seen), **more, "changes": changes})
         return
     color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
     say(f"release  {trial.release}", stream=sys.stdout)
-    for line in shown.lines(seen, unicode=unicode):
+    for line in shown.lines(seen, unicode=unicode, controlled=controlled):
         say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
+    if metrics:
+        say(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)
     rows = []
     for change in trial.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase
-        counts = (f"{change.canary[1]}/{change.canary[0]}", f"{change.stable[1]}/{change.stable[0]}")
-        after = f"{int(change.at - trial.began)} s"
-        rows.append((after, name, f"{change.threshold / 100:g} %", *counts, change.reason))
+        counts = (f"{change.canary[1]} of {change.canary[0]}", f"{change.stable[1]} of {change.stable[0]}")
+        minutes, seconds = divmod(int(max(0.0, change.at - trial.began)), 60)
+        rows.append((f"{minutes}:{seconds:02d}", name, f"{change.threshold / 100:g} %", *counts, change.reason))
     say("", stream=sys.stdout)
     output.table(_HEAD, rows)

@@ -107,8 +107,8 @@ def open_url(args: Args) -> int:
         raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
     if row is None:
         raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)
-    ports = row["ports"]
-    if not isinstance(ports, list) or not ports:
+    ports = [each for each in addresses.ports(row) if not addresses.is_metrics(row, each)]
+    if not ports:
         raise DevboxError(f"{name} publishes no port", remedy=f"give it one in {place.env_file}: ports = [8000]")
     url = addresses.address(str(row["role"]), ports[0])
     sys.stdout.write(f"{url}\n")

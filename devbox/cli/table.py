@@ -43,13 +43,12 @@ def since(started_at: str, now: dt.datetime) -> str:
 
 
 def _cells(row: Mapping[str, object], now: dt.datetime) -> tuple[str, str, str, str]:
-    ports = row["ports"] if isinstance(row["ports"], list) else []
     started = row["started_at"]
     return (
         str(row["name"]),
         _state(row),
         since(started, now) if isinstance(started, str) and row["pid"] else "",
-        " ".join(addresses.address(str(row["role"]), port) for port in ports),
+        " ".join(addresses.shown(row, port) for port in addresses.ports(row)),
     )
 
 

@@ -7,6 +7,7 @@ router that crashes starts from that.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 import threading
@@ -19,7 +20,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
-from devbox.routing import config, converge
+from devbox.routing import config, converge, metrics
 from devbox.routing.cohort import Cohort, KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState
@@ -57,6 +58,8 @@ class Router:
         `known`: how visitors are known again, where that matters.
         """
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        if not os.path.exists(f"{self.directory}/{metrics.ROLLOUT}"):
+            files.write_atomic(f"{self.directory}/{metrics.ROLLOUT}", metrics.rollout(""))
         before = self.state
         after = replace(before, fronts=_fronts(before, served), cohort=_cohort(before, known))
         self._write(after)
@@ -67,6 +70,15 @@ class Router:
         with self._changing:
             if self.state.share != share:
                 self._write(replace(self.state, share=share))
+
+    def tell(self, text: str, *, keep: bool) -> None:
+        """Have it tell Prometheus this of a gray release; `keep`: after a crash, too. One that is deaf is let be."""
+        if keep:
+            files.write_atomic(f"{self.directory}/{metrics.ROLLOUT}", metrics.rollout(text))
+        with contextlib.suppress(EngineError):
+            version = self.runtime.ask(metrics.prepare(config.DIRECTORY)).rpartition(":")[2].strip()
+            for command in metrics.told(text, config.DIRECTORY, version=version):
+                self.runtime.tell(command)
 
     def forget(self, standing: Collection[str]) -> None:
         """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
@@ -167,6 +179,7 @@ class Router:
         files.write_atomic(f"{self.directory}/{config.CONFIG}", config.text(state))
         files.write_atomic(f"{self.directory}/{config.SHARE}", config.share(state))
         files.write_atomic(f"{self.directory}/{config.CHECKS}", config.checks(state))
+        files.write_atomic(f"{self.directory}/{metrics.PAGE}", config.page(state))
         self._keep(state)
 
     def _keep(self, state: RouterState) -> None:

@@ -15,7 +15,7 @@ ROUTER = "router"
 ROUTER_DIRECTORY = "/run/router"
 _RELEASE = "release."  # how the image of a release is called in an instance: and who it is of
 _DIGITS = 8
-_LIVES = 8404
+METRICS = 8404  # of the router: whether it lives, and what it counts
 _SPARE = 18000  # ports of the router for processes that share a number
 
 
@@ -110,7 +110,7 @@ def served(processes: Mapping[str, Process]) -> tuple[Served, ...]:
         ports = [port.container for port in process.ports if port.protocol == "tcp"]
         if process.kind != "service" or not ports:
             continue
-        taken = {each.port for each in found} | {_LIVES}
+        taken = {each.port for each in found} | {METRICS}
         number = next(port for port in (ports[0], *range(_SPARE, _SPARE + len(taken) + 1)) if port not in taken)
         health = process.health
         check = health.http if health and health.port == ports[0] else ""
@@ -119,7 +119,7 @@ def served(processes: Mapping[str, Process]) -> tuple[Served, ...]:
 
 
 def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
-    """The router. Its host ports are those that `publish` fixes, else chosen once and kept.
+    """The router. Its host ports are those that `publish` fixes, else chosen once and kept; the last has the metrics.
 
     Processes reach each other by the names of the processes, through it.
     """
@@ -131,9 +131,9 @@ def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
         image=ROUTER,
         command=("haproxy", "-W", "-db", "-f", f"{ROUTER_DIRECTORY}/haproxy.cfg"),
         mounts=(Mount(kind="scratch", source=directory, target=ROUTER_DIRECTORY),),
-        ports=_ports(deployment, reached),
+        ports=(*_ports(deployment, reached), Port(container=METRICS)),
         aliases=tuple(each.process for each in reached),
-        health=Health(http="/", port=_LIVES),
+        health=Health(http="/", port=METRICS),
         restart="always",
         stop_signal="USR1",  # ends the requests under way first
         where=deployment.stage.where,

@@ -51,7 +51,7 @@ def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
     """From the share in `file` (a map) to `txn.side`, "green" or "blue"; what is counted about it as `txn.counted`."""
     return [
         _set("began", "date(0,us)"),
-        *_share(file),
+        *share(file),
         *_bucket(cohort),
         _set("side", "str(blue)"),
         _set("side", "str(green)", "{ var(txn.bucket),sub(txn.share) -m int lt 0 }"),
@@ -61,7 +61,8 @@ def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
     ]
 
 
-def _share(file: str) -> list[str]:
+def share(file: str) -> list[str]:
+    """From the map `file` to `txn.share`: how many buckets green has just now."""
     return [
         _set("share", f"str(green),map_str_int({file},0)"),
         _set("lease", f"str(lease),map_str_int({file},0)"),

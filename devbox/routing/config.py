@@ -6,13 +6,13 @@ a reload loses requests.
 
 from __future__ import annotations
 
-from devbox.routing import cohort, counters
+from devbox.routing import cohort, counters, metrics
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
 CONFIG, SHARE, CHECKS, SOCKET = "haproxy.cfg", "share.map", "checks.map", "sock"
 SHARE_KEY = "green"
-LIVES = 8404  # answers as long as HAProxy lives, whoever serves
+LIVES = 8404  # answers as long as HAProxy lives, whoever serves; and has the metrics
 
 # Connections to servers are closed after each response: one that its server closes at the moment when a POST is sent
 # on it would lose that, since nobody may send it again. See docs/adr/0033-router.md.
@@ -31,6 +31,7 @@ defaults
 frontend devbox.lives
     bind :{LIVES}
     monitor-uri /
+{{metrics}}
 
 defaults
     mode http
@@ -52,13 +53,19 @@ defaults
 def text(state: RouterState) -> str:
     """`haproxy.cfg`."""
     counted = [counters.tables()] if state.cohort else []
-    return "\n".join((_HEAD, *(_front(state, front) for front in state.fronts), *counted))
+    told = "\n".join(f"    {rule}" for rule in metrics.rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
+    return "\n".join((_HEAD.replace("{metrics}", told), *(_front(state, front) for front in state.fronts), *counted))
 
 
 def share(state: RouterState) -> str:
     """`share.map`: one key, so that one command of the runtime API moves all traffic."""
     more = cohort.keys(share=state.share, canary=state.canary) if state.cohort else {}
     return "".join(f"{key} {value}\n" for key, value in {SHARE_KEY: str(state.share), **more}.items())
+
+
+def page(state: RouterState) -> str:
+    """`metrics.lf`: what Prometheus is told."""
+    return metrics.page(state, DIRECTORY, f"{DIRECTORY}/{SHARE}")
 
 
 def checks(state: RouterState) -> str:

@@ -61,6 +61,11 @@ def _times() -> list[str]:
     return [*lines, f"http-after-response sc-inc-gpc({FIRST_TIME + len(TIMES)},1) if {{ {took} gt {below} }}"]
 
 
+def shut_out(key: str) -> str:
+    """1 where the router has shut out the side of this key, else 0; as an expression of HAProxy."""
+    return f"str({key}),table_gpt({_TRIPPED},{SIDES})"
+
+
 def read(table: str) -> dict[str, Side]:
     """By `PROCESS.SIDE`, from the answer to ASK."""
     found = {}

@@ -40,6 +40,7 @@ from devbox.plan.ports import remember
 from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
+from devbox.routing.metrics import PATH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,12 @@ class StageEnvironment:
     def address(self) -> str:
         """Where visitors reach it; "" while its router does not run."""
         return _address(self._place.engine.observe(self._instance()))
+
+    @property
+    def metrics(self) -> str:
+        """Where Prometheus finds what its router counts; "" while that does not run."""
+        address = _address(self._place.engine.observe(self._instance()), metrics=True)
+        return f"{address}{PATH}" if address else ""
 
     def restarts(self, deployment: Deployment) -> int:
         """How often containers of a deployment had to be started again, all together."""
@@ -338,9 +345,11 @@ def _stub(name: str, image: str) -> ContainerSpec:
     return ContainerSpec(name=name, label=name, role="image", image=image)
 
 
-def _address(view: InstanceView) -> str:
+def _address(view: InstanceView, *, metrics: bool = False) -> str:
+    """Of the first process that is served, or of the router's own metrics."""
     ports = view.published.get(staging.ROUTER, ())
-    return f"http://{ports[0].address}:{ports[0].host}" if ports else ""
+    found = [port for port in ports if (port.container == staging.METRICS) is metrics]
+    return f"http://{found[0].address}:{found[0].host}" if found else ""
 
 
 def _is_among(deployment: Deployment, names: frozenset[str] | set[str]) -> bool:

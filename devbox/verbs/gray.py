@@ -15,7 +15,7 @@ from devbox.execute.events import Looked, Note, Sink
 from devbox.execute.ground import RoutedGround
 from devbox.execute.measures import Measures, Place
 from devbox.execute.trials import Trials, Wish
-from devbox.gray import policy
+from devbox.gray import exposition, policy
 from devbox.gray.glance import glance
 from devbox.gray.rollout import ABORTED, HOLD, STABLE, WARM, Rollout
 from devbox.gray.trial import Trial
@@ -64,6 +64,11 @@ class GrayEnvironment:
     def stages(self) -> tuple[str, str]:
         """By which names a person may call it."""
         return self._stage.name, self._home.name
+
+    @property
+    def metrics(self) -> str:
+        """Where Prometheus finds it; "" where nothing runs."""
+        return self._inner.metrics
 
     @property
     def under_way(self) -> Trial | None:
@@ -207,6 +212,7 @@ class GrayEnvironment:
 
         def on_look(seen: Trial, _sight: Sight) -> None:
             changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
+            self._router.tell(exposition.text(seen), keep=changed)
             sink(Looked(glance=glance(seen), changed=changed))
 
         return Controller(

@@ -33,6 +33,20 @@ def last(opened: Project, stage: str = "") -> Trial:
     return max(found, key=lambda trial: (not trial.over, trial.began))
 
 
+def under_way(opened: Project, release: str) -> Trial | None:
+    """The gray release that a release is on trial in just now."""
+    trials = (environment.under_way for environment in _environments(opened, ""))
+    return next((trial for trial in trials if trial is not None and trial.release == release), None)
+
+
+def around(opened: Project, trial: Trial) -> tuple[bool, str]:
+    """Whether somebody controls a gray release just now, and where Prometheus finds what is counted of it."""
+    environment = next((each for each in _environments(opened, "") if trial.stage in each.stages), None)
+    if environment is None:
+        return False, ""
+    return environment.trials.controller() is not None, environment.metrics
+
+
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
     """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
     environment, before = _under_way(opened, stage)

@@ -21,7 +21,9 @@ _HASH = "$2b$04$abcdefghijklmnopqrstuuPWRtT5yx7FBi4dcf6ROhboeNunUrLQ."  # of tha
 
 
 @contextlib.contextmanager
-def prometheus(directory: Path, *, scrape: dict[str, str] | None = None, protected: bool = False) -> Iterator[str]:
+def prometheus(
+    directory: Path, *, scrape: dict[str, str] | None = None, protected: bool = False, port: int = 0
+) -> Iterator[str]:
     """Its URL. `scrape`: address → path; what it asks five times a second."""
     if shutil.which("prometheus") is None:
         lacking("prometheus is not installed")
@@ -34,7 +36,7 @@ def prometheus(directory: Path, *, scrape: dict[str, str] | None = None, protect
     (directory / "prometheus.yml").write_text(json.dumps(plain))
     web = {"basic_auth_users": {USER: _HASH}} if protected else {}
     (directory / "web.yml").write_text(json.dumps(web))
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     with open(directory / "log", "wb") as log:
         process = subprocess.Popen(

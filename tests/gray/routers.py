@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.routing import config, converge, counters
+from devbox.routing import config, converge, counters, metrics
 from devbox.routing.cohort import Cohort
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
@@ -89,6 +89,7 @@ class Router:
     directory: Path
     port: int
     state: RouterState
+    lives: int  # its own port, which has the metrics
     process: subprocess.Popen[bytes] = field(repr=False)
     services: dict[str, subprocess.Popen[bytes]] = field(repr=False)
 
@@ -139,6 +140,8 @@ def routed(
     with contextlib.ExitStack() as started:
         (directory / "slow.lua").write_text(_SLOW)
         (directory / config.CHECKS).write_text("")
+        (directory / metrics.PAGE).write_text(config.page(state))
+        (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
         services = {
             side: started.enter_context(
                 haproxy(directory, _service(side, port, faults or {}, directory), f"{side}.cfg")
@@ -146,7 +149,7 @@ def routed(
             for side, port in ((BLUE, blue), (GREEN, green))
         }
         process = started.enter_context(haproxy(directory, text, config.CONFIG))
-        router = Router(directory, front_port, state, process, services)
+        router = Router(directory, front_port, state, lives, process, services)
         wait_for(lambda: router.runtime.answers() and all_up(router), directory)
         yield router
 

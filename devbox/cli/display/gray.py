@@ -37,16 +37,17 @@ def changed(glance: Glance) -> Line:
     mark, color = ("✓", "green") if glance.phase in _FORWARD else ("✗", "red")
     if glance.phase in ("needs_human", "rehearsing"):
         mark, color = "!", "yellow"
-    return Line(f"{mark} {glance.stage}: {_place(glance)} — {one_line(glance.reason)}", color)
+    why = "" if glance.phase == "aborted" else f" — {one_line(glance.reason)}"  # told when it began to go back
+    return Line(f"{mark} {glance.stage}: {place(glance)}{why}", color)
 
 
-def lines(glance: Glance, *, unicode: bool) -> list[Line]:
-    """Where it stands, for the bottom of a terminal."""
+def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Line]:
+    """Where it stands, for the bottom of a terminal. `controlled`: somebody looks after it."""
     color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(glance.phase, "")
     found = [
         Line(""),
         Line(f"  {_track(glance, unicode=unicode)}", "bold"),
-        Line(f"  {_place(glance)}", color),
+        Line(f"  {place(glance)}", color),
         Line(f"  {_next(glance)}", color),
         Line(""),
         Line(_row("", "requests", "failed", "99 % within"), "dim"),
@@ -59,6 +60,9 @@ def lines(glance: Glance, *, unicode: bool) -> list[Line]:
         Line(""),
         Line(f"  requests that nobody answered: {glance.lost or 'none'}", "red" if glance.lost else "dim"),
     ]
+    if not controlled and glance.phase not in ENDS:
+        text = f"  nobody controls it: devbox promote {glance.stage} goes on, devbox release abort takes it back"
+        return [*found, Line(text, "yellow")]
     return [*found, Line(f"  {hint}", "dim")] if (hint := _hint(glance)) else found
 
 
@@ -109,7 +113,8 @@ def _row(name: str, requests: str, failed: str, time: str) -> str:
     return f"    {name:<21}{requests:>10}{failed:>15}{time:>14}"
 
 
-def _place(glance: Glance) -> str:
+def place(glance: Glance) -> str:
+    """Where it stands, in a few words."""
     share = f"{_percent(glance.share)} of visitors on the new release"
     if glance.phase == "step":
         return f"step {glance.step} of {len(glance.steps)}: {share}"

@@ -119,6 +119,12 @@ def test_a_person_is_told_what_is_next_and_what_he_can_do(good: Trial, facts: di
     assert said in shown(good, **facts)
 
 
+def test_without_a_controller_it_says_so(good: Trial):
+    seen = replace(glance(good), phase="step")
+    lines = [line.text for line in text.lines(seen, unicode=True, controlled=False)]
+    assert lines[-1].strip() == "nobody controls it: devbox promote gray goes on, devbox release abort takes it back"
+
+
 def test_what_is_over_waits_for_no_answer(good: Trial):
     assert "orders" not in shown(good, outside=(Told(metric="orders", good=None, said=""),))
 

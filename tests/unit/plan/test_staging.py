@@ -62,8 +62,9 @@ def test_the_router_leads_to_services_with_ports_by_their_own_numbers():
 
 def test_publish_fixes_the_address_and_the_rest_is_chosen():
     fixed = deployment(publish=(Port(container=8000, host=9000),))
-    assert staging.router(fixed, directory="/r").ports == (Port(container=8000, host=9000),)
-    assert staging.router(deployment(), directory="/r").ports == (Port(container=8000),)
+    metrics = Port(container=staging.METRICS)
+    assert staging.router(fixed, directory="/r").ports == (Port(container=8000, host=9000), metrics)
+    assert staging.router(deployment(), directory="/r").ports == (Port(container=8000), metrics)
 
 
 def test_publish_of_a_port_that_nobody_serves_is_refused():

@@ -1,5 +1,9 @@
 """The router: its files, and what a running one is told."""
 
+import re
+
+import pytest
+
 from devbox.routing import config, converge
 from devbox.routing.cohort import Cohort
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
@@ -133,3 +137,17 @@ def test_a_share_that_ran_out_does_not_come_up_again():
 def test_a_share_that_is_there_for_good_ends_what_was_lent():
     told = converge.shift(RouterState(cohort=TRIAL.cohort, share=0), on_trial(green=500, safe=100, lease=900))
     assert [line.split()[3:] for line in told] == [["safe", "0"], ["green", "0"], ["lease", "0"], ["canary", "0"]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 60])
+def test_a_page_of_metrics_has_room_in_one_buffer(count: int):
+    fronts = tuple(Front(process=f"process-{number}", port=8000 + number) for number in range(count))
+    state = RouterState(fronts=fronts, cohort=Cohort(key="a2V5"))
+    page, text = config.page(state), config.text(state)
+    own = page.partition("%[str(0),map_str(/run")[0]
+    shown = re.sub(r"%\[[^]]*\]", "1234567890", own)
+    assert len(shown) + 5000 <= 15_000
+    assert 'devbox_requests_total{process="process-0",color="blue"' in shown
+    assert ("response_seconds_bucket" in shown) is (count <= 3)
+    for name in re.findall(r"var\(txn\.(sum_\w+)\)", page):
+        assert f"set-var(txn.{name}) " in text

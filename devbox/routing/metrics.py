@@ -1,0 +1,166 @@
+"""What a router tells Prometheus, at `/metrics` of its own port: what it counts, live, and what its controller says.
+
+HAProxy writes the page itself, out of its counters and maps: nothing has to run beside it, and a dead controller leaves
+numbers that go on. What HAProxy knows of itself is at `/metrics/haproxy`. A page is as long as one buffer, so that of
+many processes only the first have their response times on it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import accumulate
+
+from devbox.model.traffic import TIMES
+from devbox.routing import cohort, counters
+from devbox.routing.cohort import SIDES
+from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState
+
+PAGE, ROLLOUT = "metrics.lf", "rollout.map"
+PATH, OWN = "/metrics", "/metrics/haproxy"
+LINES = 72  # that a controller may say; an expression of HAProxy can't give more than one
+_LIMITS = (5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000)  # of TIMES
+_ROOM = 15_000  # bytes of one buffer that a page may have: 16 KiB without the head of the response
+_SAID, _NUMBER = 5_000, 10  # bytes of what a controller says, and of a number
+_EXPRESSION = re.compile(r"%\[[^]]*\]")
+_ABOUT = {
+    "visitors_ratio": ("gauge", "The share of visitors that a side has."),
+    "requests_total": ("counter", "Responses, those included that the router gave itself."),
+    "requests_failed_total": ("counter", "Responses of 500 and above."),
+    "requests_rescued_total": ("counter", "Requests that stable answered because the canary did not."),
+    "requests_lost_total": ("counter", "Requests that no server answered."),
+    "shut_out": ("gauge", "Whether the router sends nobody there any more, because request after request failed."),
+    "response_seconds": ("histogram", "How long visitors waited for the headers of a response."),
+}
+_COUNTED = {
+    "requests_total": counters.REQUESTS,
+    "requests_failed_total": counters.FAILED,
+    "requests_rescued_total": counters.RESCUED,
+    "requests_lost_total": counters.LOST,
+}
+
+
+def rules(state: RouterState, directory: str, share: str) -> list[str]:
+    """For the frontend of the router's own port. `share`: the map that it goes by."""
+    asked = f"if {{ path {PATH} }}"
+    shown, timed = _fitting(state)
+    found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
+    found += [f"{rule} {asked}" for rule in _sums(shown, timed)]
+    found += cohort.share(share)
+    kind = "text/plain; version=0.0.4; charset=utf-8"
+    found.append(f'http-request return status 200 content-type "{kind}" lf-file {directory}/{PAGE} {asked}')
+    found.append("http-request return status 404")
+    return found
+
+
+def page(state: RouterState, directory: str, share: str) -> str:
+    """The page, as HAProxy's log format."""
+    said = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
+    return "\n".join([*_counted(*_fitting(state), share), *said, ""])
+
+
+def _fitting(state: RouterState) -> tuple[RouterState, int]:
+    """The processes that have room, and how many of them with their response times."""
+    heads, room = _length(replace(state, fronts=()), 0), _ROOM - _SAID
+    alone = [replace(state, fronts=(front,)) for front in state.fronts]
+    counted = [_length(each, 0) - heads for each in alone]
+    times = [_length(each, 1) - heads - own for each, own in zip(alone, counted, strict=True)]
+    shown = sum(whole <= room - heads for whole in accumulate(counted))
+    left = room - heads - sum(counted[:shown])
+    timed = sum(whole <= left for whole in accumulate(times[:shown]))
+    return replace(state, fronts=state.fronts[:shown]), timed
+
+
+def _length(state: RouterState, timed: int) -> int:
+    """Of what HAProxy makes of the lines."""
+    return len(_EXPRESSION.sub("0" * _NUMBER, "\n".join(_counted(state, timed, ""))))
+
+
+def _counted(state: RouterState, timed: int, share: str) -> list[str]:
+    green = "var(txn.share)"
+    lines = [
+        *_head("visitors_ratio"),
+        _line("visitors_ratio", _labels(GREEN, share), f"%[{green}]e-4"),
+        _line("visitors_ratio", _labels(BLUE, share), f"%[int({WHOLE}),sub(txn.share)]e-4"),
+    ]
+    if state.cohort:
+        sides = [(front, side) for front in state.fronts for side in (BLUE, GREEN)]
+        for name, at in _COUNTED.items():
+            lines += _head(name)
+            lines += [
+                _line(name, _labels(side, share, front), f"%[str({front.backend(side)}),table_gpc({at},{SIDES})]")
+                for front, side in sides
+            ]
+        lines += _head("shut_out")
+        lines += [
+            _line("shut_out", _labels(side, share, front), f"%[{counters.shut_out(front.backend(side))}]")
+            for front, side in sides
+        ]
+        lines += _times(state, timed, share)
+    return lines
+
+
+def rollout(text: str) -> str:
+    """`rollout.map`: what a controller says, as Prometheus reads it; a line under each number."""
+    return "".join(f"{number} {line}\n" for number, line in enumerate(text.splitlines()[:LINES]) if line)
+
+
+def prepare(directory: str) -> str:
+    """The first command that has a running router say something else, all at once. It answers a version."""
+    return f"prepare map {directory}/{ROLLOUT}"
+
+
+def told(text: str, directory: str, *, version: str) -> tuple[str, ...]:
+    """Those that follow."""
+    place = f"@{version} {directory}/{ROLLOUT}"
+    return (f"add map {place} <<\n{rollout(text)}", f"commit map {place}") if text else (f"commit map {place}",)
+
+
+def _sums(state: RouterState, timed: int) -> list[str]:
+    """How many responses took at most so long: sums, since the counters are by class."""
+    found = []
+    for front, side in _timed(state, timed):
+        found.append("http-request set-var(txn.sum) int(0)")
+        for at in range(len(TIMES) + 1):
+            count = f"str({front.backend(side)}),table_gpc({counters.FIRST_TIME + at},{SIDES})"
+            found.append(f"http-request set-var(txn.sum) {count},add(txn.sum)")
+            if at == len(TIMES) or TIMES[at] in _LIMITS:
+                found.append(f"http-request set-var(txn.{_sum(state, front, side, at)}) var(txn.sum)")
+    return found
+
+
+def _times(state: RouterState, timed: int, share: str) -> list[str]:
+    name, found = "response_seconds", []
+    for front, side in _timed(state, timed):
+        labels = _labels(side, share, front)
+        for limit in _LIMITS:
+            value = f"%[var(txn.{_sum(state, front, side, TIMES.index(limit))})]"
+            found.append(_line(f"{name}_bucket", f'{labels},le="{limit / 1_000_000:g}"', value))
+        whole = f"%[var(txn.{_sum(state, front, side, len(TIMES))})]"
+        found += [_line(f"{name}_bucket", f'{labels},le="+Inf"', whole), _line(f"{name}_count", labels, whole)]
+    return [*_head(name), *found] if found else []
+
+
+def _timed(state: RouterState, timed: int) -> list[tuple[Front, str]]:
+    fronts = state.fronts[:timed] if state.cohort else ()
+    return [(front, side) for front in fronts for side in (BLUE, GREEN)]
+
+
+def _sum(state: RouterState, front: Front, side: str, at: int) -> str:
+    return f"sum_{state.fronts.index(front)}_{side}_{at}"
+
+
+def _labels(side: str, share: str, front: Front | None = None) -> str:
+    """Which colour, and what that is now: whoever is on trial is the canary, all others are stable."""
+    trial = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
+    process = f'process="{front.process}",' if front else ""
+    return f'{process}color="{side}",side="%[{trial}]"'
+
+
+def _head(name: str) -> list[str]:
+    kind, about = _ABOUT[name]
+    return [f"# HELP devbox_{name} {about}", f"# TYPE devbox_{name} {kind}"]
+
+
+def _line(name: str, labels: str, value: str) -> str:
+    return f"devbox_{name}{{{labels}}} {value}"
