@@ -222,6 +222,7 @@ def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
             else _waits(seen, lacking)
         )
     passed = f"{seen.requests} requests, at most {_points(max(j.harm for j in seen.judged.values()))} worse than stable"
+    passed += "".join(f", {metric.name} {seen.outside[metric.name].last or 'good'}" for metric in policy.outside)
     if policy.rehearse and not seen.rehearsed:
         return seen.enter(REHEARSING, "going back is rehearsed")
     if seen.step + 1 < len(policy.steps):

@@ -92,6 +92,7 @@ def test_good_answers_let_it_go_on_each_at_its_own_step():
     assert run.rollout.reason == "waits for checkouts: no answer yet"
     run.look(readings=(said(0.01, at=run.now),))
     assert run.rollout.step == 2
+    assert run.rollout.reason.endswith("worse than stable, checkouts 0.01")
 
 
 def test_a_bad_answer_takes_it_back():
