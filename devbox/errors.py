@@ -136,6 +136,12 @@ class EngineError(DevboxError):
     """A container could not be started, stopped or reached."""
 
 
+class RouterAway(EngineError):
+    """The router of a stage does not answer just now: it is being started again, or gone."""
+
+    retryable = True
+
+
 class PortTaken(EngineError):
     """Another program holds a host port that was free when it was chosen."""
 

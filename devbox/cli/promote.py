@@ -45,7 +45,8 @@ def rollback(args: Args) -> int:
         raise UsageError("rollback wants a stage", remedy="devbox rollback production")
     project, by = _signed(args)
     with choose(args.text("progress")) as display:
-        moved = verbs.rollback(project, display, stage=stage, by=by)
+        went = trials.give_way(project, display, stage=stage)
+        moved = verbs.now(project, stage=stage) if went else verbs.rollback(project, display, stage=stage, by=by)
     return _tell(args, moved)
 
 

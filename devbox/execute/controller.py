@@ -5,11 +5,13 @@ Killed anywhere, the next one begins with what was kept: the router has not rise
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from devbox.errors import RouterAway
 from devbox.execute.trials import Trials, Wish
 from devbox.gray.decide import Look, decide, wanted
 from devbox.gray.outside import Reading
@@ -18,6 +20,7 @@ from devbox.gray.trial import Trial
 from devbox.model.traffic import Batch, Side
 
 TICK = 1.0  # seconds between two looks
+PATIENCE = 60.0  # seconds that a router which crashed may take to come back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Ground(Protocol):
     """Where a gray release happens."""
 
     def sight(self) -> Sight:
-        """Look once."""
+        """Look once. RouterAway where there is nothing to see just now."""
 
     def lend(self, *, threshold: int, safe: int) -> None:
         """Have so many buckets go to the canary, for a while; when nobody renews that, `safe` ones. Kept on disk: that.
@@ -59,7 +62,7 @@ class Controller:
     """One gray release under way. `on_look` sees every look, `on_change` every phase and step that it came to.
 
     `readings`: what metrics from outside said since this was asked last. `until`: phases in which the work of this
-    controller is done.
+    controller is done. `on_away` is told once that the router is away: nothing is decided until it is back.
     """
 
     trials: Trials
@@ -70,21 +73,37 @@ class Controller:
     readings: Callable[[], tuple[Reading, ...]] = tuple
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
+    on_away: Callable[[], None] = lambda: None
     tick: float = TICK
     wish: Wish | None = None  # with which it begins
     _last: Sight | None = field(default=None, init=False)
+    _away: float | None = field(default=None, init=False)
 
     def run(self, trial: Trial) -> Trial:
         """Control it until one of these phases is reached; what it came to."""
         while trial.rollout.phase not in self.until or self.wish is not None:
-            trial = self._look(trial)
+            sight = self._sight()
+            trial = self._look(trial, sight) if sight else trial
             if trial.rollout.phase not in self.until:
                 self.pause(self.tick)
         return trial
 
-    def _look(self, trial: Trial) -> Trial:
-        sight, wish = self.ground.sight(), self.wish or self.trials.asked()
-        self.wish = None
+    def _sight(self) -> Sight | None:
+        """None where the router is away; RouterAway where it is for too long."""
+        try:
+            sight = self.ground.sight()
+        except RouterAway:
+            since, self._away = self._away, self.now() if self._away is None else self._away
+            if since is None:
+                self.on_away()
+            elif self.now() - since > PATIENCE:
+                raise
+            return None
+        self._away = None
+        return sight
+
+    def _look(self, trial: Trial, sight: Sight) -> Trial:
+        wish, self.wish = self.wish or self.trials.asked(), None
         batch = sight.since(self._last) if self._last else Batch(canary=Side(), stable=Side())
         now = self.now()
         look = Look(
@@ -109,13 +128,16 @@ class Controller:
     def _apply(self, before: Trial, after: Trial, sight: Sight) -> None:
         """The record first where the share rises: whoever comes after a crash may know of more than there is, not less.
 
-        A new share begins a new batch.
+        A new share begins a new batch. Where the router is away, the next look lends.
         """
         changed = _place(before.rollout) != _place(after.rollout)
         goal = wanted(after.rollout, after.policy)
         self.trials.write(after)
-        self.ground.lend(threshold=goal.threshold, safe=goal.safe)
-        self._last = self.ground.sight() if goal.threshold != sight.threshold else sight
+        self._last = sight
+        with contextlib.suppress(RouterAway):
+            self.ground.lend(threshold=goal.threshold, safe=goal.safe)
+            if goal.threshold != sight.threshold:
+                self._last = self.ground.sight()
         if changed:
             self.on_change(after)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
 from devbox.model.traffic import Side
 from devbox.routing import converge, counters
@@ -32,6 +33,13 @@ class RoutedGround:
 
     def sight(self) -> Sight:
         """See `controller.Ground`."""
+        began = self._began()
+        sight = self._sight(began)
+        if self._began() != began:  # the answers are of two, or none is whole
+            raise RouterAway("the router began anew just now", remedy="try again")
+        return sight
+
+    def _sight(self, began: str) -> Sight:
         table = self.runtime.ask(counters.ASK)
         seen = self._seen()
         sides = counters.read(table)
@@ -40,7 +48,7 @@ class RoutedGround:
         return Sight(
             canary=mine,
             stable=others,
-            began=self._began(),
+            began=began,
             threshold=self._threshold(seen.effective(clock=int(self.clock()))),
             canary_healthy=self._up(seen, self.canary),
             stable_healthy=self._up(seen, other(self.canary)),

@@ -20,8 +20,8 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
-from devbox.routing import config, converge, metrics
-from devbox.routing.cohort import Cohort, KnownBy
+from devbox.routing import config, converge, counters, metrics
+from devbox.routing.cohort import SIDES, Cohort, KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState
 
@@ -80,6 +80,12 @@ class Router:
             for command in metrics.told(text, config.DIRECTORY, version=version):
                 self.runtime.tell(command)
 
+    def keep(self, how: Callable[[RouterState], RouterState]) -> None:
+        """Have on disk what `how` makes of it, where none runs that could be told."""
+        with self._changing:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            self._write(how(self.state))
+
     def forget(self, standing: Collection[str]) -> None:
         """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
         state = self.state
@@ -121,6 +127,17 @@ class Router:
                 raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
             self._write(replace(_together(before, wanted), share=wanted.share))
             self._let_go(wanted, on_text)
+
+    def count_anew(self, side: str) -> None:
+        """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
+        deadline = time.monotonic() + _TO_DELETE
+        for front in self.state.fronts:
+            key = front.backend(side)
+            while f"key={key} " in self.runtime.ask(counters.ASK):
+                self.runtime.ask(f"clear table {SIDES} key {key}")
+                if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
+                    raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
+                time.sleep(_PAUSE)
 
     def seen(self) -> converge.Seen:
         """What the running router does now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from devbox.host.paths import Paths
 from devbox.model import codec
 
 FORMAT = 1
+_MOMENT = 0.5  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +68,14 @@ class Trials:
 
     @contextlib.contextmanager
     def controlled(self) -> Iterator[bool]:
-        """Be the one who controls it; False where another process is."""
-        with files.locked(self._lock, wait=False) as mine:
-            yield mine
+        """Be the one who controls it; False where another process is. Whoever only asks holds it for a moment, too."""
+        deadline = time.monotonic() + _MOMENT
+        while True:
+            with files.locked(self._lock, wait=False) as mine:
+                if mine or time.monotonic() > deadline:
+                    yield mine
+                    return
+            time.sleep(_MOMENT / 20)
 
     def controller(self) -> int | None:
         """The process that controls it; None where nobody does."""

@@ -86,7 +86,7 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
         return _back(seen, look, policy, f"aborted by {look.by or 'a person'}")
     if seen.phase == REHEARSING:
         return _rehearsing(seen, look)
-    seen = _asked(seen, look)
+    seen = steered(seen, look.asked)
     if trouble := _trouble(seen, look, policy):
         return _back(seen, look, policy, trouble)
     return _onward(seen, look, policy)
@@ -106,14 +106,14 @@ def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     return seen  # a person is to say
 
 
-def _asked(seen: Rollout, look: Look) -> Rollout:
-    """With what a person said."""
-    if look.asked == "hold":
-        return replace(seen, held=True)
-    if look.asked != "resume":
-        return seen
-    resumed = replace(seen, held=False)
-    return resumed.trusted_again() if seen.phase == NEEDS_HUMAN else resumed
+def steered(rollout: Rollout, asked: str) -> Rollout:
+    """With what a person said: "hold" or "resume"; all else changes nothing here."""
+    if asked == "hold":
+        return replace(rollout, held=True)
+    if asked != "resume":
+        return rollout
+    resumed = replace(rollout, held=False)
+    return resumed.trusted_again() if rollout.phase == NEEDS_HUMAN else resumed
 
 
 def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:

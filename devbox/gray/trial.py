@@ -49,7 +49,7 @@ class Trial:
     """One gray release. `deployment` is what the environment runs when it is over and went well.
 
     `side`: of the router, which the release has. `canary` and `stable` count from the beginning, `recent` from the last
-    point of the curves.
+    point of the curves. `settled`: what it came to is made so, all traffic on one side and the other one gone.
     """
 
     stage: str
@@ -64,6 +64,7 @@ class Trial:
     points: tuple[Point, ...] = ()
     changes: tuple[Change, ...] = ()
     thinned: int = 1  # looks that one point of the curves stands for
+    settled: bool = False
 
     @property
     def release(self) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 
-from devbox.errors import EngineError
+from devbox.errors import EngineError, RouterAway
 from devbox.routing.config import SOCKET
 
 _PATIENCE = 10.0
@@ -15,7 +15,7 @@ _DONE = ("", "New server registered.", "Server deleted.", "Done.")
 
 
 class Runtime:
-    """The running HAProxy whose files lie in `directory`. EngineError where it does not answer or refuses."""
+    """The running HAProxy whose files lie in `directory`. RouterAway where it does not answer, else EngineError."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -25,7 +25,7 @@ class Runtime:
         try:
             return self._exchange(command)
         except OSError as error:
-            raise EngineError(
+            raise RouterAway(
                 f"the router does not answer: {error.strerror or error}",
                 remedy="devbox logs --stage NAME router says why",
             ) from None

@@ -100,6 +100,11 @@ class StageEnvironment:
         view = self._place.engine.observe(self._instance())
         return sum(seen.restarts for name, seen in view.containers.items() if _is_among(deployment, {name}))
 
+    def has_router(self) -> bool:
+        """Whether the router runs, or is being started again; not after a reboot."""
+        seen = self._place.engine.observe(self._instance()).containers.get(staging.ROUTER)
+        return seen is not None and seen.state in ("starting", "running", "restarting")
+
     def observe(self) -> StageObserved:
         """See `Environment`. Who has the traffic is asked of the router's record, who runs of the runtime."""
         view = self._place.engine.observe(self._instance())
@@ -154,6 +159,7 @@ class StageEnvironment:
             if volumes:
                 self.record.forget()
                 _remove(self.router.directory)
+                _remove(self.paths.trial(self.id))
             elif known.router.fronts:
                 emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
                 self.record.write(replace(known, router=emptied))

@@ -16,13 +16,16 @@ from devbox.execute.ground import RoutedGround
 from devbox.execute.measures import Measures, Place
 from devbox.execute.trials import Trials, Wish
 from devbox.gray import exposition, policy
+from devbox.gray.decide import steered
 from devbox.gray.glance import glance
 from devbox.gray.rollout import ABORTED, HOLD, STABLE, WARM, Rollout
 from devbox.gray.trial import Trial
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.model.traffic import Batch, Side
 from devbox.opened import Project
 from devbox.plan import staging
+from devbox.plan.rollout import BLUE_GREEN, RECREATE
 from devbox.promotion.environment import Environment
 from devbox.records.deployed import Deployed
 from devbox.records.ledger import Ledger
@@ -131,6 +134,17 @@ class GrayEnvironment:
         self._settle(sink, raising=False)
         return over
 
+    def steer(self, wish: Wish) -> Trial | None:
+        """Hold it or let it go on, where nobody controls it just now; None where somebody does."""
+        with self.trials.controlled() as mine:
+            trial = self.under_way
+            if not mine or trial is None:
+                return None
+            seen = replace(trial, rollout=steered(trial.rollout, wish.what))
+            self.trials.write(seen)
+            self._enter(seen)
+            return seen
+
     # One gray release.
 
     def _needs_no_trial(self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink) -> bool:
@@ -153,7 +167,8 @@ class GrayEnvironment:
         return False
 
     def _begun(self, goal: Deployment) -> Trial:
-        """A new trial, written before anything is done about it."""
+        """A new trial, written before anything is done about it. What was said about another one is forgotten."""
+        self.trials.asked()
         own = self._stage is self._home
         rules = policy.of(self._stage.strategy, completes=own)
         side = self._router.state.idle
@@ -174,6 +189,7 @@ class GrayEnvironment:
         if trial.rollout.phase == WARM:
             self._warm(trial, sink)
         if self._stage is self._home:
+            _check_not_held(trial, self._home.name)
             trial = completing(trial)
             wish = Wish(what="complete", by="the promotion") if trial.rollout.phase == HOLD else None
         elif trial.rollout.phase == HOLD:
@@ -187,7 +203,11 @@ class GrayEnvironment:
         def on_trial(state: RouterState) -> RouterState:
             return replace(state, canary=trial.side, share=all_on(other(trial.side)))
 
+        running = self._record.read().running
+        if running is not None and not self._inner.has_router():
+            self._inner.deploy(running, sink)
         self._router.change(on_trial)
+        self._router.count_anew(trial.side)
         try:
             self._inner.warm(trial.deployment, sink)
         except DevboxError as error:
@@ -202,10 +222,20 @@ class GrayEnvironment:
                     f"another devbox controls this gray release (pid {self.trials.controller() or 'unknown'})",
                     remedy="devbox release show, hold, resume, abort",
                 )
-            self.trials.asked()  # what was said to nobody
+            self._catch_up(trial)
+            if not self._inner.has_router():
+                return self._fallen(trial)
             asked = () if wish and wish.what == "abort" else trial.policy.outside
             with Measures(asked, self._place(trial)) as measures:
                 return self._controller(sink, trial, wish, measures).run(trial)
+
+    def _fallen(self, trial: Trial) -> Trial:
+        """A trial whose environment was stopped, as by a reboot: nobody is on the new release any more."""
+        gone = trial.rollout.enter(ABORTED, "its environment was stopped meanwhile")
+        over = trial.after(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
+        self.trials.write(over)
+        self._enter(over)
+        return over
 
     def _controller(self, sink: Sink, trial: Trial, wish: Wish | None, measures: Measures) -> Controller:
         known = {"changes": len(trial.changes)}
@@ -222,6 +252,7 @@ class GrayEnvironment:
             readings=measures.take,
             on_look=on_look,
             on_change=self._enter,
+            on_away=lambda: sink(Note(text="the router does not answer: nothing is decided until it is back")),
             wish=wish,
         )
 
@@ -257,19 +288,31 @@ class GrayEnvironment:
         }
         self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=body)
 
+    def _catch_up(self, trial: Trial) -> None:
+        """Enter what a controller kept and was killed before it had entered."""
+        mine = (each for each in reversed(self._ledger.entries()) if each.kind == GRAY and each.stage == trial.stage)
+        last = next((each for each in mine if each.release == trial.release), None)
+        rollout = trial.rollout
+        place = {"phase": rollout.phase, "step": rollout.step, "held": rollout.held}
+        if trial.changes and (last is None or any(last.body[name] != value for name, value in place.items())):
+            self._enter(trial)
+
     def _settle(self, sink: Sink, *, raising: bool = True) -> None:
         """What is over is made so: all traffic on one side for good, the other one gone. TakenBack where it failed."""
         trial = self.trials.read()
-        if trial is None or not trial.over or self._router.state.canary != trial.side:
+        if trial is None or not trial.over or trial.settled:
             return
+        self._catch_up(trial)
         good = trial.rollout.phase == STABLE
         side = trial.side if good else other(trial.side)
         known = self._record.read()
-        self._router.change(lambda state: replace(state, canary="", share=all_on(side)))
+        change = self._router.change if self._inner.has_router() else self._router.keep
+        change(lambda state: replace(state, canary="", share=all_on(side)))
         if good:
             self._inner.deploy(trial.deployment, sink)
         elif known.running is not None:
             self._inner.deploy(known.running, sink)
+        self.trials.write(replace(trial, settled=True))
         if not good and raising:
             self._went_back = True
             raise TakenBack(
@@ -291,6 +334,12 @@ class GrayEnvironment:
         return replace(seen, config=config, digests=_of(having, seen.digests))
 
 
+def _check_not_held(trial: Trial, stage: str) -> None:
+    """Who holds a release that waits for its promotion does not want it completed."""
+    if trial.rollout.phase == HOLD and trial.rollout.held:
+        raise UsageError(f"{trial.release} is held, so {stage} does not get it", remedy="devbox release resume")
+
+
 def _of(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
     """Those of the containers of a deployment."""
     mine = f"-{staging.mark(deployment)}"
@@ -309,9 +358,11 @@ def _known(deployment: Deployment, known: Deployed) -> bool:
 def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
     """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
     home = resolved.stages[stage.environment]
-    inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=home.strategy.kind)
     shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
     through = next((each.name for each in shifting if each.environment == stage.environment), "")
+    # Two releases serve there side by side at times; so they do when one goes back.
+    strategy = BLUE_GREEN if through and home.strategy.kind == RECREATE else home.strategy.kind
+    inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=strategy)
     if not through:
         return inner
     return GrayEnvironment(

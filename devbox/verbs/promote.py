@@ -175,6 +175,18 @@ def rollback(
         return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
 
 
+def now(opened: Project, *, stage: str, environments: Environments = here) -> Moved:
+    """What a stage runs after a promotion to it was taken back."""
+    scene = _scene(opened, stage, acts=False)
+    history = scene.history()
+    entry = history.current(stage)
+    deployment = course.deployed(entry, history) if entry else None
+    if entry is None or deployment is None:
+        raise UsageError(f"{stage} runs nothing", remedy=f"devbox promote {stage}")
+    address = environments(opened, scene.resolved, scene.stage).observe().address
+    return Moved(deployment=deployment, entry=entry, changed=True, address=address)
+
+
 def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdict, ...]:
     """What would be said to a promotion just now; nothing is changed."""
     scene = _scene(opened, stage, acts=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from devbox.errors import DevboxError, UsageError
+from devbox.errors import Denied, DevboxError, UsageError
 from devbox.execute.events import Note, Sink
 from devbox.execute.trials import Trials, Wish
 from devbox.gray.rollout import NEEDS_HUMAN, WARM
@@ -51,14 +51,36 @@ def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
     """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
     environment, before = _under_way(opened, stage)
     wish = Wish(what=what, by=user.name())
-    if environment.trials.controller() is not None:
-        environment.trials.ask(wish)
-        return _done(environment.trials, before, what)
-    if what == ABORT:
-        return _abort(opened, environment, before, sink, by=wish.by)
+    if not _busy(opened, environment):
+        if what == ABORT:
+            return _abort(opened, environment, before, sink, by=wish.by)
+        if seen := environment.steer(wish):
+            sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
+            return seen
     environment.trials.ask(wish)
-    sink(Note(text=f"nobody controls it just now; it counts when `devbox promote {before.stage}` goes on"))
-    return before
+    return _done(environment.trials, before, what)
+
+
+def give_way(opened: Project, sink: Sink, *, stage: str) -> bool:
+    """Before a rollback: a promotion to the stage that shifts visitors just now is told to go back, and has ended.
+
+    False where there is none. Denied where it may not go back.
+    """
+    for environment in _environments(opened, stage):
+        trial, ledger = environment.under_way, Ledger(opened.paths, opened.id)
+        pending = History(ledger.entries()).under_way(stage)
+        mine = trial is not None and pending is not None and pending.release == trial.release
+        if trial is None or not mine or not _busy(opened, environment):
+            continue
+        over = say(opened, sink, what=ABORT, stage=stage)
+        if not over.over:
+            raise Denied(
+                f"{trial.release} is not taken back: {over.rollout.reason}", remedy="devbox release report says more"
+            )
+        while _busy(opened, environment):
+            time.sleep(_PAUSE)
+        return True
+    return False
 
 
 def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
@@ -71,13 +93,14 @@ def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
 
 
 def queue(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
-    """Wait until nobody controls another release's trial; one that is held for its promotion is not waited for."""
+    """Wait until nobody moves another release there; one that is held for its promotion is not waited for."""
     told = False
     for environment in _environments(opened, stage):
-        while environment.trials.controller() is not None and (trial := environment.under_way):
-            if release and _digits(trial.release).startswith(_digits(release)):
+        while _busy(opened, environment):
+            trial = environment.under_way
+            if trial is not None and release and _digits(trial.release).startswith(_digits(release)):
                 break  # the same: whoever controls it goes on
-            if not told:
+            if not told and trial is not None:
                 sink(Note(text=f"queued behind {trial.release}; devbox promote {stage} --supersede takes that back"))
                 told = True
             time.sleep(_PAUSE)
@@ -103,6 +126,12 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
         time.sleep(_PAUSE)
     if code:
         raise DevboxError(f"{stage} was not reached", details=files.read_text(log) or "", remedy=f"all of it: {log}")
+
+
+def _busy(opened: Project, environment: GrayEnvironment) -> bool:
+    """Whether a living process moves something there, whatever phase it is in."""
+    held = Ledger(opened.paths, opened.id).holder(environment.home)
+    return bool(held) or environment.trials.controller() is not None
 
 
 def _environments(opened: Project, stage: str) -> list[GrayEnvironment]:

@@ -1,4 +1,7 @@
-"""Load on an HTTP address: connections that stay, GETs and POSTs, each POST with a name of its own; what came back."""
+"""Load on an HTTP address: connections that stay and such that don't, GETs and POSTs; what came back.
+
+Each POST has a name of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,14 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Load:
-    """Requests until `stop`. `failed`: a sentence for each that got no 200; `bodies`: how often each answer came."""
+    """Requests until `stop`. `failed`: a sentence for each that got no 200; `bodies`: how often each answer came.
+
+    `fresh`: so many of the connections are made anew for each request.
+    """
 
     url: str
     connections: int = 16
+    fresh: int = 0
     posts: int = 4  # every so many requests is a POST
     rate: float = 0.0  # requests a second of all connections together; 0: as many as can be
     requests: int = 0
@@ -59,7 +66,7 @@ class Load:
             name = f"{number}.{count}" if count % self.posts == 0 else ""
             try:
                 link = link or await asyncio.open_connection(place.hostname, place.port)
-                status, body, stays = await self._exchange(link, place.netloc, name)
+                status, body, stays = await self._exchange(link, place.netloc, name, stay=number >= self.fresh)
             except (OSError, asyncio.IncompleteReadError, ValueError) as error:
                 self.failed.append(f"{name or 'GET'}: {error!r}")
                 stays = False
@@ -83,9 +90,10 @@ class Load:
         return max(due + pause, time.monotonic() - 1)
 
     @staticmethod
-    async def _exchange(link, host: str, name: str) -> tuple[int, str, bool]:  # type: ignore[no-untyped-def]
+    async def _exchange(link, host: str, name: str, *, stay: bool) -> tuple[int, str, bool]:  # type: ignore[no-untyped-def]
         reader, writer = link
         head = f"POST /{name} HTTP/1.1\r\nContent-Length: 4\r\n" if name else "GET / HTTP/1.1\r\n"
+        head += "" if stay else "Connection: close\r\n"
         writer.write(f"{head}Host: {host}\r\n\r\n{'body' if name else ''}".encode())
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)

@@ -1,0 +1,29 @@
+"""`python -m gray.proof [--requests N] [--kind KIND]` (from tests/): gray releases under load, and what kills cost."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from gray.proof.drive import proof
+from support.machine import destroy, make_box
+
+
+def main() -> None:
+    """Tell it in a box of its own, and remove that."""
+    parser = argparse.ArgumentParser(prog="python -m gray.proof")
+    parser.add_argument("--requests", type=int, default=300_000)
+    parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
+    wanted = parser.parse_args()
+    box = make_box(wanted.kind)
+    begun = time.monotonic()
+    try:
+        rows = proof(box, requests=wanted.requests)
+    finally:
+        destroy(box)
+    requests, lost = sum(row.requests for row in rows), sum(row.lost for row in rows)
+    print(f"{requests} requests in {time.monotonic() - begun:.0f} s, {lost} lost; no POST executed twice")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A service in production with a gray stage before it, in a real box: its releases, its ledger, its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support import staged
+from support.machine import Box
+
+from devbox.execute.trials import Trials
+from devbox.host.paths import Paths
+from devbox.model.entry import Entry
+from devbox.model.ids import instance_id, stage_id
+from devbox.records.ledger import Ledger
+
+FILE = (
+    """
+stages = ["gray", "production"]
+"""
+    + staged.FILE.partition("[image.process.migrate]")[0]
+    + """
+[image.process.web]
+command = "exec perl app.pl"
+ports = [8000]
+health = { http = "/healthz", port = 8000, interval = "1s" }
+replicas = 2
+
+[stage.gray]
+into = "production"
+
+[stage.gray.strategy]
+kind = "gray"
+steps = [1, 5, 25, 50]
+min_time = "2s"
+min_requests = 20
+margin = 0.3
+bake = "3s"
+rehearse = true
+
+[stage.production]
+env = { LEVEL = "info" }
+"""
+)
+# A version is what it is called: "bad" fails every tenth request, "ill" its health check once it has served a while,
+# "crash" ends by itself, again and again.
+APP = staged.APP.replace(
+    "my $answer =",
+    """$served++;
+    exit 3 if $version eq 'crash' && $served > 40;
+    my $oops = $path =~ /healthz/ ? $version eq 'ill' && $served > 40 : $version eq 'bad' && rand() < 0.1;
+    my $answer =""",
+).replace('"HTTP/1.1 200 OK', '"HTTP/1.1 " . ($oops ? "500 Oops" : "200 OK") . "')
+_EXECUTED = re.compile(r"executed /(\S+)")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The project in its box."""
+
+    box: Box
+    path: Path
+
+    @classmethod
+    def opened(cls, box: Box, text: str = FILE) -> Shop:
+        """The project, with its version 1 in production."""
+        shop = cls(box, box.project(text, "greeter", {"greeter/app.pl": APP, "greeter/version": "1\n"}))
+        shop.built("1")
+        shop.ok("promote", "gray")
+        shop.ok("promote", "production")
+        return shop
+
+    @property
+    def production(self) -> str:
+        return stage_id(instance_id(str(self.path), "devbox.toml"), "production")
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(str(self.box.home), str(self.box.home))
+
+    @property
+    def trials(self) -> Trials:
+        return Trials(self.paths, self.production)
+
+    @property
+    def address(self) -> str:
+        (router,) = (row for row in self.rows() if row["name"] == "router")
+        return f"http://{router['ports'][0]['address']}:{router['ports'][0]['host']}"
+
+    def built(self, version: str) -> str:
+        """A release of another version: its id."""
+        return str(staged.built(self.box, self.path, version)["release"])
+
+    def ok(self, *words: str) -> str:
+        return self.box.ok(*words, cwd=self.path)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return self.box.run(*words, cwd=self.path)
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """A command in a process of its own; what it says is dropped."""
+        return subprocess.Popen(
+            self.box.argv(*words),
+            cwd=self.path,
+            env=self.box.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.box.json("ps", "--stage", "production", cwd=self.path)
+        return found
+
+    def replicas(self, release: str) -> list[dict[str, Any]]:
+        """The containers of a release."""
+        digest = next(
+            row["digest"] for row in json.loads(self.ok("release", "ls", "--json")) if row["release"] == release
+        )
+        return [row for row in self.rows() if row["digest"] == digest]
+
+    def releases(self) -> set[str]:
+        """The images that run."""
+        return {row["digest"] for row in self.rows() if row["name"].startswith("web")}
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The ledger."""
+        return Ledger(self.paths, instance_id(str(self.path), "devbox.toml")).entries()
+
+    def phases(self, since: int = 0) -> list[str]:
+        """What gray releases came to, as the ledger has it, after an entry."""
+        return [entry.body["phase"] for entry in self.entries() if entry.kind == "gray" and entry.seq > since]
+
+    def executed(self) -> Counter[str]:
+        """How often each POST was executed, by the logs of all containers there ever were."""
+        found: Counter[str] = Counter()
+        for log in Path(self.paths.log(self.production, "web")).parent.glob("web-*.log*"):
+            found.update(_EXECUTED.findall(log.read_text(errors="replace")))
+        return found
+
+
+def kill(pid: int) -> None:
+    """At once, without a word."""
+    os.kill(pid, signal.SIGKILL)

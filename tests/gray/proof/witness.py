@@ -1,0 +1,96 @@
+"""Looks at the running router all the time: how many visitors the canary has, and whether it may have so many."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+from gray.proof.shop import Shop
+
+from devbox.errors import DevboxError
+from devbox.gray.decide import wanted
+from devbox.gray.trial import Trial
+from devbox.routing import converge
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import GREEN, WHOLE
+
+_PAUSE = 0.04
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look: the buckets that the canary really has, and those that the record of the trial grants it."""
+
+    at: float
+    share: int
+    granted: int
+    phase: str
+
+
+@dataclass
+class Witness:
+    """Takes samples until it is left. `faults`: a sentence for each share that rose above what was granted."""
+
+    shop: Shop
+    samples: list[Sample] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    away: list[float] = field(default_factory=list)  # moments at which the router did not answer
+
+    def __enter__(self) -> Self:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def share(self) -> int:
+        """What the canary had last."""
+        return self.samples[-1].share if self.samples else 0
+
+    def _watch(self) -> None:
+        known = ""
+        while not self._over.wait(_PAUSE):
+            before = self._trial()
+            share = self._share(before)
+            after = self._trial()
+            if before is None or after is None or before.began != after.began:
+                continue
+            if share is None:
+                self.away.append(time.monotonic())
+                continue
+            name = f"{after.release} {after.began}"
+            self._judge(share, after, risen=known == name)
+            known = name
+
+    def _judge(self, share: int, trial: Trial, *, risen: bool) -> None:
+        granted = _granted(trial)
+        earlier = self.share() if risen else WHOLE
+        if share > max(granted, earlier):
+            self.faults.append(f"{share} of {WHOLE} in {trial.rollout.phase}, granted were {granted}")
+        self.samples.append(Sample(time.monotonic(), share, granted, trial.rollout.phase))
+
+    def _trial(self) -> Trial | None:
+        with contextlib.suppress(DevboxError):
+            return self.shop.trials.read()
+        return None
+
+    def _share(self, trial: Trial | None) -> int | None:
+        """In buckets of the canary; None where the router does not answer."""
+        if trial is None:
+            return None
+        runtime = Runtime(self.shop.paths.router(self.shop.production))
+        with contextlib.suppress(DevboxError):
+            text = runtime.ask(converge.ASK_SHARE)
+            share = converge.seen("", text).effective(clock=int(time.time()))
+            return (share if trial.side == GREEN else WHOLE - share) if text else None
+        return None
+
+
+def _granted(trial: Trial) -> int:
+    return wanted(trial.rollout, trial.policy).threshold
