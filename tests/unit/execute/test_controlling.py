@@ -1,0 +1,126 @@
+"""A controller whose router crashes now and then: it waits, decides nothing, loses nothing that it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from gray.played import BEGAN, DEPLOYMENT
+
+from devbox.errors import RouterAway
+from devbox.execute.controller import PATIENCE, Controller, Sight
+from devbox.execute.trials import Trials, Wish
+from devbox.gray.policy import Policy, Watch
+from devbox.gray.rollout import ABORTED, HOLD, Rollout
+from devbox.gray.trial import Trial
+from devbox.host.paths import Paths
+from devbox.model.traffic import Side
+
+POLICY = Policy(
+    steps=(100, 5000),
+    min_time=3,
+    min_requests=10,
+    timeout=600,
+    bake=1,
+    margin=0.5,
+    watches=(Watch(name="errors", alpha=0.01),),
+)
+
+
+@dataclass
+class Ground:
+    """A router on paper. `away`: looks and loans at which it does not answer; it counts from 0 when it is back."""
+
+    away: Callable[[int], bool] = lambda _: False
+    threshold: int = 0
+    asked: int = 0
+    lives: int = 0
+    counted: int = 0
+    lent: list[int] = field(default_factory=list)
+
+    def sight(self) -> Sight:
+        self._answer()
+        self.counted += 20
+        seen = Side(requests=self.counted)
+        return Sight(
+            canary=seen if self.threshold else Side(),
+            stable=seen,
+            began=str(self.lives),
+            threshold=self.threshold,
+            canary_healthy=True,
+            stable_healthy=True,
+        )
+
+    def lend(self, *, threshold: int, safe: int) -> None:
+        self._answer()
+        self.threshold = threshold
+        self.lent.append(threshold)
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self.away(self.asked):
+            self.lives, self.counted, self.threshold = self.lives + 1, 0, 0
+            raise RouterAway("the router does not answer")
+
+
+@dataclass
+class Desk:
+    """A controller with a clock of its own, and what it told."""
+
+    ground: Ground
+    place: Path
+    told: list[tuple[str, int]] = field(default_factory=list)
+    went: int = 0
+    now: float = BEGAN
+
+    def run(self, wish: Wish | None = None) -> Trial:
+        trials = Trials(Paths(str(self.place), str(self.place)), "shop")
+        rollout = Rollout.begin(POLICY)
+        trial = Trial(stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side="green", began=self.now)
+        return Controller(
+            trials=trials,
+            ground=self.ground,
+            until=(HOLD, ABORTED),
+            on_look=lambda _trial, _sight: None,
+            on_change=lambda seen: self.told.append((seen.rollout.phase, seen.rollout.step)),
+            on_away=self._away,
+            now=lambda: self.now,
+            pause=self._pass,
+            wish=wish,
+        ).run(trial)
+
+    def _away(self) -> None:
+        self.went += 1
+
+    def _pass(self, seconds: float) -> None:
+        self.now += seconds
+        assert self.now < BEGAN + 300, "it comes to no end"
+
+
+@pytest.mark.parametrize("every", [5, 7, 11])
+def test_it_goes_on_when_the_router_is_back_and_enters_every_step_once(tmp_path: Path, every: int):
+    ground = Ground(away=lambda asked: asked % every == 0)
+    desk = Desk(ground, tmp_path)
+    assert desk.run().rollout.phase == HOLD
+    assert desk.told == [("step", 0), ("step", 1), ("hold", 1)]
+
+
+def test_what_it_was_asked_while_the_router_is_away_it_does_when_that_is_back(tmp_path: Path):
+    desk = Desk(Ground(away=lambda asked: asked < 5), tmp_path)
+    assert desk.run(Wish(what="abort", by="ann")).rollout.reason == "aborted by ann"
+    assert desk.went == 1
+
+
+def test_it_does_not_wait_for_ever(tmp_path: Path):
+    desk = Desk(Ground(away=lambda _: True), tmp_path)
+    with pytest.raises(RouterAway):
+        desk.run()
+    assert PATIENCE < desk.now - BEGAN < PATIENCE + 5
+
+
+def test_a_share_that_was_decided_is_lent_when_the_router_is_back(tmp_path: Path):
+    ground = Ground(away=lambda asked: asked == 2)  # the first loan
+    Desk(ground, tmp_path).run()
+    assert ground.lent[0] == POLICY.steps[0]
