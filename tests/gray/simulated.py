@@ -10,6 +10,7 @@ from devbox.gray.evidence import Evidence, Tally
 
 RAMP = ((0.01, 2000), (0.05, 5000), (0.20, 7000), (0.50, 8000))  # share of the canary, for so many requests in all
 BATCH = 100
+Ramp = tuple[tuple[float, int], ...]
 Rate = Callable[[int], float]  # of requests that fail, after so many requests
 
 
@@ -27,10 +28,12 @@ def drawn(rng: random.Random, requests: int, rate: float) -> int:
         found += 1
 
 
-def detected_after(rng: random.Random, *, stable: Rate, canary: Rate, alpha: float = 0.01) -> int | None:
+def detected_after(
+    rng: random.Random, *, stable: Rate, canary: Rate, alpha: float = 0.01, ramp: Ramp = RAMP
+) -> int | None:
     """The requests of both sides until the evidence is enough; None where it never is."""
     evidence, total = Evidence(), 0
-    for share, requests in RAMP:
+    for share, requests in ramp:
         for _ in range(requests // BATCH):
             mine = drawn(rng, BATCH, share)
             other = BATCH - mine

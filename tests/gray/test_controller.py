@@ -2,122 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gray.routers import KEY, Router, ask, routed
+from gray.rig import POLICY, rigged
+from gray.routers import ask
 
-from devbox.execute.controller import Controller, completing
-from devbox.execute.ground import RoutedGround
-from devbox.execute.trials import Trials, Wish
-from devbox.gray.policy import Policy, Watch
-from devbox.gray.rollout import ABORTED, HOLD, NEEDS_HUMAN, STABLE, Rollout
+from devbox.execute.controller import completing
+from devbox.execute.trials import Wish
+from devbox.gray.decide import wanted
+from devbox.gray.rollout import ABORTED, HOLD, NEEDS_HUMAN, STABLE
 from devbox.gray.trial import Trial
-from devbox.host.paths import Paths
-from devbox.model.release import Release, ReleaseConfig
-from devbox.model.stage import Deployment, Stage
 from devbox.routing import config
-from devbox.routing.cohort import Cohort
 from devbox.routing.state import GREEN
-
-POLICY = Policy(
-    steps=(500, 2000, 5000),
-    min_time=0.5,
-    min_requests=30,
-    timeout=60,
-    bake=1,
-    margin=0.1,
-    watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)),
-)
-USUAL = "http-request lua.normal"
-ENDS = (HOLD, STABLE, ABORTED)
-DEPLOYMENT = Deployment(
-    release=Release(id="sha256:new", image="sha256:1", config=ReleaseConfig(processes={}), source="", created_at=""),
-    stage=Stage(name="production", order=0),
-)
-
-
-class Rig:
-    """A router, visitors, and a controller with the trial it keeps."""
-
-    def __init__(self, router: Router, home: Path, policy: Policy = POLICY) -> None:
-        self.router, self.policy = router, policy
-        self.trials = Trials(Paths(str(home), str(home)), "shop")
-        self.trials.write(
-            Trial(
-                stage="gray",
-                deployment=DEPLOYMENT,
-                policy=policy,
-                rollout=Rollout.begin(policy),
-                side=GREEN,
-                began=time.time(),
-            )
-        )
-        self.restarts = 0
-        self.shares: list[int] = []
-        self.answers: Counter[int] = Counter()
-
-    def controller(self, **more: object) -> Controller:
-        ground = RoutedGround(
-            runtime=self.router.runtime,
-            canary=GREEN,
-            processes=("web",),
-            keep=self._keep,
-            restarts=lambda: self.restarts,
-        )
-        return Controller(
-            trials=self.trials,
-            ground=ground,
-            until=ENDS,
-            on_look=lambda trial, sight: self.shares.append(sight.threshold),
-            on_change=lambda trial: None,
-            tick=0.1,
-            **more,
-        )
-
-    def _keep(self, share: int) -> None:
-        state = replace(self.router.state, share=share)
-        (self.router.directory / config.SHARE).write_text(config.share(state))
-
-    def run(self, **more: object) -> Trial:
-        trial = self.trials.read()
-        assert trial is not None
-        return self.controller(**more).run(trial)
-
-    @contextlib.contextmanager
-    def traffic(self, *, visitors: int = 3, headers: tuple[dict[str, str], ...] = ({},)) -> Iterator[None]:
-        """People who come all the time; every answer is counted by its status."""
-        over = threading.Event()
-
-        def visit() -> None:
-            while not over.is_set():
-                self.answers.update(answer.status for answer in ask(self.router.port, list(headers) * 20))
-
-        threads = [threading.Thread(target=visit) for _ in range(visitors)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-
-
-@contextlib.contextmanager
-def rigged(place: Path, *, faults: str = "", policy: Policy = POLICY) -> Iterator[Rig]:
-    router = place / "router"
-    router.mkdir(mode=0o755)
-    place.chmod(0o755)
-    both = {"blue": USUAL, "green": f"{faults}\n    {USUAL}" if faults != "slow" else "http-request lua.slow"}
-    with routed(router, cohort=Cohort(key=KEY), faults=both) as running:
-        yield Rig(running, place, policy)
 
 
 def test_a_good_release_goes_up_and_stays(tmp_path: Path):
@@ -204,3 +103,23 @@ def test_who_comes_after_a_killed_controller_goes_on_from_what_was_kept(tmp_path
         assert (kept.rollout.phase, kept.rollout.step) == ("step", 1)
         assert rig.run().rollout.phase == HOLD
     assert max(rig.shares) <= POLICY.steps[-1]
+
+
+def test_killed_at_every_step_it_ends_well_and_nobody_is_lost(tmp_path: Path):
+    """The share is never above what was kept, whoever is killed between keeping it and doing it."""
+    with rigged(tmp_path) as rig, rig.traffic():
+        kills, shares = 0, []
+
+        def killed(trial: Trial) -> None:
+            shares.append((rig.router.seen().share, wanted(trial.rollout, trial.policy).threshold))
+            raise KeyboardInterrupt
+
+        for _ in range(len(POLICY.steps) + 2):
+            try:
+                trial = rig.run(on_change=killed)
+            except KeyboardInterrupt:
+                kills += 1
+        assert trial.rollout.phase == HOLD
+        assert kills == len(POLICY.steps) + 1
+    assert all(share <= granted for share, granted in shares)
+    assert set(rig.answers) == {200}

@@ -1,0 +1,120 @@
+"""A router, visitors, and a controller with the trial that it keeps: a gray release without a box."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gray.routers import KEY, Router, ask, routed
+
+from devbox.execute.controller import Controller
+from devbox.execute.ground import RoutedGround
+from devbox.execute.trials import Trials
+from devbox.gray.policy import Policy, Watch
+from devbox.gray.rollout import ABORTED, HOLD, STABLE, Rollout
+from devbox.gray.trial import Trial
+from devbox.host.paths import Paths
+from devbox.model.release import Release, ReleaseConfig
+from devbox.model.stage import Deployment, Stage
+from devbox.routing import config
+from devbox.routing.cohort import Cohort
+from devbox.routing.state import GREEN
+
+POLICY = Policy(
+    steps=(500, 2000, 5000),
+    min_time=0.5,
+    min_requests=30,
+    timeout=60,
+    bake=1,
+    margin=0.1,
+    watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)),
+)
+USUAL = "http-request lua.normal"
+ENDS = (HOLD, STABLE, ABORTED)
+DEPLOYMENT = Deployment(
+    release=Release(id="sha256:new", image="sha256:1", config=ReleaseConfig(processes={}), source="", created_at=""),
+    stage=Stage(name="production", order=0),
+)
+
+
+class Rig:
+    """A router, visitors, and a controller with the trial it keeps."""
+
+    def __init__(self, router: Router, home: Path, policy: Policy = POLICY) -> None:
+        self.router, self.policy = router, policy
+        self.trials = Trials(Paths(str(home), str(home)), "shop")
+        self.trials.write(
+            Trial(
+                stage="gray",
+                deployment=DEPLOYMENT,
+                policy=policy,
+                rollout=Rollout.begin(policy),
+                side=GREEN,
+                began=time.time(),
+            )
+        )
+        self.restarts = 0
+        self.shares: list[int] = []
+        self.answers: Counter[int] = Counter()
+
+    def controller(self, **more: object) -> Controller:
+        ground = RoutedGround(
+            runtime=self.router.runtime,
+            canary=GREEN,
+            processes=("web",),
+            keep=self._keep,
+            restarts=lambda: self.restarts,
+        )
+        return Controller(
+            trials=self.trials,
+            ground=ground,
+            on_look=lambda trial, sight: self.shares.append(sight.threshold),
+            **{"until": ENDS, "on_change": lambda _trial: None, "tick": 0.1, **more},
+        )
+
+    def _keep(self, share: int) -> None:
+        state = replace(self.router.state, share=share)
+        (self.router.directory / config.SHARE).write_text(config.share(state))
+
+    def run(self, **more: object) -> Trial:
+        trial = self.trials.read()
+        assert trial is not None
+        return self.controller(**more).run(trial)
+
+    @contextlib.contextmanager
+    def traffic(
+        self, *, visitors: int = 3, headers: tuple[dict[str, str], ...] = ({},), pause: float = 0.0
+    ) -> Iterator[None]:
+        """People who come all the time; every answer is counted by its status."""
+        over = threading.Event()
+
+        def visit() -> None:
+            while not over.wait(pause):
+                self.answers.update(answer.status for answer in ask(self.router.port, list(headers) * 20))
+
+        threads = [threading.Thread(target=visit) for _ in range(visitors)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+
+@contextlib.contextmanager
+def rigged(place: Path, *, faults: str = "", usual: str = USUAL, policy: Policy = POLICY) -> Iterator[Rig]:
+    """`usual`: what both services do; `faults`: what only the new one does, before that; "slow": instead of it."""
+    router = place / "router"
+    router.mkdir(mode=0o755)
+    place.chmod(0o755)
+    bad = "http-request lua.slow" if faults == "slow" else f"{faults}\n    {usual}"
+    both = {"blue": usual, "green": bad}
+    with routed(router, cohort=Cohort(key=KEY), faults=both) as running:
+        yield Rig(running, place, policy)
