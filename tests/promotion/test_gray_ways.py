@@ -48,8 +48,14 @@ def served(load: Load, requests: int = 60) -> set[str]:
     return set(load.bodies)
 
 
+def took(load: Load, begun: float) -> str:
+    """How long a rollback lasted, and after how long nobody met the new release any more."""
+    away = load.last["2 debug"] - begun
+    return f"{time.monotonic() - begun:.1f} s, all visitors back after {away:.1f} s"
+
+
 def test_a_rollback_within_the_bake_brings_back_image_and_config_at_once(
-    box: Box, started: list[subprocess.Popen[bytes]], record_property
+    box: Box, started: list[subprocess.Popen[bytes]]
 ):
     shop = Shop.opened(box, BAKES)
     shop.built("2")
@@ -62,8 +68,7 @@ def test_a_rollback_within_the_bake_brings_back_image_and_config_at_once(
         wait_until(lambda: served(load) == {"2 debug"}, seconds=60, what="all visitors on the new release")
         begun = time.monotonic()
         moved = json.loads(shop.ok("rollback", "production", "--json"))
-        record_property("rollback within the bake, seconds", round(time.monotonic() - begun, 1))
-        print(f"rollback within the bake: {time.monotonic() - begun:.1f} s")
+        print(f"rollback within the bake: {took(load, begun)}")
         assert served(load) == {"1 info"}
     assert load.failed == []
     assert running.wait(60) == 1
@@ -83,7 +88,7 @@ def test_a_rollback_after_completion_brings_back_image_and_config(box: Box):
         assert served(load) == {"2 debug"}
         begun = time.monotonic()
         shop.ok("rollback", "production")
-        print(f"rollback after completion: {time.monotonic() - begun:.1f} s")
+        print(f"rollback after completion: {took(load, begun)}")
         assert served(load) == {"1 info"}
     assert load.failed == []
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 class Load:
     """Requests until `stop`. `failed`: a sentence for each that got no 200; `bodies`: how often each answer came.
 
-    `fresh`: so many of the connections are made anew for each request.
+    `last`: the moment of the last such answer. `fresh`: so many of the connections are made anew for each request.
     """
 
     url: str
@@ -30,6 +30,7 @@ class Load:
     posted: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     bodies: dict[str, int] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self._ending = threading.Event()
@@ -73,6 +74,7 @@ class Load:
             else:
                 self.requests += 1
                 self.bodies[body] = self.bodies.get(body, 0) + 1
+                self.last[body] = time.monotonic()
                 if status != 200:
                     self.failed.append(f"{name or 'GET'}: {status}")
                 elif name:
