@@ -105,7 +105,8 @@ class GrayEnvironment:
         if self._went_back:  # what ran before runs
             return
         self._settle(sink)
-        goal, known, trial = replace(wanted, stage=self._home), self._record.read(), self.under_way
+        goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
+        known, trial = self._record.read(), self.under_way
         if trial is not None and trial.release != wanted.release.id:
             if not _known(goal, known):
                 raise UsageError(
