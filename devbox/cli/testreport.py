@@ -98,9 +98,14 @@ def _headline(result: CellResult) -> str:
 
 
 def _next(args: Args, run: MatrixRun) -> None:
-    """What a person does about red cells, at a terminal."""
+    """What a person does about red cells, or about none that was meant, at a terminal."""
+    if args.text("progress") in ("quiet", "json"):
+        return
+    if not run.interrupted and all(result.state == "skipped" for result in run.cells):
+        terminal.say("  every cell was left out, and no test is no success")
+        terminal.say("  → devbox test --list  shows what there is to test")
     bad = next((result for result in run.cells if words.is_bad(result) and result.state != "interrupted"), None)
-    if bad is None or args.text("progress") in ("quiet", "json"):
+    if bad is None:
         return
     terminal.say(f"  → devbox test --shell {bad.cell.name}  looks around in it")
     terminal.say("  → devbox test --last-failed  runs only what failed")

@@ -172,6 +172,12 @@ def test_at_the_end_stand_the_tails_the_grid_and_the_sum(monkeypatch, capsys, ce
     assert "--shell python=3.11" in err
 
 
+def test_a_run_of_no_cell_says_why_it_failed(monkeypatch, capsys):
+    code, _, err = finish(monkeypatch, capsys, [matrices.result("skipped", python="3.9")])
+    assert code == 1
+    assert "every cell was left out" in err
+
+
 def test_with_json_stdout_is_one_document(monkeypatch, capsys, cells):
     _, out, err = finish(monkeypatch, capsys, cells, json=True)
     assert [cell["state"] for cell in json.loads(out)["cells"]] == ["cached", "failed", "passed"]
