@@ -75,6 +75,7 @@ def _tell(args: Args, moved: Moved) -> int:
             "changed": moved.changed,
             "entry": moved.entry.seq,
             "record": moved.entry.body.get("record", ""),
+            "lost_requests": moved.entry.body.get("lost_requests"),
         }
         sys.stdout.write(f"{json.dumps(plain)}\n")
         return 0

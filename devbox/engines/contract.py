@@ -153,7 +153,14 @@ class Engine(Protocol):
         """The digest of the image that a container really runs; "" where it does not run, or on anything else.
 
         What it was asked to run does not count. The manifests behind the digest are hashed anew, and the layers that
-        they name are compared with those that the running container was given.
+        they name are compared with those that the running container was given. EngineError where the store does not
+        have those manifests whole, so that nothing can be said.
+        """
+
+    def accompany(self, instance: Instance, argv: tuple[str, ...]) -> None:
+        """Have this program of the machine run as long as something of the instance does; nothing for ().
+
+        One that ends is started anew, also after the end of whoever looks after the instance. It goes with `teardown`.
         """
 
     def rerun(self, instance: Instance, name: str) -> None:

@@ -106,6 +106,10 @@ class NativeEngine:
 
         return native_proof.digest(self._paths, instance.id, name)
 
+    def accompany(self, instance: Instance, argv: tuple[str, ...]) -> None:
+        """See the contract."""
+        self._ask(instance, "accompany", argv=list(argv))
+
     def rerun(self, instance: Instance, name: str) -> None:
         """See the contract."""
         self._ask(instance, "rerun", name=name)

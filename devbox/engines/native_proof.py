@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from devbox.errors import CannotRun, RegistryError
+from devbox.errors import CannotRun, EngineError, RegistryError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import chain, snapshots
@@ -20,11 +20,15 @@ def digest(paths: Paths, instance: str, name: str) -> str:
     if text is None:
         return ""
     kept = json.loads(text)
+    if not kept.get("digest"):
+        return ""
     try:
         entry = read_entry(paths.entry(instance, name), name)
         wanted = chain.layers(Layout(paths.oci, lock=paths.lock("oci-index")), str(kept["digest"]))
-    except (CannotRun, RegistryError, KeyError):
+    except CannotRun:
         return ""
+    except RegistryError as error:
+        raise EngineError(f"what {name} runs can't be proven: {error.sentence}", remedy=error.remedy) from None
     given = tuple(kept["launch"]["lowers"])
     if given != snapshots.lowers(paths, wanted) or not _is_of(entry, kept["digest"]):
         return ""

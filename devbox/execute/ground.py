@@ -90,8 +90,7 @@ class RoutedGround:
 
     def _began(self) -> str:
         """Which HAProxy it is: another one counts from 0."""
-        facts = dict(line.partition(": ")[::2] for line in self.runtime.ask("show info").splitlines())
-        return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
+        return counters.counting(self.runtime.ask("show info"))
 
 
 def _places(seen: Seen, side: str) -> list[str]:

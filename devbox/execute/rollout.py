@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from devbox.engines.contract import Engine
+from devbox.engines.contract import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
 from devbox.execute.actions import Actions, of_image
 from devbox.execute.asking import Secrets
@@ -14,6 +14,7 @@ from devbox.execute.router import Router
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
+from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Step
 from devbox.model.resolved import Resolved
 from devbox.plan.rollout import process_of
@@ -62,7 +63,7 @@ class RolloutActions:
         instance = self._resolved.instance
         wanted = of_image(spec, self._store.by_digest(self._digest), ports=(), secrets=self._secrets)
         seen = self._engine.observe(instance).containers.get(spec.name)
-        if seen is not None and (seen.spec_key, seen.image_key) != (wanted.spec_key, wanted.image.key):
+        if seen is not None and not self._is(seen, wanted):
             self._engine.remove(instance, spec.name)
         self._engine.start(instance, wanted)
         try:
@@ -119,12 +120,21 @@ class RolloutActions:
 
     def _prove(self, name: str) -> None:
         """No traffic to what is not proven."""
-        found = self._engine.proven(self._resolved.instance, name)
-        if found != self._digest:
+        if fault := self._fault(name):
             if name in self._router.state.names(BLUE) | self._router.state.names(GREEN):
                 self._router.change(lambda state: state.without(frozenset({name})))
-            raise EngineError(
-                f"{name} runs {found or 'something that its digest does not stand for'}, not {self._digest}: "
-                "it gets no traffic",
-                remedy="devbox image verify; then promote again",
-            )
+            raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
+
+    def _fault(self, name: str) -> str:
+        """What is wrong with what a container runs; "" for nothing."""
+        try:
+            found = self._engine.proven(self._resolved.instance, name)
+        except EngineError as error:
+            return error.sentence
+        other = found or "something that its digest does not stand for"
+        return "" if found == self._digest else f"{name} runs {other}, not {self._digest}"
+
+    def _is(self, seen: ObservedContainer, wanted: StartRequest) -> bool:
+        """Whether a container is what would be started; a job has ended, and is not asked what it ran."""
+        same = (seen.spec_key, seen.image_key) == (wanted.spec_key, wanted.image.key)
+        return same and (seen.state != "running" or wanted.spec.kind == "job" or not self._fault(seen.name))

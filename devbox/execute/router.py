@@ -18,6 +18,7 @@ from dataclasses import replace
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.model.stage import Counts
 from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
 from devbox.routing import config, converge, counters, metrics
@@ -138,6 +139,15 @@ class Router:
                 if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
                     raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
                 time.sleep(_PAUSE)
+
+    def counts(self) -> Counts | None:
+        """What the running router has counted; None where none runs, or an older devbox made its files."""
+        try:
+            info, table = self.runtime.ask("show info"), self.runtime.ask(counters.ASK)
+        except EngineError:
+            return None
+        lost = counters.lost(table)
+        return Counts(router=counters.counting(info), lost=lost) if lost is not None else None
 
     def seen(self) -> converge.Seen:
         """What the running router does now."""

@@ -91,6 +91,7 @@ class InstanceState(NamedTuple):
     runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
     cgroups: str = ""  # the kind of control groups that its containers have,
     group: str = ""  # and the one below which they have them: see `cgroups.settle`
+    companion: tuple[str, ...] = ()  # the program of this machine that runs as long as the instance
 
 
 def boot_id() -> str:

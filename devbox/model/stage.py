@@ -216,10 +216,25 @@ def _staged(process: Process, stage: Stage, name: str) -> Process:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a router has counted: which one, since it began. `lost`: requests that nobody answered."""
+
+    router: str
+    lost: int
+
+    def since(self, earlier: Counts | None) -> int | None:
+        """How many were lost meanwhile; None where another router counted then. Without one, nobody came."""
+        if earlier is None:
+            return self.lost
+        return self.lost - earlier.lost if earlier.router == self.router else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageObserved:
     """What runs in a stage, as the runtime reports it: container → digest of the image index it was started from.
 
-    `release` and `config` are those of the deployment that gets traffic, "" for none; `address` leads to it.
+    `release` and `config` are those of the deployment that gets traffic, "" for none; `address` leads to it. `counts`
+    is None where no router counts.
     """
 
     release: str = ""
@@ -227,3 +242,4 @@ class StageObserved:
     address: str = ""
     healthy: bool = False
     digests: dict[str, str] = field(default_factory=dict)
+    counts: Counts | None = None

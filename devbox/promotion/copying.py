@@ -52,12 +52,17 @@ class Copier:
         return {"digest": digest, "repository": str(reference), "sent": pushed.sent}
 
     def mark(self, wanted: Deployment) -> None:
-        """Have the tag `current` of the stage's repository name what the stage runs: for people, and other machines."""
+        """Have the tag `current` of the stage's repository name what the stage runs: for people, and other machines.
+
+        Where the repository is one that the stage got since, it has the image then, too.
+        """
         if not wanted.stage.repository:
             return
         reference = parse(wanted.stage.repository)._replace(tag=CURRENT, digest="")
         try:
             repository = Repository(Connection(settings.origin(reference.host)), reference, pushes=True)
+            if not repository.digest(tag_of(wanted.release.id)):
+                self.copy(wanted)
             if repository.digest(CURRENT) != wanted.release.image:
                 found = repository.manifest(wanted.release.image)
                 repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)

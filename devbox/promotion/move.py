@@ -14,7 +14,7 @@ from devbox.errors import DevboxError, EngineError, LedgerDamaged, TargetHeld
 from devbox.execute.events import Note, Sink
 from devbox.model import codec
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
-from devbox.model.stage import Deployment
+from devbox.model.stage import Counts, Deployment, StageObserved
 from devbox.model.verdict import Verdict
 from devbox.promotion import course
 from devbox.promotion.course import Course
@@ -101,7 +101,15 @@ class Move:
                 f"{wanted.stage.name} does not run what it was told to: {_seen(seen.digests, wanted)}",
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
-        self._enter(RUNNING, {"digests": seen.digests, "address": seen.address})
+        told = {"digests": seen.digests, "address": seen.address, "lost_requests": self._lost(seen)}
+        self._enter(RUNNING, told)
+
+    def _lost(self, seen: StageObserved) -> int | None:
+        """How many requests nobody answered since the attempt began; None where that is not known."""
+        intent = next(entry for entry in reversed(self._mine()) if entry.kind == INTENT)
+        before = intent.body.get("counts")
+        earlier = codec.load(Counts, before) if before else None
+        return seen.counts.since(earlier) if seen.counts and "counts" in intent.body else None
 
     def _intent(self, policy: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         before = self._history().current(self._wanted.stage.name)
@@ -113,19 +121,22 @@ class Move:
             "gates": codec.dump(list(verdicts)),
             "from": {"release": before.release, "seq": before.seq} if before else None,
             "back_to": self._planned.back_to,
+            "counts": codec.dump(self._means.environment.observe().counts),
         }
 
     def _applied(self) -> dict[str, Any]:
-        history = self._history()
-        steps = [entry for entry in history.entries if self._is_mine(entry)]
-        intent = next(entry for entry in reversed(steps) if entry.kind == INTENT)
-        said = self._means.attest(intent, [entry for entry in steps if entry.seq > intent.seq])
+        mine = self._mine()
+        intent = next(entry for entry in reversed(mine) if entry.kind == INTENT)
+        steps = [entry for entry in mine if entry.seq > intent.seq]
+        said = self._means.attest(intent, steps)
         facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
+        facts["lost_requests"] = lost_requests(steps)
         return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
 
-    def _is_mine(self, entry: Entry) -> bool:
-        mine = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
-        return (entry.stage, entry.release, entry.attempt) == mine
+    def _mine(self) -> list[Entry]:
+        """The entries of this attempt, the oldest first."""
+        key = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
+        return [entry for entry in self._ledger.entries() if (entry.stage, entry.release, entry.attempt) == key]
 
     def _give_up_other(self) -> None:
         """End the attempt that somebody was killed in, and that is not wanted any more."""
@@ -149,6 +160,12 @@ class Move:
 
     def _history(self) -> History:
         return History(self._ledger.entries())
+
+
+def lost_requests(steps: Sequence[Entry]) -> int | None:
+    """What the steps of an attempt say of requests that nobody answered; None for nothing."""
+    found = [entry.body["lost_requests"] for entry in steps if "lost_requests" in entry.body]
+    return found[-1] if found else None
 
 
 def _seen(digests: Mapping[str, str], wanted: Deployment) -> str:

@@ -52,9 +52,9 @@ defaults
 
 def text(state: RouterState) -> str:
     """`haproxy.cfg`."""
-    counted = [counters.tables()] if state.cohort else []
     told = "\n".join(f"    {rule}" for rule in metrics.rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
-    return "\n".join((_HEAD.replace("{metrics}", told), *(_front(state, front) for front in state.fronts), *counted))
+    fronts = (_front(state, front) for front in state.fronts)
+    return "\n".join((_HEAD.replace("{metrics}", told), *fronts, counters.tables()))
 
 
 def share(state: RouterState) -> str:
@@ -98,6 +98,7 @@ def _choice(state: RouterState, front: Front) -> list[str]:
         rules = cohort.rules(state.cohort, process=front.process, file=f"{DIRECTORY}/{SHARE}")
         return [*rules, *counters.rules(), f"use_backend {front.process}.%[var(txn.side)]"]
     return [
+        *counters.lost_only(front.process),
         f"http-request set-var(txn.share) str({SHARE_KEY}),map_str_int({DIRECTORY}/{SHARE},0)",
         "http-request set-var(txn.bucket) rand(10000)",
         f"use_backend {front.backend(GREEN)} if {{ var(txn.bucket),sub(txn.share) -m int lt 0 }}",

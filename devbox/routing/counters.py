@@ -32,6 +32,15 @@ backend {SIDES}
 """
 
 
+def lost_only(process: str) -> list[str]:
+    """Count the requests to a process that nobody answered, where no side is compared with another."""
+    return [
+        f"http-request track-sc1 str({process}) table {SIDES}",
+        "http-response set-var(txn.served) bool(true)",
+        f"http-after-response sc-inc-gpc({LOST},1) if {{ status ge 500 }} !{{ var(txn.served) -m bool }}",
+    ]
+
+
 def rules() -> list[str]:
     """Count a response for `txn.counted`, by how it ended and how long it took."""
     failed = "{ status ge 500 }"
@@ -79,6 +88,17 @@ def read(table: str) -> dict[str, Side]:
                 times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
             )
     return found
+
+
+def lost(table: str) -> int | None:
+    """How many requests nobody answered, by the answer to ASK; None where it is not counted."""
+    return sum(side.lost for side in read(table).values()) if table.startswith("# table: ") else None
+
+
+def counting(info: str) -> str:
+    """Which HAProxy it is, by the answer to `show info`: another one counts from 0."""
+    facts = dict(line.partition(": ")[::2] for line in info.splitlines())
+    return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
 
 
 def tripped(table: str, key: str) -> bool:

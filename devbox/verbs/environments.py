@@ -16,8 +16,8 @@ from devbox.envfile import secrets as references
 from devbox.envfile.load import EnvFile
 from devbox.envfile.load import load as read
 from devbox.envfile.resolve import credentials_wanted
-from devbox.errors import DevboxError
-from devbox.execute import locks
+from devbox.errors import DevboxError, EngineError
+from devbox.execute import drift, locks
 from devbox.execute.actions import Actions
 from devbox.execute.asking import Secrets
 from devbox.execute.contexts import with_contexts
@@ -41,6 +41,7 @@ from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
 from devbox.routing.metrics import PATH
+from devbox.verbs import guard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ class StageEnvironment:
         mine = {name: seen for name, seen in replicas.items() if having and _is_among(having, {name})}
         services = [seen for seen in mine.values() if not _is_job(having, seen.name)]
         up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
-        digests = {name: self._place.engine.proven(self._instance(), name) for name in replicas}
+        digests = {name: self._proven(name) for name in replicas}
         wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
         return StageObserved(
             release=having.release.id if having and (up or not wanted) else "",
@@ -125,12 +126,19 @@ class StageEnvironment:
             address=_address(view),
             healthy=having is not None and len(up) == wanted and _stands(view.containers.get(staging.ROUTER)),
             digests={name: found for name, found in digests.items() if found or not _is_job(having, name)},
+            counts=self.router.counts() if view.published.get(staging.ROUTER) else None,
         )
+
+    @property
+    def is_up(self) -> bool:
+        """Whether anything of the stage runs."""
+        containers = self._place.engine.observe(self._instance()).containers
+        return any(seen.state == "running" for seen in containers.values())
 
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
         """See `Environment`."""
         with exclusive(self._place, sink):
-            self._begin(wanted)
+            self._begin(wanted, sink)
             try:
                 self._bring(wanted, sink)
             except DevboxError as error:
@@ -138,14 +146,16 @@ class StageEnvironment:
                     self._undo(wanted, sink, error)
                     raise
             self.record.write(self.record.read().arrived())
+            self._guard(sink)
 
     def warm(self, wanted: Deployment, sink: Sink) -> None:
         """Have a release ready and proven on the side that serves nobody; traffic stays where it is."""
         with exclusive(self._place, sink):
-            self._begin(wanted)
+            self._begin(wanted, sink)
             found = self._look(wanted)
             made = rollout.warm(found.rollout, after=found.ground, jobs=not self._ran_before(wanted))
             self._carry_out(made, found, wanted, sink)
+            self._guard(sink)
 
     def retire(self) -> None:
         """See `Environment`."""
@@ -167,27 +177,36 @@ class StageEnvironment:
 
     def drift(self) -> tuple[str, ...]:
         """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
-        known = self.record.read()
-        digests = {staging.mark(each): each.release.image for each in known.all}
-        view = self._place.engine.observe(self._instance())
-        sentences = []
-        for name, seen in view.containers.items():
-            digits = staging.mark_of(seen.image)
-            if not digits or seen.state != "running":
-                continue
-            found, wanted = self._place.engine.proven(self._instance(), name), digests.get(digits, "")
-            if not wanted:
-                sentences.append(f"{name} is of no release that was deployed here")
-            elif found != wanted:
-                sentences.append(f"{name} runs {found or 'something that no digest stands for'}, deployed was {wanted}")
-        return tuple(sentences)
+        found = drift.find(self._instance(), self._place.engine, self.record)
+        state = self.router.state
+        serving = state.names("blue") | state.names("green")
+        return tuple(
+            each.sentence if each.doubt or each.container in serving else f"{each.sentence}: it gets no traffic"
+            for each in found
+        )
 
     # One deployment.
 
-    def _begin(self, wanted: Deployment) -> None:
+    def _begin(self, wanted: Deployment, sink: Sink) -> None:
+        for name in drift.shut_out(drift.find(self._instance(), self._place.engine, self.record), self.router):
+            sink(Note(text=f"{name} is not what was deployed, and gets no traffic any more"))
         self._place.store.sweep()
         self._place.records.remember_place(self._project.root, self._project.env_file, stage=self.stage)
         self.record.write(replace(self.record.read(), coming=wanted))
+
+    def _guard(self, sink: Sink) -> None:
+        """From now on it is looked at whether what runs is what was deployed."""
+        argv = guard.argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
+        try:
+            self._place.engine.accompany(self._instance(), argv)
+        except EngineError as error:  # a supervisor that an older devbox started
+            sink(Note(text=f"only `devbox ps --stage {self.stage}` sees whether it drifts: {error.sentence}"))
+
+    def _proven(self, name: str) -> str:
+        try:
+            return self._place.engine.proven(self._instance(), name)
+        except EngineError:
+            return ""
 
     def _bring(self, wanted: Deployment, sink: Sink, *, strategy: str = "") -> None:
         """The whole way, by the strategy of the stage."""
@@ -267,6 +286,8 @@ class StageEnvironment:
         again = self.router.prepare(served, environment.known_by(self._file(), self.stage))
         router = staging.router(wanted, directory=self.router.directory)
         services = backing.resolved.containers
+        found = drift.find(place, self._place.engine, self.record)
+        drifted = {each.container for each in found if not each.doubt} & specs.keys()
         others = {
             name: _stub(name, seen.image)
             for name, seen in view.containers.items()
@@ -288,7 +309,7 @@ class StageEnvironment:
             rollout=rollout.Rollout(
                 specs=specs,
                 served=frozenset(each.process for each in served),
-                standing=observed.containers,
+                standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
                 router=self.router.state,
                 kept=frozenset((*services, staging.ROUTER)),
             ),

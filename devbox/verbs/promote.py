@@ -16,6 +16,7 @@ from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
 from devbox.opened import Project, load, stage_of
 from devbox.promotion import admission, course
+from devbox.promotion import states as state_table
 from devbox.promotion.copying import Copier
 from devbox.promotion.environment import Environment
 from devbox.promotion.gates.contract import GateContext
@@ -27,6 +28,7 @@ from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
 from devbox.verbs.elsewhere import Elsewhere
+from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.gray import here
 from devbox.verbs.recording import Recorder
 from devbox.verbs.signing import Named
@@ -125,7 +127,8 @@ def promote(
         planned = course.to_promote(wanted, history, environment.observe())
         copier = scene.copier(sink)
         if planned is None:
-            copier.mark(wanted)
+            if not admission.not_revoked(meant, history):
+                copier.mark(wanted)
             recorder.publish(wanted.release.image)
             return _standing(wanted, history, environment)
         means = Means(environment=environment, copy=copier.copy, attest=recorder.record)
@@ -170,7 +173,8 @@ def rollback(
         sink(Note(text=f"back to {planned.wanted.release.short}"))
         move = Move(planned, scene.ledger, lease, means, sink)
         entry = move.run(policy=scene.policy, verdicts=())
-        copier.mark(planned.wanted)
+        kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # the stage may have got it since
+        copier.mark(replace(planned.wanted, stage=kept))
         recorder.publish(planned.wanted.release.image)
         return Moved(deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address)
 
@@ -208,10 +212,21 @@ def log(opened: Project) -> tuple[Entry, ...]:
 
 
 def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
-    """Release → stage → what it is there: running, passed, failed, moving, rolled-back."""
-    from devbox.promotion.states import states as of
+    """Release → stage → what it is there: running, stopped, passed, failed, moving, rolled-back."""
+    history = History(log(opened))
+    told = state_table.states(history)
+    for stages in told.values():
+        for stage, state in stages.items():
+            if state == state_table.RUNS and not _is_up(opened, stage, history):
+                stages[stage] = state_table.STOPPED
+    return told
 
-    return of(History(log(opened)))
+
+def _is_up(opened: Project, stage: str, history: History) -> bool:
+    """Whether anything runs where a stage has what it runs; no file has to be read for that."""
+    current = history.current(stage)
+    deployment = course.deployed(current, history) if current else None
+    return deployment is not None and StageEnvironment(opened, deployment.stage.environment).is_up
 
 
 def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:

@@ -19,6 +19,7 @@ from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import Verdict
 from devbox.opened import Project
+from devbox.promotion.move import lost_requests
 from devbox.records.ledger import Ledger
 from devbox.verbs.keys import Ask
 from devbox.verbs.signing import Named, ring, signs
@@ -139,7 +140,6 @@ def _promotion(intent: Entry, steps: Sequence[Entry], *, ledger: str, origin: st
     body = intent.body
     gates = tuple(codec.load(Verdict, plain) for plain in body["gates"])
     wanted = codec.load(Deployment, body["deployment"])
-    lost = next((step.body["lost_requests"] for step in steps if "lost_requests" in step.body), None)
     return Promotion(
         release=intent.release,
         origin=origin,
@@ -150,7 +150,7 @@ def _promotion(intent: Entry, steps: Sequence[Entry], *, ledger: str, origin: st
         strategy=wanted.stage.strategy.kind,
         gates=gates,
         approvals=tuple(gate.evidence for gate in gates if gate.subject == "approval" and gate.evidence),
-        lost_requests=lost,
+        lost_requests=lost_requests(steps),
         ledger=ledger,
         previous=(steps[-1] if steps else intent).hash,
         issued=intent.at,

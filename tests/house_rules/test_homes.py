@@ -18,7 +18,12 @@ HOMES = {
     "os.popen": (set(), "start programs through host.process or host.programs"),
     "sys.exit": ({"devbox/cli/main.py"}, "raise a DevboxError"),
     "sys.argv": (
-        {"devbox/cli/main.py", "devbox/isolation/supervision/supervisor.py", "devbox/matrix/guardian.py"},
+        {
+            "devbox/cli/main.py",
+            "devbox/isolation/supervision/supervisor.py",
+            "devbox/matrix/guardian.py",
+            "devbox/verbs/guard.py",
+        },
         "take parameters",
     ),
 }
@@ -37,6 +42,6 @@ def test_what_has_a_home_stays_there(path: Path):
 def test_a_module_that_is_run_is_never_looked_for_in_the_current_directory(path: Path):
     """With -m, Python begins its search there: with a project's files, which nobody allowed to run here."""
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.List):
+        if isinstance(node, ast.List | ast.Tuple):
             words = {each.value for each in node.elts if isinstance(each, ast.Constant)}
             assert "-m" not in words or "-P" in words, f"line {node.lineno}"

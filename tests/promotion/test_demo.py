@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support import staged
+from support.load import Load
 from support.machine import Box
 from support.registry import Registry, registry
 
@@ -95,8 +96,12 @@ def test_one_image_goes_through_all_stages_and_back(box: Box):
     assert not _promote(box, path, "production")["changed"]
 
     second = staged.built(box, path, "2")
-    after = _promote(box, path, "test", second["release"])
-    assert _get(after["address"]) == "2 test"
+    with Load(moved_address := address_of(box, path, "test"), connections=2, rate=50) as load:
+        load.wait(20)
+        after = _promote(box, path, "test", second["release"])
+        load.wait(20)
+    assert after["lost_requests"] == len(load.failed) > 0, "with `recreate`, nobody serves for a moment"
+    assert (after["address"], _get(after["address"])) == (moved_address, "2 test")
     back = box.json("rollback", "test", cwd=path)
     assert (back["release"], back["address"], _get(back["address"])) == (first["release"], after["address"], "1 test")
     assert "migrate" not in {row["name"].partition("-")[0] for row in box.json("ps", "--stage", "test", cwd=path)}
@@ -104,6 +109,12 @@ def test_one_image_goes_through_all_stages_and_back(box: Box):
     assert stages == {first["release"]: dict.fromkeys(STAGES, "running"), second["release"]: {"test": "rolled-back"}}
     for stage in STAGES:
         box.ok("down", "-v", "--stage", stage, cwd=path)
+    stages = {row["release"]: row["stages"] for row in box.json("release", "ls", cwd=path)}
+    assert stages[first["release"]] == dict.fromkeys(STAGES, "stopped")
+
+
+def address_of(box: Box, path: Path, stage: str) -> str:
+    return box.ok("open", "--stage", stage, cwd=path).strip()
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def test_a_release_runs_by_digest_and_the_next_one_takes_over_without_a_lost_req
     assert load.bodies.keys() == {"1 info", "2 info"}
     assert sorted(staged.executed(box, path)) == sorted(load.posted)
     assert (after["release"], after["address"]) == (second["release"], seen["address"])
+    assert seen["counts"] == after["counts"] == again["counts"], "the same router has lost nothing"
     assert replicas(box, path, "migrate") == {}  # its jobs are done, and data may be newer by now
     assert (again["release"], set(again["digests"].values())) == (first["release"], {first["digest"]})
     box.ok("down", "--stage", "staging", cwd=path)
@@ -108,6 +109,13 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     drifted = box.run("ps", "--stage", "staging", cwd=path)
     assert drifted.returncode == 1
     assert name in drifted.stderr.decode()
+    wait_until(lambda: b"it gets no traffic" in box.run("ps", "--stage", "staging", cwd=path).stderr, what="the guard")
+    (router,) = (box.home / "projects" / running(box, path).name).glob("router/haproxy.cfg")
+    assert (f"server {name} " in router.read_text(), get(address)) == (False, "1 info")
+    wait_until(lambda: told_of_drift(box, path) == [name], what="the entry of the ledger")
+    assert name in staged.deploy(box, path, first)["digests"]
+    assert box.run("ps", "--stage", "staging", cwd=path).returncode == 0
+    assert (f"server {name} " in router.read_text(), told_of_drift(box, path)) == (True, [name])
 
     second = staged.built(box, path, "to be changed")
     digits = second["digest"].removeprefix("sha256:")
@@ -118,6 +126,12 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     assert refused.returncode != 0
     assert "was changed in the store" in said.decode()
     assert get(address) == "1 info"
+
+
+def told_of_drift(box: Box, path: Path) -> list[str]:
+    """The containers of which the ledger says that they were not what was deployed."""
+    entries = [json.loads(line) for line in box.ok("release", "log", "--json", cwd=path).splitlines()]
+    return [entry["body"]["container"] for entry in entries if entry["kind"] == "drifted"]
 
 
 def running(box: Box, path: Path) -> Path:

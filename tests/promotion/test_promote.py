@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -73,6 +75,32 @@ def test_a_skipped_stage_is_foretold_and_denied(shop):
         shop.promote("production", made)
     assert not shop.entries("production")
     assert not shop.environment("production").log()
+
+
+TESTED = APP + '[stage.staging]\ngates = [{ kind = "tests", expires = "1h" }]\n'
+RAN = {
+    "not at all": (None, 0.0, PENDING, "were not run"),
+    "on another image": ({"unit": "passed"}, 0.0, PENDING, "were not run"),
+    "red": ({"unit": "failed"}, 0.0, FAIL, "the tests failed"),
+    "green, too long ago": ({"unit": "passed"}, 3601.0, PENDING, "counted until"),
+}
+
+
+@pytest.mark.parametrize("how", RAN)
+def test_without_green_tests_of_this_image_it_is_foretold_and_denied(shop, how):
+    shop.rewrite(TESTED)
+    made, other = shop.release(1), shop.release(2)
+    shop.promote("test", made)
+    cells, ago, verdict, reason = RAN[how]
+    if cells is not None:
+        shop.tested(other if how == "on another image" else made, cells, ago=ago)
+    told = shop.why("staging", made)["tests"]
+    assert (told.verdict, reason in told.reason) == (verdict, True)
+    with pytest.raises(Denied, match=reason):
+        shop.promote("staging", made)
+    assert not shop.environment("staging").log()
+    shop.tested(made, {"unit": "passed"})
+    assert shop.promote("staging", made).changed
 
 
 def test_a_revoked_release_is_foretold_and_denied_also_where_it_should_run(shop):
@@ -193,18 +221,41 @@ def test_what_runs_something_else_than_asked_is_no_success(shop):
     assert _kinds(shop, "test") == [INTENT, COPIED, FAILED]
 
 
-def test_a_tampered_ledger_stops_everything(shop):
-    import contextlib
-    import sqlite3
+DAMAGES = {
+    "UPDATE entry SET stage = 'staging' WHERE kind = 'applied'": "entry 4 was changed",
+    "DELETE FROM entry WHERE seq = 2": "entry 2 is missing",
+    "DELETE FROM entry WHERE seq > 2": "it ends at entry 2, and entry 4 was written",
+    "": "its head is an old one, of entry 0 of 4",
+}
 
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_ledger_that_is_not_what_was_written_stops_everything(shop, damage):
+    """A changed row, a missing one, rows cut off, an old head put back."""
     made = shop.release(1)
+    directory = Path(shop.opened.paths.ledger(shop.opened.id))
     shop.promote("test", made)
-    path = f"{shop.opened.paths.ledger(shop.opened.id)}/ledger.db"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-        database.execute("UPDATE entry SET stage = 'staging' WHERE kind = 'applied'")
-    for work in (lambda: shop.promote("production", made), lambda: shop.why("production", made)):
-        with pytest.raises(LedgerDamaged, match="entry 4 was changed"):
+    if damage:
+        with contextlib.closing(sqlite3.connect(directory / "ledger.db", isolation_level=None)) as database:
+            database.execute(damage)
+    else:
+        (directory / "head.json").unlink()
+    verbs = (lambda: shop.promote("production", made), lambda: shop.why("production", made))
+    for work in (*verbs, lambda: shop.rollback("test")):
+        with pytest.raises(LedgerDamaged, match=DAMAGES[damage]):
             work()
+    assert shop.environment("test").log() == [made.id]
+
+
+def test_requests_that_nobody_answered_meanwhile_are_recorded(shop):
+    one, two = shop.release(1), shop.release(2)
+    assert shop.promote("test", one).entry.body["lost_requests"] == 0, "there was no router before"
+    shop.lose("test", 3)
+    shop.point = lambda name: shop.lose("test", 2) if name == "deploying" else None
+    assert shop.promote("test", two).entry.body["lost_requests"] == 2
+    assert shop.entries("test")[-2].body["lost_requests"] == 2
+    shop.point = lambda name: shop.lose("test", 1, router="another") if name == "deploying" else None
+    assert shop.rollback("test").entry.body["lost_requests"] is None, "another router counted before"
 
 
 def _kill_at(shop: Shop, point: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

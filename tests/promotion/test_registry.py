@@ -23,7 +23,7 @@ from devbox.images.registry.repository import Repository
 from devbox.images.registry.settings import origin
 from devbox.images.registry.transfers import Transfers
 from devbox.model.release import Release
-from devbox.promotion import document
+from devbox.promotion import copying, document
 from devbox.promotion.copying import tag_of
 
 STAGES = ("test", "staging", "production")
@@ -148,6 +148,40 @@ def test_a_tag_that_was_moved_in_the_registry_is_not_what_counts(shop, name):
     shop.promote("staging", one)
     assert shop.environment("staging").observe().digests == {"web-1": one.image}
     assert _repository(f"{name}/staging").digest(tag_of(one.id)) == one.image
+
+
+def test_a_tag_that_is_moved_after_admission_changes_nothing(shop, name, monkeypatch):
+    """The gates have spoken, and the image is about to be copied."""
+    one, two = shop.release(1), shop.release(2)
+    for made in (two, one):
+        shop.promote("test", made)
+    copy = copying.Copier.copy
+
+    def moved(copier, wanted):
+        there = _repository(f"{name}/test")
+        other = there.manifest(two.image)
+        for tag in (tag_of(one.id), copying.CURRENT):
+            there.put_manifest(tag, other.descriptor.media_type, other.raw)
+        return copy(copier, wanted)
+
+    monkeypatch.setattr(copying.Copier, "copy", moved)
+    assert shop.promote("staging").entry.body["digest"] == one.image
+    assert shop.environment("staging").observe().digests == {"web-1": one.image}
+    assert {_repository(f"{name}/staging").digest(tag) for tag in (tag_of(one.id), copying.CURRENT)} == {one.image}
+
+
+def test_a_repository_that_a_stage_gets_later_has_the_image_with_the_next_command(shop, name):
+    one, two = shop.release(1), shop.release(2)
+    shop.rewrite(APP)
+    for made in (one, two):
+        shop.promote("test", made)
+    shop.rewrite(_text(name))
+    there = _repository(f"{name}/test")
+    assert there.digest(copying.CURRENT) == ""
+    assert not shop.promote("test", two).changed
+    assert [there.digest(tag) for tag in (tag_of(two.id), copying.CURRENT)] == [two.image] * 2
+    shop.rollback("test")
+    assert [there.digest(tag) for tag in (tag_of(one.id), copying.CURRENT)] == [one.image] * 2
 
 
 @pytest.mark.long

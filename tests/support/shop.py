@@ -6,6 +6,7 @@ is killed within them leaves something half done.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Callable
@@ -18,14 +19,17 @@ from devbox.errors import EngineError
 from devbox.execute.events import Sink
 from devbox.images.layout import Layout
 from devbox.model.entry import Entry
+from devbox.model.evidence import TestEvidence
 from devbox.model.release import Release, release_id
 from devbox.model.resolved import Resolved
-from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.model.stage import Counts, Deployment, Stage, StageObserved
 from devbox.model.verdict import Verdict
 from devbox.opened import Project, load, open_project
+from devbox.promotion.gates.contract import written
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
+from devbox.records.testresults import TestResults
 from devbox.verbs import promote as verbs
 
 APP = """
@@ -55,6 +59,7 @@ class RememberingEnvironment:
             address="127.0.0.1:9" if seen.get("release") else "",
             healthy=bool(seen.get("healthy")),
             digests=seen.get("digests", {}),
+            counts=Counts(**seen["counts"]) if "counts" in seen else None,
         )
 
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
@@ -67,11 +72,17 @@ class RememberingEnvironment:
         if (self._path.parent / "swapped").exists():
             digest = "sha256:" + "e" * 64
         facts = {"release": wanted.release.id, "config": wanted.config_digest, "digests": {"web-1": digest}}
-        self._write({**self._read(), **facts, "healthy": True})
+        self._write({"counts": {"router": "first", "lost": 0}, **self._read(), **facts, "healthy": True})
         self._point("deployed")
 
     def retire(self) -> None:
         self._write({"log": self._read().get("log", [])})
+
+    def lose(self, requests: int, router: str) -> None:
+        """That many requests more are answered by nobody; a router of this name counts them."""
+        before = self._read().get("counts", {})
+        lost = before.get("lost", 0) if before.get("router") == router else 0
+        self._write({**self._read(), "counts": {"router": router, "lost": lost + requests}})
 
     def log(self) -> list[str]:
         """The releases that it was told to run, in order."""
@@ -149,6 +160,17 @@ class Shop:
 
     def history(self) -> History:
         return History(self.ledger.entries())
+
+    def lose(self, stage: str, requests: int, *, router: str = "first") -> None:
+        """The stage's router has nobody to answer some requests."""
+        self.environment(stage).lose(requests, router)
+
+    def tested(self, release: Release, cells: dict[str, str], *, ago: float = 0.0) -> None:
+        """The tests ran against the image of a release, so many seconds ago."""
+        at = written(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago))
+        passed = set(cells.values()) == {"passed"}
+        results = TestResults(self.opened.paths, self.opened.id)
+        results.add(TestEvidence(digest=release.image, passed=passed, at=at, cells=cells))
 
     def break_release(self, release: Release) -> None:
         """It never becomes ready, wherever it runs."""

@@ -73,6 +73,7 @@ while (1) {
 _DRIVER = """
 import sys, json
 from dataclasses import replace
+from devbox.model import codec
 from devbox.model.stage import Deployment, Strategy
 from devbox.opened import load, open_project
 from devbox.records.releases import Releases
@@ -90,7 +91,7 @@ show = lambda event: print(event, flush=True)
 if verb == "deploy":
     environment.deploy(Deployment(release=Releases(opened.paths, opened.id).find(release), stage=stage), show)
 seen = environment.observe()
-json.dump({name: getattr(seen, name) for name in seen.__dataclass_fields__}, sys.stderr)
+json.dump(codec.dump(seen), sys.stderr)
 """
 
 

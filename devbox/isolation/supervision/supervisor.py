@@ -19,6 +19,7 @@ from devbox.isolation import contexts, living, state, syscalls
 from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish, Row
 from devbox.isolation.supervision import strays
+from devbox.isolation.supervision.companion import Companion
 from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
 from devbox.isolation.supervision.keeper import Keeper
@@ -57,6 +58,7 @@ class Supervisor:
         self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
         self._guests = Guests(self._loop, self._context, self._segment, self._save)
         self._ground = Ground(self._loop, paths, self._context, self._save)
+        self._companion = Companion(self._loop, paths.run(instance))
         self._relay = Relay(self._loop, f"{paths.agent(instance)}/sock", to=paths.agent_link(instance))
         if before is not None:
             self._adopt(before)
@@ -93,6 +95,7 @@ class Supervisor:
         self._keepers = {name: Keeper(self._ground, item) for name, item in items.items()}
         for name, keeper in self._keepers.items():
             keeper.adopt(rows[name])
+        self._companion.keep(before.companion)
 
     def _remembered(self, name: str) -> Supervised | None:
         text = files.read_text(self._paths.launch_file(self._instance, name))
@@ -127,6 +130,7 @@ class Supervisor:
             runtime=self._context.runtime,
             cgroups=self._context.cgroups,
             group=self._context.group,
+            companion=self._companion.argv,
         )
 
     # Requests.
@@ -143,6 +147,7 @@ class Supervisor:
             "signal": self._signal,
             "lease": self._lease,
             "release": self._release,
+            "accompany": self._accompany,
             "shutdown": self._shutdown,
         }
         verb = verbs.get(message.get("do", ""))
@@ -242,11 +247,17 @@ class Supervisor:
         client.answer({})  # the guest has ended; nobody has to wait for its room to be cleaned
         self._guests.dismiss(message["name"])
 
+    def _accompany(self, client: Connection, message: Message) -> None:
+        self._companion.keep(tuple(message["argv"]))
+        self._save()
+        client.answer({})
+
     def _shutdown(self, client: Connection, _: Message) -> None:
         """Stop what runs, the last started first, then the network, then the holder; answer; end."""
         self._ending = True
         for keeper in self._keepers.values():
             keeper.retire()
+        self._companion.close()
         self._guests.dismiss_all()
         last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.gone), None)
         if last is not None:
@@ -276,6 +287,7 @@ class Supervisor:
         say(_LOST)
         self._server.close()
         self._relay.close()
+        self._companion.close()
         self._guests.dismiss_all()
         self._segment.close()
         for keeper in self._keepers.values():

@@ -159,3 +159,39 @@ def test_nothing_is_started_while_the_instance_goes_down(native: Backend) -> Non
             native.start("late")
         ended.result()
     assert native.log("quick") == ["begun"]
+
+
+def companions(word: str) -> list[int]:
+    """The processes that are the companion of this name."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as source:
+                if source.read().split(b"\0")[:3] == [b"sleep", word.encode(), b""]:
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_companion_runs_as_long_as_the_instance(native: Backend, paths: Paths) -> None:
+    """Killed, it comes again; the next supervisor has one of its own; with the instance it goes."""
+    word = f"77{os.getpid()}"
+    native.network("a")
+    native.up("a")
+    native.engine.accompany(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
+    wait_until(lambda: companions(word), seconds=_SECONDS)
+    (first,) = companions(word)
+    native.engine.accompany(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: companions(word) not in ([], [first]), seconds=_SECONDS)
+    (second,) = companions(word)
+    supervisor = now(native, paths).supervisor
+    os.kill(supervisor.pid, signal.SIGKILL)
+    wait_until(lambda: not living.alive(supervisor), seconds=_SECONDS)
+    assert companions(word) == [second], "it goes on without a supervisor"
+    native.network("a")
+    wait_until(lambda: companions(word) not in ([], [second]), seconds=_SECONDS)
+    assert len(companions(word)) == 1
+    native.engine.teardown(native.instance, volumes=False)
+    assert companions(word) == []

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from devbox.routing import config, converge
+from devbox.model.stage import Counts
+from devbox.routing import config, converge, counters
 from devbox.routing.cohort import Cohort
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
 
@@ -151,3 +152,26 @@ def test_a_page_of_metrics_has_room_in_one_buffer(count: int):
     assert ("response_seconds_bucket" in shown) is (count <= 3)
     for name in re.findall(r"var\(txn\.(sum_\w+)\)", page):
         assert f"set-var(txn.{name}) " in text
+
+
+TABLE = """# table: devbox.sides, type: string, size:1024, used:2
+0x7f: key=web use=0 exp=0 shard=0 gpc0=9 gpc3=2
+0x7e: key=admin use=0 exp=0 shard=0 gpc0=1 gpc3=1
+"""
+
+
+def test_requests_that_nobody_answered_are_counted_of_all_processes():
+    assert counters.lost(TABLE) == 3
+    assert counters.lost("# table: devbox.sides, type: string, size:1024, used:0\n") == 0
+    assert counters.lost("No such table\n") is None, "files that an older devbox made"
+
+
+def test_every_front_counts_what_nobody_answered():
+    assert config.text(ONE).count("sc-inc-gpc(3,1)") == 1
+    assert config.text(ONE).count("backend devbox.sides") == 1
+
+
+def test_what_another_router_counted_says_nothing():
+    assert Counts(router="a", lost=5).since(Counts(router="a", lost=2)) == 3
+    assert Counts(router="b", lost=5).since(Counts(router="a", lost=2)) is None
+    assert Counts(router="b", lost=1).since(None) == 1

@@ -1,0 +1,91 @@
+"""The guard of a stage: as long as something runs there, it is looked at, and what was not deployed gets no traffic.
+
+`python -m devbox.verbs.guard HOME RUNTIME INSTANCE PROJECT STAGE`, kept by the supervisor of the stage's instance. It
+takes nothing away: the ledger says what was found, `devbox ps --stage` as well, and the next promotion mends it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from devbox.engines.select import select
+from devbox.errors import DevboxError
+from devbox.execute import drift
+from devbox.execute.drift import Drift
+from devbox.execute.router import Router
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model.entry import DRIFTED
+from devbox.model.resolved import Instance
+from devbox.records.deployed import DeployedRecord
+from devbox.records.ledger import Ledger
+
+PAUSE = 5.0  # seconds between two looks
+
+
+class Guard:
+    """Of one stage's instance."""
+
+    def __init__(self, paths: Paths, *, instance: str, project: str, stage: str) -> None:
+        self._paths = paths
+        self._stage = stage
+        self._instance = Instance(id=instance, name=stage, root="", env_file="", owner=0, group=0, stage=stage)
+        self._engine = select(paths)
+        self._record = DeployedRecord(paths, instance)
+        self._ledger = Ledger(paths, project)
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is something to look at."""
+        return self._engine.observe(self._instance).standing
+
+    def look(self) -> tuple[Drift, ...]:
+        """What has drifted, shut out and recorded; nothing where somebody deploys, who proves what he lets in."""
+        if not drift.find(self._instance, self._engine, self._record):
+            return ()
+        with files.locked(self._paths.lock(self._instance.id), wait=False) as mine:
+            if not mine:
+                return ()
+            found = drift.find(self._instance, self._engine, self._record)
+            drift.shut_out(found, Router(self._paths, self._instance.id))
+        self._tell(found)
+        return found
+
+    def _tell(self, found: tuple[Drift, ...]) -> None:
+        """Each is in the ledger once."""
+        if not found:
+            return
+        known = [entry.body for entry in self._ledger.entries() if (entry.kind, entry.stage) == (DRIFTED, self._stage)]
+        releases = {each.release.image: each.release.id for each in self._record.read().all}
+        for each in found:
+            body = {"container": each.container, "since": each.since, "reason": each.sentence}
+            if body not in known:
+                self._ledger.append(DRIFTED, release=releases.get(each.wanted, ""), stage=self._stage, body=body)
+
+
+def argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:
+    """How it is started: neither PYTHON* variables nor files that lie around change what runs."""
+    module = ("-E", "-s", "-P", "-m", "devbox.verbs.guard")
+    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage)
+
+
+def main() -> int:
+    """Look until nothing is left to look at."""
+    home, runtime, instance, project, stage = sys.argv[1:6]
+    guard, said = Guard(Paths(home, runtime), instance=instance, project=project, stage=stage), ""
+    while True:
+        try:
+            if not guard.stands:
+                return 0
+            guard.look()
+        except (DevboxError, OSError) as error:  # the next look may find what this one lacked
+            text = error.render() if isinstance(error, DevboxError) else str(error)
+            if text != said:
+                sys.stderr.write(f"{text}\n")
+            said = text
+        time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""What runs in a stage against what was deployed there: what is drift, what is none, and what nobody can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.deployments import deployment
+
+from devbox.engines.contract import InstanceView
+from devbox.errors import EngineError
+from devbox.execute import drift
+from devbox.host.paths import Paths
+from devbox.model.observed import ObservedContainer
+from devbox.model.resolved import Instance
+from devbox.plan import staging
+from devbox.records.deployed import Deployed, DeployedRecord
+from devbox.routing.state import Front, RouterState, Server
+
+STAGE = Instance(id="0" * 12, name="shop/test", root="", env_file="", owner=0, group=0, stage="test")
+ONE, OTHER = deployment("1"), deployment("2")
+IMAGE = ONE.release.image
+NAME = f"web-1-{staging.mark(ONE)}"
+
+
+class Looked:
+    """An engine that is looked at: each look takes the next of `answers`, the last one for ever."""
+
+    def __init__(self, *answers: str | EngineError, state: str = "running", name: str = NAME) -> None:
+        self._answers = list(answers)
+        image = staging.image_name(name.rpartition("-")[2])
+        facts = {"digest": IMAGE, "pid": 1, "spec_key": "", "image_key": ""}
+        self._seen = ObservedContainer(name=name, role="image", image=image, state=state, health="healthy", **facts)
+
+    def observe(self, _: Instance) -> InstanceView:
+        return InstanceView(supervised=True, standing=True, containers={self._seen.name: self._seen}, volumes=())
+
+    def proven(self, _instance: Instance, _name: str) -> str:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "_MOMENT", 0.0)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> DeployedRecord:
+    made = DeployedRecord(Paths(str(tmp_path / "home"), str(tmp_path / "run")), STAGE.id)
+    made.write(Deployed(running=ONE))
+    return made
+
+
+def test_what_was_deployed_is_no_drift(record):
+    assert drift.find(STAGE, Looked(IMAGE), record) == ()
+
+
+def test_what_runs_something_else_is(record):
+    (found,) = drift.find(STAGE, Looked("sha256:else"), record)
+    assert (found.container, found.found, found.wanted, found.doubt) == (NAME, "sha256:else", IMAGE, "")
+    assert found.sentence == f"{NAME} runs sha256:else, deployed was {IMAGE}"
+
+
+def test_what_is_of_no_release_of_this_stage_is(record):
+    (found,) = drift.find(STAGE, Looked(IMAGE, name=f"web-1-{staging.mark(OTHER)}"), record)
+    assert found.sentence.endswith("is of no release that was deployed here")
+
+
+def test_what_only_one_of_two_looks_saw_is_none(record):
+    assert drift.find(STAGE, Looked("", IMAGE), record) == ()
+
+
+def test_what_does_not_run_is_none(record):
+    assert drift.find(STAGE, Looked("", state="exited"), record) == ()
+
+
+def test_what_the_store_cannot_tell_is_doubt_and_is_not_shut_out(record):
+    found = drift.find(STAGE, Looked(EngineError("the index was changed", remedy="devbox image verify")), record)
+    assert [each.sentence for each in found] == ["the index was changed"]
+    server = Server(name=NAME, address="10.213.0.5", port=8000)
+    router = SimpleNamespace(state=RouterState(fronts=(Front(process="web", port=8000, blue=(server,)),)))
+    assert drift.shut_out(found, router) == frozenset()
