@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine import Box, destroy, make_box, with_runtime
+from scenario.conftest import KINDS, _box, boxes
+from support.machine import Box
 from support.shop import Shop
 
-KINDS = ("root-crun", "root-runc", "user-crun", "user-runc")
+__all__ = ["boxes"]
 
 
 @pytest.fixture
@@ -24,28 +25,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def shop(tmp_path: Path, home: Path) -> Shop:
     return Shop(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def boxes() -> Iterator[dict[str, Box]]:
-    """The boxes of this run by kind."""
-    made: dict[str, Box] = {}
-    yield made
-    for box in {box.home: box for box in made.values()}.values():
-        destroy(box)
-
-
-def _box(boxes: dict[str, Box], kind: str) -> Iterator[Box]:
-    """A box of a kind, empty; nothing of a test is left on the machine."""
-    if kind not in boxes:
-        who = kind.partition("-")[0]
-        known = next((box for name, box in boxes.items() if name.startswith(f"{who}-")), None)
-        boxes[kind] = with_runtime(known, kind) if known else make_box(kind)
-    box = boxes[kind]
-    before = box.footprint()
-    yield box
-    box.clear()
-    assert not box.leftovers(before), "the test left something on the machine"
 
 
 @pytest.fixture

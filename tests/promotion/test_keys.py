@@ -5,33 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
+from support import keyed
 from support.machine import Box, destroy, make_box
 
 PASSPHRASE = {"DEVBOX_KEY_PASSPHRASE": "correct horse"}
-FILE = """
-stages = ["staging"]
-project = { name = "shop" }
-
-[builders]
-ci = "keys/ci.pub"
-
-[approvers]
-ann = "keys/ann.pub"
-
-[image]
-tarball = "root.tar"
-
-[image.process.web]
-command = ["/bin/web"]
-ports = [8000]
-
+STAGING = """
 [stage.staging]
 gates = [{ kind = "signature" }, { kind = "approval", from = ["ann"] }]
 """
@@ -61,15 +45,7 @@ def place(box: Box) -> Path:
 
 @pytest.fixture
 def shop(box: Box) -> Path:
-    """A project whose builder and approver have their keys on this machine."""
-    path = box.project(FILE, "shop")
-    (path / "keys").mkdir()
-    for name in ("ci", "ann"):
-        (path / f"keys/{name}.pub").write_text(box.ok("key", "create", name, "--no-passphrase", cwd=path))
-    (path / "web").write_text("#!/bin/sh\n")
-    with tarfile.open(path / "root.tar", "w") as archive:
-        archive.add(path / "web", "bin/web")
-    return path
+    return keyed.project(box, keyed.text("staging", more=STAGING))
 
 
 def test_a_key_is_kept_encrypted_and_its_owner_s_alone(box: Box):

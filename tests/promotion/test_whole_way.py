@@ -5,37 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tarfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import keyed
 from support.cosign import Cosign
-from support.machine import Box, destroy, lacking, make_box
+from support.machine import Box, destroy, make_box
 from support.registry import Registry, registry
 
 from devbox.attest import keys, statements
 
 pytestmark = [pytest.mark.long, pytest.mark.scenario]
 
-FILE = """
-stages = ["test", "staging", "production"]
-project = { name = "shop" }
-
-[builders]
-ci = "keys/ci.pub"
-
-[approvers]
-ann = "keys/ann.pub"
-
-[image]
-tarball = "root.tar"
-
-[image.process.web]
-command = "mkdir /tmp/www && echo $STAGE > /tmp/www/index.html && exec busybox httpd -f -p 8000 -h /tmp/www"
-ports = [8000]
-
+STAGES = """
 [stage.test]
 repository = "HOST/shop/test"
 env = { STAGE = "test" }
@@ -67,23 +51,8 @@ def machines() -> Iterator[tuple[Box, Box]]:
         destroy(box)
 
 
-def _project(box: Box, host: str) -> Path:
-    if (busybox := shutil.which("busybox")) is None:
-        lacking("busybox is not installed")
-    path = box.project(FILE.replace("HOST", host), "shop")
-    (path / "keys").mkdir()
-    for name in ("ci", "ann"):
-        (path / f"keys/{name}.pub").write_text(box.ok("key", "create", name, "--no-passphrase", cwd=path))
-    with tarfile.open(path / "root.tar", "w") as archive:
-        archive.add(busybox, "bin/busybox")
-        for name in ("sh", "mkdir"):
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            archive.addfile(link)
-        tmp = tarfile.TarInfo("tmp")
-        tmp.type, tmp.mode = tarfile.DIRTYPE, 0o1777
-        archive.addfile(tmp)
-    return path
+def _text(host: str) -> str:
+    return keyed.text("test", "staging", "production", more=STAGES.replace("HOST", host))
 
 
 def _promote(box: Box, path: Path, stage: str, env: dict[str, str]) -> dict[str, str]:
@@ -98,14 +67,14 @@ def test_one_digest_from_the_build_to_another_machine_s_production(
 ):
     builder, other = machines
     env = {"DEVBOX_INSECURE_REGISTRIES": served.host}
-    path = _project(builder, served.host)
+    path = keyed.project(builder, _text(served.host))
     built = json.loads(builder.ok("build", "--json", "--key", "ci", cwd=path))
     for stage in ("test", "staging"):
         assert _promote(builder, path, stage, env)["digest"] == built["digest"]
     assert builder.run("promote", "production", cwd=path, env=env).returncode == 1
     builder.ok("approve", "production", "--key", "ann", cwd=path, env=env)
 
-    far = other.project(FILE.replace("HOST", served.host), "shop")
+    far = other.project(_text(served.host), "shop")
     shutil.copytree(path / "keys", far / "keys")
     told = {each["subject"]: each["verdict"] for each in json.loads(_why(other, far, env))}
     assert set(told.values()) == {"pass"}
