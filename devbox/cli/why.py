@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,12 @@ from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.model.verdict import PASS
+from devbox.promotion.gates.contract import told
 from devbox.verbs import build, images, promote, test
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.model.verdict import Verdict
-
-
-_FRACTION = re.compile(r"(?<=:\d\d)\.\d+Z\b")  # of a time as JSON has it
 
 
 def why(args: Args) -> int:
@@ -56,7 +53,5 @@ def _plain(verdict: Verdict) -> dict[str, str | None]:
 
 
 def _line(verdict: Verdict) -> str:
-    """For a person, to whom a second is a moment."""
-    opens = f" (opens {verdict.opens_at})" if verdict.opens_at else ""
-    line = f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
-    return _FRACTION.sub("Z", line)
+    opens = f" (opens {told(verdict.opens_at)})" if verdict.opens_at else ""
+    return f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"

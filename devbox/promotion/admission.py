@@ -9,6 +9,7 @@ from devbox.model.release import Release
 from devbox.model.stage import Stage
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.course import ROLLBACK
+from devbox.promotion.gates.contract import told
 from devbox.promotion.history import History, since
 
 
@@ -28,7 +29,7 @@ def not_revoked(release: Release, history: History) -> tuple[Verdict, ...]:
     if entry is None:
         return ()
     why = str(entry.body.get("reason", ""))
-    reason = f"the release was revoked, {entry.at}{f': {why}' if why else ''}"
+    reason = f"the release was revoked, {told(entry.at)}{f': {why}' if why else ''}"
     return (Verdict(subject="revocation", verdict=FAIL, reason=reason, evidence=entry.hash),)
 
 
@@ -46,9 +47,9 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
             reason = f"the release has not been in {before.name}: devbox promote {before.name}"
         return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
     if back := _rolled_back(passed[-1], history):
-        reason = f"it was rolled back from {before.name}, {back.at}"
+        reason = f"it was rolled back from {before.name}, {told(back.at)}"
         return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
-    reason = f"in {before.name} since {since(passed[-1])}"
+    reason = f"in {before.name} since {told(since(passed[-1]))}"
     return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)
 
 

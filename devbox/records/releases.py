@@ -42,12 +42,12 @@ class Releases:
     def find(self, name: str) -> Release:
         """The release of an id or its first digits; the newest for "". UsageError where there is none, or several."""
         known = self.all()
-        if not name:
-            found = known[:1]
-        else:
-            digits = _digits(name)
-            enough = len(digits) >= _FEWEST_DIGITS
-            found = [release for release in known if enough and _digits(release.id).startswith(digits)]
+        digits = _digits(name)
+        if known and 0 < len(digits) < _FEWEST_DIGITS:
+            raise UsageError(
+                f"{name} is too short to name a release: {_FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
+            )
+        found = [release for release in known if _digits(release.id).startswith(digits)] if name else known[:1]
         if len(found) == 1:
             return found[0]
         what = "several releases begin" if found else "there is no release that begins"

@@ -19,7 +19,7 @@ from devbox.promotion import admission, course
 from devbox.promotion import states as state_table
 from devbox.promotion.copying import Copier
 from devbox.promotion.environment import Environment
-from devbox.promotion.gates.contract import GateContext
+from devbox.promotion.gates.contract import GateContext, told
 from devbox.promotion.gates.table import judge_all
 from devbox.promotion.history import History
 from devbox.promotion.move import Means, Move
@@ -79,7 +79,9 @@ class _Scene:
             store=self.opened.store,
             trusted=self.trusted,
         )
-        return (*admission.admit(release, self.stage, self.resolved.stages, history), *judge_all(context))
+        admitted = admission.admit(release, self.stage, self.resolved.stages, history)
+        known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image
+        return (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
 
     def asked(self, name: str, sink: Sink) -> tuple[Release, History]:
         """The release that is meant, and all that is known: here, and elsewhere as far as registries tell."""
@@ -165,9 +167,9 @@ def rollback(
                 remedy=f"devbox promote {stage}",
             )
         if planned is None:
+            before = "before what it runs now" if history.current(stage) else "yet"
             raise UsageError(
-                f"{stage} has run nothing before what it runs now, so there is nothing to go back to",
-                remedy="devbox release log",
+                f"{stage} has run nothing {before}, so there is nothing to go back to", remedy="devbox release log"
             )
         _check_reversible(stage, history)
         sink(Note(text=f"back to {planned.wanted.release.short}"))
@@ -283,7 +285,7 @@ def _check_reversible(stage: str, history: History) -> None:
 
 def _denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
     against = [verdict for verdict in verdicts if verdict.verdict != PASS]
-    when = [f", opens {verdict.opens_at}" if verdict.opens_at else "" for verdict in against]
+    when = [f", opens {told(verdict.opens_at)}" if verdict.opens_at else "" for verdict in against]
     return Denied(
         f"{wanted.release.short} may not go to {wanted.stage.name}: {against[0].reason}",
         where=wanted.stage.where,

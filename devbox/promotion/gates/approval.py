@@ -11,7 +11,7 @@ from devbox.attest.predicates import Approval
 from devbox.model.stage import ApprovalGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.gates import evidence
-from devbox.promotion.gates.contract import GateContext, expiry, moment, written
+from devbox.promotion.gates.contract import GateContext, expiry, moment, told, written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def _fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
         return "it was given under another policy"
     if moment(approval.issued) > context.now + _SKEW:
         return "it is from the future"
-    return f"it counted until {written(ends)}" if ends <= context.now else ""
+    return f"it counted until {told(written(ends))}" if ends <= context.now else ""
 
 
 _SKEW = dt.timedelta(minutes=5)  # between the clocks of two machines

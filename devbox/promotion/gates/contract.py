@@ -46,6 +46,11 @@ def written(at: dt.datetime) -> str:
     return at.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def told(at: str) -> str:
+    """A time of a record in a sentence: to the second, in UTC."""
+    return f"{moment(at).astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def expiry(at: str, seconds: float | None) -> str | None:
     """Until when evidence of that time counts; None for ever."""
     return None if seconds is None else written(moment(at) + dt.timedelta(seconds=seconds))

@@ -10,7 +10,7 @@ from devbox.errors import DevboxError
 from devbox.model.stage import Gate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.gates import approval, command, evidence, freeze, sbom, signature, soak, tests
-from devbox.promotion.gates.contract import GateContext, moment
+from devbox.promotion.gates.contract import GateContext, moment, told
 
 Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
 
@@ -36,7 +36,9 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
     except DevboxError as error:
         return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
     if verdict.verdict == PASS and verdict.expires_at and moment(verdict.expires_at) <= context.now:
-        return replace(verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {verdict.expires_at}")
+        return replace(
+            verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {told(verdict.expires_at)}"
+        )
     return verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.model.stage import TestsGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates.contract import GateContext, expiry
+from devbox.promotion.gates.contract import GateContext, expiry, told
 from devbox.records.testresults import TestResults
 
 GREEN = ("passed", "flaky", "cached")
@@ -21,7 +21,7 @@ def judge(gate: TestsGate, context: GateContext) -> Verdict:
         return Verdict(
             subject=gate.op,
             verdict=PASS,
-            reason=f"{len(found.cells)} passed, {found.at}",
+            reason=f"{len(found.cells)} passed, {told(found.at)}",
             evidence=found.evidence,
             expires_at=expires,
         )
@@ -29,7 +29,7 @@ def judge(gate: TestsGate, context: GateContext) -> Verdict:
     return Verdict(
         subject=gate.op,
         verdict=FAIL,
-        reason=f"the tests failed, {found.at}: {', '.join(red) or 'no cell was run'}",
+        reason=f"the tests failed, {told(found.at)}: {', '.join(red) or 'no cell was run'}",
         evidence=found.evidence,
         expires_at=expires,
     )
