@@ -217,16 +217,18 @@ def _staged(process: Process, stage: Stage, name: str) -> Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a router has counted: which one, since it began. `lost`: requests that nobody answered."""
+    """What a router has counted: which one, since it began. `lost`: process or side → requests that nobody answered."""
 
     router: str
-    lost: int
+    lost: dict[str, int]
 
     def since(self, earlier: Counts | None) -> int | None:
         """How many were lost meanwhile; None where another router counted then. Without one, nobody came."""
-        if earlier is None:
-            return self.lost
-        return self.lost - earlier.lost if earlier.router == self.router else None
+        if earlier is not None and earlier.router != self.router:
+            return None
+        before = earlier.lost if earlier is not None else {}
+        # One that has fewer than before was counted anew.
+        return sum(lost - (before.get(key, 0) if lost >= before.get(key, 0) else 0) for key, lost in self.lost.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,9 +90,9 @@ def read(table: str) -> dict[str, Side]:
     return found
 
 
-def lost(table: str) -> int | None:
-    """How many requests nobody answered, by the answer to ASK; None where it is not counted."""
-    return sum(side.lost for side in read(table).values()) if table.startswith("# table: ") else None
+def lost(table: str) -> dict[str, int] | None:
+    """How many requests nobody answered, by what is counted, from the answer to ASK; None where it is not counted."""
+    return {key: side.lost for key, side in read(table).items()} if table.startswith("# table: ") else None
 
 
 def counting(info: str) -> str:

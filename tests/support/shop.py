@@ -72,7 +72,7 @@ class RememberingEnvironment:
         if (self._path.parent / "swapped").exists():
             digest = "sha256:" + "e" * 64
         facts = {"release": wanted.release.id, "config": wanted.config_digest, "digests": {"web-1": digest}}
-        self._write({"counts": {"router": "first", "lost": 0}, **self._read(), **facts, "healthy": True})
+        self._write({"counts": {"router": "first", "lost": {}}, **self._read(), **facts, "healthy": True})
         self._point("deployed")
 
     def retire(self) -> None:
@@ -81,8 +81,8 @@ class RememberingEnvironment:
     def lose(self, requests: int, router: str) -> None:
         """That many requests more are answered by nobody; a router of this name counts them."""
         before = self._read().get("counts", {})
-        lost = before.get("lost", 0) if before.get("router") == router else 0
-        self._write({**self._read(), "counts": {"router": router, "lost": lost + requests}})
+        lost = before["lost"].get("web", 0) if before.get("router") == router else 0
+        self._write({**self._read(), "counts": {"router": router, "lost": {"web": lost + requests}}})
 
     def log(self) -> list[str]:
         """The releases that it was told to run, in order."""

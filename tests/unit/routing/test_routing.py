@@ -161,8 +161,8 @@ TABLE = """# table: devbox.sides, type: string, size:1024, used:2
 
 
 def test_requests_that_nobody_answered_are_counted_of_all_processes():
-    assert counters.lost(TABLE) == 3
-    assert counters.lost("# table: devbox.sides, type: string, size:1024, used:0\n") == 0
+    assert counters.lost(TABLE) == {"web": 2, "admin": 1}
+    assert counters.lost("# table: devbox.sides, type: string, size:1024, used:0\n") == {}
     assert counters.lost("No such table\n") is None, "files that an older devbox made"
 
 
@@ -172,6 +172,8 @@ def test_every_front_counts_what_nobody_answered():
 
 
 def test_what_another_router_counted_says_nothing():
-    assert Counts(router="a", lost=5).since(Counts(router="a", lost=2)) == 3
-    assert Counts(router="b", lost=5).since(Counts(router="a", lost=2)) is None
-    assert Counts(router="b", lost=1).since(None) == 1
+    then = Counts(router="a", lost={"web": 2, "old": 4})
+    assert Counts(router="a", lost={"web": 5}).since(then) == 3
+    assert Counts(router="b", lost={"web": 5}).since(then) is None
+    assert Counts(router="b", lost={"web": 1}).since(None) == 1
+    assert Counts(router="a", lost={"web": 2, "old": 1}).since(then) == 1, "counted anew"
