@@ -159,6 +159,8 @@ def test_killed_at_every_entry_of_the_ledger_there_is_one_outcome(box: Box, poin
             words = (operation, "test", *((second["release"],) if operation == "promote" else ()))
             assert _killed(box, path, point, count, *words)
             walked += 1
+            assert _get(address) in ("1 test", "2 test")
+            assert box.run("ps", "--stage", "test", cwd=path).returncode == 0, "all that runs is what it should be"
             last = _log(box, path)[-1]
             if (last["kind"], last["release"]) != ("applied", goal["release"]):  # else it was killed behind its end
                 box.ok(*words, cwd=path)
@@ -176,6 +178,24 @@ def test_killed_at_every_entry_of_the_ledger_there_is_one_outcome(box: Box, poin
     assert walked == 8
     assert "failed" not in [row["kind"] for row in _log(box, path)]
     box.ok("down", "-v", "--stage", "test", cwd=path)
+
+
+@pytest.mark.long
+def test_an_image_that_is_changed_after_it_was_copied_gets_no_traffic(box: Box):
+    """Killed between `copied` and the deployment; when the next command goes on, the store has something else."""
+    path = _project(box)
+    first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
+    address = _promote(box, path, "test", first["release"])["address"]
+    assert _killed(box, path, "after", 2, "promote", "test", second["release"])
+    assert [row["kind"] for row in _log(box, path)][-2:] == ["intent", "copied"]
+    blob = box.home / "oci/blobs/sha256" / second["digest"].removeprefix("sha256:")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole.replace(b"linux", b"linuX"))
+    assert box.run("promote", "test", cwd=path).returncode == 1
+    assert (_get(address), _digests(box, path, "test")) == ("1 test", {first["digest"]})
+    assert _log(box, path)[-1]["kind"] == "failed"
+    blob.write_bytes(whole)
+    assert _get(_promote(box, path, "test", second["release"])["address"]) == "2 test"
 
 
 def _log(box: Box, path: Path) -> list[dict[str, Any]]:

@@ -187,6 +187,32 @@ def test_killed_after_any_step_the_next_call_goes_on_or_back(box: Box, strategy:
 
 
 @pytest.mark.long
+def test_what_is_changed_between_a_kill_and_the_next_call_gets_no_traffic(box: Box):
+    """Must show 4 of issue 8: killed when all of a release is ready and none of it serves; then it is another thing."""
+    path = staged.project(box)
+    first, second = staged.built(box, path, "1"), staged.built(box, path, "2")
+    address = staged.deploy(box, path, first)["address"]
+    with Load(address, connections=4, rate=50) as load:
+        assert staged.killed_at(box, path, second["release"], step=0, op="admit", strategy="blue-green")
+        ready = [name for name, row in replicas(box, path).items() if row["digest"] == second["digest"]]
+        assert len(ready) == 2
+        for name in ready:
+            kept = running(box, path) / "kept" / f"{name}.json"
+            told = json.loads(kept.read_text())
+            told["launch"]["lowers"] = told["launch"]["lowers"][1:]
+            kept.write_text(json.dumps(told))
+        wait_until(lambda: sorted(told_of_drift(box, path)) == sorted(ready), what="the guard")
+        load.wait(50)
+        assert load.bodies.keys() == {"1 info"}
+        pids = {replicas(box, path)[name]["pid"] for name in ready}
+        seen = staged.deploy(box, path, second, strategy="blue-green")
+        load.wait(50)
+    assert set(seen["digests"].values()) == {second["digest"]}
+    assert pids.isdisjoint({row["pid"] for row in replicas(box, path).values()}), "proven ones took their places"
+    assert (load.failed, load.bodies.keys()) == ([], {"1 info", "2 info"})
+
+
+@pytest.mark.long
 def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(box: Box):
     path = staged.project(box)
     first, second = staged.built(box, path, "1"), staged.built(box, path, "2")

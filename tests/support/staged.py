@@ -141,13 +141,13 @@ def executed(box: Box, path: Path) -> list[str]:
     return [line.rpartition("executed /")[2] for line in lines if "executed /" in line]
 
 
-def killed_at(box: Box, path: Path, release: str, *, step: int, **changes: Any) -> bool:
-    """Begin a deployment that is killed when its step of that number begins; False where it has fewer steps."""
+def killed_at(box: Box, path: Path, release: str, *, step: int, op: str = "", **changes: Any) -> bool:
+    """Begin a deployment that is killed when its step of that number (of an op) begins; False where it has fewer."""
     running = start(box, path, "deploy", release, **changes)
     assert running.stdout is not None
     seen = 0
     for line in running.stdout:
-        if line.startswith(b"StepStarted"):
+        if line.startswith(f"StepStarted(id='{op}".encode()):
             if seen == step:
                 os.kill(running.pid, 9)
                 running.communicate()
