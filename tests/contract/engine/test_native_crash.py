@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -128,6 +129,17 @@ def spawned_by(pid: int, seen: dict[int, set[int]]) -> set[int]:
     return seen[pid]
 
 
+def supervisors(native: Backend) -> set[int]:
+    """The processes that are the instance's supervisor, or want to be; what one forks has the same command line."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if b"devbox.isolation.supervision.supervisor" in words and native.instance.id.encode() in words:
+                found[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    return {pid for pid, parent in found.items() if parent not in found}
+
+
 def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, paths: Paths) -> None:
     native.network("a")
     kill_supervisor(native, paths)
@@ -147,6 +159,9 @@ def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, path
         seen: dict[int, set[int]] = {pid: set() for pid in children}
         until(lambda: all(len(spawned_by(pid, seen)) > 1 for pid in children))
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    assert supervisors(native) == {now.supervisor.pid}, "one that is late would come when this one has gone"
 
 
 def test_a_new_supervisor_keeps_to_the_runtime_that_started_the_containers(
