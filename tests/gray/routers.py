@@ -113,7 +113,7 @@ class Router:
 def routed(
     directory: Path,
     *,
-    cohort: Cohort,
+    cohort: Cohort | None,
     share: int = 0,
     canary: str = GREEN,
     faults: dict[str, str] | None = None,

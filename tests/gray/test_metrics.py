@@ -106,3 +106,14 @@ def test_it_answers_for_nothing_else(router: Router):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         page(router, "/other")
     assert urllib.request.urlopen(f"http://127.0.0.1:{router.lives}/", timeout=20).status == 200
+
+
+def test_a_stage_that_shifts_nobody_tells_its_shares_and_what_haproxy_knows(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=None, canary="", share=10_000) as router:
+        assert ask(router.port, [{}])[0].body == GREEN
+        shown = page(router)
+        assert checked(shown) == ""
+        assert 'devbox_visitors_ratio{color="green",side="stable"} 10000e-4' in shown
+        assert "devbox_requests_total" not in shown
+        assert 'haproxy_backend_http_responses_total{proxy="web.green",code="2xx"} 1' in page(router, metrics.OWN)
