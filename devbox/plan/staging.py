@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from devbox.errors import EnvFileError
 from devbox.model import ids
 from devbox.model.container import ContainerSpec, Health, Mount, Port, Secret
+from devbox.model.observed import BoundPort
 from devbox.model.release import Process
 from devbox.model.stage import Deployment
 
@@ -43,6 +44,23 @@ def image_name(digits: str) -> str:
 def mark_of(image: str) -> str:
     """The digits of the deployment whose container has an image of this name; "" of no deployment's."""
     return image.removeprefix(_RELEASE) if image.startswith(_RELEASE) else ""
+
+
+def is_among(deployment: Deployment, names: Iterable[str]) -> bool:
+    """Whether one of these containers is of the deployment."""
+    return any(name.endswith(f"-{mark(deployment)}") for name in names)
+
+
+def is_job(deployment: Deployment | None, name: str) -> bool:
+    """Whether a container is a job of the deployment."""
+    process = deployment.processes.get(name.rpartition("-")[0]) if deployment else None
+    return process is not None and process.kind == "job"
+
+
+def address(ports: Iterable[BoundPort], *, metrics: bool = False) -> str:
+    """Where the router is reached by these ports of it: for visitors, or for its metrics; "" where it is not."""
+    found = [port for port in ports if (port.container == METRICS) is metrics]
+    return f"http://{found[0].address}:{found[0].host}" if found else ""
 
 
 def release_containers(

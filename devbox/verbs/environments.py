@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass, replace
 
 from devbox import flow
-from devbox.engines.contract import InstanceView
 from devbox.envfile import environment, hostaccess
 from devbox.envfile import secrets as references
 from devbox.envfile.load import EnvFile
@@ -29,7 +28,7 @@ from devbox.host import removal
 from devbox.host.paths import Paths
 from devbox.model.container import ContainerSpec
 from devbox.model.ids import stage_id
-from devbox.model.observed import Observed, ObservedContainer
+from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import HostAccess, Instance, Resolved
 from devbox.model.stage import Deployment, StageObserved
@@ -88,18 +87,18 @@ class StageEnvironment:
     @property
     def address(self) -> str:
         """Where visitors reach it; "" while its router does not run."""
-        return _address(self._place.engine.observe(self._instance()))
+        return staging.address(self._ports())
 
     @property
     def metrics(self) -> str:
         """Where Prometheus finds what its router counts; "" while that does not run."""
-        address = _address(self._place.engine.observe(self._instance()), metrics=True)
+        address = staging.address(self._ports(), metrics=True)
         return f"{address}{PATH}" if address else ""
 
     def restarts(self, deployment: Deployment) -> int:
         """How often containers of a deployment had to be started again, all together."""
         view = self._place.engine.observe(self._instance())
-        return sum(seen.restarts for name, seen in view.containers.items() if _is_among(deployment, {name}))
+        return sum(seen.restarts for name, seen in view.containers.items() if staging.is_among(deployment, {name}))
 
     def has_router(self) -> bool:
         """Whether the router runs, or is being started again; not after a reboot."""
@@ -111,21 +110,21 @@ class StageEnvironment:
         view = self._place.engine.observe(self._instance())
         known = self.record.read()
         serving = known.router.names(known.router.live)
-        having = next((each for each in known.all if _is_among(each, serving)), None)
+        having = next((each for each in known.all if staging.is_among(each, serving)), None)
         if having is None and known.running is not None and not staging.served(known.running.processes):
             having = known.running
         replicas = {name: seen for name, seen in view.containers.items() if staging.mark_of(seen.image)}
-        mine = {name: seen for name, seen in replicas.items() if having and _is_among(having, {name})}
-        services = [seen for seen in mine.values() if not _is_job(having, seen.name)]
+        mine = {name: seen for name, seen in replicas.items() if having and staging.is_among(having, {name})}
+        services = [seen for seen in mine.values() if not staging.is_job(having, seen.name)]
         up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
         digests = {name: self._proven(name) for name in replicas}
         wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
         return StageObserved(
             release=having.release.id if having and (up or not wanted) else "",
             config=having.config_digest if having and (up or not wanted) else "",
-            address=_address(view),
+            address=staging.address(view.published.get(staging.ROUTER, ())),
             healthy=having is not None and len(up) == wanted and _stands(view.containers.get(staging.ROUTER)),
-            digests={name: found for name, found in digests.items() if found or not _is_job(having, name)},
+            digests={name: found for name, found in digests.items() if found or not staging.is_job(having, name)},
             counts=self.router.counts() if view.published.get(staging.ROUTER) else None,
         )
 
@@ -242,7 +241,7 @@ class StageEnvironment:
 
     def _has_traffic(self, wanted: Deployment) -> bool:
         state = self.router.state
-        return _is_among(wanted, state.names(state.live)) and state.share in (0, 10_000)
+        return staging.is_among(wanted, state.names(state.live)) and state.share in (0, 10_000)
 
     def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink) -> None:
         opened = self._place
@@ -353,6 +352,9 @@ class StageEnvironment:
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
         return replace(resolved, allowed=(*self._allowed, *(own if covered else ())))
 
+    def _ports(self) -> tuple[BoundPort, ...]:
+        return self._place.engine.observe(self._instance()).published.get(staging.ROUTER, ())
+
     def _instance(self) -> Instance:
         name = f"{os.path.basename(self._project.root)}/{self.stage}"
         return replace(instance(self._place, name), stage=self.stage)
@@ -372,27 +374,8 @@ def _stub(name: str, image: str) -> ContainerSpec:
     return ContainerSpec(name=name, label=name, role="image", image=image)
 
 
-def _address(view: InstanceView, *, metrics: bool = False) -> str:
-    """Of the first process that is served, or of the router's own metrics."""
-    ports = view.published.get(staging.ROUTER, ())
-    found = [port for port in ports if (port.container == staging.METRICS) is metrics]
-    return f"http://{found[0].address}:{found[0].host}" if found else ""
-
-
-def _is_among(deployment: Deployment, names: frozenset[str] | set[str]) -> bool:
-    """Whether one of these containers is of the deployment."""
-    return any(name.endswith(f"-{staging.mark(deployment)}") for name in names)
-
-
 def _stands(router: ObservedContainer | None) -> bool:
     return router is not None and router.state == "running" and router.health == "healthy"
-
-
-def _is_job(deployment: Deployment | None, name: str) -> bool:
-    if deployment is None:
-        return False
-    process = deployment.processes.get(name.rpartition("-")[0])
-    return process is not None and process.kind == "job"
 
 
 def _remove(directory: str) -> None:

@@ -7,6 +7,7 @@ from support.deployments import PROCESSES, deployment
 
 from devbox.errors import EnvFileError
 from devbox.model.container import Port, Secret
+from devbox.model.observed import BoundPort
 from devbox.model.release import Process
 from devbox.plan import staging
 
@@ -71,3 +72,12 @@ def test_publish_of_a_port_that_nobody_serves_is_refused():
     with pytest.raises(EnvFileError) as error:
         staging.router(deployment(publish=(Port(container=9, host=9000),)), directory="/r")
     assert error.value.remedy.endswith("8000")
+
+
+def test_a_router_is_reached_by_visitors_and_by_prometheus_at_ports_of_their_own():
+    pairs = ((9000, 8000), (9001, 8404))
+    bound = [BoundPort(address="127.0.0.1", host=host, container=port, protocol="tcp") for host, port in pairs]
+    assert staging.address(bound) == "http://127.0.0.1:9000"
+    assert staging.address(bound, metrics=True) == "http://127.0.0.1:9001"
+    assert staging.address(bound[1:]) == ""
+    assert staging.address((), metrics=True) == ""
