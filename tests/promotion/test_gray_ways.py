@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import time
@@ -11,6 +12,7 @@ import pytest
 from gray.proof import shop as shops
 from gray.proof.drive import proof
 from gray.proof.shop import Shop
+from gray.routers import ask
 from support.load import Load
 from support.machine import Box, wait_until
 
@@ -22,6 +24,7 @@ WHOLE = BASE.partition("[stage.gray]")[0].replace('"gray", "production"', '"prod
     '[stage.production]\nenv = { LEVEL = "info" }\n'
     "[stage.production.strategy]" + BASE.partition("[stage.gray.strategy]")[2].partition("[stage.production]")[0]
 )
+VISITORS = 10_000
 
 
 @pytest.fixture
@@ -191,6 +194,35 @@ def test_who_holds_what_waits_for_its_promotion_keeps_it_from_production(box: Bo
         shop.ok("promote", "production")
         assert served(load) == {"2 info"}
     assert load.failed == []
+
+
+@pytest.mark.long
+def test_10_000_visitors_keep_their_side_while_a_release_goes_up_and_none_is_left_there_when_it_goes_back(
+    box: Box, started: list[subprocess.Popen[bytes]]
+):
+    shop = Shop.opened(box, shops.FILE.replace("rehearse = true\n", "").replace('min_time = "2s"', 'min_time = "10s"'))
+    shop.built("2")
+    port = int(shop.address.rpartition(":")[2])
+    known = [{"Cookie": f"devbox_cohort={answer.cookie}"} for answer in ask(port, [{}] * VISITORS)]
+    assert len({each["Cookie"] for each in known}) == VISITORS
+
+    def on_the_new() -> set[int]:
+        answers = ask(port, known)
+        assert {answer.status for answer in answers} == {200}
+        assert not any(answer.cookie for answer in answers)
+        return {number for number, answer in enumerate(answers) if answer.body == "2 info"}
+
+    started.append(shop.begin("promote", "gray"))
+    seen = [on_the_new()]
+    while phase(shop) != "hold":
+        seen.append(on_the_new())
+        assert phase(shop) in ("warm", "step", "hold", "stable")  # stable: the one before, still
+    seen.append(on_the_new())
+    assert all(earlier <= later for earlier, later in itertools.pairwise(seen))
+    assert len(seen[-1]) == pytest.approx(VISITORS / 2, abs=0.003 * VISITORS)
+    print(f"on the new release: {[len(each) for each in seen]} of {VISITORS}")
+    shop.ok("release", "abort")
+    assert on_the_new() == set()
 
 
 @pytest.mark.long
