@@ -126,4 +126,5 @@ def not_offered(output: str) -> dict[str, tuple[str, str]]:
 def _search(system: str, name: str) -> str:
     """Where a distribution's packages are looked for by name."""
     distribution, _, suite = system.partition(" ")
-    return f"https://packages.{distribution}.{'org' if distribution == 'debian' else 'com'}/{suite}/{name}"
+    site = f"https://packages.{distribution}.{'org' if distribution == 'debian' else 'com'}"
+    return f"{site}/search?suite={suite}&keywords={name}"

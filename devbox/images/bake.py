@@ -19,6 +19,7 @@ from devbox.errors import BakeFailed
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.assembled import assembled
 from devbox.images.dockerfile.below import Below
 from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
 from devbox.images.layout import Layout
@@ -302,18 +303,8 @@ class Baker:
         added = image.chain[len(image.chain) - (len(layers) - lower) :]
         first = [f"devbox: {image.chain[-len(added) - 1].describe}"] * lower if below else []
         history = [*first, *(f"devbox: {step.describe}" for step in added)]
-        config = self._oci.write_json(layout.CONFIG, manifest.image_config(run, layers, history))
-        platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
-        index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
-        self._oci.set_ref(_ref(image.name, image.key), index)
-        return Baked(
-            key=image.key,
-            digest=index.digest,
-            manifest=platform.digest,
-            config_digest=config.digest,
-            layers=tuple(layers),
-            config=run,
-        )
+        document, name = manifest.image_config(run, layers, history), _ref(image.name, image.key)
+        return assembled(self._oci, layers, document, name=name, key=image.key, run=run)
 
 
 def _name_log(log: str, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, text
 from devbox.images.dockerfile.below import Below
 from devbox.images.dockerfile.context import ignore_text
@@ -128,18 +129,7 @@ class Builder:
         plain = image_config(_json(f"{place}/{CONFIG_FILE}"))
         layers = tuple(below.get(each) or self._layer(each, f"{place}/{NEW_LAYERS}") for each in _diff_ids(plain))
         Puller(self._paths).unpack(layers)
-        config = self._oci.write_json(layout.CONFIG, plain)
-        platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, layers))
-        index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
-        self._oci.set_ref(name, index)
-        return Baked(
-            key=key,
-            digest=index.digest,
-            manifest=platform.digest,
-            config_digest=config.digest,
-            layers=layers,
-            config=run_config(plain["config"]),
-        )
+        return assembled(self._oci, layers, plain, name=name, key=key, run=run_config(plain["config"]))
 
     def _layer(self, diff_id: str, new: str) -> Layer:
         """A layer of the Dockerfile's own, its blob in the store. It is plain, so that its digest is its diff id."""

@@ -11,6 +11,7 @@ from typing import IO, cast
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.assembled import assembled
 from devbox.images.intake import found as finding
 from devbox.images.intake import store as intake
 from devbox.images.intake.contents import ANEW, Place, Watched
@@ -56,18 +57,8 @@ class Importer:
         layer = self._layer(step, blob)
         Puller(self._paths).unpack([layer])
         run = run_config(None)
-        config = self._oci.write_json(layout.CONFIG, manifest.image_config(run, [layer], [f"devbox: {describe(step)}"]))
-        platform = self._oci.write_json(layout.MANIFEST, manifest.image_manifest(config, [layer]))
-        index = self._oci.write_json(layout.INDEX, manifest.image_index(platform))
-        self._oci.set_ref(name, index)
-        return Baked(
-            key=key,
-            digest=index.digest,
-            manifest=platform.digest,
-            config_digest=config.digest,
-            layers=(layer,),
-            config=run,
-        )
+        document = manifest.image_config(run, [layer], [f"devbox: {describe(step)}"])
+        return assembled(self._oci, [layer], document, name=name, key=key, run=run)
 
     def _layer(self, step: FromTarball, blob: Hashed) -> Layer:
         with intake.new_place(self._paths) as place:

@@ -113,3 +113,11 @@ def backend(fresh: Callable[[], Backend]) -> Backend:
 def other(fresh: Callable[[], Backend]) -> Backend:
     """Another fresh instance."""
     return fresh()
+
+
+@pytest.fixture
+def native(backend: Backend) -> Backend:
+    """A fresh instance of the native engine, for what others do in their own way."""
+    if not isinstance(backend.engine, NativeEngine):
+        pytest.skip("only the native engine has this")
+    return backend

@@ -8,18 +8,10 @@ from typing import Any
 import pytest
 from contract.engine.backend import Backend
 
-from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
 from devbox.isolation.inside.oneshot import run_beside
 from devbox.model.container import Mount
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine has this")
-    return backend
 
 
 def beside(native: Backend, paths: Paths, script: str, **how: Any) -> int:

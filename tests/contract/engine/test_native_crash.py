@@ -11,20 +11,12 @@ import pytest
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
 
-from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import contexts, living, state
 from devbox.isolation.inside.oneshot import run_beside
 from devbox.isolation.summon import summon
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine has supervisors")
-    return backend
 
 
 def kill_supervisor(native: Backend, paths: Paths) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
 
-from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
 from devbox.isolation.inside.enter import enter
 from devbox.isolation.inside.oneshot import run_beside
@@ -17,13 +15,6 @@ from devbox.isolation.summon import summon
 from devbox.isolation.types import Probe, Supervised, pack, unpack
 
 SCRIPT = 'test "$(id -G)" = "33 4242"'
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine is told groups by number")
-    return backend
 
 
 def with_groups(native: Backend, paths: Paths) -> None:

@@ -7,7 +7,6 @@ from contract.engine.backend import Backend
 from contract.engine.test_life import until
 from support.machine import lacking
 
-from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups
 from devbox.model.container import Limits
@@ -16,12 +15,10 @@ FULL = "for n in 1 2 3 4 5 6 7; do sleep 1000 & done; wait"
 
 
 @pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("how the native engine enters its containers")
+def native(native: Backend) -> Backend:
     if cgroups.detect() == "none":
         lacking("this user can make no control groups here")
-    return backend
+    return native
 
 
 def groups(pid: int | str) -> list[str]:

@@ -16,7 +16,6 @@ from contract.engine.test_network import bound, fetch, free_port
 from support.internet import internet
 from support.machine import lacking, wait_until
 
-from devbox.engines.native import NativeEngine
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
 from devbox.isolation.inside.oneshot import run_beside
@@ -25,13 +24,6 @@ from devbox.isolation.network.rtnetlink import Netlink
 from devbox.model.container import Isolation, Mount
 
 OFFICE = "10.213.5.1"  # a host behind a VPN, in what would be the instance's network
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine has this")
-    return backend
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from contract.engine.backend import Backend
 from contract.engine.test_life import until
 from support.machine import wait_until
 
-from devbox.engines.native import NativeEngine
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import living, logs, state
@@ -20,13 +19,6 @@ from devbox.isolation.state import InstanceState
 from devbox.model.observed import BoundPort
 
 _SECONDS = 60
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine has supervisors")
-    return backend
 
 
 def now(native: Backend, paths: Paths) -> InstanceState:

@@ -19,7 +19,6 @@ from contract.engine.test_life import until
 from contract.engine.test_native_crash import kill_supervisor
 from support.machine import lacking
 
-from devbox.engines.native import NativeEngine
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, contexts, state
@@ -32,13 +31,6 @@ print(flush=True)
 sys.stdin.read()
 os.wait()"""
 WAITS = 'echo in; read answer; echo "$answer"; exit 7'
-
-
-@pytest.fixture
-def native(backend: Backend) -> Backend:
-    if not isinstance(backend.engine, NativeEngine):
-        pytest.skip("only the native engine has supervisors")
-    return backend
 
 
 def rewrite(native: Backend, paths: Paths, **changes: object) -> state.InstanceState:

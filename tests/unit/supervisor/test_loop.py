@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 
 import pytest
 
 from devbox.isolation.supervision.loop import Loop
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    before = signal.getsignal(signal.SIGCHLD)
-    made = Loop()
-    made.after(10, lambda: pytest.fail("the loop waited for nothing"))
-    yield made
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, before)
 
 
 def child(code: int) -> int:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from devbox.host.paths import Paths
 from devbox.isolation.supervision import endings
@@ -16,16 +12,6 @@ from devbox.isolation.supervision.health import Health
 from devbox.isolation.supervision.keeper import Ground, Keeper
 from devbox.isolation.supervision.loop import Loop
 from devbox.isolation.types import Context, IdMap, Launch, Probe, Process, ProcessRef, Range, Supervised
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    before = signal.getsignal(signal.SIGCHLD)
-    made = Loop()
-    made.after(10, lambda: pytest.fail("the loop waited for nothing"))
-    yield made
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, before)
 
 
 def program(*argv: str) -> int:
