@@ -131,8 +131,11 @@ def up(
         return Outcome(made, resolved, observed)
 
 
-def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
-    """Stop everything and leave nothing running; with `volumes` the data goes, too. Works with a broken file."""
+def down(opened: Project, sink: Sink, *, volumes: bool = False, name: str = "") -> Plan:
+    """Stop everything and leave nothing running; with `volumes` the data goes, too. Works with a broken file.
+
+    `name`: what steps call the instance; its directory's name when left out.
+    """
     if os.path.isdir(opened.paths.tests(opened.id)):
         from devbox.matrix import standing
 
@@ -140,7 +143,8 @@ def down(opened: Project, sink: Sink, *, volumes: bool = False) -> Plan:
     with exclusive(opened, sink):
         opened.store.sweep()
         last = opened.records.last()
-        resolved = Resolved(instance=instance(opened, os.path.basename(opened.root)), images={}, containers={})
+        called = instance(opened, name or os.path.basename(opened.root))
+        resolved = Resolved(instance=called, images={}, containers={})
         observed = _look_anyhow(opened, resolved, sink)
         made = takedown.down(last.specs, observed, project=resolved.instance.name, volumes=volumes)
         carry_out(opened, made, resolved, observed, sink, volumes=volumes)

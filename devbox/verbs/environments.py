@@ -162,7 +162,7 @@ class StageEnvironment:
 
     def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
         """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
-        made = flow.down(self._place, sink, volumes=volumes)
+        made = flow.down(self._place, sink, volumes=volumes, name=self._instance().name)
         with exclusive(self._place, sink):
             known = self.record.read()
             if volumes:
