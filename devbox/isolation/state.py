@@ -6,6 +6,7 @@ containers' processes itself: what is written may be old, what is returned is tr
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -21,6 +22,8 @@ from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, un
 FORMAT = 1
 
 LIVE = ("starting", "running")  # states in which a container may have a process
+
+_LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`: hundreds of things each
 
 _MOMENT = 1.0
 _PAUSE = 0.01
@@ -100,10 +103,31 @@ def boot_id() -> str:
         return source.read().strip()
 
 
+class StateFile:
+    """The state file, as its one writer keeps it: what has not changed is not put into words again."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._path = paths.state(instance)
+        self._texts: dict[NamedTuple, str] = {}
+
+    def write(self, state: InstanceState) -> None:
+        """Replace the file."""
+        lists = {name: value for name, value in state._asdict().items() if name in _LISTS}
+        known, self._texts = self._texts, {}
+        for each in itertools.chain(*lists.values()):
+            self._texts[each] = known.get(each) or _text(each)
+        told = [f'"{name}":[{",".join(map(self._texts.__getitem__, value))}]' for name, value in lists.items() if value]
+        rest = _text(state._replace(names=(), published=(), containers=(), guests=()))
+        files.write_atomic(self._path, ",".join((rest[:-1], *told)) + "}", mode=0o600)
+
+
 def write(paths: Paths, instance: str, state: InstanceState) -> None:
-    """Replace the state file."""
-    text = json.dumps(pack(state), separators=(",", ":"))
-    files.write_atomic(paths.state(instance), text, mode=0o600)
+    """Replace the state file, once."""
+    StateFile(paths, instance).write(state)
+
+
+def _text(value: NamedTuple) -> str:
+    return json.dumps(pack(value), separators=(",", ":"))
 
 
 def read(paths: Paths, instance: str) -> InstanceState | None:

@@ -48,6 +48,7 @@ class Supervisor:
         self._loop = Loop()
         self._me = state.current(os.getpid())
         self._keepers: dict[str, Keeper] = {}
+        self._file = state.StateFile(paths, instance)
         self._saving: Timer | None = None
         self._ending = False
         self._complete = False  # nothing is written down before all is taken over that a next supervisor must find
@@ -109,7 +110,7 @@ class Supervisor:
             self._saving.cancel()
         try:
             self._segment.call({name: keeper.aliases for name, keeper in self._keepers.items() if keeper.aliases})
-            state.write(self._paths, self._instance, self._now())
+            self._file.write(self._now())
         except OSError as error:
             complain(error)
             self._saving = self._loop.after(_SAVE_AGAIN, self._save)

@@ -12,7 +12,7 @@ from devbox.host.paths import Paths
 from devbox.isolation import state
 from devbox.isolation.inside import enter
 from devbox.isolation.state import Entry, InstanceState, Row
-from devbox.isolation.types import ProcessRef
+from devbox.isolation.types import NetNode, ProcessRef
 
 ID = "instance"
 GONE = ProcessRef(2**22 - 1, 1)
@@ -122,3 +122,15 @@ def test_an_entry_of_a_dead_process_lets_nobody_in(paths: Paths, process: Proces
     state.write_entry(path, entry(process))
     with pytest.raises(Exception, match="is not running"):
         enter.read_entry(path, "a")
+
+
+def test_what_is_written_again_and_again_reads_as_it_is_now(paths: Paths) -> None:
+    """Only what has changed is put into words again."""
+    me = state.current(os.getpid())
+    file = state.StateFile(paths, ID)
+    made = written(paths, me, row("a", me), row("b", None, is_in="created"), holder=me)
+    named = made._replace(names=(state.Name("a", NetNode("10.0.0.2", "")), state.Name("b", NetNode("10.0.0.3", ""))))
+    changed = named._replace(containers=(named.containers[0], row("b", me)), led=(80,))
+    for now in (made, named, changed, changed, made._replace(containers=())):
+        file.write(now)
+        assert state.read(paths, ID) == now
