@@ -103,7 +103,7 @@ def _prepared(
 def _demand(opened: Project, meant: list[cells.Wanted]) -> None:
     """NotLocked where the lock does not fix all images of these cells."""
     resolved = bakes.together(meant, load(opened))
-    Locks(resolved.instance).demand(resolved, {name for one in meant for name in one.names.values()})
+    Locks(resolved.instance).demand(resolved, dict.fromkeys(name for one in meant for name in one.names.values()))
 
 
 def _jobs(asked: Asked, running: list[cells.Wanted]) -> int:

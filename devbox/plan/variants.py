@@ -7,7 +7,8 @@ An image that a cell has as the file has it without the matrix keeps its name. A
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from devbox.model.image import ImageSpec, keyed
 
@@ -20,10 +21,11 @@ class Cell:
 
     variables: Mapping[str, str]
     images: dict[str, ImageSpec]
-    keys: dict[str, str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", {label: keyed(label, self.images).key for label in self.images})
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The identity of each image."""
+        return {label: keyed(label, self.images).key for label in self.images}
 
 
 class Variants:
