@@ -19,12 +19,14 @@ from devbox.errors import BakeFailed
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile.below import Below
-from devbox.images.job import LAYER_FILE, SNAPSHOT, Progress
+from devbox.images.job import LAYER_FILE
 from devbox.images.layout import Layout
 from devbox.images.lending import Lender
 from devbox.images.stepcache import StepCache
+from devbox.images.unpacking.task import SNAPSHOT
 from devbox.images.workers import Workers
 from devbox.model.image import (
     Baked,

@@ -14,7 +14,7 @@ from devbox.host.paths import Paths
 from devbox.images import apt, debs, lacking, mirrors
 from devbox.images.epoch import REPEATABLE
 from devbox.images.output import Output, Reader, any_line
-from devbox.isolation import sandbox
+from devbox.isolation import sandboxed
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, IdMap, Process
 from devbox.model.image import DEFAULT_PATH, Bootstrap, Packages, Run
@@ -81,7 +81,7 @@ class Inside:
         columns, rows = os.get_terminal_size(terminal)
         settings = self._env | {"TERM": environ.get("TERM", "dumb")}
         process = Process(argv=SHELL, env=_pairs(settings), cwd="/", tty=True, rows=rows, columns=columns)
-        self._last(process, work=sandbox.scratch(self._paths.runtime), streams=(terminal, terminal, terminal))
+        self._last(process, work=sandboxed.scratch(self._paths.runtime), streams=(terminal, terminal, terminal))
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
@@ -145,7 +145,7 @@ class Inside:
             binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
         self._env = settings
         self._last = partial(
-            sandbox.run,
+            sandboxed.run,
             self._idmap,
             lowers=self._lowers,
             top=f"{self._place}/top",
@@ -157,7 +157,7 @@ class Inside:
         process = Process(argv=tuple(argv), env=_pairs(settings), cwd="/")
         with self._output.lines(reader) as sink, open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), sink, sink)
-            return self._last(process, work=sandbox.scratch(self._paths.runtime), streams=streams)
+            return self._last(process, work=sandboxed.scratch(self._paths.runtime), streams=streams)
 
     def _shared(self, source: str, target: str) -> Bind:
         """A cache directory of the store, owned by the container's root."""

@@ -1,14 +1,13 @@
-"""What a bake worker is told (one JSON document, a line on stdin) and what it answers (JSON lines on stdout)."""
+"""What a worker is told of a bake: one JSON document, a line on stdin."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from devbox.model.image import BakeStep, Bootstrap, Layer
+from devbox.model.image import BakeStep, Bootstrap
 
 LAYER_FILE = "layer.tar"
-SNAPSHOT = "snapshot"
 # Of a Dockerfile: the built image's config as buildah has it, and the directory of the new layers.
 CONFIG_FILE = "config.json"
 NEW_LAYERS = "layers"
@@ -82,19 +81,6 @@ class PruneJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnpackJob:
-    """Unpack a layer's blob, which must be what `layer` promises: leave `snapshot/` in `place`."""
-
-    op: ClassVar[str] = "unpack"
-    home: str
-    runtime: str
-    parent: int
-    place: str
-    blob: str
-    layer: Layer
-
-
-@dataclass(frozen=True, kw_only=True)
 class OutputJob:
     """Take what `[build]` put out from `place`/workspace: leave `layer.tar` and `snapshot/` in `place`."""
 
@@ -134,46 +120,4 @@ class RemoveJob:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a job is."""
-
-    op: ClassVar[str] = "progress"
-    text: str
-    fraction: float | None = None
-    bytes_done: int | None = None
-    bytes_total: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A job's result: the layer's digest and size in bytes, "" and 0 where it made none; what the step installed."""
-
-    op: ClassVar[str] = "done"
-    digest: str = ""
-    size: int = 0
-    packages: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stopped:
-    """A step failed that has a terminal: when a line comes on stdin, the terminal is its shell's until it answers."""
-
-    op: ClassVar[str] = "stopped"
-    sentence: str
-    details: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failed:
-    """Why a job failed, as an error says it. `of_host`: the machine is to blame, not the step."""
-
-    op: ClassVar[str] = "failed"
-    sentence: str
-    details: str
-    remedy: str
-    of_host: bool = False
-
-
-Job = StepJob | BuildJob | PruneJob | UnpackJob | OutputJob | ExtractJob | RemoveJob
-Answer = Progress | Done | Stopped | Failed
+Job = StepJob | BuildJob | PruneJob | OutputJob | ExtractJob | RemoveJob

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections import deque
@@ -11,10 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from devbox.host import files
+from devbox.images.answer import Progress, Stopped, say
 from devbox.images.apt import Tick
-from devbox.images.job import Answer, Progress, Stopped
 from devbox.isolation import forks
-from devbox.model import codec
 
 TAIL = 15
 _LINE_LIMIT = 2000  # an answer stays below PIPE_BUF, so that lines of two processes never mix
@@ -40,22 +38,15 @@ class Output:
         with open(log, "w"):
             pass
 
-    def answer(self, message: Answer) -> None:
-        """Tell devbox. Nobody listening is no error: a dead devbox takes this process along anyway."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._answers, json.dumps(codec.dump(message)).encode() + b"\n")
-
     def wait_for_terminal(self, sentence: str, details: str) -> None:
         """Have the terminal of a failed step. Only devbox, to which other steps talk as well, knows when it is free."""
-        self.answer(Stopped(sentence=sentence, details=details))
+        say(self._answers, Stopped(sentence=sentence, details=details))
         sys.stdin.readline()
 
     def tick(self, tick: Tick) -> None:
         """Tell devbox how far the job is."""
         text = tick.text[:_LINE_LIMIT]
-        self.answer(
-            Progress(text=text, fraction=tick.fraction, bytes_done=tick.bytes_done, bytes_total=tick.bytes_total)
-        )
+        say(self._answers, Progress(text, tick.fraction, tick.bytes_done, tick.bytes_total))
 
     @contextlib.contextmanager
     def lines(self, read: Reader) -> Iterator[int]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import queue
 import sys
-import threading
 import zlib
 from typing import IO, TYPE_CHECKING, cast
 
@@ -53,7 +51,7 @@ class Hashed:
 
     def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
         self._source = source
-        self._digest = _Digest() if wanted else None
+        self._digest = hashlib.sha256() if wanted else None
         self._block = b""
         self._used = 0
         self.count = 0
@@ -72,47 +70,14 @@ class Hashed:
         return data
 
     def digest(self) -> str:
-        """Of everything read so far; nothing is read afterwards."""
-        return self._digest.finish() if self._digest else ""
+        """Of everything read so far."""
+        return f"sha256:{self._digest.hexdigest()}" if self._digest else ""
 
     def _fill(self) -> None:
         self._block, self._used = self._source.read(_CHUNK), 0
         self.count += len(self._block)
-        if self._digest and self._block:
+        if self._digest:
             self._digest.update(self._block)
-
-
-class _Digest:
-    """A sha256. From the second block on a thread hashes, while this one does the rest: neither waits for the other."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._blocks: queue.Queue[bytes] = queue.Queue(maxsize=4)
-        self._thread: threading.Thread | None = None
-        self._begun = False
-
-    def update(self, block: bytes) -> None:
-        """One more block, which is not empty."""
-        if not self._begun:
-            self._begun = True
-            self._hash.update(block)
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
-        self._blocks.put(block)
-
-    def finish(self) -> str:
-        """The digest of all; nothing is added afterwards."""
-        if self._thread is not None:
-            self._blocks.put(b"")
-            self._thread.join()
-            self._thread = None
-        return f"sha256:{self._hash.hexdigest()}"
-
-    def _work(self) -> None:
-        while block := self._blocks.get():
-            self._hash.update(block)
 
 
 class _Xz:

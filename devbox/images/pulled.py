@@ -11,13 +11,13 @@ from devbox.errors import RegistryError
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import documents, snapshots
-from devbox.images.job import SNAPSHOT
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph, reference
 from devbox.images.registry.progress import OnTransfer
 from devbox.images.registry.together import together
 from devbox.images.registry.transfers import Transfers
 from devbox.images.runconfig import run_config
+from devbox.images.unpacking.task import SNAPSHOT
 from devbox.images.workers import Workers
 from devbox.model.image import Baked, FromRegistry, Layer
 

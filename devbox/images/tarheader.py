@@ -12,7 +12,6 @@ from typing import Any, Self
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8x32s32s8s8s155s12x")
 _COMMON = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
-_CHECKSUM = slice(148, 156)  # of which each byte counts as a space
 
 
 class Entry(tarfile.TarInfo):
@@ -39,7 +38,7 @@ class Entry(tarfile.TarInfo):
     def _at_once(cls, buf: bytes, encoding: str, errors: str) -> Self:
         """Raises ValueError where tarfile has to look."""
         name, mode, uid, gid, size, mtime, checksum, kind, link, user, group, major, minor, prefix = _FIELDS.unpack(buf)
-        if kind not in _COMMON or _number(checksum) != sum(buf) - sum(buf[_CHECKSUM]) + 8 * ord(" "):
+        if kind not in _COMMON or _number(checksum) != _sum(buf) - sum(checksum) + 8 * ord(" "):
             raise ValueError
         entry = cls(_text(name, encoding, errors))
         entry.mode, entry.uid, entry.gid = _number(mode), _number(uid), _number(gid)
@@ -52,6 +51,10 @@ class Entry(tarfile.TarInfo):
         if prefix[0]:
             entry.name = f"{_text(prefix, encoding, errors)}/{entry.name}"
         return entry
+
+
+def _sum(block: bytes) -> int:
+    return sum(block.translate(None, b"\0"))  # most of a header is zeros
 
 
 def _text(field: bytes, encoding: str, errors: str) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Mapping
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from devbox.errors import BakeFailed
 from devbox.images import packing
 from devbox.images.tarheader import Entry
-from devbox.model.image import Layer
 
 CHUNK = 1 << 20
 MOST_HEADER = 1 << 20  # bytes of one entry's headers: names and attributes
@@ -23,46 +22,61 @@ SMALL = 1 << 28
 MOST_GROWTH = 200
 
 
+class Promise(NamedTuple):
+    """What a layer's blob is said to be: its bytes, their digest, that of the tar in it."""
+
+    size: int
+    digest: str
+    diff_id: str
+
+
 class TarStream:
     """The tar in a blob, plain or packed, whatever its media type claims.
 
-    `layer` says what the bytes must turn out to be; None where this process wrote them itself, or nothing is promised.
+    `promised` is what the bytes must turn out to be; None where this process wrote them itself, or nothing is promised.
     `what` names it in errors. tarfile reads its headers through `read`, `seek` and `tell`; content is taken by
     `content`.
     """
 
-    def __init__(self, blob: IO[bytes], layer: Layer | None, *, what: str = "the layer") -> None:
-        self._layer = layer
+    def __init__(self, blob: IO[bytes], promised: Promise | None, *, what: str = "the layer") -> None:
+        self._promised = promised
         self._what = what
-        self._blob = self._plain = packing.Hashed(blob, wanted=layer is not None)
+        self._blob = self._plain = packing.Hashed(blob, wanted=promised is not None)
         magic = self._blob.peek(packing.MAGIC)
         self._packed = bool(packing.kind(magic))
         unpacked, self._damage = packing.unpacked(cast("IO[bytes]", self._blob), magic)
         if self._packed:
-            self._plain = packing.Hashed(unpacked, wanted=layer is not None)
+            self._plain = packing.Hashed(unpacked, wanted=promised is not None)
         self._position = 0
-        self._allowance = 0
+        self._allowance = MOST_HEADER
         self._last = b""
 
     def entries(self) -> Iterator[tarfile.TarInfo]:
         """Every entry, in order. Its content, if wanted, is read before the next one is asked for."""
-        self._allowance = MOST_HEADER
         try:
             archive = tarfile.TarFile(fileobj=cast("IO[bytes]", self), tarinfo=Entry, encoding="utf-8", errorlevel=2)
-            if archive.firstmember is None:  # type: ignore[attr-defined]  # TarFile has looked for it already
-                self._expect_end()
+            entry = archive.firstmember  # type: ignore[attr-defined]  # TarFile has read it already
             for _ in range(MOST_ENTRIES):
-                entry = archive.next()
-                archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
                 _no_global_headers(archive.pax_headers)
                 if entry is None:
                     self._expect_end()
                     return
                 yield entry
-                self._allowance = MOST_HEADER
+                entry = self._next(archive)
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             raise BakeFailed(f"{self._what} is no valid tar: {_first_line(error)}") from None
         raise BakeFailed(f"{self._what} has more than {MOST_ENTRIES:,} entries")
+
+    def _next(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """As TarFile's, which keeps every entry and takes its time."""
+        self.seek(archive.offset)
+        self._allowance = MOST_HEADER
+        try:
+            return Entry.fromtarfile(archive)
+        except tarfile.SubsequentHeaderError:  # type: ignore[attr-defined]  # the entry has begun
+            raise
+        except tarfile.HeaderError:
+            return None
 
     def _expect_end(self) -> None:
         """Where tarfile sees no further entry: it takes a damaged header for the end."""
@@ -86,15 +100,15 @@ class TarStream:
         """Read on to the end and compare everything with what was promised."""
         while self.content(CHUNK):
             pass
-        if not self._layer:
+        if not self._promised:
             return
         while self._blob.read(CHUNK):  # what follows the packed data
             pass
-        if self._blob.count != self._layer.size:
-            raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._layer.size:,}")
-        if self._blob.digest() != self._layer.digest:
+        if self._blob.count != self._promised.size:
+            raise BakeFailed(f"{self._what} has {self._blob.count:,} bytes instead of {self._promised.size:,}")
+        if self._blob.digest() != self._promised.digest:
             raise BakeFailed(f"{self._what}'s data is not what its digest says: {self._blob.digest()}")
-        if self._plain.digest() != self._layer.diff_id:
+        if self._plain.digest() != self._promised.diff_id:
             raise BakeFailed(f"{self._what} unpacks to something other than what the image's config says")
 
     # What tarfile asks of a file. It may only go forward, and read so much between two entries.
@@ -104,12 +118,17 @@ class TarStream:
         if not 0 <= count <= self._allowance:
             raise BakeFailed(f"{self._what} has an entry with more than {MOST_HEADER >> 20} MiB of headers")
         self._allowance -= count
-        pieces = []
-        while count and (piece := self.content(count)):
-            pieces.append(piece)
-            count -= len(piece)
-        self._last = b"".join(pieces)
+        self._last = self.content(count)
+        if len(self._last) < count:
+            self._last = b"".join(self._pieces(self._last, count))
         return self._last
+
+    def _pieces(self, piece: bytes, count: int) -> Iterator[bytes]:
+        """What begins with `piece`, up to `count` bytes, or the end."""
+        while piece:
+            yield piece
+            count -= len(piece)
+            piece = self.content(count)
 
     def seek(self, position: int) -> None:
         """Skip to a place further on."""

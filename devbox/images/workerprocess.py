@@ -13,11 +13,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from devbox.host import process
+from devbox.images.answer import AHEAD
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-AHEAD = "ahead\n"  # before the job: there is time to load what most jobs need
 _MODULE = "devbox.images.worker"
 
 

@@ -6,17 +6,19 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from devbox.errors import BakeFailed, HostError
 from devbox.host.paths import Paths
 from devbox.images import job as jobs
 from devbox.images import snapshots, workerprocess
+from devbox.images.answer import Done, Failed, Progress, Stopped, heard
 from devbox.images.lending import Lender
+from devbox.images.tarstream import Promise
+from devbox.images.unpacking import task as unpacking
+from devbox.images.unpacking.task import UnpackJob
 from devbox.model import codec
 from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
-
-_ANSWERS: tuple[type[jobs.Answer], ...] = (jobs.Progress, jobs.Done, jobs.Stopped, jobs.Failed)
 
 
 class Workers:
@@ -35,8 +37,8 @@ class Workers:
         lowers: tuple[str, ...],
         base: Bootstrap | None,
         env: dict[str, str],
-        on_progress: Callable[[jobs.Progress], None],
-    ) -> jobs.Done:
+        on_progress: Callable[[Progress], None],
+    ) -> Done:
         """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log.
 
         Where there is a terminal, a shell in what the step left comes before that.
@@ -56,7 +58,7 @@ class Workers:
             output=self._output(step.step),
         )
         answer = self._run(job, on_progress)
-        if isinstance(answer, jobs.Done):
+        if isinstance(answer, Done):
             return answer
         raise _failed(step.describe, answer, log)
 
@@ -70,7 +72,7 @@ class Workers:
         images: dict[str, str],
         known: tuple[str, ...],
         use: str,
-        on_progress: Callable[[jobs.Progress], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
         """Have a Dockerfile built in `place`, known as `use` in the cache. Raises BakeFailed as `make` does."""
         job = jobs.BuildJob(
@@ -92,7 +94,7 @@ class Workers:
             terminal=self._terminal(),
         )
         answer = self._run(job, on_progress)
-        if isinstance(answer, jobs.Failed):
+        if isinstance(answer, Failed):
             raise _failed(describe(step), answer, job.log)
 
     def prune(self, images: tuple[str, ...], *, kept: tuple[str, ...], place: str) -> None:
@@ -107,7 +109,7 @@ class Workers:
             kept=kept,
         )
         answer = self._run(job, lambda _: None)
-        if isinstance(answer, jobs.Failed):
+        if isinstance(answer, Failed):
             raise BakeFailed(
                 f"could not shrink the cache of Dockerfiles: {answer.sentence}",
                 details=answer.details,
@@ -116,15 +118,15 @@ class Workers:
 
     def unpack(self, layer: Layer, *, blob: str, place: str) -> None:
         """Have a layer unpacked in `place`. Raises BakeFailed when it is not what it should be."""
-        runtime, parent = self._paths.runtime, os.getpid()
-        job = jobs.UnpackJob(home=self._paths.home, runtime=runtime, parent=parent, place=place, blob=blob, layer=layer)
-        answer = self._run(job, lambda _: None)
-        if isinstance(answer, jobs.Failed):
+        promised = Promise(layer.size, layer.digest, layer.diff_id)
+        job = UnpackJob(self._paths.home, self._paths.runtime, os.getpid(), place, blob, promised)
+        answer = self._tell(unpacking.dump(job), lambda _: None)
+        if isinstance(answer, Failed):
             kind = HostError if answer.of_host else BakeFailed
             remedy = answer.remedy or "take another tag, or tell who made the image"
             raise kind(answer.sentence, details=answer.details, remedy=remedy)
 
-    def output(self, place: str, output: tuple[str, ...]) -> jobs.Done:
+    def output(self, place: str, output: tuple[str, ...]) -> Done:
         """Have the output of a build taken out of its work. Raises BakeFailed where a part of it is not there."""
         runtime, parent = self._paths.runtime, os.getpid()
         job = jobs.OutputJob(home=self._paths.home, runtime=runtime, parent=parent, place=place, output=output)
@@ -143,9 +145,9 @@ class Workers:
         )
         self._done(job)
 
-    def _done(self, job: jobs.Job) -> jobs.Done:
+    def _done(self, job: jobs.Job) -> Done:
         answer = self._run(job, lambda _: None)
-        if isinstance(answer, jobs.Failed):
+        if isinstance(answer, Failed):
             kind = HostError if answer.of_host else BakeFailed
             raise kind(answer.sentence, details=answer.details, remedy=answer.remedy)
         return answer
@@ -159,7 +161,7 @@ class Workers:
         """Remove directories of the store that hold files of its ids."""
         job = jobs.RemoveJob(home=self._paths.home, runtime=self._paths.runtime, parent=os.getpid(), paths=paths)
         answer = self._run(job, lambda _: None)
-        if isinstance(answer, jobs.Failed):
+        if isinstance(answer, Failed):
             raise BakeFailed(
                 f"could not remove old files of the store: {answer.sentence}",
                 details=answer.details,
@@ -169,34 +171,35 @@ class Workers:
     def _terminal(self) -> int:
         return self._lender.fd if self._lender else -1
 
-    def _run(self, job: jobs.Job, on_progress: Callable[[jobs.Progress], None]) -> jobs.Done | jobs.Failed:
+    def _run(self, job: jobs.Job, on_progress: Callable[[Progress], None]) -> Done | Failed:
+        return self._tell(codec.dump(job), on_progress)
+
+    def _tell(self, job: dict[str, Any], on_progress: Callable[[Progress], None]) -> Done | Failed:
         with workerprocess.take(lent=(self._lender.fd,) if self._lender else ()) as worker:
-            _say(worker.stdin, json.dumps(codec.dump(job)))
+            _say(worker.stdin, json.dumps(job))
             return self._follow(worker.stdin, worker.stdout, on_progress)
 
-    def _follow(
-        self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[jobs.Progress], None]
-    ) -> jobs.Done | jobs.Failed:
+    def _follow(self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[Progress], None]) -> Done | Failed:
         """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
         noise: list[str] = []
-        result: jobs.Done | jobs.Failed | None = None
+        result: Done | Failed | None = None
         with contextlib.ExitStack() as lease:
             for line in stdout:
-                answer = _parse(line)
+                answer = heard(line)
                 if answer is None:
                     noise.append(line)
-                elif isinstance(answer, jobs.Progress):
+                elif isinstance(answer, Progress):
                     on_progress(answer)
-                elif isinstance(answer, jobs.Stopped):
+                elif isinstance(answer, Stopped):
                     if self._lender:
                         lease.enter_context(self._lender.lent(answer.sentence, answer.details))
                     _say(stdin, "go on")
                 else:
                     result = answer
-        return result or jobs.Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
+        return result or Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")
 
 
-def _failed(what: str, answer: jobs.Failed, log: str) -> HostError | BakeFailed:
+def _failed(what: str, answer: Failed, log: str) -> HostError | BakeFailed:
     kind = HostError if answer.of_host else BakeFailed
     return kind(
         f"{what}: {answer.sentence}",
@@ -209,12 +212,3 @@ def _say(stdin: IO[str], line: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # a worker that died: its answers end, which tells
         stdin.write(f"{line}\n")
         stdin.flush()
-
-
-def _parse(line: str) -> jobs.Answer | None:
-    kinds: dict[str, type[jobs.Answer]] = {kind.op: kind for kind in _ANSWERS}
-    try:
-        plain = json.loads(line)
-        return codec.load(kinds[plain["op"]], plain)
-    except (ValueError, TypeError, KeyError):
-        return None

@@ -53,7 +53,12 @@ def read_failure(error_fd: int) -> EngineError | None:
 
 def inside(work: Callable[[], None]) -> None:
     """Run `work` in a child and wait for it."""
-    status = wait(fork(work))
+    finish(fork(work))
+
+
+def finish(child: Child) -> None:
+    """Wait for a child whose work ends with it. Raised is what stopped that, or that something ended the child."""
+    status = wait(child)
     if status != 0:
         raise EngineError(f"a helper process ended with {os.waitstatus_to_exitcode(status)}")
 

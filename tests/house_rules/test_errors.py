@@ -11,8 +11,8 @@ OF_THE_FILE = ("envfile", "roles")
 OF_A_STEP = {
     f"images/{name}.py"
     for name in (
-        *("apt", "bootstrap", "inside", "layer", "mirrors", "tarstream", "textfiles", "unpack", "worker"),
-        *("build/copying", "build/taking"),
+        *("apt", "bootstrap", "inside", "layer", "mirrors", "tarstream", "textfiles", "baking"),
+        *("build/copying", "build/taking", "unpacking/item", "unpacking/making", "unpacking/unpack", "worker"),
     )
 }
 

@@ -29,9 +29,9 @@ PROGRAM = """
 import json, os, resource, sys
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
-from devbox.images.unpack import unpack
+from devbox.images.unpacking.unpack import unpack
 from devbox.isolation import idmap as idmaps, sandbox
-from devbox.model.image import Layer
+from devbox.images.tarstream import Promise
 base, home = sys.argv[1:]
 idmap = idmaps.store_map(Paths(home, home + "/run"))
 sandbox.enter(idmap, parent=os.getppid())
@@ -44,7 +44,7 @@ for name in sorted(os.listdir(base)):
     target = f"{base}/{case}/fs"
     os.makedirs(target)
     promised = json.load(open(f"{base}/{case}.json"))
-    layer = Layer(media_type="", **promised) if promised else None
+    layer = Promise(**promised) if promised else None
     try:
         unpack(f"{base}/{name}", target, rootless=idmap.rootless, promised=layer)
         error = None

@@ -10,9 +10,10 @@ from typing import IO
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import layout, snapshots
-from devbox.images.job import LAYER_FILE, SNAPSHOT, WORK
+from devbox.images.job import LAYER_FILE, WORK
 from devbox.images.layout import Layout
 from devbox.images.stepcache import StepCache
+from devbox.images.unpacking.task import SNAPSHOT
 from devbox.images.workers import Workers
 from devbox.model.image import Layer
 

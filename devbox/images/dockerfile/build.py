@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
+from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, text
 from devbox.images.dockerfile.below import Below
 from devbox.images.dockerfile.context import ignore_text
-from devbox.images.job import CONFIG_FILE, NEW_LAYERS, Progress
+from devbox.images.job import CONFIG_FILE, NEW_LAYERS
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.lending import Lender
 from devbox.images.pulled import Puller

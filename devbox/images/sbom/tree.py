@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from devbox.errors import BakeFailed
 from devbox.images import layer as layers
 from devbox.images.layout import Layout
-from devbox.images.tarstream import TarStream
+from devbox.images.tarstream import Promise, TarStream
 from devbox.model.image import Layer
 
 _MOST_FILE = 1 << 25  # dpkg's status of a full desktop has 5 MB
@@ -102,7 +102,7 @@ def _scan(
 ) -> None:
     """Take what is wanted of a layer, and note what it hides."""
     with open(oci.blob(one.digest), "rb") as blob:
-        stream = TarStream(blob, one)
+        stream = TarStream(blob, Promise(one.size, one.digest, one.diff_id))
         for entry in stream.entries():
             path = posixpath.normpath(f"/{entry.name}").lstrip("/")
             parent, name = posixpath.split(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.place import PATH
 
-from devbox.isolation import idmap, sandbox
+from devbox.isolation import idmap, sandbox, sandboxed
 from devbox.isolation.types import IdMap, Process
 
 
@@ -35,12 +35,12 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
         sandbox.enter(ids, parent=devbox)
         with open(scratch / "output", "wb") as output, open(os.devnull, "rb") as nothing:
             process = Process(argv=("sh", "-c", script), env=(PATH,), cwd="/")
-            code = sandbox.run(
+            code = sandboxed.run(
                 ids,
                 process,
                 lowers=(str(lower),),
                 top=str(scratch / "top"),
-                work=sandbox.scratch(str(scratch / "work")),
+                work=sandboxed.scratch(str(scratch / "work")),
                 network=network,
                 streams=(nothing.fileno(), output.fileno(), output.fileno()),
             )

@@ -15,7 +15,7 @@ from devbox.errors import BakeFailed
 from devbox.images import fscaps
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.layer import Ownership, excluded, write_layer
-from devbox.images.unpack import unpack
+from devbox.images.unpacking.unpack import unpack
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot and make device nodes")
 

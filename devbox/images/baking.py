@@ -1,0 +1,159 @@
+"""What a worker does for a bake: a step, a Dockerfile, the output of a build."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from devbox.errors import BakeFailed
+from devbox.host import removal, trouble
+from devbox.host.paths import Paths
+from devbox.images import job as jobs
+from devbox.images.answer import Done
+from devbox.images.layer import AS_ON_DISK, Ownership, write_layer
+from devbox.images.output import Output
+from devbox.images.unpacking.task import SNAPSHOT
+from devbox.images.unpacking.unpack import unpack
+from devbox.isolation.types import IdMap, Range
+from devbox.model import codec
+from devbox.model.image import Bootstrap, Copy, Files, Packages, Run, describe
+
+_KINDS: dict[str, type[jobs.Job]] = {
+    kind.op: kind
+    for kind in (jobs.StepJob, jobs.BuildJob, jobs.PruneJob, jobs.OutputJob, jobs.ExtractJob, jobs.RemoveJob)
+}
+
+
+def load(plain: dict[str, Any]) -> jobs.Job:
+    """The job from its JSON."""
+    return codec.load(_KINDS[plain["op"]], plain)
+
+
+def do(job: jobs.Job, paths: Paths, idmap: IdMap) -> Done:
+    """Do a job in the sandbox. Raises DevboxError, with the last lines of its programs where nobody knows why."""
+    output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
+    try:
+        return _done(job, paths, idmap, output)
+    except OSError as error:
+        unknown = BakeFailed(f"the work could not go on: {error}", details=output.tail())
+        raise trouble.of_the_machine(error) or unknown from None
+
+
+def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> Done:
+    match job:
+        case jobs.StepJob():
+            return _make(job, paths, idmap, output)
+        case jobs.OutputJob():
+            return _take(job, idmap)
+        case jobs.BuildJob():
+            from devbox.images.dockerfile.buildah import build
+
+            build(job, idmap, output)
+        case jobs.PruneJob():
+            from devbox.images.dockerfile.buildah import prune
+
+            prune(job, idmap)
+        case jobs.ExtractJob():
+            from devbox.images.build import taking
+
+            taking.copy_out(job.paths, lowers=job.lowers, place=job.place, target=job.target, rootless=idmap.rootless)
+        case jobs.RemoveJob():
+            return _remove(job)
+    return Done()
+
+
+def _take(job: jobs.OutputJob, idmap: IdMap) -> Done:
+    """Leave the output's layer and snapshot. All of it is root's: who builds leaves no users in an image."""
+    from devbox.images.build import taking
+
+    tree = taking.take(job.place, job.output)
+    tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{SNAPSHOT}/fs"
+    with open(tar, "wb") as out:
+        digest, size = write_layer(tree, out, ownership=Ownership(lambda _: 0, lambda _: 0))
+    os.makedirs(snapshot, 0o755)
+    unpack(tar, snapshot, rootless=idmap.rootless)
+    return Done(digest=digest, size=size)
+
+
+def _remove(job: jobs.RemoveJob) -> Done:
+    for path in job.paths:  # another devbox may be removing it, too; what is left waits for the next time
+        with suppress(OSError):
+            removal.remove(path)
+    return Done()
+
+
+def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> Done:
+    """Run the step and leave its layer and snapshot."""
+    from devbox.images import generated, installed
+    from devbox.images.apt import Tick
+
+    scratch = f"{job.place}/scratch"
+    os.mkdir(scratch, 0o755)
+    tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{SNAPSHOT}/fs"
+    try:
+        tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
+        versions = installed.by_step(job.step, tree, job.lowers, output=job.output)
+        installed.check(job.step, versions)
+        output.tick(Tick("writing the layer"))
+        with open(tar, "wb") as out:
+            without = generated.by_packages if isinstance(job.step, Bootstrap | Packages) else None
+            digest, size = write_layer(tree, out, ownership=ownership, without=without)
+    finally:
+        removal.remove(scratch)
+    os.makedirs(snapshot, 0o755)
+    unpack(tar, snapshot, rootless=idmap.rootless)
+    return Done(digest=digest, size=size, packages=versions)
+
+
+def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str) -> tuple[str, Ownership]:
+    """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
+    if isinstance(job.step, Bootstrap):
+        from devbox.images.bootstrap import bootstrap
+
+        archives = f"{paths.apt_cache(job.step.distribution, job.step.suite)}/archives"
+        bootstrap(job.step, f"{scratch}/root", output, archives=archives)
+        return f"{scratch}/root", AS_ON_DISK
+    if isinstance(job.step, Files):
+        from devbox.images.textfiles import write_files
+
+        tree = write_files(job.step, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
+        return tree, AS_ON_DISK
+    if isinstance(job.step, Copy):
+        from devbox.images.build import taking
+
+        tree = taking.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
+        return tree, AS_ON_DISK
+    from devbox.images.inside import Inside
+    from devbox.images.osrelease import system_of
+
+    inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
+    try:
+        if isinstance(job.step, Packages):
+            inside.packages(job.step, job.base or system_of(job.lowers))
+        elif isinstance(job.step, Run):
+            inside.commands(replace(job.step, env={**job.env, **job.step.env}))
+    except BakeFailed as error:
+        if job.terminal >= 0 and inside.has_run:
+            output.wait_for_terminal(f"{describe(job.step)}: {error.sentence}", error.details)
+            inside.shell(job.terminal)
+        raise
+    return f"{scratch}/top/upper", container_ids(idmap)
+
+
+def container_ids(idmap: IdMap) -> Ownership:
+    """Ids as a container's files have them on disk, back to the container's own.
+
+    Rootless, the worker is in the map already and sees the container's ids.
+    """
+    if idmap.rootless:
+        return AS_ON_DISK
+    return Ownership(lambda number: _inside(idmap.uids, number), lambda number: _inside(idmap.gids, number))
+
+
+def _inside(ranges: tuple[Range, ...], number: int) -> int:
+    for span in ranges:
+        if span.outside <= number < span.outside + span.count:
+            return number - span.outside + span.inside
+    raise BakeFailed(f"the step left a file of host id {number}, which is outside the store's range")

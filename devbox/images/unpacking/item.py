@@ -1,0 +1,101 @@
+"""What is to be made of a layer's entry: judged by its header alone, before anything is written."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from devbox.errors import BakeFailed
+from devbox.images import fscaps, layer
+
+MAX_ID = 65535  # what a store's id map covers
+DIRECTORY, FILE, SYMLINK, HARDLINK, FIFO = "directory", "file", "symlink", "hardlink", "fifo"
+WHITEOUT, OPAQUE = "whiteout", "opaque"  # a name, a directory of the layers below is hidden
+_LATEST = 2**33  # seconds: what file systems can hold
+_XATTR_PREFIX = "SCHILY.xattr."
+_MOST_SHOWN = 100
+# Devices and kinds that nobody knows are left out.
+_KINDS = {
+    tarfile.DIRTYPE: DIRECTORY,
+    tarfile.SYMTYPE: SYMLINK,
+    tarfile.LNKTYPE: HARDLINK,
+    tarfile.FIFOTYPE: FIFO,
+    **dict.fromkeys(tarfile.REGULAR_TYPES, FILE),
+}
+
+
+class Item(NamedTuple):
+    """Something to make. `path` begins at the snapshot, `/`, and holds no `.` or `..`; so does a hard link's target."""
+
+    kind: str
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int  # of a file: as many bytes follow
+    target: str  # of a link
+    attributes: dict[str, bytes]
+
+
+def judge(entry: tarfile.TarInfo) -> Item | None:
+    """What becomes of an entry; None when nothing does. Raises BakeFailed for what can't be kept."""
+    path = _inside(entry.name)
+    _check(entry)
+    kind = _KINDS.get(entry.type, "")
+    head, _, name = path.rpartition("/")
+    if name.startswith(layer.WHITEOUT):
+        kind, path = (OPAQUE, head or "/") if name == layer.OPAQUE else (WHITEOUT, _hidden(head, name))
+    if not kind or not path:
+        return None
+    return Item(
+        kind,
+        path,
+        entry.mode & 0o7777,
+        entry.uid,
+        entry.gid,
+        int(max(0, min(entry.mtime, _LATEST))),  # in this order NaN becomes 0
+        entry.size if kind == FILE else 0,
+        _inside(entry.linkname) if kind == HARDLINK else entry.linkname,
+        _attributes(entry.pax_headers) if entry.pax_headers else {},
+    )
+
+
+def shown(name: str) -> str:
+    """A name for a sentence: whatever it holds, it moves no cursor and fills no screen."""
+    return repr(name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…")
+
+
+def _inside(name: str) -> str:
+    """A name as an absolute path of the snapshot. `..` is refused; a leading slash means nothing."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise BakeFailed(f"the layer holds the path {shown(name)}, which leads out of the image")
+    if len(parts) > layer.MAX_DEPTH:
+        raise BakeFailed(f"{shown(name)} lies more than {layer.MAX_DEPTH} directories deep")
+    return "/" + "/".join(parts)
+
+
+def _hidden(head: str, name: str) -> str:
+    """The path that a whiteout hides; "" for other bookkeeping of AUFS, which hides nothing."""
+    hidden = name.removeprefix(layer.WHITEOUT)
+    return "" if hidden in ("", ".", "..") or hidden.startswith(layer.WHITEOUT) else f"{head}/{hidden}"
+
+
+def _check(entry: tarfile.TarInfo) -> None:
+    if entry.issparse():
+        raise BakeFailed(f"{shown(entry.name)} is stored as a sparse file, which layers may not hold")
+    if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
+        owner = f"{entry.uid}:{entry.gid}"[:60]
+        raise BakeFailed(f"{shown(entry.name)} belongs to {owner}; images may use ids up to {MAX_ID}")
+    if entry.size < 0:
+        raise BakeFailed(f"{shown(entry.name)} has a negative size")
+
+
+def _attributes(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """Extended attributes that an image carries."""
+    names = {key: key.removeprefix(_XATTR_PREFIX) for key in headers if key.startswith(_XATTR_PREFIX)}
+    return {
+        name: headers[key].encode("utf-8", "surrogateescape") for key, name in names.items() if fscaps.portable(name)
+    }

@@ -1,0 +1,198 @@
+"""Making a layer's files, in `/`, which is the snapshot. Device nodes are never made."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+from devbox.errors import BakeFailed, DevboxError
+from devbox.host import trouble
+from devbox.images.unpacking import item as items
+from devbox.images.unpacking.item import Item, shown
+
+OPAQUE_ROOT = "trusted.overlay.opaque"
+OPAQUE_ROOTLESS = "user.overlay.opaque"
+_CHUNK = 1 << 20
+_PERMISSIONS = 0o777
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class Maker:
+    """Makes item after item."""
+
+    def __init__(self, *, rootless: bool) -> None:
+        # Files have their modes from the beginning: neither a mask nor what they would inherit changes them.
+        os.umask(0)
+        with contextlib.suppress(OSError):
+            os.removexattr("/", "system.posix_acl_default")
+        self._opaque = OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT
+        self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
+        self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
+        self._buffer = memoryview(bytearray(_CHUNK))
+
+    def make(self, item: Item, source: BinaryIO) -> None:
+        """Make one, a file's content out of `source`: EOFError where that ends. Raises what the system refuses."""
+        try:
+            self._place(item, source)
+        except OSError as error:
+            raise _refused(error, item.path) from None
+        except ValueError:  # a zero byte in a name
+            raise BakeFailed(f"the layer holds a name that no file can have: {shown(item.path)}") from None
+
+    def finish(self) -> None:
+        """Set what making more would have changed."""
+        for path, moment in self._times.items():
+            if _is_directory(path):
+                os.utime(path, (moment, moment))
+
+    def _place(self, item: Item, source: BinaryIO) -> None:
+        match item.kind:
+            case items.OPAQUE:
+                self._directories(item.path)
+                os.setxattr(item.path, self._opaque, b"y")
+            case items.DIRECTORY:
+                self._directory(item)
+            case items.WHITEOUT:
+                self._directories(os.path.dirname(item.path))
+                self._whiteout(item.path)
+            case _:
+                self._directories(os.path.dirname(item.path))
+                try:
+                    self._new(item, source)
+                except FileExistsError:
+                    self._make_room(item.path)
+                    self._new(item, source)
+
+    def _new(self, item: Item, source: BinaryIO) -> None:
+        """Make what is no directory. Raises FileExistsError before anything of `source` was read."""
+        match item.kind:
+            case items.FILE:
+                self._file(item, source)
+            case items.SYMLINK:
+                os.symlink(item.target, item.path)
+                os.lchown(item.path, item.uid, item.gid)
+                os.utime(item.path, (item.mtime, item.mtime), follow_symlinks=False)
+            case items.HARDLINK:
+                _link(item)
+            case items.FIFO:
+                os.mkfifo(item.path, 0o600)
+                _own(item)
+                os.utime(item.path, (item.mtime, item.mtime))
+
+    def _whiteout(self, path: str) -> None:
+        """Hide a name of the layers below, not of this one, whichever comes first."""
+        if _is_directory(path):
+            os.setxattr(path, self._opaque, b"y")
+        elif not os.path.lexists(path):
+            os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))
+
+    def _directories(self, path: str) -> None:
+        """Have `path` and all above it be directories. A symlink of this layer is followed: its `/` is the snapshot."""
+        if path == self._there:
+            return
+        if not os.path.isdir(path):
+            above = ""
+            for part in path.split("/")[1:]:
+                above = f"{above}/{part}"
+                if not os.path.isdir(above):
+                    self._new_directory(above, 0o755)
+        self._there = path
+
+    def _make_room(self, path: str) -> None:
+        self._there = "/"  # it may be, or lead through, what goes
+        _clear(path)
+
+    def _new_directory(self, path: str, mode: int) -> None:
+        """Where a whiteout stood the directory shows nothing of the layers below."""
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if not _is_whiteout(path):
+                raise
+            os.unlink(path)
+            os.mkdir(path, mode)
+            os.setxattr(path, self._opaque, b"y")
+
+    def _directory(self, item: Item) -> None:
+        path = item.path
+        self._directories(os.path.dirname(path))
+        if not _is_directory(path):
+            if not _is_whiteout(path):
+                self._make_room(path)
+            self._new_directory(path, 0o700)
+        _own(item)
+        self._times[path] = item.mtime
+
+    def _file(self, item: Item, source: BinaryIO) -> None:
+        fd = os.open(item.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, item.mode & _PERMISSIONS)
+        try:
+            left = item.size
+            while left:
+                chunk = self._buffer[: source.readinto(self._buffer[:left])]  # type: ignore[attr-defined]
+                if not chunk:
+                    raise EOFError
+                _write(fd, chunk)
+                left -= len(chunk)
+            os.fchown(fd, item.uid, item.gid)
+            if item.mode > _PERMISSIONS:  # a change of owner takes these bits away
+                os.fchmod(fd, item.mode)
+            for name, value in item.attributes.items():
+                _set_attribute(fd, name, value, item.path)
+            os.utime(fd, (item.mtime, item.mtime))
+        finally:
+            os.close(fd)
+
+
+def _write(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _set_attribute(fd: int, name: str, value: bytes, path: str) -> None:
+    try:
+        os.setxattr(fd, name, value)
+    except OSError as error:
+        raise BakeFailed(f"the attribute {shown(name)} of {shown(path)} can't be kept: {error.strerror}") from None
+
+
+def _link(item: Item) -> None:
+    try:
+        os.link(item.target, item.path, follow_symlinks=False)
+    except FileNotFoundError:
+        about = f"{shown(item.path)} is a hard link to {shown(item.target)}"
+        raise BakeFailed(f"{about}, which the layer lacks") from None
+
+
+def _own(item: Item) -> None:
+    os.chown(item.path, item.uid, item.gid, follow_symlinks=False)
+    os.chmod(item.path, item.mode)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _is_whiteout(path: str) -> bool:
+    return os.path.lexists(path) and stat.S_ISCHR(os.lstat(path).st_mode)
+
+
+def _clear(path: str) -> None:
+    """Make room: the last entry of a name wins. A directory gives way only when it is empty."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):
+        os.rmdir(path)
+
+
+def _refused(error: OSError, path: str) -> DevboxError:
+    """What the system would not do: the machine's fault, or the entry's."""
+    known = trouble.of_the_machine(OSError(error.errno, error.strerror)) if error.errno in _OF_THE_MACHINE else None
+    return known or BakeFailed(f"the layer's entry {shown(path)} can't be made: {error.strerror}")
