@@ -16,7 +16,7 @@ from devbox.host import user
 _ASK = """
 import sys
 from devbox.host import process
-command = f"echo $$ > {sys.argv[1]}; exec sleep 60"
+command = f"sleep 1; echo $$ > {sys.argv[1]}; exec sleep 60"  # by then it is known who it was
 process.answer(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", terminal=None, timeout=60)
 """
 
