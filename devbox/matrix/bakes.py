@@ -15,10 +15,13 @@ from devbox.opened import Project, carry_out, instance, look
 from devbox.plan import diff, order, variants
 
 
-def together(wanted: Iterable[Wanted], resolved: Resolved) -> Resolved:
-    """The file with the images of its cells beside its own, under the names by which the lock knows them."""
+def together(wanted: Iterable[Wanted], resolved: Resolved, *, by_lock: bool = False) -> Resolved:
+    """The file with the images of its cells beside its own, under the names by which the lock knows them.
+
+    `by_lock`: whatever this machine has baked before.
+    """
     cells = list(wanted)
-    images = variants.together((one.resolved.images, one.names) for one in cells)
+    images = variants.together((one.by_lock if by_lock else one.resolved.images, one.names) for one in cells)
     recipes = {name: digest for one in cells for name, digest in one.resolved.recipes.items()}
     return replace(resolved, images=resolved.images | images, recipes=resolved.recipes | recipes)
 

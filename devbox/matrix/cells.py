@@ -12,6 +12,7 @@ from devbox.errors import NotTrusted
 from devbox.execute import locks
 from devbox.matrix.against import Against
 from devbox.model import ids
+from devbox.model.image import ImageSpec
 from devbox.model.matrix import Cell, Matrix, Tests
 from devbox.model.resolved import Resolved
 from devbox.opened import Project
@@ -28,13 +29,15 @@ NAME = "DEVBOX_CELL"  # the variable that tells a test where it runs
 class Wanted:
     """A cell, the instance it is, and what it consists of. `resolved` has its images by what is fixed of them.
 
-    `names` are those of the images beside other cells' and in the lock, by what the cell calls them.
+    `by_lock` has them by the lock alone; `names` are those of the images beside other cells' and in the lock, by what
+    the cell calls them.
     """
 
     cell: Cell
     project: Project
     resolved: Resolved
     tests: Tests
+    by_lock: Mapping[str, ImageSpec]
     names: Mapping[str, str]
     against: Against | None = None
     exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # need of the release → what it gives

@@ -107,6 +107,7 @@ def _wanted(
             project=one.project,
             resolved=resolved,
             tests=replace(tests, container=spec),
+            by_lock=resolved.images,
             names=names,
             against=against,
             exports=one.exports,

@@ -102,8 +102,10 @@ def _prepared(
 
 def _demand(opened: Project, meant: list[cells.Wanted]) -> None:
     """NotLocked where the lock does not fix all images of these cells."""
-    resolved = bakes.together(meant, load(opened))
-    Locks(resolved.instance).demand(resolved, dict.fromkeys(name for one in meant for name in one.names.values()))
+    resolved = load(opened)
+    names = dict.fromkeys(name for one in meant for name in one.names.values())
+    baked = bakes.together(meant, resolved)
+    Locks(resolved.instance).demand(bakes.together(meant, resolved, by_lock=True), names, baked=baked)
 
 
 def _jobs(asked: Asked, running: list[cells.Wanted]) -> int:

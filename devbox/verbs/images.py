@@ -73,13 +73,13 @@ def check_lock(opened: Project) -> None:
 
 
 def _with_cells(opened: Project, resolved: Resolved) -> Resolved:
-    """The file with the images of all cells of its test matrix."""
+    """The file with the images of all cells of its test matrix, by the lock."""
     if resolved.tests is None or not resolved.tests.matrix.varies:
         return resolved
     from devbox.matrix import bakes, cells, reading
 
     found, _ = reading.read(opened, *cells.every(opened))
-    return bakes.together(found, resolved)
+    return bakes.together(found, resolved, by_lock=True)
 
 
 def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
