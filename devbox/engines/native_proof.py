@@ -8,7 +8,7 @@ import os
 from devbox.errors import CannotRun, EngineError, RegistryError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import chain, snapshots
+from devbox.images import chain, documents, snapshots
 from devbox.images.layout import Layout
 from devbox.isolation import processes, spec
 from devbox.isolation.inside.enter import read_entry
@@ -20,7 +20,7 @@ def digest(paths: Paths, instance: str, name: str) -> str:
     if text is None:
         return ""
     kept = json.loads(text)
-    if not kept.get("digest"):
+    if not documents.is_digest(kept.get("digest") or ""):
         return ""
     try:
         entry = read_entry(paths.entry(instance, name), name)
