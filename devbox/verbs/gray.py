@@ -20,6 +20,7 @@ from devbox.gray.decide import steered
 from devbox.gray.glance import glance
 from devbox.gray.rollout import ABORTED, HOLD, STABLE, WARM, Rollout
 from devbox.gray.trial import Trial
+from devbox.model.entry import APPLIED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.model.traffic import Batch, Side
@@ -27,6 +28,7 @@ from devbox.opened import Project
 from devbox.plan import staging
 from devbox.plan.rollout import BLUE_GREEN, RECREATE
 from devbox.promotion.environment import Environment
+from devbox.promotion.history import History
 from devbox.records.deployed import Deployed
 from devbox.records.ledger import Ledger
 from devbox.routing.state import RouterState, all_on, other
@@ -104,11 +106,11 @@ class GrayEnvironment:
         """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
         if self._went_back:  # what ran before runs
             return
-        self._settle(sink)
+        self._settle(sink, about=wanted.release.id)
         goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
         known, trial = self._record.read(), self.under_way
         if trial is not None and trial.release != wanted.release.id:
-            if not _known(goal, known):
+            if not self._ran(goal, known):
                 raise UsageError(
                     f"a gray release of {trial.release} is under way in {self._home.name}",
                     remedy=f"devbox release abort {self._home.name}, or --supersede",
@@ -132,7 +134,7 @@ class GrayEnvironment:
         if trial is None:
             raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
         over = self._controlled(trial, sink, wish=Wish(what="abort", by=by))
-        self._settle(sink, raising=False)
+        self._settle(sink, about="")
         return over
 
     def steer(self, wish: Wish) -> Trial | None:
@@ -153,7 +155,7 @@ class GrayEnvironment:
         own = self._stage is self._home
         if trial is not None:
             return False
-        if known.running is None or _is(goal, known.running) or (own and _known(goal, known)):
+        if known.running is None or _is(goal, known.running) or (own and self._ran(goal, known)):
             if own:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
@@ -166,6 +168,12 @@ class GrayEnvironment:
                 remedy=f"devbox promote {self._through}",
             )
         return False
+
+    def _ran(self, goal: Deployment, known: Deployed) -> bool:
+        """Whether the environment runs it or ran it; where its own record is gone, the ledger knows."""
+        history = History(self._ledger.entries())
+        applied = history.of(APPLIED, release=goal.release.id, stage=self._home.name)
+        return _known(goal, known) or any(entry.body.get("config") == goal.config_digest for entry in applied)
 
     def _begun(self, goal: Deployment) -> Trial:
         """A new trial, written before anything is done about it. What was said about another one is forgotten."""
@@ -196,7 +204,7 @@ class GrayEnvironment:
         elif trial.rollout.phase == HOLD:
             return
         self._controlled(trial, sink, wish=wish)
-        self._settle(sink)
+        self._settle(sink, about=trial.release)
 
     def _warm(self, trial: Trial, sink: Sink) -> None:
         """The release up beside what runs, and known to the router as being on trial."""
@@ -213,7 +221,7 @@ class GrayEnvironment:
             self._inner.warm(trial.deployment, sink)
         except DevboxError as error:
             self.trials.write(replace(trial, rollout=trial.rollout.enter(ABORTED, error.sentence)))
-            self._settle(sink, raising=False)
+            self._settle(sink, about="")
             raise
 
     def _controlled(self, trial: Trial, sink: Sink, *, wish: Wish | None) -> Trial:
@@ -298,8 +306,11 @@ class GrayEnvironment:
         if trial.changes and (last is None or any(last.body[name] != value for name, value in place.items())):
             self._enter(trial)
 
-    def _settle(self, sink: Sink, *, raising: bool = True) -> None:
-        """What is over is made so: all traffic on one side for good, the other one gone. TakenBack where it failed."""
+    def _settle(self, sink: Sink, *, about: str) -> None:
+        """What is over is made so: all traffic on one side for good, the other one gone.
+
+        TakenBack where it failed, and this release was wanted.
+        """
         trial = self.trials.read()
         if trial is None or not trial.over or trial.settled:
             return
@@ -314,7 +325,7 @@ class GrayEnvironment:
         elif known.running is not None:
             self._inner.deploy(known.running, sink)
         self.trials.write(replace(trial, settled=True))
-        if not good and raising:
+        if not good and trial.release == about:
             self._went_back = True
             raise TakenBack(
                 f"{trial.release} was taken back: {trial.rollout.reason}",

@@ -97,6 +97,17 @@ def test_a_rollback_after_completion_brings_back_image_and_config(box: Box):
 
 
 @pytest.mark.long
+def test_a_rollback_is_let_through_where_the_data_of_the_stage_is_gone(box: Box):
+    shop = Shop.opened(box, BASE)
+    shop.ok("down", "--stage", "production", "--volumes")
+    shop.built("2")
+    shop.ok("promote", "gray")
+    shop.ok("promote", "production")
+    shop.ok("rollback", "production")
+    with Load(shop.address, connections=2, rate=20) as load:
+        assert served(load, 20) == {"1 info"}
+
+
 def test_a_production_that_is_gray_itself_does_all_in_one_and_a_newer_release_queues(
     box: Box, started: list[subprocess.Popen[bytes]]
 ):
