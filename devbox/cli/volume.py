@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli.columns import aligned
+from devbox.cli import output
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
-from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.host.sizes import shown
 from devbox.verbs import volumes
@@ -23,14 +20,12 @@ def ls(args: Args) -> int:
     """By name."""
     found = volumes.listed(opened(args))
     if args.flag("json"):
-        say(json.dumps([dataclasses.asdict(each) for each in found]), stream=sys.stdout)
-        return 0
+        return output.document([dataclasses.asdict(each) for each in found])
     rows = [
         (each.name, shown(each.size), ", ".join(each.containers) or "-", "yes" if each.in_use else "no")
         for each in found
     ]
-    for line in aligned([("NAME", "SIZE", "CONTAINERS", "IN USE"), *rows]):
-        say(line, stream=sys.stdout)
+    output.table(("NAME", "SIZE", "CONTAINERS", "IN USE"), rows)
     return 0
 
 
