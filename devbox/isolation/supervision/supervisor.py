@@ -30,7 +30,7 @@ from devbox.isolation.supervision.server import Connection, Server
 from devbox.isolation.types import Launch, Reach, Supervised, pack, unpack
 
 _LOST = "the process that holds the instance's namespaces was killed"
-_MAKING = ("network", "start", "rerun", "setup_done", "lease")  # requests for more to run
+_MAKING = ("network", "start", "rerun", "setup_done", "lease", "accompany")  # requests for more to run
 _SAVE_AGAIN = 1.0  # pause before the state is written again where that failed, as on a full disk
 
 
