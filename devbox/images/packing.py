@@ -69,6 +69,14 @@ class Hashed:
         self._used += len(data)
         return data
 
+    def skip(self, count: int) -> int:
+        """Go past the next bytes, at most `count`; how many, fewer also at the end of a block, 0 at the end of all."""
+        if self._used == len(self._block):
+            self._fill()
+        passed = min(count, len(self._block) - self._used)
+        self._used += passed
+        return passed
+
     def digest(self) -> str:
         """Of everything read so far."""
         return f"sha256:{self._digest.hexdigest()}" if self._digest else ""

@@ -7,8 +7,8 @@ uses nothing of a layer before `finish` has returned.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
-from typing import IO, NamedTuple, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, NamedTuple, TypeVar, cast
 
 from devbox.errors import BakeFailed
 from devbox.images import packing
@@ -20,6 +20,7 @@ MOST_ENTRIES = 4_000_000
 # A packed layer may grow to the first in any case, above it to so many times its own size.
 SMALL = 1 << 28
 MOST_GROWTH = 200
+_T = TypeVar("_T")
 
 
 class Promise(NamedTuple):
@@ -43,9 +44,9 @@ class TarStream:
         self._what = what
         self._blob = self._plain = packing.Hashed(blob, wanted=promised is not None)
         magic = self._blob.peek(packing.MAGIC)
-        self._packed = bool(packing.kind(magic))
+        self.packed = bool(packing.kind(magic))
         unpacked, self._damage = packing.unpacked(cast("IO[bytes]", self._blob), magic)
-        if self._packed:
+        if self.packed:
             self._plain = packing.Hashed(unpacked, wanted=promised is not None)
         self._position = 0
         self._allowance = MOST_HEADER
@@ -85,20 +86,32 @@ class TarStream:
 
     def content(self, count: int) -> bytes:
         """The next bytes, at most `count`; fewer only at the end of a piece."""
+        data = self._taken(self._plain.read, count)
+        self._pass(len(data))
+        return data
+
+    def skip(self, count: int) -> int:
+        """As `content`, of bytes that nobody wants; how many."""
+        passed = self._taken(self._plain.skip, count)
+        self._pass(passed)
+        return passed
+
+    def _taken(self, take: Callable[[int], _T], count: int) -> _T:
         try:
-            data = self._plain.read(count)
+            return take(count)
         except EOFError:
             raise BakeFailed(f"{self._what}'s packed data ends too early") from None
         except self._damage as error:
             raise BakeFailed(f"{self._what}'s packed data is damaged: {_first_line(error)}") from None
-        self._position += len(data)
-        if self._packed and self._position > max(SMALL, MOST_GROWTH * self._blob.count):
+
+    def _pass(self, count: int) -> None:
+        self._position += count
+        if self.packed and self._position > max(SMALL, MOST_GROWTH * self._blob.count):
             raise BakeFailed(f"{self._what} unpacks to more than {MOST_GROWTH} times its size")
-        return data
 
     def finish(self) -> None:
         """Read on to the end and compare everything with what was promised."""
-        while self.content(CHUNK):
+        while self.skip(CHUNK):
             pass
         if not self._promised:
             return
@@ -135,7 +148,7 @@ class TarStream:
         if position < self._position:
             raise BakeFailed(f"{self._what} is no valid tar: an entry has a negative size")
         while self._position < position:
-            if not self.content(min(position - self._position, CHUNK)):
+            if not self.skip(position - self._position):
                 raise BakeFailed(f"{self._what} ends inside an entry")
 
     def tell(self) -> int:

@@ -10,6 +10,7 @@ import sys
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from devbox.images.unpacking.content import InTar, Sent
 from devbox.images.unpacking.item import Item
 from devbox.images.unpacking.making import Maker
 from devbox.isolation import forks
@@ -25,7 +26,8 @@ class Child:
     Its failure is raised there, as BakeFailed or EngineError, even where something else went wrong later.
     """
 
-    def __init__(self, target: str, *, rootless: bool) -> None:
+    def __init__(self, target: str, *, rootless: bool, tar: int | None) -> None:
+        """`tar`: the file where the content of all files lies; None where each item is followed by its content."""
         read_end, write_end = os.pipe()
         with contextlib.suppress(OSError):  # this user has many pipes: a small one is slower
             fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -36,7 +38,8 @@ class Child:
             os.chdir("/")
             sys.meta_path.clear()  # from here on Python would look for modules among the layer's files
             with open(read_end, "rb", buffering=_PIPE) as source:
-                _make_all(source, Maker(rootless=rootless))
+                content = Sent(source) if tar is None else InTar(tar)
+                _make_all(source, Maker(content, rootless=rootless))
 
         self._child = forks.fork(work)
         os.close(read_end)
@@ -64,7 +67,7 @@ class Child:
 def _make_all(source: BinaryIO, maker: Maker) -> None:
     with contextlib.suppress(EOFError):  # whoever sends gave up, and says why
         while (item := _receive(source)) is not None:
-            maker.make(item, source)
+            maker.make(item)
         maker.finish()
 
 

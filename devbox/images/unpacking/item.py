@@ -34,7 +34,8 @@ class Item(NamedTuple):
     uid: int
     gid: int
     mtime: int
-    size: int  # of a file: as many bytes follow
+    size: int  # of a file
+    offset: int  # of its content in the tar
     target: str  # of a link
     attributes: dict[str, bytes]
 
@@ -57,6 +58,7 @@ def judge(entry: tarfile.TarInfo) -> Item | None:
         entry.gid,
         int(max(0, min(entry.mtime, _LATEST))),  # in this order NaN becomes 0
         entry.size if kind == FILE else 0,
+        entry.offset_data,
         _inside(entry.linkname) if kind == HARDLINK else entry.linkname,
         _attributes(entry.pax_headers) if entry.pax_headers else {},
     )

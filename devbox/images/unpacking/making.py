@@ -6,16 +6,15 @@ import contextlib
 import errno
 import os
 import stat
-from typing import BinaryIO
 
 from devbox.errors import BakeFailed, DevboxError
 from devbox.host import trouble
 from devbox.images.unpacking import item as items
+from devbox.images.unpacking.content import Content
 from devbox.images.unpacking.item import Item, shown
 
 OPAQUE_ROOT = "trusted.overlay.opaque"
 OPAQUE_ROOTLESS = "user.overlay.opaque"
-_CHUNK = 1 << 20
 _PERMISSIONS = 0o777
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -23,7 +22,7 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.
 class Maker:
     """Makes item after item."""
 
-    def __init__(self, *, rootless: bool) -> None:
+    def __init__(self, content: Content, *, rootless: bool) -> None:
         # Files have their modes from the beginning: neither a mask nor what they would inherit changes them.
         os.umask(0)
         with contextlib.suppress(OSError):
@@ -31,12 +30,12 @@ class Maker:
         self._opaque = OPAQUE_ROOTLESS if rootless else OPAQUE_ROOT
         self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
         self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
-        self._buffer = memoryview(bytearray(_CHUNK))
+        self._content = content
 
-    def make(self, item: Item, source: BinaryIO) -> None:
-        """Make one, a file's content out of `source`: EOFError where that ends. Raises what the system refuses."""
+    def make(self, item: Item) -> None:
+        """Make one. Raises what the system refuses; EOFError where a file's content ends early."""
         try:
-            self._place(item, source)
+            self._place(item)
         except OSError as error:
             raise _refused(error, item.path) from None
         except ValueError:  # a zero byte in a name
@@ -48,7 +47,7 @@ class Maker:
             if _is_directory(path):
                 os.utime(path, (moment, moment))
 
-    def _place(self, item: Item, source: BinaryIO) -> None:
+    def _place(self, item: Item) -> None:
         match item.kind:
             case items.OPAQUE:
                 self._directories(item.path)
@@ -61,16 +60,16 @@ class Maker:
             case _:
                 self._directories(os.path.dirname(item.path))
                 try:
-                    self._new(item, source)
+                    self._new(item)
                 except FileExistsError:
                     self._make_room(item.path)
-                    self._new(item, source)
+                    self._new(item)
 
-    def _new(self, item: Item, source: BinaryIO) -> None:
-        """Make what is no directory. Raises FileExistsError before anything of `source` was read."""
+    def _new(self, item: Item) -> None:
+        """Make what is no directory. Raises FileExistsError before anything of its content was read."""
         match item.kind:
             case items.FILE:
-                self._file(item, source)
+                self._file(item)
             case items.SYMLINK:
                 os.symlink(item.target, item.path)
                 os.lchown(item.path, item.uid, item.gid)
@@ -126,16 +125,11 @@ class Maker:
         _own(item)
         self._times[path] = item.mtime
 
-    def _file(self, item: Item, source: BinaryIO) -> None:
+    def _file(self, item: Item) -> None:
         fd = os.open(item.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, item.mode & _PERMISSIONS)
         try:
-            left = item.size
-            while left:
-                chunk = self._buffer[: source.readinto(self._buffer[:left])]  # type: ignore[attr-defined]
-                if not chunk:
-                    raise EOFError
-                _write(fd, chunk)
-                left -= len(chunk)
+            if item.size:
+                self._content.copy(item, fd)
             os.fchown(fd, item.uid, item.gid)
             if item.mode > _PERMISSIONS:  # a change of owner takes these bits away
                 os.fchmod(fd, item.mode)
@@ -144,11 +138,6 @@ class Maker:
             os.utime(fd, (item.mtime, item.mtime))
         finally:
             os.close(fd)
-
-
-def _write(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def _set_attribute(fd: int, name: str, value: bytes, path: str) -> None:

@@ -11,7 +11,7 @@ import os
 from devbox.errors import BakeFailed, EngineError
 from devbox.images.tarstream import CHUNK, Promise, TarStream
 from devbox.images.unpacking.child import Child
-from devbox.images.unpacking.item import judge, shown
+from devbox.images.unpacking.item import Item, judge, shown
 
 _ANOTHER = "take another version of the image, or tell who made it"
 
@@ -24,24 +24,34 @@ def unpack(path: str, target: str, *, rootless: bool, promised: Promise | None =
     Raises BakeFailed saying what is wrong; what `target` holds then is of no use.
     """
     try:
-        with open(path, "rb", buffering=0) as blob, Child(target, rootless=rootless) as child:
+        with open(path, "rb", buffering=0) as blob:
             stream = TarStream(blob, promised)
-            for entry in stream.entries():
-                if item := judge(entry):
-                    child.send(item)
-                    _send_content(stream, item.path, item.size, child)
-            child.send(None)
-            stream.finish()
+            with Child(target, rootless=rootless, tar=None if stream.packed else blob.fileno()) as child:
+                _send_all(stream, child)
+                stream.finish()
     except (BakeFailed, EngineError) as error:
         sentence = f"could not unpack {os.path.basename(path)}: {error.sentence}"
         raise BakeFailed(sentence, details=error.details, remedy=error.remedy or _ANOTHER) from None
 
 
-def _send_content(stream: TarStream, path: str, size: int, child: Child) -> None:
-    left = size
+def _send_all(stream: TarStream, child: Child) -> None:
+    for entry in stream.entries():
+        if item := judge(entry):
+            child.send(item)
+            _pass_content(stream, item, child)
+    child.send(None)
+
+
+def _pass_content(stream: TarStream, item: Item, child: Child) -> None:
+    """Have an item's content hashed; of a plain tar the child takes it by itself."""
+    left = item.size
     while left:
-        piece = stream.content(min(left, CHUNK))
-        if not piece:
-            raise BakeFailed(f"the layer ends inside {shown(path)}")
-        child.send_bytes(piece)
-        left -= len(piece)
+        if stream.packed:
+            piece = stream.content(min(left, CHUNK))
+            child.send_bytes(piece)
+            count = len(piece)
+        else:
+            count = stream.skip(left)
+        if not count:
+            raise BakeFailed(f"the layer ends inside {shown(item.path)}")
+        left -= count

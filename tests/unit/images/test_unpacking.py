@@ -71,9 +71,9 @@ def test_a_child_that_was_killed_is_an_error(tmp_path: Path) -> None:
 
 
 def _kill_and_send(target: str) -> None:
-    with Child(target, rootless=False) as child:
+    with Child(target, rootless=False, tar=None) as child:
         os.kill(child._child.pid, signal.SIGKILL)
-        child.send(Item("directory", "/d", 0o755, 0, 0, 0, 0, "", {}))
+        child.send(Item("directory", "/d", 0o755, 0, 0, 0, 0, 0, "", {}))
         child.send(None)
 
 
