@@ -62,9 +62,7 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
 def _wait_for_end(process: ProcessRef) -> None:
     if not living.alive(process):
         return
-    try:
-        fd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
+    if (fd := living.open_pidfd(process.pid)) is None:
         return
     waiter = select.poll()
     waiter.register(fd, select.POLLIN)

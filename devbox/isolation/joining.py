@@ -76,7 +76,7 @@ def _groups(init: int) -> dict[str, str]:
 def _has_room(pids: str) -> bool:
     if not pids:
         return True
-    with open(f"{pids}/pids.max", encoding="ascii") as most, open(f"{pids}/pids.current", encoding="ascii") as now:
+    with open(f"{pids}/pids.max", encoding="utf-8") as most, open(f"{pids}/pids.current", encoding="ascii") as now:
         limit = most.read().strip()
         return limit == "max" or int(now.read()) + _ROOM <= int(limit)
 

@@ -63,7 +63,7 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
         )
     if starting.state:
         joining.register(starting.state, joining.root(starting.directory))
-    with open(f"{starting.directory}/pid", encoding="ascii") as source:
+    with open(f"{starting.directory}/pid", encoding="utf-8") as source:
         pid = int(source.read())
     return living.identify(pid) or ProcessRef(pid, 0)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from devbox.isolation.types import ProcessRef
@@ -38,6 +41,16 @@ def is_usable(pid: int, start_time: int) -> bool:
     if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != start_time:
         return False
     return not int(facts[_FLAGS]) & _EXITING
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor of the process with this pid; None when there is none, as where a thread has that number by now."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # of a thread, by older and by newer kernels
+            return None
+        raise
 
 
 def _facts(pid: int) -> list[str] | None:

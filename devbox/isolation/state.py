@@ -1,10 +1,8 @@
 """What an instance's supervisor says about it: written by it alone, read by everyone, checked by the reader.
 
 `state.json` lies on tmpfs and carries the boot it belongs to. A reader that finds the supervisor dead looks at the
-containers' processes itself: what is written may be old, what is returned is true.
+containers' processes itself: what is written may be old, what is returned is true. Annotations as in `types`.
 """
-
-from __future__ import annotations
 
 import itertools
 import json
@@ -99,7 +97,7 @@ class InstanceState(NamedTuple):
 
 def boot_id() -> str:
     """The kernel's id of this boot."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as source:
         return source.read().strip()
 
 

@@ -1,9 +1,8 @@
 """What the isolation core is told. Named tuples: the hot path can't afford dataclasses. JSON by `pack`, `unpack`.
 
-Everything here is already decided: paths are absolute, users are numbers, nothing is looked up again.
+Everything here is already decided: paths are absolute, users are numbers, nothing is looked up again. Annotations are
+not deferred: `typing` would compile each of them when its class is made, and again when hints are asked for.
 """
-
-from __future__ import annotations
 
 import functools
 from types import UnionType
@@ -81,6 +80,13 @@ class NetNode(NamedTuple):
     address6: str  # IPv6 ULA, "" where the host has none
 
 
+class ProcessRef(NamedTuple):
+    """A process by pid and start time (field 22 of /proc/PID/stat): a reused pid is another process."""
+
+    pid: int
+    start_time: int
+
+
 class Launch(NamedTuple):
     """A container, ready to be started by `isolation.launch`."""
 
@@ -143,13 +149,6 @@ class Supervised(NamedTuple):
     needs: tuple[str, ...] = ()  # containers it was started after
     schedule: str = ""  # of what is scheduled: five cron fields, in UTC
     hidden: tuple[str, ...] = ()  # values that stand in no log
-
-
-class ProcessRef(NamedTuple):
-    """A process by pid and start time (field 22 of /proc/PID/stat): a reused pid is another process."""
-
-    pid: int
-    start_time: int
 
 
 class Context(NamedTuple):

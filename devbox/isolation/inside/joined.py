@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable
 
 from devbox.isolation import launch
@@ -19,7 +18,7 @@ def run_joined(context: Context, container: Launch, *, on_start: Callable[[int],
     Its processes are the other's neighbours and would outlive it there: those that are left are killed. It has no
     control group of its own. `launch.delete` is the caller's to call.
     """
-    mark = f"{_MARK}={uuid.uuid4()}"
+    mark = f"{_MARK}={os.urandom(16).hex()}"
     process = container.process._replace(env=(*container.process.env, mark))
     try:
         return launch.run_bare(

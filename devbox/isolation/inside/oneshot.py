@@ -10,12 +10,12 @@ from devbox.errors import CannotRun, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import summon
-from devbox.isolation.inside import agent, attached, enter, joined, passing
+from devbox.isolation.inside import agent, attached, enter, passing
 from devbox.isolation.types import Context, Launch, NetNode, Reach, Supervised, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from devbox.isolation.client import Client
 
@@ -40,13 +40,19 @@ def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> 
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = passing.PassedOn()
     try:
-        run_it = joined.run_joined if container.joins else attached.run_attached
+        run_it = _joined if container.joins else attached.run_attached
         return run_it(unpack(Context, answer["context"]), container._replace(network=node), on_start=signals.to)
     finally:
         signals.end()
         with contextlib.suppress(EngineError):  # it was killed: the next one cleans up when it sees this process end
             supervisor.call("release", name=container.name)
         supervisor.close()
+
+
+def _joined(context: Context, container: Launch, *, on_start: Callable[[int], None]) -> int:
+    from devbox.isolation.inside import joined
+
+    return joined.run_joined(context, container, on_start=on_start)
 
 
 def run_beside(

@@ -85,19 +85,18 @@ def load(context: Context, rules: str) -> None:
 
 def stop_egress(pasta: ProcessRef) -> None:
     """Stop pasta; returns when its ports are free again."""
-    if not living.alive(pasta):
+    if not living.alive(pasta) or (handle := living.open_pidfd(pasta.pid)) is None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        handle = os.pidfd_open(pasta.pid)
-        try:
-            os.kill(pasta.pid, signal.SIGTERM)
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
             waiter = select.poll()
             waiter.register(handle, select.POLLIN)
             if not waiter.poll(_PATIENCE):
-                os.kill(pasta.pid, signal.SIGKILL)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
                 waiter.poll(_PATIENCE)
-        finally:
-            os.close(handle)
+    finally:
+        os.close(handle)
 
 
 def require_free(publish: Publish) -> None:

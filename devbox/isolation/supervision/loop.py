@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 
 from devbox.errors import DevboxError
+from devbox.isolation import living
 
 Callback = Callable[[], None]
 ExitCallback = Callable[[int | None], None]  # the wait status; None where the process was not this one's child
@@ -77,9 +78,8 @@ class Loop:
 
     def on_stranger_exit(self, pid: int, callback: ExitCallback) -> None:
         """Call back when a process has ended that is nobody's child here; its status stays unknown."""
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
+        fd = living.open_pidfd(pid)
+        if fd is None:
             self.after(0, lambda: callback(None))
             return
 

@@ -71,13 +71,12 @@ def end(pids: Iterable[int]) -> None:
     for pid in pids:
         if living.identify(pid) is None:
             continue
-        try:
-            fd = os.pidfd_open(pid)
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-        except ProcessLookupError:
+        if (fd := living.open_pidfd(pid)) is None:
             continue
-        waiting.register(fd, select.POLLIN)
         fds.append(fd)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        waiting.register(fd, select.POLLIN)
     left = len(fds)
     while left and (ready := waiting.poll(_PATIENCE_MS)):
         for fd, _ in ready:

@@ -95,7 +95,7 @@ def test_an_end_that_came_before_the_question_is_kept(loop: Loop) -> None:
 
 
 def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
-    read_end, write_end = os.pipe()
+    (read_end, write_end), told = os.pipe(), os.pipe()
     middle = os.fork()
     if middle == 0:
         stranger = os.fork()
@@ -103,18 +103,17 @@ def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
             os.close(write_end)
             os.read(read_end, 1)
             os._exit(0)
-        os.write(write_end, str(stranger).encode() + b"\n")
+        os.write(told[1], str(stranger).encode())
         os._exit(0)
     os.waitpid(middle, 0)
-    with open(read_end, "rb", closefd=False, buffering=0) as stream:
-        pid = int(stream.readline())
+    pid = int(os.read(told[0], 20))
     heard: list[int | None] = []
     loop.on_stranger_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
     os.write(write_end, b"x")
     loop.run()
     assert heard == [None]
-    os.close(read_end)
-    os.close(write_end)
+    for fd in (read_end, write_end, *told):
+        os.close(fd)
 
 
 def test_a_faulty_callback_does_not_end_the_others(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
