@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine import Box
+from support.machine import Box, destroy, make_box
 
 # Each waits until the other has begun: one after the other, the first would wait in vain.
 _MEETING = """
@@ -114,9 +115,17 @@ def test_steps_that_do_not_build_on_each_other_are_made_at_the_same_time(box: Bo
     box.ok("up", cwd=box.project(file))
 
 
+@pytest.fixture
+def empty(box: Box) -> Iterator[Box]:
+    """A box of the same kind in which no base is baked."""
+    made = make_box(f"{'user' if box.user else 'root'}-{box.runtime}")
+    yield made
+    destroy(made)
+
+
 @pytest.mark.long
-def test_bases_are_made_at_the_same_time(box: Box):
-    done = box.run("--progress", "json", "up", cwd=_new(box, _BASES))
+def test_bases_are_made_at_the_same_time(empty: Box):
+    done = empty.run("--progress", "json", "up", cwd=_new(empty, _BASES))
     events = [json.loads(line) for line in done.stderr.decode().splitlines()]
     assert done.returncode == 0
     began, ended = {}, {}
