@@ -189,6 +189,7 @@ class Keeper:
     # Its life.
 
     def _launch(self, answer: Answer) -> None:
+        again = self._row.state == "restarting"
         self._row = self._row._replace(state="starting", reason="", exit_code=None)
         try:
             self._changed()
@@ -197,12 +198,12 @@ class Keeper:
                 context, item = self._ground.context, self.item.launch
                 starting = launch.launch(context, item, stdin=stdin, stdout=out, stderr=out)
         except (DevboxError, OSError) as error:
-            self._failed_to_start(error, answer)
+            self._failed_to_start(error, answer, again=again)
             return
         self._starting = starting
-        self._ground.loop.on_exit(starting.pid, lambda status: self._launched(starting, status, answer))
+        self._ground.loop.on_exit(starting.pid, lambda status: self._launched(starting, status, answer, again=again))
 
-    def _launched(self, starting: launch.Starting, status: int | None, answer: Answer) -> None:
+    def _launched(self, starting: launch.Starting, status: int | None, answer: Answer, *, again: bool) -> None:
         self._starting = None
         try:
             process = launch.finish(starting, status)
@@ -210,7 +211,7 @@ class Keeper:
                 raise EngineError(f"{self._row.name} was stopped while it started", remedy="devbox up")
             self._interior.open(self._entry, process)
         except (DevboxError, OSError) as error:
-            self._failed_to_start(error, answer)
+            self._failed_to_start(error, answer, again=again)
             return
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
         self._memory.renew()
@@ -223,12 +224,17 @@ class Keeper:
         self._changed()
         answer(None)
 
-    def _failed_to_start(self, cause: DevboxError | OSError, answer: Answer) -> None:
+    def _failed_to_start(self, cause: DevboxError | OSError, answer: Answer, *, again: bool) -> None:
+        """What began to start is dead; what was to start anew is tried once more, as after a crash."""
         error = cause if isinstance(cause, DevboxError) else _not_started(self._row.name, cause)
         self._forget_container()
         if self._row.state == "starting":  # else it was given up, and what it stood on may be gone
             self._output.note(error.sentence)
-            self._died(error.sentence)
+            if again and not self._stopping:
+                self._row = self._row._replace(reason=error.sentence)
+                self._after_end(None)
+            else:
+                self._died(error.sentence)
         answer(error)
 
     def _await_time(self, schedule: Schedule, last: str = "") -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from contract.engine.backend import Backend
@@ -99,6 +100,36 @@ def test_a_log_takes_a_bounded_part_of_the_disk(native: Backend, paths: Paths) -
     assert sum(map(os.path.getsize, files)) < 2 * (logs.ROTATE_AT + 2 * 1024 * 1024)
     assert set(os.listdir(os.path.dirname(files[0]))) == {"a.log", "a.log.1"}
     assert native.log("a", tail=1) == ["the last line"]
+
+
+def test_a_restart_that_fails_is_tried_again(native: Backend, lower: Path) -> None:
+    native.network("a")
+    first = native.up("a", restart="always")
+    assert first.pid is not None
+    away = lower.rename(lower.with_name("away"))
+    try:
+        os.kill(first.pid, signal.SIGKILL)
+        wait_until(lambda: native.seen("a").restarts >= 3, seconds=_SECONDS)
+        wait_until(lambda: native.seen("a").state == "restarting", seconds=_SECONDS)
+        assert str(lower) in native.seen("a").reason
+    finally:
+        away.rename(lower)
+    wait_until(lambda: native.seen("a").state == "running", seconds=_SECONDS)
+    assert native.sh("a", "echo it is back") == ["it is back"]
+
+
+def test_a_restart_that_fails_can_be_stopped(native: Backend, lower: Path) -> None:
+    native.network("a")
+    first = native.up("a", restart="always")
+    assert first.pid is not None
+    away = lower.rename(lower.with_name("away"))
+    try:
+        os.kill(first.pid, signal.SIGKILL)
+        wait_until(lambda: native.seen("a").restarts >= 2, seconds=_SECONDS)
+        native.engine.stop(native.instance, "a", timeout=1)
+        assert native.seen("a").state == "exited"
+    finally:
+        away.rename(lower)
 
 
 def test_crashes_are_counted_and_slow_down(native: Backend) -> None:
