@@ -37,14 +37,16 @@ def read(lowers: tuple[str, ...], path: str) -> str:
 def _walk(lower: str, parts: list[str]) -> tuple[str | None, bool]:
     """The path in this layer, or whether this layer hides what lower ones have there."""
     hidden = False
-    for place in _descend(lower, parts):
+    for depth, place in enumerate(_descend(lower, parts), start=1):
         try:
             facts = os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
             return None, hidden
         if stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0:
             return None, True
-        hidden = hidden or not stat.S_ISDIR(facts.st_mode) or _is_opaque(place)
+        if not stat.S_ISDIR(facts.st_mode):
+            return (f"{lower}/{'/'.join(parts)}", True) if depth == len(parts) else (None, True)
+        hidden = hidden or _is_opaque(place)
     return f"{lower}/{'/'.join(parts)}", hidden
 
 

@@ -44,8 +44,8 @@ class NativeSnapshots:
 
     def save(self, name: str, volumes: tuple[str, ...]) -> Snapshot:
         """See the contract."""
-        files.private_dir(os.path.dirname(self._home))
-        files.private_dir(self._home, mode=0o711)
+        files.closed_dir(os.path.dirname(self._home))
+        files.private_dir(self._home)
         place = self._place(name)
         entry = os.path.basename(place)
         fresh, old = f"{self._home}/{_FRESH}{entry}", f"{self._home}/{_GOING}{entry}"

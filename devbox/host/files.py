@@ -102,6 +102,17 @@ def private_dir(path: str, *, mode: int = 0o711) -> str:
     return path
 
 
+def closed_dir(path: str) -> str:
+    """A directory that nobody else enters, which one of an earlier devbox may be open to.
+
+    For what containers write: files of theirs may be set-uid, and would be so for everybody who can name them.
+    """
+    private_dir(path, mode=0o700)
+    if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+
 def runtime_dir(path: str) -> str:
     """A private directory in a place that everyone may write to, as /dev/shm is: its parent must be safe as well."""
     parent = os.path.dirname(path)

@@ -82,9 +82,14 @@ class Paths:
         """A lock file of the store."""
         return f"{self.home}/locks/{name}"
 
+    @property
+    def projects(self) -> str:
+        """What devbox keeps about instances, the tops of their containers among it."""
+        return f"{self.home}/projects"
+
     def project(self, instance: str) -> str:
         """What devbox keeps about one instance."""
-        return f"{self.home}/projects/{instance}"
+        return f"{self.projects}/{instance}"
 
     def digests(self, instance: str) -> str:
         """The digests of the project's tarballs, as they were when they were read last."""
@@ -122,13 +127,18 @@ class Paths:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"
 
-    def volume(self, instance: str, name: str) -> str:
-        """A named volume's data."""
-        return f"{self.home}/volumes/{instance}/{name}"
+    @property
+    def data(self) -> str:
+        """The volumes of all instances."""
+        return f"{self.home}/volumes"
 
     def volumes(self, instance: str) -> str:
         """All volumes of an instance."""
-        return f"{self.home}/volumes/{instance}"
+        return f"{self.data}/{instance}"
+
+    def volume(self, instance: str, name: str) -> str:
+        """A named volume's data."""
+        return f"{self.volumes(instance)}/{name}"
 
     def saved(self, instance: str) -> str:
         """The snapshots of an instance's volumes."""

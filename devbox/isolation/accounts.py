@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 from devbox.errors import EngineError
+from devbox.isolation import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_MOST = 1 << 22  # characters that are read of a file
 
 
 class Account:
@@ -18,13 +25,19 @@ class Account:
         self.groups = groups
 
 
-def read(path: str) -> str:
-    """A file's text; empty where there is none."""
+def read(root: str, path: str) -> str:
+    """A file's text as a container sees it whose root this is; empty where it has no such file, but a pipe, say."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as source:
-            return source.read()
-    except FileNotFoundError:
+        opened = syscalls.open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
         return ""
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            return ""
+        with open(opened, encoding="utf-8", errors="replace", closefd=False) as source:
+            return source.read(_MOST)
+    finally:
+        os.close(opened)
 
 
 def find(user: str, passwd: str, group: str) -> Account:

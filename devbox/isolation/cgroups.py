@@ -69,8 +69,18 @@ def prepare_view(kind: str, runtime: str) -> None:
         syscalls.mount("tmpfs", _ROOT, "tmpfs", flags=flags, options="mode=0755")
 
 
-def resources(confine: Confine, *, rootless: bool = False) -> dict[str, object]:
-    """OCI `linux.resources` of the limits, and Docker's device rules, which only root can set. Pure."""
+def counts_swap(kind: str) -> bool:
+    """Whether groups of this kind limit swap here: kernels can be told not to."""
+    if kind == "v2":
+        return any(os.path.exists(f"{_ROOT}/{entry}/memory.swap.max") for entry in os.listdir(_ROOT))
+    return os.path.exists(f"{_ROOT}/memory/memory.memsw.limit_in_bytes")
+
+
+def resources(confine: Confine, *, swap: bool, rootless: bool = False) -> dict[str, object]:
+    """OCI `linux.resources` of the limits, and Docker's device rules, which only root can set. Pure.
+
+    With `swap` (see `counts_swap`) as much of it as of memory, as Docker has it: else a limit would only slow it down.
+    """
     wanted: dict[str, object] = {}
     if not rootless:
         wanted["devices"] = [
@@ -79,7 +89,7 @@ def resources(confine: Confine, *, rootless: bool = False) -> dict[str, object]:
             {"allow": True, "type": "b", "access": "m"},
         ]
     if confine.memory is not None:
-        wanted["memory"] = {"limit": confine.memory}
+        wanted["memory"] = {"limit": confine.memory} | ({"swap": 2 * confine.memory} if swap else {})
     if confine.cpus is not None:
         wanted["cpu"] = {"quota": int(confine.cpus * _CPU_PERIOD), "period": _CPU_PERIOD}
     if confine.pids is not None:

@@ -78,6 +78,8 @@ def check(paths: Paths) -> None:
 def make(paths: Paths, instance: str, before: InstanceState | None) -> Context:
     """The context of an instance: a new one, or on the ground that stands, whatever session this process belongs to."""
     run_dir = paths.run(instance)
+    for written in (paths.projects, paths.data):
+        files.closed_dir(written)
     files.runtime_dir(paths.runtime)
     files.private_dir(run_dir)
     files.private_dir(paths.kept(instance), mode=0o700)

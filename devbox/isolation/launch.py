@@ -152,6 +152,7 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
         netns=netns,
         userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
         open_files=open_files(),
+        swap=container.confine.memory is not None and cgroups.counts_swap(context.cgroups),
     )
     write_json(f"{place}/config.json", spec.config(context, container, staged))
 

@@ -56,6 +56,7 @@ class Staged(NamedTuple):
     netns: str
     userns: str  # "": the runtime runs in the right one already
     open_files: int  # the hard limit that devbox has itself
+    swap: bool = False  # the host's control groups limit it
 
 
 def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def config(context: Context, container: Launch, staged: Staged) -> dict[str, Any
     }
     if has_groups:
         linux["cgroupsPath"] = f"{context.group}/{container.name}"
-        linux["resources"] = cgroups.resources(container.confine, rootless=context.idmap.rootless)
+        linux["resources"] = cgroups.resources(container.confine, swap=staged.swap, rootless=context.idmap.rootless)
     return {
         "ociVersion": "1.0.2",
         "hostname": container.name,

@@ -202,7 +202,7 @@ def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
     """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
     if row.process is not None and alive(row.process):
         return row._replace(health="none" if row.health == "none" else "starting")
-    if row.state in ("exited", "dead"):
+    if row.state in ("exited", "dead", "created"):  # created: it was not begun, or waits for its time
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:
         return row._replace(process=process)

@@ -185,7 +185,7 @@ def ids(user: str | None, entry: dict[str, str]) -> Ids:
 
     root = f"/proc/{entry['pid']}/root"
     try:
-        account = accounts.find(user, accounts.read(f"{root}/etc/passwd"), accounts.read(f"{root}/etc/group"))
+        account = accounts.find(user, accounts.read(root, "/etc/passwd"), accounts.read(root, "/etc/group"))
     except EngineError as error:
         raise CannotRun(error.sentence, remedy=error.remedy) from None
     return f"{account.uid}:{account.gid}", account.groups

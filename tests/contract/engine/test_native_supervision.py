@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -218,3 +219,15 @@ def test_a_companion_runs_as_long_as_the_instance(native: Backend, paths: Paths)
     assert len(companions(word)) == 1
     native.engine.teardown(native.instance, volumes=False)
     assert companions(word) == []
+
+
+def test_nobody_else_reaches_what_a_container_writes(native: Backend, paths: Paths) -> None:
+    """A set-uid file would make everybody who can execute it root of the containers, or the user whose they are."""
+    os.makedirs(paths.projects, exist_ok=True)
+    os.chmod(paths.projects, 0o755)  # as an earlier devbox made it
+    native.network("a")
+    native.up("a")
+    native.sh("a", "cp /bin/sh /other && chmod 4755 /other")
+    written = f"{paths.top(native.instance.id, 'a')}/upper/other"
+    assert os.stat(written).st_mode & stat.S_ISUID
+    assert [stat.S_IMODE(os.stat(each).st_mode) for each in (paths.projects, paths.data)] == [0o700, 0o700]

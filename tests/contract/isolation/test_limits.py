@@ -33,6 +33,16 @@ def test_limits_reach_the_kernel(limited: Place):
     assert limited.sh("small", script).split() == [str(64 << 20), "30", "50000"]
 
 
+def test_as_much_swap_as_memory(limited: Place):
+    if not cgroups.counts_swap(limited.context.cgroups):
+        pytest.skip("this kernel does not count swap")
+    limited.run(limited.container("small", confine=Confine(memory=64 << 20)))
+
+    name = "memory.swap.max" if limited.context.cgroups == "v2" else "memory/memory.memsw.limit_in_bytes"
+    most = 64 << 20 if limited.context.cgroups == "v2" else 128 << 20
+    assert limited.sh("small", f"cat /sys/fs/cgroup/{name}").strip() == str(most)
+
+
 def test_what_takes_too_much_memory_is_killed_and_that_is_known(limited: Place):
     limited.run(limited.container("greedy", confine=Confine(memory=16 << 20)))
     assert cgroups.oom_kills(limited.context.group, "greedy") == 0

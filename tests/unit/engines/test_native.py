@@ -68,6 +68,14 @@ def test_a_file_in_the_place_of_a_directory_hides_it(lowers: tuple[str, ...]) ->
     assert native_layers.find(lowers, "/deep/er") is None
 
 
+def test_a_link_to_a_directory_of_the_host_leads_nowhere(lowers: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "passwd").write_text(PASSWD)
+    Path(lowers[0], "etc").symlink_to(tmp_path / "host")
+    assert native_layers.find(lowers, "/etc/passwd") is None
+    assert native_layers.find(lowers, "/etc") == f"{lowers[0]}/etc"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are devices")
 def test_a_whiteout_hides_what_is_below(lowers: tuple[str, ...]) -> None:
     os.mknod(f"{lowers[0]}/below", 0o20000, 0)

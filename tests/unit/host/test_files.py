@@ -23,6 +23,13 @@ def test_a_runtime_directory_is_made_with_its_parent_whatever_the_umask(tmp_path
     assert files.runtime_dir(path) == path
 
 
+def test_what_was_open_is_closed(tmp_path: Path):
+    (tmp_path / "open").mkdir(mode=0o755)
+
+    for name in ("open", "new"):
+        assert stat.S_IMODE(os.stat(files.closed_dir(str(tmp_path / name))).st_mode) == 0o700
+
+
 def test_a_parent_that_others_may_change_is_refused(tmp_path: Path):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)

@@ -82,6 +82,8 @@ def test_limits_need_a_cgroup():
 
     assert linux["cgroupsPath"] == "/devbox/0badcafe/shop/db"
     assert linux["resources"]["memory"] == {"limit": 1 << 20}
+    counted = spec.config(CONTEXT, container, STAGED._replace(swap=True))["linux"]
+    assert counted["resources"]["memory"] == {"limit": 1 << 20, "swap": 2 << 20}
     assert linux["resources"]["cpu"] == {"quota": 150_000, "period": 100_000}
     assert linux["resources"]["pids"] == {"limit": 9}
     assert "resources" not in without["linux"]

@@ -66,15 +66,17 @@ def test_a_supervisor_without_its_holder_supervises_nothing(paths: Paths) -> Non
 
 def test_without_a_supervisor_the_reader_looks_itself(paths: Paths) -> None:
     me = state.current(os.getpid())
-    written(paths, GONE, row("alive", me, health="healthy"), row("gone", GONE), row("over", None, is_in="exited"))
+    waits = row("waits", None, is_in="created")._replace(reason="runs next at 03:00")
+    over = row("over", None, is_in="exited")
+    written(paths, GONE, row("alive", me, health="healthy"), row("gone", GONE), over, waits)
     supervised, now = state.look(paths, ID)
     assert not supervised
     assert now is not None
-    alive, gone, over = now.containers
+    alive, gone, *untouched = now.containers
     assert (alive.state, alive.health) == ("running", "starting")
     assert (gone.state, gone.process, gone.exit_code) == ("exited", None, None)
     assert "not known" in gone.reason
-    assert over.reason == ""
+    assert untouched == [over, waits]
 
 
 def test_another_boot_means_stopped(paths: Paths) -> None:
