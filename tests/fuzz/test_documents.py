@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from typing import Any
@@ -59,7 +60,7 @@ def sent(draw: st.DrawFn) -> tuple[str, bytes]:
             if not (isinstance(target[key], dict | list) and target[key] and draw(st.booleans())):
                 break
             target = target[key]
-        target[key] = draw(VALUES)
+        target[key] = copy.deepcopy(draw(VALUES))  # one that was drawn before would hold itself
     raw = bytearray(json.dumps(data).encode())
     for place, value in draw(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 255)), max_size=2)):
         raw[place % len(raw)] = value
