@@ -133,7 +133,7 @@ class LimitsTable(Model):
     """`limits`: what a container may use at most."""
 
     memory: Size | None = None
-    """Memory."""
+    """Memory, and as much swap again where the kernel counts that."""
     cpus: Number | None = None
     """Processors' worth of time."""
     pids: Whole | None = None
