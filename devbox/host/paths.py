@@ -36,8 +36,8 @@ class Paths:
         return environ.get("DEVBOX_CACHE", f"{self.home}/cache")
 
     def apt_cache(self, distribution: str, suite: str) -> str:
-        """What apt downloads for a suite: `archives/` and `lists/`."""
-        return f"{self.cache}/apt/{distribution}-{suite}"
+        """What apt downloads for a suite, proven: `debs/` and `lists/`."""
+        return f"{self.cache}/signed/{distribution}-{suite}"
 
     def command_cache(self, name: str) -> str:
         """A cache that commands of bakes and builds share."""

@@ -110,10 +110,10 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> Done
 def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str) -> tuple[str, Ownership]:
     """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
     if isinstance(job.step, Bootstrap):
+        from devbox.images.aptcache import AptCache
         from devbox.images.bootstrap import bootstrap
 
-        archives = f"{paths.apt_cache(job.step.distribution, job.step.suite)}/archives"
-        bootstrap(job.step, f"{scratch}/root", output, archives=archives)
+        bootstrap(job.step, f"{scratch}/root", output, archives=AptCache(paths, job.step).debs)
         return f"{scratch}/root", AS_ON_DISK
     if isinstance(job.step, Files):
         from devbox.images.textfiles import write_files

@@ -1,7 +1,7 @@
 """Locked packages out of the download cache: those of a step as an apt repository of their own, which needs no network.
 
-The cache belongs to this user alone, and apt checked each package against the distribution's signatures before it put
-it there; so the repository is believed without one.
+The cache belongs to this user alone, no container can write to it, and each package in it is one that the
+distribution has signed (`aptcache`); so the repository is believed without a signature.
 """
 
 from __future__ import annotations

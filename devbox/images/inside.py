@@ -12,6 +12,7 @@ from devbox.errors import BakeFailed, HostError
 from devbox.host import carry, environ
 from devbox.host.paths import Paths
 from devbox.images import apt, debs, lacking, mirrors
+from devbox.images.aptcache import AptCache
 from devbox.images.epoch import REPEATABLE
 from devbox.images.output import Output, Reader, any_line
 from devbox.isolation import sandboxed
@@ -29,18 +30,17 @@ _CONSTRAINTS = "/.devbox/constraints"
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; fi; exec sh")
 _GLOB = re.compile(r"([*?\[\]]+)")
 
-# Lists and archives are shared with other bakes of the suite: they take turns downloading, and install side by side.
-# apt's own locks are left aside while installing, since the only locked thing that is shared is the archive. An https
-# mirror is checked by the host's authorities: a minimal system has none. A mirror or proxy that does not answer fails
-# the update, soon, instead of leaving an empty list.
-_INSTALL = f"""
+# Two runs: bakes of a suite take turns downloading, and install side by side. An https mirror is checked by the host's
+# authorities: a minimal system has none. A mirror or proxy that does not answer fails the update, soon, instead of
+# leaving an empty list. Lists are kept as the signed index names them, not packed anew.
+_GET = f"""
 get() {{
     apt-get -q -y --no-install-recommends -o Acquire::https::CAInfo={carry.CA_TARGET} -o APT::Update::Error-Mode=any \\
         -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 \\
-        -o Dir::Etc::Preferences={_PREFERENCES} "$@"
+        -o Acquire::GzipIndexes=false -o Dir::Etc::Preferences={_PREFERENCES} "$@"
 }}
-exec 9> {_ARCHIVES}/devbox.lock
-flock 9
+"""
+_DOWNLOAD = f"""
 get update || exit
 lacking=$(cut -d' ' -f1 {_PINS} | xargs -r apt-cache madison | awk '
     FILENAME != "-" {{ wanted[$1] = $2; next }}
@@ -49,8 +49,9 @@ lacking=$(cut -d' ' -f1 {_PINS} | xargs -r apt-cache madison | awk '
     END {{ for (name in wanted) print "{apt.LACKING}", name, wanted[name], best[name] }}' {_PINS} -)
 [ -z "$lacking" ] || {{ echo "$lacking"; exit 1; }}
 get --download-only install -- "$@" || exit
-flock -u 9
-get -o Debug::NoLocking=true install -- "$@" || exit
+"""
+_INSTALL = """
+get install -- "$@" || exit
 """
 
 
@@ -87,24 +88,36 @@ class Inside:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
-        cache = self._paths.apt_cache(base.distribution, base.suite)
+        cache = AptCache(self._paths, base)
         mirror, ports = carry.from_inside(mirrors.local_sources(base), self._gateway)
         pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
         sources = mirror
         if step.pins is not None:
-            sources = self._locked_sources(step.pins, base, mirror=mirror, archives=f"{cache}/archives")
+            sources = self._locked_sources(step.pins, base, mirror=mirror, archives=cache.debs)
         binds = [
-            self._shared(f"{cache}/archives", _ARCHIVES),
-            self._shared(f"{cache}/lists" if step.pins is None else f"{self._place}/lists", _LISTS),
+            self._covered(cache.debs, _ARCHIVES),
+            self._covered(cache.lists, _LISTS),
             *([] if step.pins is None else [Bind(f"{self._place}/debs", _DEBS, read_only=True)]),
             self._file("pins", _PINS, pins),
             self._file("preferences", _PREFERENCES, debs.preferences(step.pins, step.prefer)),
             self._file("policy-rc.d", _POLICY, "#!/bin/sh\nexit 101\n", mode=0o755),
             self._file("sources.list", "/etc/apt/sources.list", sources),
         ]
-        argv = ["/bin/sh", "-c", _INSTALL + purge_script(step.purge), "packages", *step.names]
-        env = {"DEBIAN_FRONTEND": "noninteractive"}
-        code = self._run(argv, env, binds, reader=apt.AptProgress().feed, host_ports=ports)
+        run = partial(
+            self._run,
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+            binds=binds,
+            reader=apt.AptProgress().feed,
+            host_ports=ports,
+        )
+        with cache.held():
+            code = run(["/bin/sh", "-c", _GET + _DOWNLOAD, "packages", *step.names])
+            cache.keep(
+                lists=f"{self._place}/{_top_name(_LISTS)}/upper",
+                archives=f"{self._place}/{_top_name(_ARCHIVES)}/upper",
+                place=f"{self._place}/proof",
+            )
+        code = code or run(["/bin/sh", "-c", _GET + _INSTALL + purge_script(step.purge), "packages", *step.names])
         if code:
             if differing := apt.not_offered(self._output.all()):
                 raise lacking.error(differing)
@@ -164,6 +177,10 @@ class Inside:
         make_cache(source)
         return Bind(source, target, owner=0, group=0)
 
+    def _covered(self, source: str, target: str) -> Bind:
+        """The same, to read: what is written to it lies in the place of this step."""
+        return self._shared(source, target)._replace(top=f"{self._place}/{_top_name(target)}")
+
     def _file(self, name: str, target: str, text: str, *, mode: int = 0o644) -> Bind:
         """A small file mounted over one of the image."""
         path = f"{self._place}/{name}"
@@ -183,6 +200,10 @@ def make_cache(path: str) -> None:
     if os.geteuid() == 0:
         os.chmod(directory, 0o700)
     os.makedirs(path, exist_ok=True)
+
+
+def _top_name(target: str) -> str:
+    return f"top-{os.path.basename(target)}"
 
 
 def _pairs(env: Mapping[str, str]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def test_a_renewed_step_is_made_once_and_only_where_it_installs_something(
 def test_downloads_of_a_new_base_are_kept(locked: KeyedImage) -> None:
     assert shutil.which("dpkg-deb")
     pins = locked.chain[0].step.pins
-    archives = os.listdir(f"{os.environ['DEVBOX_CACHE']}/apt/debian-trixie/archives")
+    archives = os.listdir(f"{os.environ['DEVBOX_CACHE']}/signed/debian-trixie/debs")
     names = {name.partition("_")[0] for name in archives}
     assert pins.keys() <= names
 
