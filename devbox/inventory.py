@@ -1,6 +1,7 @@
 """The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
 
-A project needs what its file wants by its lock, what it was last made from, its newest releases, and what of it runs.
+A project needs what its file wants by its lock, with what its Dockerfiles begin with and what `[build]` puts out; what
+it was last made from, its newest releases, and what of it runs.
 A stage needs the releases that it runs or could go back to.
 """
 
@@ -24,7 +25,7 @@ from devbox.opened import open_project
 from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 from devbox.records.releases import Releases
-from devbox.verbs.images import wanted_images
+from devbox.verbs.images import wanted_images, wanted_output
 
 RELEASES_KEPT = 10  # of each project: the newest
 
@@ -134,7 +135,9 @@ def _wanted(one: Known, notes: list[str]) -> Roots:
     if not one.root:
         return Roots()
     try:
-        return _keys(wanted_images(open_project(one.root, file=one.env_file)))
+        opened = open_project(one.root, file=one.env_file)
+        output = wanted_output(opened)
+        return _keys(wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
     except (DevboxError, OSError) as error:
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
         notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
@@ -167,7 +170,9 @@ def _running(paths: Paths, instance: str) -> Roots:
 def _keys(images: Iterable[KeyedImage]) -> Roots:
     every = tuple(images)
     steps = [link for image in every for link in image.chain]
+    dockerfiles = [link.step for link in steps if isinstance(link.step, FromDockerfile)]
     return Roots(
         keys=frozenset({image.key for image in every} | {link.key for link in steps}),
-        dockerfiles=frozenset(cache.name_of(link.step) for link in steps if isinstance(link.step, FromDockerfile)),
+        digests=frozenset(digest for step in dockerfiles for digest in (step.pins or {}).values()),
+        dockerfiles=frozenset(map(cache.name_of, dockerfiles)),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from devbox.errors import BakeFailed, UsageError
 from devbox.execute import outputs
 from devbox.execute.events import Sink
+from devbox.model import build
 from devbox.model.image import Baked, KeyedImage, keyed
 from devbox.model.observed import Observed
 from devbox.model.resolved import Resolved
@@ -86,6 +87,12 @@ def wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
     """The images of the file, by its lock and by what earlier bakes took. Whoever asks may be of another project."""
     resolved = outputs.with_output(fixed(opened, load(opened, keep=False), locked=False), opened.store)
     return tuple(keyed(name, resolved.images) for name in resolved.images)
+
+
+def wanted_output(opened: Project) -> str:
+    """The key of what `[build]` puts out of the inputs as they are now; "" where the file has no such table."""
+    resolved = fixed(opened, load(opened, keep=False), locked=False)
+    return build.key(outputs.current(resolved.build, resolved, opened.store)) if resolved.build else ""
 
 
 def baked(opened: Project, name: str) -> Baked | None:

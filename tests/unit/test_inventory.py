@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from support.deployments import deployment
 
 from devbox import inventory
 from devbox.doctor.projects import known
+from devbox.execute import outputs
 from devbox.host.paths import Paths
-from devbox.model.ids import stage_id
+from devbox.images.stepcache import StepCache
+from devbox.model import build
+from devbox.model.ids import instance_id, stage_id
+from devbox.model.image import Baked, ImageConfig, keyed
+from devbox.model.lock import Lock
+from devbox.opened import fixed, load, open_project
+from devbox.records import lockfile
 from devbox.records.deployed import Deployed, DeployedRecord
 from devbox.records.instance import InstanceRecords
 
@@ -48,3 +56,40 @@ def test_of_a_project_that_is_gone_nothing_is_kept(tmp_path):
     paths, _ = stage(tmp_path)
     (tmp_path / "shop/devbox.toml").unlink()
     assert inventory.look(paths).all().digests == frozenset()
+
+
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple[Paths, Path]:
+    """A project that devbox knows."""
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "devbox.toml").write_text(text)
+    paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+    monkeypatch.setenv("DEVBOX_HOME", paths.home)
+    monkeypatch.setenv("DEVBOX_RUNTIME_DIR", paths.runtime)
+    InstanceRecords(paths, instance_id(str(root), "devbox.toml")).remember_place(str(root), "devbox.toml")
+    return paths, root
+
+
+def test_what_a_dockerfile_begins_with_is_kept(tmp_path, monkeypatch):
+    paths, root = project(tmp_path, monkeypatch, '[dev]\ndockerfile = "Dockerfile"\n')
+    (root / "Dockerfile").write_text("FROM debian:13 AS first\nFROM debian:12\nCOPY --from=first /etc/hostname /\n")
+    pins = {"docker.io/library/debian:13": f"sha256:{'a' * 64}", "docker.io/library/debian:12": f"sha256:{'b' * 64}"}
+    lock = Lock(images={"dev": {"dockerfile Dockerfile": pins}})
+    lockfile.write(lockfile.path(str(root), "devbox.toml"), lock, env_file="devbox.toml")
+    found = inventory.look(paths)
+    assert found.notes == ()
+    assert found.all().digests == set(pins.values())
+
+
+def test_what_a_build_has_put_out_is_kept(tmp_path, monkeypatch):
+    text = '[build]\nimage = "debian:13"\ninputs = ["src/**"]\nrun = ["make"]\noutput = ["dist"]\n'
+    paths, root = project(tmp_path, monkeypatch, text)
+    opened = open_project(str(root))
+    resolved = fixed(opened, load(opened, keep=False), locked=False)
+    image = keyed(resolved.build.container.image, resolved.images)
+    digest = f"sha256:{'c' * 64}"
+    baked = Baked(key=image.key, digest=digest, manifest=digest, config_digest=digest, layers=(), config=ImageConfig())
+    StepCache(paths).keep_image(baked)
+    now = outputs.current(resolved.build, resolved, opened.store)
+    assert now.image == digest
+    assert build.key(now) in inventory.look(paths).all().keys
