@@ -63,7 +63,7 @@ def open_project(start: str, *, file: str | None = None, asks: int | None = None
         id=key,
         paths=paths,
         engine=select(paths),
-        store=ImageStore(paths),
+        store=ImageStore(paths, project=key),
         records=InstanceRecords(paths, key),
         asks=asks,
     )

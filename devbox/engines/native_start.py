@@ -25,6 +25,7 @@ from devbox.isolation.types import (
     Supervised,
 )
 from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mount
+from devbox.model.ids import instance_id
 from devbox.model.image import DEFAULT_PATH, Baked
 from devbox.model.resolved import Instance
 
@@ -182,7 +183,8 @@ class Starter:
         if mount.kind == "cache":
             from devbox.images.inside import make_cache
 
-            source = self._paths.command_cache(mount.source)
+            project = instance_id(self._instance.root, self._instance.env_file)
+            source = self._paths.command_cache(project, mount.source)
             make_cache(source)
             return Bind(source, mount.target, owner=0, group=0)
         if mount.kind == "scratch":

@@ -39,9 +39,9 @@ class Paths:
         """What apt downloads for a suite, proven: `debs/` and `lists/`."""
         return f"{self.cache}/signed/{distribution}-{suite}"
 
-    def command_cache(self, name: str) -> str:
-        """A cache that commands of bakes and builds share."""
-        return f"{self.cache}/run/{name}"
+    def command_cache(self, project: str, name: str) -> str:
+        """A cache that commands of a project's bakes and builds share; others never read it."""
+        return f"{self.cache}/run/{project}/{name}"
 
     @property
     def steps(self) -> str:

@@ -73,11 +73,18 @@ class Baker:
     """Bakes images into one store. Safe to use from several threads and processes at once."""
 
     def __init__(
-        self, paths: Paths, cache: StepCache, *, renewed: set[str] | None = None, lender: Lender | None = None
+        self,
+        paths: Paths,
+        cache: StepCache,
+        *,
+        project: str = "",
+        renewed: set[str] | None = None,
+        lender: Lender | None = None,
     ) -> None:
-        """With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys.
+        """Commands use the caches of `project`.
 
-        With a `lender`, a step that fails gets a shell on its terminal.
+        With `renewed`, steps whose packages nothing fixes are made anew, each once: it collects their keys. With a
+        `lender`, a step that fails gets a shell on its terminal.
         """
         self._paths = paths
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
@@ -85,6 +92,7 @@ class Baker:
         self._workers = Workers(paths, lender)
         self._lender = lender
         self._renewed = renewed
+        self._project = project
 
     def bake(self, image: KeyedImage, on_event: OnEvent) -> Baked:
         """Make what is missing of the image and enter it into the layout.
@@ -275,6 +283,7 @@ class Baker:
                 lowers=snapshots.lowers(self._paths, below),
                 base=base if isinstance(base, Bootstrap) else None,
                 env=env,
+                project=self._project,
                 on_progress=on_progress,
             )
             layer = Layer(digest=made.digest, diff_id=made.digest, size=made.size, media_type=layout.LAYER)

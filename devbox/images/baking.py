@@ -128,7 +128,7 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
     from devbox.images.inside import Inside
     from devbox.images.osrelease import system_of
 
-    inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch)
+    inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch, project=job.project)
     try:
         if isinstance(job.step, Packages):
             inside.packages(job.step, job.base or system_of(job.lowers))

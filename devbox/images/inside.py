@@ -58,12 +58,15 @@ get install -- "$@" || exit
 class Inside:
     """Runs the steps of one job. `top`, on the store's disk, gets `upper/` with the changes."""
 
-    def __init__(self, paths: Paths, idmap: IdMap, output: Output, *, lowers: tuple[str, ...], place: str) -> None:
+    def __init__(
+        self, paths: Paths, idmap: IdMap, output: Output, *, lowers: tuple[str, ...], place: str, project: str
+    ) -> None:
         self._paths = paths
         self._idmap = idmap
         self._output = output
         self._lowers = lowers
         self._place = place
+        self._project = project
         self._subnet = bridge.free_subnet()
         self._gateway = bridge.gateway_of(self._subnet)
         self._carry = carry.carry(self._gateway)
@@ -134,7 +137,8 @@ class Inside:
 
     def commands(self, step: Run) -> None:
         """Run the commands in order; the first that fails ends the step."""
-        binds = [self._shared(self._paths.command_cache(name), path) for name, path in sorted(step.caches.items())]
+        caches = {path: self._paths.command_cache(self._project, name) for name, path in sorted(step.caches.items())}
+        binds = [self._shared(source, path) for path, source in caches.items()]
         env = dict(step.env)
         if constraints := pip_constraints(step.pins or {}):
             binds.append(self._file("constraints", _CONSTRAINTS, constraints))

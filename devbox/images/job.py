@@ -34,6 +34,7 @@ class StepJob:
     base: Bootstrap | None
     env: dict[str, str]  # of the image of a registry below
     terminal: int = -1  # a descriptor of it, for a shell where the step fails
+    project: str = ""  # whose caches its commands use
     output: str = ""  # the unpacked output of `[build]`, where the step is about it
 
 

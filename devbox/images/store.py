@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 class ImageStore:
     """Finds and bakes images. Methods may be called from several threads and processes at once."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, *, project: str = "") -> None:
+        """Bakes are those of `project`, an id: their commands use its caches."""
         self._paths = paths
+        self._project = project
         self._cache = StepCache(paths)
         self._expecting = False
 
@@ -100,7 +102,8 @@ class ImageStore:
         from devbox.images.bake import Baker
 
         with gate.kept(self._paths):
-            return Baker(self._paths, self._cache, renewed=renewed, lender=lender).bake(image, on_event)
+            baker = Baker(self._paths, self._cache, project=self._project, renewed=renewed, lender=lender)
+            return baker.bake(image, on_event)
 
     def expect_bake(self) -> None:
         """Begin a worker: something will likely have to be baked soon. `rest` ends it where nothing was."""

@@ -37,6 +37,7 @@ class Workers:
         lowers: tuple[str, ...],
         base: Bootstrap | None,
         env: dict[str, str],
+        project: str,
         on_progress: Callable[[Progress], None],
     ) -> Done:
         """Have a step made in `place`. Raises BakeFailed with the last lines and the path of the whole log.
@@ -55,6 +56,7 @@ class Workers:
             base=base,
             env=env,
             terminal=self._terminal(),
+            project=project,
             output=self._output(step.step),
         )
         answer = self._run(job, on_progress)

@@ -192,3 +192,11 @@ def test_packages_leave_no_key_and_no_cluster(store: ImageStore, homes: Path, na
     assert not [path for path in (tree / "etc").rglob("*") if path.suffix == ".key" or path.name.endswith("_key")]
     assert not [*tree.glob("var/lib/postgresql/*/*"), *tree.glob("var/lib/mysql/*")]
     assert first.layers == second.layers
+
+
+def test_what_commands_cache_is_for_the_same_project_alone(paths: Paths) -> None:
+    caches = {"c": "/root/.cache"}
+    ImageStore(paths, project="one").bake(image(Run(commands=("touch /root/.cache/left",), caches=caches)), quiet)
+    looks = (Run(commands=(f"test {expression} -e /root/.cache/left",), caches=caches) for expression in ("", "!"))
+    for project, look in zip(("one", "two"), looks, strict=True):
+        ImageStore(paths, project=project).bake(image(look), quiet)
