@@ -48,6 +48,7 @@ class Gateway(ThreadingHTTPServer):
         self.retry_after = "1"
         self.lists_referrers = False
         self.lies = False
+        self.closed = ""  # a repository that nobody gets a token for, nor for anything beside it
         self.asked: list[Asked] = []
         self.scopes: list[str] = []  # of the tokens that were given
         self.referrers: dict[str, list[dict[str, Any]]] = {}
@@ -107,10 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             asked = parse_qs(urlsplit(self.path).query)
             known = self.headers.get("Authorization") == _basic(USER, PASSWORD)
-        if not known:
+        scopes, token = " ".join(asked.get("scope", [])), secrets.token_hex(8)
+        if not known or (self.server.closed and f"repository:{self.server.closed}:" in scopes):
             self._answer(401, b"{}", {})
             return
-        scopes, token = " ".join(asked.get("scope", [])), secrets.token_hex(8)
         with self.server.lock:
             self.server.tokens[token] = (scopes, self.server.uses)
             self.server.scopes.append(scopes)

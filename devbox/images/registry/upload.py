@@ -18,13 +18,25 @@ def upload(repository: Repository, blob: Descriptor, *, oci: Layout, meter: Mete
     if repository.has_blob(blob.digest):
         meter.skip(blob.size)
         return
-    location = repository.begin_upload(blob.digest, mount_from=mount_from)
+    location = _begin(repository, blob.digest, mount_from=mount_from)
     if not location:
         meter.skip(blob.size)
         return
     with open(oci.blob(blob.digest), "rb", buffering=0) as source:
         upload_ = _Upload(repository, blob, meter, source.fileno(), location)
         persist(upload_.send, position=lambda: upload_.sent)
+
+
+def _begin(repository: Repository, digest: str, *, mount_from: str) -> str:
+    """Begin the upload, by taking the blob over where that may be asked for: who may push need not read the other."""
+    if mount_from:
+        try:
+            return repository.begin_upload(digest, mount_from=mount_from)
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            pass
+    return repository.begin_upload(digest)
 
 
 class _Upload:

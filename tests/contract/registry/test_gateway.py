@@ -67,6 +67,18 @@ def test_a_token_is_bought_for_each_scope(
     assert f"repository:{name.repository}/mounted:pull,push repository:{name.repository}:pull" in served.scopes
 
 
+def test_a_neighbour_that_may_not_be_read_is_no_obstacle(
+    store: Store, other: Store, served: Gateway, name: Reference, tmp_path: Path
+):
+    served.wants_tokens = True
+    know(tmp_path, served.host, auth=packed("secret"))
+    image = layouts.image(store.oci, size=SIZE, seed=36)
+    store.push(image, name)
+    served.closed, beside = name.repository, name._replace(repository=f"own/{name.repository}")
+    assert store.push(image, beside).sent > SIZE
+    assert other.pull(beside, all_platforms=True) == image
+
+
 def test_tokens_that_expire_on_the_way_are_renewed(
     store: Store, other: Store, served: Gateway, name: Reference, tmp_path: Path
 ):
