@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from devbox.errors import NotLocked
 from devbox.execute.events import Note, Sink
 from devbox.images.store import ImageStore
-from devbox.model.image import is_open, keyed
+from devbox.model.image import keyed, may_bring_more
 from devbox.model.lock import Lock
 from devbox.model.resolved import Instance, Resolved
 from devbox.plan import locking, order
@@ -95,7 +95,7 @@ def fixed(resolved: Resolved, store: ImageStore, names: Iterable[str] | None = N
     images = dict(resolved.images)
     for name in order.lineage(images, images) if names is None else names:
         spec = images[name]
-        if any(is_open(step) for step in spec.steps):
+        if any(may_bring_more(step) for step in spec.steps):
             below = len(keyed(spec.parent, images).chain) if spec.parent else 0
             own = store.fixed(keyed(name, images)).chain[below:]
             images[name] = dataclasses.replace(spec, steps=tuple(link.step for link in own))

@@ -41,6 +41,7 @@ from devbox.model.image import (
     is_open,
     keyed_image,
     keyed_step,
+    may_bring_more,
     on_top,
     pinned,
 )
@@ -131,7 +132,7 @@ class Baker:
 
     def _fixed(self, step: KeyedStep, below: Sequence[KeyedStep], made: Layer | Baked) -> KeyedStep:
         """The step by what it installed, known under the key of that, too."""
-        versions = self._cache.versions(step.key) if is_open(step.step) else None
+        versions = self._cache.versions(step.key) if may_bring_more(step.step) else None
         if versions is None:
             return step
         fixed = keyed_step(below[-1].key if below else "", pinned(step.step, versions))

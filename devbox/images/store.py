@@ -12,7 +12,7 @@ from devbox.host.paths import Paths
 from devbox.images import gate, snapshots
 from devbox.images.stepcache import StepCache
 from devbox.model import ids
-from devbox.model.image import Baked, KeyedImage, KeyedStep, is_open, keyed_image, keyed_step, pinned
+from devbox.model.image import Baked, KeyedImage, KeyedStep, keyed_image, keyed_step, may_bring_more, pinned
 
 if TYPE_CHECKING:
     from devbox.images.bake import OnEvent
@@ -125,7 +125,7 @@ class ImageStore:
         for wanted in image.chain:
             parent = chain[-1].key if chain else ""
             step = keyed_step(parent, wanted.step)
-            versions = self._cache.versions(step.key) if is_open(step.step) else None
+            versions = self._cache.versions(step.key) if may_bring_more(step.step) else None
             chain.append(step if versions is None else keyed_step(parent, pinned(step.step, versions)))
         return keyed_image(image.name, chain, image.config)
 

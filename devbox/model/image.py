@@ -247,6 +247,11 @@ def is_open(step: BakeStep) -> bool:
     return not isinstance(step, Files | FromTarball | Copy) and step.pins is None
 
 
+def may_bring_more(step: BakeStep) -> bool:
+    """Whether only what was made tells what a step installs: nothing fixes it, or its commands may be others now."""
+    return is_open(step) or isinstance(step, Run)
+
+
 def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
     """The config of an image on one that says itself how it runs: its own, and what it leaves to the other."""
     return replace(

@@ -230,9 +230,13 @@ def _another(step: FromTarball, lock: Lock) -> list[str]:
 
 
 def additions(before: Lock, after: Lock) -> list[str]:
-    """The entries that are new or say something else."""
-    sections = _sections(before, after)
-    return [title for title, old, now in sections if any(old.get(name) != version for name, version in now.items())]
+    """The entries that are new or say something else; of a step's, also those that say more than it installs."""
+    steps = _steps(before).keys() & _steps(after).keys()
+    return [
+        title
+        for title, old, now in _sections(before, after)
+        if any(old.get(name) != version for name, version in now.items()) or (title in steps and old != now)
+    ]
 
 
 def changes(before: Lock, after: Lock) -> list[str]:

@@ -200,3 +200,15 @@ def test_what_commands_cache_is_for_the_same_project_alone(paths: Paths) -> None
     looks = (Run(commands=(f"test {expression} -e /root/.cache/left",), caches=caches) for expression in ("", "!"))
     for project, look in zip(("one", "two"), looks, strict=True):
         ImageStore(paths, project=project).bake(image(look), quiet)
+
+
+def test_edited_commands_are_known_by_all_that_they_bring_from_then_on(store: ImageStore) -> None:
+    make = "mkdir -p /usr/lib/python3/site-packages/{a-1,b-2}.dist-info"
+    edited = image(Run(commands=(("bash", "-c", make),), pins={"pip:a": "1", "pip:gone": "1"}))
+    baked = store.bake(edited, quiet)
+    fixed = store.fixed(edited)
+    assert fixed.chain[-1].step.pins == {"pip:a": "1", "pip:b": "2"}
+    assert store.find(fixed.key) == baked
+    states: list[str] = []
+    assert store.bake(fixed, lambda event: states.append(event.state)) == baked
+    assert set(states) == {"cached"}

@@ -64,3 +64,11 @@ def test_another_version_than_the_lock_s_is_an_error_that_names_both():
         "tree: locked nothing, offered 4",
     ]
     assert "devbox lock --upgrade less tree" in caught.value.remedy
+
+
+def test_edited_commands_may_bring_more_or_less_but_nothing_else():
+    step = Run(commands=("pip install flask", "pip install x"), pins={"pip:flask": "1", "pip:gone": "1"})
+    installed.check(step, {"pip:flask": "1", "pip:requests": "2"})
+    with pytest.raises(BakeFailed) as caught:
+        installed.check(step, {"pip:flask": "2", "pip:requests": "2"})
+    assert caught.value.details == "pip:flask: locked 1, offered 2"

@@ -108,6 +108,13 @@ def test_commands_have_an_entry_only_where_they_install_something():
     }
 
 
+def test_a_step_that_installs_more_or_less_than_its_entry_has_a_new_one():
+    before = Lock(images={"dev": {"run x": {"pip:a": "1", "pip:b": "1"}, "run y": {"pip:c": "1"}}})
+    for now in ({"pip:a": "1"}, {"pip:a": "1", "pip:b": "1", "pip:d": "1"}):
+        assert locking.additions(before, Lock(images={"dev": {"run x": now}})) == ["image dev: run x"]
+    assert locking.additions(before, Lock(images={"dev": {"run y": {"pip:c": "1"}}})) == []
+
+
 def test_steps_that_do_the_same_have_names_of_their_own():
     run = Run(commands=("make",))
     assert locking.step_names((run, Packages(names=("less",)), run)) == ("run make", "packages less", "run make #2")
