@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from devbox.model.image import BakeStep, FromDockerfile, FromTarball
 from devbox.model.resolved import Resolved
+from devbox.records import lockfile
 
 
 def with_contexts(resolved: Resolved, *, digests: str) -> Resolved:
@@ -17,7 +18,9 @@ def with_contexts(resolved: Resolved, *, digests: str) -> Resolved:
     if any(isinstance(step, FromDockerfile) for step in steps):
         from devbox.images.dockerfile.context import with_contents
 
-        resolved = replace(resolved, images=with_contents(resolved.images, resolved.instance.root))
+        place = resolved.instance
+        lock = lockfile.path("", place.env_file).lstrip("/")
+        resolved = replace(resolved, images=with_contents(resolved.images, place.root, lock=lock))
     tarballs = {step.path for step in steps if isinstance(step, FromTarball)}
     return _with_tarballs(resolved, tarballs, digests) if tarballs else resolved
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from devbox.errors import BakeFailed, HostError
 from devbox.host.paths import Paths
@@ -19,6 +19,9 @@ from devbox.images.unpacking import task as unpacking
 from devbox.images.unpacking.task import UnpackJob
 from devbox.model import codec
 from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
+
+if TYPE_CHECKING:
+    from devbox.images.dockerfile.context import Copied
 
 
 class Workers:
@@ -70,7 +73,7 @@ class Workers:
         key: str,
         *,
         place: str,
-        ignore: str,
+        source: Copied,
         images: dict[str, str],
         known: tuple[str, ...],
         use: str,
@@ -86,9 +89,9 @@ class Workers:
             storage=self._paths.buildah,
             blobs=f"{self._paths.oci}/blobs/sha256",
             known=known,
-            dockerfile=f"{step.root}/{step.path}",
-            context=os.path.normpath(f"{step.root}/{step.context}"),
-            ignore=ignore,
+            dockerfile=source.dockerfile,
+            context=source.context,
+            ignore=source.ignore,
             target=step.target,
             args=step.args,
             images=images,

@@ -44,7 +44,8 @@ class FromRegistry:
 class FromDockerfile:
     """The first layers of an image: what a Dockerfile makes.
 
-    `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`. `FROM`
+    `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`, without
+    its lock, which lies at `lock`. `FROM`
     of the name `base` is the image below, which has the config `base_config`. `pins`: digests of the registries'
     images it begins with, by their names in it.
     """
@@ -58,6 +59,7 @@ class FromDockerfile:
     base_config: ImageConfig | None = None
     content: str = ""
     root: str = ""
+    lock: str = "devbox.lock.toml"
     pins: dict[str, str] | None = None
 
 
@@ -127,7 +129,7 @@ BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | 
 # packages are cleaned up after.
 _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
-_PLACES = ("root",)  # no part of the key
+_PLACES = ("root", "lock")  # no part of the key
 _FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
 _ADDED = ("labels",)  # came to configs later: no part of the key where there are none
 

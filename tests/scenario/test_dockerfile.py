@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,19 @@ CMD ["id -un; cat made; env; touch /tmp/ready; exec sleep infinity"]
 ON_REGISTRY = """\
 FROM {ref}
 RUN --mount=type=cache,target=/cache cat /greeting > /said
+"""
+# Waits until whoever listens hangs up.
+WAITING = """\
+FROM system
+RUN bash -c 'read -r _ < /dev/tcp/127.0.0.1/{port}' || true
+COPY text /text
+RUN --mount=type=bind,target=/context test ! -e /context/.env && cat /context/text > /mounted
+CMD ["sleep", "infinity"]
+"""
+MOUNTING = """\
+FROM system
+RUN --mount=type=bind,target=/context cat /context/text > /mounted
+CMD ["sleep", "infinity"]
 """
 ROOT_AND_USER = (
     "root-crun",
@@ -109,6 +124,29 @@ def test_a_failed_step_says_its_line_and_what_it_printed(box: Box, project: Path
     assert "Dockerfile:3" in said
     assert "  | the reason" in said
     assert "devbox up" in said
+
+
+@pytest.mark.long
+def test_a_build_sees_its_context_as_it_was_looked_at(box: Box, project: Path):
+    (project / "text").write_text("before")
+    (project / ".dockerignore").write_text(".env\n")
+    (project / ".env").write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        (project / "docker" / "Dockerfile").write_text(WAITING.format(port=door.getsockname()[1]))
+        with ThreadPoolExecutor(1) as pool:
+            building = pool.submit(box.ok, "up", cwd=project)
+            door.settimeout(120)
+            waiting, _ = door.accept()
+            with waiting:
+                (project / "text").write_text("after")
+            building.result(timeout=120)
+    assert box.ok("exec", "web", "--", "cat", "/text", "/mounted", cwd=project) == "before" * 2
+    (project / "docker" / "Dockerfile").write_text(MOUNTING)
+    box.ok("up", cwd=project)
+    assert box.ok("exec", "web", "--", "cat", "/mounted", cwd=project) == "after"
+    (project / "text").write_text("later")
+    box.ok("up", cwd=project)
+    assert box.ok("exec", "web", "--", "cat", "/mounted", cwd=project) == "later"
 
 
 def test_layers_of_a_base_stay_what_they_are_at_the_registry(box: Box, tmp_path: Path):

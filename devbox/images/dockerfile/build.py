@@ -14,9 +14,8 @@ from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
 from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
-from devbox.images.dockerfile import cache, text
+from devbox.images.dockerfile import cache, context, text
 from devbox.images.dockerfile.below import Below
-from devbox.images.dockerfile.context import ignore_text
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.lending import Lender
@@ -58,19 +57,19 @@ class Builder:
     ) -> tuple[Baked, dict[str, str]]:
         """The image, its layers unpacked; the digests of what it begins with, by their names. `name` is the layout's.
 
+        buildah sees a copy: what the image is made from is what its key was made from, whatever is edited meanwhile.
         One build at a time: buildah counts what it has mounted, and each worker sees but its own mounts.
         """
         place = snapshots.new_place(self._paths, key)
         try:
-            begins = self._begins(step, below, place, on_progress)
-            ignore = f"{place}/ignore"
-            files.write_atomic(ignore, ignore_text(step, step.root))
+            source = context.copy(step, place)
+            begins = self._begins(step, source.dockerfile, below, place, on_progress)
             with self._turn(on_progress):
                 Workers(self._paths, self._lender).build(
                     step,
                     key,
                     place=place,
-                    ignore=ignore,
+                    source=source,
                     images=begins.names,
                     known=tuple(begins.layers),
                     use=cache.name_of(step),
@@ -89,7 +88,9 @@ class Builder:
             on_progress(Progress(text="waiting for another Dockerfile"))
         return files.locked(lock)
 
-    def _begins(self, step: FromDockerfile, below: Below, place: str, on_progress: OnProgress) -> _Begins:
+    def _begins(
+        self, step: FromDockerfile, dockerfile: str, below: Below, place: str, on_progress: OnProgress
+    ) -> _Begins:
         """What the Dockerfile begins with, in a layout beside the store's that shares its blobs."""
         own = Layout(f"{place}/bases", lock=f"{place}/lock")
         os.mkdir(own.root)
@@ -97,7 +98,7 @@ class Builder:
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
         found = _Begins({}, {}, {})
-        source = files.read_text(f"{step.root}/{step.path}") or ""
+        source = files.read_text(dockerfile) or ""
         for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
             if meant == step.base:
                 top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers

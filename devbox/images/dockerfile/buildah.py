@@ -53,7 +53,8 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     used |= cache.standing(job.storage, built.strip().removeprefix("sha256:"))
     cache.remember(job.storage, job.use, used, all_of_it=code == 0)
     if code:
-        error = failure(output.all(), _text(job.dockerfile), os.path.basename(job.dockerfile))
+        said = output.all().replace(f"{job.context}/", "")
+        error = failure(said, _text(job.dockerfile), os.path.basename(job.dockerfile))
         if job.terminal >= 0 and (left := _containers(program, storage, env)):
             output.wait_for_terminal(error.sentence, error.details)
             shell = [program, *storage, *shell_options(job, runtime, left[-1])]

@@ -1,60 +1,137 @@
-"""What a Dockerfile is built from: the file, and its context by content, without what .dockerignore names."""
+"""What a Dockerfile is built from: the file, and its context by content, without what .dockerignore names.
+
+Of a context, files, links and directories count; of their permissions only whether a file is a program, as in git.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import posixpath
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
-from devbox.errors import EnvFileError
+from devbox.errors import BakeFailed, EnvFileError
+from devbox.host.files import write_atomic
 from devbox.images.build.patterns import expression
+from devbox.images.dockerfile import copying
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
-# What devbox itself writes beside the env file is no input: a build would change what it was built from.
-_OWN = "devbox.lock.toml"
+_KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and devices: git has none, either
+# What the system says of a path that has become something else, or is gone.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 
 Rule = tuple[re.Pattern[str], bool]  # what it matches, and whether that is ignored
+Entry = tuple[str, str]  # what it is, and its digest or target
 
 
-def with_contents(images: Mapping[str, ImageSpec], root: str) -> dict[str, ImageSpec]:
-    """The images, those of Dockerfiles by what these and their contexts hold now, in the project at `root`."""
-    return {name: replace(spec, steps=tuple(_read(step, root) for step in spec.steps)) for name, spec in images.items()}
+def with_contents(images: Mapping[str, ImageSpec], root: str, *, lock: str) -> dict[str, ImageSpec]:
+    """The images, those of Dockerfiles by what these and their contexts hold now, in the project at `root`.
+
+    `lock`: the path in it of the file's lock, which is no input: a build would change what it was built from.
+    """
+    return {
+        name: replace(spec, steps=tuple(_read(step, root, lock) for step in spec.steps))
+        for name, spec in images.items()
+    }
 
 
-def _read(step: BakeStep, root: str) -> BakeStep:
-    return replace(step, root=root, content=content(step, root)) if isinstance(step, FromDockerfile) else step
+def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
+    if not isinstance(step, FromDockerfile):
+        return step
+    step = replace(step, root=root, lock=lock)
+    return replace(step, content=content(step))
 
 
-def content(step: FromDockerfile, root: str) -> str:
-    """The digest of a Dockerfile and its context: names, kinds, permissions and bytes; neither owners nor times."""
-    total = hashlib.sha256(_digest(_there(f"{root}/{step.path}")))
-    for path, facts in files(step, root):
-        total.update(ids.canonical_json([path, *_entry(f"{root}/{step.context}/{path}", facts)]))
+class Copied(NamedTuple):
+    """What a build is made from, where nobody changes it: paths of the Dockerfile, the context, and its ignore file."""
+
+    dockerfile: str
+    context: str
+    ignore: str
+
+
+def content(step: FromDockerfile) -> str:
+    """The digest of a Dockerfile and its context: names, kinds and bytes; neither owners, permissions nor times."""
+    with _unchanged(step, "read"):
+        first = copying.digest(_there(step))
+        return _total(first, _files(step, _ignore_text(step)), lambda path, facts: _entry(_place(step, path), facts))
+
+
+def copy(step: FromDockerfile, place: str) -> Copied:
+    """The Dockerfile and its context in `place`. BakeFailed where they are no longer what the step has.
+
+    Permissions are 644 and 755, times the one of all bakes.
+    """
+    made = Copied(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
+    for directory in (os.path.dirname(made.dockerfile), made.context):
+        os.mkdir(directory)
+    with _unchanged(step, "copied"):
+        ignore = _ignore_text(step)
+        write_atomic(made.ignore, ignore)
+        first = copying.copy_file(_there(step), made.dockerfile, program=False)
+        found = _files(step, ignore)
+        copied = _total(first, found, lambda path, facts: _copied(_place(step, path), facts, f"{made.context}/{path}"))
+        if copied != step.content:
+            raise _changed(step, "copied")
+    copying.settle(made.context)
+    return made
+
+
+@contextlib.contextmanager
+def _unchanged(step: FromDockerfile, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _GONE:
+            raise _changed(step, doing) from None
+        raise
+
+
+def _changed(step: FromDockerfile, doing: str) -> BakeFailed:
+    return BakeFailed(
+        f"the context of {step.path} changed while it was {doing}",
+        remedy="devbox up once more; name in .dockerignore what changes by itself",
+    )
+
+
+def _total(dockerfile: str, found: Iterator[tuple[str, os.stat_result]], entry: Callable[..., Entry]) -> str:
+    total = hashlib.sha256(bytes.fromhex(dockerfile))
+    for path, facts in found:
+        total.update(ids.canonical_json([path, *entry(path, facts)]))
     return f"sha256:{total.hexdigest()}"
 
 
-def files(step: FromDockerfile, root: str) -> Iterator[tuple[str, os.stat_result]]:
+def _files(step: FromDockerfile, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file, link and directory of the context that is not ignored, by name."""
-    place = f"{root}/{step.context}"
+    place = f"{step.root}/{step.context}"
     if not os.path.isdir(place):
         raise EnvFileError(f"the context {step.context} of {step.path} is no directory", remedy="name one, or make it")
-    found = rules(ignore_text(step, root))
+    found = rules(ignore)
     excepted = any(not ignored for _, ignored in found)
     yield from _walk(place, "", found, excepted=excepted)
 
 
-def ignore_text(step: FromDockerfile, root: str) -> str:
-    """What is left out of the context, as .dockerignore says it."""
-    own = f"{root}/{step.path}.dockerignore"
-    for path in (own, *(f"{root}/{step.context}/{name}" for name in (".containerignore", ".dockerignore"))):
+def _ignore_text(step: FromDockerfile) -> str:
+    """What is left out of the context: as .dockerignore says it, and the lock."""
+    lock = posixpath.relpath(f"/{step.lock}", f"/{step.context}")
+    added = "" if lock.startswith("../") else f"{lock}\n"
+    own = f"{step.root}/{step.path}.dockerignore"
+    for path in (own, *(_place(step, name) for name in (".containerignore", ".dockerignore"))):
         if os.path.isfile(path):
             with open(path, encoding="utf-8", errors="surrogateescape") as source:
-                return f"{source.read()}\n{_OWN}\n"
-    return f"{_OWN}\n"
+                return f"{source.read()}\n{added}"
+    return added
+
+
+def _place(step: FromDockerfile, path: str) -> str:
+    return f"{step.root}/{step.context}/{path}"
 
 
 def rules(text: str) -> list[Rule]:
@@ -79,26 +156,36 @@ def _walk(place: str, inside: str, found: list[Rule], *, excepted: bool) -> Iter
         path = f"{inside}{name}"
         facts = os.lstat(f"{place}/{path}")
         left_out = ignored(path, found)
-        if not left_out:
+        if not left_out and stat.S_IFMT(facts.st_mode) in _KINDS:
             yield path, facts
         if stat.S_ISDIR(facts.st_mode) and (excepted or not left_out):
             yield from _walk(place, f"{path}/", found, excepted=excepted)
 
 
-def _entry(path: str, facts: os.stat_result) -> tuple[str, int, str]:
+def _entry(path: str, facts: os.stat_result) -> Entry:
     if stat.S_ISREG(facts.st_mode):
-        return "file", stat.S_IMODE(facts.st_mode), _digest(path).hex()
+        return _kind(facts), copying.digest(path)
+    return ("link", os.readlink(path)) if stat.S_ISLNK(facts.st_mode) else ("directory", "")
+
+
+def _copied(source: str, facts: os.stat_result, target: str) -> Entry:
+    """Copy something of a context; what it was."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)  # a directory may be left out, and a file in it not
+    if stat.S_ISREG(facts.st_mode):
+        return _kind(facts), copying.copy_file(source, target, program=_kind(facts) == "program")
     if stat.S_ISLNK(facts.st_mode):
-        return "link", 0, os.readlink(path)
-    return "directory" if stat.S_ISDIR(facts.st_mode) else "special", stat.S_IMODE(facts.st_mode), ""
+        os.symlink(link := os.readlink(source), target)
+        return "link", link
+    os.mkdir(target)
+    return "directory", ""
 
 
-def _there(path: str) -> str:
+def _kind(facts: os.stat_result) -> str:
+    return "program" if facts.st_mode & stat.S_IXUSR else "file"
+
+
+def _there(step: FromDockerfile) -> str:
+    path = f"{step.root}/{step.path}"
     if not os.path.isfile(path):
         raise EnvFileError(f"there is no Dockerfile {path}", remedy="name one of the project: dockerfile = PATH")
     return path
-
-
-def _digest(path: str) -> bytes:
-    with open(path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").digest()

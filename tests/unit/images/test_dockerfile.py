@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
+import socket
+import stat
+import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from devbox.errors import EnvFileError
+from devbox.errors import BakeFailed, EnvFileError
 from devbox.images.dockerfile import buildah, context, text
+from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.job import BuildJob
 from devbox.model.image import FromDockerfile, step_key
 
@@ -78,27 +85,142 @@ def test_what_dockerignore_leaves_out(rules: str, path: str, *, ignored: bool):
     assert context.ignored(path, context.rules(rules)) is ignored
 
 
-def test_the_key_is_what_the_context_holds(tmp_path: Path):
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
-    (tmp_path / ".dockerignore").write_text("out\n")
-    (tmp_path / "src").mkdir()
-    source = tmp_path / "src" / "main.py"
-    source.write_text("1")
-    step = FromDockerfile(path="Dockerfile")
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A Dockerfile, its context, and what that leaves out."""
+    root = tmp_path / "project"
+    (root / "src").mkdir(parents=True)
+    (root / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (root / ".dockerignore").write_text("out\n.env\n*.log\n!kept.log\nleft\n!left/kept\n")
+    (root / "src" / "main.py").write_text("1")
+    return root
 
-    def digest() -> str:
-        return context.content(step, str(tmp_path))
 
-    first = digest()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "made").write_text("not looked at")
-    (tmp_path / "devbox.lock.toml").write_text("devbox's own")
+def _step(root: Path, **fields: Any) -> FromDockerfile:
+    step = FromDockerfile(path="Dockerfile", root=str(root), **fields)
+    return replace(step, content=context.content(step))
+
+
+def test_the_key_is_what_the_context_holds(project: Path):
+    source = project / "src" / "main.py"
+    first = _step(project).content
+    (project / "out").mkdir()
+    (project / "out" / "made").write_text("not looked at")
+    (project / "devbox.lock.toml").write_text("devbox's own")
     source.touch()
-    assert digest() == first
+    assert _step(project).content == first
     source.chmod(0o755)
-    assert (second := digest()) != first
+    assert (second := _step(project).content) != first
     source.write_text("2")
-    assert digest() not in (first, second)
+    assert _step(project).content not in (first, second)
+
+
+def test_the_key_is_the_same_whatever_the_umask_of_the_checkout(project: Path):
+    first = _step(project).content
+    for path in (project, *project.rglob("*")):
+        path.chmod(0o775 if path.is_dir() else 0o664)
+    assert _step(project).content == first
+
+
+def test_sockets_and_pipes_are_no_part_of_a_context(project: Path):
+    first = _step(project).content
+    os.mkfifo(project / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(project / "socket"))
+        assert _step(project).content == first
+
+
+@pytest.mark.parametrize(
+    ("lock", "inside", "written"),
+    [
+        ("ci.lock.toml", ".", "ci.lock.toml"),
+        ("worker/ci.lock.toml", "worker", "worker/ci.lock.toml"),
+        ("devbox.lock.toml", "worker", "devbox.lock.toml"),
+    ],
+)
+def test_the_lock_of_the_file_is_no_part_of_a_context(project: Path, lock: str, inside: str, written: str):
+    (project / "worker").mkdir()
+    first = _step(project, context=inside, lock=lock).content
+    (project / written).write_text("devbox's own")
+    assert _step(project, context=inside, lock=lock).content == first
+    (project / inside / "other.lock.toml").write_text("of another program")
+    assert _step(project, context=inside, lock=lock).content != first
+
+
+def test_a_build_gets_a_copy_of_what_the_key_was_made_from(project: Path, tmp_path: Path):
+    (project / ".env").write_text("secret")
+    (project / "a.log").write_text("left out")
+    (project / "kept.log").write_text("not left out")
+    (project / "empty").mkdir(mode=0o700)
+    (project / "run").write_text("#!/bin/sh\n")
+    (project / "run").chmod(0o775)
+    (project / "src" / "main.py").chmod(0o600)
+    (project / "link").symlink_to("src/nowhere")
+    (project / "twice").hardlink_to(project / "run")
+    (project / "left" / "kept").mkdir(parents=True)
+    (project / "left" / "kept" / "file").write_text("below what is left out")
+    (project / "left" / "other").write_text("left out")
+    with (project / "holes").open("wb") as sparse:
+        sparse.truncate(1 << 25)
+        sparse.seek(1 << 24)
+        sparse.write(b"data")
+    os.mkfifo(project / "pipe")
+    umask = os.umask(0o077)
+    try:
+        copied = context.copy(_step(project), _fresh(tmp_path / "copy"))
+    finally:
+        os.umask(umask)
+    there = Path(copied.context)
+    assert {str(path.relative_to(there)): _permissions(path) for path in there.rglob("*")} == {
+        **dict.fromkeys(("src", "empty", "left", "left/kept"), "drwxr-xr-x"),
+        **dict.fromkeys(("run", "twice"), "-rwxr-xr-x"),
+        **dict.fromkeys((".dockerignore", "Dockerfile", "kept.log", "src/main.py"), "-rw-r--r--"),
+        **dict.fromkeys(("left/kept/file", "holes"), "-rw-r--r--"),
+        "link": "lrwxrwxrwx",
+    }
+    assert (there / "link").readlink() == Path("src/nowhere")
+    assert (there / "holes").stat().st_blocks < 1 << 10
+    assert {path.lstat().st_mtime for path in (there, *there.rglob("*"))} == {SOURCE_DATE_EPOCH}
+    assert Path(copied.dockerfile).read_text() == (project / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("change", ["src/main.py", "Dockerfile", "new", ".dockerignore"])
+def test_a_context_that_changed_since_it_was_looked_at_is_not_built(project: Path, tmp_path: Path, change: str):
+    step = _step(project)
+    (project / change).write_text("2")
+    with pytest.raises(BakeFailed, match="the context of Dockerfile changed while it was copied"):
+        context.copy(step, _fresh(tmp_path / "copy"))
+
+
+def test_a_context_that_changes_while_it_is_read_is_a_sentence(project: Path):
+    done = threading.Event()
+
+    def edit() -> None:
+        while not done.is_set():
+            (project / "new").touch()
+            (project / "new").unlink()
+
+    def read_until_it_meets_an_edit() -> None:
+        while True:
+            _step(project)
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    try:
+        with pytest.raises(BakeFailed, match="changed while it was read"):
+            read_until_it_meets_an_edit()
+    finally:
+        done.set()
+        editor.join()
+
+
+def _fresh(path: Path) -> str:
+    path.mkdir()
+    return str(path)
+
+
+def _permissions(path: Path) -> str:
+    return stat.filemode(path.lstat().st_mode)
 
 
 def test_the_place_of_a_project_is_no_part_of_the_key():
@@ -109,7 +231,7 @@ def test_the_place_of_a_project_is_no_part_of_the_key():
 
 def test_no_dockerfile_is_a_sentence(tmp_path: Path):
     with pytest.raises(EnvFileError, match="there is no Dockerfile"):
-        context.content(FromDockerfile(path="Dockerfile"), str(tmp_path))
+        context.content(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
 
 
 def test_a_failure_says_the_line_and_what_was_printed():

@@ -1,0 +1,73 @@
+"""Copies of files as a build gets them: the same bytes, wherever they lie; the same permissions and times anywhere."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+
+from devbox.host import files
+from devbox.images.epoch import SOURCE_DATE_EPOCH
+
+_MOST = 1 << 30  # bytes that the kernel is asked to copy at once
+# Of file systems that can't copy in the kernel, or not to the other one.
+_UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def digest(path: str) -> str:
+    """The digits of a file's digest."""
+    with open(path, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def copy_file(source: str, target: str, *, program: bool) -> str:
+    """Copy a file; the digits of what was copied. Shares its blocks where the file system can, and keeps its holes.
+
+    FileNotFoundError where there is no file any more.
+    """
+    with files.opened(source) as (data, real), open(target, "x+b") as out:
+        if not real:  # it is a pipe or device by now
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+        os.truncate(out.fileno(), os.fstat(data.fileno()).st_size)
+        for start, end in _extents(data.fileno()):
+            _copy(data.fileno(), out.fileno(), start, end)
+        os.fchmod(out.fileno(), 0o755 if program else 0o644)
+        os.utime(out.fileno(), (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
+        return hashlib.file_digest(out, "sha256").hexdigest()
+
+
+def settle(directory: str) -> None:
+    """Give directories the permissions that all have, and them and links the times that files have."""
+    for place, below, names in os.walk(directory):
+        os.chmod(place, 0o755)  # noqa: S103 - as git checks them out: a build may run as another user
+        for path in (place, *(f"{place}/{name}" for name in (*below, *names))):
+            os.utime(path, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
+
+
+def _extents(source: int) -> Iterator[tuple[int, int]]:
+    """Where there is data in a file: from, to."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # none from here on
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def _copy(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            done = os.copy_file_range(source, target, min(end - start, _MOST), start, start)
+        except OSError as error:
+            if error.errno not in _UNABLE:
+                raise
+            os.lseek(target, start, os.SEEK_SET)
+            done = os.sendfile(target, source, start, min(end - start, _MOST))
+        if not done:  # it has become shorter
+            return
+        start += done
