@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from devbox.errors import RegistryError
-from devbox.images import documents, layout
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph
 from devbox.model.image import Baked, Layer
@@ -75,13 +73,8 @@ def below(top: Descriptor, oci: Layout) -> set[str]:
 
 
 def described(digest: str, oci: Layout) -> Descriptor:
-    """The descriptor of a manifest or index of which only the digest is known: what it is, it says itself."""
-    raw = oci.read_raw(digest) or b""
-    with contextlib.suppress(ValueError):
-        plain = documents.parse(raw)
-        kind = plain.get("mediaType") or (layout.INDEX if "manifests" in plain else layout.MANIFEST)
-        return Descriptor(str(kind), digest, len(raw))
-    return Descriptor("", digest, len(raw))
+    """The descriptor of a manifest or index of which only the digest is known."""
+    return graph.described(digest, oci.read_raw(digest) or b"")
 
 
 def subject(top: Descriptor, oci: Layout) -> str:

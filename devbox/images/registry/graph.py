@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
@@ -34,6 +35,15 @@ def understand(descriptor: Descriptor, raw: bytes) -> Node:
         return _node(descriptor, raw)
     except ValueError as error:
         raise _broken(descriptor, str(error)) from None
+
+
+def described(digest: str, raw: bytes) -> Descriptor:
+    """The descriptor of a manifest or index that nobody announced: what it is, it says itself."""
+    with contextlib.suppress(ValueError):
+        plain = documents.parse(raw)
+        kind = plain.get("mediaType") or (layout.INDEX if "manifests" in plain else layout.MANIFEST)
+        return Descriptor(str(kind), digest, len(raw))
+    return Descriptor("", digest, len(raw))
 
 
 def is_manifest(media_type: str) -> bool:

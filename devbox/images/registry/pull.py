@@ -20,6 +20,7 @@ from devbox.images.registry.progress import Meter, OnTransfer
 from devbox.images.registry.reference import Reference, parse
 from devbox.images.registry.repository import Repository
 from devbox.images.registry.together import together
+from devbox.model import ids
 
 T = TypeVar("T")
 
@@ -42,15 +43,33 @@ def pull(
     all_platforms: bool = False,
     name: str = "",
 ) -> Descriptor:
-    """Have the image in the layout, under its reference or another name; its index or manifest."""
+    """Have the image in the layout, under its reference or another name; its index or manifest.
+
+    No registry is asked for what a digest names and the layout has.
+    """
     oci.create()
 
     def work(repository: Repository) -> Descriptor:
         return _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run(all_platforms=all_platforms)
 
-    top = _from_first(reference, work)
+    there = _there(reference.digest, oci) if reference.digest and not all_platforms else None
+    top = there or _from_first(reference, work)
     oci.set_ref(name or str(reference), top)
     return top
+
+
+def _there(digest: str, oci: Layout) -> Descriptor | None:
+    """The image of a digest, if the layout has all of it that this machine runs."""
+    top = wanted = graph.described(digest, oci.read_raw(digest) or b"")
+    for _ in range(_DEEPEST):
+        raw = oci.read_raw(wanted.digest)
+        if raw is None or ids.sha256(raw) != wanted.digest:
+            return None
+        node = graph.understand(wanted, raw)
+        if not node.children:
+            return top if all(oci.has(blob.digest) for blob in node.blobs) else None
+        wanted = graph.own_child(node)
+    return None
 
 
 def pull_attached(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> bool:

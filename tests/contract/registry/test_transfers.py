@@ -13,6 +13,7 @@ from support import layouts
 from support.registry import Registry, registry
 
 from devbox.errors import RegistryError
+from devbox.images import chain
 from devbox.images.registry.pull import resolve
 from devbox.images.registry.reference import Reference, parse
 
@@ -47,6 +48,20 @@ def test_a_pull_brings_all_manifests_and_the_layers_of_this_machine(store: Store
     elsewhere = name._replace(repository=f"{name.repository}-copy")
     assert other.push(image, elsewhere).digest == image.digest
     assert other.blobs() >= store.blobs()
+
+
+def test_no_registry_is_asked_for_a_digest_that_is_all_there(store: Store, other: Store, name: Reference):
+    image = layouts.image(store.oci, seed=5)
+    store.push(image, name)
+    other.pull(name)
+    gone = name._replace(host="localhost:1", tag="", digest=image.digest)
+    assert other.pull(gone) == image
+    assert other.oci.refs()[str(gone)] == image
+    with pytest.raises(RegistryError):
+        other.pull(gone, all_platforms=True)
+    Path(other.oci.blob(chain.layers(other.oci, image.digest)[0].digest)).unlink()
+    with pytest.raises(RegistryError):
+        other.pull(gone)
 
 
 def test_what_is_there_is_not_sent_again(store: Store, name: Reference, logged_in: Registry):
