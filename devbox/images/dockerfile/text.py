@@ -12,6 +12,7 @@ from typing import NamedTuple
 _HEREDOC = re.compile(r"<<-?\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)[\"']?")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:?[-+])(?P<word>[^}]*))?\})")
+_ARGUMENT = re.compile(r"(\w+)(?:=((?:\"[^\"]*\"|'[^']*'|[^\s\"'])*))?")
 _FROM_FLAG = re.compile(r"--from=(\S+)")
 _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
 
@@ -68,8 +69,8 @@ def bases(text: str, args: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for step in instructions(text):
         if step.word == "ARG" and not stages:
-            name, _, default = step.rest.partition("=")
-            values[name] = args.get(name, filled(default.strip("\"'"), values))
+            for name, default in _ARGUMENT.findall(step.rest):
+                values[name] = args.get(name, filled(re.sub("[\"']", "", default), values))
         elif step.word == "FROM":
             words = [word for word in step.rest.split(" ") if not word.startswith("--")]
             image = filled(words[0].strip("\"'"), values)

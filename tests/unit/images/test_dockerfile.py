@@ -46,6 +46,20 @@ def test_the_images_a_dockerfile_begins_with():
     assert text.bases(DOCKERFILE, {"VERSION": "3.11"})["${IMAGE}"] == "python:3.11"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "ARG NAME=python VERSION=3.13",
+        "ARG NAME=\"python\" OTHER VERSION='3.13'",
+        'ARG TITLE="two words" NAME=python\nARG VERSION="3.13"',
+        "ARG SHORT=3 NAME=python VERSION=${SHORT}.13",
+    ],
+)
+def test_several_arguments_in_one_instruction(arguments: str):
+    assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {})["$NAME:$VERSION"] == "python:3.13"
+    assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {"NAME": "py"})["$NAME:$VERSION"] == "py:3.13"
+
+
 def test_the_line_of_a_step():
     assert text.line_of(DOCKERFILE, "RUN --mount=type=bind,from=alpine:3,target=/a make all") == 6
     assert text.line_of(DOCKERFILE, "COPY --from=build /b /b") == 16
