@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from devbox.model.image import BakeStep, FromDockerfile, FromTarball
 from devbox.model.resolved import Resolved
+from devbox.plan import locking
 from devbox.records import lockfile
 
 
@@ -20,7 +21,9 @@ def with_contexts(resolved: Resolved, *, digests: str) -> Resolved:
 
         place = resolved.instance
         lock = lockfile.path("", place.env_file).lstrip("/")
-        resolved = replace(resolved, images=with_contents(resolved.images, place.root, lock=lock))
+        images = with_contents(resolved.images, place.root, lock=lock)
+        lacking = locking.unknown_bases({name: spec for name, spec in images.items() if not locking.is_built(name)})
+        resolved = replace(resolved, images=images, unlocked=(*resolved.unlocked, *lacking))
     tarballs = {step.path for step in steps if isinstance(step, FromTarball)}
     return _with_tarballs(resolved, tarballs, digests) if tarballs else resolved
 

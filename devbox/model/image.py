@@ -46,8 +46,9 @@ class FromDockerfile:
 
     `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`, without
     its lock, which lies at `lock`. `FROM`
-    of the name `base` is the image below, which has the config `base_config`. `pins`: digests of the registries'
-    images it begins with, by their names in it.
+    of the name `base` is the image below, which has the config `base_config`. `begins`: the registries' images that it
+    begins with, by their names in it; `pins`: their digests; `prefer`: digests of some of them, where the lock lacks
+    others.
     """
 
     op: ClassVar[str] = "dockerfile"
@@ -60,7 +61,9 @@ class FromDockerfile:
     content: str = ""
     root: str = ""
     lock: str = "devbox.lock.toml"
+    begins: tuple[str, ...] = ()
     pins: dict[str, str] | None = None
+    prefer: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | 
 # packages are cleaned up after.
 _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
-_PLACES = ("root", "lock")  # no part of the key
+_PLACES = ("root", "lock", "begins")  # no part of the key: where something lies, and what others already say
 _FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
 _ADDED = ("labels",)  # came to configs later: no part of the key where there are none
 
@@ -238,7 +241,9 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
             return replace(step, pins=versions, prefer={})
         case FromRegistry():
             return replace(step, pins=versions)
-        case Run() | FromDockerfile():
+        case FromDockerfile():
+            return replace(step, pins=versions, prefer={}) if versions else step
+        case Run():
             return replace(step, pins=versions) if versions else step
         case Files() | FromTarball() | Copy():
             return step

@@ -24,8 +24,9 @@ def changed(before: BakeStep, after: BakeStep) -> str:
             found += _versions(before.pins, after.pins)
             found += ["its caches"] if before.caches != after.caches else []
         case FromDockerfile(), FromDockerfile():
-            found = _table("argument", before.args, after.args) + _versions(before.pins, after.pins)
+            found = _table("argument", before.args, after.args)
             found += ["the Dockerfile or its context changed"] if before.content != after.content else []
+            found += _versions(before.pins, after.pins) if after.pins is not None or not found else []
         case FromTarball(), FromTarball():
             found = ["the tarball changed"] if before.content != after.content else []
         case Copy(), Copy():

@@ -47,9 +47,9 @@ def unlocked(images: Mapping[str, ImageSpec]) -> dict[str, ImageSpec]:
 
 def _open(step: BakeStep) -> BakeStep:
     match step:
-        case Bootstrap() | Packages():
+        case Bootstrap() | Packages() | FromDockerfile():
             return dataclasses.replace(step, pins=None, prefer={})
-        case FromRegistry() | FromDockerfile() | Run():
+        case FromRegistry() | Run():
             return dataclasses.replace(step, pins=None)
         case Files() | FromTarball() | Copy():
             return step
@@ -120,16 +120,28 @@ def loosened(images: Mapping[str, ImageSpec], names: Iterable[str]) -> dict[str,
 
 
 def _loosened(spec: ImageSpec, step: BakeStep, wanted: frozenset[str]) -> BakeStep:
-    if isinstance(step, Files | FromTarball | Copy) or step.pins is None:
+    held = _held(step)
+    if held is None or isinstance(step, Files | FromTarball | Copy):
         return step
     whole = describe(step) in wanted or (not isinstance(step, Bootstrap) and _calls(spec, wanted))
-    going = {step.pins[name] for name in wanted if name in step.pins}
+    going = {held[name] for name in wanted if name in held}
     if not (whole or going):
         return step
-    if isinstance(step, FromRegistry | FromDockerfile | Run):
+    if isinstance(step, FromRegistry | Run):
         return dataclasses.replace(step, pins=None)
-    prefer = {} if whole else {name: version for name, version in step.pins.items() if version not in going}
+    prefer = {} if whole else {name: version for name, version in held.items() if version not in going}
     return dataclasses.replace(step, pins=None, prefer=prefer)
+
+
+def _held(step: BakeStep) -> Versions | None:
+    """The versions that an upgrade sets a step free of; None where nothing fixes any."""
+    match step:
+        case Files() | FromTarball() | Copy():
+            return None
+        case FromDockerfile(pins=None):
+            return step.prefer or None
+        case _:
+            return step.pins
 
 
 def _calls(spec: ImageSpec, names: frozenset[str]) -> bool:
@@ -147,8 +159,7 @@ def known(images: Mapping[str, ImageSpec]) -> dict[str, str]:
     found: dict[str, str] = {}
     for spec in images.values():
         for step in spec.steps:
-            versions = {} if isinstance(step, Files | FromTarball | Copy) else step.pins or {}
-            found |= dict.fromkeys(versions, "a package")
+            found |= dict.fromkeys(_held(step) or {}, "a package")
     for spec in images.values():
         found |= {describe(step): "a base system" for step in spec.steps if isinstance(step, Bootstrap)}
         found |= {spec.recipe: "a recipe"} if spec.recipe else {}
@@ -200,8 +211,13 @@ def beside_cells(before: Lock, after: Lock) -> Lock:
 
 
 def _is_fixed(spec: ImageSpec) -> bool:
-    """Whether every step that installs something says what. Commands and Dockerfiles may never have had anything."""
-    return not any(is_open(step) for step in spec.steps if not isinstance(step, Run | FromDockerfile))
+    """Whether every step that installs something says what."""
+    return not any(is_open(step) for step in spec.steps if not _may_have_nothing(step))
+
+
+def _may_have_nothing(step: BakeStep) -> bool:
+    """Whether a step may never have had an entry: commands, and Dockerfiles that begin with no image of a registry."""
+    return isinstance(step, Run) or (isinstance(step, FromDockerfile) and not step.begins)
 
 
 def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: Lock) -> list[str]:
@@ -218,7 +234,19 @@ def missing(images: Mapping[str, ImageSpec], recipes: Mapping[str, str], lock: L
             elif is_open(step) and not isinstance(step, Run | FromDockerfile):
                 what = name if isinstance(step, Bootstrap) else f"{spec.name}: {name}"
                 sentences.append(f"{what} has no entry")
-    return list(dict.fromkeys(sentences))
+    return list(dict.fromkeys([*sentences, *unknown_bases(images)]))
+
+
+def unknown_bases(images: Mapping[str, ImageSpec]) -> list[str]:
+    """What the lock lacks of the images that Dockerfiles begin with, which have been looked at, a sentence each."""
+    return [
+        f"{spec.name}: {name}: {base} has no entry"
+        for spec in images.values()
+        for name, step in zip(step_names(spec.steps), spec.steps, strict=True)
+        if isinstance(step, FromDockerfile)
+        for base in step.begins
+        if base not in (step.pins or step.prefer)
+    ]
 
 
 def _another(step: FromTarball, lock: Lock) -> list[str]:

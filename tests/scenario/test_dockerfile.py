@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,42 @@ def test_layers_of_a_base_stay_what_they_are_at_the_registry(box: Box, tmp_path:
     assert any(layer["mediaType"].endswith("+gzip") for layer in below)
     assert _layers(box, project)[:-1] == below
     box.ok("image", "verify", cwd=project)
+
+
+@pytest.mark.long
+def test_what_a_dockerfile_begins_with_is_locked_and_not_asked_for_again(box: Box, tmp_path: Path):
+    if shutil.which("buildah") is None:
+        lacking("buildah is not installed")
+    with serving(tmp_path, "team/base:1", _of_two_layers) as served:
+        one, two = (f"{served.host}/team/base:{tag}" for tag in (1, 2))
+        images = (f"docker://{one}", f"docker://{two}")
+        plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        subprocess.run(["skopeo", "copy", "--quiet", "--all", *plain, *images], check=True)
+        file = '[service.web]\ndockerfile = "Dockerfile"\ncommand = ["sleep", "infinity"]\n'
+        dockerfile = "FROM {ref}\nCOPY text /text\n"
+        project = box.project(file, files={"Dockerfile": dockerfile.format(ref=one), "text": "1"})
+        box.ok("up", cwd=project)
+        lock = project / "devbox.lock.toml"
+        assert one in lock.read_text()
+
+        # All of the base is in the store.
+        served.kill()
+        (project / "text").write_text("2")
+        box.ok("up", cwd=project)
+        assert box.ok("exec", "web", "--", "cat", "/text", cwd=project) == "2"
+        served.restart()
+
+        # Another base has no entry: none is taken by its tag alone where the lock is demanded.
+        (project / "Dockerfile").write_text(dockerfile.format(ref=two))
+        for words in (("up", "--locked"), ("lock", "--check")):
+            refused = box.run(*words, cwd=project)
+            assert refused.returncode == 1
+            assert f"{two} has no entry" in refused.stderr.decode()
+        box.ok("up", cwd=project)
+        assert two in lock.read_text()
+        assert one not in lock.read_text()
+    box.ok("lock", "--check", cwd=project)
+    assert "nothing to do" in box.run("up", "--locked", cwd=project).stderr.decode()
 
 
 def _of_two_layers(oci: Layout, system: Descriptor) -> Descriptor:

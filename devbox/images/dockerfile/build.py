@@ -97,13 +97,13 @@ class Builder:
         os.mkdir(f"{own.root}/blobs")
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
-        found = _Begins({}, {}, {})
+        found, digests = _Begins({}, {}, {}), step.pins or step.prefer
         source = files.read_text(dockerfile) or ""
         for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
             if meant == step.base:
                 top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers
             else:
-                top = self._pulled(meant, (step.pins or {}).get(meant, ""), on_progress)
+                top = self._pulled(meant, digests.get(meant, ""), on_progress)
                 layers = Puller(self._paths).layers(top)
                 found.digests[meant] = top.digest
             own.set_ref(f"b{number}", top)

@@ -17,9 +17,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.host.files import write_atomic
+from devbox.host.files import read_text, write_atomic
 from devbox.images.build.patterns import expression
-from devbox.images.dockerfile import copying
+from devbox.images.dockerfile import copying, text
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
@@ -46,7 +46,17 @@ def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
     if not isinstance(step, FromDockerfile):
         return step
     step = replace(step, root=root, lock=lock)
-    return replace(step, content=content(step))
+    return _locked(replace(step, content=content(step)))
+
+
+def _locked(step: FromDockerfile) -> FromDockerfile:
+    """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
+    source = read_text(f"{step.root}/{step.path}") or ""
+    begins = tuple(dict.fromkeys(name for name in text.bases(source, step.args).values() if name != step.base))
+    held = {name: digest for name, digest in (step.pins or {}).items() if name in begins}
+    if len(held) < len(begins):
+        return replace(step, begins=begins, pins=None, prefer=held)
+    return replace(step, begins=begins, pins=held or None)
 
 
 class Copied(NamedTuple):
@@ -134,10 +144,10 @@ def _place(step: FromDockerfile, path: str) -> str:
     return f"{step.root}/{step.context}/{path}"
 
 
-def rules(text: str) -> list[Rule]:
+def rules(written: str) -> list[Rule]:
     """The rules of a .dockerignore. Of those that match, the last one counts."""
     found = []
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, written.splitlines()):
         if not line or line.startswith("#"):
             continue
         pattern = os.path.normpath(line.removeprefix("!").strip()).lstrip("/")

@@ -17,7 +17,7 @@ from devbox.errors import BakeFailed, EnvFileError
 from devbox.images.dockerfile import buildah, context, text
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.job import BuildJob
-from devbox.model.image import FromDockerfile, step_key
+from devbox.model.image import FromDockerfile, ImageConfig, ImageSpec, step_key
 
 DOCKERFILE = """\
 # a comment
@@ -58,6 +58,28 @@ def test_the_images_a_dockerfile_begins_with():
 def test_several_arguments_in_one_instruction(arguments: str):
     assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {})["$NAME:$VERSION"] == "python:3.13"
     assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {"NAME": "py"})["$NAME:$VERSION"] == "py:3.13"
+
+
+@pytest.mark.parametrize(
+    ("source", "pins", "expected"),
+    [
+        ("FROM b/one:1", {"b/one:1": "sha256:1"}, ({"b/one:1": "sha256:1"}, {})),
+        ("FROM b/two:1", {"b/one:1": "sha256:1"}, (None, {})),
+        ("FROM b/one:1\nCOPY --from=b/two:1 / /", {"b/one:1": "sha256:1"}, (None, {"b/one:1": "sha256:1"})),
+        ("FROM b/one:1", {"b/one:1": "sha256:1", "b/two:1": "sha256:2"}, ({"b/one:1": "sha256:1"}, {})),
+        ("FROM system", {"b/one:1": "sha256:1"}, (None, {})),
+        ("FROM b/one:1", None, (None, {})),
+    ],
+)
+def test_digests_of_the_lock_hold_for_the_images_that_it_begins_with_now(
+    tmp_path: Path, source: str, pins: dict[str, str] | None, expected: tuple[dict[str, str] | None, dict[str, str]]
+):
+    (tmp_path / "Dockerfile").write_text(source)
+    step = FromDockerfile(path="Dockerfile", base="system", pins=pins)
+    spec = ImageSpec(name="dev", parent=None, steps=(step,), config=ImageConfig())
+    seen = context.with_contents({"dev": spec}, str(tmp_path), lock="devbox.lock.toml")["dev"].steps[0]
+    assert isinstance(seen, FromDockerfile)
+    assert (seen.pins, seen.prefer) == expected
 
 
 def test_the_line_of_a_step():

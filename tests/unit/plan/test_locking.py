@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.builders import image
 
 from devbox.errors import UsageError
-from devbox.model.image import FromRegistry, FromTarball, ImageConfig, ImageSpec, Packages, Run, keyed, pinned
+from devbox.model.image import (
+    FromDockerfile,
+    FromRegistry,
+    FromTarball,
+    ImageConfig,
+    ImageSpec,
+    Packages,
+    Run,
+    keyed,
+    pinned,
+)
 from devbox.model.lock import Lock
 from devbox.plan import locking
 
@@ -142,6 +153,39 @@ def test_an_image_of_a_registry_is_locked_by_its_digest():
     assert locking.collected({"dev": spec}, {}, lock) == lock
     loose, changed = locking.opened(fixed, ["redis:8"])
     assert (loose, changed) == ({"dev": spec}, ("dev",))
+
+
+ONE, TWO = {"b/one:1": "sha256:1"}, {"b/two:1": "sha256:2"}
+
+
+def built(**fields: Any) -> dict[str, ImageSpec]:
+    step = FromDockerfile(path="Dockerfile", begins=("b/one:1", "b/two:1"), **fields)
+    return {"dev": ImageSpec(name="dev", parent=None, steps=(step,), config=ImageConfig())}
+
+
+def test_images_that_a_dockerfile_begins_with_are_missing_until_each_has_an_entry():
+    one, two = (f"dev: dockerfile Dockerfile: {name} has no entry" for name in ("b/one:1", "b/two:1"))
+    assert locking.missing(built(), {}, Lock()) == [one, two]
+    assert locking.missing(built(prefer=ONE), {}, Lock()) == [two]
+    assert locking.missing(built(pins=ONE | TWO), {}, Lock()) == []
+
+
+def test_a_dockerfile_has_an_entry_of_the_images_it_begins_with_now():
+    before = Lock(images={"dev": {"dockerfile Dockerfile": ONE}})
+    step = pinned(built(prefer=ONE)["dev"].steps[0], ONE | TWO)
+    assert step == built(pins=ONE | TWO)["dev"].steps[0]
+    after = locking.collected({"dev": replace(built()["dev"], steps=(step,))}, {}, before)
+    assert after.images == {"dev": {"dockerfile Dockerfile": ONE | TWO}}
+    assert locking.additions(before, after)
+    # What is not baked yet keeps what it had.
+    assert locking.collected(built(prefer=ONE), {}, before) == before
+
+
+@pytest.mark.parametrize("fields", [{"pins": ONE | TWO}, {"prefer": ONE | TWO}])
+def test_an_upgrade_of_one_image_that_a_dockerfile_begins_with_prefers_the_others(fields: dict[str, Any]):
+    assert locking.opened(built(**fields), ["b/one:1"])[0] == built(prefer=TWO)
+    assert locking.opened(built(**fields), ["dev"])[0] == built()
+    assert locking.unlocked(built(**fields)) == built()
 
 
 def test_a_tarball_is_locked_by_what_it_holds():
