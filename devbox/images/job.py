@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from devbox.model.image import BakeStep, Bootstrap
 
@@ -13,6 +13,14 @@ CONFIG_FILE = "config.json"
 NEW_LAYERS = "layers"
 WORK = "workspace"  # in a build's place: what its container works in
 OUTPUT = "output"  # in the layer of a build's output: the directory of all of it
+
+
+class Source(NamedTuple):
+    """What a Dockerfile is built from, where nobody changes it: paths of the file, the context, and its ignore file."""
+
+    dockerfile: str
+    context: str
+    ignore: str
 
 
 @dataclass(frozen=True, kw_only=True)

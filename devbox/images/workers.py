@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from devbox.errors import BakeFailed, HostError
 from devbox.host.paths import Paths
@@ -19,9 +19,6 @@ from devbox.images.unpacking import task as unpacking
 from devbox.images.unpacking.task import UnpackJob
 from devbox.model import codec
 from devbox.model.image import BakeStep, Bootstrap, Copy, FromDockerfile, KeyedStep, Layer, Run, describe
-
-if TYPE_CHECKING:
-    from devbox.images.dockerfile.context import Copied
 
 
 class Workers:
@@ -73,7 +70,7 @@ class Workers:
         key: str,
         *,
         place: str,
-        source: Copied,
+        source: jobs.Source,
         images: dict[str, str],
         known: tuple[str, ...],
         use: str,

@@ -14,12 +14,12 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from devbox.errors import BakeFailed, EnvFileError
 from devbox.host.files import read_text, write_atomic
 from devbox.images.build.patterns import expression
 from devbox.images.dockerfile import copying, text
+from devbox.images.job import Source
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
@@ -53,18 +53,10 @@ def _locked(step: FromDockerfile) -> FromDockerfile:
     """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
     source = read_text(f"{step.root}/{step.path}") or ""
     begins = tuple(dict.fromkeys(name for name in text.bases(source, step.args).values() if name != step.base))
-    held = {name: digest for name, digest in (step.pins or {}).items() if name in begins}
-    if len(held) < len(begins):
+    held = {name: digest for name, digest in (step.pins or step.prefer).items() if name in begins}
+    if step.pins is None or len(held) < len(begins):
         return replace(step, begins=begins, pins=None, prefer=held)
     return replace(step, begins=begins, pins=held or None)
-
-
-class Copied(NamedTuple):
-    """What a build is made from, where nobody changes it: paths of the Dockerfile, the context, and its ignore file."""
-
-    dockerfile: str
-    context: str
-    ignore: str
 
 
 def content(step: FromDockerfile) -> str:
@@ -74,12 +66,12 @@ def content(step: FromDockerfile) -> str:
         return _total(first, _files(step, _ignore_text(step)), lambda path, facts: _entry(_place(step, path), facts))
 
 
-def copy(step: FromDockerfile, place: str) -> Copied:
+def copy(step: FromDockerfile, place: str) -> Source:
     """The Dockerfile and its context in `place`. BakeFailed where they are no longer what the step has.
 
     Permissions are 644 and 755, times the one of all bakes.
     """
-    made = Copied(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
+    made = Source(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
     for directory in (os.path.dirname(made.dockerfile), made.context):
         os.mkdir(directory)
     with _unchanged(step, "copied"):
@@ -184,8 +176,7 @@ def _copied(source: str, facts: os.stat_result, target: str) -> Entry:
     if stat.S_ISREG(facts.st_mode):
         return _kind(facts), copying.copy_file(source, target, program=_kind(facts) == "program")
     if stat.S_ISLNK(facts.st_mode):
-        os.symlink(link := os.readlink(source), target)
-        return "link", link
+        return "link", copying.copy_link(source, target)
     os.mkdir(target)
     return "directory", ""
 

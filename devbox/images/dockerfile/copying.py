@@ -37,12 +37,19 @@ def copy_file(source: str, target: str, *, program: bool) -> str:
         return hashlib.file_digest(out, "sha256").hexdigest()
 
 
+def copy_link(source: str, target: str) -> str:
+    """Copy a link; where it leads. OSError where it is none any more."""
+    leads_to = os.readlink(source)
+    os.symlink(leads_to, target)
+    os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
+    return leads_to
+
+
 def settle(directory: str) -> None:
-    """Give directories the permissions that all have, and them and links the times that files have."""
-    for place, below, names in os.walk(directory):
+    """Give a directory and all below it the permissions and times that all have, now that nothing is added."""
+    for place, _, _ in os.walk(directory):
         os.chmod(place, 0o755)  # noqa: S103 - as git checks them out: a build may run as another user
-        for path in (place, *(f"{place}/{name}" for name in (*below, *names))):
-            os.utime(path, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
+        os.utime(place, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
 
 
 def _extents(source: int) -> Iterator[tuple[int, int]]:

@@ -77,9 +77,11 @@ def test_digests_of_the_lock_hold_for_the_images_that_it_begins_with_now(
     (tmp_path / "Dockerfile").write_text(source)
     step = FromDockerfile(path="Dockerfile", base="system", pins=pins)
     spec = ImageSpec(name="dev", parent=None, steps=(step,), config=ImageConfig())
-    seen = context.with_contents({"dev": spec}, str(tmp_path), lock="devbox.lock.toml")["dev"].steps[0]
-    assert isinstance(seen, FromDockerfile)
-    assert (seen.pins, seen.prefer) == expected
+    seen = context.with_contents({"dev": spec}, str(tmp_path), lock="devbox.lock.toml")
+    fixed = seen["dev"].steps[0]
+    assert isinstance(fixed, FromDockerfile)
+    assert (fixed.pins, fixed.prefer) == expected
+    assert context.with_contents(seen, str(tmp_path), lock="devbox.lock.toml") == seen
 
 
 def test_the_line_of_a_step():
