@@ -173,6 +173,6 @@ def _keys(images: Iterable[KeyedImage]) -> Roots:
     dockerfiles = [link.step for link in steps if isinstance(link.step, FromDockerfile)]
     return Roots(
         keys=frozenset({image.key for image in every} | {link.key for link in steps}),
-        digests=frozenset(digest for step in dockerfiles for digest in (step.pins or {}).values()),
+        digests=frozenset(digest for step in dockerfiles for digest in (step.pins or step.prefer).values()),
         dockerfiles=frozenset(map(cache.name_of, dockerfiles)),
     )

@@ -73,7 +73,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple
 def test_what_a_dockerfile_begins_with_is_kept(tmp_path, monkeypatch):
     paths, root = project(tmp_path, monkeypatch, '[dev]\ndockerfile = "Dockerfile"\n')
     (root / "Dockerfile").write_text("FROM debian:13 AS first\nFROM debian:12\nCOPY --from=first /etc/hostname /\n")
-    pins = {"docker.io/library/debian:13": f"sha256:{'a' * 64}", "docker.io/library/debian:12": f"sha256:{'b' * 64}"}
+    pins = {"debian:13": f"sha256:{'a' * 64}", "debian:12": f"sha256:{'b' * 64}"}
     lock = Lock(images={"dev": {"dockerfile Dockerfile": pins}})
     lockfile.write(lockfile.path(str(root), "devbox.toml"), lock, env_file="devbox.toml")
     found = inventory.look(paths)
