@@ -99,6 +99,10 @@ class BakeFailed(DevboxError):
     """A step of an image could not be made."""
 
 
+class BlobDamaged(BakeFailed):
+    """A blob of the store is not what its name says. It is gone now, to be had anew."""
+
+
 class InstallConflict(DevboxError):
     """A file that is to be put onto the host is in somebody's way, or was changed there by hand."""
 

@@ -87,6 +87,10 @@ class Paths:
         """What devbox keeps about instances, the tops of their containers among it."""
         return f"{self.home}/projects"
 
+    def blob_lock(self, digest: str) -> str:
+        """The lock of whoever has a blob brought to its place, or taken from it."""
+        return self.lock(f"blob-{digest.removeprefix('sha256:')}")
+
     def project(self, instance: str) -> str:
         """What devbox keeps about one instance."""
         return f"{self.projects}/{instance}"

@@ -63,6 +63,11 @@ class Layout:
         """Whether a blob is there."""
         return os.path.exists(self.blob(digest))
 
+    def has_whole(self, blob: Descriptor) -> bool:
+        """Whether a blob is there with all of its bytes; whether they are the right ones, `image verify` finds out."""
+        path = self.blob(blob.digest)
+        return os.path.exists(path) and os.stat(path).st_size == blob.size
+
     def adopt(self, path: str, digest: str) -> None:
         """Move a finished file in as a blob. The caller hashed it while writing."""
         os.chmod(path, 0o644)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from devbox.errors import RegistryError
+from devbox.errors import BakeFailed, BlobDamaged, RegistryError
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import documents, snapshots
@@ -35,7 +36,10 @@ class Puller:
         wanted = reference.parse(step.reference)
         if step.pins:
             wanted = wanted._replace(digest=step.pins[step.reference])
-        return self.ready(Transfers(self._paths).pull(wanted, on_transfer), key)
+        try:
+            return self.ready(Transfers(self._paths).pull(wanted, on_transfer), key)
+        except BlobDamaged:  # what the store had of it; the registry has it whole
+            return self.ready(Transfers(self._paths).pull(wanted, on_transfer), key)
 
     def ready(self, top: Descriptor, key: str) -> Baked:
         """An image of the store as a step that has this key made it, its layers unpacked."""
@@ -82,9 +86,24 @@ class Puller:
                 self._workers.unpack(layer, blob=self._oci.blob(layer.digest), place=place)
                 snapshots.flush(place)
                 snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
+            except BakeFailed:
+                self._check(layer.digest)
+                raise
             finally:
                 with suppress(OSError):  # what is not ours to remove waits for `sweep`
                     removal.remove(place)
+
+    def _check(self, digest: str) -> None:
+        """BlobDamaged where a blob is not what it is called; it is removed. Else who made it is to blame."""
+        with files.locked(self._paths.blob_lock(digest)), suppress(FileNotFoundError):
+            with open(self._oci.blob(digest), "rb") as source:
+                if f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest:
+                    return
+            os.unlink(self._oci.blob(digest))
+        raise BlobDamaged(
+            f"the store's copy of {digest} was damaged, and is removed",
+            remedy="devbox image verify says what else is, and gets again what a registry has",
+        )
 
 
 def layers_of(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:

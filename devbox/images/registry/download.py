@@ -20,8 +20,8 @@ _CHUNK = 1 << 20
 
 def download(repository: Repository, blob: Descriptor, *, oci: Layout, paths: Paths, meter: Meter) -> None:
     """Have the blob in the layout. Two that want the same one take turns, and the second finds it there."""
-    with files.locked(paths.lock(f"blob-{_digits(blob)}")):
-        if oci.has(blob.digest):
+    with files.locked(paths.blob_lock(blob.digest)):
+        if oci.has_whole(blob):
             meter.skip(blob.size)
             return
         os.makedirs(paths.partial, mode=0o700, exist_ok=True)

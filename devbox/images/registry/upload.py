@@ -81,7 +81,7 @@ class _Upload:
         if not data:
             raise RegistryError(
                 f"the blob {self._blob.digest} of the store is shorter than its image says",
-                remedy="pull or bake the image again",
+                remedy="devbox image verify gets it again where a registry has it; else bake the image again",
             )
         self._location = self._repository.send_chunk(self._location, data, offset=self.sent)
         self.sent += len(data)

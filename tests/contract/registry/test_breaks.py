@@ -15,9 +15,11 @@ from support import layouts
 from support.machine import REPOSITORY, lacking
 from support.registry import Registry
 
-from devbox.errors import RegistryError, RegistryUnavailable
+from devbox.errors import BlobDamaged, RegistryError, RegistryUnavailable
 from devbox.images import archive
+from devbox.images.pulled import Puller
 from devbox.images.registry.reference import Reference
+from devbox.model.image import FromRegistry
 
 SIZE = 2_000_000
 KILLS = 10
@@ -97,6 +99,35 @@ def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
     assert not os.listdir(other.paths.partial)
     kept.write_bytes(whole)
     assert other.pull(name) == image
+
+
+def test_a_pull_gets_a_blob_again_of_which_a_part_is_gone(store: Store, other: Store, name: Reference):
+    layer, diff_id = layouts.layer(store.oci, {"data": layouts.noise(SIZE, 28)})
+    store.push(layouts.manifest(store.oci, (layer, diff_id)), name)
+    other.pull(name)
+    os.truncate(other.oci.blob(layer.digest), SIZE // 2)
+    other.pull(name)
+    assert intact(other)
+
+
+@pytest.mark.parametrize("length", [SIZE // 2, 2 * SIZE], ids=["shorter", "other-bytes"])
+def test_what_is_damaged_in_the_store_is_told_from_a_bad_image_and_got_again(
+    store: Store, other: Store, name: Reference, length: int
+):
+    layer, diff_id = layouts.layer(store.oci, {"data": layouts.noise(2 * SIZE, 29)})
+    top = layouts.manifest(store.oci, (layer, diff_id))
+    store.push(top, name)
+    other.pull(name)
+    blob = Path(other.oci.blob(layer.digest))
+    harmed = blob.read_bytes()[:length].ljust(layer.size if length > SIZE else 0, b"x")
+    blob.write_bytes(harmed)
+    with pytest.raises(BlobDamaged, match=f"the store's copy of {layer.digest}"):
+        Puller(other.paths).ready(top, "sha256:1")
+    assert not blob.exists()
+    blob.write_bytes(harmed)
+    made = Puller(other.paths).pull(FromRegistry(reference=str(name)), "sha256:2", lambda _: None)
+    assert made.digest == top.digest
+    assert intact(other)
 
 
 def test_a_truncated_blob_is_said_and_what_came_is_kept(
