@@ -99,3 +99,33 @@ def test_the_demo_is_the_same_on_another_machine_for_another_user():
     finally:
         for box in machines:
             destroy(box)
+
+
+COMMANDS = """
+[project]
+name = "edited"
+
+[dev]
+recipe = "debian"
+run = ["echo packages", "mkdir -p {made}"]
+"""
+
+
+@pytest.mark.long
+def test_what_edited_commands_bring_is_entered_by_up_and_refused_by_locked(box: Box):
+    place = "/usr/lib/python3/site-packages"
+    project = box.project(COMMANDS.format(made=f"{place}/a-1.dist-info"))
+    box.ok("up", cwd=project)
+    (entry,) = lock_of(project)["image"]["dev"].values()
+    assert entry == {"pip:a": "1"}
+    text = COMMANDS.format(made=f"{place}/a-1.dist-info {place}/b-2.dist-info")
+    (project / "devbox.toml").write_text(text)
+    assert box.run("up", "--locked", cwd=project).returncode == 1
+    box.ok("up", cwd=project)
+    (entry,) = lock_of(project)["image"]["dev"].values()
+    assert entry == {"pip:a": "1", "pip:b": "2"}
+    box.ok("up", "--locked", cwd=project)
+    (project / "devbox.toml").write_text(text.replace("b-2", "c-1").replace("a-1", "a-3"))
+    refused = box.run("up", cwd=project)
+    assert refused.returncode == 1
+    assert b"pip:a: locked 1, offered 3" in refused.stderr
