@@ -18,12 +18,10 @@ def enter(idmap: IdMap, *, parent: int) -> None:
     When `parent` (devbox, whose child this process is) dies, everything in the pid namespace is killed at once.
     The process must be single-threaded. Root keeps host ids: what containers write is owned by the idmap's range.
     """
-    _die_with_parent()
-    if os.getppid() != parent:
-        os._exit(1)
+    _die_with(parent)
     if idmap.rootless:
         _enter_user_namespace(idmap)
-        _die_with_parent()  # the kernel forgot it when the user id changed
+        _die_with(parent)  # the kernel forgot it when the user id changed
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     watched, held = os.pipe()
     child = os.fork()
@@ -54,6 +52,13 @@ def _enter_user_namespace(idmap: IdMap) -> None:
     os.close(ready[1])
     forks.wait(helper)
     idmaps.become_root()
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the parent dies; end at once where it died before this was said."""
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _die_with_parent() -> None:

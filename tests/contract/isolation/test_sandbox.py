@@ -88,6 +88,37 @@ def test_it_dies_with_devbox(ids: IdMap, lower: Path, scratch: Path):
     _eventually(lambda: not _processes(mark) and not _processes(str(scratch)))
 
 
+def test_it_ends_when_devbox_died_while_it_became_root_of_its_namespace(ids: IdMap, monkeypatch: pytest.MonkeyPatch):
+    """With the user id the kernel forgets whose death the worker wants to hear of."""
+    (read_end, write_end), become_root = os.pipe(), idmap.become_root
+
+    def become_root_alone() -> None:
+        become_root()
+        devbox = os.getppid()
+        os.write(write_end, b"root")
+        _eventually(lambda: os.getppid() != devbox)
+
+    monkeypatch.setattr(idmap, "become_root", become_root_alone)  # as the moment is too short for anything else
+    devbox = os.fork()
+    if devbox == 0:
+        parent = os.getpid()
+        worker = os.fork()
+        try:
+            if worker == 0:
+                sandbox.enter(ids._replace(rootless=True), parent=parent)
+                os.write(write_end, b"it went on")
+            else:
+                os.waitpid(worker, 0)
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    assert os.read(read_end, 100) == b"root"
+    os.kill(devbox, signal.SIGKILL)
+    os.waitpid(devbox, 0)
+    assert os.read(read_end, 100) == b""
+    os.close(read_end)
+
+
 def _processes(text: str) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
