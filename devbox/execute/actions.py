@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, NotReady, RegistryError
+from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, EngineError, NotReady, RegistryError
 from devbox.execute import locks
 from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
@@ -176,8 +176,13 @@ class Actions:
         return self._ready_text(step.resource)
 
     def stop(self, step: Step) -> str:
-        """Stop a container."""
-        self._engine.stop(self._resolved.instance, step.resource)
+        """Stop a container. Where everything is to be taken away, one that can't be stopped is no reason not to."""
+        try:
+            self._engine.stop(self._resolved.instance, step.resource)
+        except EngineError as error:
+            if not any(other.op == "teardown" for other in self._plan.steps):
+                raise
+            return f"left to the teardown: {error.sentence}"
         return "stopped"
 
     def save(self, step: Step) -> str:

@@ -8,6 +8,7 @@ import time
 
 from devbox.host import environ
 from devbox.isolation.contexts import own_mark
+from devbox.isolation.supervision import openfiles
 from devbox.isolation.supervision.loop import Loop, Timer, say
 
 _INHERITED = ("PATH", "LANG")
@@ -52,6 +53,7 @@ class Companion:
             self._later()
             return
 
+        openfiles.give_back(pid)
         since = time.monotonic()
 
         def ended(_: int | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from devbox.isolation import forks, namespaces, oci, processes
 from devbox.isolation.state import Entry, write_entry
-from devbox.isolation.supervision import probes
+from devbox.isolation.supervision import openfiles, probes
 from devbox.isolation.supervision.output import Output
 from devbox.isolation.types import Context, Probe, Process, ProcessRef, Supervised
 
@@ -83,6 +83,7 @@ class Interior:
             os.dup2(output, 2)
             start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
             command = self._command(start, argv, pid_file)
+            openfiles.give_back()
             os.execv(command[0], command)
 
         child = forks.fork(work)

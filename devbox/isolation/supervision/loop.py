@@ -140,9 +140,10 @@ class Loop:
 
 
 def say(text: str) -> None:
-    """A line for whoever reads the supervisor's own log, which its standard error is."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """A line for whoever reads the supervisor's own log, which its standard error is; lost where that takes no more."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def complain(error: DevboxError | OSError) -> None:
@@ -154,8 +155,11 @@ def _safely(callback: Callback) -> None:
     """A fault in one callback is written down; it must not end what all the others depend on."""
     try:
         callback()
-    except Exception:  # noqa: BLE001 - see above
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - see above
+        try:
+            traceback.print_exc()
+        except Exception:  # noqa: BLE001 - it reads files, and may not be able to open any
+            say(f"devbox: {error!r}")
 
 
 def _is_child(pid: int) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from devbox.errors import DevboxError, EngineError
 from devbox.isolation import protocol
-from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervision.loop import Loop, Timer, complain
 
 _LONGEST_REQUEST = 4 * 1024 * 1024
+_ACCEPT_AGAIN = 0.2  # pause after a client that could not be accepted, as where too many files are open
 _ANSWER_PATIENCE = 5.0  # a client that reads no answers is dropped
 
 Handler = Callable[["Connection", protocol.Message], None]
@@ -30,19 +31,30 @@ class Server:
         self._socket.bind(path)
         os.chmod(path, 0o600)
         self._socket.listen(64)
-        loop.watch(self._socket.fileno(), self._accept)
+        self._again: Timer | None = None
+        self._listen()
 
     def close(self) -> None:
         """Take no more connections."""
+        if self._again is not None:
+            self._again.cancel()
         self._loop.unwatch(self._socket.fileno())
         self._socket.close()
         if os.path.lexists(self._path):
             os.unlink(self._path)
 
+    def _listen(self) -> None:
+        self._loop.watch(self._socket.fileno(), self._accept)
+
     def _accept(self) -> None:
         try:
             link, _ = self._socket.accept()
         except BlockingIOError:
+            return
+        except OSError as error:  # the client waits, and the socket stays ready
+            complain(error)
+            self._loop.unwatch(self._socket.fileno())
+            self._again = self._loop.after(_ACCEPT_AGAIN, self._listen)
             return
         pid, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid != os.geteuid():

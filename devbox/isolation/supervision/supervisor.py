@@ -18,7 +18,7 @@ from devbox.host.paths import Paths
 from devbox.isolation import contexts, living, state, syscalls
 from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish, Row
-from devbox.isolation.supervision import strays
+from devbox.isolation.supervision import openfiles, strays
 from devbox.isolation.supervision.companion import Companion
 from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
@@ -178,6 +178,7 @@ class Supervisor:
             client.answer({})
             return
         item = item._replace(launch=self._connected(item.launch)) if message["connected"] else item
+        openfiles.check_room(len(self._keepers) + len(self._guests.all) + (before is None))
         if before is not None:
             del self._keepers[name]
             before.stop(0, before.forget)
@@ -241,6 +242,7 @@ class Supervisor:
 
     def _lease(self, client: Connection, message: Message) -> None:
         reach = unpack(Reach, message["reach"])
+        openfiles.check_room(len(self._keepers) + len(self._guests.all) + 1)
         guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach)
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 
@@ -345,10 +347,11 @@ def main() -> int:
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        openfiles.take_all()
         try:
             Supervisor(paths, instance).run()
-        except DevboxError as error:
-            say(error.render())
+        except (DevboxError, OSError) as error:
+            complain(error)
             return 1
     return 0
 

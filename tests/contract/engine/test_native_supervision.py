@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -18,6 +19,8 @@ from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import living, logs, state
 from devbox.isolation.state import InstanceState
+from devbox.isolation.summon import summon
+from devbox.model.container import Health, Isolation
 from devbox.model.observed import BoundPort
 
 _SECONDS = 60
@@ -231,3 +234,55 @@ def test_nobody_else_reaches_what_a_container_writes(native: Backend, paths: Pat
     written = f"{paths.top(native.instance.id, 'a')}/upper/other"
     assert os.stat(written).st_mode & stat.S_ISUID
     assert [stat.S_IMODE(os.stat(each).st_mode) for each in (paths.projects, paths.data)] == [0o700, 0o700]
+
+
+def summon_with(paths: Paths, native: Backend, *, soft: int, hard: int) -> None:
+    """A supervisor started from a shell with such limits of open files."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.closerange(3, 4096)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            summon(paths, native.instance.id).close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def test_a_low_limit_of_open_files_is_no_limit_of_containers(native: Backend, paths: Paths) -> None:
+    """The supervisor takes what it may have, and what runs in containers has what it had."""
+    soft, hard = 32, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    summon_with(paths, native, soft=soft, hard=hard)
+    names = [f"a{number}" for number in range(12)]
+    native.network("dev", *names)
+    say = 'echo "$(ulimit -Sn) $(ulimit -Hn)"'
+    native.up(
+        "dev",
+        "sh",
+        "-c",
+        f"{say} > /one; exec sleep infinity",
+        supervised=("sh", "-c", f"{say} > /command; exec sleep 1000"),
+        health=Health(command=("sh", "-c", f"test -s /command && {say} > /probe")),
+    )
+    for name in names:
+        native.up(name)
+    assert len(os.listdir(f"/proc/{now(native, paths).supervisor.pid}/fd")) > soft
+    [one, *within] = native.sh("dev", "cat /one /command /probe")
+    assert one == f"{min(hard, 65536)} {hard}"
+    assert within in ([f"{soft} {hard}"] * 2, [one] * 2)  # crun leaves it as its caller has it; runc does not
+
+
+def test_a_container_too_many_is_refused_and_all_others_are_looked_after(native: Backend, paths: Paths) -> None:
+    """They can be taken over as well: a supervisor has more files open for one that it did not start."""
+    summon_with(paths, native, soft=40, hard=56)
+    alone = Isolation(network="none")  # pasta needs more files
+    for name in ("a", "b", "c", "d"):
+        native.up(name, isolation=alone)
+    with pytest.raises(EngineError, match="56 files open, which is too few for 5 containers"):
+        native.start("e", isolation=alone)
+    os.kill(now(native, paths).supervisor.pid, signal.SIGKILL)
+    wait_until(lambda: not state.told(paths, native.instance.id)[0], seconds=_SECONDS)
+    summon_with(paths, native, soft=40, hard=56)
+    native.engine.stop(native.instance, "a")
+    assert native.seen("a").state == "exited"
+    assert native.seen("d").state == "running"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 
 import pytest
@@ -121,3 +123,19 @@ def test_a_faulty_callback_does_not_end_the_others(loop: Loop, capsys: pytest.Ca
     loop.after(0.01, loop.stop)
     loop.run()
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+class Full(io.StringIO):
+    """A file on a disk that is full."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_fault_that_can_not_be_written_down_does_not_end_the_others(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", Full())
+    loop.after(0, lambda: 1 / 0)
+    loop.after(0.01, loop.stop)
+    loop.run()
