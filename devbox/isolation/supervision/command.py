@@ -5,21 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
 
 from devbox.errors import CANNOT_RUN
 from devbox.isolation import oci
 from devbox.isolation.living import identify
-from devbox.isolation.supervision import endings
+from devbox.isolation.supervision import endings, offspring
 from devbox.isolation.supervision.loop import Callback, Loop, Timer, complain
 from devbox.isolation.types import ProcessRef
 
 _CALM = 2.0  # a crash is shown until the command has run for so long again
 _GRACE = 10.0  # between asking it to end and killing it
+_MOMENT = 2.0  # the same of what its first process has left
+_LOOK_AGAIN = 0.02  # whether that has ended
 
 
 class Command:
-    """Starts the command, starts it again when it crashes, says how it is."""
+    """Starts the command, starts it again when it crashes, says how it is.
+
+    It is known by its first process. What that leaves behind is ended before the command is started again, and when it
+    is ended: asked first, then killed.
+    """
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class Command:
         self._next: Callback | None = None  # what follows its end, where that was asked for
         self._spawning = False
         self._stopped = False
+        self._left: set[ProcessRef] = set()  # of the last time it ran
         self.process: ProcessRef | None = None
         self.restarts = 0
         self.exit_code: int | None = None
@@ -57,6 +65,9 @@ class Command:
     def start(self) -> None:
         """Start it now."""
         self._cancel()
+        self._clear_then(self._start_alone)
+
+    def _start_alone(self) -> None:
         if not self._stands():
             return
         try:
@@ -70,7 +81,7 @@ class Command:
 
     def adopt(self, process: ProcessRef) -> None:
         """It runs already."""
-        self._loop.on_stranger_exit(process.pid, self._ended)
+        self._loop.on_stranger_exit(process.pid, lambda status: self._ended(process.pid, status))
         self._runs(process)
 
     def restart(self) -> None:
@@ -114,7 +125,7 @@ class Command:
             self._ended_with(code or 1)
             return
         process = identify(pid)
-        self._loop.on_exit(pid, self._ended)
+        self._loop.on_exit(pid, lambda status: self._ended(pid, status))
         if process is None:
             return  # it has ended already
         if self._next is None:
@@ -135,8 +146,9 @@ class Command:
             self.reason, self.exit_code = "", None
             self._changed()
 
-    def _ended(self, status: int | None) -> None:
+    def _ended(self, pid: int, status: int | None) -> None:
         if not self._stopped:
+            self._left |= offspring.left_by(pid)
             self._ended_with(endings.exit_code(status))
 
     def _ended_with(self, code: int | None) -> None:
@@ -144,7 +156,7 @@ class Command:
         self._cancel()
         if self._next is not None:
             then, self._next = self._next, None
-            then()
+            self._clear_then(then)
             return
         if not self._stands():
             return  # no crash of its own
@@ -154,6 +166,21 @@ class Command:
             self.restarts += 1
             self._timer = self._loop.after(self._backoff.next(), self.start)
         self._changed()
+
+    def _clear_then(self, then: Callback) -> None:
+        """End what is left of it; then go on."""
+        self._left = offspring.still(self._left)
+        offspring.send(self._left, signal.SIGTERM)
+        self._await_cleared(then, time.monotonic() + _MOMENT)
+
+    def _await_cleared(self, then: Callback, until: float) -> None:
+        self._left, late = offspring.still(self._left), time.monotonic() - until
+        if late >= 0:
+            offspring.send(self._left, signal.SIGKILL)
+        if self._left and late < _MOMENT:
+            self._timer = self._loop.after(_LOOK_AGAIN, lambda: self._await_cleared(then, until))
+        else:
+            then()
 
     def send(self, number: int) -> None:
         """Send it a signal, when it runs."""

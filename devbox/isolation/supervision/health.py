@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable
 
 from devbox.errors import DevboxError
+from devbox.isolation.supervision import offspring
 from devbox.isolation.supervision.loop import Callback, Loop, Timer
 from devbox.isolation.supervision.strays import PROBE
 from devbox.isolation.types import Probe
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.5  # while starting; at most a tenth of the time already waited
-_GRACE = 1.0  # between asking a late probe to end and killing it
 
 
 class Health:
     """The health of one running container: "starting", then "healthy" or "unhealthy"."""
 
     def __init__(self, loop: Loop, probe: Probe, spawn: Callable[[int], int], changed: Callback) -> None:
-        """`spawn` starts one attempt that prints to a descriptor and gives its pid; `changed` is told of changes."""
+        """`spawn` starts one attempt that prints to a descriptor and gives its pid; `changed` is told of changes.
+
+        An attempt that nobody waits for any more is killed, and with it all that it has started.
+        """
         self._loop = loop
         self._probe = probe
         self._spawn = spawn
         self._changed = changed
         self._timer: Timer | None = None
         self._pid: int | None = None
+        self._late = False  # the attempt was given up: what it prints from then on is about that
         self._round = 0
         self.state = "starting"
         self.complaint = ""  # what the last failed attempt printed
@@ -53,7 +56,7 @@ class Health:
         if self._timer is not None:
             self._timer.cancel()
         if self._pid is not None:
-            _signal(self._pid, signal.SIGTERM)
+            offspring.kill(self._pid)
 
     def _attempt(self) -> None:
         this_round = self._round
@@ -62,11 +65,11 @@ class Health:
         except (DevboxError, OSError) as error:  # the next attempt may find what this one lacked
             self._answered(good=False, text=f"its probe could not be started: {error}")
             return
-        self._pid = pid
-        self._timer = self._loop.after(self._probe.timeout, lambda: self._too_late(pid))
+        self._pid, self._late = pid, False
+        self._timer = self._loop.after(self._probe.timeout, lambda: self._too_late(pid, output))
 
         def ended(status: int | None) -> None:
-            text = _tail(output)
+            text = "" if self._late else _tail(output)
             os.close(output)
             if this_round == self._round:
                 self._answered(good=status == 0, text=text)
@@ -82,10 +85,9 @@ class Health:
             os.close(output)
             raise
 
-    def _too_late(self, pid: int) -> None:
-        self.complaint = f"no answer in {self._probe.timeout:g} s"
-        _signal(pid, signal.SIGTERM)
-        self._timer = self._loop.after(_GRACE, lambda: _signal(pid, signal.SIGKILL))
+    def _too_late(self, pid: int, output: int) -> None:
+        self._late, self.complaint = True, _tail(output) or f"no answer in {self._probe.timeout:g} s"
+        offspring.kill(pid)
 
     def _answered(self, *, good: bool, text: str) -> None:
         self._pid = None
@@ -114,14 +116,6 @@ class Health:
             return self._probe.interval
         waited = time.monotonic() - self._since
         return min(max(_FIRST_PAUSE, waited / 10), _LONGEST_PAUSE, self._probe.interval)
-
-
-def _signal(pid: int, number: int) -> None:
-    """Signal a child that has not been reaped yet; quiet when it just ended."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _tail(fd: int) -> str:

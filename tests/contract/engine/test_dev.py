@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
 
+from devbox.errors import NotReady
 from devbox.model.container import Health, Setup
 
 STANDING = ("sleep", "infinity")
@@ -74,3 +76,65 @@ def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     backend.engine.setup_done(backend.instance, "dev", setup_key="k2")
     assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
     until(lambda: backend.log("dev").count("start") == 2)
+
+
+RUNTIMES = pytest.mark.parametrize("runtime", ["crun", "runc"])
+
+
+def running(backend: Backend, name: str, seconds: str) -> int:
+    """How many processes of a container sleep for so long."""
+    return int(backend.sh(name, f"grep -lzx '[{seconds[0]}]{seconds[1:]}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l")[0])
+
+
+@RUNTIMES
+def test_what_a_crashed_command_leaves_is_ended_before_it_starts_anew(
+    backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it listens or not; what people started in the container is their own."""
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    backend.network("dev")
+    script = (
+        "sleep 7771 & (trap '' TERM; exec sleep 7772) & echo begun; sleep 0.3; test -e /fixed || kill -9 $$; sleep 7773"
+    )
+    backend.up("dev", *STANDING, supervised=("sh", "-c", script))
+    backend.sh("dev", "sleep 7774 >/dev/null 2>&1 &")
+    until(lambda: backend.seen("dev").restarts >= 1)
+    backend.sh("dev", "touch /fixed")
+    until(lambda: running(backend, "dev", "7773") == 1)
+    assert [running(backend, "dev", seconds) for seconds in ("7771", "7772", "7774")] == [1, 1, 1]
+
+
+@RUNTIMES
+def test_a_command_is_started_anew_without_what_it_had_started(
+    backend: Backend, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    backend.network("dev")
+    script = "sleep 7771 & (trap '' TERM; exec sleep 7772) & echo begun; sleep 7773"
+    backend.up("dev", *STANDING, supervised=("sh", "-c", script))
+    until(lambda: running(backend, "dev", "7773") == 1)
+    backend.engine.rerun(backend.instance, "dev")
+    until(lambda: backend.log("dev").count("begun") == 2)
+    until(lambda: running(backend, "dev", "7773") == 1)
+    assert [running(backend, "dev", seconds) for seconds in ("7771", "7772")] == [1, 1]
+
+
+@pytest.mark.parametrize(("runtime", "user"), [("crun", "root"), ("crun", "nobody"), ("runc", "root")])
+def test_a_probe_that_is_given_up_leaves_nothing(
+    backend: Backend, runtime: str, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
+    backend.network("dev")
+    probe = "echo >> /tmp/tries; sleep 5551 & trap '' TERM; sleep 5552; true"
+    health = Health(command=("sh", "-c", probe), timeout=0.5, interval=0.1, start_period=0.1)
+    backend.start("dev", health=health, user=user)
+    until(lambda: int(backend.sh("dev", "cat /tmp/tries 2>/dev/null | wc -l")[0]) >= 4)
+    assert running(backend, "dev", "5551") <= 1
+    assert running(backend, "dev", "5552") <= 1
+    assert "no answer in 0.5 s" in not_ready(backend, "dev")
+
+
+def not_ready(backend: Backend, name: str) -> str:
+    with pytest.raises(NotReady) as raised:
+        backend.engine.wait_ready(backend.instance, name)
+    return raised.value.sentence

@@ -124,3 +124,14 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
     assert keeper.row.state == "dead"
     assert keeper.gone
     keeper.forget()
+
+
+def test_a_probe_that_is_given_up_says_so_and_not_how_its_shell_was_killed(loop: Loop) -> None:
+    def spawn(output: int) -> int:
+        script = "sleep 60; true"
+        return os.posix_spawnp("sh", ("sh", "-c", script), os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, output, 2)])
+
+    health = Health(loop, Probe(argv=("true",), timeout=0.1, start_period=0.0), spawn, loop.stop)
+    loop.run()
+    assert (health.state, health.complaint) == ("unhealthy", "no answer in 0.1 s")
+    health.stop()
