@@ -62,9 +62,11 @@ class Command:
         self.exit_code: int | None = None
         self.reason = ""
 
-    def start(self) -> None:
-        """Start it now."""
+    def start(self, after: ProcessRef | None = None) -> None:
+        """Start it now; `after` is the process that it was under another supervisor, and that has ended."""
         self._cancel()
+        if after is not None and identify(after.pid) is None:  # else its number is another's by now
+            self._left |= offspring.left_by(after.pid)
         self._clear_then(self._start_alone)
 
     def _start_alone(self) -> None:

@@ -66,11 +66,12 @@ class Workload:
 
     def adopt(self, process: ProcessRef, command: ProcessRef | None) -> None:
         """It stands as a killed supervisor left it, which may have started more than the `command` it wrote down."""
-        if command is not None and not alive(command):
+        ended = command if command is not None and not alive(command) else None
+        if ended is not None:
             command = None
         if command is None and self._item.command is not None:
             command = strays.came_in(process.pid, self._output.path)
-        self._enter(process, command)
+        self._enter(process, command, ended)
 
     def renew(self, process: ProcessRef) -> None:
         """Run the command anew, or for the first time."""
@@ -108,14 +109,14 @@ class Workload:
         restarts, self._command = self._command.restarts, None
         return restarts
 
-    def _enter(self, process: ProcessRef, running: ProcessRef | None) -> None:
+    def _enter(self, process: ProcessRef, running: ProcessRef | None, ended: ProcessRef | None = None) -> None:
         self._process = process
         if self._item.command is not None and self._command is None:
             self._command = self._new_command()
             if running is not None:
                 self._command.adopt(running)
             else:
-                self._command.start()
+                self._command.start(after=ended)
         self._start_health()
 
     def _new_command(self) -> Command:

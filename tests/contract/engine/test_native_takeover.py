@@ -21,7 +21,7 @@ from support.machine import lacking
 
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, contexts, state
+from devbox.isolation import cgroups, contexts, living, state
 from devbox.isolation.inside.enter import enter
 from devbox.model.container import Health
 
@@ -94,6 +94,22 @@ def test_a_command_that_was_started_and_not_written_down_is_not_started_again(na
     assert row.command == now.containers[0].command
     assert native.sh("dev", "grep -lx sleep /proc/[0-9]*/comm | wc -l") == ["2"], "its pid 1 sleeps, too"
     assert native.log("dev") == ["begun"]
+
+
+def test_what_a_command_left_that_ended_unseen_is_ended_before_it_starts_anew(native: Backend, paths: Paths) -> None:
+    native.network("dev")
+    native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 7771 & echo begun; exec sleep 7772"))
+    until(lambda: native.log("dev") == ["begun"])
+    kill_supervisor(native, paths)
+    now = state.read(paths, native.instance.id)
+    assert now is not None
+    command = now.containers[0].command
+    assert command is not None
+    os.kill(command.pid, signal.SIGKILL)
+    until(lambda: not living.alive(command))
+    native.network("dev")
+    until(lambda: native.log("dev") == ["begun", "begun"])
+    assert native.sh("dev", "grep -lzx '[7]771' /proc/[0-9]*/cmdline | wc -l") == ["1"]
 
 
 def test_a_probe_that_nobody_waits_for_any_more_is_ended(native: Backend, paths: Paths) -> None:
