@@ -91,7 +91,7 @@ def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore, home
     assert (run / "opt/said").read_text() == "hello\n"
     assert (run / "usr/bin/greet").is_char_device()
     assert not any((run / "root/.cache").iterdir())
-    for closed in ("cache/apt/debian-trixie", "cache/run"):  # else any user could run what is set-uid in there
+    for closed in ("cache/signed/debian-trixie", "cache/run"):  # else any user could run what is set-uid in there
         assert (homes / closed).stat().st_mode & 0o077 == 0
     assert (packages / "usr/share/doc/less/copyright").exists()
     assert not (packages / "usr/share/man").exists()
