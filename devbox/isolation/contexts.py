@@ -107,6 +107,11 @@ def marker(run_dir: str) -> str:
     return f"{_MARK}={os.path.normpath(run_dir)}"
 
 
+def pasta_pid_file(run_dir: str) -> str:
+    """Where an instance's pasta writes its pid: a word of its command line, which it hides from nobody."""
+    return f"{run_dir}/pasta.pid"
+
+
 def own_mark(run_dir: str) -> dict[str, str]:
     """The mark for the environment of what this process starts: nothing, unless it is the instance's supervisor."""
     entry = f"{_MARK}={environ.get(_MARK)}"

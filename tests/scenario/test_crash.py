@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from support.machine import Box, wait_until
+
+from devbox.isolation import living
 
 pytestmark = pytest.mark.scenario
 
@@ -95,6 +98,23 @@ def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
     assert {name: row["pid"] for name, row in after.items()} == {name: row["pid"] for name, row in running.items()}
     box.ok("down", "-v", cwd=project)
     assert not box.leftovers(before)
+
+
+def test_a_pasta_that_its_supervisor_did_not_live_to_write_down_is_replaced(box: Box):
+    project = box.from_template("python-web")
+    box.ok("up", cwd=project)
+    supervisor = supervisor_pid(box)
+    words = Path(f"/proc/{supervisor}/cmdline").read_bytes().decode().split("\0")
+    state = Path(words[-3]) / words[-2] / "state.json"
+    os.kill(supervisor, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{supervisor}").exists())
+    written = json.loads(state.read_text())
+    pasta = written["egress"]["pid"]
+    written["egress"]["pid"] = 2**22 - 1  # the one before it, which has ended
+    state.write_text(json.dumps(written))
+    box.ok("up", cwd=project)
+    assert living.identify(pasta) is None
+    box.ok("down", cwd=project)
 
 
 def test_down_after_the_supervisor_was_killed_leaves_nothing(box: Box):

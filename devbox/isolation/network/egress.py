@@ -14,6 +14,7 @@ import socket
 from devbox.errors import CommandFailed, EngineError, HostError, PortTaken
 from devbox.host import programs
 from devbox.isolation import forks, living, namespaces, syscalls
+from devbox.isolation.contexts import pasta_pid_file
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Context, HostPort, ProcessRef, Publish, Route
 
@@ -36,7 +37,7 @@ def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[
     pasta, led = programs.find("pasta"), led_ports(host_ports)
     for route in routes:
         require_free(route.publish)
-    pid_file = f"{context.run_dir}/pasta.pid"
+    pid_file = pasta_pid_file(context.run_dir)
     loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # each waits for a program
     try:
         running = attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])

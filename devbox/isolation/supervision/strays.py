@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable
 
 from devbox.isolation import cgroups, living
-from devbox.isolation.contexts import marker
+from devbox.isolation.contexts import marker, pasta_pid_file
 from devbox.isolation.types import ProcessRef
 
 PROBE = "probe"  # what a probe prints to, by name
@@ -93,9 +93,12 @@ def _left(run_dir: str, also: Iterable[ProcessRef]) -> set[int]:
 
 
 def _begun(run_dir: str) -> set[int]:
-    """Processes, other than this one, that a supervisor of this runtime directory started."""
-    mark = marker(run_dir).encode() + b"\0"
-    return {pid for pid in _others() if mark in _read(pid, "environ") + b"\0"}
+    """Processes, other than this one, that a supervisor of this runtime directory started.
+
+    pasta lets no ordinary user read its environment, or see its namespaces: it is known by its words.
+    """
+    mark, word = marker(run_dir).encode() + b"\0", b"\0" + os.fsencode(pasta_pid_file(run_dir)) + b"\0"
+    return {pid for pid in _others() if mark in _read(pid, "environ") + b"\0" or word in _read(pid, "cmdline")}
 
 
 def _runtimes(run_dir: str) -> set[int]:

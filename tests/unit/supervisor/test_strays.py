@@ -1,0 +1,31 @@
+"""Whose a process is that nobody wrote down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from devbox.isolation.contexts import pasta_pid_file
+from devbox.isolation.supervision import strays
+
+
+@contextmanager
+def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """What has the words of an instance's pasta, and shows nothing else of itself."""
+    words = ["-c", "input()", "-P", pasta_pid_file(str(run_dir))]
+    with subprocess.Popen([sys.executable, *words], env={}, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_pasta_that_nobody_wrote_down_is_found_by_its_words(tmp_path: Path) -> None:
+    ours, other = tmp_path / "a", tmp_path / "ab"
+    with pasta(ours) as kept, pasta(ours) as lost, pasta(other) as stranger:
+        strays.sweep_around(str(ours), keep=[kept.pid])
+        assert lost.wait(timeout=10) == -9
+        assert (kept.poll(), stranger.poll()) == (None, None)
