@@ -67,7 +67,7 @@ def _there(digest: str, oci: Layout) -> Descriptor | None:
             return None
         node = graph.understand(wanted, raw)
         if not node.children:
-            return top if all(oci.has(blob.digest) for blob in node.blobs) else None
+            return top if all(map(oci.has_whole, node.blobs)) else None
         wanted = graph.own_child(node)
     return None
 
