@@ -178,7 +178,7 @@ class Supervisor:
             client.answer({})
             return
         item = item._replace(launch=self._connected(item.launch)) if message["connected"] else item
-        openfiles.check_room(len(self._keepers) + len(self._guests.all) + (before is None))
+        self._check_room(0 if before else 1)
         if before is not None:
             del self._keepers[name]
             before.stop(0, before.forget)
@@ -240,9 +240,12 @@ class Supervisor:
         self._keeper(message).signal(getattr(signal, f"SIG{message['signal']}"))
         client.answer({})
 
+    def _check_room(self, more: int) -> None:
+        openfiles.check_room(len(self._keepers) + len(self._guests.all) + more)
+
     def _lease(self, client: Connection, message: Message) -> None:
         reach = unpack(Reach, message["reach"])
-        openfiles.check_room(len(self._keepers) + len(self._guests.all) + 1)
+        self._check_room(1)
         guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach)
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 

@@ -7,7 +7,9 @@ import resource
 import signal
 import socket
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,34 +108,33 @@ def test_a_log_takes_a_bounded_part_of_the_disk(native: Backend, paths: Paths) -
     assert native.log("a", tail=1) == ["the last line"]
 
 
-def test_a_restart_that_fails_is_tried_again(native: Backend, lower: Path) -> None:
+@contextmanager
+def restarts_failing(native: Backend, lower: Path, *, times: int) -> Iterator[None]:
+    """A service that ended, and whose image is away: it has failed to start so often when this begins."""
     native.network("a")
     first = native.up("a", restart="always")
     assert first.pid is not None
     away = lower.rename(lower.with_name("away"))
     try:
         os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: native.seen("a").restarts >= 3, seconds=_SECONDS)
-        wait_until(lambda: native.seen("a").state == "restarting", seconds=_SECONDS)
-        assert str(lower) in native.seen("a").reason
+        wait_until(lambda: native.seen("a").restarts >= times, seconds=_SECONDS)
+        yield
     finally:
         away.rename(lower)
+
+
+def test_a_restart_that_fails_is_tried_again(native: Backend, lower: Path) -> None:
+    with restarts_failing(native, lower, times=3):
+        wait_until(lambda: native.seen("a").state == "restarting", seconds=_SECONDS)
+        assert str(lower) in native.seen("a").reason
     wait_until(lambda: native.seen("a").state == "running", seconds=_SECONDS)
     assert native.sh("a", "echo it is back") == ["it is back"]
 
 
 def test_a_restart_that_fails_can_be_stopped(native: Backend, lower: Path) -> None:
-    native.network("a")
-    first = native.up("a", restart="always")
-    assert first.pid is not None
-    away = lower.rename(lower.with_name("away"))
-    try:
-        os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: native.seen("a").restarts >= 2, seconds=_SECONDS)
+    with restarts_failing(native, lower, times=2):
         native.engine.stop(native.instance, "a", timeout=1)
         assert native.seen("a").state == "exited"
-    finally:
-        away.rename(lower)
 
 
 def test_crashes_are_counted_and_slow_down(native: Backend) -> None:
