@@ -35,7 +35,7 @@ def test_limits_reach_the_kernel(limited: Place):
 
 def test_as_much_swap_as_memory(limited: Place):
     if not cgroups.counts_swap(limited.context.cgroups):
-        pytest.skip("this kernel does not count swap")
+        lacking("this kernel does not count swap")
     limited.run(limited.container("small", confine=Confine(memory=64 << 20)))
 
     name = "memory.swap.max" if limited.context.cgroups == "v2" else "memory/memory.memsw.limit_in_bytes"
