@@ -45,10 +45,9 @@ class FromDockerfile:
     """The first layers of an image: what a Dockerfile makes.
 
     `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`, without
-    its lock, which lies at `lock`. `FROM`
-    of the name `base` is the image below, which has the config `base_config`. `begins`: the registries' images that it
-    begins with, by their names in it; `pins`: their digests; `prefer`: digests of some of them, where the lock lacks
-    others.
+    its lock, which lies at `lock`. `FROM` of the name `base` is the image below, which has the config `base_config`.
+    `begins`: the registries' images that it begins with, by their names in it; `pins`: their digests; `prefer`: digests
+    of some of them, where the lock lacks others.
     """
 
     op: ClassVar[str] = "dockerfile"
