@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 
+_MORE = ("{%", "{##", "\r")  # what Jinja2 would see to
+_OWN = {"true", "false", "none", "True", "False", "None", "self", "not"}  # names that mean something of Jinja2's own
+
+
 class RenderError(ValueError):
     """A template is malformed or uses a name that does not exist; the message says which."""
 
@@ -18,12 +22,29 @@ def render(text: str, variables: Mapping[str, object]) -> str:
     """`text` with its `{{ … }}` filled."""
     if "{{" not in text and "{%" not in text:
         return text
+    if (filled := _fill(text, variables)) is not None:
+        return filled
     from jinja2 import TemplateError
 
     try:
         return _environment().from_string(text).render(variables)
     except (TemplateError, TypeError) as error:  # TypeError: a template that wants to include another
         raise RenderError(str(error)) from None
+
+
+def _fill(text: str, variables: Mapping[str, object]) -> str | None:
+    """What has nothing but names in its marks, as Jinja2 fills it, which takes 30 ms to load. None: it has more."""
+    if any(mark in text for mark in _MORE):
+        return None
+    pieces = text.split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, closed, rest = piece.partition("}}")
+        name = name.strip(" ")
+        if not closed or not name.isidentifier() or name in _OWN or name not in variables:
+            return None
+        filled += [str(variables[name]), rest]
+    return "".join(filled)
 
 
 def render_all(value: Any, variables: Mapping[str, object]) -> Any:
