@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from devbox.isolation.types import pack, unpack
 
-AHEAD = "ahead\n"  # to a worker, before its job: there is time to load what most jobs need
+AHEAD = "ahead"  # the op of what a worker may be told before its job: to prepare what most jobs need
 
 
 class Progress(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devbox.errors import BakeFailed
 from devbox.host import removal, trouble
@@ -20,6 +20,9 @@ from devbox.isolation.types import IdMap, Range
 from devbox.model import codec
 from devbox.model.image import Bootstrap, Copy, Files, Packages, Run, describe
 
+if TYPE_CHECKING:
+    from devbox.images.inside import Ground
+
 _KINDS: dict[str, type[jobs.Job]] = {
     kind.op: kind
     for kind in (jobs.StepJob, jobs.BuildJob, jobs.PruneJob, jobs.OutputJob, jobs.ExtractJob, jobs.RemoveJob)
@@ -31,20 +34,23 @@ def load(plain: dict[str, Any]) -> jobs.Job:
     return codec.load(_KINDS[plain["op"]], plain)
 
 
-def do(job: jobs.Job, paths: Paths, idmap: IdMap) -> Done:
-    """Do a job in the sandbox. Raises DevboxError, with the last lines of its programs where nobody knows why."""
+def do(job: jobs.Job, paths: Paths, idmap: IdMap, ground: Ground | None = None) -> Done:
+    """Do a job in the sandbox, its containers on `ground` where that was begun ahead.
+
+    Raises DevboxError, with the last lines of its programs where nobody knows why.
+    """
     output = Output(1, job.log if isinstance(job, jobs.StepJob | jobs.BuildJob) else os.devnull)
     try:
-        return _done(job, paths, idmap, output)
+        return _done(job, paths, idmap, output, ground)
     except OSError as error:
         unknown = BakeFailed(f"the work could not go on: {error}", details=output.tail())
         raise trouble.of_the_machine(error) or unknown from None
 
 
-def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output) -> Done:
+def _done(job: jobs.Job, paths: Paths, idmap: IdMap, output: Output, ground: Ground | None) -> Done:
     match job:
         case jobs.StepJob():
-            return _make(job, paths, idmap, output)
+            return _make(job, paths, idmap, output, ground)
         case jobs.OutputJob():
             return _take(job, idmap)
         case jobs.BuildJob():
@@ -84,7 +90,7 @@ def _remove(job: jobs.RemoveJob) -> Done:
     return Done()
 
 
-def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> Done:
+def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, ground: Ground | None) -> Done:
     """Run the step and leave its layer and snapshot."""
     from devbox.images import generated, installed
     from devbox.images.apt import Tick
@@ -93,7 +99,7 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> Done
     os.mkdir(scratch, 0o755)
     tar, snapshot = f"{job.place}/{jobs.LAYER_FILE}", f"{job.place}/{SNAPSHOT}/fs"
     try:
-        tree, ownership = _run(job, paths, idmap, output, scratch=scratch)
+        tree, ownership = _run(job, paths, idmap, output, ground, scratch=scratch)
         versions = installed.by_step(job.step, tree, job.lowers, output=job.output)
         installed.check(job.step, versions)
         output.tick(Tick("writing the layer"))
@@ -107,7 +113,9 @@ def _make(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output) -> Done
     return Done(digest=digest, size=size, packages=versions)
 
 
-def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scratch: str) -> tuple[str, Ownership]:
+def _run(
+    job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, ground: Ground | None, *, scratch: str
+) -> tuple[str, Ownership]:
     """Make the step's changes below `scratch`: the directory that holds them, and whose ids it has."""
     if isinstance(job.step, Bootstrap):
         from devbox.images.aptcache import AptCache
@@ -125,10 +133,11 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
 
         tree = taking.copy_in(job.step, source=job.output, lowers=job.lowers, place=scratch, rootless=idmap.rootless)
         return tree, AS_ON_DISK
-    from devbox.images.inside import Inside
+    from devbox.images.inside import Ground, Inside
     from devbox.images.osrelease import system_of
 
-    inside = Inside(paths, idmap, output, lowers=job.lowers, place=scratch, project=job.project)
+    ground = ground or Ground(paths, idmap)
+    inside = Inside(paths, ground, output, lowers=job.lowers, place=scratch, project=job.project)
     try:
         if isinstance(job.step, Packages):
             inside.packages(job.step, job.base or system_of(job.lowers))
@@ -139,6 +148,7 @@ def _run(job: jobs.StepJob, paths: Paths, idmap: IdMap, output: Output, *, scrat
             output.wait_for_terminal(f"{describe(job.step)}: {error.sentence}", error.details)
             inside.shell(job.terminal)
         raise
+    ground.end()  # what carried it takes a while to go: beside the rest of the work
     return f"{scratch}/top/upper", container_ids(idmap)
 
 

@@ -55,21 +55,51 @@ get install -- "$@" || exit
 """
 
 
+class Ground:
+    """What the containers of a job stand on: their instance with its network, and what they are given of this machine.
+
+    The instance is begun when the first of them wants it, or ahead of that.
+    """
+
+    def __init__(self, paths: Paths, idmap: IdMap) -> None:
+        self._paths = paths
+        self._idmap = idmap
+        self._subnet = bridge.free_subnet()
+        self._instance: sandboxed.Instance | None = None
+        self.gateway = bridge.gateway_of(self._subnet)
+        self.carry = carry.carry(self.gateway)
+
+    def instance(self, host_ports: tuple[int, ...] = ()) -> sandboxed.Instance:
+        """The instance, whose containers reach these ports of the host besides those that are carried."""
+        wanted = (*self.carry.ports, *host_ports)
+        if self._instance is not None and not self._instance.host_ports.issuperset(wanted):
+            self.end()
+        if self._instance is None:
+            work = sandboxed.scratch(self._paths.runtime)
+            self._instance = sandboxed.begin(
+                self._idmap, work=work, network="egress", host_ports=wanted, subnet=self._subnet
+            )
+        return self._instance
+
+    def end(self) -> None:
+        """End the instance: no other container will come, or one that wants another."""
+        if self._instance is not None:
+            sandboxed.end(self._instance)
+            self._instance = None
+
+
 class Inside:
     """Runs the steps of one job. `top`, on the store's disk, gets `upper/` with the changes."""
 
     def __init__(
-        self, paths: Paths, idmap: IdMap, output: Output, *, lowers: tuple[str, ...], place: str, project: str
+        self, paths: Paths, ground: Ground, output: Output, *, lowers: tuple[str, ...], place: str, project: str
     ) -> None:
         self._paths = paths
-        self._idmap = idmap
+        self._ground = ground
         self._output = output
         self._lowers = lowers
         self._place = place
         self._project = project
-        self._subnet = bridge.free_subnet()
-        self._gateway = bridge.gateway_of(self._subnet)
-        self._carry = carry.carry(self._gateway)
         self._last: Callable[..., int] | None = None  # runs a process as the step's own was run
         self._env: dict[str, str] = {}
 
@@ -85,14 +115,14 @@ class Inside:
         columns, rows = os.get_terminal_size(terminal)
         settings = self._env | {"TERM": environ.get("TERM", "dumb")}
         process = Process(argv=SHELL, env=_pairs(settings), cwd="/", tty=True, rows=rows, columns=columns)
-        self._last(process, work=sandboxed.scratch(self._paths.runtime), streams=(terminal, terminal, terminal))
+        self._last(process, streams=(terminal, terminal, terminal))
 
     def packages(self, step: Packages, base: Bootstrap | None) -> None:
         """Install packages and remove what the step purges."""
         if base is None:
             raise BakeFailed("packages need a base of Debian or Ubuntu below them")
         cache = AptCache(self._paths, base)
-        mirror, ports = carry.from_inside(mirrors.local_sources(base), self._gateway)
+        mirror, ports = carry.from_inside(mirrors.local_sources(base), self._ground.gateway)
         pins = "".join(f"{name} {version}\n" for name, version in (step.pins or {}).items())
         sources = mirror
         if step.pins is not None:
@@ -156,25 +186,23 @@ class Inside:
         reader: Reader,
         host_ports: tuple[int, ...] = (),
     ) -> int:
-        settings = {**self._carry.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+        carried = self._ground.carry
+        settings = {**carried.env, "PATH": DEFAULT_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
         settings |= REPEATABLE | env
-        if self._carry.ca_file:
-            binds = [*binds, Bind(self._carry.ca_file, carry.CA_TARGET, read_only=True)]
+        if carried.ca_file:
+            binds = [*binds, Bind(carried.ca_file, carry.CA_TARGET, read_only=True)]
         self._env = settings
         self._last = partial(
             sandboxed.run,
-            self._idmap,
+            self._ground.instance(host_ports),
             lowers=self._lowers,
             top=f"{self._place}/top",
-            network="egress",
             binds=tuple(binds),
-            host_ports=(*self._carry.ports, *host_ports),
-            subnet=self._subnet,
         )
         process = Process(argv=tuple(argv), env=_pairs(settings), cwd="/")
         with self._output.lines(reader) as sink, open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), sink, sink)
-            return self._last(process, work=sandboxed.scratch(self._paths.runtime), streams=streams)
+            return self._last(process, streams=streams)
 
     def _shared(self, source: str, target: str) -> Bind:
         """A cache directory of the store, owned by the container's root."""

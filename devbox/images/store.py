@@ -110,7 +110,7 @@ class ImageStore:
         from devbox.images import workerprocess
 
         self._expecting = True
-        workerprocess.begin()
+        workerprocess.begin(self._paths)
 
     def rest(self) -> None:
         """End the worker that was begun for nothing."""

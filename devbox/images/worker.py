@@ -6,12 +6,13 @@ only some jobs need is imported for them: loading it takes longer than many a jo
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devbox.errors import BakeFailed, DevboxError, HostError
 from devbox.host import trouble
@@ -20,8 +21,12 @@ from devbox.images.answer import AHEAD, Done, Failed, say
 from devbox.images.unpacking import task as unpacking
 from devbox.isolation import idmap as idmaps
 from devbox.isolation import sandbox
+from devbox.isolation.types import IdMap
 
-_FEW_CYCLES = 50_000  # new objects until cycles are looked for: a worker makes few, and ends before they matter
+if TYPE_CHECKING:
+    from devbox.images.inside import Ground
+
+_FEW_CYCLES = 200_000  # new objects until cycles are looked for: a worker makes few, and ends before they matter
 
 
 def main() -> int:
@@ -29,15 +34,9 @@ def main() -> int:
     gc.set_threshold(_FEW_CYCLES)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
-    asked = sys.stdin.readline()
-    if asked == AHEAD:
-        from devbox.images import baking, inside, installed  # noqa: F401 - for a step that runs something
-
-        asked = sys.stdin.readline()
-    if not asked:
-        return 0  # begun in vain
     try:
-        say(sys.stdout.fileno(), _do(json.loads(asked)))
+        if done := _work():
+            say(sys.stdout.fileno(), done)
     except DevboxError as error:
         say(sys.stdout.fileno(), _failed(error))
         return 1
@@ -48,16 +47,43 @@ def main() -> int:
     return 0
 
 
-def _do(plain: dict[str, Any]) -> Done:
-    paths = Paths(plain["home"], plain["runtime"])
+def _work() -> Done | None:
+    """Do what is asked; None where it is nothing: begun in vain."""
+    asked = _asked()
+    if asked is None:
+        return None
+    paths = Paths(asked["home"], asked["runtime"])
     idmap = idmaps.store_map(paths)
-    sandbox.enter(idmap, parent=plain["parent"])
-    if plain["op"] == unpacking.OP:
-        unpacking.do(unpacking.load(plain), idmap)
+    sandbox.enter(idmap, parent=asked["parent"])
+    ground = None
+    if asked["op"] == AHEAD:
+        ground = _ground(paths, idmap)
+        asked = _asked()
+        if asked is None:
+            return None
+    if asked["op"] == unpacking.OP:
+        unpacking.do(unpacking.load(asked), idmap)
         return Done()
     from devbox.images import baking
 
-    return baking.do(baking.load(plain), paths, idmap)
+    return baking.do(baking.load(asked), paths, idmap, ground)
+
+
+def _asked() -> dict[str, Any] | None:
+    line = sys.stdin.readline()
+    plain: dict[str, Any] | None = json.loads(line) if line else None
+    return plain
+
+
+def _ground(paths: Paths, idmap: IdMap) -> Ground:
+    """What a step that runs something needs, which is most likely the job: there is time for it now."""
+    from devbox.images import baking, installed  # noqa: F401 - to have them
+    from devbox.images.inside import Ground
+
+    ground = Ground(paths, idmap)
+    with contextlib.suppress(DevboxError):  # the step that wants it will say what is lacking
+        ground.instance()
+    return ground
 
 
 def _failed(error: DevboxError) -> Failed:

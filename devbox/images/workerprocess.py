@@ -6,13 +6,16 @@ takes as long.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import os
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from devbox.host import process
+from devbox.host.paths import Paths
 from devbox.images.answer import AHEAD
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ class WorkerProcess:
         ask, answers = os.pipe(), os.pipe()
         argv = [sys.executable, "-s", "-P", "-m", _MODULE]  # -P: never from the project's directory
         self._child = process.spawn(argv, stdin=ask[0], stdout=answers[1], stderr=answers[1], pass_fds=lent)
+        self._is_done = False
         os.close(ask[0])
         os.close(answers[1])
         self.stdin = open(ask[1], "w", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
@@ -43,7 +47,18 @@ class WorkerProcess:
         with contextlib.suppress(BrokenPipeError):  # it died before it read what was written
             self.stdin.close()
         self.stdout.close()
-        self._child.wait()
+        if self._is_done:
+            _leaving[:] = [*(each for each in _leaving if not each.is_gone()), self]
+        else:
+            self._child.wait()
+
+    def done(self) -> None:
+        """Its last answer is there: nobody waits until the kernel has taken down what it stood on."""
+        self._is_done = True
+
+    def is_gone(self, *, wait: bool = False) -> bool:
+        """Whether its process has ended."""
+        return (self._child.wait() if wait else self._child.poll()) is not None
 
     def dismiss(self) -> None:
         """End it: it is not needed."""
@@ -52,14 +67,23 @@ class WorkerProcess:
 
 
 _begun: deque[WorkerProcess] = deque()
+_leaving: list[WorkerProcess] = []
 
 
-def begin() -> None:
+@atexit.register
+def _see_off() -> None:
+    """Leave none behind."""
+    for worker in _leaving:
+        worker.is_gone(wait=True)
+
+
+def begin(paths: Paths) -> None:
     """Begin a worker for whoever asks next. To be called by the main thread: a worker dies with its parent thread."""
     if not _begun:
         worker = WorkerProcess()
+        ahead = {"op": AHEAD, "home": paths.home, "runtime": paths.runtime, "parent": os.getpid()}
         with contextlib.suppress(BrokenPipeError):  # it died: whoever asks it will hear
-            worker.stdin.write(AHEAD)
+            worker.stdin.write(f"{json.dumps(ahead)}\n")
             worker.stdin.flush()
         _begun.append(worker)
 

@@ -179,7 +179,10 @@ class Workers:
     def _tell(self, job: dict[str, Any], on_progress: Callable[[Progress], None]) -> Done | Failed:
         with workerprocess.take(lent=(self._lender.fd,) if self._lender else ()) as worker:
             _say(worker.stdin, json.dumps(job))
-            return self._follow(worker.stdin, worker.stdout, on_progress)
+            answer = self._follow(worker.stdin, worker.stdout, on_progress)
+            if isinstance(answer, Done):
+                worker.done()
+            return answer
 
     def _follow(self, stdin: IO[str], stdout: IO[str], on_progress: Callable[[Progress], None]) -> Done | Failed:
         """Pass progress on until the last answer. Lines that are no answers are what a broken worker printed."""
@@ -196,6 +199,8 @@ class Workers:
                     if self._lender:
                         lease.enter_context(self._lender.lent(answer.sentence, answer.details))
                     _say(stdin, "go on")
+                elif isinstance(answer, Done):
+                    return answer
                 else:
                     result = answer
         return result or Failed(sentence="its worker died", details="".join(noise[-15:]), remedy="")

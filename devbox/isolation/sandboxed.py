@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from devbox.host import files, programs
 from devbox.isolation import contexts, launch, namespaces, syscalls
+from devbox.isolation import idmap as idmaps
 from devbox.isolation.network import bridge as networks
 from devbox.isolation.network import egress
-from devbox.isolation.types import Bind, Context, HostPort, IdMap, Launch, NetNode, Process, Range
+from devbox.isolation.types import Bind, Context, HostPort, IdMap, Launch, NetNode, Process, ProcessRef, Range
 
 _NAME = "bake"
 
@@ -26,73 +27,96 @@ def scratch(runtime_dir: str) -> str:
     return runtime_dir
 
 
+class Instance(NamedTuple):
+    """An instance of one container at a time, without cgroups. It is gone with this process, if not `end` came before.
+
+    `host_ports`: those of the host's loopback that its containers reach, at the gateway of `node`.
+    """
+
+    context: Context
+    node: NetNode | None  # None: its containers have no network
+    pasta: ProcessRef | None
+    host_ports: frozenset[int]
+
+
+def begin(
+    idmap: IdMap, *, work: str, network: str, host_ports: tuple[int, ...] = (), subnet: str = networks.SUBNET
+) -> Instance:
+    """Begin an instance. Only after `sandbox.enter`. `work` is what `scratch` gave; `network` "egress" or "none"."""
+    node = networks.node(0, ipv6=networks.host_has_ipv6(), subnet=subnet) if network == "egress" else None
+    context = _context(idmap, work)
+    try:
+        if not context.idmap.rootless:
+            idmaps.userns_fd(idmaps.owner_map(context.idmap, owner=0, group=0))  # of the caches: it is kept
+        pasta = _connect(context, node, host_ports) if node else None
+    except BaseException:
+        _end_holder(context)
+        raise
+    return Instance(context, node, pasta, frozenset(host_ports))
+
+
+def end(instance: Instance) -> None:
+    """End what carries an instance; its containers have ended."""
+    if instance.pasta is not None:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.kill(instance.pasta.pid, signal.SIGKILL)  # it publishes nothing: nobody waits until its ports are free
+    _end_holder(instance.context)
+
+
 def run(
-    idmap: IdMap,
+    instance: Instance,
     process: Process,
     *,
     lowers: tuple[str, ...],
     top: str,
-    work: str,
-    network: str,
     binds: tuple[Bind, ...] = (),
-    host_ports: tuple[int, ...] = (),
-    subnet: str = networks.SUBNET,
     streams: tuple[int, int, int],
 ) -> int:
     """Run a process in a container over `lowers` (topmost first), its changes in `top`/upper; its exit code.
 
-    Only after `sandbox.enter`. `work` is what `scratch` gave; `network` "egress" or "none"; `streams` are its
-    stdin, stdout and stderr. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their empty mount points
-    (and /.devbox) stay behind in the upper directory and do not belong into a layer. `host_ports`: see `types.Launch`;
-    they are at `bridge.gateway_of(subnet)`.
+    `streams` are its stdin, stdout and stderr. /etc/resolv.conf and /etc/hosts are mounted, as are the binds: their
+    empty mount points (and /.devbox) stay behind in the upper directory and do not belong into a layer.
     """
-    node = networks.node(0, ipv6=networks.host_has_ipv6(), subnet=subnet) if network == "egress" else None
-    with _instance(idmap, work, node, host_ports) as context:
-        container = Launch(
-            name=_NAME,
-            oci_id=_NAME,
-            lowers=lowers,
-            top=top,
-            process=process,
-            binds=binds,
-            network=node,
-            init=False,
-        )
-        return launch.run_bare(context, container, streams=streams)
+    container = Launch(
+        name=_NAME,
+        oci_id=_NAME,
+        lowers=lowers,
+        top=top,
+        process=process,
+        binds=binds,
+        network=instance.node,
+        init=False,
+    )
+    return launch.run_bare(instance.context, container, streams=streams)
 
 
-@contextlib.contextmanager
-def _instance(idmap: IdMap, work: str, node: NetNode | None, host_ports: tuple[int, ...]) -> Iterator[Context]:
-    """An instance of one container, without cgroups; gone at the end."""
+def _context(idmap: IdMap, work: str) -> Context:
+    """The directories of an instance, and the process that holds its namespaces."""
     init = programs.find("catatonit")
     # An ordinary user's worker is root of the store's user namespace by now: the container's is one inside, same ids.
     ids = IdMap(rootless=True, uids=_same(idmap.uids), gids=_same(idmap.gids)) if idmap.rootless else idmap
-    holder = namespaces.start_holder(ids, init)
-    context = Context(
+    return Context(
         instance=_NAME,
         run_dir=work,
         oci_root=f"{work}/oci",
         runtime=contexts.runtime_program(),
         init=init,
         idmap=ids,
-        holder=holder,
+        holder=namespaces.start_holder(ids, init),
         hosts=_write(f"{work}/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
         resolv=_write(f"{work}/resolv.conf", f"nameserver {egress.RESOLVER}\n"),
     )
-    try:
-        if node is None:
-            yield context
-            return
-        networks.make_bridge(holder, ipv6=networks.host_has_ipv6(), subnet=networks.subnet_of(node))
-        pasta = egress.start_egress(context, (), tuple(HostPort(port, node) for port in host_ports))
-        try:
-            yield context
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # it ended by itself
-                os.kill(pasta.pid, signal.SIGKILL)  # it publishes nothing: nobody waits until its ports are free
-    finally:
-        os.kill(holder.pid, signal.SIGKILL)
-        os.waitpid(holder.pid, 0)
+
+
+def _connect(context: Context, node: NetNode, host_ports: tuple[int, ...]) -> ProcessRef:
+    """Make the network, and its way out."""
+    networks.make_bridge(context.holder, ipv6=networks.host_has_ipv6(), subnet=networks.subnet_of(node))
+    return egress.start_egress(context, (), tuple(HostPort(port, node) for port in host_ports))
+
+
+def _end_holder(context: Context) -> None:
+    os.kill(context.holder.pid, signal.SIGKILL)
+    os.waitpid(context.holder.pid, 0)
 
 
 def _same(ranges: tuple[Range, ...]) -> tuple[Range, ...]:

@@ -73,6 +73,17 @@ def descendants(ancestor: int) -> set[int]:
     return found - {ancestor}
 
 
+def names(processes: set[int]) -> set[str]:
+    """The names of processes, of those that have not ended; the rest nobody may have waited for yet."""
+    found = set()
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            name, _, state = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
+            if state[0] not in "ZX":
+                found.add(name.removesuffix(".avx2"))
+    return found
+
+
 def test_a_bake_can_be_read_by_skopeo_and_a_second_one_does_nothing(store: ImageStore, paths: Paths) -> None:
     baked = store.bake(keyed("app", IMAGES), quiet)
     ref = f"oci:{paths.oci}:app-{baked.key.removeprefix('sha256:')[:12]}"
@@ -175,6 +186,25 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     assert not os.listdir(paths.tmp)
     assert store.find(store.fixed(wanted).key) is None
     assert store.bake(keyed("base", IMAGES), quiet)
+
+
+def test_a_worker_that_was_begun_ahead_has_a_network_and_leaves_nothing(store: ImageStore) -> None:
+    script = "ip -br addr show eth0 2>/dev/null || cat /proc/net/dev; grep -q eth0 /proc/net/dev"
+    store.expect_bake()
+    wait_until(lambda: "pasta" in names(descendants(os.getpid())))  # before there is anything to do
+    store.bake(image(Run(commands=(script,)), name="ahead"), quiet)
+    store.rest()
+
+    wait_until(lambda: not names(descendants(os.getpid())))
+
+
+def test_a_worker_that_was_begun_in_vain_leaves_nothing(store: ImageStore) -> None:
+    store.expect_bake()
+    wait_until(lambda: "pasta" in names(descendants(os.getpid())))
+    begun = descendants(os.getpid())
+    store.rest()
+
+    wait_until(lambda: not names(begun))
 
 
 @pytest.mark.long

@@ -35,15 +35,15 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
         sandbox.enter(ids, parent=devbox)
         with open(scratch / "output", "wb") as output, open(os.devnull, "rb") as nothing:
             process = Process(argv=("sh", "-c", script), env=(PATH,), cwd="/")
+            instance = sandboxed.begin(ids, work=sandboxed.scratch(str(scratch / "work")), network=network)
             code = sandboxed.run(
-                ids,
+                instance,
                 process,
                 lowers=(str(lower),),
                 top=str(scratch / "top"),
-                work=sandboxed.scratch(str(scratch / "work")),
-                network=network,
                 streams=(nothing.fileno(), output.fileno(), output.fileno()),
             )
+            sandboxed.end(instance)
         os._exit(code)
     finally:
         os._exit(99)
