@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COMPLETE, ACTIVATE = "__complete", "__activate"  # what the shells ask for; not commands of people
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a program that did not catch it
-_FEW_CYCLES = 50_000  # new objects until cycles are looked for: a command makes few, and ends before they matter
+_FEW_CYCLES = 200_000  # new objects until cycles are looked for: a command makes few, and ends before they matter
 
 
 def main() -> NoReturn:
