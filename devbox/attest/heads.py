@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from devbox.attest import bundle, dsse, statements
 from devbox.attest.keys import PublicKey, Signer
 from devbox.errors import SigningError
+from devbox.frozen import dataclass
 from devbox.images import documents
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
+from devbox.frozen import dataclass
 from devbox.images import documents
 from devbox.model import codec
 from devbox.model.verdict import Verdict

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
+from devbox.frozen import dataclass
 from devbox.host.version import VERSION
 from devbox.images import documents
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from devbox.attest import attached, bundle, dsse, simplesigning, statements
 from devbox.attest.attached import Attached
 from devbox.attest.keys import PublicKey
 from devbox.attest.statements import Statement
+from devbox.frozen import dataclass
 from devbox.images import documents
 from devbox.images.layout import Layout
 from devbox.model import ids

@@ -8,9 +8,10 @@ called by one process at a time (flow holds the instance's lock); `observe`, `ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Baked
 from devbox.model.observed import BoundPort, ObservedContainer

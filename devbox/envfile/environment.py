@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devbox.envfile import names, recipes, resolve
 from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError
+from devbox.frozen import dataclass
 from devbox.host.data import data_dir
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved

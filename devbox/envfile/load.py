@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from devbox.envfile.document import Document, parse_requires, satisfies
 from devbox.envfile.problems import Problem
 from devbox.envfile.read import read
 from devbox.errors import EnvFileError
+from devbox.frozen import dataclass
 from devbox.host import environ, project
 from devbox.host.version import VERSION
 from devbox.roles.context import Key, key_of

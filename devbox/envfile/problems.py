@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from devbox.errors import EnvFileError, one_line
+from devbox.frozen import dataclass
 from devbox.roles.context import Key
 
 SHOWN = 5

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import Any
 
 from devbox.envfile import lines
 from devbox.errors import EnvFileError
+from devbox.frozen import dataclass
 from devbox.host import files
 
 LIMIT = 4 * 1024 * 1024

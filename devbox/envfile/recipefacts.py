@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from devbox.envfile import recipes
 from devbox.errors import UsageError
+from devbox.frozen import dataclass
 from devbox.host.data import data_dir
 from devbox.model.image import describe
 from devbox.roles.network import HealthTable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from devbox.engines.contract import Engine, InstanceView
 from devbox.errors import EngineError
 from devbox.execute.router import Router
+from devbox.frozen import dataclass
 from devbox.model.resolved import Instance
 from devbox.plan import staging
 from devbox.records.deployed import Deployed, DeployedRecord

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from devbox.frozen import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

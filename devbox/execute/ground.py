@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
+from devbox.frozen import dataclass
 from devbox.model.traffic import Side
 from devbox.routing import converge, counters
 from devbox.routing.cohort import LEASE, RESCUE

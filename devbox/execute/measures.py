@@ -13,11 +13,11 @@ import string
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Self
 
 from devbox.errors import DevboxError, one_line
 from devbox.execute import promql
+from devbox.frozen import dataclass
 from devbox.gray.outside import Reading
 from devbox.host import environ, process
 from devbox.isolation.masking import Mask

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from devbox.errors import UsageError
+from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec, Mount
 from devbox.model.resolved import Resolved
 

@@ -7,9 +7,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from devbox.errors import DevboxError
+from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
 from devbox.host import files
 from devbox.host.paths import Paths

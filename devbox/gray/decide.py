@@ -5,8 +5,9 @@ It goes forward only with data, time and a bound on harm; it goes back at once, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from devbox.frozen import dataclass
 from devbox.gray import bounds, outside
 from devbox.gray.evidence import Tally
 from devbox.gray.outside import Answers, Reading

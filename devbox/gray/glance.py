@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from devbox.frozen import dataclass
 from devbox.gray.decide import wanted
 from devbox.gray.outside import Answers
 from devbox.gray.policy import WHOLE

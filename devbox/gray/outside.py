@@ -5,8 +5,9 @@ A limit is no test: it knows nothing of chance, so it has no part of alpha. With
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from devbox.frozen import dataclass
 from devbox.model.stage import Outside
 
 _LATE = 5.0  # seconds that an answer may come later than it is due

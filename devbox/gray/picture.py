@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from devbox.frozen import dataclass
 from devbox.gray.policy import WHOLE
 from devbox.gray.trial import Point, Trial
 

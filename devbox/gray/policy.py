@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from devbox.frozen import dataclass
 from devbox.model.stage import Outside, Strategy
 
 WHOLE = 10_000  # buckets, as many as parts of traffic

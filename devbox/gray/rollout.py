@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from devbox.frozen import dataclass
 from devbox.gray import bounds
 from devbox.gray.evidence import Evidence, Tally
 from devbox.gray.outside import Answers, Reading

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from devbox.frozen import dataclass
 from devbox.gray.policy import Policy
 from devbox.gray.rollout import OVER, Rollout
 from devbox.model.stage import Deployment

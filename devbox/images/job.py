@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from devbox.frozen import dataclass
 from devbox.model.image import BakeStep, Bootstrap
 
 LAYER_FILE = "layer.tar"

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
 from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
+from devbox.frozen import dataclass
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec, Health, Mount
 from devbox.model.image import DEFAULT_PATH, Baked, ImageConfig, keyed

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from devbox.execute import sourcetree
+from devbox.frozen import dataclass
 from devbox.host.version import reader_id
 from devbox.model import ids
 from devbox.model.matrix import Cell, CellInputs, CellResult, KnownMatrix

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from devbox.envfile.load import EnvFile, cells
 from devbox.envfile.resolve import credentials_wanted, for_tests, resolve
 from devbox.errors import EnvFileError
 from devbox.execute.contexts import with_contexts
 from devbox.execute.locks import Locks
+from devbox.frozen import dataclass
 from devbox.host import project
 from devbox.matrix.against import CLIENT, Against
 from devbox.matrix.cells import NAME, Sources, Wanted, fixed, of_cell, written

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from devbox.frozen import dataclass
 from devbox.model import codec, ids
 
 # What moves a release into a stage: intent → copied → running → applied; failed ends it anywhere before applied.

@@ -10,9 +10,10 @@ What a step installs is an input, too, once it is known: `pins` are the versions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
+from devbox.frozen import dataclass
 from devbox.model import codec, ids
 from devbox.model.container import Health
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from devbox.frozen import dataclass
 
 Versions = dict[str, str]
 """Package → version."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from devbox.frozen import dataclass
 from devbox.model import ids
 from devbox.model.container import ContainerSpec
 

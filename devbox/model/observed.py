@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec
 from devbox.model.image import KeyedImage
 

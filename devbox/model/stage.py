@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
+from devbox.frozen import dataclass
 from devbox.model import codec, ids
 from devbox.model.container import Port, Secret
 from devbox.model.release import Process, Release

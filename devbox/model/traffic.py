@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from devbox.frozen import dataclass
 
 # Upper ends of the classes of response times, in microseconds; what took longer is in one class more.
 _DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)

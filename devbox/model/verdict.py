@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from devbox.frozen import dataclass
 
 PASS, FAIL, PENDING = "pass", "fail", "pending"  # of gates; what is not a pass is a denial
 

@@ -10,7 +10,8 @@ import datetime as dt
 import re
 import zoneinfo
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from devbox.frozen import dataclass
 
 HELP = 'write "Fri 16:00 - Mon 08:00", "22:00 - 06:00" or "2026-12-24 18:00 - 2026-12-27 08:00"'
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

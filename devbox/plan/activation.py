@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from devbox.frozen import dataclass
 from devbox.model.observed import BoundPort
 from devbox.model.resolved import SHELL, HostAccess, Resolved
 from devbox.plan import tools

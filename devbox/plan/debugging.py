@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from devbox.errors import UsageError
+from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec
 from devbox.model.resolved import Resolved
 from devbox.plan import tools

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from devbox.frozen import dataclass
 from devbox.model.install import Conflict, Installed, Manifest, Present
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devbox.errors import EnvFileError
+from devbox.frozen import dataclass
 from devbox.model import ids
 from devbox.model.container import ContainerSpec, Health, Mount, Port, Secret
 from devbox.model.observed import BoundPort

@@ -7,9 +7,10 @@ An image that a cell has as the file has it without the matrix keeps its name. A
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from devbox.frozen import dataclass
 from devbox.model.image import ImageSpec, keyed
 
 _BEGIN = " ["

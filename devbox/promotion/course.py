@@ -6,9 +6,8 @@ by whoever wants the same again, and given up by whoever wants something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from devbox.errors import DevboxError
+from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.model.entry import COPIED, INTENT, RUNNING, Entry
 from devbox.model.stage import Deployment, StageObserved

@@ -7,11 +7,11 @@ command ends it. Every step can be done twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from devbox.errors import DevboxError, EngineError, LedgerDamaged, TargetHeld
 from devbox.execute.events import Note, Sink
+from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
 from devbox.model.stage import Counts, Deployment, StageObserved

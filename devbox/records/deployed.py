@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from devbox.errors import DevboxError
+from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from devbox.attest.keys import PublicKey, read_public
 from devbox.errors import SigningError
+from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.model.stage import Stage, policy_digest
 

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from devbox.attest import keys
 from devbox.attest.keys import CommandSigner, LocalSigner, PublicKey, Signer
 from devbox.errors import SigningError, UsageError
+from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from devbox.frozen import dataclass
 from devbox.roles import base, build, dev, glue, install, release, service, test, tool
 from devbox.roles.fields import Model
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from devbox.frozen import dataclass
 from devbox.model.image import ImageSpec
 from devbox.roles.recipes import Recipe
 

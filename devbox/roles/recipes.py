@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from devbox.errors import EnvFileError
+from devbox.frozen import dataclass
 from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, Packages, Run
 from devbox.render import RenderError, render, render_all
 from devbox.roles.fields import (

@@ -10,7 +10,7 @@ goes by the last safe one; and a canary at which request after request fails is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from devbox.frozen import dataclass
 
 LEASE = 30  # seconds
 TRIP = 20  # failed requests of the canary in a row, after which it gets no more

@@ -6,8 +6,9 @@ who is old is let go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from devbox.frozen import dataclass
 from devbox.routing.cohort import keys
 from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint, told_of
 from devbox.routing.state import RouterState, Server

@@ -6,9 +6,10 @@ at once, so that no visitor sees two releases side by side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.routing.cohort import RESCUE, Cohort
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 
 from devbox.attest import attached, signing, statements, verify
 from devbox.attest.predicates import Approval
 from devbox.errors import SigningError, UsageError
 from devbox.execute import exchange
 from devbox.execute.events import Sink
+from devbox.frozen import dataclass
 from devbox.model.entry import APPROVED
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved

@@ -7,7 +7,7 @@ verb that was killed is simply called again.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devbox import flow
 from devbox.envfile import environment, hostaccess
@@ -24,6 +24,7 @@ from devbox.execute.events import Note, Sink
 from devbox.execute.rollout import RolloutActions
 from devbox.execute.router import Router
 from devbox.execute.runner import run
+from devbox.frozen import dataclass
 from devbox.host import removal
 from devbox.host.paths import Paths
 from devbox.model.container import ContainerSpec

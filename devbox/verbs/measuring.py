@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from devbox.envfile import secrets
 from devbox.execute.measures import Place
+from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
 from devbox.model.container import Secret
 from devbox.model.resolved import HostAccess

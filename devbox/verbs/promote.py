@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devbox.envfile import hostaccess
 from devbox.errors import Denied, DevboxError, EnvFileError, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Event, Note, Sink
+from devbox.frozen import dataclass
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from devbox.attest import attached, provenance, statements, verify
 from devbox.attest.keys import PublicKey
 from devbox.attest.verify import Finding
+from devbox.frozen import dataclass
 from devbox.host.paths import Paths
 from devbox.images import documents
 from devbox.images import verify as blobs

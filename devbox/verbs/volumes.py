@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from devbox.errors import UsageError
 from devbox.execute.events import Sink
+from devbox.frozen import dataclass
 from devbox.opened import Project, exclusive, instance
 from devbox.plan import snapshots
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from devbox.frozen import dataclass
 
 # Part of every document's identity. Raise it when the same image comes to have another bill.
 GENERATOR = "devbox-sbom-1"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from devbox.attest import predicates, statements, verify
 from devbox.attest.predicates import Approval
+from devbox.frozen import dataclass
 from devbox.model.stage import ApprovalGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.gates import evidence

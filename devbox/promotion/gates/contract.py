@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from devbox.frozen import dataclass
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
 from devbox.model.release import Release
