@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from rich.live import Live
-
     from devbox.cli.display.board import Board
 
 
@@ -31,7 +29,7 @@ class TtyDisplay:
         self._lock = threading.Lock()
         self._width = 0
         self._steps = 0
-        self._live: Live | None = None
+        self._foot: live.Foot | None = None
         self._board: Board | None = None
 
     def __enter__(self) -> Self:
@@ -87,28 +85,28 @@ class TtyDisplay:
 
     def _pause(self) -> None:
         """Take the board away; what it knows stays."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._foot is not None:
+            self._foot.stop()
+            self._foot = None
 
     def _resume(self) -> None:
         if self._board is not None:
-            self._live = live.show(self._board)
+            self._foot = live.Foot(self._board)
 
     def _close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-        self._live = self._board = None
+        if self._foot is not None:
+            self._foot.stop()
+        self._foot = self._board = None
 
     def _print(self, mark: str, color: str, text: str) -> None:
         """A line that stays, above the board when there is one."""
-        live.say(self._live, mark, color, text)
+        live.say(self._foot, mark, color, text)
 
     def _running(self) -> Board:
         """The board, shown from now on."""
         if self._board is None:
             self._board = _open_board(steps=self._steps, width=self._width)
-            self._live = live.show(self._board)
+            self._foot = live.Foot(self._board)
         return self._board
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import sys
+import time
+from collections.abc import Iterator
 
+import pyte
 import pytest
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
 
 from devbox.cli import terminal
-from devbox.cli.display import lines
+from devbox.cli.display import lines, live
 from devbox.cli.display.choose import choose
 from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
 
@@ -176,3 +182,29 @@ def test_at_a_terminal_a_failure_stays_one_line():
     shown = lines.ended_briefly(event, width=9, room=40)
     assert shown == "setup dev  it went wrong it wen…  0.30 s"
     assert len(shown) == 40
+
+
+def test_no_line_is_lost_while_the_board_is_drawn_again(monkeypatch: pytest.MonkeyPatch):
+    """Drawing takes its time, and the board has another height each time."""
+    stream = Terminal()
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "200", "LANG": "C.UTF-8"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(live, "_REDRAWS", 1000)
+    heights = itertools.cycle((1, 4, 2))
+
+    class Restless:
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+            for _ in range(next(heights)):
+                time.sleep(0.001)
+                yield Text("board")
+
+    foot = live.Foot(Restless())
+    for number in range(100):
+        live.say(foot, "✓", "green", f"line {number}")
+    foot.stop()
+
+    screen = pyte.Screen(80, 200)
+    pyte.Stream(screen).feed(stream.getvalue().replace("\n", "\r\n"))
+    left = [line.split(maxsplit=1)[1].rstrip() for line in screen.display if line.strip()]
+    assert left == [f"line {number}" for number in range(100)]

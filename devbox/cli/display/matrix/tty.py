@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from rich.live import Live
-
     from devbox.cli.display.matrix.board import Board
     from devbox.execute.events import Event
     from devbox.model.matrix import MatrixEvent
@@ -34,7 +32,7 @@ class TtyMatrix:
         self._lock = threading.Lock()
         self._width = 0
         self._known: list[MatrixEvent] = []  # what the board is told when it opens
-        self._live: Live | None = None
+        self._foot: live.Foot | None = None
         self._board: Board | None = None
 
     def __enter__(self) -> Self:
@@ -45,9 +43,9 @@ class TtyMatrix:
         """Take the board away and give the cursor back."""
         self._steps.__exit__(kind, error, at)
         with self._lock:
-            if self._live is not None:
-                self._live.stop()
-            self._live = None
+            if self._foot is not None:
+                self._foot.stop()
+            self._foot = None
 
     def __call__(self, event: Event | MatrixEvent) -> None:
         """Print what ended, move what runs."""
@@ -63,14 +61,14 @@ class TtyMatrix:
                 case CellDone():
                     self._end(event)
                 case Note() if self._known:
-                    live.say(self._live, "·", "dim", one_line(event.text))
+                    live.say(self._foot, "·", "dim", one_line(event.text))
                 case _:
                     self._steps(event)
 
     def _end(self, event: CellDone) -> None:
         room = terminal.width(sys.stderr) - len("✓ ") - 1
         text = lines.ended(event.result, width=self._width, room=room)
-        live.say(self._live, words.mark(event.result), words.color(event.result), text)
+        live.say(self._foot, words.mark(event.result), words.color(event.result), text)
         if event.result.state == "cached" and self._board is None:
             self._known.append(event)  # where nothing runs at all, no board is opened
         else:
@@ -84,5 +82,5 @@ class TtyMatrix:
             self._board = Board(width=self._width, unicode=terminal.has_unicode(sys.stderr))
             for event in self._known:
                 self._board.tell(event)
-            self._live = live.show(self._board)
+            self._foot = live.Foot(self._board)
         return self._board
