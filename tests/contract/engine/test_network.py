@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from contract.engine.backend import Backend
-from support.machine import wait_until
+from support.machine import lacking, wait_until
 
 from devbox.errors import EngineError
 from devbox.isolation.network.bridge import host_has_ipv6
@@ -74,7 +74,7 @@ def listening(port: int, protocol: str) -> set[str]:
 @pytest.mark.parametrize(("address", "protocol"), ANSWERS)
 def test_a_port_is_published_at_its_address_only(backend: Backend, address: str, protocol: str) -> None:
     if ":" in address and not host_has_ipv6():
-        pytest.skip("no IPv6 here")
+        lacking("this machine has no IPv6 address")
     port = BoundPort(host=free_port(), address=address, container=8000, protocol=protocol)
     backend.network("web", published={"web": (port,)})
     backend.up("web", *ANSWERS[address, protocol])
