@@ -81,7 +81,7 @@ def _ground(paths: Paths, idmap: IdMap) -> Ground:
     from devbox.images.inside import Ground
 
     ground = Ground(paths, idmap)
-    with contextlib.suppress(DevboxError):  # the step that wants it will say what is lacking
+    with contextlib.suppress(DevboxError, OSError):  # the step that wants it will say what is lacking; others go on
         ground.instance()
     return ground
 
