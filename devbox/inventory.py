@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from devbox.doctor.projects import Known, known
+from devbox.doctor.projects import Known, known, owners_of_deployments
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
@@ -69,9 +69,11 @@ def look(paths: Paths) -> Inventory:
     """Ask every project."""
     roots: dict[str, Roots] = {}
     notes: list[str] = []
-    for one in known(paths):
+    instances = known(paths)
+    deployed = owners_of_deployments(instances, paths)
+    for one in instances:
         roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
-        if not one.is_gone:
+        if not one.is_gone or one.id in deployed:
             roots[one.label] |= _released(paths, one.id) | _deployed(paths, one.id) | _remembered(paths, one.id)
         if one.is_project and not one.is_gone:
             roots[one.label] |= _wanted(one, notes)

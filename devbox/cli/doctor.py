@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-from devbox.cli import terminal
+from devbox.cli import confirm, terminal
 from devbox.cli.options import Args
 from devbox.cli.terminal import say
 from devbox.doctor import clean
@@ -85,15 +85,17 @@ def _counted(number: int, noun: str) -> str:
 
 def _remove(args: Args, paths: Paths, items: list[clean.Item], work: Callable[[Paths], None], flag: str) -> int:
     """Say what is to go, ask, remove, say what went."""
+    for note in clean.kept(paths) if flag == "--prune" else ():
+        say(f"· {note}")
     if not items:
-        say(f"· nothing to remove: devbox left nothing in {paths.home}")
+        say(f"· nothing to remove in {paths.home}")
         return _printed(args, items)
     if not args.flag("json"):
         say(f"devbox doctor {flag} removes from {paths.home} (DEVBOX_HOME) and {paths.runtime}:", stream=sys.stdout)
         for item in items:
             say(f"{shown(item.size).rjust(9)}  {item.what}", stream=sys.stdout)
-    if not _agreed(args, flag):
-        say("· nothing was removed")
+    if not _is_confirmed(args, paths, flag):
+        confirm.nothing_removed()
         return FAILED
     work(paths)
     total = shown(sum(item.size for item in items))
@@ -103,15 +105,14 @@ def _remove(args: Args, paths: Paths, items: list[clean.Item], work: Callable[[P
     return _printed(args, items)
 
 
-def _agreed(args: Args, flag: str) -> bool:
-    if args.flag("yes"):
-        return True
-    if not (os.isatty(0) and os.isatty(2)):
-        raise UsageError(f"doctor {flag} asks before it removes", remedy=f"devbox doctor {flag} --yes")
-    sys.stdout.flush()
-    sys.stderr.write("Remove all this? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+def _is_confirmed(args: Args, paths: Paths, flag: str) -> bool:
+    """True if the user agrees; `--clean` also destroys stages, of which the protected ones are named one by one."""
+    command = f"doctor {flag}"
+    if not (args.flag("yes") or confirm.confirm("Remove all this?", command=command)):
+        return False
+    stages = [each.stage for each in clean.protected(paths)] if flag == "--clean" else []
+    what = f"all that devbox keeps in {paths.home}"
+    return confirm.confirm_names(stages, args.many("confirm"), what=what, command=f"{command} --yes")
 
 
 def _printed(args: Args, items: Iterable[clean.Item]) -> int:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.attest import keys as crypto
-from devbox.cli import output, passphrase
+from devbox.cli import confirm, output, passphrase
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, UsageError
 from devbox.host import environ, files
@@ -85,14 +85,10 @@ def text_of(path: str, *, remedy: str) -> str:
 def rm(args: Args) -> int:
     """Remove a key, asking first."""
     key = _found(args, "rm")
-    if not args.flag("yes"):
-        if passphrase.asker() is None:
-            raise UsageError("key rm asks before it removes", remedy=f"devbox key rm {key.name} --yes")
-        sys.stderr.write(f"Remove the key {key.name}? Nobody can sign with it any more. [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            say("· nothing was removed")
-            return FAILED
+    question = f"Remove the key {key.name}? It cannot sign any more."
+    if not args.flag("yes") and not confirm.confirm(question, command=f"key rm {key.name}"):
+        confirm.nothing_removed()
+        return FAILED
     Keys(default_paths()).remove(key.name)
     say(f"· removed the key {key.name}")
     return 0

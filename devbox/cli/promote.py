@@ -15,9 +15,13 @@ from devbox.opened import load
 from devbox.verbs import promote as verbs
 from devbox.verbs import trials
 from devbox.verbs.recording import promoter
+from devbox.verbs.stagefile import load_or_promoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from devbox.cli.options import Args
+    from devbox.model.resolved import Resolved
     from devbox.opened import Project
     from devbox.verbs.promote import Moved
     from devbox.verbs.signing import Named
@@ -43,14 +47,14 @@ def rollback(args: Args) -> int:
     stage = args.text("stage")
     if not stage:
         raise UsageError("rollback wants a stage", remedy="devbox rollback production")
-    project, by = _signed(args)
+    project, by = _signed(args, load=load_or_promoted)
     with choose(args.text("progress")) as display:
         went = trials.give_way(project, display, stage=stage)
         moved = verbs.now(project, stage=stage) if went else verbs.rollback(project, display, stage=stage, by=by)
     return _tell(args, moved)
 
 
-def _signed(args: Args) -> tuple[Project, Named | None]:
+def _signed(args: Args, *, load: Callable[[Project], Resolved] = load) -> tuple[Project, Named | None]:
     """The project, and whose key signs the record of the move; its passphrase is asked for before anything moves."""
     project = opened(args)
     return project, promoter(project, load(project), args.text("key"), asker())

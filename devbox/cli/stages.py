@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.cli import terminal
+from devbox.cli import confirm, terminal
 from devbox.cli.project import Place, opened
 from devbox.errors import FAILED, CannotRun
 
@@ -57,14 +57,27 @@ def say_drift(args: Args) -> int:
 
 
 def down(args: Args, stage: str) -> int:
-    """Stop all of a stage; its data too, when asked."""
+    """Stop all of a stage; with `-v` also remove its data, its releases' way back and its address, once confirmed."""
     from devbox.cli.display.choose import choose
     from devbox.verbs.environments import StageEnvironment
 
+    environment = StageEnvironment(opened(args), stage)
+    if args.flag("volumes") and environment.has_run and not _is_confirmed(args, stage, protected=environment.protected):
+        confirm.nothing_removed()
+        return FAILED
     with choose(args.text("progress")) as display:
-        made = StageEnvironment(opened(args), stage).down(display, volumes=args.flag("volumes"))
+        made = environment.down(display, volumes=args.flag("volumes"))
     if not made:
         must_be_known(args)
     if not made and args.text("progress") not in ("quiet", "json"):
         terminal.say(f"· nothing ran in {stage}")
     return 0
+
+
+def _is_confirmed(args: Args, stage: str, *, protected: bool) -> bool:
+    """True if the user agrees to lose the stage's data; a protected stage has to be named."""
+    what, command = f"the data of {stage} and what it could be rolled back to", f"down -v --stage {stage}"
+    if protected:
+        return confirm.confirm_names((stage,), args.many("confirm"), what=what, command=command)
+    agreed = args.flag("yes") or stage in args.many("confirm")
+    return agreed or confirm.confirm(f"Remove {what}?", command=command)

@@ -10,8 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devbox.doctor import branches
-from devbox.doctor.projects import Known, known, running_names
+from devbox.doctor.projects import Known, known, owners_of_deployments, running_names, unused_volumes
 from devbox.engines.select import select
 from devbox.errors import DevboxError
 from devbox.execute import installing
@@ -23,6 +22,7 @@ from devbox.images.store import ImageStore
 from devbox.model.install import Manifest
 from devbox.model.resolved import Instance
 from devbox.records.installed import InstalledRecords
+from devbox.records.instance import InstanceRecords
 
 
 @dataclass(frozen=True)
@@ -63,30 +63,44 @@ def clean(paths: Paths) -> None:
 
 def orphans(paths: Paths) -> list[Item]:
     """All that `prune` would remove."""
-    gone = [_of_instance(paths, instance) for instance in known(paths) if instance.is_gone]
+    instances = known(paths)
+    gone = [_of_instance(paths, instance) for instance in _removable(paths, instances)]
     unused = [
         _item(f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),))
-        for instance in known(paths)
-        for volume in _unused(paths, instance)
+        for instance in instances
+        for volume in unused_volumes(paths, instance)
     ]
     return [*gone, *unused, *(_item("a bake that was broken off", (path,)) for path in snapshots.abandoned(paths))]
 
 
 def prune(paths: Paths) -> None:
     """Remove what belongs to projects and branches that are no longer there, and what killed bakes left."""
-    for instance in known(paths):
-        if instance.is_gone:
-            _remove_instance(paths, instance)
-        elif volumes := _unused(paths, instance):
+    instances = known(paths)
+    for instance in _removable(paths, instances):
+        _remove_instance(paths, instance)
+    for instance in instances:
+        if volumes := unused_volumes(paths, instance):
             with _held(paths, instance):
                 for volume in volumes:
                     select(paths).snapshots(_shell(instance)).drop(volume)
     ImageStore(paths).sweep()
 
 
-def _unused(paths: Paths, instance: Known) -> tuple[str, ...]:
-    """Volumes of branches that are gone."""
-    return () if instance.is_gone else branches.abandoned(paths, instance.id, instance.root)
+def kept(paths: Paths) -> list[str]:
+    """Why `prune` keeps stages whose env file is missing, a sentence each."""
+    return [f"kept: {each.kept_since}" for each in known(paths) if each.is_gone and each.is_deployed(paths)]
+
+
+def protected(paths: Paths) -> list[Known]:
+    """The deployed stages that only a command naming them may destroy."""
+    deployed = [each for each in known(paths) if each.is_deployed(paths)]
+    return [each for each in deployed if InstanceRecords(paths, each.id).is_protected()]
+
+
+def _removable(paths: Paths, instances: list[Known]) -> list[Known]:
+    """The instances whose env file is missing, without those that deployments depend on."""
+    owners = owners_of_deployments(instances, paths)
+    return [each for each in instances if each.is_gone and each.id not in owners]
 
 
 def _uninstall(paths: Paths) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from devbox.doctor import branches
@@ -14,6 +14,7 @@ from devbox.host.sizes import shown, tree_size
 from devbox.images import snapshots
 from devbox.isolation import state
 from devbox.model.ids import instance_id
+from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 
 _LISTED = 3
@@ -41,10 +42,19 @@ class Known:
         """Whether it is where people work: no stage, no cell of the tests. What is not known to be one may be."""
         return not self.root or self.id == instance_id(self.root, self.env_file)
 
+    def is_deployed(self, paths: Paths) -> bool:
+        """True if it is a stage to which a release was deployed: only a command that names it may remove it."""
+        return DeployedRecord(paths, self.id).exists
+
     @property
     def label(self) -> str:
         """What a person calls it."""
         return f"{self.root} ({self.stage})" if self.stage else self.root or f"instance {self.id}"
+
+    @property
+    def kept_since(self) -> str:
+        """Why a stage without its env file is kept."""
+        return f"{self.stage} of {self.root} runs or ran a release, but {self.root}/{self.env_file} is missing"
 
     @property
     def up(self) -> str:
@@ -70,6 +80,14 @@ def known(paths: Paths) -> list[Known]:
     return [Known(key, *_place(paths, key)) for key in sorted(ids)]
 
 
+def owners_of_deployments(instances: Iterable[Known], paths: Paths) -> frozenset[str]:
+    """The ids of the instances that `doctor --prune` must keep: deployed stages, and the projects they belong to."""
+    deployed = [each for each in instances if each.is_deployed(paths)]
+    return frozenset(
+        {each.id for each in deployed} | {instance_id(each.root, each.env_file) for each in deployed if each.root}
+    )
+
+
 def running_names(paths: Paths, instance: str) -> list[str]:
     """The containers of an instance that run now, supervised or not; none where that is not known."""
     try:
@@ -87,12 +105,21 @@ def _place(paths: Paths, key: str) -> tuple[str, str, str]:
         return "", "", ""
 
 
+def unused_volumes(paths: Paths, instance: Known) -> tuple[str, ...]:
+    """The volumes of git branches that are gone. None of a stage: its data belongs to no branch."""
+    if instance.is_gone or instance.stage:
+        return ()
+    return branches.abandoned(paths, instance.id, instance.root)
+
+
 def leftovers(ground: Ground) -> Iterator[Finding]:
     """Nothing of this needs mending at once; it is what `down`, `up` or `--prune` would put in order."""
     instances = known(ground.paths)
+    kept = owners_of_deployments(instances, ground.paths)
     findings = [
         *(finding for instance in instances for finding in _standing(ground.paths, instance)),
-        *_gone(ground.paths, [instance for instance in instances if instance.is_gone]),
+        *_gone(ground.paths, [each for each in instances if each.is_gone and each.id not in kept]),
+        *_kept([each for each in instances if each.is_gone and each.is_deployed(ground.paths)]),
         *(finding for instance in instances for finding in _of_branches(ground.paths, instance)),
         *_broken_off(ground.paths),
     ]
@@ -122,8 +149,14 @@ def _gone(paths: Paths, instances: list[Known]) -> Iterator[Finding]:
         yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")
 
 
+def _kept(instances: list[Known]) -> Iterator[Finding]:
+    for each in instances:
+        sentence = f"{each.kept_since}: the stage and its data are kept"
+        yield Finding("leftovers", WARNING, sentence, f"put {each.env_file} back into {each.root}")
+
+
 def _of_branches(paths: Paths, instance: Known) -> Iterator[Finding]:
-    if found := () if instance.is_gone else branches.abandoned(paths, instance.id, instance.root):
+    if found := unused_volumes(paths, instance):
         size = shown(sum(tree_size(paths.volume(instance.id, volume)) for volume in found))
         sentence = f"{size} of branches that are gone, of {instance.label}: {', '.join(found[:_LISTED])}"
         yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")

@@ -204,6 +204,8 @@ class StageTable(Model):
     """Where its images are kept."""
     publish: Ports = ()
     """Its fixed address."""
+    protected: bool = False
+    """Destroy it only by a command that names it; the last stage always is."""
     vars: TextTable = {}
     """Variables of the file that are others here."""
     env: Environment = {}

@@ -28,9 +28,11 @@ _GATES: dict[str, Callable[..., model.Gate]] = {
 def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
     """The stage of that name; one of the order without a table has all defaults."""
     table = document.stage.get(name) or tables.StageTable()
+    order = document.order()
     return model.Stage(
         name=name,
-        order=document.order().index(name),
+        order=order.index(name),
+        protected=table.protected or name == order[-1],
         target=table.target,
         into=table.into or "",
         repository=table.repository or "",

@@ -164,6 +164,7 @@ class Stage:
     gates: tuple[Gate, ...] = ()
     strategy: Strategy = field(default_factory=Strategy)
     where: str = ""  # file:line of its table
+    protected: bool = False  # a command that destroys it has to name it
 
     @property
     def environment(self) -> str:

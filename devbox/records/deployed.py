@@ -5,7 +5,6 @@ Kept beside the ledger, which says what was decided: this is what the next comma
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from dataclasses import field, replace
@@ -55,6 +54,11 @@ class DeployedRecord:
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.deployed(instance)
 
+    @property
+    def exists(self) -> bool:
+        """True if anything was deployed here and not forgotten since; also if the record is damaged."""
+        return os.path.lexists(self._path)
+
     def read(self) -> Deployed:
         """What is known; nothing of a stage in which nothing was run."""
         text = files.read_text(self._path)
@@ -76,8 +80,3 @@ class DeployedRecord:
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
         plain = {"format": FORMAT, "deployed": codec.dump(deployed)}
         files.write_atomic(self._path, json.dumps(plain), mode=0o600)
-
-    def forget(self) -> None:
-        """Drop it, as `down -v` does with all data of the stage."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)

@@ -47,10 +47,21 @@ class InstanceRecords:
         """The stage of the project that this is; "" where it is the one in which people work."""
         return str(self._read(_PLACE).get("stage", ""))
 
-    def remember_place(self, root: str, env_file: str, *, stage: str = "") -> None:
-        """Keep where the project lies: an instance is known by a hash alone."""
-        if (*self.place(), self.stage()) != (root, env_file, stage):
-            self._write(_PLACE, {"root": root, "env_file": env_file, **({"stage": stage} if stage else {})})
+    def is_protected(self) -> bool:
+        """True if this is a stage that only a command naming it may destroy, or one of which that is not recorded."""
+        plain = self._read(_PLACE)
+        return bool(plain.get("protected", plain.get("stage")))
+
+    def remember_place(self, root: str, env_file: str, *, stage: str = "", protected: bool = False) -> None:
+        """Record the project's root and env file, and the stage that this instance is ("" for a development instance).
+
+        `protected`: see `is_protected`.
+        """
+        plain: dict[str, Any] = {"root": root, "env_file": env_file}
+        if stage:
+            plain |= {"stage": stage, "protected": protected}
+        if self._read(_PLACE) != {"format": FORMAT, **plain}:
+            self._write(_PLACE, plain)
 
     def ports(self) -> dict[str, int]:
         """Host ports by "NAME/8000/tcp", as used last."""

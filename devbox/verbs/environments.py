@@ -10,11 +10,8 @@ import os
 from dataclasses import replace
 
 from devbox import flow
-from devbox.envfile import environment, hostaccess
+from devbox.envfile import hostaccess
 from devbox.envfile import secrets as references
-from devbox.envfile.load import EnvFile
-from devbox.envfile.load import load as read
-from devbox.envfile.resolve import credentials_wanted
 from devbox.errors import DevboxError, EngineError
 from devbox.execute import drift, locks
 from devbox.execute.actions import Actions
@@ -42,6 +39,7 @@ from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
 from devbox.routing.metrics import PATH
 from devbox.verbs import guard
+from devbox.verbs.stagefile import StageFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +71,7 @@ class StageEnvironment:
         self._project = project
         self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
         self.record = DeployedRecord(project.paths, key)
+        self._files = StageFiles(project, self._place, stage=stage)
         self.router = Router(project.paths, key)
 
     @property
@@ -130,6 +129,16 @@ class StageEnvironment:
         )
 
     @property
+    def has_run(self) -> bool:
+        """True if a release was ever deployed here and not forgotten since (`down -v`)."""
+        return self.record.exists
+
+    @property
+    def protected(self) -> bool:
+        """True if a command that destroys it has to name it."""
+        return self._place.records.is_protected()
+
+    @property
     def is_up(self) -> bool:
         """Whether anything of the stage runs."""
         containers = self._place.engine.observe(self._instance()).containers
@@ -167,9 +176,7 @@ class StageEnvironment:
         with exclusive(self._place, sink):
             known = self.record.read()
             if volumes:
-                self.record.forget()
-                _remove(self.router.directory)
-                _remove(self.paths.trial(self.id))
+                _remove(self.paths.project(self.id))
             elif known.router.fronts:
                 emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
                 self.record.write(replace(known, router=emptied))
@@ -191,7 +198,9 @@ class StageEnvironment:
         for name in drift.shut_out(drift.find(self._instance(), self._place.engine, self.record), self.router):
             sink(Note(text=f"{name} is not what was deployed, and gets no traffic any more"))
         self._place.store.sweep()
-        self._place.records.remember_place(self._project.root, self._project.env_file, stage=self.stage)
+        self._place.records.remember_place(
+            self._project.root, self._project.env_file, stage=self.stage, protected=wanted.stage.protected
+        )
         self.record.write(replace(self.record.read(), coming=wanted))
 
     def _guard(self, sink: Sink) -> None:
@@ -278,12 +287,14 @@ class StageEnvironment:
 
     def _look(self, wanted: Deployment) -> _Look:
         """One look at the file, the machine and the router, whose files are made ready on the way."""
-        place, backing = self._instance(), self._backing(wanted)
+        place = self._instance()
+        file = self._files.read(wanted, place)
+        backing = file.backing
         view = self._place.engine.observe(place)
         self.router.forget(view.containers.keys())
         specs = staging.release_containers(wanted, needs=backing.containers, exports=backing.exports)
         served = staging.served(wanted.processes)
-        again = self.router.prepare(served, environment.known_by(self._file(), self.stage))
+        again = self.router.prepare(served, file.known_by)
         router = staging.router(wanted, directory=self.router.directory)
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self.record)
@@ -295,7 +306,6 @@ class StageEnvironment:
         }
         resolved = replace(
             backing.resolved,
-            images={**backing.resolved.images, staging.ROUTER: environment.router_image()},
             containers={**services, staging.ROUTER: router, **specs, **others},
         )
         resolved = self._with_allowed(self._fixed(resolved), wanted)
@@ -318,23 +328,9 @@ class StageEnvironment:
             names=(*services, staging.ROUTER),
         )
 
-    def _backing(self, wanted: Deployment) -> environment.Backing:
-        env = self._file()
-        return environment.backing(
-            env,
-            [need for need in wanted.release.config.needs if need not in wanted.stage.external],
-            instance=self._instance(),
-            credentials=self._place.records.credentials(credentials_wanted(env)),
-            where=wanted.stage.where,
-        )
-
-    def _file(self) -> EnvFile:
-        return read(self._project.root, file=self._project.env_file).of_stage(self.stage)
-
     def _fixed(self, resolved: Resolved) -> Resolved:
-        """The images by the project's lock, and by what earlier bakes took."""
-        applied = locks.Locks(resolved.instance).apply(resolved)
-        seen = with_contexts(applied, digests=self._project.paths.digests(self._project.id))
+        """The images by what earlier bakes took."""
+        seen = with_contexts(resolved, digests=self._project.paths.digests(self._project.id))
         return locks.fixed(seen, self._place.store)
 
     def _ran_before(self, wanted: Deployment) -> bool:

@@ -28,6 +28,7 @@ from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
+from devbox.verbs import stagefile
 from devbox.verbs.elsewhere import Elsewhere
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.gray import here
@@ -121,6 +122,7 @@ def promote(
     `by`: who signs the record of it.
     """
     scene = _scene(opened, stage, acts=True)
+    stagefile.remember(opened, scene.resolved)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
         meant, history = scene.asked(release, sink)
@@ -154,7 +156,7 @@ def rollback(
     opened: Project, sink: Sink, *, stage: str, environments: Environments = here, by: Named | None = None
 ) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
-    scene = _scene(opened, stage, acts=False)  # it was allowed to what it goes back to
+    scene = _scene(opened, stage, acts=False, sink=sink)  # it was allowed to what it goes back to
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
         history = scene.history()
@@ -184,7 +186,7 @@ def rollback(
 
 def now(opened: Project, *, stage: str, environments: Environments = here) -> Moved:
     """What a stage runs after a promotion to it was taken back."""
-    scene = _scene(opened, stage, acts=False)
+    scene = _scene(opened, stage, acts=False, sink=_unseen)
     history = scene.history()
     entry = history.current(stage)
     deployment = course.deployed(entry, history) if entry else None
@@ -232,9 +234,12 @@ def _is_up(opened: Project, stage: str, history: History) -> bool:
     return deployment is not None and StageEnvironment(opened, deployment.stage.environment).is_up
 
 
-def _scene(opened: Project, name: str, *, acts: bool) -> _Scene:
-    """The stage of that name; `acts`: something is to happen there, which must be possible and allowed."""
-    resolved = load(opened)
+def _scene(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) -> _Scene:
+    """The stage of that name; `acts`: something is to happen there, which must be possible and allowed.
+
+    Without `sink` the file must be valid; with it, a broken file is replaced by that of the last promotion.
+    """
+    resolved = stagefile.load_or_promoted(opened, sink) if sink else load(opened)
     stage = stage_of(resolved, name)
     wanted = hostaccess.of_stages(resolved)
     allowed = TrustRecord(opened.paths, opened.id).promotes(wanted)

@@ -15,10 +15,11 @@ from devbox.host.process import spawn
 from devbox.model.entry import FAILED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
-from devbox.opened import Project, load, stage_of
+from devbox.opened import Project, stage_of
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 from devbox.verbs.gray import GRAY, GrayEnvironment, here
+from devbox.verbs.stagefile import load_or_promoted
 
 HOLD, RESUME, ABORT = "hold", "resume", "abort"
 _PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds until who controls it must have done it
@@ -49,7 +50,7 @@ def around(opened: Project, trial: Trial) -> tuple[bool, str]:
 
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
     """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
-    environment, before = _under_way(opened, stage)
+    environment, before = _under_way(opened, stage, sink)
     wish = Wish(what=what, by=user.name())
     if not _busy(opened, environment):
         if what == ABORT:
@@ -134,8 +135,8 @@ def _busy(opened: Project, environment: GrayEnvironment) -> bool:
     return bool(held) or environment.trials.controller() is not None
 
 
-def _environments(opened: Project, stage: str) -> list[GrayEnvironment]:
-    resolved = load(opened)
+def _environments(opened: Project, stage: str, sink: Sink | None = None) -> list[GrayEnvironment]:
+    resolved = load_or_promoted(opened, sink)
     found = [_of(opened, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
     if stage:
         stage_of(resolved, stage)
@@ -149,8 +150,8 @@ def _of(opened: Project, resolved: Resolved, stage: Stage) -> GrayEnvironment:
     return environment
 
 
-def _under_way(opened: Project, stage: str) -> tuple[GrayEnvironment, Trial]:
-    for environment in _environments(opened, stage):
+def _under_way(opened: Project, stage: str, sink: Sink) -> tuple[GrayEnvironment, Trial]:
+    for environment in _environments(opened, stage, sink):
         if (trial := environment.under_way) is not None:
             return environment, trial
     raise UsageError("no gray release is under way", remedy="devbox release report says how the last one went")

@@ -108,7 +108,7 @@ def test_one_image_goes_through_all_stages_and_back(box: Box):
     stages = {row["release"]: row["stages"] for row in box.json("release", "ls", cwd=path)}
     assert stages == {first["release"]: dict.fromkeys(STAGES, "running"), second["release"]: {"test": "rolled-back"}}
     for stage in STAGES:
-        box.ok("down", "-v", "--stage", stage, cwd=path)
+        box.ok("down", "-v", "--stage", stage, "--confirm", stage, cwd=path)
     stages = {row["release"]: row["stages"] for row in box.json("release", "ls", cwd=path)}
     assert stages[first["release"]] == dict.fromkeys(STAGES, "stopped")
 
@@ -135,7 +135,7 @@ def test_repositories_have_what_runs_to_the_byte(box: Box, served: Registry):
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert _sha256(answer.read()) == made["digest"]
         assert _digests(box, path, stage) == {made["digest"]}
-        box.ok("down", "-v", "--stage", stage, cwd=path)
+        box.ok("down", "-v", "--stage", stage, "--confirm", stage, cwd=path)
 
 
 def _killed(box: Box, path: Path, point: str, count: int, *words: str) -> bool:
@@ -177,7 +177,7 @@ def test_killed_at_every_entry_of_the_ledger_there_is_one_outcome(box: Box, poin
                 assert _get(address) == f"{'1' if other is first else '2'} test"
     assert walked == 8
     assert "failed" not in [row["kind"] for row in _log(box, path)]
-    box.ok("down", "-v", "--stage", "test", cwd=path)
+    box.ok("down", "-v", "--stage", "test", "--confirm", "test", cwd=path)
 
 
 @pytest.mark.long

@@ -99,7 +99,7 @@ def test_a_rollback_after_completion_brings_back_image_and_config(box: Box):
 @pytest.mark.long
 def test_a_rollback_is_let_through_where_the_data_of_the_stage_is_gone(box: Box):
     shop = Shop.opened(box, BASE)
-    shop.ok("down", "--stage", "production", "--volumes")
+    shop.ok("down", "--stage", "production", "--volumes", "--confirm", "production")
     shop.built("2")
     shop.ok("promote", "gray")
     shop.ok("promote", "production")

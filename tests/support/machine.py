@@ -136,7 +136,7 @@ class Box:
         for project in self.projects:
             if (project / "devbox.toml").exists():
                 for stage in self.stages(project):
-                    self.run("down", "-v", "--stage", stage, cwd=project, timeout=120)
+                    self.run("down", "-v", "--stage", stage, "--confirm", stage, cwd=project, timeout=120)
                 self.run("down", "-v", cwd=project, timeout=120)
         self.projects.clear()
 

@@ -52,10 +52,10 @@ def test_a_stage_is_known_by_its_project_and_its_name(tmp_path):
     )
 
 
-def test_of_a_project_that_is_gone_nothing_is_kept(tmp_path):
+def test_issue9_a4_the_images_of_a_deployed_stage_are_kept_without_its_env_file(tmp_path):
     paths, _ = stage(tmp_path)
     (tmp_path / "shop/devbox.toml").unlink()
-    assert inventory.look(paths).all().digests == frozenset()
+    assert inventory.look(paths).all().digests == {f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"}
 
 
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple[Paths, Path]:

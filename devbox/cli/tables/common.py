@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.cli.options import TEXT, Argument, Option
+from devbox.cli.options import MANY, TEXT, Argument, Option
 
 CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.", words="containers")
 SHELL_ON_FAIL = Option(
@@ -10,6 +10,14 @@ SHELL_ON_FAIL = Option(
 )
 STAGE = Option(
     "--stage", about="Of a stage of the project, where releases run.", kind=TEXT, metavar="STAGE", words="stages"
+)
+YES = Option("-y", "--yes", about="Remove without asking.")
+CONFIRM = Option(
+    "--confirm",
+    about="Confirm by its name that a protected stage is destroyed.",
+    kind=MANY,
+    metavar="STAGE",
+    words="stages",
 )
 KEY = Option(
     "--key",

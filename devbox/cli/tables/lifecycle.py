@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, NUMBER, TEXT, Args, Argument, Command, Option
-from devbox.cli.tables.common import CONTAINER, LOCKED, SHELL_ON_FAIL, STAGE
+from devbox.cli.tables.common import CONFIRM, CONTAINER, LOCKED, SHELL_ON_FAIL, STAGE, YES
 
 _NAMES = Argument("names", about="Containers, named as in the file; all when left out.", many=True, words="containers")
 
@@ -87,6 +87,8 @@ TABLE = (
         _down,
         Option("-v", "--volumes", about="Remove volumes, kept changes, credentials and logs as well."),
         STAGE,
+        YES,
+        CONFIRM,
         about="Stop and remove all containers; volumes stay.",
     ),
     Command("stop", _stop, about="Stop containers; they stay in `ps`.", argument=_NAMES),

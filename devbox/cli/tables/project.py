@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, MANY, Args, Argument, Command, Option
-from devbox.cli.tables.common import LOCKED, SHELL_ON_FAIL
+from devbox.cli.tables.common import CONFIRM, LOCKED, SHELL_ON_FAIL, YES
 
 
 def _plan(args: Args) -> int:
@@ -132,7 +132,8 @@ TABLE = (
         Option("--offline", about="Leave the network alone."),
         Option("--prune", about="Remove what projects and branches that are gone, and killed bakes, left behind."),
         Option("--clean", about="Remove everything that devbox ever made on this machine for you."),
-        Option("-y", "--yes", about="Remove without asking."),
+        YES,
+        CONFIRM,
         about="Say what this machine lacks and what is left over; exit 1 on a problem.",
     ),
     Command(

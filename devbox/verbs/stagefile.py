@@ -1,0 +1,169 @@
+"""What the env file says about stages, and the copy that rollback and abort use when the file is broken.
+
+The last promotion's view of the file is kept with the project (`promoted.json`) and with each stage (`backing.json`).
+A stage whose file reads variables from env files keeps its copy on tmpfs, since the values may be secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from devbox.envfile import environment
+from devbox.envfile.load import EnvFile
+from devbox.envfile.load import load as read
+from devbox.envfile.resolve import credentials_wanted
+from devbox.errors import DevboxError, EnvFileError
+from devbox.execute import locks
+from devbox.execute.events import Note, Sink
+from devbox.frozen import dataclass
+from devbox.host import files
+from devbox.model import codec
+from devbox.model.resolved import Instance, Resolved
+from devbox.model.stage import Deployment
+from devbox.opened import Project, load
+from devbox.plan import order
+from devbox.routing.cohort import KnownBy
+
+FORMAT = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFile:
+    """The part of the env file that a deployment in a stage uses: its services, and how visitors are recognized."""
+
+    backing: environment.Backing
+    known_by: KnownBy | None
+
+
+def remember(opened: Project, resolved: Resolved) -> None:
+    """Keep what the file says about stages and keys, for `load_or_promoted`; no container's variables."""
+    kept = Resolved(
+        instance=resolved.instance,
+        images={},
+        containers={},
+        release=resolved.release,
+        stages=resolved.stages,
+        approvers=resolved.approvers,
+        builders=resolved.builders,
+    )
+    _write(_promoted(opened), kept)
+
+
+def load_or_promoted(opened: Project, sink: Sink | None = None) -> Resolved:
+    """Load the env file; if it is broken, what it said at the last promotion, with a note to `sink`.
+
+    EnvFileError if it is broken and nothing was promoted before.
+    """
+    try:
+        return load(opened)
+    except EnvFileError as error:
+        kept = _read(Resolved, _promoted(opened))
+        if kept is None:
+            raise
+        if sink:
+            sink(Note(text=f"{error.where}: {error.sentence}; using the file as of the last promotion"))
+        return kept
+
+
+class StageFiles:
+    """Reads the stage's part of the env file, or the copy of it that the last deployment left."""
+
+    def __init__(self, project: Project, place: Project, *, stage: str) -> None:
+        """`place` is the stage's own instance of the project."""
+        self._project = project
+        self._place = place
+        self._stage = stage
+
+    def read(self, wanted: Deployment, instance: Instance) -> StageFile:
+        """The services that a deployment needs, by the lock; from the copy if the file is broken or lacks one."""
+        needs = [need for need in wanted.release.config.needs if need not in wanted.stage.external]
+        try:
+            env = read(self._project.root, file=self._project.env_file).of_stage(self._stage)
+            found = self._by_file(env, needs, wanted, instance)
+        except EnvFileError:
+            kept = self._kept()
+            if kept is None or not kept.backing.containers.keys() >= set(needs):
+                raise
+            return replace(kept, backing=_only(kept.backing, needs, instance))
+        self._keep(found, is_secret=bool(env.env_files))
+        return found
+
+    def _by_file(self, env: EnvFile, needs: list[str], wanted: Deployment, instance: Instance) -> StageFile:
+        credentials = self._place.records.credentials(credentials_wanted(env))
+        found = environment.backing(env, needs, instance=instance, credentials=credentials, where=wanted.stage.where)
+        images = {**found.resolved.images, environment.ROUTER: environment.router_image()}
+        applied = locks.Locks(instance).apply(replace(found.resolved, images=images))
+        known_by = environment.known_by(env, self._stage)
+        return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
+
+    def _keep(self, found: StageFile, *, is_secret: bool) -> None:
+        """Add what was found to the copy: a release to be rolled back to may need a service that the file dropped."""
+        before = self._kept()
+        merged = replace(found, backing=_merged(before.backing, found.backing)) if before else found
+        lasting, fleeting = self._paths()
+        if is_secret:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(lasting)
+        _write(fleeting if is_secret else lasting, merged)
+
+    def _kept(self) -> StageFile | None:
+        lasting, fleeting = self._paths()
+        return _read(StageFile, lasting) or _read(StageFile, fleeting)
+
+    def _paths(self) -> tuple[str, str]:
+        paths, key = self._place.paths, self._place.id
+        return f"{paths.project(key)}/backing.json", f"{paths.run(key)}/backing.json"
+
+
+def _only(backing: environment.Backing, needs: Iterable[str], instance: Instance) -> environment.Backing:
+    """The part of a kept backing that these needs ask for."""
+    needs = tuple(needs)
+    known = backing.resolved.containers
+    names = order.with_needs([backing.containers[need] for need in needs], known)
+    containers = {name: spec for name, spec in known.items() if name in names}
+    wanted = order.lineage([*(spec.image for spec in containers.values()), environment.ROUTER], backing.resolved.images)
+    images = {name: backing.resolved.images[name] for name in wanted}
+    return environment.Backing(
+        resolved=replace(backing.resolved, instance=instance, containers=containers, images=images),
+        containers={need: backing.containers[need] for need in needs},
+        exports={need: backing.exports[need] for need in needs},
+    )
+
+
+def _merged(before: environment.Backing, now: environment.Backing) -> environment.Backing:
+    """Both, the newer entry of each name."""
+    old, new = before.resolved, now.resolved
+    return environment.Backing(
+        resolved=replace(
+            new,
+            images={**old.images, **new.images},
+            containers={**old.containers, **new.containers},
+            recipes={**old.recipes, **new.recipes},
+        ),
+        containers={**before.containers, **now.containers},
+        exports={**before.exports, **now.exports},
+    )
+
+
+def _promoted(opened: Project) -> str:
+    return f"{opened.paths.project(opened.id)}/promoted.json"
+
+
+def _read(kind: type[T], path: str) -> T | None:
+    """A kept copy; None if there is none, or one that this version cannot read."""
+    try:
+        plain: Mapping[str, object] = json.loads(files.read_text(path) or "{}")
+        return codec.load(kind, plain["kept"]) if plain.get("format") == FORMAT else None
+    except (ValueError, KeyError, TypeError, AttributeError, DevboxError):
+        return None
+
+
+def _write(path: str, value: Resolved | StageFile) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+    files.write_atomic(path, json.dumps({"format": FORMAT, "kept": codec.dump(value)}), mode=0o600)
