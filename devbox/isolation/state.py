@@ -73,6 +73,7 @@ class Guest(NamedTuple):
     oci_id: str
     top: str
     reach: Reach = Reach()
+    joined: bool = False  # it shares the processes of another container, and has no pid 1 of its own
 
 
 class InstanceState(NamedTuple):

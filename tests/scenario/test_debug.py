@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +34,22 @@ def up(box: Box) -> Path:
     return project
 
 
-def processes(mark: str) -> list[str]:
-    """The processes of the machine that were called so."""
-    listed = subprocess.run(["ps", "axo", "pid,stat,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if mark in line and " Z" not in line]
+def processes(command: str) -> list[int]:
+    """The processes of the machine that run exactly this command line: not the devbox that was given it."""
+    listed = subprocess.run(["ps", "axo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = (line.split(None, 2) for line in listed.splitlines())
+    return [int(row[0]) for row in rows if row[2:] == [command] and not row[1].startswith("Z")]
+
+
+@contextlib.contextmanager
+def begun(box: Box, project: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A devbox that has not ended yet."""
+    running = subprocess.Popen(box.argv(*words), cwd=project, env=box.environment(), stdin=subprocess.DEVNULL)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_a_container_without_a_shell_shows_itself(box: Box):
@@ -59,17 +73,41 @@ def test_a_container_without_a_shell_shows_itself(box: Box):
     assert box.ps(project)["web"]["state"] == "running"
 
 
-def test_what_a_look_leaves_running_is_ended_with_it(box: Box):
+def test_issue9_b10_what_a_look_leaves_running_is_ended_with_it(any_box: Box):
+    box = any_box
     project = up(box)
-    box.ok("debug", "web", "--", "sh", "-c", "setsid sleep 98765 >/dev/null 2>&1 & sleep 0.2", cwd=project)
+    leave = "env -i setsid sleep 98765 >/dev/null 2>&1 & until pgrep -x sleep; do :; done"
+    box.ok("debug", "web", "--", "sh", "-c", leave, cwd=project)
     wait_until(lambda: not processes("sleep 98765"), what="the end of what was left")
-    looking = subprocess.Popen(
-        box.argv("debug", "web", "--", "sleep", "87654"), cwd=project, env=box.environment(), stdin=subprocess.DEVNULL
-    )
-    wait_until(lambda: processes("sleep 87654"), what="the look")
-    looking.kill()
-    looking.wait()
+
+    with begun(box, project, "debug", "web", "--", "env", "-i", "sleep", "87654") as looking:
+        wait_until(lambda: processes("sleep 87654"), what="the look")
+        looking.kill()
     wait_until(lambda: not processes("sleep 87654"), what="the end of a look whose client was killed")
+    assert box.ps(project)["web"]["state"] == "running"
+
+
+def test_issue9_b10_one_look_ends_without_another(box: Box):
+    project = up(box)
+    with begun(box, project, "debug", "web", "--", "sleep", "76543") as other:
+        wait_until(lambda: processes("sleep 76543"), what="the other look")
+        with begun(box, project, "debug", "web", "--", "sleep", "65432") as looking:
+            wait_until(lambda: processes("sleep 65432"), what="the look")
+            looking.kill()
+        wait_until(lambda: not processes("sleep 65432"), what="the end of the look")
+        assert processes("sleep 76543")
+        assert other.poll() is None
+        other.kill()
+    wait_until(lambda: not processes("sleep 76543"), what="the end of the other look")
+
+
+def test_issue9_b10_a_one_shot_ends_with_its_killed_client(box: Box):
+    project = box.project('[dev]\nrecipe = "debian"\n')
+    box.ok("up", cwd=project)
+    with begun(box, project, "run", "--", "env", "-i", "sleep", "54321") as client:
+        wait_until(lambda: processes("sleep 54321"), what="the one-shot")
+        client.kill()
+    wait_until(lambda: not processes("sleep 54321"), what="the end of a one-shot whose client was killed")
 
 
 def test_only_who_looks_may_trace(box: Box):

@@ -60,6 +60,18 @@ def test_a_process(place: Box, remains: Remains) -> None:
     assert remains.now() == before
 
 
+def test_issue9_b10_the_copied_mounts_of_another_engine_are_not_left(place: Box, remains: Remains) -> None:
+    before = remains.now()
+    target = place.home / "mounted"
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", target], check=True)
+    daemon = ["unshare", "--mount", "--propagation", "private", *sleeping()]
+    with process(*daemon, name="engine"):
+        subprocess.run(["umount", target], check=True)
+        target.rmdir()
+        assert remains.now() == before
+
+
 @pytest.mark.parametrize("below", ["home", "runtime"])
 def test_a_mount(place: Box, remains: Remains, tmp_path: Path, below: str) -> None:
     before = remains.now()

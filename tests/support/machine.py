@@ -167,8 +167,9 @@ class Box:
             subprocess.run(["chown", "-R", f"{self.user}:{self.user}", str(path)], check=True)
 
     def pids(self) -> set[int]:
-        """Processes that name this home or its runtime directory: as they were called, or by what is mounted for them.
+        """Processes that name this home or its runtime directory: as they were called, or by their root file system.
 
+        Their other mounts tell nothing: a daemon of another engine has copies of all that was mounted when it began.
         Ids tell nothing: those of an ordinary user's containers are the same in each of his homes.
         """
         found, mine = set(), _ancestors()
@@ -177,7 +178,8 @@ class Box:
             if not entry.name.isdigit() or int(entry.name) in mine:
                 continue
             try:
-                facts = [(entry / name).read_bytes() for name in ("cmdline", "environ", "cgroup", "mountinfo")]
+                facts = [(entry / name).read_bytes() for name in ("cmdline", "environ", "cgroup")]
+                facts.append(_root_mount(entry))
             except OSError:
                 continue  # it has ended
             if any(mark in fact for mark in marks for fact in facts):
@@ -310,6 +312,12 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
     except OSError:
         return ""
+
+
+def _root_mount(process: Path) -> bytes:
+    """What is mounted as the root of a process: of a container, its layers and where its changes go."""
+    lines = (process / "mountinfo").read_bytes().splitlines()
+    return b"\n".join(line for line in lines if line.split()[4] == b"/")
 
 
 def _ancestors() -> set[int]:

@@ -36,7 +36,7 @@ def _run_as_guest(supervisor: Client, container: Launch, *, connected: bool) -> 
     """Run it under a lease of the instance's supervisor, which cleans up after it, even after a kill -9."""
     asked = {"name": container.name, "oci_id": container.oci_id, "top": container.top}
     reach = Reach(container.host_ports, container.egress)
-    answer = supervisor.call("lease", **asked, reach=pack(reach))
+    answer = supervisor.call("lease", **asked, joined=container.joins is not None, reach=pack(reach))
     node = unpack(NetNode, answer["node"]) if connected else None
     signals = passing.PassedOn()
     try:

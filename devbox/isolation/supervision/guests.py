@@ -9,6 +9,7 @@ from devbox.errors import DevboxError
 from devbox.isolation import forks, launch, trees
 from devbox.isolation.living import identify
 from devbox.isolation.state import Guest
+from devbox.isolation.supervision import strays
 from devbox.isolation.supervision.loop import Callback, Loop, complain
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import Context, ProcessRef, Reach
@@ -29,10 +30,10 @@ class Guests:
         """Who is there."""
         return tuple(self._guests.values())
 
-    def admit(self, client: int, name: str, oci_id: str, top: str, reach: Reach) -> Guest:
-        """A new one-shot container of the process `client`."""
+    def admit(self, client: int, name: str, oci_id: str, top: str, reach: Reach, *, joined: bool = False) -> Guest:
+        """A new one-shot container of the process `client`. `joined`: among the processes of another container."""
         process = identify(client) or ProcessRef(client, 0)
-        guest = Guest(name, self._segment.lease(name), process, oci_id, top, reach)
+        guest = Guest(name, self._segment.lease(name), process, oci_id, top, reach, joined)
         self._keep(guest)
         self._changed()
         self._segment.reach(name, reach)
@@ -49,6 +50,8 @@ class Guests:
         if guest is None:
             return
         try:
+            if guest.joined:  # the runtime finds only the first process of one without pid namespace and cgroup
+                strays.end_joined(self._context.holder, guest.name, rootless=self._context.idmap.rootless)
             launch.delete(self._context, guest.name, guest.oci_id)
         except (DevboxError, OSError) as error:
             complain(error)  # its address and its top are given back all the same

@@ -2,7 +2,8 @@
 
 What an instance's supervisor started carries the runtime directory in its environment until it becomes a process of
 a container; runtimes that somebody else started have it as their `--root`; a container's processes live in the user
-namespace of the instance's holder, or in the instance's cgroup.
+namespace of the instance's holder, or in the instance's cgroup. A one-shot that joined another container's processes
+has a host name of its own, which no process in it may change: that takes CAP_SYS_ADMIN.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import select
 import signal
 from collections.abc import Iterable
 
-from devbox.isolation import cgroups, living
+from devbox.isolation import cgroups, forks, living, namespaces, syscalls
 from devbox.isolation.contexts import marker, pasta_pid_file
 from devbox.isolation.types import ProcessRef
 
@@ -50,6 +51,20 @@ def sweep_around(run_dir: str, keep: Iterable[int]) -> None:
     end(pid for pid in begun | strangers if not _is_or_descends_from(pid, kept))
     own = _link(os.getpid(), "pid")
     end(pid for room in rooms - {own, ""} for pid in _entered(room) if _output(pid).startswith(f"/memfd:{PROBE}"))
+
+
+def end_joined(holder: ProcessRef, name: str, *, rootless: bool) -> None:
+    """End every process of the one-shot container `name`, which joined the processes of another and has no init.
+
+    Each one found is stopped before any is killed, so that none starts another meanwhile.
+    """
+    found = set[int]()
+    while more := _named(holder, name, rootless=rootless) - found:
+        for pid in more:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        found |= more
+    end(found)
 
 
 def came_in(init: int, output: str) -> ProcessRef | None:
@@ -111,6 +126,33 @@ def _sharing_user_namespace(pids: Iterable[int]) -> set[int]:
     """Processes, other than this one, in a user namespace of one of these; the host's own is not meant."""
     wanted = {_link(pid, "user") for pid in pids} - {_link(os.getpid(), "user"), ""}
     return {pid for pid in _others() if _link(pid, "user") in wanted} if wanted else set()
+
+
+def _named(holder: ProcessRef, name: str, *, rootless: bool) -> set[int]:
+    """Processes in the holder's user namespace whose host name is `name`."""
+    rooms: dict[str, set[int]] = {}
+    for pid in _sharing_user_namespace({holder.pid}):
+        rooms.setdefault(_link(pid, "uts"), set()).add(pid)
+    rooms.pop("", None)
+    read_end, write_end = os.pipe()
+
+    def ask() -> None:
+        if rootless:
+            namespaces.join(holder, network=False)
+        for room, pids in rooms.items():
+            for pid in pids:
+                with contextlib.suppress(OSError):  # it has ended: another one in the same namespace is asked
+                    syscalls.setns(f"/proc/{pid}/ns/uts")
+                    break
+            if os.readlink("/proc/self/ns/uts") == room and os.uname().nodename == name:
+                os.write(write_end, f"{room}\n".encode())
+
+    child = forks.fork(ask)
+    os.close(write_end)
+    with open(read_end, encoding="ascii") as answer:
+        named = answer.read().split()
+    forks.wait(child)
+    return {pid for room in named for pid in rooms[room]}
 
 
 def _others() -> list[int]:

@@ -246,7 +246,8 @@ class Supervisor:
     def _lease(self, client: Connection, message: Message) -> None:
         reach = unpack(Reach, message["reach"])
         self._check_room(1)
-        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach)
+        joined = bool(message.get("joined"))
+        guest = self._guests.admit(client.pid, message["name"], message["oci_id"], message["top"], reach, joined=joined)
         client.answer({"context": pack(self._context), "node": pack(guest.node)})
 
     def _release(self, client: Connection, message: Message) -> None:
