@@ -17,11 +17,14 @@ from devbox.isolation import forks, syscalls
 from devbox.isolation.types import IdMap, Range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from devbox.host.paths import Paths
 
 SIZE = 65536
 _FORMAT = 1
 _FIRST_BASE = 0x4000_0000
+_FIRST_SUBORDINATE = 100_000  # where useradd(8) begins, by default
 _SLOTS = 0x2000
 
 
@@ -33,8 +36,8 @@ def store_map(paths: Paths) -> IdMap:
         return IdMap(rootless=False, uids=ranges, gids=ranges)
     return IdMap(
         rootless=True,
-        uids=_subordinate("/etc/subuid", os.geteuid(), "subuids"),
-        gids=_subordinate("/etc/subgid", os.getegid(), "subgids"),
+        uids=_subordinate("/etc/subuid", os.geteuid()),
+        gids=_subordinate("/etc/subgid", os.getegid()),
     )
 
 
@@ -169,7 +172,7 @@ def _free_base(home: str) -> int:
     )
 
 
-def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:
+def _subordinate(path: str, own: int) -> tuple[Range, ...]:
     """Container 0 is the caller's own id; 1 and up are the caller's ranges in `path`, in their order."""
     from devbox.host import user
 
@@ -180,11 +183,32 @@ def _subordinate(path: str, own: int, option: str) -> tuple[Range, ...]:
         if name in names and inside < SIZE:
             ranges.append(Range(inside, start, min(count, SIZE - inside)))
     if ranges[-1].inside + ranges[-1].count < SIZE:
+        first = _free_subordinate()
+        span = f"{first}-{first + SIZE - 1}"
         raise HostError(
             f"{path} gives {user.name()} fewer than {SIZE - 1} subordinate ids, which containers need",
-            remedy=f"sudo usermod --add-{option} 100000-165535 {user.name()}",
+            remedy=f"sudo usermod --add-subuids {span} --add-subgids {span} {user.name()}",
         )
     return tuple(ranges)
+
+
+def _free_subordinate() -> int:
+    """The first id of a range of SIZE that neither a user nor a group has, nor a range of another user."""
+    import grp
+    import pwd
+
+    taken = [(start, count) for _, start, count in (*_entries("/etc/subuid"), *_entries("/etc/subgid"))]
+    taken += [(each.pw_uid, 1) for each in pwd.getpwall()] + [(each.gr_gid, 1) for each in grp.getgrall()]
+    return first_free(taken)
+
+
+def first_free(taken: Iterable[tuple[int, int]]) -> int:
+    """The first id from 100,000 on with which a range of SIZE overlaps no range of `taken` (first id, count). Pure."""
+    first = _FIRST_SUBORDINATE
+    for start, count in sorted(taken):
+        if start < first + SIZE:
+            first = max(first, start + count)
+    return first
 
 
 def _entries(path: str) -> list[tuple[str, int, int]]:

@@ -57,10 +57,39 @@ def test_a_recorded_range_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert idmap.store_map(Paths(str(tmp_path), "/run")).gids == (Range(0, 2_000_000_000, 65536),)
 
 
-def test_a_user_without_subordinate_ids_is_told_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("os.geteuid", lambda: 54321)
 
     with pytest.raises(HostError) as error:
         idmap.store_map(Paths(str(tmp_path), "/run"))
 
-    assert error.value.remedy.startswith("sudo usermod --add-subuids ")
+    words = error.value.remedy.split()
+    assert words[:3] == ["sudo", "usermod", "--add-subuids"]
+    assert words[4:6] == ["--add-subgids", words[3]], "one command gives both"
+    first, _, last = words[3].partition("-")
+    given = (
+        line.split(":")[1:]
+        for path in map(Path, ("/etc/subuid", "/etc/subgid"))
+        if path.exists()
+        for line in path.read_text().splitlines()
+    )
+    assert int(last) - int(first) + 1 == idmap.SIZE
+    assert all(int(last) < int(start) or int(first) >= int(start) + int(count) for start, count in given)
+
+
+@pytest.mark.parametrize(
+    ("taken", "first"),
+    [
+        ([], 100_000),
+        ([(100_000, 65536)], 165_536),
+        ([(165_536, 65536), (100_000, 65536)], 231_072),
+        ([(100_000, 10), (160_000, 5)], 160_005),
+        ([(0, 1), (1000, 1), (300_000, 65536)], 100_000),
+        ([(100_000, 400_000), (200_000, 10)], 500_000),
+        ([(165_000, 1)], 165_001),
+    ],
+)
+def test_issue9_a6_the_range_in_the_remedy_is_free(taken: list[tuple[int, int]], first: int):
+    assert idmap.first_free(taken) == first
