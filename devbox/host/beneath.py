@@ -1,0 +1,380 @@
+"""The one door to a project's files, which containers write, too: nothing outside the project is reached through it.
+
+Every part of a path is opened by itself, below the directory that was opened before it. So a link counts only while it
+stays in the project, whatever changes meanwhile; a file is read only where it is a regular one, up to a limit, and no
+open waits for the other end of a pipe. What is written takes the place of a link and never goes through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from devbox.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO, Self
+
+LIMIT = 16 << 20  # bytes of a file that is read as a whole
+DEEPEST = 128  # directories in each other
+_MOST_LINKS = 32
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link"}
+
+
+class Unusable(OSError):
+    """A path of a project that is not opened. `strerror` says why: "it …"."""
+
+
+class Project:
+    """A project's directory, opened: its files by their paths in it. The last directory stays open for the next file.
+
+    OSError where there is nothing, Unusable where what is there is not to be used.
+    """
+
+    def __init__(self, root: str, inner: str = "") -> None:
+        """`inner`: the directory in it that counts as the whole, reached over no link."""
+        self.root = root
+        self._top = os.open(root, _ROOT)
+        self._parent: tuple[str, int] | None = None
+        if inner:
+            try:
+                narrow = self.directory(inner, links=False)
+            except BaseException:
+                self.__exit__()
+                raise
+            self.__exit__()
+            self._top, self.root = narrow, f"{root.rstrip('/')}/{inner}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
+        os.close(self._top)
+
+    def open(self, path: str, *, links: bool = True) -> int:
+        """A regular file, to be read. Without `links`, none is followed, wherever it leads."""
+        found = self._find(path, links=links)
+        try:
+            _check_regular(os.fstat(found).st_mode, path)
+            return os.open(f"/proc/self/fd/{found}", _READ)
+        finally:
+            os.close(found)
+
+    def stat(self, path: str, *, links: bool = True) -> os.stat_result:
+        """What lies at a path. Without `links`, a link is what is there, and none leads to it."""
+        found = self._find(path, links=links, last=False)
+        try:
+            return os.fstat(found)
+        finally:
+            os.close(found)
+
+    def readlink(self, path: str) -> str:
+        """Where a link leads, as it is written."""
+        found = self._find(path, links=False, last=False)
+        try:
+            return os.readlink("", dir_fd=found)
+        finally:
+            os.close(found)
+
+    def directory(self, path: str, *, links: bool = True, make: int = 0) -> int:
+        """A directory, to work in. `make`: the mode of those that are missing."""
+        found = self._find(path, links=links, make=make)
+        try:
+            if not stat.S_ISDIR(os.fstat(found).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            return os.open(".", _LIST, dir_fd=found)
+        finally:
+            os.close(found)
+
+    def _find(self, path: str, *, links: bool, last: bool = True, make: int = 0) -> int:
+        """An O_PATH descriptor. Without `last`, a link at the end is opened itself unless `links` are followed."""
+        above, _, name = path.rpartition("/")
+        plain = name not in ("", ".", "..") and not make
+        if plain and self._parent and self._parent[0] == above:
+            with contextlib.suppress(OSError):
+                found = os.open(name, _PATH, dir_fd=self._parent[1])
+                if not stat.S_ISLNK(os.fstat(found).st_mode) or not (links or last):
+                    return found
+                os.close(found)
+        way = _Way(self.root, self._top, links=links, make=make)
+        try:
+            found = way.go(path, last=last)
+            if plain and way.straight:
+                self._forget()
+                self._parent = (above, os.dup(way.stack[-1]))
+            return found
+        finally:
+            way.close()
+
+    def _forget(self) -> None:
+        if self._parent:
+            os.close(self._parent[1])
+            self._parent = None
+
+
+class _Way:
+    """The directories from a project's root to where a path has led so far, all open."""
+
+    def __init__(self, root: str, top: int, *, links: bool, make: int) -> None:
+        self.root = root
+        self.stack = [os.dup(top)]
+        self.straight = True  # no link was on it
+        self._links = links
+        self._make = make
+        self._followed = 0
+
+    def close(self) -> None:
+        for fd in self.stack:
+            os.close(fd)
+
+    def go(self, path: str, *, last: bool) -> int:
+        parts = [part for part in reversed(self._relative(path).split("/")) if part not in ("", ".")]
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                self._up(path)
+                continue
+            found = self._open(part)
+            mode = os.fstat(found).st_mode
+            if stat.S_ISLNK(mode) and (self._links or last or parts):
+                try:
+                    leads_to = self._follow(found, path)
+                finally:
+                    os.close(found)
+                parts += [part for part in reversed(leads_to.split("/")) if part not in ("", ".")]
+            elif parts and stat.S_ISDIR(mode):
+                self._down(found, path)
+            elif parts:
+                os.close(found)
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            else:
+                return found
+        return os.dup(self.stack[-1])
+
+    def _open(self, part: str) -> int:
+        try:
+            return os.open(part, _PATH, dir_fd=self.stack[-1])
+        except FileNotFoundError:
+            if not self._make:
+                raise
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, self._make, dir_fd=self.stack[-1])
+                if os.geteuid() == 0:
+                    owner = os.stat(self.root)
+                    os.chown(part, owner.st_uid, owner.st_gid, dir_fd=self.stack[-1], follow_symlinks=False)
+            return os.open(part, _PATH, dir_fd=self.stack[-1])
+
+    def _follow(self, link: int, path: str) -> str:
+        """Where a link leads, from the directory that the way has come to then."""
+        self.straight = False
+        self._followed += 1
+        if not self._links:
+            raise Unusable(errno.ELOOP, "it is a link, or lies behind one", path)
+        if self._followed > _MOST_LINKS:
+            raise Unusable(errno.ELOOP, "it is a link that leads in a circle", path)
+        leads_to = os.readlink("", dir_fd=link)
+        if not leads_to.startswith("/"):
+            return leads_to
+        for fd in self.stack[1:]:
+            os.close(fd)
+        del self.stack[1:]
+        return self._relative(leads_to, named=path)
+
+    def _relative(self, path: str, *, named: str = "") -> str:
+        if not path.startswith("/"):
+            return path
+        root = self.root.rstrip("/")
+        if path != root and not path.startswith(f"{root}/"):
+            raise Unusable(errno.EXDEV, "it is a link out of the project", named or path)
+        return path[len(root) :]
+
+    def _up(self, path: str) -> None:
+        if len(self.stack) == 1:
+            raise Unusable(errno.EXDEV, "it leads out of the project", path)
+        os.close(self.stack.pop())
+
+    def _down(self, directory: int, path: str) -> None:
+        self.stack.append(directory)
+        if len(self.stack) > DEEPEST:
+            raise Unusable(errno.ENAMETOOLONG, f"it lies deeper than {DEEPEST} directories", path)
+
+
+@contextlib.contextmanager
+def opened(root: str, path: str, *, links: bool = True) -> Iterator[IO[bytes]]:
+    """A regular file of a project, to be read. OSError where there is none, Unusable for anything else."""
+    with Project(root) as project:
+        fd = project.open(path, links=links)
+    with open(fd, "rb") as source:
+        yield source
+
+
+def read(root: str, path: str, *, limit: int = LIMIT) -> bytes:
+    """All of a file. OSError where there is none; Unusable where it is no regular file or larger than the limit."""
+    with opened(root, path) as source:
+        return read_all(source, path, limit=limit)
+
+
+def read_all(source: IO[bytes], path: str, *, limit: int = LIMIT) -> bytes:
+    """The rest of an opened file, however much is added meanwhile. Unusable above the limit."""
+    raw = source.read(limit + 1)
+    if len(raw) > limit:
+        raise Unusable(errno.EFBIG, f"it is larger than {_size(limit)}", path)
+    return raw
+
+
+def read_text(root: str, path: str, *, limit: int = LIMIT) -> str | None:
+    """A file's text; None where there is none. HostError, which quotes nothing of it, where it is unusable."""
+    try:
+        return read(root, path, limit=limit).decode()
+    except UnicodeDecodeError:
+        raise HostError(f"cannot read {path}: it is not UTF-8 text", remedy=f"see: file {root}/{path}") from None
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise refusal("read", root, path, error) from None
+
+
+def refusal(verb: str, root: str, path: str, error: OSError) -> HostError:
+    """What to tell of a path that can't be opened."""
+    return HostError(f"cannot {verb} {path}: {error.strerror}", remedy=f"see: ls -l {os.path.join(root, path)}")
+
+
+def is_there(root: str, path: str) -> bool:
+    """Whether something has that name, be it a link that leads nowhere."""
+    with Project(root) as project:
+        try:
+            project.stat(path, links=False)
+        except OSError as error:
+            return error.errno not in _ABSENT
+    return True
+
+
+def names(root: str, path: str = "") -> list[str]:
+    """The names in a directory, sorted. OSError where there is none."""
+    with Project(root) as project:
+        directory = project.directory(path)
+    try:
+        return sorted(os.listdir(directory))
+    finally:
+        os.close(directory)
+
+
+def below(root: str, start: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """What lies below a path but directories, by its path in the project; the path itself where it is no directory.
+
+    No link is followed. Nothing where there is nothing, and of what this user may not look into.
+    """
+    with Project(root) as project:
+        waiting = [start.strip("/")]
+        while waiting:
+            path = waiting.pop()
+            try:
+                facts = project.stat(path, links=False)
+                if not stat.S_ISDIR(facts.st_mode):
+                    yield path, facts
+                    continue
+                directory = project.directory(path, links=False)
+            except OSError as error:
+                if isinstance(error, Unusable) and error.errno == errno.ENAMETOOLONG:
+                    raise refusal("read", root, path, error) from None
+                continue
+            try:
+                found = sorted(os.listdir(directory), reverse=True)
+            finally:
+                os.close(directory)
+            waiting += [f"{path}/{name}" if path else name for name in found]
+
+
+def write(root: str, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a whole file in the place of what is there, a link itself included; HostError where that can't be.
+
+    Directories on the way are made. Root gives all of it to the owner of the project.
+    """
+    with replacing(root, path, mode=mode) as out:
+        out.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacing(root: str, path: str, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """A file to write, as `write` does: it gets its name when all of it is written."""
+    above, _, name = path.rpartition("/")
+    temporary = f".{name[:100]}.new-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        with Project(root) as project:
+            directory = project.directory(above, make=0o755)
+    except OSError as error:
+        raise refusal("write", root, path, error) from None
+    try:
+        with contextlib.ExitStack() as undo:
+            fd = os.open(temporary, _NEW, 0o600, dir_fd=directory)
+            undo.callback(_remove, temporary, directory)
+            with os.fdopen(fd, "wb") as out:
+                yield out
+                out.flush()
+                _give(fd, root)
+                os.fchmod(fd, mode)
+                os.fsync(fd)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            undo.pop_all()
+    except OSError as error:
+        raise refusal("write", root, path, error) from None
+    finally:
+        os.close(directory)
+
+
+def unlink(root: str, path: str) -> None:
+    """Remove a file or link, if it is there."""
+    above, _, name = path.rpartition("/")
+    with contextlib.suppress(OSError), Project(root) as project:
+        directory = project.directory(above)
+        try:
+            os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+
+
+def within(root: str, path: str) -> str | None:
+    """The path in the project of one that is written to lead through its root; None for one elsewhere."""
+    facts = os.stat(root)
+    way, inner = os.path.abspath(path), ""
+    while True:
+        with contextlib.suppress(OSError):
+            here = os.stat(way)
+            if (here.st_dev, here.st_ino) == (facts.st_dev, facts.st_ino):
+                return inner
+        above, name = os.path.split(way)
+        if above == way:
+            return None
+        way, inner = above, f"{name}/{inner}".rstrip("/")
+
+
+def _check_regular(mode: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "device")
+        raise Unusable(errno.EINVAL, f"it is not a regular file but a {kind}", path)
+
+
+def _give(fd: int, root: str) -> None:
+    if os.geteuid() == 0:
+        owner = os.stat(root)
+        os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def _remove(name: str, directory: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _size(limit: int) -> str:
+    return f"{limit >> 20} MiB" if limit >> 20 else f"{limit} bytes"
