@@ -1,36 +1,29 @@
-"""What git says of a project's directory."""
+"""What a project's repository says of its branches, read from its files: git itself is not asked (see `repository`)."""
 
 from __future__ import annotations
 
 import os
 
-from devbox.errors import HostError
-from devbox.host import process
+from devbox.host.repository import find, refs
 
 
 def branch(root: str) -> str | None:
-    """The branch that is checked out; None on no branch, without git, and where git trusts the directory to nobody."""
-    return _ask(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+    """The branch that is checked out; None on no branch, and without a repository."""
+    found = find.find(root)
+    return refs.branch(found) if found else None
 
 
 def branches(root: str) -> tuple[str, ...] | None:
-    """Every branch, with one that has no commit yet; None where git does not tell."""
-    found = _ask(root, "for-each-ref", "--format=%(refname:short)", "refs/heads")
-    current = branch(root)
-    if found is None and current is None:
+    """Every branch, with one that has no commit yet; None without a repository."""
+    found = find.find(root)
+    if found is None:
         return None
-    return tuple(dict.fromkeys([*(found or "").splitlines(), *([current] if current else [])]))
+    current = refs.branch(found)
+    known = refs.branches(found)
+    return tuple(dict.fromkeys([*known, *([current] if current else [])])) or None
 
 
 def head(root: str) -> str | None:
     """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
-    found = _ask(root, "rev-parse", "--git-path", "HEAD")
-    return os.path.join(root, found) if found else None
-
-
-def _ask(root: str, *words: str) -> str | None:
-    try:
-        done = process.run(["git", "-C", root, *words], purpose="ask git", check=False)
-    except HostError:
-        return None
-    return done.stdout.decode(errors="replace").strip() or None
+    found = find.find(root)
+    return os.path.join(found.own.root, found.own.inner, "HEAD") if found else None

@@ -3,6 +3,8 @@
 Only what is known to be harmless goes along: no program, no path of this machine, nothing that lets in somewhere. A key
 that git invents tomorrow stays outside until somebody looked at it. Signatures are made by the caller's SSH agent, as
 far as it is reached; of the key only its public half is told.
+
+Git is run in / for the caller's own files alone: it never looks into a project, whose configuration a container writes.
 """
 
 from __future__ import annotations
@@ -11,11 +13,26 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from devbox.errors import CommandFailed, HostError
-from devbox.host import programs
+from devbox.host import beneath, environ, programs
+from devbox.host.repository import find, ignore, refs
 
 Setting = tuple[str, str]  # as in ("user.name", "Ann")
+
+
+class Written(NamedTuple):
+    """A setting, and the file that has it."""
+
+    key: str
+    value: str
+    file: str
+
+
+_LIST = ("--list", "--show-scope", "--show-origin", "--no-includes", "-z")
+_INCLUDE = ("include", "includeif")
+_NESTED = 10  # files that include each other
 
 _SECTIONS = (
     "alias",
@@ -45,19 +62,76 @@ _LONGEST = 16384
 
 
 def of_caller(root: str) -> tuple[Setting, ...]:
-    """What the caller's own files say in this project, conditional includes considered; () without git."""
-    listed = b""
-    with contextlib.suppress(HostError, CommandFailed):
-        argv = [programs.find("git"), "-C", root, "config", "--list", "--show-scope", "--includes", "-z"]
-        listed = programs.call(argv, purpose="read git's settings")
-    return listed_settings(os.fsdecode(listed))
+    """What the caller's own files say in this project; () without git.
+
+    Files that they include count where their condition holds, which may be about the place of the repository
+    (`gitdir`) and its branch (`onbranch`), not about its remotes (`hasconfig`).
+    """
+    return tuple(_included(_ask(("global",)), root, 0))
 
 
-def listed_settings(listed: str) -> tuple[Setting, ...]:
-    """The global settings of `git config --list --show-scope -z`. A key without a value is true. Pure."""
+def excludes() -> bytes:
+    """The patterns of the files that the caller, or this machine, ignores in every repository."""
+    settings = {each.key: each.value for each in _ask(("system", "global"))}
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    with contextlib.suppress(OSError):
+        return beneath.read("/", os.path.expanduser(settings.get("core.excludesfile", f"{home}/git/ignore")))
+    return b""
+
+
+def listed_settings(listed: str, *scopes: str) -> list[Written]:
+    """Those settings of `git config --list --show-scope --show-origin -z`. A key without a value is true. Pure."""
     words = listed.split("\0")
-    entries = [text.partition("\n") for scope, text in zip(words[::2], words[1::2], strict=False) if scope == "global"]
-    return tuple((key, value if given else "true") for key, given, value in entries)
+    found = []
+    for scope, origin, text in zip(words[::3], words[1::3], words[2::3], strict=False):
+        key, given, value = text.partition("\n")
+        if scope in scopes:
+            found.append(Written(key, value if given else "true", origin.removeprefix("file:")))
+    return found
+
+
+def _included(settings: Iterable[Written], root: str, depth: int) -> Iterator[Setting]:
+    """Settings, with those of an included file in the place of what includes it."""
+    for key, value, file in settings:
+        section, _, condition = key.removesuffix(".path").partition(".")
+        if section not in _INCLUDE or not key.endswith(".path"):
+            yield key, value
+            continue
+        path = os.path.join(os.path.dirname(file), os.path.expanduser(value))
+        if depth < _NESTED and (section == "include" or _holds(condition, os.path.dirname(file), root)):
+            with contextlib.suppress(OSError):
+                inner = _ask(("command",), "--file", "-", text=beneath.read("/", path))
+                yield from _included((each._replace(file=path) for each in inner), root, depth + 1)
+
+
+def _holds(condition: str, directory: str, root: str) -> bool:
+    """Whether the condition of an include in a file of this directory holds for a project."""
+    kind, _, wanted = condition.partition(":")
+    found = find.find(root)
+    if found is None:
+        return False
+    if kind == "onbranch":
+        branch = refs.branch(found) or ""
+        wanted = f"{wanted}**" if wanted.endswith("/") else wanted
+        return ignore.match_parts(ignore.raw(wanted).split("/"), ignore.raw(branch).split("/"))
+    if kind not in ("gitdir", "gitdir/i"):
+        return False
+    wanted = os.path.expanduser(wanted)
+    wanted = f"{directory}{wanted[1:]}" if wanted.startswith("./") else wanted
+    wanted = wanted if wanted.startswith("/") else f"**/{wanted}"
+    wanted = f"{wanted}**" if wanted.endswith("/") else wanted
+    place = os.path.join(found.own.root, found.own.inner).rstrip("/")
+    if kind == "gitdir/i":
+        wanted, place = wanted.lower(), place.lower()
+    return ignore.match_parts(ignore.raw(wanted).split("/"), ignore.raw(place).split("/"))
+
+
+def _ask(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> list[Written]:
+    """Settings as git reads them, in /, of no repository."""
+    with contextlib.suppress(HostError, CommandFailed):
+        argv = [programs.find("git"), "--git-dir=/dev/null", "-C", "/", "config", *where, *_LIST]
+        return listed_settings(os.fsdecode(programs.call(argv, purpose="read git's settings", text=text)), *scopes)
+    return []
 
 
 def flatten(settings: Iterable[Setting], workspace: str, *, signs: bool) -> str:

@@ -1,19 +1,29 @@
-"""What a project's files are a state of: its git commit, marked where the files differ from it."""
+"""What a project's files are a state of: its git commit, marked where the files differ from it.
+
+No git of this machine is run: files are compared with the commit byte for byte, by hashes of their own. So what only
+git's filters make equal counts as different: line ends that it converts, and files of Git LFS.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Mapping, Sequence
 
-from devbox.errors import DevboxError
-from devbox.host import environ, process
+from devbox.host import gitconfig
+from devbox.host.beneath import Project, Unusable
+from devbox.host.repository import files, index, objects, refs
+from devbox.host.repository.find import Repository, find, inside
+from devbox.host.repository.objects import LINK, SUBMODULE, Entry, Objects
+from devbox.host.repository.packs import Unreadable
 from devbox.model import ids
 
-# Nothing that a repository's own configuration names is run; where git does not trust the repository, it is not asked.
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external=")
 _SHORT = 12
-_PATIENCE = 60.0  # seconds
+_PIECE = 1 << 20
+_NESTED = 4  # repositories in each other
+_UNBORN_HASH = 20
 
 
 def revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -> str:
@@ -21,52 +31,117 @@ def revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -
 
     `inputs`: path → what it holds. Files of `but` make no difference.
     """
-    commit = _git(root, "rev-parse", "--verify", "HEAD^{commit}")
-    if commit is None:
-        return f"files:{ids.key_of(dict(inputs))}"
-    changes = _changes(root, but)
-    digits = commit.decode().strip()
-    return f"git:{digits}-dirty.{changes}" if changes else f"git:{digits}"
+    repository = find(root)
+    told = _told(repository, _start(repository, root), frozenset(but), depth=0) if repository else None
+    return told or f"files:{ids.key_of(dict(inputs))}"
 
 
 def listed(root: str) -> list[str] | None:
-    """All files of a directory that git tracks or would: none that it ignores. None where git does not know it."""
-    found = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    if found is None:
+    """All files of a directory that git tracks or would: none that it ignores. None where git knows nothing of it."""
+    repository = find(root)
+    if repository is None:
         return None
-    return sorted({os.fsdecode(name) for name in found.split(b"\0") if name})
-
-
-def _changes(root: str, but: Sequence[str]) -> str:
-    """The first digits of the hash of all that differs from the commit; "" where nothing does."""
-    these = ("--", ".", *(f":(exclude){name}" for name in but))
-    changed = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", *these) or b""
-    listed = _git(root, "ls-files", "--others", "--exclude-standard", "-z", *these) or b""
-    if not changed and not listed:
-        return ""
-    total = hashlib.sha256(changed)
-    for name in sorted(listed.split(b"\0")):
-        path = os.path.join(os.fsencode(root), name)
-        total.update(name + b"\0")
-        if os.path.islink(path):
-            total.update(os.readlink(path))
-        elif os.path.isfile(path):
-            with open(path, "rb") as source:
-                total.update(hashlib.file_digest(source, "sha256").digest())
-    return total.hexdigest()[:_SHORT]
-
-
-def _git(root: str, *words: str) -> bytes | None:
-    """What git answers; None where there is no git, no repository, or one that it does not trust."""
-    env = {name: value for name, value in environ.snapshot().items() if not name.startswith("GIT_")}
+    start = _start(repository, root)
     try:
-        done = process.run(
-            [*_GIT, "-C", root, *words],
-            purpose="ask git for the revision",
-            env=env | {"GIT_OPTIONAL_LOCKS": "0"},
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except DevboxError:
+        tracked = index.paths(repository, hash_length=_hash_length(repository))
+        if tracked is None and (commit := refs.head(repository)):
+            with Objects(repository.common) as store:
+                tracked = [f"{start}/{path}" if start else path for path in store.files(commit, start)]
+        found = {
+            *(tracked or ()),
+            *(path for path, _ in files.others(repository, start, excluded=gitconfig.excludes())),
+        }
+    except (OSError, Unreadable):
         return None
-    return done.stdout if done.returncode == 0 else None
+    above = f"{start}/" if start else ""
+    inner = sorted(path.removeprefix(above) for path in found if path.startswith(above))
+    return inner if inner or not files.is_ignored(repository, start, excluded=gitconfig.excludes()) else None
+
+
+def _told(repository: Repository, start: str, but: frozenset[str], *, depth: int) -> str | None:
+    """The revision of a directory of a working tree; None where there is no commit, or none that can be read."""
+    commit = refs.head(repository)
+    if commit is None:
+        return None
+    try:
+        with Objects(repository.common) as store:
+            committed = store.files(commit, start)
+        if not committed and files.is_ignored(repository, start, excluded=gitconfig.excludes()):
+            return None  # the repository is of something else, as of a home directory
+        changes = _changes(repository, start, committed, but, like=commit, depth=depth)
+    except (OSError, Unreadable):
+        return None
+    return f"git:{commit}-dirty.{changes}" if changes else f"git:{commit}"
+
+
+def _changes(
+    repository: Repository, start: str, committed: Mapping[str, Entry], but: frozenset[str], *, like: str, depth: int
+) -> str:
+    """The first digits of the hash of all that differs from the commit; "" where nothing does."""
+    above = f"{start}/" if start else ""
+    paths = {
+        path.removesuffix("/").removeprefix(above)
+        for path, _ in files.others(repository, start, excluded=gitconfig.excludes())
+    }
+    tracked = index.paths(repository, hash_length=len(like) // 2) or ()
+    paths |= {path.removeprefix(above) for path in tracked if path.startswith(above) and not path.endswith("/")}
+    total, differs = hashlib.sha256(), False
+    with Project(repository.top) as project:
+        for path in sorted((paths | committed.keys()) - but):
+            now, same = _compared(project, repository, above + path, committed.get(path), like=like, depth=depth)
+            if not same:
+                differs = True
+                total.update(b"%s\0%s\0" % (os.fsencode(path), os.fsencode(now)))
+    return total.hexdigest()[:_SHORT] if differs else ""
+
+
+def _compared(
+    project: Project, repository: Repository, path: str, entry: Entry | None, *, like: str, depth: int
+) -> tuple[str, bool]:
+    """What is at a path now, and whether the commit has the same there."""
+    try:
+        facts = project.stat(path, links=False)
+        if stat.S_ISLNK(facts.st_mode):
+            leads_to = project.readlink(path)
+            name = objects.hash_of("blob", os.fsencode(leads_to), like=like)
+            return f"link:{leads_to}", entry == Entry(LINK, name)
+        if stat.S_ISDIR(facts.st_mode):
+            return _of_directory(repository, path, entry, depth=depth)
+        name = _hash(project, path, like)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and not isinstance(error, Unusable):
+            raise
+        return "absent", entry is None
+    mode = 0o100755 if facts.st_mode & stat.S_IXUSR else 0o100644
+    same = entry is not None and entry.name == name and bool(entry.mode & 0o100) == bool(mode & 0o100)
+    return f"{mode:o}:{name}", same and entry is not None and stat.S_ISREG(entry.mode)
+
+
+def _of_directory(repository: Repository, path: str, entry: Entry | None, *, depth: int) -> tuple[str, bool]:
+    """Of a submodule, or another repository: its own revision. One that was not checked out differs from nothing."""
+    nested = inside(repository, path) if depth < _NESTED else None
+    told = _told(nested, "", frozenset(), depth=depth + 1) if nested else None
+    if entry is None or entry.mode != SUBMODULE:
+        return f"repository:{told}", False
+    return f"repository:{told}", nested is None or told == f"git:{entry.name}"
+
+
+def _hash(project: Project, path: str, like: str) -> str:
+    """The name that git would give to what a file had when it was opened, whatever is added meanwhile."""
+    with open(project.open(path, links=False), "rb") as source:
+        left = os.fstat(source.fileno()).st_size
+        total = objects.new_hash("blob", left, like=like)
+        while left > 0 and (piece := source.read(min(left, _PIECE))):
+            left -= len(piece)
+            total.update(piece)
+    return total.hexdigest()
+
+
+def _hash_length(repository: Repository) -> int:
+    commit = refs.head(repository)
+    return len(commit) // 2 if commit else _UNBORN_HASH
+
+
+def _start(repository: Repository, root: str) -> str:
+    """The directory in a working tree, by its path from the top."""
+    return root[len(repository.top) :].strip("/")

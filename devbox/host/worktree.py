@@ -41,6 +41,17 @@ def repository(root: str, workspace: str, *, owner: int) -> Repository | None:
     return None
 
 
+def common_of(root: str, *, owner: int) -> tuple[str, str] | None:
+    """The common directory of the linked worktree `root`, and how it is called there; None where it is none."""
+    with contextlib.suppress(OSError, ValueError):
+        mark, written = _read(f"{root}/.git").split(maxsplit=1)
+        admin = os.path.normpath(os.path.join(root, written))
+        common = _above(admin)
+        if mark == _MARK and common and _is_real(admin, common, root, owner):
+            return common, os.path.basename(admin)
+    return None
+
+
 def _above(admin: str) -> str:
     """COMMON of COMMON/worktrees/NAME; "" where that is something else."""
     above, _ = os.path.split(admin)
