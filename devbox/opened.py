@@ -23,13 +23,15 @@ from devbox.host.paths import Paths, default_paths
 from devbox.host.version import reader_id
 from devbox.images import gate
 from devbox.images.store import ImageStore
+from devbox.model.grant import Grant
 from devbox.model.ids import instance_id
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Stage
-from devbox.plan import branches
+from devbox.plan import branches, grants
 from devbox.records import resolved_cache
+from devbox.records.grants import GrantRecord
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
@@ -121,7 +123,47 @@ def load_trusted(opened: Project, *, locked: bool = False) -> Resolved:
             where=wanted[0].where,
             remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
         )
+    check_grants(opened, resolved)
     return replace(resolved, allowed=wanted)
+
+
+def check_grants(opened: Project, resolved: Resolved) -> None:
+    """NotTrusted if the file grants containers more than was accepted since one of them ran isolated.
+
+    Without a container that is closed off, now or before, nothing is recorded and nothing refused.
+    """
+    record = GrantRecord(opened.paths, opened.id)
+    accepted = record.read()
+    if accepted is None and not grants.is_closed(resolved):
+        return
+    if more := new_grants(opened, resolved):
+        raise NotTrusted(
+            f"the file grants {more[0].subject} more than when it last ran isolated",
+            where=more[0].where,
+            details="\n".join(grants.describe(more)),
+            remedy="if you made this change, allow it: devbox trust",
+        )
+    record.write(grants.narrowed(_grants(opened, resolved), accepted or ()))
+
+
+def accept_grants(opened: Project, resolved: Resolved) -> None:
+    """Record, for `devbox trust`, that the user accepts what the file grants now."""
+    record = GrantRecord(opened.paths, opened.id)
+    if record.read() is not None or grants.is_closed(resolved):
+        record.write(_grants(opened, resolved))
+
+
+def new_grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
+    """What the file grants beyond what was accepted since it ran isolated."""
+    accepted = GrantRecord(opened.paths, opened.id).read()
+    return grants.added(_grants(opened, resolved), accepted) if accepted is not None else ()
+
+
+def _grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
+    """What the file grants, and the files that it is read with: one that a container made is new."""
+    names = (project.LOCAL_FILE, *(f"recipes/{name}.toml" for name in resolved.recipes))
+    read = (Grant(subject=name, kind="file") for name in names if os.path.lexists(f"{opened.root}/{name}"))
+    return (*grants.grants(resolved), *read)
 
 
 def fixed(opened: Project, resolved: Resolved, *, locked: bool) -> Resolved:

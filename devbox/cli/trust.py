@@ -12,12 +12,15 @@ from devbox.cli.terminal import say
 from devbox.envfile import hostaccess
 from devbox.errors import UsageError
 from devbox.model.resolved import GATE, HOOKS, METRIC, SHELL
+from devbox.opened import accept_grants, load, new_grants
+from devbox.plan.grants import describe
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devbox.cli.options import Args
+    from devbox.model.grant import Grant
     from devbox.model.resolved import HostAccess
 
 
@@ -33,22 +36,28 @@ def trust(args: Args) -> int:
     project = opened(args)
     record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
     shell, install, stages = flow.shell_access(project), flow.install_access(project), flow.stage_access(project)
+    resolved = load(project)
+    more = new_grants(project, resolved)
     if not args.flag("show"):
         record.allow(wanted, shell=shell, install=install, stages=stages)
+        accept_grants(project, resolved)
     lasting = record.covers(wanted) and record.installs(install) and record.promotes(stages)
-    allowed = lasting and (not shell or record.activates(shell))
-    _print((*wanted, *install, *stages, *shell), allowed=allowed, as_json=args.flag("json"))
+    allowed = lasting and (not shell or record.activates(shell)) and not new_grants(project, resolved)
+    _print((*wanted, *install, *stages, *shell), more, allowed=allowed, as_json=args.flag("json"))
     return 0
 
 
-def _print(wanted: Sequence[HostAccess], *, allowed: bool, as_json: bool) -> None:
+def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
     if as_json:
         listed = [{**_plain(access), "allowed": allowed} for access in wanted]
+        listed += [{**_grant(grant), "allowed": allowed} for grant in more]
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
         say(f"{access.where}: {_what(access)}", stream=sys.stdout)
-    if not wanted:
+    for line in describe(more):
+        say(f"new since the file last ran isolated: {line}", stream=sys.stdout)
+    if not wanted and not more:
         say("· the file wants nothing of this machine: there is nothing to allow")
     elif allowed:
         say("· allowed until one of these changes\n  → devbox up · devbox trust --revoke")
@@ -74,6 +83,16 @@ def _what(access: HostAccess) -> str:
 def _target(access: HostAccess) -> str:
     """Where a file lies that is not written as its own full path."""
     return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
+
+
+def _grant(grant: Grant) -> dict[str, str]:
+    return {
+        "container": grant.subject,
+        "variable": grant.kind,
+        "reference": grant.value,
+        "where": grant.where,
+        "path": "",
+    }
 
 
 def _plain(access: HostAccess) -> dict[str, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from devbox.engines import native_git, native_layers, native_volumes
+from devbox.engines import native_git, native_layers, native_protected, native_volumes
 from devbox.engines.contract import StartRequest
 from devbox.errors import EngineError
 from devbox.host import files
@@ -162,7 +162,14 @@ class Starter:
         found = [(mount, self._bind(mount, lowers)) for mount in own]
         roots = (self._root(mount, request.beside[mount.source]) for mount in spec.mounts if mount.kind == "image")
         binds = (self._covered(mount.top or spec.name, bind) if mount.private else bind for mount, bind in found)
-        return (*binds, *roots)
+        return (*binds, *roots, *self._protected(spec, found))
+
+    def _protected(self, spec: ContainerSpec, found: list[tuple[Mount, Bind]]) -> Iterator[Bind]:
+        """What is read-only in the workspace of an isolated container."""
+        if spec.isolation.preset == "isolated":
+            for mount, bind in found:
+                if mount.kind == "workspace" and not (mount.read_only or mount.private):
+                    yield from native_protected.binds(self._instance, bind)
 
     def _root(self, mount: Mount, image: Baked) -> Bind:
         """The root of another image, below what a container has left of it."""

@@ -131,6 +131,10 @@ class Paths:
         """What the user has allowed an instance to do on this machine."""
         return f"{self.project(instance)}/trust.json"
 
+    def grants(self, instance: str) -> str:
+        """What an instance's file grants its containers, since it ran isolated."""
+        return f"{self.project(instance)}/grants.json"
+
     @property
     def data(self) -> str:
         """The volumes of all instances."""

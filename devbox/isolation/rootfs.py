@@ -86,6 +86,8 @@ def stage_binds(
             staged.append(bind._replace(source=_merged(stage, number, bind.lowers, userns=userns)))
             continue
         source = f"{stage}/b/{number}"
+        if bind.within == bind.source and bind.read_only and not os.path.lexists(bind.source):
+            continue  # a protected file of the project that was removed since
         opened = _open_source(bind)
         try:
             facts = os.fstat(opened)

@@ -15,7 +15,8 @@ from devbox.model import ids
 from devbox.model.image import ImageSpec
 from devbox.model.matrix import Cell, Matrix, Tests
 from devbox.model.resolved import Resolved
-from devbox.opened import Project
+from devbox.opened import Project, check_grants
+from devbox.opened import load as load_file
 from devbox.plan import matrix
 from devbox.records.instance import InstanceRecords
 from devbox.records.matrix import instance_name
@@ -92,6 +93,7 @@ def _pinned(env: EnvFile, whole: Matrix) -> Matrix:
 
 def allowed(opened: Project, wanted: Iterable[Wanted]) -> list[Wanted]:
     """The cells with what they may have of this machine. NotTrusted where the user has not allowed it."""
+    check_grants(opened, load_file(opened))
     trust = TrustRecord(opened.paths, opened.id)
     found = []
     for one in wanted:

@@ -36,6 +36,46 @@ def test_isolated_is_the_project_and_nothing_else(any_box: Box):
     assert inside("mount -t tmpfs none /tmp")[0] != 0
 
 
+def test_issue9_a2_an_isolated_container_cannot_loosen_its_own_isolation(any_box: Box):
+    project = any_box.project(
+        ISOLATED, files={"recipes/own.toml": "", ".git/config": "[core]\n", ".git/HEAD": "ref: x\n"}
+    )
+    any_box.ok("up", cwd=project)
+    any_box.ok("restart", cwd=project)  # the lock is there now
+    before = {path: path.read_text() for path in sorted(project.glob("*.toml"))}
+    attack = """
+        for file in devbox.toml devbox.lock.toml recipes/own.toml .git/config; do
+            (echo "# mine" >> $file) && echo wrote $file
+            mv $file there && echo moved $file
+            rm -f $file && echo removed $file
+        done
+        for directory in .git recipes .git/hooks; do mv $directory there && echo moved $directory; done
+        touch recipes/python.toml && echo made a recipe; touch .git/hooks/pre-commit && echo made a hook
+        touch .git/index file || echo "git does not work any more"
+        printf '[dev]\\nisolation = "integrated"\\n' > devbox.local.toml
+    """
+    assert any_box.run("exec", "--", "sh", "-c", attack, cwd=project).stdout == b""
+    assert before == {path: path.read_text() for path in before}
+
+    refused = any_box.run("up", cwd=project)
+    assert refused.returncode == 1
+    assert "the file grants dev more than when it last ran isolated" in refused.stderr.decode()
+    assert "devbox.local.toml: read as part of the env file" in refused.stderr.decode()
+    assert "devbox trust" in refused.stderr.decode()
+    (project / "devbox.local.toml").unlink()
+    file = project / "devbox.toml"
+    file.write_text(ISOLATED.replace('"isolated"', '{ preset = "isolated", egress = ["pypi.org"] }'))
+    for command in ("up", "restart"):
+        assert any_box.run(command, cwd=project).returncode == 1, command
+    assert "connections to pypi.org" in any_box.ok("trust", "--show", cwd=project)
+    any_box.ok("trust", cwd=project)
+    any_box.ok("up", cwd=project)
+    file.write_text(ISOLATED)
+    any_box.ok("up", cwd=project)
+    file.write_text(ISOLATED.replace('"isolated"', '{ preset = "isolated", egress = ["pypi.org"] }'))
+    assert any_box.run("up", cwd=project).returncode == 1, "what was closed again is allowed again by hand only"
+
+
 def test_capabilities_are_given_and_taken_by_name(box: Box):
     project = box.project(
         '[dev]\nrecipe = "debian"\nisolation = { capabilities = ["NET_ADMIN", "-CHOWN", "-NET_RAW"] }\n'

@@ -1,0 +1,48 @@
+"""A grant: one thing that the env file allows a container, beyond a container that is closed off entirely."""
+
+from __future__ import annotations
+
+from devbox.frozen import dataclass
+
+EVERY = "*"  # the value of a grant without a bound
+# What a grant of each kind allows; `{}` is its value.
+_TEXTS = {
+    "preset": "the host's proxy, CA, git and SSH agent settings",
+    "network": "the network {}",
+    "egress": "connections to {}",
+    "capability": "{}",
+    "root": "its own files to be changed",
+    "mount": "{}",
+    "port": "the host port {}",
+    "secret": "the secret from {}",
+    "file": "read as part of the env file",
+    "run": "the build command `{}`, which has network access",
+    "memory": "{} bytes of memory",
+    "cpus": "{} cores",
+    "pids": "{} processes",
+}
+_LIMITS = ("memory", "cpus", "pids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """`subject` is a container, an image, a stage or a file, as the env file names it. `where` is its file:line."""
+
+    subject: str
+    kind: str
+    value: str = ""
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The grant in words, such as `connections to every host`."""
+        every = "every host" if self.kind == "egress" else "any number of"
+        return _TEXTS[self.kind].format(every if self.value == EVERY else self.value)
+
+    def is_covered_by(self, other: Grant) -> bool:
+        """True if whoever accepted `other` accepted this one, too."""
+        if (self.subject, self.kind) != (other.subject, other.kind):
+            return False
+        if self.kind in _LIMITS and self.value != EVERY:
+            return other.value == EVERY or float(self.value) <= float(other.value)
+        return self.value == other.value or (self.kind == "egress" and other.value == EVERY)

@@ -1,0 +1,133 @@
+"""What an env file grants its containers, and whether that is more than was accepted. Pure.
+
+A container that runs isolated can write to its project. What it changes in the env file, its local override or its
+recipes must not loosen its own isolation at the next `up`: more than was accepted needs `devbox trust`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from devbox.model.container import ContainerSpec, Limits, Mount, Secret
+from devbox.model.grant import EVERY, Grant
+from devbox.model.image import Run
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Stage
+
+_ALL = "-ALL"
+_WITHOUT_HOST_SETTINGS = ("service", "glue", "image")  # roles that get none of the host's settings, whatever the preset
+# Docker's default set: what a container has whose capabilities are not named.
+_DEFAULT = (
+    *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"),
+    *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+)
+
+
+def is_closed(resolved: Resolved) -> bool:
+    """True if a container that can write to the project is kept from the network, from most hosts, or isolated."""
+    return any(_is_closed(spec) for spec in _containers(resolved))
+
+
+def grants(resolved: Resolved) -> tuple[Grant, ...]:
+    """Everything that the file grants, in the order of the file."""
+    found = [grant for spec in _containers(resolved) for grant in _of_container(spec)]
+    for name, image in resolved.images.items():
+        commands = (command for step in image.steps if isinstance(step, Run) for command in step.commands)
+        written = (command if isinstance(command, str) else " ".join(command) for command in commands)
+        found += [Grant(subject=f"image {name}", kind="run", value=text) for text in written]
+    found += [grant for stage in resolved.stages.values() for grant in _of_stage(stage)]
+    return tuple(dict.fromkeys(found))
+
+
+def added(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+    """The grants that no accepted one covers."""
+    accepted = tuple(accepted)
+    return tuple(grant for grant in found if not any(map(grant.is_covered_by, accepted)))
+
+
+def narrowed(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+    """What counts as accepted from now on: of each subject that the file still has, no more than it grants.
+
+    Build commands stay accepted: the cells of a matrix have others than `up`.
+    """
+    found = tuple(found)
+    subjects = {grant.subject for grant in found}
+    kept = (grant for grant in accepted if grant.subject not in subjects or grant.kind == "run")
+    return tuple(dict.fromkeys((*found, *kept)))
+
+
+def describe(found: Iterable[Grant]) -> tuple[str, ...]:
+    """The grants in words, a line for each subject: `dev: the network project, connections to every host`."""
+    subjects: dict[str, list[Grant]] = {}
+    for grant in found:
+        subjects.setdefault(grant.subject, []).append(grant)
+    return tuple(f"{subject}: {', '.join(_texts(own))}" for subject, own in subjects.items())
+
+
+def _texts(found: list[Grant]) -> Iterator[str]:
+    names = [grant.text for grant in found if grant.kind == "capability"]
+    yield from (grant.text for grant in found if grant.kind != "capability")
+    if set(names) >= set(_DEFAULT):
+        yield "Docker's default capabilities"
+        names = [name for name in names if name not in _DEFAULT]
+    if names:
+        yield f"the capabilities {' '.join(names)}"
+
+
+def _containers(resolved: Resolved) -> Iterator[ContainerSpec]:
+    yield from resolved.containers.values()
+    if resolved.tests is not None:
+        yield resolved.tests.container
+    if resolved.build is not None:
+        yield resolved.build.container
+
+
+def _is_closed(spec: ContainerSpec) -> bool:
+    isolation = spec.isolation
+    closed = isolation.preset == "isolated" or isolation.egress is not None or isolation.network == "none"
+    return closed and any(mount.kind == "workspace" and not mount.read_only for mount in spec.mounts)
+
+
+def _of_container(spec: ContainerSpec) -> Iterator[Grant]:
+    isolation = spec.isolation
+
+    def grant(kind: str, value: str = "") -> Grant:
+        return Grant(subject=spec.label, kind=kind, value=value, where=spec.where)
+
+    if isolation.preset != "isolated" and spec.role not in _WITHOUT_HOST_SETTINGS:
+        yield grant("preset", isolation.preset)
+    if isolation.network != "none":
+        yield grant("network", isolation.network)
+        yield from (grant("egress", host) for host in ((EVERY,) if isolation.egress is None else isolation.egress))
+    yield from (grant("capability", name) for name in _capabilities(isolation.capabilities))
+    if not isolation.read_only:
+        yield grant("root")
+    yield from (grant("mount", _mount(mount)) for mount in spec.mounts if mount.kind != "tmpfs")
+    fixed = (port for port in spec.ports if port.host is not None)
+    yield from (grant("port", f"{port.address}:{port.host}/{port.protocol}") for port in fixed)
+    yield from (grant("secret", secret.reference) for secret in spec.secrets.values())
+    yield from _of_limits(spec, spec.limits)
+
+
+def _of_limits(spec: ContainerSpec, limits: Limits) -> Iterator[Grant]:
+    for kind, value in (("memory", limits.memory), ("cpus", limits.cpus), ("pids", limits.pids)):
+        yield Grant(subject=spec.label, kind=kind, value=EVERY if value is None else str(value), where=spec.where)
+
+
+def _capabilities(names: tuple[str, ...]) -> list[str]:
+    dropped = {name.removeprefix("-") for name in names if name.startswith("-")}
+    own = () if _ALL in names else (name for name in _DEFAULT if name not in dropped)
+    return sorted({*own, *(name for name in names if not name.startswith("-"))})
+
+
+def _mount(mount: Mount) -> str:
+    """The grant's value: two mounts of the same source differ if only one of them can be written to."""
+    what = "the project" if mount.kind == "workspace" else f"the {mount.kind} {mount.source}"
+    return f"{what} {'read-only' if mount.read_only else 'writable'}"
+
+
+def _of_stage(stage: Stage) -> Iterator[Grant]:
+    outside = (reference for variables in stage.external.values() for reference in variables.values())
+    own: Iterable[Secret] = stage.secrets.values()
+    for reference in (*outside, *(secret.reference for secret in own)):
+        yield Grant(subject=f"stage.{stage.name}", kind="secret", value=reference, where=stage.where)

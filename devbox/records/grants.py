@@ -1,0 +1,44 @@
+"""What a project's env file granted its containers when it last ran isolated, or the user allowed.
+
+Kept with the project (`projects/ID/grants.json`, 0600). `down -v` and `trust --revoke` leave it: an isolated container
+may have changed the file before either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model import codec
+from devbox.model.grant import Grant
+
+FORMAT = 1
+
+
+class GrantRecord:
+    """The accepted grants of one instance."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._path = paths.grants(instance)
+
+    def read(self) -> tuple[Grant, ...] | None:
+        """The accepted grants; None if the file has never run isolated. A damaged record accepts nothing."""
+        text = files.read_text(self._path)
+        if text is None:
+            return None
+        try:
+            plain = json.loads(text)
+            return codec.load(tuple[Grant, ...], plain["grants"]) if plain["format"] == FORMAT else ()
+        except (ValueError, KeyError, TypeError):
+            return ()
+
+    def write(self, grants: Iterable[Grant]) -> None:
+        """Accept exactly these from now on."""
+        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+        plain = {"format": FORMAT, "grants": [{**codec.dump(grant), "where": ""} for grant in grants]}
+        text = json.dumps(plain)
+        if files.read_text(self._path) != text:
+            files.write_atomic(self._path, text, mode=0o600)

@@ -1,0 +1,117 @@
+"""What a file grants, and what counts as more."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.resolving import resolve_text
+
+from devbox.model.grant import EVERY, Grant
+from devbox.model.resolved import Resolved
+from devbox.plan import grants
+
+CLOSED = """
+[dev]
+recipe = "debian"
+isolation = "isolated"
+"""
+
+
+def resolved_file(text: str) -> Resolved:
+    with tempfile.TemporaryDirectory() as root:
+        return resolve_text(root, text, {"x": ""})
+
+
+def added(before: str, after: str) -> tuple[str, ...]:
+    return grants.describe(grants.added(grants.grants(resolved_file(after)), grants.grants(resolved_file(before))))
+
+
+def test_a_file_that_is_not_closed_off_is_not_recorded():
+    assert not grants.is_closed(resolved_file('[dev]\nrecipe = "debian"\n'))
+    assert grants.is_closed(resolved_file(CLOSED))
+    assert grants.is_closed(resolved_file('[dev]\nrecipe = "debian"\nisolation = { egress = ["pypi.org"] }\n'))
+    assert not grants.is_closed(resolved_file('[service.db]\nrecipe = "redis"\nisolation = "isolated"\n')), (
+        "it can't write to the project"
+    )
+
+
+HOST = (
+    "dev: the host's proxy, CA, git and SSH agent settings, the network project, connections to every host, "
+    "its own files to be changed, Docker's default capabilities"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ('isolation = "integrated"', HOST),
+        ('isolation = { preset = "isolated", capabilities = ["NET_RAW"] }', "dev: the capabilities NET_RAW"),
+        (
+            'isolation = { preset = "isolated", egress = ["pypi.org"] }',
+            "dev: the network project, connections to pypi.org",
+        ),
+        ('isolation = { preset = "isolated", read_only = false }', "dev: its own files to be changed"),
+        ('isolation = "isolated"\nsecrets = { T = "env:T" }', "dev: the secret from env:T"),
+        ('isolation = "isolated"\nvolumes = { c = "/c" }', "dev: the volume c writable"),
+        ('isolation = "isolated"\nmounts = [{ source = "x", target = "/x" }]', None),
+        (
+            'isolation = { preset = "isolated", egress = [] }\nports = ["9999:80"]',
+            "dev: the network project, the host port 127.0.0.1:9999/tcp",
+        ),
+    ],
+)
+def test_issue9_a2_whatever_loosens_a_container_is_more(change: str, line: str | None):
+    found = added(CLOSED, CLOSED.replace('isolation = "isolated"', change))
+    assert len(found) == 1
+    assert line is None or found == (line,)
+    assert added(CLOSED.replace('isolation = "isolated"', change), CLOSED) == (), "the other way is not"
+
+
+def test_issue9_a2_a_new_container_a_build_command_and_a_stage_secret_are_more():
+    more = CLOSED + 'run = ["curl example.org"]\n[service.x]\nrecipe = "redis"\n[image]\nfrom = "dev"\nneeds = ["x"]\n'
+    more += '[image.process.web]\ncommand = "true"\n[stage.test]\nsecrets = { T = "env:T" }\n'
+    more += 'external = { x = { URL = "env:URL" } }\n'
+    found = "\n".join(added(CLOSED, more))
+    assert "`curl example.org`, which has network access" in found
+    assert "service.x: the network project" in found
+    assert "stage.test: the secret from env:URL, the secret from env:T" in found
+
+
+def test_issue9_a2_a_limit_that_is_raised_or_removed_is_more():
+    small, large = (CLOSED + f'limits = {{ memory = "{size}" }}\n' for size in ("1GiB", "2GiB"))
+    assert added(small, large) == ("dev: 2147483648 bytes of memory",)
+    assert added(large, CLOSED) == ("dev: any number of bytes of memory",)
+    assert added(large, small) == added(CLOSED, large) == ()
+
+
+def test_a_test_and_a_build_container_count():
+    more = (
+        CLOSED + '[test]\nfrom = "dev"\ncommand = "true"\n[build]\nfrom = "dev"\nnetwork = "project"\nrun = ["true"]\n'
+    )
+    more += 'inputs = ["a"]\noutput = ["b"]\n'
+    found = "\n".join(added(CLOSED, more))
+    assert "test: " in found
+    assert "build: " in found
+
+
+def test_what_a_file_no_longer_grants_is_no_longer_accepted():
+    wide = grants.grants(resolved_file(CLOSED.replace("isolated", "integrated") + 'run = ["true"]\n'))
+    narrow = grants.grants(resolved_file(CLOSED))
+    left = grants.narrowed(narrow, (*wide, Grant(subject="gone", kind="root")))
+    assert grants.added(wide, left), "what was given up has to be allowed again"
+    assert Grant(subject="gone", kind="root") in left
+    assert any(grant.kind == "run" for grant in left), "the cells of a matrix have build commands of their own"
+
+
+@given(st.sampled_from(["memory", "egress"]), st.integers(1, 9), st.integers(1, 9))
+def test_what_is_covered_is_covered_by_anything_wider(kind: str, low: int, more: int):
+    one, other = (Grant(subject="dev", kind=kind, value=str(value)) for value in (low, low + more))
+    every = Grant(subject="dev", kind=kind, value=EVERY)
+    assert one.is_covered_by(every)
+    assert other.is_covered_by(every)
+    assert one.is_covered_by(other) is (kind == "memory")
+    assert not every.is_covered_by(other)
+    assert not one.is_covered_by(Grant(subject="db", kind=kind, value=EVERY))
