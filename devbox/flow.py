@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from devbox.engines.contract import Engine
 from devbox.envfile import hostaccess
-from devbox.errors import EngineError, UsageError
+from devbox.errors import EngineError, NotReady, UsageError
 from devbox.execute import shims
 from devbox.execute.again import with_another_look
 from devbox.execute.events import Note, Sink
@@ -39,7 +39,7 @@ from devbox.opened import (
 )
 from devbox.plan import activation as activating
 from devbox.plan import diff as differ
-from devbox.plan import installs, remembered, takedown, tools
+from devbox.plan import installs, order, remembered, takedown, tools
 from devbox.plan.ports import remember
 from devbox.records.trust import TrustRecord
 
@@ -123,6 +123,8 @@ def up(
             resolved = carry_out(
                 opened, made, resolved, observed, sink, wait=wait, locked=locked, terminal=terminal, standing=standing
             )
+            if wait:
+                _confirm(opened, resolved, names)
             if any(step.op == "bake" for step in made.steps) and (warning := budget.warning(opened.paths)):
                 sink(Note(text=warning))
         elif resolved.unlocked and not locked:
@@ -175,6 +177,7 @@ def restart(opened: Project, sink: Sink, *, names: tuple[str, ...] = ()) -> Plan
             raise UsageError("nothing is up, so there is nothing to restart", remedy="devbox up")
         made = differ.restart(resolved, observed, names=names)
         carry_out(opened, made, resolved, observed, sink, standing=_standing(opened, observed, names or None, sink))
+        _confirm(opened, resolved, names or None)
         return made
 
 
@@ -212,6 +215,19 @@ def _standing(
             complete_lock(opened, resolved, sink)
 
     return write
+
+
+def _confirm(opened: Project, resolved: Resolved, names: tuple[str, ...] | None) -> None:
+    """Look once more: what was ready may have crashed while others became ready. NotReady where it does not recover."""
+    seen = opened.engine.observe(resolved.instance).containers
+    for name in sorted(order.chosen(resolved, names) & seen.keys()):
+        spec = resolved.containers[name]
+        if differ.is_to_be_awaited(spec, seen[name]):
+            try:
+                opened.engine.wait_ready(resolved.instance, name)
+            except NotReady as error:
+                error.where = error.where or spec.where
+                raise
 
 
 def _unenforced(engine: Engine, resolved: Resolved) -> tuple[str, ...]:

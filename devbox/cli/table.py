@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _HEAD = ("NAME", "STATE", "SINCE", "ADDRESS")
-_COLORS = {"running": "green", "starting": "yellow", "restarting": "yellow", "exited": "dim", "dead": "red"}
+_COLORS = {
+    "running": "green",
+    "exited": "dim",
+    "dead": "red",
+    **dict.fromkeys(("starting", "restarting", "stopping"), "yellow"),
+}
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 

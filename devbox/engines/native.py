@@ -48,6 +48,11 @@ class NativeEngine:
     def observe(self, instance: Instance) -> InstanceView:
         """See the contract."""
         supervised, now = state.told(self._paths, instance.id)
+        if supervised and now is not None and now.ending:  # a `down` was interrupted: what runs now is gone in a moment
+            from devbox.engines import native_takedown
+
+            native_takedown.await_end(now.supervisor)
+            supervised, now = state.told(self._paths, instance.id)
         tops = Tops(self._paths, instance.id).kept()
         volumes = native_volumes.names(self._paths, instance.id)
         standing = os.path.isdir(self._paths.run(instance.id))

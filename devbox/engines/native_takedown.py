@@ -56,17 +56,18 @@ def _shut_down(paths: Paths, instance: str, before: state.InstanceState | None) 
         supervisor.call("shutdown")
     supervisor.close()
     if before is not None:
-        _wait_for_end(before.supervisor)
+        await_end(before.supervisor, patience_ms=_PATIENCE_MS)
 
 
-def _wait_for_end(process: ProcessRef) -> None:
+def await_end(process: ProcessRef, *, patience_ms: int | None = None) -> None:
+    """Wait until a supervisor has ended, at most so long. One that is going down stops its containers before."""
     if not living.alive(process):
         return
     if (fd := living.open_pidfd(process.pid)) is None:
         return
     waiter = select.poll()
     waiter.register(fd, select.POLLIN)
-    waiter.poll(_PATIENCE_MS)
+    waiter.poll(patience_ms)
     os.close(fd)
     with contextlib.suppress(ChildProcessError):  # where this process started it: nothing of it stays
         os.waitpid(process.pid, os.WNOHANG)

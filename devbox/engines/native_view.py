@@ -57,6 +57,7 @@ def container(row: Row, tops: Mapping[str, KeptTop]) -> ObservedContainer:
         image_key=row.image_key,
         ports=tuple(_bound(port) for port in row.ports),
         restarts=row.restarts,
+        crashes=row.crashes,
         exit_code=row.exit_code,
         reason=row.reason,
         started_at=row.started_at,

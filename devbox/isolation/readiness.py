@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from devbox.isolation.state import Row
 
-CRASHES = 3  # this many crashes before it was ever ready, and nobody waits any longer
+CRASHES = 3  # this many crashes without a stable while between them, and nobody waits any longer
 
 READY = None
 UNKNOWN = ""
 
 
-def verdict(row: Row, *, kind: str, probed: bool, settled: bool, was_ready: bool, complaint: str) -> str | None:
+def verdict(row: Row, *, kind: str, probed: bool, settled: bool, complaint: str) -> str | None:
     """READY, UNKNOWN (wait on), or a sentence that says why the container will not become ready.
 
     `kind` is "service", "job" or "scheduled", which is ready as soon as it waits for its time; `probed`: it has a
-    probe, whose last `complaint` is given; `settled`: it has run for a moment; `was_ready`: it was ready before.
+    probe, whose last `complaint` is given; `settled`: it has run for a moment since it was started. One that has
+    crashed has to run for a stable while again, or to be healthy.
     """
-    failure = _failure(row, kind=kind, was_ready=was_ready, complaint=complaint)
+    failure = _failure(row, kind=kind, complaint=complaint)
     if failure or _is_ready(row, kind=kind, probed=probed, settled=settled):
         return failure or READY
     return UNKNOWN
 
 
-def _failure(row: Row, *, kind: str, was_ready: bool, complaint: str) -> str:
+def _failure(row: Row, *, kind: str, complaint: str) -> str:
     if kind == "job" and row.state == "exited":
         return f"the job {row.name} failed: {row.reason}" if row.exit_code != 0 else ""
     if row.state in ("exited", "dead"):
         return f"{row.name} is not running: {row.reason or 'it ended'}"
-    if row.restarts >= CRASHES and not was_ready and row.reason:
-        return f"{row.name} keeps crashing: {row.reason}"
+    if row.crashes >= CRASHES and _is_down(row):
+        return f"{row.name} keeps crashing: {_ending(row)}, {row.restarts} restarts"
     if row.health == "unhealthy":
         return f"{row.name} did not become ready{f': {complaint}' if complaint else ''}"
     return ""
@@ -43,4 +44,19 @@ def _is_ready(row: Row, *, kind: str, probed: bool, settled: bool) -> bool:
         return False
     if not row.released:
         return True  # its command waits for a setup, and so does its probe: for now it only has to stand
-    return row.health == "healthy" or (settled and not probed)
+    if probed:
+        return row.health == "healthy" and row.crashes < CRASHES
+    return settled and not row.crashes
+
+
+def _is_down(row: Row) -> bool:
+    """Whether it, or its supervised command, has ended and is to be started again."""
+    return row.state == "restarting" or (row.state == "running" and bool(row.reason) and row.command is None)
+
+
+def _ending(row: Row) -> str:
+    """How it ended last, with the exit code."""
+    code = f"exit code {row.exit_code}"
+    if row.exit_code is None or code in row.reason:
+        return row.reason or "it ended"
+    return f"{row.reason} ({code})" if row.reason else code

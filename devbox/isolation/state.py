@@ -19,7 +19,7 @@ from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, un
 
 FORMAT = 1
 
-LIVE = ("starting", "running")  # states in which a container may have a process
+LIVE = ("starting", "running")  # states in which a container may have a process, and keeps it
 
 _LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`: hundreds of things each
 
@@ -37,12 +37,13 @@ class Row(NamedTuple):
     digest: str
     image_key: str
     spec_key: str
-    state: str  # created|starting|running|restarting|exited|dead
+    state: str  # created|starting|running|restarting|stopping|exited|dead
     health: str  # starting|healthy|unhealthy|none
     process: ProcessRef | None = None  # pid 1
     command: ProcessRef | None = None  # the supervised command inside it
     ports: tuple[Publish, ...] = ()
     restarts: int = 0
+    crashes: int = 0  # restarts since it last ran for a stable while: above 0 it is not known to stay up
     exit_code: int | None = None
     reason: str = ""
     started_at: str | None = None
@@ -93,6 +94,7 @@ class InstanceState(NamedTuple):
     runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
     cgroups: str = ""  # the kind of control groups that its containers have,
     group: str = ""  # and the one below which they have them: see `cgroups.settle`
+    ending: bool = False  # it is going down, and its supervisor with it
     companion: tuple[str, ...] = ()  # the program of this machine that runs as long as the instance
 
 
@@ -202,7 +204,8 @@ def has_ground(state: InstanceState) -> bool:
 def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
     """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
     if row.process is not None and alive(row.process):
-        return row._replace(health="none" if row.health == "none" else "starting")
+        state = "running" if row.state == "stopping" else row.state  # nobody is stopping it any more
+        return row._replace(state=state, health="none" if row.health == "none" else "starting")
     if row.state in ("exited", "dead", "created"):  # created: it was not begun, or waits for its time
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:

@@ -8,7 +8,7 @@ from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec
 from devbox.model.image import KeyedImage
 
-STATES = ("created", "starting", "running", "restarting", "exited", "dead")
+STATES = ("created", "starting", "running", "restarting", "stopping", "exited", "dead")
 HEALTH = ("starting", "healthy", "unhealthy", "none")
 
 
@@ -45,6 +45,7 @@ class ObservedContainer:
     image_key: str
     ports: tuple[BoundPort, ...] = ()
     restarts: int = 0
+    crashes: int = 0  # restarts since it last ran for a stable while
     exit_code: int | None = None
     reason: str = ""
     started_at: str | None = None  # RFC 3339 UTC

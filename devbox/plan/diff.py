@@ -233,15 +233,24 @@ def _waits(seen: ObservedContainer) -> str:
     """What a container is on its way to be ready; "" where it is."""
     if seen.health in ("starting", "unhealthy"):
         return seen.health
-    return seen.state if seen.state in ("starting", "restarting") else ""
+    if seen.state in ("starting", "restarting"):
+        return seen.state
+    return "not stable since its last restart" if seen.crashes else ""
 
 
 def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
+    if seen.state == "stopping":
+        return True
     if spec.kind == "job":
         return seen.state in ("exited", "dead") and seen.exit_code != 0
     if spec.kind == "scheduled":
         return not _lives(seen)  # between two runs it is "created"
     return seen.state in ("exited", "dead", "created")
+
+
+def is_to_be_awaited(spec: ContainerSpec, seen: ObservedContainer) -> bool:
+    """Whether a container that was ready once may have ceased to be, or has."""
+    return bool(_waits(seen)) or _has_ended(spec, seen)
 
 
 def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def why_start(seen: ObservedContainer | None) -> str:
     if seen.state in ("exited", "dead"):
         ended = f"it ended with {seen.exit_code}" if seen.exit_code is not None else "it ended"
         return f"{ended} ({seen.reason})" if seen.reason else ended
-    return f"it is {seen.state}"
+    return "it is being stopped: started again" if seen.state == "stopping" else f"it is {seen.state}"
 
 
 def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | None, *, baked: bool) -> str:

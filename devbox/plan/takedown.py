@@ -9,7 +9,7 @@ from devbox.model.observed import Observed
 from devbox.model.plan import Plan, Step
 from devbox.plan import order
 
-_STANDING = ("created", "starting", "running", "restarting")
+_STANDING = ("created", "starting", "running", "restarting", "stopping")
 
 
 def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:

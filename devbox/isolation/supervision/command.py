@@ -53,6 +53,7 @@ class Command:
         self._changed = changed
         self._backoff = endings.Backoff()
         self._timer: Timer | None = None
+        self._steady: Timer | None = None
         self._next: Callback | None = None  # what follows its end, where that was asked for
         self._spawning = False
         self._stopped = False
@@ -61,6 +62,11 @@ class Command:
         self.restarts = 0
         self.exit_code: int | None = None
         self.reason = ""
+
+    @property
+    def crashes(self) -> int:
+        """How often it crashed since it last ran for a stable while."""
+        return self._backoff.crashes
 
     def start(self, after: ProcessRef | None = None) -> None:
         """Start it now; `after` is the process that it was under another supervisor, and that has ended."""
@@ -89,6 +95,7 @@ class Command:
     def restart(self) -> None:
         """Start it, after ending the one that runs."""
         self.reason, self.exit_code = "", None
+        self._backoff = endings.Backoff()
         if self.process is not None:
             self._end_then(self.start)
         elif self._spawning:
@@ -140,6 +147,8 @@ class Command:
         self.process = process
         self._backoff.started()
         self._timer = self._loop.after(_CALM, self._calmed)
+        if self._backoff.crashes:
+            self._steady = self._loop.after(endings.STABLE, self._steadied)
         self._changed()
 
     def _calmed(self) -> None:
@@ -147,6 +156,11 @@ class Command:
         if self.reason:
             self.reason, self.exit_code = "", None
             self._changed()
+
+    def _steadied(self) -> None:
+        """It stays up."""
+        self._backoff.crashes = 0
+        self._changed()
 
     def _ended(self, pid: int, status: int | None) -> None:
         if not self._stopped:
@@ -191,9 +205,10 @@ class Command:
                 os.kill(self.process.pid, number)
 
     def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._steady):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._steady = None
 
 
 def _reason(why: str) -> str:

@@ -13,7 +13,7 @@ _SIGNALLED = 128  # added to a signal's number where an exit code is wanted
 _INIT_FAILED = "failed to exec pid1: "  # catatonit
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
-_STABLE = 10.0  # a process that ran this long starts afresh with the first delay
+STABLE = 10.0  # seconds; what ran this long is no longer crashing, and starts afresh with the first delay
 
 
 def exit_code(status: int | None) -> int | None:
@@ -62,14 +62,17 @@ class Backoff:
     def __init__(self) -> None:
         self._delay = _FIRST_DELAY
         self._started = 0.0
+        self.crashes = 0  # since the last stable while
 
     def started(self) -> None:
         """The process runs now."""
         self._started = time.monotonic()
 
     def next(self) -> float:
-        """Seconds to wait before the next start."""
-        if time.monotonic() - self._started >= _STABLE:
+        """Count a crash; seconds to wait before the next start."""
+        if time.monotonic() - self._started >= STABLE:
             self._delay = _FIRST_DELAY
+            self.crashes = 0
+        self.crashes += 1
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
         return delay

@@ -25,7 +25,7 @@ from devbox.isolation.supervision.waiters import Answer, Waiters
 from devbox.isolation.supervision.workload import Workload
 from devbox.isolation.types import ProcessRef, Supervised, pack
 
-_SETTLE = 0.1  # a service without a probe is ready when it has run this long
+_SETTLE = 0.3  # a service without a probe is ready when it has run this long and never crashed
 _GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
 
 
@@ -51,6 +51,8 @@ class Keeper:
             changed=self._changed,
         )
         self._timer: Timer | None = None
+        self._settling: Timer | None = None
+        self._steady: Timer | None = None
         self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
         self._starting: launch.Starting | None = None  # its runtime is at work
         self._stopping = False
@@ -72,12 +74,18 @@ class Keeper:
     @property
     def row(self) -> Row:
         """The container as it is now."""
-        return self._workload.shown(self._row)
+        row = self._workload.shown(self._row)
+        return row._replace(state="stopping") if self._stopping and row.process is not None else row
 
     @property
     def gone(self) -> bool:
         """Whether nothing of it runs or is about to."""
         return self._row.state in ("exited", "dead", "created") and not (self._schedule and self._schedule.waits)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end, and has not ended yet."""
+        return bool(self._stopped)
 
     @property
     def ending(self) -> bool:
@@ -104,7 +112,7 @@ class Keeper:
     def adopt(self, row: Row) -> None:
         """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
         self._row = row
-        self._waiters.before = row.restarts
+        self._backoff.crashes = row.crashes
         if row.process is not None:
             self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
             if row.state == "starting":  # it stood just before its supervisor was killed
@@ -112,6 +120,7 @@ class Keeper:
                 self._interior.open(self._entry, row.process)
             self._watch(row.process, self._ground.loop.on_stranger_exit)
             self._waiters.settled = True
+            self._await_steady()
             self._begin(lambda process: self._workload.adopt(process, row.command))
         elif self._schedule is not None and row.state == "created":
             self._await_time(self._schedule)
@@ -150,7 +159,9 @@ class Keeper:
 
     def stop(self, timeout: float | None, done: Callback) -> None:
         """Ask it to end, kill it after the timeout; done when nothing of it runs."""
-        self.retire()
+        if not self._stopping:
+            self.retire()
+            self._ground.changed()
         self._row = self._row._replace(stopped=True)
         self._cancel_timer()
         if self._row.process is None and self._row.state != "starting":
@@ -164,6 +175,10 @@ class Keeper:
         self._timer = self._ground.loop.after(patience, self._kill)
         own_signal = getattr(signal, f"SIG{self.item.launch.stop_signal}")
         self._workload.finish(lambda: self._send(own_signal))
+
+    def await_stop(self, done: Callback) -> None:
+        """Where it is `stopping`: done when nothing of it runs."""
+        self._stopped.append(done)
 
     def note(self, text: str) -> None:
         """A line of devbox's own in its log."""
@@ -216,6 +231,7 @@ class Keeper:
         self._row = self._row._replace(state="running", process=process, started_at=logs.stamp(time.time()))
         self._memory.renew()
         self._backoff.started()
+        self._await_steady()
         self._watch(process, self._ground.loop.on_exit)
         if self._stopping:
             self._kill()
@@ -264,11 +280,26 @@ class Keeper:
             return
         work(self._row.process)
         if self.item.probe is None and not self._waiters.settled:
-            self._ground.loop.after(_SETTLE, self._settle)
+            self._settling = self._ground.loop.after(_SETTLE if self._has_command else 0, self._settle)
+
+    @property
+    def _has_command(self) -> bool:
+        """Whether it does more than to wait for calls."""
+        return bool(self.item.launch.process.argv) or self.item.command is not None
 
     def _settle(self) -> None:
         self._waiters.settled = self._row.state == "running"
         self._tell()
+
+    def _await_steady(self) -> None:
+        if self._row.crashes:
+            self._steady = self._ground.loop.after(endings.STABLE, self._steadied)
+
+    def _steadied(self) -> None:
+        """It stays up."""
+        self._backoff.crashes = 0
+        self._row = self._row._replace(crashes=0)
+        self._changed()
 
     def _ended(self, status: int | None) -> None:
         code = endings.exit_code(status)
@@ -284,8 +315,9 @@ class Keeper:
     def _after_end(self, code: int | None) -> None:
         again = self.item.kind != "job" and endings.wants_restart(self.item.restart, code)
         if again and not self._stopping:
-            self._row = self._row._replace(state="restarting", restarts=self._row.restarts + 1)
-            self._timer = self._ground.loop.after(self._backoff.next(), lambda: self._launch(lambda _: None))
+            pause, restarts = self._backoff.next(), self._row.restarts + 1
+            self._row = self._row._replace(state="restarting", restarts=restarts, crashes=self._backoff.crashes)
+            self._timer = self._ground.loop.after(pause, lambda: self._launch(lambda _: None))
         elif self._schedule is not None and not self._stopping:
             self._await_time(self._schedule, self._row.reason)
         else:
@@ -331,9 +363,10 @@ class Keeper:
                 return
 
     def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._settling, self._steady):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._settling = self._steady = None
         if self._schedule is not None:
             self._schedule.cancel()
 

@@ -23,7 +23,7 @@ from devbox.isolation.supervision.companion import Companion
 from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
 from devbox.isolation.supervision.keeper import Keeper
-from devbox.isolation.supervision.loop import Loop, Timer, complain, say
+from devbox.isolation.supervision.loop import Callback, Loop, Timer, complain, say
 from devbox.isolation.supervision.relay import Relay
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
@@ -128,6 +128,7 @@ class Supervisor:
             guests=self._guests.all,
             subnet=self._segment.subnet,
             led=self._segment.led,
+            ending=self._ending,
             runtime=self._context.runtime,
             cgroups=self._context.cgroups,
             group=self._context.group,
@@ -171,8 +172,8 @@ class Supervisor:
         item = unpack(Supervised, message["item"])
         name = item.launch.name
         before = self._keepers.get(name)
-        if before is not None and before.ending:
-            before.stop(0, lambda: client.serve(message))
+        if before is not None and (before.stopping or before.ending):
+            self._start_after(before, lambda: client.serve(message))
             return
         if before is not None and _runs(item, before.row):
             client.answer({})
@@ -184,6 +185,13 @@ class Supervisor:
             before.stop(0, before.forget)
         keeper = self._keepers[name] = Keeper(self._ground, item)
         keeper.start(lambda error: client.fail(error) if error else client.answer({}))
+
+    def _start_after(self, before: Keeper, start: Callback) -> None:
+        """Start once what runs has ended, which it is about to."""
+        if before.stopping:
+            before.await_stop(start)
+        else:
+            before.stop(0, start)
 
     def _connected(self, launch: Launch) -> Launch:
         node = self._segment.node(launch.name)
@@ -261,9 +269,11 @@ class Supervisor:
 
     def _shutdown(self, client: Connection, _: Message) -> None:
         """Stop what runs, the last started first, then the network, then the holder; answer; end."""
-        self._ending = True
         for keeper in self._keepers.values():
             keeper.retire()
+        if not self._ending:
+            self._ending = True
+            self._save()
         self._companion.close()
         self._guests.dismiss_all()
         last = next((keeper for keeper in reversed(self._keepers.values()) if not keeper.gone), None)

@@ -24,9 +24,7 @@ class Waiters:
         self._item = item
         self._drain = drain
         self._answers: list[Answer] = []
-        self._was_ready = False
         self.settled = False  # it has run so long that it counts as started
-        self.before = 0  # restarts under another supervisor, which alone knew whether it was ready between them
 
     def add(self, answer: Answer) -> None:
         """One more; `tell` comes next."""
@@ -37,16 +35,14 @@ class Waiters:
         if not self._answers:
             return
         verdict = readiness.verdict(
-            row._replace(restarts=row.restarts - self.before),
+            row,
             kind=self._item.kind,
             probed=self._item.probe is not None,
             settled=self.settled,
-            was_ready=self._was_ready,
             complaint=complaint,
         )
         if verdict == readiness.UNKNOWN:
             return
-        self._was_ready = self._was_ready or (verdict is readiness.READY and row.released)
         answers, self._answers = self._answers, []
         error = self._not_ready(verdict) if verdict else None
         for answer in answers:

@@ -55,7 +55,8 @@ class Workload:
             row = row._replace(health="starting")
         if self._command is not None:
             command = self._command
-            row = row._replace(command=command.process, restarts=row.restarts + command.restarts)
+            restarts, crashes = row.restarts + command.restarts, row.crashes + command.crashes
+            row = row._replace(command=command.process, restarts=restarts, crashes=crashes)
             if command.reason:
                 row = row._replace(exit_code=command.exit_code, reason=command.reason)
         return row

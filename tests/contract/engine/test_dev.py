@@ -25,7 +25,8 @@ def test_the_command_waits_for_the_setup(backend: Backend) -> None:
 
 def test_a_crash_of_the_command_is_seen_and_the_container_stands(backend: Backend) -> None:
     backend.network("dev")
-    first = backend.up("dev", *STANDING, supervised=("sh", "-c", "echo broken; exit 3"))
+    backend.start("dev", *STANDING, supervised=("sh", "-c", "echo broken; exit 3"))
+    first = backend.seen("dev")
     until(lambda: backend.seen("dev").restarts >= 2)
     now = backend.seen("dev")
     assert (now.state, now.pid, now.exit_code) == ("running", first.pid, 3)
@@ -33,9 +34,16 @@ def test_a_crash_of_the_command_is_seen_and_the_container_stands(backend: Backen
     assert "broken" in backend.log("dev")
 
 
+def test_issue9_b7_a_command_that_keeps_crashing_is_not_ready(backend: Backend) -> None:
+    backend.network("dev")
+    backend.start("dev", *STANDING, supervised=("sh", "-c", "sleep 0.1; exit 3"))
+    with pytest.raises(NotReady, match="dev keeps crashing: its command ended: exit code 3, 3 restarts"):
+        backend.engine.wait_ready(backend.instance, "dev")
+
+
 def test_a_command_that_recovers_has_no_reason_to_complain(backend: Backend) -> None:
     backend.network("dev")
-    backend.up("dev", *STANDING, supervised=("sh", "-c", "test -e /fixed || exit 1; exec sleep 1000"))
+    backend.start("dev", *STANDING, supervised=("sh", "-c", "test -e /fixed || exit 1; exec sleep 1000"))
     until(lambda: backend.seen("dev").restarts >= 1)
     backend.sh("dev", "touch /fixed")
     until(lambda: backend.seen("dev").reason == "")

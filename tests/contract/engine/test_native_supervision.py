@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
+from contract.engine.test_native_crash import kill_supervisor
 from support.machine import wait_until
 
 from devbox.errors import EngineError
@@ -148,9 +149,23 @@ def test_crashes_are_counted_and_slow_down(native: Backend) -> None:
     assert native.seen("a").state == "exited"
 
 
+def test_issue9_b7_a_crash_is_forgotten_after_a_stable_while(native: Backend, paths: Paths) -> None:
+    native.network("a")
+    first = native.up("a")
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: native.seen("a").state == "running" and native.seen("a").pid != first.pid)
+    assert native.seen("a").crashes == 1
+    kill_supervisor(native, paths)
+    native.network("a")
+    assert native.seen("a").crashes == 1, "the next supervisor waits for it, too"
+    ready = native.engine.wait_ready(native.instance, "a")
+    assert (ready.state, ready.crashes, ready.restarts) == ("running", 0, 1)
+
+
 def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, paths: Paths) -> None:
     native.network("a", "dev", "once")
-    native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 0.05 & exit 3"))
+    native.start("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 0.05 & exit 3"))
     native.up("a")
 
     def supervisor_has() -> tuple[int, list[str]]:

@@ -209,6 +209,20 @@ def test_what_runs_but_is_not_healthy_is_waited_for(health):
     assert ops(diff.diff(SHOP, observed)) == [("ready", "db")]
 
 
+@pytest.mark.parametrize(
+    ("facts", "wanted"),
+    [
+        ({"crashes": 1, "restarts": 4}, [("ready", "db")]),
+        ({"restarts": 4}, []),
+        ({"state": "stopping"}, [("start", "db")]),
+    ],
+)
+def test_issue9_b7_what_may_not_stay_up_is_not_taken_for_ready(facts, wanted):
+    observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
+    observed = replace(observed, containers=observed.containers | {"db": seen(DB, SHOP, **facts)})
+    assert ops(diff.diff(SHOP, observed)) == wanted
+
+
 class TestSetup:
     dev = replace(DEV, setup=Setup(commands=("pip install -r r.txt",), inputs=("r.txt",)), needs=())
     wanted = resolved(dev, images=(BASE, SHOP.images["dev"]))

@@ -64,7 +64,7 @@ def row(**facts: Any) -> Row:
 
 
 def verdict(of: Row, **how: Any) -> str | None:
-    known = {"kind": "service", "probed": False, "settled": True, "was_ready": False, "complaint": ""}
+    known = {"kind": "service", "probed": False, "settled": True, "complaint": ""}
     return readiness.verdict(of, **known | how)
 
 
@@ -77,8 +77,14 @@ def verdict(of: Row, **how: Any) -> str | None:
         (row(health="starting"), {"probed": True}, readiness.UNKNOWN),
         (row(health="healthy"), {"probed": True, "settled": False}, readiness.READY),
         (row(released=False), {"probed": True, "settled": False}, readiness.READY),
-        (row(state="restarting", restarts=1, reason="x"), {}, readiness.UNKNOWN),
-        (row(state="restarting", restarts=9, reason="x"), {"was_ready": True}, readiness.UNKNOWN),
+        (row(state="restarting", restarts=1, crashes=1, reason="x"), {}, readiness.UNKNOWN),
+        (row(state="restarting", restarts=9, crashes=1, reason="x"), {}, readiness.UNKNOWN),
+        (row(restarts=1, crashes=1), {}, readiness.UNKNOWN),
+        (row(restarts=9, crashes=9), {}, readiness.UNKNOWN),
+        (row(restarts=9), {}, readiness.READY),
+        (row(state="stopping"), {}, readiness.UNKNOWN),
+        (row(health="healthy", restarts=1, crashes=1), {"probed": True}, readiness.READY),
+        (row(health="healthy", restarts=9, crashes=3), {"probed": True}, readiness.UNKNOWN),
         (row(state="exited", exit_code=0), {"kind": "job"}, readiness.READY),
         (row(), {"kind": "job"}, readiness.UNKNOWN),
     ],
@@ -94,7 +100,17 @@ def test_ready_or_to_be_waited_for(of: Row, how: dict[str, Any], wanted: str | N
         (row(state="exited", exit_code=None, reason="nobody saw it"), {"kind": "job"}, "nobody saw it"),
         (row(state="dead", reason="no such file"), {}, "not running: no such file"),
         (row(state="exited"), {}, "it ended"),
-        (row(state="restarting", restarts=3, reason="exit code 1"), {}, "keeps crashing: exit code 1"),
+        (
+            row(state="restarting", restarts=5, crashes=3, exit_code=1, reason="exit code 1"),
+            {},
+            "a keeps crashing: exit code 1, 5 restarts",
+        ),
+        (row(state="restarting", restarts=3, crashes=3, exit_code=0), {}, "keeps crashing: exit code 0"),
+        (
+            row(restarts=3, crashes=3, exit_code=137, reason="its command ended: out of memory"),
+            {},
+            "out of memory (exit code 137), 3 restarts",
+        ),
         (row(health="unhealthy"), {"probed": True, "complaint": "refused"}, "did not become ready: refused"),
     ],
 )
