@@ -140,7 +140,7 @@ def _wanted(one: Known, notes: list[str]) -> Roots:
         opened = open_project(one.root, file=one.env_file)
         output = wanted_output(opened)
         return _keys(wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
-    except (DevboxError, OSError) as error:
+    except (DevboxError, OSError, ValueError) as error:  # one project's files never stop what is done for all
         sentence = error.sentence if isinstance(error, DevboxError) else str(error)
         notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
         return Roots()

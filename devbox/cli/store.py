@@ -17,6 +17,7 @@ from devbox.host.paths import default_paths
 from devbox.host.sizes import shown
 from devbox.images import inspect as inspection
 from devbox.images import verify as verification
+from devbox.images.layout import Layout
 from devbox.images.registry.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def inspect(args: Args) -> int:
 def verify(args: Args) -> int:
     """Hash everything, and get again what a registry has; 1 when something was damaged."""
     found = verification.verify(default_paths(), lambda: _note("waiting until nobody bakes, pulls or starts anything"))
+    _note_foreign()
     fetched = [lost.name for lost in found.lost if _fetched(lost, args)]
     if args.flag("json"):
         faults = [fault._asdict() for fault in found.faults]
@@ -91,6 +93,7 @@ def _fetched(lost: verification.Lost, args: Args) -> bool:
 def du(args: Args) -> int:
     """Who takes how much."""
     found = inventory.usage(default_paths())
+    _note_foreign()
     if args.flag("json"):
         shares = [{"project": each.project, "total": each.total, "own": each.own} for each in found.shares]
         return output.document(
@@ -113,6 +116,7 @@ def gc(args: Args) -> int:
     """Remove what no project needs."""
     dry_run = args.flag("dry_run")
     found = inventory.collect(default_paths(), _note, dry_run=dry_run)
+    _note_foreign()
     if args.flag("json"):
         return output.document({**found._asdict(), "removed": not dry_run})
     for name in found.names:
@@ -133,6 +137,13 @@ def _verdict(faults: int) -> str:
 
 def _note(sentence: str) -> None:
     say(sentence, stream=sys.stderr)
+
+
+def _note_foreign() -> None:
+    """Name the files in the store that devbox did not put there, and leaves alone."""
+    paths = default_paths()
+    for path in Layout(paths.oci, lock=paths.lock("oci-index")).foreign():
+        _note(f"{path!r} is not a blob and was left as it is: remove it, or move it away")
 
 
 def _moment(timestamp: float) -> dt.datetime:

@@ -48,7 +48,7 @@ def without_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
         "--stdin",
     ]
     try:
-        done = process.run(argv, purpose="ask git what it ignores", input="\0".join(found).encode(), check=False)
+        done = process.run(argv, purpose="ask git what it ignores", input=os.fsencode("\0".join(found)), check=False)
     except HostError:
         return found
     if done.returncode not in (0, _NOT_IGNORED):

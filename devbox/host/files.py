@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write a whole file so that a reader sees the old text or the new, also after a crash."""
-    raw = data.encode() if isinstance(data, str) else data
+    raw = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     temporary = f"{path}.new-{os.getpid()}-{_thread.get_ident()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -66,10 +66,10 @@ def keep_newest(directory: str, most: int) -> None:
             os.unlink(entry.path)
 
 
-def read_text(path: str) -> str | None:
-    """A file's text, or None where there is none."""
+def read_text(path: str, *, errors: str = "strict") -> str | None:
+    """A file's text, or None where there is none. `errors`: what becomes of bytes that are not UTF-8, as in `open`."""
     try:
-        with open(path, encoding="utf-8") as source:
+        with open(path, encoding="utf-8", errors=errors) as source:
             return source.read()
     except FileNotFoundError:
         return None

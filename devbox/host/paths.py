@@ -307,7 +307,7 @@ def hash_name(text: str) -> str:
     """Eight hex digits of a string, without importing hashlib on the hot path."""
     import zlib
 
-    return f"{zlib.crc32(text.encode()):08x}"
+    return f"{zlib.crc32(os.fsencode(text)):08x}"
 
 
 def on_tmpfs(path: str) -> bool:

@@ -134,11 +134,18 @@ class Layout:
 
     def digests(self) -> list[str]:
         """Every blob that is there."""
+        return [digest for name in self._names() if documents.is_digest(digest := f"sha256:{name}")]
+
+    def foreign(self) -> list[str]:
+        """The paths of files among the blobs that no blob is called so: somebody else put them there."""
+        names = (name for name in self._names() if "." not in name)  # with a dot: being written
+        return [f"{self.root}/blobs/sha256/{name}" for name in names if not documents.is_digest(f"sha256:{name}")]
+
+    def _names(self) -> list[str]:
         try:
-            names = sorted(os.listdir(f"{self.root}/blobs/sha256"))
+            return sorted(os.listdir(f"{self.root}/blobs/sha256"))
         except FileNotFoundError:
             return []
-        return [f"sha256:{name}" for name in names if "." not in name]  # with a dot: being written
 
     def _entries(self) -> list[dict[str, Any]]:
         path = f"{self.root}/index.json"

@@ -28,7 +28,8 @@ def inside(
         os.mkdir(f"{place}/{name}", 0o755)
     for number, lower in enumerate(lowers):
         os.symlink(lower, f"{place}/l/{number}")  # short names: the mount's options must fit into a page
-    options = f"lowerdir={':'.join(f'l/{number}' for number in range(len(lowers)))},upperdir=upper,workdir=work"
+    chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing is below
+    options = f"lowerdir={chain},upperdir=upper,workdir=work"
     options += ",userxattr" if rootless else ",redirect_dir=off,metacopy=off,index=off"
 
     def enter() -> None:

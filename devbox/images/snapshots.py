@@ -19,6 +19,7 @@ from devbox.host.sizes import tree_size
 from devbox.model.image import Layer
 
 _SIZE = "size"
+_DIGITS = 64  # of a diff id; what is called otherwise is not devbox's
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_TOPDIR_FL = 0x00020000
@@ -73,7 +74,8 @@ def adopt(paths: Paths, prepared: str, diff_id: str) -> None:
 def present(paths: Paths) -> list[str]:
     """The diff id of every snapshot there is."""
     with contextlib.suppress(FileNotFoundError):
-        return [f"sha256:{name}" for name in sorted(os.listdir(paths.snapshots))]
+        names = sorted(os.listdir(paths.snapshots))
+        return [f"sha256:{name}" for name in names if len(name) == _DIGITS and name.isalnum()]
     return []
 
 

@@ -84,9 +84,11 @@ class StepCache:
         return os.path.isdir(snapshots.directory(self._paths, layer.diff_id))
 
     def _read(self, key: str, kind: str) -> Any:
-        text = files.read_text(self._path(key))
-        record = json.loads(text) if text else {}
-        return record.get(kind) if record.get("format") == FORMAT else None
+        try:
+            record = json.loads(files.read_text(self._path(key)) or "{}")
+        except ValueError:  # damaged: what it was about is made again
+            return None
+        return record.get(kind) if isinstance(record, dict) and record.get("format") == FORMAT else None
 
     def _write(self, key: str, record: dict[str, Any]) -> None:
         os.makedirs(self._paths.steps, exist_ok=True)

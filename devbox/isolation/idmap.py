@@ -162,7 +162,7 @@ def _record(base: int) -> str:
 def _free_base(home: str) -> int:
     """A range that belongs to no user; stores in different places get different ones."""
     taken = [(start, count) for path in ("/etc/subuid", "/etc/subgid") for _, start, count in _entries(path)]
-    first = zlib.crc32(home.encode()) % _SLOTS
+    first = zlib.crc32(os.fsencode(home)) % _SLOTS
     for step in range(_SLOTS):
         base = _FIRST_BASE + (first + step) % _SLOTS * SIZE
         if all(base + SIZE <= start or start + count <= base for start, count in taken):

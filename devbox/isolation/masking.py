@@ -13,7 +13,7 @@ class Mask:
         lines = {line.strip() for value in values for line in value.splitlines()}
         # The longest first: one value may be part of another.
         self._hidden = tuple(sorted((line for line in lines if len(line) >= _SHORTEST), key=len, reverse=True))
-        self._encoded = tuple(line.encode() for line in self._hidden)
+        self._encoded = tuple(line.encode(errors="surrogateescape") for line in self._hidden)
 
     def text(self, line: str) -> str:
         """The line without the values."""

@@ -62,7 +62,7 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
         os.mkdir(target)
         _attach(lower, target, attributes=syscalls.MOUNT_ATTR_RDONLY, userns=userns, recursive=False)
     os.chdir(stage)
-    chain = ":".join(f"l/{number}" for number in range(len(lowers)))
+    chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing is below
     options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"
     if userns is None:
         options += ",userxattr"

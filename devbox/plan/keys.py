@@ -18,7 +18,7 @@ def fingerprinted(spec: ContainerSpec) -> ContainerSpec:
 
     So short that many values share one: a kept fingerprint does not give a secret away to who guesses.
     """
-    env = {name: ids.sha256(value.encode())[-_FINGERPRINT:] for name, value in spec.env.items()}
+    env = {name: ids.sha256(value.encode(errors="surrogateescape"))[-_FINGERPRINT:] for name, value in spec.env.items()}
     return dataclasses.replace(spec, env=env)
 
 

@@ -71,9 +71,9 @@ def as_now(paths: Iterable[str], variables: Iterable[str]) -> str:
     """The hash of files and environment variables as they are now."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path}\0{_digest(path)}\0".encode())
+        total.update(f"{path}\0{_digest(path)}\0".encode(errors="surrogateescape"))
     for name in variables:
-        total.update(f"{name}\0{environ.get(name)}\0".encode())
+        total.update(f"{name}\0{environ.get(name)}\0".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

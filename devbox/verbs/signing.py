@@ -171,4 +171,4 @@ def _provenance(
 def _digest(content: str) -> str:
     """The digest of an input: of a file, or of what a link leads to."""
     kind, _, value = content.partition(":")
-    return ids.sha256(value.encode()) if kind == "link" else value
+    return ids.sha256(os.fsencode(value)) if kind == "link" else value

@@ -98,7 +98,7 @@ class Builder:
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
         found, digests = _Begins({}, {}, {}), step.pins or step.prefer
-        source = files.read_text(dockerfile) or ""
+        source = text.read(dockerfile)
         for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
             if meant == step.base:
                 top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers
@@ -144,13 +144,14 @@ class Builder:
 def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
     run = {name: plain["config"][name] for name in _KEPT if plain["config"].get(name)}
-    kept = {name: plain[name] for name in ("created", "architecture", "variant", "os", "rootfs") if name in plain}
+    kept = {name: plain[name] for name in ("created", "architecture", "variant", "os") if name in plain}
     history = [{key: value for key, value in entry.items() if key != "comment"} for entry in plain.get("history", [])]
+    kept["rootfs"] = {"type": "layers", "diff_ids": _diff_ids(plain)}
     return {**kept, "config": run, "history": history}
 
 
 def _diff_ids(plain: Mapping[str, Any]) -> list[str]:
-    return list(plain["rootfs"]["diff_ids"])
+    return list(plain["rootfs"].get("diff_ids") or ())  # `FROM scratch` alone has no layer
 
 
 def _json(path: str) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from devbox.errors import BakeFailed, CommandFailed
 from devbox.host import carry, environ, files, process
 from devbox.images import packing
 from devbox.images.apt import Tick
-from devbox.images.dockerfile import cache
-from devbox.images.dockerfile.text import line_of
+from devbox.images.dockerfile import cache, text
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.inside import SHELL
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob, PruneJob
@@ -54,7 +53,7 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     cache.remember(job.storage, job.use, used, all_of_it=code == 0)
     if code:
         said = output.all().replace(f"{job.context}/", "")
-        error = failure(said, _text(job.dockerfile), os.path.basename(job.dockerfile))
+        error = failure(said, text.read(job.dockerfile), os.path.basename(job.dockerfile))
         if job.terminal >= 0 and (left := _containers(program, storage, env)):
             output.wait_for_terminal(error.sentence, error.details)
             shell = [program, *storage, *shell_options(job, runtime, left[-1])]
@@ -65,7 +64,7 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
     config = process.run(look, purpose="look at what buildah built", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
-    diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+    diff_ids = json.loads(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
     if any(not _there(job, diff_id) for diff_id in diff_ids):
         beside = _stood_in(f"{job.place}/new", [diff_id for diff_id in diff_ids if _there(job, diff_id)])
         process.run([program, *storage, *push_options(built, beside)], purpose="take over what buildah built", env=env)
@@ -186,7 +185,7 @@ def failure(output: str, dockerfile: str, name: str) -> BakeFailed:
         if match := _STEP.match(line):
             last, said = match[1], lines[at + 1 :]
     said = [_ERROR.sub("", line) for line in said if not _EXIT.search(line)]
-    number = line_of(dockerfile, last)
+    number = text.line_of(dockerfile, last)
     place = f"{name}:{number}" if number else name
     sentence = f"{place}: {last} failed" if last else f"{place} can't be built"
     return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="devbox up runs it again")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.host.files import read_text, write_atomic
+from devbox.host.files import write_atomic
 from devbox.images.build.patterns import expression
 from devbox.images.dockerfile import copying, text
 from devbox.images.job import Source
@@ -51,7 +51,7 @@ def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
 
 def _locked(step: FromDockerfile) -> FromDockerfile:
     """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
-    source = read_text(f"{step.root}/{step.path}") or ""
+    source = text.read(f"{step.root}/{step.path}")
     begins = tuple(dict.fromkeys(name for name in text.bases(source, step.args).values() if name != step.base))
     held = {name: digest for name, digest in (step.pins or step.prefer).items() if name in begins}
     if step.pins is None or len(held) < len(begins):

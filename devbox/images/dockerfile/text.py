@@ -1,5 +1,6 @@
-"""What a Dockerfile says, as far as devbox must know it: its instructions by line, and the images it begins with. Pure.
+"""What a Dockerfile says, as far as devbox must know it: its instructions by line, and the images it begins with.
 
+Pure but for `read`.
 Everything else is buildah's to read.
 """
 
@@ -9,12 +10,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from devbox.host import files
+
 _HEREDOC = re.compile(r"<<-?\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)[\"']?")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:?[-+])(?P<word>[^}]*))?\})")
 _ARGUMENT = re.compile(r"(\w+)(?:=((?:\"[^\"]*\"|'[^']*'|[^\s\"'])*))?")
 _FROM_FLAG = re.compile(r"--from=(\S+)")
 _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
+
+
+def read(path: str) -> str:
+    """A Dockerfile's text, "" where there is none; bytes that are not UTF-8 stay what they are, as in a comment."""
+    return files.read_text(path, errors="surrogateescape") or ""
 
 
 class Instruction(NamedTuple):

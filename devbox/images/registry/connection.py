@@ -95,7 +95,7 @@ class Connection:
 
         `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable when it may work later.
         """
-        url = urljoin(f"{self._url}/", path)
+        url = self._absolute(path, doing)
         for attempt in range(1, _ATTEMPTS + 1):
             sent = dict(headers or {}) | self._authorization(scope, url)
             answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
@@ -130,6 +130,17 @@ class Connection:
             )
         except exceptions.HTTPError as error:
             raise refusals.of_silence(error, self.host, doing) from error
+        except (ValueError, OverflowError) as error:  # urllib3 hands on what a header of the answer led it to
+            raise refusals.of_malformed(error, self.host, doing) from None
+
+    def _absolute(self, path: str, doing: str) -> str:
+        """The URL of a path below the registry, or of an address that it gave."""
+        try:
+            url = urljoin(f"{self._url}/", path)
+            _ = urlsplit(path).port
+        except ValueError as error:
+            raise refusals.of_malformed(error, self.host, doing) from None
+        return url
 
     def _greeted(self, url: str) -> str:
         """The address below which the registry answers; one that may and does speak plain HTTP is asked so."""
@@ -139,6 +150,8 @@ class Connection:
             if not (refusals.speaks_plain(error) and settings.may_be_plain(self.host)):
                 raise refusals.of_silence(error, self.host, "reach the registry") from error
             return f"{url.replace('https://', 'http://', 1)}/v2"
+        except (ValueError, OverflowError) as error:
+            raise refusals.of_malformed(error, self.host, "reach the registry") from None
         return f"{url}/v2"
 
     def _authorization(self, scope: str, url: str) -> dict[str, str]:
@@ -158,6 +171,7 @@ class Connection:
     def _token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
         """A token for the scope, from the service that the registry names."""
         realm = asked.get("realm", "")
+        self._absolute(realm, doing)
         place = urlsplit(realm)
         if place.scheme != "https" and not (place.scheme == "http" and settings.may_be_plain(place.netloc)):
             raise RegistryError(
@@ -203,9 +217,8 @@ def _pool(url: str) -> urllib3.PoolManager:
 def _challenge(header: str) -> tuple[str, dict[str, str]]:
     """`Bearer realm="…",service="…"` as its kind, in small letters, and its fields."""
     kind, _, rest = header.partition(" ")
-    return kind.lower(), urllib.request.parse_keqv_list(
-        [field for field in urllib.request.parse_http_list(rest) if "=" in field]
-    )
+    fields = (field.partition("=") for field in urllib.request.parse_http_list(rest))
+    return kind.lower(), {name.strip(): value.strip().strip('"') for name, _, value in fields}
 
 
 def _basic(known: Credentials) -> str:
@@ -222,7 +235,7 @@ def _token_in(answer: urllib3.BaseHTTPResponse, host: str) -> str:
     with suppress(ValueError, exceptions.HTTPError):
         said = refusals.document(answer)
         token = documents.text(said, "token") or documents.text(said, "access_token")
-    if not token:
+    if not (token.isascii() and token.isprintable() and token):
         raise RegistryError(
             f"the token service of {host} answered without a token", remedy="try again, or tell who runs it"
         )

@@ -83,6 +83,8 @@ def _node(descriptor: Descriptor, raw: bytes) -> Node:
         raise ValueError("it is a manifest and an index at once")
     if own in INDEXES:
         listed = documents.tables(plain, "manifests")
+        if not listed:
+            raise ValueError("it is an index without manifests")
         platforms = tuple(_platform(documents.table(each, "platform")) for each in listed)
         return Node(descriptor, tuple(map(layout.descriptor, listed)), platforms)
     config = layout.descriptor(documents.table(plain, "config"))

@@ -18,6 +18,8 @@ from devbox.images.registry.settings import INSECURE
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
 # How OpenSSL calls it when two sides can't agree, in whatever of its functions it finds that out.
 _NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_MOST_SHOWN = 200
 _AGAIN = "try again: what was transferred is kept"
 
 
@@ -37,13 +39,13 @@ def of_status(
             f"there is no {missing} at {host}", details=details, remedy="look at its spelling, tag and registry"
         )
     if status == _TOO_MANY:
-        after = response.headers.get("Retry-After", "")
-        when = f"in {after} s" if after.isdigit() else "later"
+        after = number(response.headers.get("Retry-After", ""))
+        when = "later" if after is None else f"in {after} s"
         remedy = f"try again {when}; {login} often raises the limit"
         error = RegistryUnavailable(
             f"{host} has had too many requests of you to {doing}", details=details, remedy=remedy
         )
-        error.after = float(after) if after.isdigit() else 0.0
+        error.after = float(after or 0)
         return error
     if status >= _SERVER:
         return RegistryUnavailable(f"{host} failed to {doing} ({status})", details=details, remedy=_AGAIN)
@@ -81,10 +83,23 @@ def of_silence(error: exceptions.HTTPError, host: str, doing: str) -> DevboxErro
     return RegistryUnavailable(f"could not {doing}: {host}: {why}", remedy=_AGAIN)
 
 
+def of_malformed(error: Exception, host: str, doing: str) -> DevboxError:
+    """The error of an answer that cannot be followed: one of its headers, or an address in it, is malformed."""
+    return RegistryError(
+        f"could not {doing}: {host} answered with a malformed header: {repr(str(error)[:_MOST_SHOWN])[1:-1]}",
+        remedy=f"tell who runs it; is {host} a registry of OCI images, or a proxy before one?",
+    )
+
+
 def speaks_plain(error: exceptions.HTTPError) -> bool:
     """Whether the other side answered in something else than TLS."""
     cause = _innermost(error)
     return isinstance(cause, ssl.SSLError) and (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def number(text: str) -> int | None:
+    """The number that a header is; None where it is none."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:

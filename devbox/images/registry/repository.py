@@ -115,7 +115,7 @@ class Repository:
             missing=f"repository {self._name}",
             headers={"Content-Length": "0"},
         )
-        return "" if answer.status == 201 else answer.headers["Location"]  # noqa: PLR2004
+        return "" if answer.status == 201 else self._location(answer)  # noqa: PLR2004
 
     def send_chunk(self, location: str, data: bytes, *, offset: int) -> str:
         """Send a piece of a blob; where the next one goes. Not tried again: ask `arrived` first."""
@@ -132,7 +132,16 @@ class Repository:
             body=data,
             retries=ONCE,
         )
-        return answer.headers["Location"]
+        return self._location(answer)
+
+    def _location(self, answer: urllib3.BaseHTTPResponse) -> str:
+        """Where an upload goes on."""
+        if location := answer.headers.get("Location", ""):
+            return location
+        raise RegistryError(
+            f"{self._connection.host} does not say where a blob of {self._name} is to be sent",
+            remedy="tell who runs it; is it a registry of OCI images, or a proxy before one?",
+        )
 
     def arrived(self, location: str) -> tuple[int, str]:
         """How much of an upload is there, and where it goes on; (0, "") when the registry has forgotten it."""
@@ -140,8 +149,8 @@ class Repository:
         answer = self._ask("GET", location, doing=doing, wanted=(204, 400, 404, 416))
         if answer.status != 204:  # noqa: PLR2004
             return 0, ""
-        last = answer.headers.get("Range", "").rpartition("-")[2]
-        count = int(last) + 1 if last.isdigit() and last != "0" else 0
+        last = refusals.number(answer.headers.get("Range", "").rpartition("-")[2]) or 0
+        count = last + 1 if last else 0
         return count, answer.headers.get("Location", location)
 
     def end_upload(self, location: str, digest: str) -> None:
@@ -225,8 +234,7 @@ def _listed(raw: bytes) -> list[dict[str, Any]]:
 
 def _begins(header: str) -> int:
     """Where the content begins that `Content-Range: bytes 5-9/10` announces."""
-    first = header.removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else 0
+    return refusals.number(header.removeprefix("bytes ").partition("-")[0]) or 0
 
 
 def _media_type(answer: urllib3.BaseHTTPResponse, raw: bytes) -> str:
