@@ -75,7 +75,7 @@ def look(paths: Paths) -> Inventory:
         roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
         if not one.is_gone or one.id in deployed:
             roots[one.label] |= _released(paths, one.id) | _deployed(paths, one.id) | _remembered(paths, one.id)
-        if one.is_project and not one.is_gone:
+        if one.is_project(paths) and not one.is_gone:
             roots[one.label] |= _wanted(one, notes)
     return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
 

@@ -24,7 +24,6 @@ from devbox.host.version import reader_id
 from devbox.images import gate
 from devbox.images.store import ImageStore
 from devbox.model.grant import Grant
-from devbox.model.ids import instance_id
 from devbox.model.observed import Observed
 from devbox.model.plan import Plan
 from devbox.model.resolved import Instance, Resolved
@@ -34,6 +33,7 @@ from devbox.records import resolved_cache
 from devbox.records.grants import GrantRecord
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
+from devbox.records.moves import find_id
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def open_project(start: str, *, file: str | None = None, asks: int | None = None
     """The project at or above a directory; nothing is read yet."""
     root, env_file = project.find(start, file=file)
     paths = default_paths()
-    key = instance_id(root, env_file)
+    key = find_id(paths, root, env_file)
     return Project(
         root=root,
         env_file=env_file,

@@ -11,7 +11,6 @@ import sys
 from devbox.errors import DevboxError
 from devbox.host import environ, project
 from devbox.host.paths import default_paths
-from devbox.model.ids import instance_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,8 @@ def _here() -> tuple[Activation | None, str]:
     if not _in_a_project():
         return None, ""
     root, env_file = project.find(".")
-    paths, key = default_paths(), instance_id(root, env_file)
+    paths = default_paths()
+    key = project.identify(paths, root, env_file)
     watched = paths.project(key)
     if not os.path.exists(paths.trust(key)):
         return None, watched

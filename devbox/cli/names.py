@@ -152,10 +152,10 @@ def _entries(directory: str, file: str, place: Callable[[str], str]) -> list[tup
     from urllib.parse import unquote
 
     from devbox.host import project
-    from devbox.model.ids import instance_id
+    from devbox.host.paths import default_paths
 
     with contextlib.suppress(DevboxError, OSError):
-        key = instance_id(*project.find(directory, file=file or None))
+        key = project.identify(default_paths(), *project.find(directory, file=file or None))
         return sorted((unquote(name), "") for name in os.listdir(place(key)) if not name.startswith("."))
     return []
 
@@ -163,14 +163,13 @@ def _entries(directory: str, file: str, place: Callable[[str], str]) -> list[tup
 def _releases(directory: str, file: str) -> list[tuple[str, str]]:
     from devbox.host import project
     from devbox.host.paths import default_paths
-    from devbox.model.ids import instance_id
     from devbox.records.releases import Releases
 
     try:
         place = project.find(directory, file=file or None)
     except DevboxError:
         return []
-    found = Releases(default_paths(), instance_id(*place)).all()
+    found = Releases(default_paths(), project.identify(default_paths(), *place)).all()
     return [(release.id.removeprefix("sha256:")[:12], release.created_at[:16]) for release in found]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from devbox.host import project
 from devbox.host.paths import Paths, default_paths
-from devbox.model.ids import instance_id, stage_id
+from devbox.model.ids import stage_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,11 @@ class Place:
         self.env_file = env_file
         self.paths = paths
         self.stage = stage
-        self.id = instance_id(root, env_file)
+        self.id = project.identify(paths, root, env_file)
+        if os.path.isdir(paths.projects) and not os.path.isdir(paths.project(self.id)):  # new, or moved here
+            from devbox.records.moves import find_id
+
+            self.id = find_id(paths, root, env_file)
         if stage:
             self.id = stage_id(self.id, stage)
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devbox.doctor.projects import Known, known, owners_of_deployments, running_names, unused_volumes
+from devbox.doctor.projects import Known, known, removable, running_names, unused_volumes
 from devbox.engines.select import select
 from devbox.errors import DevboxError
 from devbox.execute import installing
@@ -64,7 +64,7 @@ def clean(paths: Paths) -> None:
 def orphans(paths: Paths) -> list[Item]:
     """All that `prune` would remove."""
     instances = known(paths)
-    gone = [_of_instance(paths, instance) for instance in _removable(paths, instances)]
+    gone = [_of_instance(paths, instance) for instance in removable(paths, instances)]
     unused = [
         _item(f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),))
         for instance in instances
@@ -76,7 +76,7 @@ def orphans(paths: Paths) -> list[Item]:
 def prune(paths: Paths) -> None:
     """Remove what belongs to projects and branches that are no longer there, and what killed bakes left."""
     instances = known(paths)
-    for instance in _removable(paths, instances):
+    for instance in removable(paths, instances):
         _remove_instance(paths, instance)
     for instance in instances:
         if volumes := unused_volumes(paths, instance):
@@ -95,12 +95,6 @@ def protected(paths: Paths) -> list[Known]:
     """The deployed stages that only a command naming them may destroy."""
     deployed = [each for each in known(paths) if each.is_deployed(paths)]
     return [each for each in deployed if InstanceRecords(paths, each.id).is_protected()]
-
-
-def _removable(paths: Paths, instances: list[Known]) -> list[Known]:
-    """The instances whose env file is missing, without those that deployments depend on."""
-    owners = owners_of_deployments(instances, paths)
-    return [each for each in instances if each.is_gone and each.id not in owners]
 
 
 def _uninstall(paths: Paths) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from devbox.doctor.finding import OK, PROBLEM, Finding, Ground, of_error
 from devbox.errors import DevboxError
+from devbox.host.paths import Paths
 from devbox.host.ports import is_free
+from devbox.host.project import identify
 from devbox.isolation import state
 from devbox.model.container import ContainerSpec
-from devbox.model.ids import instance_id
 from devbox.model.resolved import Instance, Resolved
 from devbox.plan import ports
 from devbox.records.holders import who_has
@@ -23,7 +24,7 @@ def project(ground: Ground) -> Iterator[Finding]:
         return
     root, file = ground.project
     try:
-        resolved = _resolve(root, file)
+        resolved = _resolve(ground.paths, root, file)
     except DevboxError as error:
         yield of_error("project", error)
         return
@@ -48,14 +49,13 @@ def _ports(ground: Ground, instance: str, spec: ContainerSpec) -> Iterator[Findi
             yield Finding("ports", PROBLEM, sentence, ports.remedy(port, holder))
 
 
-def _resolve(root: str, file: str) -> Resolved:
+def _resolve(paths: Paths, root: str, file: str) -> Resolved:
     """The file as it wants things, without writing anything anywhere: credentials are left blank."""
     from devbox.envfile.load import load
     from devbox.envfile.resolve import credentials_wanted, resolve
 
     env = load(root, file=file)
     facts = os.stat(root)
-    instance = Instance(
-        id=instance_id(root, file), name=env.name, root=root, env_file=file, owner=facts.st_uid, group=facts.st_gid
-    )
+    key = identify(paths, root, file)
+    instance = Instance(id=key, name=env.name, root=root, env_file=file, owner=facts.st_uid, group=facts.st_gid)
     return resolve(env, instance=instance, credentials=dict.fromkeys(credentials_wanted(env), "-"))

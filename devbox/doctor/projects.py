@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from devbox.doctor import branches
+from devbox.doctor import branches, moved
 from devbox.doctor.finding import OK, WARNING, Finding, Ground
 from devbox.errors import DevboxError, EngineError
 from devbox.host.paths import Paths
+from devbox.host.project import identify
 from devbox.host.sizes import shown, tree_size
 from devbox.images import snapshots
 from devbox.isolation import state
-from devbox.model.ids import instance_id
 from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
 
@@ -37,10 +37,9 @@ class Known:
         """Whether its env file was removed, or moved to another place."""
         return bool(self.root) and not os.path.exists(f"{self.root}/{self.env_file}")
 
-    @property
-    def is_project(self) -> bool:
+    def is_project(self, paths: Paths) -> bool:
         """Whether it is where people work: no stage, no cell of the tests. What is not known to be one may be."""
-        return not self.root or self.id == instance_id(self.root, self.env_file)
+        return not self.root or self.id == identify(paths, self.root, self.env_file)
 
     def is_deployed(self, paths: Paths) -> bool:
         """True if it is a stage to which a release was deployed: only a command that names it may remove it."""
@@ -84,8 +83,15 @@ def owners_of_deployments(instances: Iterable[Known], paths: Paths) -> frozenset
     """The ids of the instances that `doctor --prune` must keep: deployed stages, and the projects they belong to."""
     deployed = [each for each in instances if each.is_deployed(paths)]
     return frozenset(
-        {each.id for each in deployed} | {instance_id(each.root, each.env_file) for each in deployed if each.root}
+        {each.id for each in deployed} | {identify(paths, each.root, each.env_file) for each in deployed if each.root}
     )
+
+
+def removable(paths: Paths, instances: list[Known]) -> list[Known]:
+    """The instances whose env file is missing, without deployed ones and those whose directory is known elsewhere."""
+    owners = owners_of_deployments(instances, paths)
+    gone = (each for each in instances if each.is_gone and each.id not in owners)
+    return [each for each in gone if not moved.find(paths, each.id)]
 
 
 def running_names(paths: Paths, instance: str) -> list[str]:
@@ -115,10 +121,10 @@ def unused_volumes(paths: Paths, instance: Known) -> tuple[str, ...]:
 def leftovers(ground: Ground) -> Iterator[Finding]:
     """Nothing of this needs mending at once; it is what `down`, `up` or `--prune` would put in order."""
     instances = known(ground.paths)
-    kept = owners_of_deployments(instances, ground.paths)
     findings = [
         *(finding for instance in instances for finding in _standing(ground.paths, instance)),
-        *_gone(ground.paths, [each for each in instances if each.is_gone and each.id not in kept]),
+        *(finding for instance in instances for finding in _moved(ground.paths, instance)),
+        *_gone(ground.paths, removable(ground.paths, instances)),
         *_kept([each for each in instances if each.is_gone and each.is_deployed(ground.paths)]),
         *(finding for instance in instances for finding in _of_branches(ground.paths, instance)),
         *_broken_off(ground.paths),
@@ -147,6 +153,15 @@ def _gone(paths: Paths, instances: list[Known]) -> Iterator[Finding]:
         more = f" and {len(instances) - _LISTED} more" if len(instances) > _LISTED else ""
         sentence = f"{shown(size)} of projects that are no longer there: {names}{more}"
         yield Finding("leftovers", WARNING, sentence, "devbox doctor --prune")
+
+
+def _moved(paths: Paths, instance: Known) -> Iterator[Finding]:
+    """An instance whose directory is elsewhere now; its containers run on."""
+    if instance.is_gone and not instance.stage and (place := moved.find(paths, instance.id)):
+        names = ", ".join(running_names(paths, instance.id))
+        yield Finding(
+            "leftovers", WARNING, f"{instance.root} was moved to {place}; {names} run on", f"devbox -C {place} up"
+        )
 
 
 def _kept(instances: list[Known]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.carry import CA_TARGET, Carry, authorities, carry
 from devbox.host.paths import Paths, hash_name
+from devbox.host.project import identify
 from devbox.isolation import accounts, state
 from devbox.isolation.inside import agent
 from devbox.isolation.network import bridge
@@ -25,7 +26,6 @@ from devbox.isolation.types import (
     Supervised,
 )
 from devbox.model.container import ContainerSpec, Health, Isolation, Limits, Mount
-from devbox.model.ids import instance_id
 from devbox.model.image import DEFAULT_PATH, Baked
 from devbox.model.resolved import Instance
 
@@ -190,7 +190,7 @@ class Starter:
         if mount.kind == "cache":
             from devbox.images.inside import make_cache
 
-            project = instance_id(self._instance.root, self._instance.env_file)
+            project = identify(self._paths, self._instance.root, self._instance.env_file)
             source = self._paths.command_cache(project, mount.source)
             make_cache(source)
             return Bind(source, mount.target, owner=0, group=0)

@@ -91,6 +91,10 @@ class Paths:
         """The lock of whoever has a blob brought to its place, or taken from it."""
         return self.lock(f"blob-{digest.removeprefix('sha256:')}")
 
+    def moved(self, key: str) -> str:
+        """The instance id of the project now at the place with this key, if it is not the key itself."""
+        return f"{self.home}/moved/{key}"
+
     def project(self, instance: str) -> str:
         """What devbox keeps about one instance."""
         return f"{self.projects}/{instance}"
@@ -189,6 +193,7 @@ class Paths:
             "volumes": "data of projects",
             "saved": "snapshots of data",
             "projects": "what is known of projects",
+            "moved": "where projects were moved to",
             "ledger": "what was promoted",
             "logs": "logs of bakes",
             "locks": "locks",

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 from devbox.errors import UsageError
+from devbox.model.ids import INSTANCE_ID_LENGTH, instance_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.host.paths import Paths
 
 ENV_FILE = "devbox.toml"
 LOCAL_FILE = "devbox.local.toml"
@@ -33,6 +38,16 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
                 remedy="devbox init makes one",
             )
         directory = parent
+
+
+def identify(paths: Paths, root: str, env_file: str) -> str:
+    """The instance id of the project at a place: the place's own key, unless the project was moved there or away."""
+    key = instance_id(root, env_file)
+    try:
+        with open(paths.moved(key), encoding="ascii") as source:
+            return source.read(INSTANCE_ID_LENGTH)
+    except FileNotFoundError:
+        return key
 
 
 def _explicit(path: str) -> tuple[str, str]:

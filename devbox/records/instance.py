@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from devbox.errors import DevboxError
-from devbox.host import files
+from devbox.host import directory, files
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.build import BuildInputs
@@ -43,6 +43,15 @@ class InstanceRecords:
         plain = self._read(_PLACE)
         return str(plain.get("root", "")), str(plain.get("env_file", ""))
 
+    def directory(self) -> str:
+        """The identity of the project's directory when its place was recorded; see `host.directory`."""
+        return str(self._read(_PLACE).get("directory", ""))
+
+    def moved_to(self, root: str) -> None:
+        """Record another root; all else stays."""
+        plain = self._read(_PLACE)
+        self._write(_PLACE, {**{name: value for name, value in plain.items() if name != "format"}, "root": root})
+
     def stage(self) -> str:
         """The stage of the project that this is; "" where it is the one in which people work."""
         return str(self._read(_PLACE).get("stage", ""))
@@ -57,7 +66,7 @@ class InstanceRecords:
 
         `protected`: see `is_protected`.
         """
-        plain: dict[str, Any] = {"root": root, "env_file": env_file}
+        plain: dict[str, Any] = {"root": root, "env_file": env_file, "directory": directory.identity(root)}
         if stage:
             plain |= {"stage": stage, "protected": protected}
         if self._read(_PLACE) != {"format": FORMAT, **plain}:

@@ -51,6 +51,34 @@ def test_a_killed_supervisor_is_told_and_up_takes_over(box: Box):
     assert not findings(box, project)
 
 
+def test_issue9_b9_a_project_that_is_moved_keeps_its_containers_and_its_data(any_box: Box):
+    box = any_box
+    project = box.project(SHOP.replace('recipe = "debian"\n', 'recipe = "debian"\nports = [8000]\n', 1))
+    box.ok("up", cwd=project)
+    box.ok("exec", "store", "--", "sh", "-c", "echo rows > /data/rows", cwd=project)
+    before = box.ps(project)
+    moved = project.rename(project.parent / "moved")
+    box.projects.append(moved)
+
+    (found,) = (each for each in findings(box, project.parent) if each["check"] == "leftovers")
+    assert found["sentence"].startswith(f"{project} was moved to {moved}; ")
+    assert found["remedy"] == f"devbox -C {moved} up"
+    box.ok("doctor", "--prune", "-y", cwd=project.parent)
+    assert box.ps(moved) == before, "every command finds it"
+    box.ok("up", cwd=moved)
+    after = box.ps(moved)
+    assert (after["store"]["pid"], after["dev"]["ports"]) == (before["store"]["pid"], before["dev"]["ports"])
+    box.ok("exec", "--", "touch", "here", cwd=moved)
+    assert (moved / "here").exists()
+    assert not [each for each in findings(box, moved) if each["check"] == "leftovers"]
+    assert box.ok("exec", "store", "--", "cat", "/data/rows", cwd=moved) == "rows\n"
+
+    project.mkdir()
+    (project / "devbox.toml").write_text(SHOP)
+    box.adopt(project)
+    assert box.ps(project) == {}, "another project at the former place is another one"
+
+
 def test_a_project_that_is_gone_is_pruned_with_what_it_runs(any_box: Box):
     box = any_box
     kept, gone = box.project(SHOP), box.project(SHOP)

@@ -105,6 +105,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.idmap,
         paths.lock("x"),
         paths.project("x"),
+        paths.moved("x"),
         paths.ledger("x"),
         paths.keys,
     ]

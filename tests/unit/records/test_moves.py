@@ -1,0 +1,70 @@
+"""A project that is moved keeps its instance."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from devbox.host.paths import Paths
+from devbox.model.ids import instance_id
+from devbox.records.instance import InstanceRecords
+from devbox.records.moves import find_id
+
+FILE = "devbox.toml"
+
+
+def project(path: Path) -> str:
+    path.mkdir()
+    (path / FILE).touch()
+    return str(path)
+
+
+def known(tmp_path: Path, name: str = "a") -> tuple[Paths, str, str]:
+    """A project that was up once: the paths, its root, its id."""
+    paths, root = Paths(str(tmp_path / "home"), str(tmp_path / "run")), project(tmp_path / name)
+    key = find_id(paths, root, FILE)
+    InstanceRecords(paths, key).remember_place(root, FILE)
+    return paths, root, key
+
+
+def test_issue9_b9_a_moved_directory_is_the_same_project(tmp_path: Path):
+    paths, root, key = known(tmp_path)
+    InstanceRecords(paths, "stage0000000").remember_place(root, FILE, stage="production", protected=True)
+    os.rename(root, tmp_path / "b")
+    assert find_id(paths, str(tmp_path / "b"), FILE) == key == instance_id(root, FILE)
+    assert InstanceRecords(paths, key).place() == (str(tmp_path / "b"), FILE)
+    assert InstanceRecords(paths, "stage0000000").place() == (str(tmp_path / "b"), FILE)
+    assert InstanceRecords(paths, "stage0000000").stage() == "production"
+    assert find_id(paths, str(tmp_path / "b"), FILE) == key
+
+
+def test_the_next_project_at_the_former_place_is_another_one(tmp_path: Path):
+    paths, root, key = known(tmp_path)
+    os.rename(root, tmp_path / "b")
+    find_id(paths, str(tmp_path / "b"), FILE)
+    other = find_id(paths, project(Path(root)), FILE)
+    assert other != key
+    InstanceRecords(paths, other).remember_place(root, FILE)
+    shutil.rmtree(root)
+    os.rename(tmp_path / "b", root)
+    assert find_id(paths, root, FILE) == other, "what is at a place stays there; its directory was replaced"
+
+
+def test_a_directory_that_moves_back_is_still_the_same_project(tmp_path: Path):
+    paths, root, key = known(tmp_path)
+    for place in ("b", "c", "a"):
+        os.rename(root, tmp_path / place)
+        root = str(tmp_path / place)
+        assert find_id(paths, root, FILE) == key, place
+    assert os.listdir(tmp_path / "home" / "moved")
+
+
+def test_a_copy_a_new_directory_and_another_file_are_other_projects(tmp_path: Path):
+    paths, root, key = known(tmp_path)
+    shutil.copytree(root, tmp_path / "copy")
+    assert find_id(paths, str(tmp_path / "copy"), FILE) != key
+    assert find_id(paths, project(tmp_path / "new"), FILE) != key
+    os.rename(root, tmp_path / "b")
+    assert find_id(paths, str(tmp_path / "b"), "other.toml") != key
+    assert find_id(paths, str(tmp_path / "b"), FILE) == key
