@@ -23,7 +23,15 @@ def address(role: str, port: Mapping[str, object]) -> str:
 
 def shown(row: Mapping[str, object], port: Mapping[str, object]) -> str:
     """A published port of a container (as in `ps --json`); that of a stage's router with the path of its metrics."""
-    return f"{address(str(row['role']), port)}{_PATH if is_metrics(row, port) else ''}"
+    if is_metrics(row, port):
+        return f"{address(str(row['role']), port)}{_PATH}"
+    return mapped(str(row["role"]), port)
+
+
+def mapped(role: str, port: Mapping[str, object]) -> str:
+    """The address of a published port, behind the container's port if the host has another number: `8000 → URL`."""
+    before = f"{port['container']} → " if port["container"] != port["host"] else ""
+    return f"{before}{address(role, port)}"
 
 
 def ports(row: Mapping[str, object]) -> list[Mapping[str, object]]:

@@ -165,14 +165,29 @@ def _start(args: Args, container: str) -> None:
 
 
 def _must_be_there(place: Place, container: str) -> None:
-    """Where something is up, but nothing of this name: say what is."""
+    """CannotRun if other containers run, but none of this name: one of the file is started by `up`."""
     if not os.path.exists(place.paths.state(place.id)):
         return
     from devbox.cli import rows
 
     names = [str(row["name"]) for row in rows.read(place)]
-    if names and container not in names:
-        raise CannotRun(f"there is no container {container} here", remedy=f"up are: {', '.join(names)}") from None
+    if not names or container in names:
+        return
+    known = _names_of_file(place)
+    if container in known:
+        raise CannotRun(f"{container} is not running", remedy=f"devbox up {container}") from None
+    raise CannotRun(f"container {container} not found", remedy=f"known: {', '.join(known or names)}") from None
+
+
+def _names_of_file(place: Place) -> tuple[str, ...]:
+    """The containers of the env file; () if it cannot be read."""
+    from devbox.errors import DevboxError
+    from devbox.opened import load, open_project
+
+    try:
+        return tuple(load(open_project(place.root, file=place.env_file), keep=False).containers)
+    except DevboxError:
+        return ()
 
 
 def _is_running(place: Place, container: str) -> bool:

@@ -98,7 +98,7 @@ def _shell(outcome: flow.Outcome) -> str:
 
 
 def _addresses(outcome: flow.Outcome) -> list[str]:
-    """`dev  http://127.0.0.1:8000` for every published port."""
+    """`dev  http://127.0.0.1:8000` for every published port; `dev  8000 → http://…` if the host has another number."""
     pairs = []
     for name, ports in outcome.observed.ports.items():
         role = outcome.resolved.containers[name].role
@@ -109,7 +109,7 @@ def _addresses(outcome: flow.Outcome) -> list[str]:
                 "container": port.container,
                 "protocol": port.protocol,
             }
-            pairs.append((name, addresses.address(role, facts)))
+            pairs.append((name, addresses.mapped(role, facts)))
     return addresses.table(pairs)
 
 

@@ -53,14 +53,16 @@ def _cells(row: Mapping[str, object], now: dt.datetime) -> tuple[str, str, str, 
         str(row["name"]),
         _state(row),
         since(started, now) if isinstance(started, str) and row["pid"] else "",
-        " ".join(addresses.shown(row, port) for port in addresses.ports(row)),
+        ", ".join(addresses.shown(row, port) for port in addresses.ports(row)),
     )
 
 
 def _state(row: Mapping[str, object]) -> str:
-    """`running, healthy` · `exited 1` · `restarting, 3 restarts`."""
+    """`running, healthy` · `exited 1` · `restarting, 3 restarts` · `waiting, last run exited 1` of a scheduled job."""
     parts = [str(row["state"])]
-    if row["exit_code"] is not None and not row["pid"]:
+    if row["state"] == "created":
+        parts = ["waiting", *([f"last run exited {row['exit_code']}"] if row["exit_code"] is not None else [])]
+    elif row["exit_code"] is not None and not row["pid"]:
         parts[0] += f" {row['exit_code']}"
     if row["pid"] and row["health"] != "none":
         parts.append(str(row["health"]))

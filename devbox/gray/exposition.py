@@ -25,7 +25,7 @@ _KINDS = {
     "rollout_decisions_total": "How often it came to a phase.",
     "rollout_requests_total": "Requests that were judged.",
     "rollout_errors_total": "Those that failed.",
-    "rollout_evidence_ratio": "Evidence against the canary, of what takes it back: 1 is enough.",
+    "rollout_evidence_ratio": "Evidence against the canary as a share of the evidence that aborts: 1 aborts.",
     "rollout_harm_ratio": "So much worse than stable may it be at most, as a share of requests.",
     "rollout_metric_value": "What a metric from outside said last.",
     "rollout_metric_good": "Whether that was good; there is none while it does not answer.",

@@ -37,7 +37,7 @@ def why_bake(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedImage | N
     """Why an image has to be baked. `own` are its steps without its parent's."""
     todo = [step.describe for step in own if step.key not in cached]
     if last is None:
-        return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: its layers are there"
+        return f"not baked yet: {'; '.join(todo)}" if todo else "not baked yet: every layer is in the store"
     if last.key == image.key:
         return "no longer in the store"
     return _image_change(image, own, last)

@@ -150,7 +150,7 @@ def test_a_port_of_another_project_names_the_project(any_box: Box):
 def test_inside_a_running_container(box: Box):
     project = box.project(DEBIAN)
     box.ok("up", cwd=project)
-    says(box.run("exec", "nope", "--", "true", cwd=project), 125, ["no container nope", "up are: dev"])
+    says(box.run("exec", "nope", "--", "true", cwd=project), 125, ["container nope not found", "known: dev"])
     says(box.run("exec", "-u", "nobodyhere", "--", "true", cwd=project), 125, ["no user nobodyhere"])
     says(box.run("exec", "-w", "/nope", "--", "true", cwd=project), 125, ["/nope", "devbox shell dev"])
     assert box.run("exec", "--", "nosuch", cwd=project).returncode == 127

@@ -54,7 +54,7 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
         Line(_row("new release (canary)", *_side(glance.canary))),
         Line(_row("old release (stable)", *_side(glance.stable))),
         Line(""),
-        Line("  is the new one worse?       of what takes it back   worse by at most", "dim"),
+        Line("  is the new one worse?       evidence, abort at 100 %   worse by at most", "dim"),
         *(_judged(each, glance, unicode=unicode) for each in glance.against),
         *(_outside(each) for each in glance.outside if each.good is not None or glance.phase not in ENDS),
         Line(""),
@@ -96,7 +96,12 @@ def _judged(each: Against, glance: Glance, *, unicode: bool) -> Line:
     harm = "not known yet" if each.harm >= 1 else f"{_points(each.harm)} points"
     enough = ", good enough" if each.harm <= glance.margin else f", {_points(glance.margin)} to go on"
     bar = _bar(share, unicode=unicode)
-    return Line(f"    {each.metric:<10}{bar}  {min(share, 9.99):5.0%}           {harm}{enough}", alarming)
+    return Line(f"    {each.metric:<10}{bar}  {_evidence(share)}           {harm}{enough}", alarming)
+
+
+def _evidence(share: float) -> str:
+    """The share of the evidence that aborts a gray release; more than all of it says nothing more."""
+    return f"{min(share, 1.0):5.0%}"
 
 
 def _outside(each: Told) -> Line:

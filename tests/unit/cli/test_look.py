@@ -107,6 +107,38 @@ def test_ps_is_an_aligned_table_with_reasons(running: Place, capsys):
     assert reason.strip() == "it failed"
 
 
+def test_issue9_b12_ps_shows_which_container_port_a_moved_one_leads_to(running: Place, capsys):
+    _, found = state.look(running.paths, running.id)
+    assert found is not None
+    dev, job = found.containers
+    more = Publish(host=8001, address="127.0.0.1", container=8001, protocol="tcp")
+    waiting = job._replace(state="created", exit_code=127)
+    changed = found._replace(containers=(dev._replace(ports=(*dev.ports, more)), waiting))
+    state.write(running.paths, running.id, changed)
+    assert run(running, "ps") == 0
+    _, row, scheduled, _ = capsys.readouterr().out.splitlines()
+    assert row.endswith("8000 → http://127.0.0.1:18000, http://127.0.0.1:8001")
+    assert "waiting, last run exited 127" in scheduled
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "remedy"),
+    [
+        ('[dev]\nrecipe = "debian"\n[service.db]\nrecipe = "redis"\n', "db is not running", "devbox up db"),
+        ('[dev]\nrecipe = "debian"\n', "container db not found", "known: dev"),
+        ("broken [[[", "container db not found", "known: dev, migrate"),
+    ],
+)
+def test_issue9_b12_exec_names_a_container_that_does_not_run(
+    running: Place, capsys, text: str, sentence: str, remedy: str
+):
+    Path(running.root, "devbox.toml").write_text(text)
+    assert run(running, "exec", "db", "--", "true") == 125
+    said = capsys.readouterr().err
+    assert f"devbox: {sentence}" in said
+    assert remedy in said
+
+
 def test_ps_of_an_unknown_container_names_the_known_ones(running: Place, capsys):
     assert run(running, "ps", "nope") == 2
     assert "dev, migrate" in capsys.readouterr().err

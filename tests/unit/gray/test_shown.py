@@ -72,6 +72,13 @@ def test_the_page_says_what_metrics_from_outside_said(good: Trial):
     assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in html(trial)
 
 
+def test_issue9_b12_evidence_beyond_what_aborts_is_shown_as_all_of_it(good: Trial):
+    seen = replace(glance(good), against=(Against(metric="errors", of_enough=2.13, harm=0.5),))
+    lines = [line.text for line in text.lines(seen, unicode=False)]
+    assert any("evidence, abort at 100 %" in line for line in lines)
+    assert any(line.split()[:3] == ["errors", "################", "100%"] for line in lines)
+
+
 def test_the_page_says_what_is_next(good: Trial):
     held = replace(good, rollout=replace(good.rollout, phase="hold"))
     assert "devbox promote production" in html(held)
