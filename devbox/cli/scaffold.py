@@ -16,6 +16,16 @@ from devbox.host.data import data_dir
 
 DEFAULT_TEMPLATE = "bare"
 _SUMMARY = "template.txt"  # one line about the template; not part of the project
+_COMPOSE = "write its services as [service.NAME], the one you work in as [dev]"
+_DEV_CONTAINER = "write its image, packages and ports into [dev]; `devbox export devcontainer` writes one from [dev]"
+# Files of other tools that describe the same project.
+_OTHER_TOOLS = {
+    **dict.fromkeys(("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"), _COMPOSE),
+    **dict.fromkeys((".devcontainer/devcontainer.json", ".devcontainer.json"), _DEV_CONTAINER),
+    "devbox.json": "that is jetify's devbox; write its packages into [dev], its scripts as [tasks]",
+    "tox.ini": "write its environments as [test] and [test.matrix]",
+    "noxfile.py": "write its sessions as [test] and [test.matrix]",
+}
 _LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "node_modules")
 
 
@@ -31,8 +41,16 @@ def init(args: Args) -> int:
     made = copy(name, target)
     if args.text("progress") != "quiet":
         say(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
+        for sentence in _not_read(target):
+            say(f"· {sentence}")
         say(f"  → {_enter(target)}devbox up")
     return 0
+
+
+def _not_read(target: str) -> list[str]:
+    """What to do with files of other tools in the directory, a sentence for each."""
+    there = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
+    return [f"{name} is there, which devbox does not read: {_OTHER_TOOLS[name]}" for name in there]
 
 
 def _enter(target: str) -> str:

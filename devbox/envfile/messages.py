@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from devbox.envfile.problems import Problem, label
+from devbox.envfile.synonyms import devbox_term
 from devbox.roles.context import Key
 from devbox.roles.fields import kind_of
 from devbox.roles.suggest import did_you_mean
@@ -86,11 +87,10 @@ def _not_a_choice(value: object, expected: str) -> str:
 def _unknown(key: Key, model: type[BaseModel]) -> Problem:
     *above, name = key
     known = sorted(keys_of(_model_at(model, tuple(above))))
-    place = f"[{'.'.join(part for part in above if isinstance(part, str))}]" if above else "the file"
-    kind = "key" if above else "table"
-    hint = did_you_mean(str(name), known)
-    listed = f" (it has {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
-    return Problem(key=key, sentence=f"{place} has no {kind} `{name}`{hint}{listed}")
+    place = f" in [{'.'.join(part for part in above if isinstance(part, str))}]" if above else ""
+    hint = devbox_term(str(name), known) or did_you_mean(str(name), known)
+    listed = f" (known: {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
+    return Problem(key=key, sentence=f"unknown key `{name}`{place}{hint}{listed}")
 
 
 def keys_of(model: type[BaseModel] | None) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import tomllib
 from typing import Any
@@ -14,6 +15,16 @@ from devbox.host import files
 LIMIT = 4 * 1024 * 1024
 DEEPEST = 64  # tables and lists in each other; an env file needs about six
 
+# Names of other tools' files.
+_FOREIGN = (
+    ("*compose*.y*ml", "a Compose file"),
+    ("*devcontainer.json", "a Dev Container file"),
+    ("devbox.json", "a file of jetify's devbox"),
+    ("*.y*ml", "a YAML file"),
+    ("*.json", "a JSON file"),
+    ("*.ini", "an INI file"),
+    ("dockerfile*", "a Dockerfile"),
+)
 _POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
 
@@ -28,6 +39,7 @@ class Source:
 
 def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
     """A TOML file; whatever is wrong with it is one EnvFileError."""
+    _refuse_foreign_format(name)
     text = read_text(path, name=name)
     if not text.strip() and not may_be_empty:
         raise EnvFileError(
@@ -80,6 +92,15 @@ def _is_deep(data: dict[str, Any]) -> bool:
 
 def _too_deep(name: str) -> EnvFileError:
     return EnvFileError("the file is nested too deeply", where=f"{name}:1")
+
+
+def _refuse_foreign_format(name: str) -> None:
+    """EnvFileError if the name says that the file is another tool's."""
+    if name.endswith(".toml"):
+        return
+    if tool := next((tool for pattern, tool in _FOREIGN if fnmatch.fnmatch(name.lower(), pattern)), ""):
+        remedy = "devbox init writes a devbox.toml"
+        raise EnvFileError(f"this is {tool}, not an env file of devbox", where=name, remedy=remedy)
 
 
 def _not_toml(message: str, text: str, name: str) -> EnvFileError:
