@@ -11,7 +11,7 @@ from devbox.cli.image import find
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
 from devbox.execute import transfer
-from devbox.host import files
+from devbox.host import beneath, files, project
 from devbox.host.paths import default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
@@ -42,7 +42,8 @@ def export(args: Args) -> int:
         if words[1] == _STREAM:
             transfer.export(paths, image, kind, name, sys.stdout.buffer, display)
             return 0
-        with files.replacing(words[1]) as out:
+        within, inner = project.of_file(words[1])
+        with beneath.replacing(within, inner) if within else files.replacing(words[1]) as out:
             transfer.export(paths, image, kind, name, out, display)
     return 0
 

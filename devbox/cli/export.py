@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ def devcontainer(args: Args) -> int:
     """Write the file (its path is the data), or print it; what it lacks of [dev] is said on the other stream."""
     from devbox.envfile.devcontainer import document
     from devbox.envfile.load import load
-    from devbox.host import files
+    from devbox.host import beneath
 
     place = locate(args)
     plain, lacking = document(load(place.root, file=place.env_file))
@@ -30,27 +29,29 @@ def devcontainer(args: Args) -> int:
     if args.flag("stdout"):
         sys.stdout.write(text)
     else:
-        path = f"{place.root}/{FILE}"
-        _refuse_foreign(path, place.root)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        files.write_atomic(path, text)
-        say(path, stream=sys.stdout)
+        _refuse_foreign(place.root)
+        beneath.write(place.root, FILE, text)
+        say(f"{place.root}/{FILE}", stream=sys.stdout)
     for sentence in lacking:
         say(f"· not in it: {sentence}")
     return 0
 
 
-def _refuse_foreign(path: str, root: str) -> None:
+def _refuse_foreign(root: str) -> None:
     """Leave alone what somebody wrote by hand, and what lies elsewhere."""
-    if os.path.realpath(path) != path:
-        raise UsageError(f"{path} is reached over a link, out of {root}", remedy="devbox export devcontainer --stdout")
+    from devbox.host import beneath
+
     try:
-        with open(path, encoding="utf-8", errors="replace") as source:
-            mine = source.readline().startswith(_MARK)
+        with beneath.opened(root, FILE, links=False) as source:
+            mine = source.readline(len(_MARK)) == _MARK.encode()
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {root}/{FILE}: {error.strerror}", remedy="devbox export devcontainer --stdout"
+        ) from None
     if not mine:
         raise UsageError(
-            f"{path} is there already, and devbox did not write it",
+            f"{root}/{FILE} is there already, and devbox did not write it",
             remedy="move it away, or compare: devbox export devcontainer --stdout",
         )

@@ -28,7 +28,7 @@ def _documents(directory: str, file: str) -> list[Document]:
     """The env file and its local override, as far as they can be read."""
     import tomllib
 
-    from devbox.host import project
+    from devbox.host import beneath, project
 
     try:
         root, name = project.find(directory, file=os.path.expanduser(file) or None)
@@ -37,8 +37,7 @@ def _documents(directory: str, file: str) -> list[Document]:
     found: list[Document] = []
     for path in (name, project.LOCAL_FILE):
         try:
-            with open(f"{root}/{path}", "rb") as source:
-                found.append(tomllib.load(source))
+            found.append(tomllib.loads(beneath.read(root, path).decode()))
         except (OSError, ValueError):
             continue
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 
 from devbox.cli import output
@@ -12,6 +11,7 @@ from devbox.cli.columns import aligned
 from devbox.cli.options import Args
 from devbox.cli.terminal import say
 from devbox.errors import UsageError
+from devbox.host import beneath
 from devbox.host.data import data_dir
 
 DEFAULT_TEMPLATE = "bare"
@@ -80,8 +80,10 @@ def copy(name: str, target: str) -> list[str]:
     source = os.path.join(data_dir("templates"), name)
     brought = [entry for entry in _entries(source) if entry != _SUMMARY]
     _refuse_to_overwrite(brought, target)
+    os.makedirs(target, exist_ok=True)
+    root = os.path.realpath(target)
     for entry in brought:
-        _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
+        _copy_entry(os.path.join(source, entry), root, entry)
     return brought
 
 
@@ -91,7 +93,8 @@ def _entries(directory: str) -> list[str]:
 
 
 def _refuse_to_overwrite(brought: list[str], target: str) -> None:
-    if os.path.lexists(target) and not os.path.isdir(target):
+    plain = os.path.normpath(target)
+    if os.path.lexists(plain) and (os.path.islink(plain) or not os.path.isdir(plain)):
         raise UsageError(f"{target} is not a directory", remedy="choose another: devbox init DIR")
     taken = [entry for entry in brought if os.path.lexists(os.path.join(target, entry))]
     if taken:
@@ -101,11 +104,17 @@ def _refuse_to_overwrite(brought: list[str], target: str) -> None:
         )
 
 
-def _copy_entry(source: str, target: str) -> None:
+def _copy_entry(source: str, root: str, path: str) -> None:
     """Copy with the permissions that the person's umask gives, whatever those of the installed files are."""
     if os.path.isdir(source):
         for entry in _entries(source):
-            _copy_entry(os.path.join(source, entry), os.path.join(target, entry))
+            _copy_entry(os.path.join(source, entry), root, f"{path}/{entry}")
         return
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    shutil.copyfile(source, target)
+    with open(source, "rb") as data:
+        beneath.write(root, path, data.read(), mode=0o666 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -44,7 +44,7 @@ def test(args: Args) -> int:
             found = verbs.listed(project, asked, display)
         else:
             run = verbs.test(project, asked, display, display)
-    return _list(args, found) if args.flag("list") else testreport.show(args, run, reports)
+    return _list(args, found) if args.flag("list") else testreport.show(args, run, reports, root=project.root)
 
 
 def _jobs(text: str) -> int:

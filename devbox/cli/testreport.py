@@ -42,12 +42,12 @@ def wanted(args: Args) -> Wanted:
     return Wanted(tuple(os.path.join(start, path) for path in reports), coverage and os.path.join(start, coverage))
 
 
-def show(args: Args, run: MatrixRun, asked: Wanted) -> int:
-    """Print and write all that was asked for; the exit code of the run."""
+def show(args: Args, run: MatrixRun, asked: Wanted, *, root: str) -> int:
+    """Print and write all that was asked for of the project at `root`; the exit code of the run."""
     if args.text("progress") not in ("quiet", "json"):
         _tails(run)
         terminal.say("")
-    _write(asked, run)
+    _write(asked, run, root)
     if args.flag("json"):
         from devbox.reports import files
 
@@ -66,15 +66,15 @@ def show(args: Args, run: MatrixRun, asked: Wanted) -> int:
     return run.exit_code
 
 
-def _write(asked: Wanted, run: MatrixRun) -> None:
+def _write(asked: Wanted, run: MatrixRun, root: str) -> None:
     if asked.reports:
         from devbox.reports import files
 
-        files.write(run, asked.reports)
+        files.write(run, asked.reports, root=root)
     if asked.coverage:
         from devbox.reports import coverage
 
-        coverage.collect(run, asked.coverage)
+        coverage.collect(run, asked.coverage, root=root)
 
 
 def _tails(run: MatrixRun) -> None:

@@ -16,7 +16,7 @@ from devbox.envfile.problems import Problem
 from devbox.envfile.read import read
 from devbox.errors import EnvFileError
 from devbox.frozen import dataclass
-from devbox.host import environ, project
+from devbox.host import beneath, environ, project
 from devbox.host.version import VERSION
 from devbox.roles.context import Key, key_of
 from devbox.roles.parts import RunParts, Source
@@ -131,7 +131,7 @@ def _read(root: str, name: str) -> tuple[dict[str, Any], override.Origins, tuple
     path, local_path = os.path.join(root, name), os.path.join(root, project.LOCAL_FILE)
     source = read(path, name=name)
     inputs = (path, local_path)
-    if not os.path.exists(local_path):
+    if not beneath.is_there(root, project.LOCAL_FILE):
         return source.data, override.origins_of(source), inputs
     local = read(local_path, name=project.LOCAL_FILE, may_be_empty=True)
     data, origins = override.merge(source, local)
@@ -199,7 +199,7 @@ def _no_recipe(label: str, name: str, root: str) -> Problem:
 def _env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
     tables = [table for table in document.tables().values() if isinstance(table, RunParts)]
     paths = dict.fromkeys(path for table in tables for path in table.env_files)
-    return {path: dotenv.load(os.path.join(root, path), name=path, within=os.path.realpath(root)) for path in paths}
+    return {path: dotenv.load(os.path.join(root, path), name=path, within=root) for path in paths}
 
 
 def _name_of(root: str) -> str:

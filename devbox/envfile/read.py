@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
+import os
 import re
 import tomllib
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from devbox.envfile import lines
 from devbox.errors import EnvFileError
 from devbox.frozen import dataclass
-from devbox.host import files
+from devbox.host import beneath
 
 LIMIT = 4 * 1024 * 1024
 DEEPEST = 64  # tables and lists in each other; an env file needs about six
@@ -37,10 +39,10 @@ class Source:
     lines: lines.Lines
 
 
-def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
-    """A TOML file; whatever is wrong with it is one EnvFileError."""
+def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) -> Source:
+    """A TOML file that lies in a directory; whatever is wrong with it is one EnvFileError."""
     _refuse_foreign_format(name)
-    text = read_text(path, name=name)
+    text = read_text(path, name=name, within=within)
     if not text.strip() and not may_be_empty:
         raise EnvFileError(
             "the file is empty", where=f"{name}:1", remedy='the least it needs: [dev] and recipe = "debian"'
@@ -57,18 +59,15 @@ def read(path: str, *, name: str, may_be_empty: bool = False) -> Source:
 
 
 def read_text(path: str, *, name: str, within: str = "") -> str:
-    """A text file of at most LIMIT bytes; where told, one that lies in a directory, whatever links lead to it."""
+    """A text file of at most LIMIT bytes `within` a directory, which no link to it leads out of; else in its own."""
+    root = within or os.path.dirname(path)
     try:
-        with files.opened(path) as (source, real):
-            if not real:
-                raise EnvFileError("is not a file", where=name)
-            if within and not real.startswith(f"{within.rstrip('/')}/"):
-                raise EnvFileError(f"the file is a link out of the project, to {real}", where=name)
-            raw = source.read(LIMIT + 1)
+        raw = beneath.read(root, os.path.relpath(path, root), limit=LIMIT)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            sentence = f"the file is larger than {LIMIT >> 20} MiB, which no env file needs"
+            raise EnvFileError(sentence, where=f"{name}:1") from None
         raise EnvFileError(f"the file can't be read: {error.strerror}", where=name) from None
-    if len(raw) > LIMIT:
-        raise EnvFileError(f"the file is larger than {LIMIT >> 20} MiB, which no env file needs", where=f"{name}:1")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

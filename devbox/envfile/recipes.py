@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 from devbox.envfile import messages, problems, read
 from devbox.errors import EnvFileError
+from devbox.host import beneath
 from devbox.host.data import data_dir
 from devbox.model import ids
 from devbox.roles.context import Key
@@ -23,13 +26,16 @@ def find(name: str, root: str) -> str | None:
     """The file of a recipe; None where there is no such recipe."""
     if "/" in name or name.startswith("."):
         return None
-    return next((path for path in candidates(name, root) if os.path.isfile(path)), None)
+    own, shipped_ = candidates(name, root)
+    if root and beneath.is_there(root, f"recipes/{name}.toml"):
+        return own
+    return shipped_ if os.path.isfile(shipped_) else None
 
 
 def load(path: str) -> Recipe:
     """A recipe's file, its head validated."""
     name = f"recipes/{os.path.basename(path)}"
-    source = read.read(path, name=name)
+    source = read.read(path, name=name, within=_home(path))
 
     def where(key: Key) -> str:
         return f"{name}:{_nearest(key, source)}"
@@ -46,24 +52,31 @@ def load(path: str) -> Recipe:
 
 def digest(name: str, root: str) -> str:
     """The digest of a recipe's file, which is there."""
-    with open(find(name, root) or name, "rb") as source:
-        return ids.sha256(source.read())
+    path = find(name, root) or name
+    text = read.read_text(path, name=f"recipes/{name}.toml", within=_home(path))
+    return ids.sha256(text.encode())
+
+
+def _home(path: str) -> str:
+    """The directory of all recipes of a project, or of devbox, is `recipes` in it."""
+    return os.path.dirname(os.path.dirname(path))
 
 
 def known(root: str) -> list[str]:
     """The names of all recipes the project can use."""
-    return sorted(_names(f"{root}/recipes") | shipped())
+    own: list[str] = []
+    with contextlib.suppress(OSError):
+        own = beneath.names(root, "recipes") if root else []
+    return sorted(_toml(own) | shipped())
 
 
 def shipped() -> set[str]:
     """The names of the recipes that come with devbox."""
-    return _names(data_dir("recipes"))
+    return _toml(os.listdir(data_dir("recipes")))
 
 
-def _names(directory: str) -> set[str]:
-    if not os.path.isdir(directory):
-        return set()
-    return {name.removesuffix(".toml") for name in os.listdir(directory) if name.endswith(".toml")}
+def _toml(names: Iterable[str]) -> set[str]:
+    return {name.removesuffix(".toml") for name in names if name.endswith(".toml")}
 
 
 def _nearest(key: Key, source: read.Source) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from devbox.errors import CommandFailed, EngineError, NotTrusted
-from devbox.host import environ, files
+from devbox.host import beneath, environ, files
 from devbox.model.container import ContainerSpec, Secret
 from devbox.model.resolved import HostAccess
 
@@ -76,7 +76,7 @@ def _from_file(variable: str, reference: str, root: str, where: str, allowed: fr
                 raise _missing(variable, f"{path} can't be read: it is not a file", where, f"see: ls -l {path}")
             if not (_within(real, root) or (reference, real) in allowed):
                 raise _not_allowed(variable, f"{reference}, now {real}", where)
-            value = source.read().decode().rstrip("\n")
+            value = beneath.read_all(source, path).decode().rstrip("\n")
     except FileNotFoundError:
         raise _missing(variable, f"there is no file {path}", where, f"write the secret into {path}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -33,14 +33,14 @@ def _with_tarballs(resolved: Resolved, paths: set[str], digests: str) -> Resolve
     from devbox.records import digests as known
 
     root = resolved.instance.root
-    found = known.look([f"{root}/{path}" for path in sorted(paths)], record=digests)
+    found = known.look(root, sorted(paths), record=digests)
 
     other: list[str] = []
 
     def looked_at(step: BakeStep) -> BakeStep:
         if not isinstance(step, FromTarball):
             return step
-        content = found.get(f"{root}/{step.path}", step.content)
+        content = found.get(step.path, step.content)
         if step.content not in ("", content):
             other.append(f"the tarball {step.path} is another one now")
         return replace(step, root=root, content=content)

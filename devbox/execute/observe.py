@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from devbox.engines.contract import Engine
-from devbox.host import files
+from devbox.host import globs
 from devbox.host.paths import Paths
 from devbox.host.ports import is_free
 from devbox.images.store import ImageStore
@@ -68,7 +68,7 @@ def _ports(
 def _setup_files(resolved: Resolved) -> dict[str, dict[str, str]]:
     """The inputs of every setup as they are now, by container."""
     return {
-        name: files.digests(resolved.instance.root, spec.setup.inputs)
+        name: globs.digests(resolved.instance.root, spec.setup.inputs)
         for name, spec in resolved.containers.items()
         if spec.setup is not None
     }

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from devbox.host import revision
+from devbox.host.beneath import Project
 from devbox.images.build import inputs
 from devbox.images.build.patterns import expression
 from devbox.records import digests
@@ -22,9 +23,11 @@ def read(root: str, patterns: tuple[str, ...], *, but: Iterable[str], record: st
     Without patterns all files of the project that git does not ignore; where there is no git, all. Paths and
     patterns of `but` make no difference, nor what lies below those that end with a slash.
     """
-    facts = {path: os.lstat(f"{root}/{path}") for path in _without(_names(root, patterns), but)}
-    known = digests.look([f"{root}/{path}" for path, each in facts.items() if _is_file(each)], record=record)
-    return {path: _content(f"{root}/{path}", each, known) for path, each in facts.items()}
+    names = _without(_names(root, patterns), but)
+    with Project(root) as project:
+        facts = {path: found for path in names if (found := _look(project, path))}
+        known = digests.look(root, [path for path, each in facts.items() if _is_file(each)], record=record)
+        return {path: _content(project, path, each, known) for path, each in facts.items()}
 
 
 def _names(root: str, patterns: tuple[str, ...]) -> list[str]:
@@ -34,10 +37,11 @@ def _names(root: str, patterns: tuple[str, ...]) -> list[str]:
     if listed is None:
         found = inputs.named(root, ["."])
         return sorted(path for path in found if path.partition("/")[0] != _GIT)
-    there = [path.rstrip("/") for path in listed if os.path.lexists(f"{root}/{path}")]
-    directories = [path for path in there if os.path.isdir(f"{root}/{path}") and not os.path.islink(f"{root}/{path}")]
-    within = {path for path in inputs.named(root, directories) if f"/{_GIT}/" not in path}  # of repositories inside
-    return sorted({*there, *within} - {*directories})
+    with Project(root) as project:
+        kinds = {path.rstrip("/"): facts for path in listed if (facts := _look(project, path.rstrip("/")))}
+    directories = [path for path, each in kinds.items() if stat.S_ISDIR(each.st_mode)]
+    within = {name for name in inputs.named(root, directories) if f"/{_GIT}/" not in name}  # of repositories inside
+    return sorted({*kinds, *within} - {*directories})
 
 
 def _without(names: Iterable[str], but: Iterable[str]) -> list[str]:
@@ -55,7 +59,15 @@ def _is_file(facts: os.stat_result) -> bool:
     return stat.S_ISREG(facts.st_mode)
 
 
-def _content(path: str, facts: os.stat_result, known: dict[str, str]) -> str:
+def _look(project: Project, path: str) -> os.stat_result | None:
+    """What lies there, over no link; None where nothing does by now."""
+    try:
+        return project.stat(path, links=False)
+    except OSError:
+        return None
+
+
+def _content(project: Project, path: str, facts: os.stat_result, known: dict[str, str]) -> str:
     if not _is_file(facts):
-        return f"link:{os.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
+        return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
     return f"{'program' if facts.st_mode & stat.S_IXUSR else 'file'}:{known.get(path, 'unreadable')}"

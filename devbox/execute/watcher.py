@@ -1,63 +1,95 @@
-"""Changes of a project's files as they happen, in batches: an editor's save is one, a checkout of a branch is one."""
+"""Changes of a project's files as they happen, in batches: an editor's save is one, a checkout of a branch is one.
+
+Each directory is watched by itself: what watches whole trees follows their links, wherever these lead.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 
-from devbox.errors import HostError
-from devbox.host import process
+from devbox.host import beneath, revision
 
 _QUIET_MS = 30  # a batch ends when nothing changed for so long,
 _LONGEST_MS = 1000  # or when it has gone on for so long
-_NOT_IGNORED = 1  # what git says when none is
+_AGAIN_MS = 300
+_LATER_MS = 3_600_000
+
+Facts = dict[str, tuple[int, int]]  # time and size of files, by path
 
 
 def batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
     """Paths below `root` that changed, relative to it; without end. KeyboardInterrupt on Ctrl-C.
 
     `places` are files and directories to look at; for one that is not there, what is above it. Left out are git's own
-    files, what editors and compilers leave beside the files, and directories of dependencies.
+    files, what editors and compilers leave beside the files, directories of dependencies, and what links lead to.
     """
     import watchfiles
 
-    looked_at = sorted({_nearest(root, place) for place in places})
     sees = watchfiles.DefaultFilter()
-    for batch in watchfiles.watch(
-        *looked_at, watch_filter=sees, debounce=_LONGEST_MS, step=_QUIET_MS, raise_interrupt=True
-    ):
-        yield frozenset(os.path.relpath(path, root) for _, path in batch)
+    skip = frozenset(sees.ignore_dirs)
+    starts = frozenset(_nearest(root, place) for place in places)
+    watched, seen = _watched(root, starts, skip), _facts(root, starts, skip)
+    again = False  # directories were added to those that are watched: what changed meanwhile is found by a look
+    while True:
+        for batch in watchfiles.watch(
+            *(os.path.normpath(os.path.join(root, path)) for path in watched),
+            watch_filter=sees,
+            debounce=_LONGEST_MS,
+            step=_QUIET_MS,
+            rust_timeout=_AGAIN_MS if again else _LATER_MS,
+            yield_on_timeout=True,
+            raise_interrupt=True,
+            recursive=False,
+        ):
+            changed = {os.path.relpath(path, root) for _, path in batch}
+            new = _watched(root, starts if again else changed, skip, files=False) - watched
+            now = _facts(root, starts, skip) if new or again else {**seen, **_facts(root, changed, skip)}
+            found = {path for path in now.keys() | seen.keys() if now.get(path) != seen.get(path)}
+            changed |= {path for path in found if sees(watchfiles.Change.modified, f"{root}/{path}")}
+            seen, again = now, bool(new)
+            if changed:
+                yield frozenset(changed)
+            if new:
+                watched |= new
+                break
 
 
 def without_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
-    """Those of the paths that git does not ignore; all, where there is no git or no repository."""
+    """Those of the paths that git would not ignore; all, where there is no repository."""
     found = frozenset(paths)
-    if not found:
-        return found
-    # The project's own configuration starts no program, whoever owns it.
-    argv = [
-        "git",
-        "-C",
-        root,
-        "-c",
-        f"safe.directory={root}",
-        "-c",
-        "core.fsmonitor=false",
-        "check-ignore",
-        "-z",
-        "--stdin",
-    ]
-    try:
-        done = process.run(argv, purpose="ask git what it ignores", input=os.fsencode("\0".join(found)), check=False)
-    except HostError:
-        return found
-    if done.returncode not in (0, _NOT_IGNORED):
-        return found
-    return found - set(done.stdout.decode(errors="surrogateescape").split("\0"))
+    return found - revision.ignored(root, found) if found else found
+
+
+def _watched(root: str, paths: Iterable[str], skip: frozenset[str], *, files: bool = True) -> frozenset[str]:
+    """The directories among the paths and below them; with `files`, also the paths that are files."""
+    found: set[str] = set()
+    for start in paths:
+        if skip.isdisjoint(start.split("/")):
+            for path, facts in beneath.below(root, start, directories=True, skip=skip):
+                if stat.S_ISDIR(facts.st_mode) or (files and path == start and stat.S_ISREG(facts.st_mode)):
+                    found.add(path)
+    return frozenset(found)
+
+
+def _facts(root: str, directories: Iterable[str], skip: frozenset[str]) -> Facts:
+    return {
+        path: (facts.st_mtime_ns, facts.st_size)
+        for start in directories
+        for path, facts in beneath.below(root, start, skip=skip)
+    }
 
 
 def _nearest(root: str, place: str) -> str:
-    path = os.path.join(root, place) if place else root
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
+    """The place itself, or what is there above it."""
+    path = os.path.normpath(place) if place else ""
+    with beneath.Project(root) as project:
+        while path:
+            try:
+                project.stat(path, links=False)
+            except OSError:
+                path = os.path.dirname(path)
+            else:
+                break
     return path

@@ -13,26 +13,39 @@ import os
 import stat
 
 from devbox.errors import HostError
+from devbox.host.way import PATH, Unusable, Way
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Self
 
+__all__ = [
+    "LIMIT",
+    "Project",
+    "Unusable",
+    "below",
+    "digest",
+    "is_there",
+    "names",
+    "opened",
+    "read",
+    "read_all",
+    "read_text",
+    "refusal",
+    "replacing",
+    "unlink",
+    "within",
+    "write",
+]
+
 LIMIT = 16 << 20  # bytes of a file that is read as a whole
-DEEPEST = 128  # directories in each other
-_MOST_LINKS = 32
-_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link"}
-
-
-class Unusable(OSError):
-    """A path of a project that is not opened. `strerror` says why: "it …"."""
 
 
 class Project:
@@ -61,6 +74,18 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self._forget()
         os.close(self._top)
+
+    def inside(self, path: str) -> Project:
+        """A directory of it that counts as the whole from now on, wherever in the project links lead to it."""
+        inner = Project(f"/proc/self/fd/{self._top}")
+        try:
+            top = self.directory(path)
+        except BaseException:
+            inner.__exit__()
+            raise
+        inner.__exit__()
+        inner._top, inner.root = top, f"{self.root.rstrip('/')}/{path}"
+        return inner
 
     def open(self, path: str, *, links: bool = True) -> int:
         """A regular file, to be read. Without `links`, none is followed, wherever it leads."""
@@ -103,11 +128,11 @@ class Project:
         plain = name not in ("", ".", "..") and not make
         if plain and self._parent and self._parent[0] == above:
             with contextlib.suppress(OSError):
-                found = os.open(name, _PATH, dir_fd=self._parent[1])
+                found = os.open(name, PATH, dir_fd=self._parent[1])
                 if not stat.S_ISLNK(os.fstat(found).st_mode) or not (links or last):
                     return found
                 os.close(found)
-        way = _Way(self.root, self._top, links=links, make=make)
+        way = Way(self.root, self._top, links=links, make=make)
         try:
             found = way.go(path, last=last)
             if plain and way.straight:
@@ -121,93 +146,6 @@ class Project:
         if self._parent:
             os.close(self._parent[1])
             self._parent = None
-
-
-class _Way:
-    """The directories from a project's root to where a path has led so far, all open."""
-
-    def __init__(self, root: str, top: int, *, links: bool, make: int) -> None:
-        self.root = root
-        self.stack = [os.dup(top)]
-        self.straight = True  # no link was on it
-        self._links = links
-        self._make = make
-        self._followed = 0
-
-    def close(self) -> None:
-        for fd in self.stack:
-            os.close(fd)
-
-    def go(self, path: str, *, last: bool) -> int:
-        parts = [part for part in reversed(self._relative(path).split("/")) if part not in ("", ".")]
-        while parts:
-            part = parts.pop()
-            if part == "..":
-                self._up(path)
-                continue
-            found = self._open(part)
-            mode = os.fstat(found).st_mode
-            if stat.S_ISLNK(mode) and (self._links or last or parts):
-                try:
-                    leads_to = self._follow(found, path)
-                finally:
-                    os.close(found)
-                parts += [part for part in reversed(leads_to.split("/")) if part not in ("", ".")]
-            elif parts and stat.S_ISDIR(mode):
-                self._down(found, path)
-            elif parts:
-                os.close(found)
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-            else:
-                return found
-        return os.dup(self.stack[-1])
-
-    def _open(self, part: str) -> int:
-        try:
-            return os.open(part, _PATH, dir_fd=self.stack[-1])
-        except FileNotFoundError:
-            if not self._make:
-                raise
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, self._make, dir_fd=self.stack[-1])
-                if os.geteuid() == 0:
-                    owner = os.stat(self.root)
-                    os.chown(part, owner.st_uid, owner.st_gid, dir_fd=self.stack[-1], follow_symlinks=False)
-            return os.open(part, _PATH, dir_fd=self.stack[-1])
-
-    def _follow(self, link: int, path: str) -> str:
-        """Where a link leads, from the directory that the way has come to then."""
-        self.straight = False
-        self._followed += 1
-        if not self._links:
-            raise Unusable(errno.ELOOP, "it is a link, or lies behind one", path)
-        if self._followed > _MOST_LINKS:
-            raise Unusable(errno.ELOOP, "it is a link that leads in a circle", path)
-        leads_to = os.readlink("", dir_fd=link)
-        if not leads_to.startswith("/"):
-            return leads_to
-        for fd in self.stack[1:]:
-            os.close(fd)
-        del self.stack[1:]
-        return self._relative(leads_to, named=path)
-
-    def _relative(self, path: str, *, named: str = "") -> str:
-        if not path.startswith("/"):
-            return path
-        root = self.root.rstrip("/")
-        if path != root and not path.startswith(f"{root}/"):
-            raise Unusable(errno.EXDEV, "it is a link out of the project", named or path)
-        return path[len(root) :]
-
-    def _up(self, path: str) -> None:
-        if len(self.stack) == 1:
-            raise Unusable(errno.EXDEV, "it leads out of the project", path)
-        os.close(self.stack.pop())
-
-    def _down(self, directory: int, path: str) -> None:
-        self.stack.append(directory)
-        if len(self.stack) > DEEPEST:
-            raise Unusable(errno.ENAMETOOLONG, f"it lies deeper than {DEEPEST} directories", path)
 
 
 @contextlib.contextmanager
@@ -245,6 +183,17 @@ def read_text(root: str, path: str, *, limit: int = LIMIT) -> str | None:
         raise refusal("read", root, path, error) from None
 
 
+def digest(source: IO[bytes]) -> str:
+    """The sha256 of what a file had when it was opened, as hex digits, whatever is added meanwhile."""
+    import hashlib
+
+    total, left = hashlib.sha256(), os.fstat(source.fileno()).st_size
+    while left > 0 and (piece := source.read(min(left, 1 << 20))):
+        total.update(piece)
+        left -= len(piece)
+    return total.hexdigest()
+
+
 def refusal(verb: str, root: str, path: str, error: OSError) -> HostError:
     """What to tell of a path that can't be opened."""
     return HostError(f"cannot {verb} {path}: {error.strerror}", remedy=f"see: ls -l {os.path.join(root, path)}")
@@ -270,10 +219,13 @@ def names(root: str, path: str = "") -> list[str]:
         os.close(directory)
 
 
-def below(root: str, start: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """What lies below a path but directories, by its path in the project; the path itself where it is no directory.
+def below(
+    root: str, start: str = "", *, directories: bool = False, skip: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """What lies below a path, by its path in the project; the path itself where it is no directory.
 
-    No link is followed. Nothing where there is nothing, and of what this user may not look into.
+    No link is followed. Nothing where there is nothing, and of what this user may not look into. `directories` are
+    told as well, but nothing whose name is to be skipped.
     """
     with Project(root) as project:
         waiting = [start.strip("/")]
@@ -281,8 +233,10 @@ def below(root: str, start: str = "") -> Iterator[tuple[str, os.stat_result]]:
             path = waiting.pop()
             try:
                 facts = project.stat(path, links=False)
-                if not stat.S_ISDIR(facts.st_mode):
+                is_directory = stat.S_ISDIR(facts.st_mode)
+                if directories or not is_directory:
                     yield path, facts
+                if not is_directory:
                     continue
                 directory = project.directory(path, links=False)
             except OSError as error:
@@ -293,7 +247,7 @@ def below(root: str, start: str = "") -> Iterator[tuple[str, os.stat_result]]:
                 found = sorted(os.listdir(directory), reverse=True)
             finally:
                 os.close(directory)
-            waiting += [f"{path}/{name}" if path else name for name in found]
+            waiting += [f"{path}/{name}" if path else name for name in found if name not in skip]
 
 
 def write(root: str, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
@@ -302,7 +256,7 @@ def write(root: str, path: str, data: bytes | str, *, mode: int = 0o644) -> None
     Directories on the way are made. Root gives all of it to the owner of the project.
     """
     with replacing(root, path, mode=mode) as out:
-        out.write(data.encode() if isinstance(data, str) else data)
+        out.write(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager

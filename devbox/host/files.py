@@ -156,18 +156,3 @@ def lock_holder(path: str) -> int | None:
     """The pid in a lock file, for the sentence 'waiting for …'."""
     text = read_text(path)
     return int(text) if text and text.isdigit() else None
-
-
-def digests(root: str, patterns: tuple[str, ...]) -> dict[str, str]:
-    """The sha256 of every file below `root` that a glob of `patterns` names, by relative path. `**` crosses folders."""
-    import glob
-    import hashlib
-
-    found: dict[str, str] = {}
-    for pattern in patterns:
-        for name in glob.iglob(pattern, root_dir=root, recursive=True, include_hidden=True):
-            path = os.path.join(root, name)
-            if os.path.isfile(path):
-                with open(path, "rb") as source:
-                    found[name] = hashlib.file_digest(source, "sha256").hexdigest()
-    return found

@@ -57,6 +57,21 @@ def _explicit(path: str) -> tuple[str, str]:
     return os.path.realpath(directory), name
 
 
+def of_file(path: str, *, root: str = "") -> tuple[str, str]:
+    """The project that a path as a person names it leads through, and the path from there; ("", path) for none.
+
+    `root`: a project that counts though its env file has another name.
+    """
+    way, inner = os.path.split(os.path.abspath(path))
+    while True:
+        if way == root or os.path.lexists(os.path.join(way, ENV_FILE)):
+            return os.path.realpath(way), inner
+        above, name = os.path.split(way)
+        if above == way:
+            return "", path
+        way, inner = above, os.path.join(name, inner)
+
+
 def _refuse_foreign(path: str) -> None:
     """Accept the caller's and root's files; root also accepts a project that is wholly another user's."""
     try:

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from devbox.host import gitconfig
 from devbox.host.beneath import Project, Unusable
@@ -56,6 +56,19 @@ def listed(root: str) -> list[str] | None:
     above = f"{start}/" if start else ""
     inner = sorted(path.removeprefix(above) for path in found if path.startswith(above))
     return inner if inner or not files.is_ignored(repository, start, excluded=gitconfig.excludes()) else None
+
+
+def ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
+    """Those of the paths of a directory that git ignores and does not track; none where git knows nothing of it."""
+    repository = find(root)
+    if repository is None:
+        return frozenset()
+    start = _start(repository, root)
+    above = f"{start}/" if start else ""
+    tracked = frozenset(index.paths(repository, hash_length=_hash_length(repository)) or ())
+    excluded = gitconfig.excludes()
+    untracked = (path for path in paths if above + path not in tracked)
+    return frozenset(path for path in untracked if files.is_ignored(repository, above + path, excluded=excluded))
 
 
 def _told(repository: Repository, start: str, but: frozenset[str], *, depth: int) -> str | None:

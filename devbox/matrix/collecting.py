@@ -60,6 +60,8 @@ def _copied(name: str, directory: int, target: str) -> bool:
             return False
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as copy:
-            while piece := data.read(_PIECE):
+            left = facts.st_size
+            while left > 0 and (piece := data.read(min(left, _PIECE))):  # of one that grows, what it had
+                left -= len(piece)
                 copy.write(piece)
     return True

@@ -81,7 +81,7 @@ def note(opened: Project, records: MatrixRecords, wanted: Iterable[Wanted], sour
         release=cells[0].against.release.id if cells and cells[0].against else "",
     )
     if sources.lasting:
-        records.remember_known(known, reader_id(), read=sources.files, variables=sources.variables)
+        records.remember_known(known, reader_id(), read=sources.files, variables=sources.variables, root=opened.root)
     return _seen(opened, records, known)
 
 

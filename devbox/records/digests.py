@@ -6,27 +6,30 @@ recently that it could be written again within one tick of the clock.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Iterable
 
-from devbox.host import files
+from devbox.host import beneath, files
 from devbox.records.stamps import TICK
 
 
-def look(paths: Iterable[str], *, record: str) -> dict[str, str]:
-    """The digests of those files that are there. `record` is the file they are kept in."""
+def look(root: str, paths: Iterable[str], *, record: str) -> dict[str, str]:
+    """The digests of those files of the project at `root` that are there. `record` is the file they are kept in."""
+    with beneath.Project(root) as project:
+        return _look(project, paths, record)
+
+
+def _look(project: beneath.Project, paths: Iterable[str], record: str) -> dict[str, str]:
     known, found, sure = _read(record), dict[str, str](), dict[str, list[object]]()
     for path in paths:
         try:
-            with open(path, "rb") as source:
+            with open(project.open(path), "rb") as source:
                 facts = _facts(os.fstat(source.fileno()))
                 entry = known.get(path)
                 if entry is None or entry[:-1] != facts:
-                    entry = [*facts, f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"]
+                    entry = [*facts, f"sha256:{beneath.digest(source)}"]
         except OSError:
             continue
         found[path] = str(entry[-1])
@@ -39,8 +42,6 @@ def look(paths: Iterable[str], *, record: str) -> dict[str, str]:
 
 
 def _facts(facts: os.stat_result) -> list[int]:
-    if not stat.S_ISREG(facts.st_mode):
-        raise OSError("no file")
     return [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 
 from devbox.attest.keys import PublicKey, read_public
-from devbox.errors import SigningError
+from devbox.errors import HostError, SigningError
 from devbox.frozen import dataclass
-from devbox.host import files
+from devbox.host import beneath
 from devbox.model.stage import Stage, policy_digest
 
 
@@ -53,8 +52,8 @@ def read(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]
 
 def _read(root: str, path: str, whose: str) -> PublicKey:
     try:
-        text = files.read_text(os.path.join(root, path))
-    except (OSError, UnicodeDecodeError) as error:
+        text = beneath.read_text(root, path)
+    except HostError as error:
         raise SigningError(f"the key of the {whose} can't be read: {error}", remedy=f"see: ls -l {path}") from None
     if text is None:
         raise SigningError(

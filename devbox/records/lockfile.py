@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from devbox.errors import EnvFileError
-from devbox.host import files
+from devbox.host import beneath
 from devbox.model.lock import Lock, Versions
 
 FORMAT = 1
@@ -27,10 +26,10 @@ def path(root: str, env_file: str) -> str:
 
 def read(place: str) -> Lock | None:
     """The lock; None where there is none."""
-    text = files.read_text(place)
+    root, _, name = place.rpartition("/")
+    text = beneath.read_text(root, name)
     if text is None:
         return None
-    name = place.rpartition("/")[2]
     import tomllib
 
     try:
@@ -61,10 +60,8 @@ def read(place: str) -> Lock | None:
 
 def write(place: str, lock: Lock, *, env_file: str) -> None:
     """Put the lock on disk, owned as the project is."""
-    files.write_atomic(place, render(lock, env_file=env_file))
-    if os.geteuid() == 0:
-        project = os.stat(os.path.dirname(place))
-        os.chown(place, project.st_uid, project.st_gid, follow_symlinks=False)
+    root, _, name = place.rpartition("/")
+    beneath.write(root, name, render(lock, env_file=env_file))
 
 
 def render(lock: Lock, *, env_file: str) -> str:

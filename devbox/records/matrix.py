@@ -96,19 +96,19 @@ class MatrixRecords:
         path = f"{self._directory}/known.json"
         plain = self._read(path)
         try:
-            if plain["reader"] != reader or plain["now"] != resolved_cache.as_now(plain["read"], plain["variables"]):
+            if plain["reader"] != reader or plain["now"] != _now(plain):
                 return None
         except (KeyError, TypeError):
             return None
         return self._load(KnownMatrix, path, "matrix")
 
     def remember_known(
-        self, matrix: KnownMatrix, reader: str, *, read: Iterable[str], variables: Iterable[str]
+        self, matrix: KnownMatrix, reader: str, *, read: Iterable[str], variables: Iterable[str], root: str
     ) -> None:
-        """Keep the cells with the files and environment variables they were read from."""
+        """Keep the cells with the files, of the project at `root`, and environment variables they were read from."""
         paths, names = sorted(set(read)), sorted(set(variables))
-        plain = {"reader": reader, "read": paths, "variables": names, "now": resolved_cache.as_now(paths, names)}
-        self._write(f"{self._directory}/known.json", {**plain, "matrix": codec.dump(matrix)})
+        plain = {"reader": reader, "read": paths, "variables": names, "root": root}
+        self._write(f"{self._directory}/known.json", {**plain, "now": _now(plain), "matrix": codec.dump(matrix)})
 
     def standing(self) -> dict[str, str]:
         """Ids of the cells of which something is on the machine, and what: RUNNING, FAILED or KEPT."""
@@ -164,3 +164,8 @@ class MatrixRecords:
 def instance_name(cell: str, *, released: bool) -> str:
     """How the instance of a cell is told from those of others."""
     return f"released:{cell}" if released else cell
+
+
+def _now(plain: Mapping[str, Any]) -> str:
+    """The hash of what cells were read from, as it is now."""
+    return resolved_cache.as_now(plain["read"], plain["variables"], root=plain["root"])

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from devbox.host import environ, files
+from devbox.host import beneath, environ, files
 from devbox.host.paths import on_tmpfs
 from devbox.model import codec
 from devbox.model.resolved import Resolved
@@ -29,7 +29,7 @@ def read(directory: str, reader: str) -> Resolved | None:
         if (
             plain["format"] != FORMAT
             or plain["reader"] != reader
-            or plain["inputs"] != as_now(plain["files"], plain["variables"])
+            or plain["inputs"] != as_now(plain["files"], plain["variables"], root=plain["root"])
         ):
             return None
         return codec.load(Resolved, plain["resolved"])
@@ -58,29 +58,33 @@ def write(directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[s
     plain: dict[str, Any] = {
         "format": FORMAT,
         "reader": reader,
+        "root": resolved.instance.root,
         "files": sorted(set(inputs)),
         "variables": names,
         "resolved": codec.dump(resolved),
     }
-    plain["inputs"] = as_now(plain["files"], names)
+    plain["inputs"] = as_now(plain["files"], names, root=plain["root"])
     os.makedirs(directory, mode=0o711, exist_ok=True)
     files.write_atomic(_path(directory), json.dumps(plain), mode=0o600)
 
 
-def as_now(paths: Iterable[str], variables: Iterable[str]) -> str:
-    """The hash of files and environment variables as they are now."""
+def as_now(paths: Iterable[str], variables: Iterable[str], *, root: str) -> str:
+    """The hash of files, those of the project at `root` among them, and environment variables as they are now."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path}\0{_digest(path)}\0".encode(errors="surrogateescape"))
+        total.update(f"{path}\0{_digest(path, root)}\0".encode(errors="surrogateescape"))
     for name in variables:
         total.update(f"{name}\0{environ.get(name)}\0".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, root: str) -> str:
+    within = f"{root.rstrip('/')}/"
+    at, inner = (root, path[len(within) :]) if path.startswith(within) else ("/", path)
     try:
-        with open(path, "rb") as source:
-            return hashlib.file_digest(source, "sha256").hexdigest()
+        return hashlib.sha256(beneath.read(at, inner)).hexdigest()
+    except beneath.Unusable:
+        return "unusable"
     except OSError:
         return "absent"
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from devbox.host import files
+from devbox.host import beneath, project
 
 if TYPE_CHECKING:
     from devbox.model.matrix import MatrixRun
@@ -18,18 +18,49 @@ if TYPE_CHECKING:
 _LIST = ".devbox-coverage.json"  # what was put there
 
 
-def collect(run: MatrixRun, directory: str) -> list[str]:
-    """Copy them; the names they have now."""
-    os.makedirs(directory, exist_ok=True)
-    _remove_earlier(directory)
+def collect(run: MatrixRun, directory: str, *, root: str = "") -> list[str]:
+    """Copy them; the names they have now. `root`: of the project."""
+    within, inner = project.of_file(f"{directory}/{_LIST}", root=root)
+    if not within:
+        os.makedirs(directory, exist_ok=True)
+        within, inner = os.path.realpath(directory), _LIST
+    target = Target(within, inner.rpartition("/")[0])
+    target.remove_earlier()
     wanted = [
         (path, name_of(os.path.basename(path), result.cell.name)) for result in run.cells for path in result.coverage
     ]
     names = _told_apart([name for _, name in wanted])
-    files.write_atomic(f"{directory}/{_LIST}", json.dumps(names) + "\n")
+    target.write(_LIST, json.dumps(names) + "\n")
     for (path, _), name in zip(wanted, names, strict=True):
-        shutil.copyfile(path, f"{directory}/{name}")
+        with open(path, "rb") as source:
+            target.write(name, source.read())
     return names
+
+
+class Target(NamedTuple):
+    """Where they go: a directory, by a path below another one that no link leads out of."""
+
+    root: str
+    inner: str
+
+    def write(self, name: str, data: bytes | str) -> None:
+        """Write a file in the place of what has that name."""
+        beneath.write(self.root, self._path(name), data)
+
+    def remove_earlier(self) -> None:
+        """Remove the files that an earlier run put there."""
+        try:
+            names = json.loads(beneath.read(self.root, self._path(_LIST)))
+        except (OSError, ValueError):
+            return
+        for name in names if isinstance(names, list) else []:
+            with contextlib.suppress(OSError):
+                path = self._path(os.path.basename(str(name)))
+                with beneath.opened(self.root, path, links=False):
+                    beneath.unlink(self.root, path)
+
+    def _path(self, name: str) -> str:
+        return f"{self.inner}/{name}" if self.inner else name
 
 
 def name_of(name: str, cell: str) -> str:
@@ -50,15 +81,3 @@ def _told_apart(names: list[str]) -> list[str]:
         stem, ending = os.path.splitext(name) if not name.startswith(".") else (name, "")
         told.append(name if seen[name] == 1 else f"{stem}.{seen[name]}{ending}")
     return told
-
-
-def _remove_earlier(directory: str) -> None:
-    told = files.read_text(f"{directory}/{_LIST}")
-    try:
-        names = json.loads(told) if told else []
-    except ValueError:
-        return
-    for name in names if isinstance(names, list) else []:
-        path = f"{directory}/{os.path.basename(str(name))}"
-        if os.path.isfile(path) and not os.path.islink(path):
-            os.unlink(path)

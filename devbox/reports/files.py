@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from devbox.errors import UsageError
-from devbox.host import files
+from devbox.host import beneath, files, project
 from devbox.reports import logs
 
 if TYPE_CHECKING:
@@ -31,15 +31,19 @@ def check(paths: tuple[str, ...]) -> None:
             )
 
 
-def write(run: MatrixRun, paths: tuple[str, ...]) -> None:
-    """Write each report, whole or not at all. Directories are made."""
+def write(run: MatrixRun, paths: tuple[str, ...], *, root: str = "") -> None:
+    """Write each report, whole or not at all. Directories are made. `root`: of the project."""
     for path in paths:
         _, make = _KINDS[_ending(path)]
-        put(path, make(run))
+        put(path, make(run), root=root)
 
 
-def put(path: str, data: bytes | str) -> None:
-    """Write a file; what is no regular one (`/dev/stderr`) is written to and stays what it is."""
+def put(path: str, data: bytes | str, *, root: str = "") -> None:
+    """Write a file; outside of projects, what is no regular one (`/dev/stderr`) is written to and stays what it is."""
+    within, inner = project.of_file(path, root=root)
+    if within:
+        beneath.write(within, inner, data)
+        return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     target = os.path.realpath(path)
     if os.path.exists(target) and not os.path.isfile(target):

@@ -16,7 +16,7 @@ from devbox.attest.provenance import Provenance
 from devbox.errors import UsageError
 from devbox.execute import exchange, outputs
 from devbox.execute.events import Sink
-from devbox.host import files
+from devbox.host import beneath
 from devbox.images.sbom import attach
 from devbox.model import ids
 from devbox.model.entry import REVOKED
@@ -146,9 +146,9 @@ def _provenance(
     place = lockfile.path(opened.root, opened.env_file)
     lock = lockfile.read(place)
     made_of = {f"recipe {name}": digest for name, digest in resolved.recipes.items()}
-    for path in (os.path.join(opened.root, opened.env_file), place):
-        if (text := files.read_text(path)) is not None:
-            made_of[os.path.relpath(path, opened.root)] = ids.sha256(text.encode())
+    for path in (opened.env_file, os.path.relpath(place, opened.root)):
+        if (text := beneath.read_text(opened.root, path)) is not None:
+            made_of[path] = ids.sha256(text.encode())
     images = dict(lock.references) if lock else {}
     if resolved.build:
         inputs = outputs.current(resolved.build, resolved, opened.store)

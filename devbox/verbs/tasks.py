@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 
 from devbox.errors import CommandFailed
 from devbox.execute import runner
 from devbox.execute.events import Note, Sink
-from devbox.host import children, files
+from devbox.host import children, globs
 from devbox.model import codec, ids
 from devbox.model.observed import TaskDone
 from devbox.model.resolved import Resolved, Task
@@ -118,7 +117,7 @@ class _Session:
 
     def now(self, task: Task) -> TaskDone:
         """What it would run with."""
-        found = files.digests(self._opened.root, task.inputs)
+        found = globs.digests(self._opened.root, task.inputs)
         return TaskDone(commands=ids.key_of(codec.dump(task.commands)), image=self._image, files=found)
 
     def why(self, task: Task, now: TaskDone) -> str:
@@ -135,11 +134,7 @@ class _Session:
     def _lacking(self, task: Task) -> tuple[str, ...]:
         """Outputs that nothing in the project fits."""
         root = self._opened.root
-        return tuple(
-            pattern
-            for pattern in task.outputs
-            if not any(glob.iglob(pattern, root_dir=root, recursive=True, include_hidden=True))
-        )
+        return tuple(pattern for pattern in task.outputs if not globs.matches(root, pattern))
 
 
 def _unchanged(now: TaskDone) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 
 from devbox.errors import UsageError
 from devbox.execute.events import Note, Sink
+from devbox.host import beneath
 from devbox.matrix import looking
 from devbox.matrix.looking import RUN, Asked, Decided, Seen
 from devbox.matrix.outcome import Session
@@ -77,9 +77,8 @@ def why(opened: Project, names: tuple[str, ...]) -> tuple[Verdict, ...]:
 
 def _within(root: str, paths: Iterable[str]) -> list[str]:
     """Those of the paths that lie in the project, relative to it."""
-    start = f"{os.path.realpath(root)}/"
-    real = (os.path.realpath(path) + ("/" if path.endswith("/") else "") for path in paths)
-    return [path.removeprefix(start) for path in real if path.startswith(start)]
+    found = ((beneath.within(root, path), "/" if path.endswith("/") else "") for path in paths)
+    return [f"{inner}{slash}" for inner, slash in found if inner]
 
 
 def _release(opened: Project, name: str) -> Release:

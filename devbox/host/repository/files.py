@@ -35,18 +35,22 @@ def others(repository: Repository, start: str, *, excluded: bytes) -> Iterator[F
             yield from _below(project, f"{start}/" if start else "", levels)
 
 
-def is_ignored(repository: Repository, start: str, *, excluded: bytes) -> bool:
-    """Whether git ignores a directory of the working tree with all in it."""
+def is_ignored(repository: Repository, path: str, *, excluded: bytes) -> bool:
+    """Whether git ignores a path of the working tree, by its own name or by that of a directory it lies in."""
     with Project(repository.top) as project:
-        return _is_ignored(start, _levels(project, repository, start, excluded))
+        try:
+            is_directory = stat.S_ISDIR(project.stat(path, links=False).st_mode)
+        except OSError:
+            is_directory = False
+        return _is_ignored(path, _levels(project, repository, path, excluded), is_directory=is_directory)
 
 
-def _is_ignored(start: str, levels: tuple[Level, ...]) -> bool:
-    parts = start.split("/") if start else []
+def _is_ignored(path: str, levels: tuple[Level, ...], *, is_directory: bool = True) -> bool:
+    parts = path.split("/") if path else []
     for number in range(1, len(parts) + 1):
-        path = "/".join(parts[:number])
-        known = [level for level in levels if path.startswith(level[0])]
-        if ignore.ignores(known, path, is_directory=True):
+        part = "/".join(parts[:number])
+        known = [level for level in levels if part.startswith(level[0])]
+        if ignore.ignores(known, part, is_directory=is_directory or number < len(parts)):
             return True
     return False
 

@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-from devbox.host.beneath import DEEPEST, read_all
+from devbox.host.beneath import read_all
 from devbox.host.repository.find import Place
 from devbox.host.repository.packs import Budget, Packs, Unreadable
+from devbox.host.way import DEEPEST
 
 TREE, LINK, SUBMODULE = 0o040000, 0o120000, 0o160000
 _LARGEST = 32 << 20

@@ -9,11 +9,10 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from typing import IO
+from collections.abc import Iterable, Mapping
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.host import files
+from devbox.host import beneath
 from devbox.images.build.patterns import expression
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 
@@ -28,13 +27,14 @@ def read(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), where: 
     """
     wanted = tuple(map(os.path.normpath, patterns))
     for pattern in wanted:
-        if not _WILD.search(pattern) and not os.path.lexists(f"{root}/{pattern}"):
+        if not _WILD.search(pattern) and not beneath.is_there(root, pattern):
             raise EnvFileError(
                 f"[build] has the input {pattern}, which is not in the project",
                 where=where,
                 remedy=f"make it, or take it out of inputs: ls {root}",
             )
-    return {path: _content(f"{root}/{path}") for path in sorted(named(root, wanted) - {*but})}
+    with beneath.Project(root) as project:
+        return {path: _content(project, path) for path in sorted(named(root, wanted) - {*but})}
 
 
 def named(root: str, patterns: Iterable[str]) -> set[str]:
@@ -42,34 +42,40 @@ def named(root: str, patterns: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for pattern in map(os.path.normpath, patterns):
         matching = re.compile(f"{expression(pattern)}(?:/.*)?", re.DOTALL)
-        found |= {path for path in _below(root, _fixed_part(pattern)) if pattern == "." or matching.fullmatch(path)}
+        below = (path for path, facts in beneath.below(root, _fixed_part(pattern)) if _counts(facts))
+        found |= {path for path in below if pattern == "." or matching.fullmatch(path)}
     return found
+
+
+def _counts(facts: os.stat_result) -> bool:
+    return stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode)
 
 
 def copy(root: str, declared: Mapping[str, str], target: str) -> None:
     """Copy the declared files, as they were read. BakeFailed where one is another by now."""
     os.mkdir(target, 0o755)
-    for path, content in declared.items():
-        place = f"{target}/{path}"
-        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
-        if content.startswith(_LINK):
-            os.symlink(content.removeprefix(_LINK), place)
-        elif _copied(f"{root}/{path}", place, program=content.startswith(_PROGRAM)) != content.partition(":")[2]:
-            raise BakeFailed(f"{path} changed while the build was being prepared", remedy="devbox build")
+    with beneath.Project(root) as project:
+        for path, content in declared.items():
+            place = f"{target}/{path}"
+            os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+            if content.startswith(_LINK):
+                os.symlink(content.removeprefix(_LINK), place)
+            elif _copied(project, path, place, program=content.startswith(_PROGRAM)) != content.partition(":")[2]:
+                raise BakeFailed(f"{path} changed while the build was being prepared", remedy="devbox build")
 
 
-def _copied(source: str, target: str, *, program: bool) -> str:
-    """Copy a file; the digest of what was copied."""
+def _copied(project: beneath.Project, source: str, target: str, *, program: bool) -> str:
+    """Copy a file; the digest of what was copied, "" where it is none any more."""
     digest = hashlib.sha256()
     try:
-        with files.opened(source) as (data, real), open(target, "xb") as out:
-            if real != source:
-                return ""
-            while chunk := data.read(1 << 20):
+        with open(project.open(source, links=False), "rb") as data, open(target, "xb") as out:
+            left = os.fstat(data.fileno()).st_size
+            while left > 0 and (chunk := data.read(min(left, 1 << 20))):
+                left -= len(chunk)
                 digest.update(chunk)
                 out.write(chunk)
             os.fchmod(out.fileno(), 0o755 if program else 0o644)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, beneath.Unusable):
         return ""
     os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
     return digest.hexdigest()
@@ -86,34 +92,13 @@ def _fixed_part(pattern: str) -> str:
     return "" if path == "." else path
 
 
-def _below(root: str, start: str) -> Iterator[str]:
-    """The path itself where it is a file or link; else all files and links below it."""
-    path = f"{root}/{start}" if start else root
+def _content(project: beneath.Project, path: str) -> str:
     try:
-        facts = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if not stat.S_ISDIR(facts.st_mode):
-        if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode):
-            yield start
-        return
-    for name in sorted(os.listdir(path)):
-        yield from _below(root, f"{start}/{name}" if start else name)
-
-
-def _digest(source: IO[bytes]) -> str:
-    found = hashlib.sha256()
-    while chunk := source.read(1 << 20):
-        found.update(chunk)
-    return found.hexdigest()
-
-
-def _content(path: str) -> str:
-    facts = os.lstat(path)
-    if stat.S_ISLNK(facts.st_mode):
-        return f"{_LINK}{os.readlink(path)}"
-    with files.opened(path) as (source, real):
-        if real != path:  # it has become a link since it was looked at, or lies behind one
-            raise BakeFailed(f"{path} changed while it was read", remedy="devbox build")
-        digest = _digest(source)
+        facts = project.stat(path, links=False)
+        if stat.S_ISLNK(facts.st_mode):
+            return f"{_LINK}{project.readlink(path)}"
+        with open(project.open(path, links=False), "rb") as source:
+            digest = beneath.digest(source)
+    except (FileNotFoundError, NotADirectoryError, beneath.Unusable):  # it is another than when it was listed
+        raise BakeFailed(f"{path} changed while it was read", remedy="devbox build") from None
     return f"{_PROGRAM if facts.st_mode & stat.S_IXUSR else _FILE}{digest}"

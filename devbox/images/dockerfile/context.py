@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, EnvFileError
+from devbox.host import beneath
+from devbox.host.beneath import Project
 from devbox.host.files import write_atomic
 from devbox.images.build.patterns import expression
 from devbox.images.dockerfile import copying, text
@@ -23,6 +25,7 @@ from devbox.images.job import Source
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
+_LARGEST_LIST = 16 << 20  # bytes of a Dockerfile, and of a list of what is left out
 _KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and devices: git has none, either
 # What the system says of a path that has become something else, or is gone.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
@@ -51,7 +54,7 @@ def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
 
 def _locked(step: FromDockerfile) -> FromDockerfile:
     """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
-    source = text.read(f"{step.root}/{step.path}")
+    source = _dockerfile(step)
     begins = tuple(dict.fromkeys(name for name in text.bases(source, step.args).values() if name != step.base))
     held = {name: digest for name, digest in (step.pins or step.prefer).items() if name in begins}
     if step.pins is None or len(held) < len(begins):
@@ -61,9 +64,12 @@ def _locked(step: FromDockerfile) -> FromDockerfile:
 
 def content(step: FromDockerfile) -> str:
     """The digest of a Dockerfile and its context: names, kinds and bytes; neither owners, permissions nor times."""
-    with _unchanged(step, "read"):
-        first = copying.digest(_there(step))
-        return _total(first, _files(step, _ignore_text(step)), lambda path, facts: _entry(_place(step, path), facts))
+    with _unchanged(step, "read"), _opened(step) as project:
+        with open(project.open(step.path), "rb") as source:
+            first = beneath.digest(source)
+        with _context(project, step) as context:
+            found = _files(context, _ignore_text(project, step))
+            return _total(first, found, lambda path, facts: _entry(context, path, facts))
 
 
 def copy(step: FromDockerfile, place: str) -> Source:
@@ -74,12 +80,13 @@ def copy(step: FromDockerfile, place: str) -> Source:
     made = Source(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
     for directory in (os.path.dirname(made.dockerfile), made.context):
         os.mkdir(directory)
-    with _unchanged(step, "copied"):
-        ignore = _ignore_text(step)
+    with _unchanged(step, "copied"), _opened(step) as project:
+        ignore = _ignore_text(project, step)
         write_atomic(made.ignore, ignore)
-        first = copying.copy_file(_there(step), made.dockerfile, program=False)
-        found = _files(step, ignore)
-        copied = _total(first, found, lambda path, facts: _copied(_place(step, path), facts, f"{made.context}/{path}"))
+        first = copying.copy_file(project.open(step.path), made.dockerfile, program=False)
+        with _context(project, step) as context:
+            found = _files(context, ignore)
+            copied = _total(first, found, lambda path, facts: _copied(context, path, facts, f"{made.context}/{path}"))
         if copied != step.content:
             raise _changed(step, "copied")
     copying.settle(made.context)
@@ -93,6 +100,8 @@ def _unchanged(step: FromDockerfile, doing: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _GONE:
             raise _changed(step, doing) from None
+        if isinstance(error, beneath.Unusable):
+            raise beneath.refusal("read", step.root, str(error.filename), error) from None
         raise
 
 
@@ -110,30 +119,33 @@ def _total(dockerfile: str, found: Iterator[tuple[str, os.stat_result]], entry: 
     return f"sha256:{total.hexdigest()}"
 
 
-def _files(step: FromDockerfile, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
+def _context(project: Project, step: FromDockerfile) -> Project:
+    """The context, as the whole of what is copied."""
+    try:
+        return project.inside(step.context)
+    except OSError as error:
+        why = error.strerror if isinstance(error, beneath.Unusable) else "it is not a directory"
+        raise EnvFileError(
+            f"cannot read the context {step.context} of {step.path}: {why}", remedy="name a directory, or make it"
+        ) from None
+
+
+def _files(context: Project, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file, link and directory of the context that is not ignored, by name."""
-    place = f"{step.root}/{step.context}"
-    if not os.path.isdir(place):
-        raise EnvFileError(f"the context {step.context} of {step.path} is no directory", remedy="name one, or make it")
     found = rules(ignore)
-    excepted = any(not ignored for _, ignored in found)
-    yield from _walk(place, "", found, excepted=excepted)
+    yield from _walk(context, "", found, excepted=any(not ignored for _, ignored in found))
 
 
-def _ignore_text(step: FromDockerfile) -> str:
+def _ignore_text(project: Project, step: FromDockerfile) -> str:
     """What is left out of the context: as .dockerignore says it, and the lock."""
     lock = posixpath.relpath(f"/{step.lock}", f"/{step.context}")
     added = "" if lock.startswith("../") else f"{lock}\n"
-    own = f"{step.root}/{step.path}.dockerignore"
-    for path in (own, *(_place(step, name) for name in (".containerignore", ".dockerignore"))):
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="surrogateescape") as source:
-                return f"{source.read()}\n{added}"
+    places = (f"{step.path}.dockerignore", f"{step.context}/.containerignore", f"{step.context}/.dockerignore")
+    for path in places:
+        with contextlib.suppress(OSError), open(project.open(path), "rb") as source:
+            text_ = beneath.read_all(source, path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
+            return f"{text_}\n{added}"
     return added
-
-
-def _place(step: FromDockerfile, path: str) -> str:
-    return f"{step.root}/{step.context}/{path}"
 
 
 def rules(written: str) -> list[Rule]:
@@ -152,31 +164,39 @@ def ignored(path: str, found: list[Rule]) -> bool:
     return next((ignore for pattern, ignore in reversed(found) if pattern.fullmatch(path)), False)
 
 
-def _walk(place: str, inside: str, found: list[Rule], *, excepted: bool) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(context: Project, inside: str, found: list[Rule], *, excepted: bool) -> Iterator[tuple[str, os.stat_result]]:
     """`excepted`: a directory that is left out may hold what is not."""
-    for name in sorted(os.listdir(f"{place}/{inside}"), key=os.fsencode):
+    directory = context.directory(inside, links=False)
+    try:
+        names = sorted(os.listdir(directory), key=os.fsencode)
+    finally:
+        os.close(directory)
+    for name in names:
         path = f"{inside}{name}"
-        facts = os.lstat(f"{place}/{path}")
+        facts = context.stat(path, links=False)
         left_out = ignored(path, found)
         if not left_out and stat.S_IFMT(facts.st_mode) in _KINDS:
             yield path, facts
         if stat.S_ISDIR(facts.st_mode) and (excepted or not left_out):
-            yield from _walk(place, f"{path}/", found, excepted=excepted)
+            yield from _walk(context, f"{path}/", found, excepted=excepted)
 
 
-def _entry(path: str, facts: os.stat_result) -> Entry:
+def _entry(context: Project, path: str, facts: os.stat_result) -> Entry:
     if stat.S_ISREG(facts.st_mode):
-        return _kind(facts), copying.digest(path)
-    return ("link", os.readlink(path)) if stat.S_ISLNK(facts.st_mode) else ("directory", "")
+        with open(context.open(path, links=False), "rb") as source:
+            return _kind(facts), beneath.digest(source)
+    return ("link", context.readlink(path)) if stat.S_ISLNK(facts.st_mode) else ("directory", "")
 
 
-def _copied(source: str, facts: os.stat_result, target: str) -> Entry:
+def _copied(context: Project, source: str, facts: os.stat_result, target: str) -> Entry:
     """Copy something of a context; what it was."""
     os.makedirs(os.path.dirname(target), exist_ok=True)  # a directory may be left out, and a file in it not
     if stat.S_ISREG(facts.st_mode):
-        return _kind(facts), copying.copy_file(source, target, program=_kind(facts) == "program")
+        return _kind(facts), copying.copy_file(
+            context.open(source, links=False), target, program=_kind(facts) == "program"
+        )
     if stat.S_ISLNK(facts.st_mode):
-        return "link", copying.copy_link(source, target)
+        return "link", copying.copy_link(context.readlink(source), target)
     os.mkdir(target)
     return "directory", ""
 
@@ -185,8 +205,21 @@ def _kind(facts: os.stat_result) -> str:
     return "program" if facts.st_mode & stat.S_IXUSR else "file"
 
 
-def _there(step: FromDockerfile) -> str:
-    path = f"{step.root}/{step.path}"
-    if not os.path.isfile(path):
-        raise EnvFileError(f"there is no Dockerfile {path}", remedy="name one of the project: dockerfile = PATH")
-    return path
+def _dockerfile(step: FromDockerfile) -> str:
+    """The text of the Dockerfile."""
+    with _opened(step) as project, open(project.open(step.path), "rb") as source:
+        return beneath.read_all(source, step.path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
+
+
+@contextlib.contextmanager
+def _opened(step: FromDockerfile) -> Iterator[Project]:
+    """The project, which has the Dockerfile."""
+    with Project(step.root) as project:
+        try:
+            os.close(project.open(step.path))
+        except OSError as error:
+            raise EnvFileError(
+                f"cannot read the Dockerfile {step.root}/{step.path}: {error.strerror}",
+                remedy="name one of the project: dockerfile = PATH",
+            ) from None
+        yield project

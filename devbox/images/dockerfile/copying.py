@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-from devbox.host import files
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 
 _MOST = 1 << 30  # bytes that the kernel is asked to copy at once
@@ -15,20 +14,12 @@ _MOST = 1 << 30  # bytes that the kernel is asked to copy at once
 _UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def digest(path: str) -> str:
-    """The digits of a file's digest."""
-    with open(path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+def copy_file(source: int, target: str, *, program: bool) -> str:
+    """Copy an opened file, which is closed; the digits of what was copied.
 
-
-def copy_file(source: str, target: str, *, program: bool) -> str:
-    """Copy a file; the digits of what was copied. Shares its blocks where the file system can, and keeps its holes.
-
-    FileNotFoundError where there is no file any more.
+    Shares its blocks where the file system can, and keeps its holes.
     """
-    with files.opened(source) as (data, real), open(target, "x+b") as out:
-        if not real:  # it is a pipe or device by now
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+    with open(source, "rb") as data, open(target, "x+b") as out:
         os.truncate(out.fileno(), os.fstat(data.fileno()).st_size)
         for start, end in _extents(data.fileno()):
             _copy(data.fileno(), out.fileno(), start, end)
@@ -37,9 +28,8 @@ def copy_file(source: str, target: str, *, program: bool) -> str:
         return hashlib.file_digest(out, "sha256").hexdigest()
 
 
-def copy_link(source: str, target: str) -> str:
-    """Copy a link; where it leads. OSError where it is none any more."""
-    leads_to = os.readlink(source)
+def copy_link(leads_to: str, target: str) -> str:
+    """Make a link like one; where it leads."""
     os.symlink(leads_to, target)
     os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
     return leads_to

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 from devbox.errors import BakeFailed
+from devbox.host import beneath
 from devbox.host.paths import Paths
 from devbox.images import layout, manifest, snapshots
 from devbox.images.assembled import assembled
@@ -41,7 +42,7 @@ class Importer:
             meter = Meter("reading", on_transfer)
             meter.expect(size)
             blob = Hashed(cast("IO[bytes]", Watched(source, meter)), wanted=True)
-            if _is_archive(f"{step.root}/{step.path}"):
+            if _is_archive(step):
                 return self._image(step, blob, key, name)
             return self._root(step, blob, key, name)
 
@@ -74,14 +75,14 @@ class Importer:
 @contextlib.contextmanager
 def _opened(step: FromTarball) -> Iterator[tuple[IO[bytes], int]]:
     """The file and its size."""
-    path = f"{step.root}/{step.path}"
-    try:
-        source = open(path, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise BakeFailed(
-            f"the tarball {path} can't be read: {error.strerror}", remedy="put it there, then devbox up"
-        ) from None
-    with source:
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(beneath.opened(step.root, step.path))
+        except OSError as error:
+            raise BakeFailed(
+                f"the tarball {step.root}/{step.path} can't be read: {error.strerror}",
+                remedy="put it there, then devbox up",
+            ) from None
         yield source, os.fstat(source.fileno()).st_size
 
 
@@ -101,10 +102,10 @@ def _content(stream: TarStream) -> Iterator[bytes]:
         raise BakeFailed(error.sentence, remedy=ANEW) from None
 
 
-def _is_archive(path: str) -> bool:
+def _is_archive(step: FromTarball) -> bool:
     """Whether a tarball holds an image and not a root file system, by its first file."""
-    with open(path, "rb") as source:
-        for entry in TarStream(source, None, what=path).entries():
+    with _opened(step) as (source, _):
+        for entry in TarStream(source, None, what=f"{step.root}/{step.path}").entries():
             first = entry.name.strip("./").partition("/")[0]
             if first:
                 return first in _OF_ARCHIVES or _DIGITS.fullmatch(first) is not None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from devbox.attest import attached
-from devbox.errors import EnvFileError
-from devbox.host import files
+from devbox.errors import EnvFileError, HostError
+from devbox.host import beneath
 from devbox.images.sbom import attach
 from devbox.images.sbom.bill import Bill, Package
 from devbox.model import codec, ids
@@ -86,15 +85,12 @@ def read(text: str) -> list[Denied]:
 
 
 def _listed(root: str, path: str, where: str) -> list[Denied]:
-    place = os.path.realpath(os.path.join(root, path))
-    if not place.startswith(f"{os.path.realpath(root).rstrip('/')}/"):
-        raise EnvFileError(f"{path} is not in the project", where=where, remedy="a path below the project")
     try:
-        text = files.read_text(place)
+        text = beneath.read_text(root, path)
         if text is None:
             raise EnvFileError(f"there is no file {path}, the list of vulnerable packages", where=where, remedy=_FORM)
         return read(text)
-    except (OSError, ValueError) as error:
+    except (HostError, ValueError) as error:
         raise EnvFileError(f"{path} is no list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
 
 

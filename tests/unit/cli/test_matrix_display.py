@@ -158,7 +158,7 @@ def test_the_board_fits_any_terminal(width: int, height: int):
 def finish(monkeypatch, capsys, results: list[CellResult], **values: object) -> tuple[int, str, str]:
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("NO_COLOR", "1")
-    code = testreport.show(Args(values), matrices.run(*results), testreport.wanted(Args(values)))
+    code = testreport.show(Args(values), matrices.run(*results), testreport.wanted(Args(values)), root="")
     out, err = capsys.readouterr()
     return code, out, err
 

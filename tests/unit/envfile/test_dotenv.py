@@ -27,5 +27,5 @@ def test_a_link_out_of_the_project_is_refused_when_it_is_opened(tmp_path: Path) 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.env")
-    with pytest.raises(EnvFileError, match="is not a file"):
+    with pytest.raises(EnvFileError, match="not a regular file but a FIFO"):
         dotenv.load(str(tmp_path / "x.env"), name="x.env")

@@ -74,3 +74,26 @@ def test_what_git_ignores_does_not_count(tmp_path: Path):
 def test_without_a_repository_everything_counts(tmp_path: Path):
     assert watcher.without_ignored(str(tmp_path), {"x.log"}) == {"x.log"}
     assert watcher.without_ignored(str(tmp_path), ()) == frozenset()
+
+
+def test_issue9_a3_what_links_lead_to_is_not_watched(tmp_path: Path) -> None:
+    (tmp_path / "out/deep").mkdir(parents=True)
+    root = tmp_path / "root"
+    (root / "app").mkdir(parents=True)
+    (root / "app/link").symlink_to(tmp_path / "out")
+    found = watcher._watched(str(root), {""}, frozenset())
+    assert found == {"", "app"}
+    assert watcher._watched(str(root), {"app/link"}, frozenset()) == frozenset()
+
+
+def test_files_of_a_new_directory_are_noticed(seen: Callable[[], frozenset[str]], tmp_path: Path) -> None:
+    wanted = {f"app/new/{number}/deeper/file" for number in range(20)}
+    for name in wanted:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x")
+    got: set[str] = set()
+    while not wanted <= got:
+        got |= seen()
+    (tmp_path / "app/new/3/deeper/later").write_text("x")
+    while "app/new/3/deeper/later" not in got:
+        got |= seen()

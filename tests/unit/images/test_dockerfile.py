@@ -268,7 +268,7 @@ def test_the_place_of_a_project_is_no_part_of_the_key():
 
 
 def test_no_dockerfile_is_a_sentence(tmp_path: Path):
-    with pytest.raises(EnvFileError, match="there is no Dockerfile"):
+    with pytest.raises(EnvFileError, match="cannot read the Dockerfile"):
         context.content(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
 
 

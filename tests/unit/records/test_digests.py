@@ -15,16 +15,18 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path):
     file, record = tmp_path / "root.tar", str(tmp_path / "project/digests.json")
     file.write_bytes(b"one")
     true = f"sha256:{hashlib.sha256(b'one').hexdigest()}"
-    assert digests.look([str(file)], record=record) == {str(file): true}
+    assert digests.look(str(tmp_path), [file.name], record=record) == {file.name: true}
     assert not os.path.exists(record)  # so new that it could be written again at the same time
 
     facts = digests._facts(os.stat(file))
     os.makedirs(os.path.dirname(record), exist_ok=True)
-    Path(record).write_text(json.dumps({str(file): [*facts, "sha256:as remembered"]}))
-    assert digests.look([str(file)], record=record) == {str(file): "sha256:as remembered"}
+    Path(record).write_text(json.dumps({file.name: [*facts, "sha256:as remembered"]}))
+    assert digests.look(str(tmp_path), [file.name], record=record) == {file.name: "sha256:as remembered"}
 
     file.write_bytes(b"two")
-    assert digests.look([str(file)], record=record) == {str(file): f"sha256:{hashlib.sha256(b'two').hexdigest()}"}
+    assert digests.look(str(tmp_path), [file.name], record=record) == {
+        file.name: f"sha256:{hashlib.sha256(b'two').hexdigest()}"
+    }
 
 
 def test_an_old_file_is_remembered(tmp_path: Path, monkeypatch):
@@ -32,11 +34,11 @@ def test_an_old_file_is_remembered(tmp_path: Path, monkeypatch):
     file.write_bytes(b"one")
     later = time.time_ns() + 10_000_000_000
     monkeypatch.setattr(digests.time, "time_ns", lambda: later)
-    found = digests.look([str(file)], record=record)
-    assert json.loads(Path(record).read_text())[str(file)][-1] == found[str(file)]
+    found = digests.look(str(tmp_path), [file.name], record=record)
+    assert json.loads(Path(record).read_text())[file.name][-1] == found[file.name]
 
 
 def test_what_is_not_there_or_no_file_has_no_digest(tmp_path: Path):
     record = str(tmp_path / "digests.json")
     Path(record).write_text("no JSON")
-    assert digests.look([str(tmp_path / "none"), str(tmp_path)], record=record) == {}
+    assert digests.look(str(tmp_path), ["none", "."], record=record) == {}

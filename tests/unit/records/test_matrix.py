@@ -41,7 +41,7 @@ def test_cells_are_known_until_what_they_were_read_from_changes(records: MatrixR
     source = tmp_path / "devbox.toml"
     source.write_text("a")
     known = KnownMatrix(project="p", cells=(CELL,), inputs={CELL.name: INPUTS}, patterns=("a/**",), but=("b",))
-    records.remember_known(known, "me", read=[str(source)], variables=["DEVBOX_PROFILES"])
+    records.remember_known(known, "me", read=[str(source)], variables=["DEVBOX_PROFILES"], root=str(tmp_path))
     assert records.known("me") == known
     assert records.known("another") is None
     source.write_text("b")

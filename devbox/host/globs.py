@@ -1,0 +1,59 @@
+"""Files of a project by patterns, as tasks and setups name their inputs and outputs. No link leads out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+
+from devbox.host import beneath
+from devbox.host.repository.ignore import match_parts, raw
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def digests(root: str, patterns: Iterable[str]) -> dict[str, str]:
+    """The sha256 of every file that a glob names, by its path in the project. `**` crosses directories.
+
+    A link to a file of the project counts by that file, any other by where it leads.
+    """
+    found: dict[str, str] = {}
+    with beneath.Project(root) as project:
+        for pattern in patterns:
+            for path, facts in _matching(root, pattern):
+                if path not in found and (digest := _digest(project, path, facts)):
+                    found[path] = digest
+    return found
+
+
+def matches(root: str, pattern: str) -> bool:
+    """Whether anything in the project has a name that fits."""
+    if not _WILD.search(pattern):
+        try:
+            with beneath.Project(root) as project:
+                project.stat(os.path.normpath(pattern), links=False)
+        except OSError:
+            return False
+        return True
+    return any(True for _ in _matching(root, pattern, directories=True))
+
+
+def _matching(root: str, pattern: str, *, directories: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+    parts = os.path.normpath(pattern).split("/")
+    fixed = next((number for number, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    wanted = [raw(part) for part in parts]
+    for path, facts in beneath.below(root, "/".join(parts[:fixed]), directories=directories):
+        if path and match_parts(wanted, raw(path).split("/")):
+            yield path, facts
+
+
+def _digest(project: beneath.Project, path: str, facts: os.stat_result) -> str:
+    """The digest of a file; "" for what is none, and for one that is gone by now."""
+    try:
+        with open(project.open(path), "rb") as source:
+            return beneath.digest(source)
+    except OSError:
+        if stat.S_ISLNK(facts.st_mode):
+            return f"link:{project.readlink(path)}"
+    return ""
