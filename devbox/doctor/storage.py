@@ -9,7 +9,7 @@ from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_erro
 from devbox.errors import HostError
 from devbox.host.paths import system_of
 from devbox.host.sizes import shown
-from devbox.isolation.idmap import store_map
+from devbox.isolation.idmap import highest, store_map
 
 _TIGHT, _FULL = 5_000_000_000, 1_000_000_000  # bytes: a few images; less than one
 _FEWEST_FILES = 50_000  # of one image with its layers
@@ -72,8 +72,8 @@ def subordinate_ids(ground: Ground) -> Iterator[Finding]:
     if not ground.rootless:
         return
     try:
-        store_map(ground.paths)
+        last = highest(store_map(ground.paths))
     except HostError as error:
         yield of_error("subordinate ids", error)
     else:
-        yield Finding("subordinate ids", OK, "65536 ids by /etc/subuid and /etc/subgid")
+        yield Finding("subordinate ids", OK, f"{last + 1} ids by /etc/subuid and /etc/subgid")

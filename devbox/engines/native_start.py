@@ -11,8 +11,12 @@ from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.carry import CA_TARGET, Carry, authorities, carry
 from devbox.host.paths import Paths, hash_name
+<<<<<<< HEAD
 from devbox.host.project import identify
 from devbox.isolation import accounts, state
+=======
+from devbox.isolation import accounts, idmap, state
+>>>>>>> f9cc255 (images: accept the ids, signals, names and ratios that Docker accepts)
 from devbox.isolation.inside import agent
 from devbox.isolation.network import bridge
 from devbox.isolation.types import (
@@ -72,7 +76,7 @@ class Starter:
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
         """The container alone, without its address."""
         spec, image = request.spec, request.image.config
-        account = _account(spec, lowers)
+        account = _account(spec, lowers, self._idmap)
         carried = self._carried(spec)
         to_agent = self._agent_bind(spec)
         own = {"PATH": DEFAULT_PATH} | ({agent.VARIABLE: agent.SOCKET} if to_agent else {})
@@ -224,14 +228,16 @@ def confine(isolation: Isolation, limits: Limits) -> Confine:
     )
 
 
-def _account(spec: ContainerSpec, lowers: tuple[str, ...]) -> accounts.Account:
+def _account(spec: ContainerSpec, lowers: tuple[str, ...], ids: IdMap) -> accounts.Account:
     """The container's user, by the files of its image."""
     passwd, group = native_layers.read(lowers, "/etc/passwd"), native_layers.read(lowers, "/etc/group")
     try:
-        return accounts.find(spec.user, passwd, group)
+        account = accounts.find(spec.user, passwd, group)
+        idmap.require(ids, account.uid, account.gid)
     except EngineError as error:
         error.where = spec.where
         raise
+    return account
 
 
 def _ca_bind(carried: Carry) -> tuple[Bind, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+from typing import Any
 
 from devbox.engines import native_layers
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import trees
-from devbox.isolation.types import IdMap, pack
+from devbox.isolation.types import IdMap, Range, pack, unpack
 
 _MAP = ".idmap"  # beside the volumes: whose ids their files have
 _FRESH = ".new-"
@@ -97,10 +98,20 @@ def _check_map(home: str, idmap: IdMap) -> None:
     path = f"{home}/{_MAP}"
     own = {"format": _FORMAT, "uids": pack(idmap.uids), "gids": pack(idmap.gids)}
     text = files.read_text(path)
-    if text is None:
-        files.write_atomic(path, json.dumps(own))
-    elif json.loads(text) != own:
+    before = json.loads(text) if text else {"uids": [], "gids": []}
+    if before == own:
+        return
+    if not _extends(idmap, before):
         raise EngineError(
             f"the volumes in {home} were made with other user ids than this store has now",
             remedy="remove them with devbox down -v, or go back to the DEVBOX_HOME or user that made them",
         )
+    files.write_atomic(path, json.dumps(own))
+
+
+def _extends(idmap: IdMap, before: dict[str, Any]) -> bool:
+    """True if every id has the host id that it had."""
+    from devbox.isolation.idmap import extends
+
+    uids, gids = ([unpack(Range, each) for each in before[kind]] for kind in ("uids", "gids"))
+    return extends(idmap.uids, uids) and extends(idmap.gids, gids)

@@ -27,6 +27,13 @@ def tree_size(path: str) -> int:
     return total
 
 
+def room(path: str) -> int:
+    """Bytes that may be written below a directory. The file system keeps a reserve: a twentieth, 1 GiB at most."""
+    facts = os.statvfs(path)
+    reserve = min(facts.f_blocks * facts.f_frsize // 20, 1 << 30)
+    return max(0, facts.f_bavail * facts.f_frsize - reserve)
+
+
 def shown(size: float) -> str:
     """A size for a person: `1.4 GB`, `12 MB`, `800 bytes`."""
     for unit, name in _UNITS:

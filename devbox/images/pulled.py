@@ -13,6 +13,7 @@ from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.images import documents, snapshots
 from devbox.images.layout import Descriptor, Layout
+from devbox.images.manifest import architecture
 from devbox.images.registry import graph, reference
 from devbox.images.registry.progress import OnTransfer
 from devbox.images.registry.together import together
@@ -21,6 +22,18 @@ from devbox.images.runconfig import run_config
 from devbox.images.unpacking.task import SNAPSHOT
 from devbox.images.workers import Workers
 from devbox.model.image import Baked, FromRegistry, Layer
+
+_ALSO_RUN = {"amd64": ("386",), "arm64": ("arm",)}
+_EMULATORS = {
+    "amd64": "qemu-x86_64",
+    "386": "qemu-i386",
+    "arm64": "qemu-aarch64",
+    "arm": "qemu-arm",
+    "ppc64le": "qemu-ppc64le",
+    "riscv64": "qemu-riscv64",
+    "s390x": "qemu-s390x",
+}
+_MOST_SHOWN = 200
 
 
 class Puller:
@@ -45,6 +58,7 @@ class Puller:
         """An image of the store as a step that has this key made it, its layers unpacked."""
         node = self._own(top)
         config = self._json(node.blobs[0])
+        check_platform(config)
         layers = layers_of(node, config)
         self.unpack(layers)
         return Baked(
@@ -63,7 +77,9 @@ class Puller:
     def layers(self, top: Descriptor) -> tuple[Layer, ...]:
         """The layers of an image whose blobs are in the store."""
         node = self._own(top)
-        return layers_of(node, self._json(node.blobs[0]))
+        config = self._json(node.blobs[0])
+        check_platform(config)
+        return layers_of(node, config)
 
     def _own(self, top: Descriptor) -> graph.Node:
         """The manifest of this machine's platform."""
@@ -104,6 +120,25 @@ class Puller:
             f"the store's copy of {digest} was damaged, and is removed",
             remedy="devbox image verify says what else is, and gets again what a registry has",
         )
+
+
+def check_platform(config: dict[str, Any]) -> None:
+    """RegistryError where this machine cannot run an image of one manifest, by what its config says that it is for."""
+    system, made_for, mine = config.get("os") or "linux", config.get("architecture"), architecture()
+    runs = not made_for or made_for == mine or made_for in _ALSO_RUN.get(mine, ())
+    if system == "linux" and (runs or _is_emulated(str(made_for))):
+        return
+    emulator = "; or install an emulator: sudo apt-get install qemu-user-binfmt" if system == "linux" else ""
+    raise RegistryError(
+        f"the image is made for {system}/{made_for}, and this machine is linux/{mine}"[:_MOST_SHOWN],
+        remedy=f"take another tag or image, made for linux/{mine}{emulator}",
+    )
+
+
+def _is_emulated(arch: str) -> bool:
+    """True if the kernel hands programs of an architecture to an emulator."""
+    program = _EMULATORS.get(arch)
+    return program is not None and os.path.exists(f"/proc/sys/fs/binfmt_misc/{program}")
 
 
 def layers_of(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:

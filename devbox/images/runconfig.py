@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
+from devbox.host import signals
 from devbox.model.container import Health
 from devbox.model.image import ImageConfig
 
 _NANO = 1e9
 _A_PROBE = 2  # words at least: how, and what
-_BY_NUMBER = {str(each.value): each.name.removeprefix("SIG") for each in signal.Signals}
 _PATIENCE = 60.0  # seconds to become healthy in, which images seldom set: their own default is none at all
 
 
 def run_config(told: Any) -> ImageConfig:
     """The config, nothing of it left open: root by number, since an image may have no names of users."""
     plain = told if isinstance(told, dict) else {}
-    stop = (_text(plain.get("StopSignal")) or "TERM").upper().removeprefix("SIG")
-    stop = _BY_NUMBER.get(stop, stop)
+    stop = signals.number(_text(plain.get("StopSignal")))
     env = dict(entry.split("=", 1) for entry in _words(plain.get("Env")) if "=" in entry)
     exposed = plain.get("ExposedPorts")
     return ImageConfig(
@@ -27,7 +25,7 @@ def run_config(told: Any) -> ImageConfig:
         command=_words(plain.get("Cmd")),
         workdir=_line(plain.get("WorkingDir")) or "/",
         user=_text(plain.get("User")) or "0",
-        stop_signal=stop if f"SIG{stop}" in signal.Signals.__members__ else "TERM",
+        stop_signal="TERM" if stop is None else signals.name_of(stop),
         exposed=tuple(sorted(exposed)) if isinstance(exposed, dict) else (),
         health=_health(plain.get("Healthcheck")),
     )

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple, TypeVar, cast
 
 from devbox.errors import BakeFailed
+from devbox.host.sizes import shown
 from devbox.images import packing
 from devbox.images.tarheader import Entry
 
 CHUNK = 1 << 20
 MOST_HEADER = 1 << 20  # bytes of one entry's headers: names and attributes
 MOST_ENTRIES = 4_000_000
-# A packed layer may grow to the first in any case, above it to so many times its own size.
-SMALL = 1 << 28
-MOST_GROWTH = 200
+MOST = 1 << 40  # bytes that packed data may unpack to, where nothing is written of them
 _T = TypeVar("_T")
 
 
@@ -35,12 +34,13 @@ class TarStream:
     """The tar in a blob, plain or packed, whatever its media type claims.
 
     `promised` is what the bytes must turn out to be; None where this process wrote them itself, or nothing is promised.
-    `what` names it in errors. tarfile reads its headers through `read`, `seek` and `tell`; content is taken by
-    `content`.
+    `what` names it in errors. `most`: bytes that packed data may unpack to, as many as there is room for. tarfile reads
+    its headers through `read`, `seek` and `tell`; content is taken by `content`.
     """
 
-    def __init__(self, blob: IO[bytes], promised: Promise | None, *, what: str = "the layer") -> None:
+    def __init__(self, blob: IO[bytes], promised: Promise | None, *, what: str = "the layer", most: int = MOST) -> None:
         self._promised = promised
+        self._most = most
         self._what = what
         self._blob = self._plain = packing.Hashed(blob, wanted=promised is not None)
         magic = self._blob.peek(packing.MAGIC)
@@ -106,8 +106,12 @@ class TarStream:
 
     def _pass(self, count: int) -> None:
         self._position += count
-        if self.packed and self._position > max(SMALL, MOST_GROWTH * self._blob.count):
-            raise BakeFailed(f"{self._what} unpacks to more than {MOST_GROWTH} times its size")
+        if self.packed and self._position > self._most:
+            raise BakeFailed(
+                f"{self._what}, {shown(self._blob.count)} of it read, unpacks to more than the disk has room for: "
+                f"{shown(self._most)}",
+                remedy="free some: devbox image gc, df -h; or take another image",
+            )
 
     def finish(self) -> None:
         """Read on to the end and compare everything with what was promised."""

@@ -46,6 +46,7 @@ def find(user: str, passwd: str, group: str) -> Account:
     A number needs no entry (its group is then 0, as Docker has it); EngineError for an unknown name.
     """
     who, _, wanted_group = user.partition(":")
+    who = who or "0"  # `:GROUP`
     line = _passwd_line(who, passwd)
     if line is None and not _is_number(who):
         raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")

@@ -1,7 +1,7 @@
 """Which host ids a store's containers have, and the user namespaces that carry such a map.
 
-Root: one range of 65536 host ids, chosen once per store and recorded. An ordinary user: container root is the user, the
-rest are the user's subordinate ids.
+Root: one range of 65536 host ids, chosen once per store and recorded, and for container ids above those one range that
+all stores of root share. An ordinary user: container root is the user, the rest are the user's subordinate ids.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from devbox.isolation import forks, syscalls
 from devbox.isolation.types import IdMap, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from devbox.host.paths import Paths
 
@@ -26,13 +26,16 @@ _FORMAT = 1
 _FIRST_BASE = 0x4000_0000
 _FIRST_SUBORDINATE = 100_000  # where useradd(8) begins, by default
 _SLOTS = 0x2000
+# Container ids from SIZE to the last that Docker knows, at host ids that neither useradd nor systemd hands out.
+_MOST = 0x8000_0000
+_ABOVE = Range(SIZE, 0x8000_0000, 0x8000_0000 - SIZE)
 
 
 def store_map(paths: Paths) -> IdMap:
     """The map of this store for this user. HostError when an ordinary user has too few subordinate ids."""
     if os.geteuid() == 0:
         base = _recorded_base(paths)
-        ranges = (Range(0, base, SIZE),)
+        ranges = (Range(0, base, SIZE), *((_ABOVE,) if _is_free(_ABOVE.outside, _ABOVE.count) else ()))
         return IdMap(rootless=False, uids=ranges, gids=ranges)
     return IdMap(
         rootless=True,
@@ -49,6 +52,44 @@ def outside(ranges: tuple[Range, ...], inside: int) -> int:
     raise ValueError(f"id {inside} is not mapped")
 
 
+def highest(idmap: IdMap) -> int:
+    """The highest id that users and groups of a container may have: its maps begin with 0 and have no gap."""
+    return min(ranges[-1].inside + ranges[-1].count for ranges in (idmap.uids, idmap.gids)) - 1
+
+
+def require(idmap: IdMap, uid: int, gid: int) -> None:
+    """EngineError where a process cannot have these ids in a container of this store."""
+    last = highest(idmap)
+    if max(uid, gid) > last:
+        raise EngineError(f"a process cannot run as {uid}:{gid}: {limit(idmap)}", remedy=remedy(idmap))
+
+
+def limit(idmap: IdMap) -> str:
+    """Why ids end where they end, as a part of a sentence."""
+    own = "your subordinate ids allow" if idmap.rootless else "this machine allows"
+    return f"{own} ids up to {highest(idmap)} in containers"
+
+
+def remedy(idmap: IdMap) -> str:
+    """How to have higher ids."""
+    if idmap.rootless:
+        return "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
+    return f"take another id, or free the host ids from {_ABOVE.outside} on in /etc/subuid and /etc/subgid"
+
+
+def extends(new: Sequence[Range], old: Sequence[Range]) -> bool:
+    """True if every id of an older map has the same host id in the new one. Pure."""
+    return all(
+        any(
+            span.inside <= before.inside
+            and before.inside + before.count <= span.inside + span.count
+            and before.outside - before.inside == span.outside - span.inside
+            for span in new
+        )
+        for before in old
+    )
+
+
 def owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
     """For an id-mapped mount: files of `owner` and `group` on disk are container root's, all others keep distinct ids.
 
@@ -56,8 +97,8 @@ def owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
     """
     return IdMap(
         rootless=idmap.rootless,
-        uids=_swapped(idmap.uids[0].outside, owner),
-        gids=_swapped(idmap.gids[0].outside, group),
+        uids=_swapped(idmap.uids, owner),
+        gids=_swapped(idmap.gids, group),
     )
 
 
@@ -124,14 +165,24 @@ def become_root() -> None:
     os.setresuid(0, 0, 0)
 
 
-def _swapped(base: int, owner: int) -> tuple[Range, ...]:
+def _swapped(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
+    base = mapped[0].outside
     below, above = min(owner, SIZE - 1), SIZE - owner - 1
     ranges = [Range(owner, base, 1)]
     if below:
         ranges.append(Range(0, base + 1, below))
     if above > 0:
         ranges.append(Range(owner + 1, base + owner + 1, above))
-    return tuple(ranges)
+    return (*ranges, *(piece for span in mapped[1:] for piece in _without(span, owner)))
+
+
+def _without(span: Range, number: int) -> Iterator[Range]:
+    """A range without one of its ids, if that is one."""
+    end = span.inside + span.count
+    cuts = (number, number + 1) if span.inside <= number < end else (end, end)
+    for first, last in ((span.inside, cuts[0]), (cuts[1], end)):
+        if first < last:
+            yield Range(first, span.outside + first - span.inside, last - first)
 
 
 def _recorded_base(paths: Paths) -> int:
@@ -161,15 +212,20 @@ def _record(base: int) -> str:
 
 def _free_base(home: str) -> int:
     """A range that belongs to no user; stores in different places get different ones."""
-    taken = [(start, count) for path in ("/etc/subuid", "/etc/subgid") for _, start, count in _entries(path)]
     first = zlib.crc32(os.fsencode(home)) % _SLOTS
     for step in range(_SLOTS):
         base = _FIRST_BASE + (first + step) % _SLOTS * SIZE
-        if all(base + SIZE <= start or start + count <= base for start, count in taken):
+        if _is_free(base, SIZE):
             return base
     raise HostError(
         f"/etc/subuid and /etc/subgid leave no range of {SIZE} ids free", remedy="free one: sudoedit /etc/subuid"
     )
+
+
+def _is_free(first: int, size: int) -> bool:
+    """True if no user has host ids of this range."""
+    taken = (entry for path in ("/etc/subuid", "/etc/subgid") for entry in _entries(path))
+    return all(first + size <= start or start + count <= first for _, start, count in taken)
 
 
 def _subordinate(path: str, own: int) -> tuple[Range, ...]:
@@ -180,8 +236,8 @@ def _subordinate(path: str, own: int) -> tuple[Range, ...]:
     ranges = [Range(0, own, 1)]
     for name, start, count in _entries(path):
         inside = ranges[-1].inside + ranges[-1].count
-        if name in names and inside < SIZE:
-            ranges.append(Range(inside, start, min(count, SIZE - inside)))
+        if name in names and inside < _MOST:
+            ranges.append(Range(inside, start, min(count, _MOST - inside)))
     if ranges[-1].inside + ranges[-1].count < SIZE:
         first = _free_subordinate()
         span = f"{first}-{first + SIZE - 1}"

@@ -7,12 +7,12 @@ A parser takes the raw TOML value and returns the finished one, or raises ValueE
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
 
+from devbox.host import signals
 from devbox.model import codec
 from devbox.model.container import Secret
 from devbox.roles.capabilities import parse_capability
@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # programs read names that no shell can write, as discovery.type
 
 NAME_RULE = (
     "a name has lower-case letters, digits, '-' and '_', begins with a letter or digit and has at most 63 of them"
@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PORTS = 65536
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_WHO = r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?|[0-9]{1,9})"
+_WHO = r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?|[0-9]{1,10})"
 _USER = re.compile(rf"{_WHO}(?::{_WHO})?")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=/^-]*")
 
@@ -234,10 +234,10 @@ def parse_number(value: Any) -> float:
 
 def parse_signal(value: Any) -> str:
     """A signal's name without SIG: "TERM"."""
-    name = parse_text(value).upper().removeprefix("SIG")
-    if f"SIG{name}" not in signal.Signals.__members__:
-        raise ValueError(f'must be the name of a signal such as "TERM" or "INT", not {value!r}')
-    return name
+    number = signals.number(parse_text(value))
+    if number is None:
+        raise ValueError(f'must be the name of a signal such as "TERM", "INT" or "RTMIN+3", not {value!r}')
+    return signals.name_of(number)
 
 
 def check_name(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -9,7 +10,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ from support.hostile_layers import (
     zstd,
 )
 from support.machine import lacking
+
+from devbox.errors import BakeFailed
+from devbox.images.tarstream import TarStream
 
 PASSWD = entry("etc/passwd", b"root::0:0::/:/bin/sh\n")
 GOOD = entry("d/file", b"content") + END
@@ -61,7 +65,7 @@ REFUSED = {
     "name too long": (entry("n" * 256) + END, "File name too long"),
     "path too long": (entry(f"{'d' * 250}/" * 20 + "f") + END, "File name too long"),
     "path too deep": (entry("d/" * 200 + "f") + END, "directories deep"),
-    "uid out of the map": (entry("f", uid=70000) + END, "belongs to 70000:0"),
+    "uid out of the map": (pax({"uid": b"2147483648"}) + entry("f") + END, "belongs to 2147483648:0"),
     "negative uid": (pax({"uid": b"-1"}) + entry("f") + END, "belongs to -1:0"),
     "huge uid": (pax({"uid": b"9" * 400}) + entry("f") + END, "belongs to 999"),
     "negative size": (pax({"size": b"-512"}) + entry("f") + END, "negative|no entry at"),
@@ -113,8 +117,6 @@ BROKEN = {
     "zstd cut": (zstd(GOOD)[:-6], None, "ends too early"),
     "zstd damaged": (zstd(GOOD)[:-4] + b"nope", None, "damaged"),
     "zstd with a window of 2 GiB": (b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20), None, "damaged"),
-    "gzip bomb": (gz(GOOD + bytes(260 << 20)), None, "more than 200 times"),
-    "zstd bomb": (zstd(GOOD + bytes(260 << 20)), None, "more than 200 times"),
     "wrong digest": (gz(GOOD), {"digest": f"sha256:{'0' * 64}"}, "not what its digest says"),
     "wrong diff id": (gz(GOOD), {"diff_id": f"sha256:{'0' * 64}"}, "something other than what"),
     "wrong diff id of a plain one": (GOOD, {"diff_id": f"sha256:{'0' * 64}"}, "something other than what"),
@@ -284,3 +286,13 @@ def test_the_store_keeps_set_uid_programs_from_others(tmp_path: Path) -> None:
     (prepared / "fs").mkdir(parents=True)
     snapshots.adopt(paths, str(prepared), f"sha256:{'a' * 64}")
     assert stat.S_IMODE(os.stat(paths.snapshots).st_mode) == 0o700
+
+
+@pytest.mark.parametrize("pack", [gz, zstd])
+def test_issue9_c20_a_layer_may_unpack_to_as_much_as_there_is_room_for(pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(entry("zeros", bytes(260 << 20)) + END)
+    assert len(packed) < (260 << 20) // 200
+    assert [each.size for each in TarStream(io.BytesIO(packed), None).entries()] == [260 << 20]
+    bomb = TarStream(io.BytesIO(packed), None, most=1 << 20)
+    with pytest.raises(BakeFailed, match=r"room for: 1\.0 MB"):
+        list(bomb.entries())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import layouts
-from support.machine import Box, lacking
+from support.machine import Box, lacking, wait_until
 
 from devbox.images import layout
 from devbox.images.layout import Descriptor, Layout
@@ -38,12 +38,12 @@ def add(archive: tarfile.TarFile, name: str, content: bytes = b"", **fields: Any
     archive.addfile(entry, io.BytesIO(content))
 
 
-def imported(box: Box, project: Path, *archives: bytes, run: dict[str, Any] | None = None, arch: str = "") -> str:
+def imported(box: Box, project: Path, *archives: bytes, **how: Any) -> str:
     """A reference to an image of these layers, by its digest: the store has it, and asks nobody for it."""
     oci = Layout(str(project / "oci"), lock=str(project / "lock"))
     oci.create()
     layers = [layouts.blob(oci, each, layout.LAYER) for each in archives]
-    top: Descriptor = layouts.manifest(oci, *((each, each.digest) for each in layers), run=run, arch=arch)
+    top: Descriptor = layouts.manifest(oci, *((each, each.digest) for each in layers), **how)
     oci.set_ref("example.org/odd:1", top)
     box.adopt(project)
     box.ok("image", "import", "oci", cwd=project)
@@ -108,3 +108,108 @@ def test_issue9_c17_a_foreign_file_among_the_blobs(box: Box):
         assert done.returncode == 0, done.stderr
         assert ("foreign' is not a blob" in done.stderr.decode()) == (command != "ls")
     assert (blobs / "foreign").exists()
+
+
+def with_high_ids(archive: tarfile.TarFile) -> None:
+    """Files of ids above those of one range, as npm and large directories of users have them."""
+    add(archive, "high", b"x", uid=100000, gid=1000650000)
+    add(archive, "data", type=tarfile.DIRTYPE, mode=0o755, uid=1516583083, gid=65536)
+
+
+@pytest.mark.parametrize("box", ["root-crun", pytest.param("root-runc", marks=pytest.mark.long)], indirect=True)
+def test_issue9_c20_ids_above_65535(box: Box):
+    if shutil.which("buildah") is None:
+        lacking("buildah is not installed")
+    run = {"User": "1516583083:65536", "Cmd": ["sleep", "infinity"], "Env": ["PATH=/bin"]}
+    project = box.project("", name="high")
+    ref = imported(box, project, layer(statically, with_high_ids), run=run)
+    (project / "Dockerfile").write_text(
+        "FROM b\nUSER 0\nRUN echo made > /made && chown 300000:400000 /made\nUSER 2000000\nRUN id > /dev/null\n"
+        'CMD ["sleep", "infinity"]\n'
+    )
+    (project / "devbox.toml").write_text(
+        f'[base.b]\nimage = "{ref}"\n[service.web]\nfrom = "b"\nvolumes = {{ data = "/data" }}\n'
+        'command = ["sleep", "infinity"]\nuser = "1516583083:65536"\n'
+        '[service.built]\nfrom = "b"\ndockerfile = "Dockerfile"\n'
+    )
+    box.adopt(project)
+    box.ok("up", cwd=project)
+    script = "cat /high; echo new > /data/file; ls -ln /high /data/file; id"
+    said = box.ok("exec", "web", "--", "sh", "-c", script, cwd=project)
+    assert "100000   1000650000" in said
+    assert "1516583083 65536" in said
+    assert "uid=1516583083 gid=65536" in said
+    said = box.ok("exec", "built", "--", "sh", "-c", "ls -ln /made; id", cwd=project)
+    assert "300000   400000" in said
+    assert "uid=2000000 gid=0" in said
+    box.ok("down", cwd=project)
+    box.ok("up", cwd=project)  # the volume with files of such ids is still there
+    assert box.ok("exec", "web", "--", "cat", "/data/file", cwd=project) == "new\n"
+
+
+@pytest.mark.parametrize("box", ["user-crun"], indirect=True)
+def test_issue9_c20_an_ordinary_user_is_told_the_limit(box: Box):
+    project = box.project("", name="high")
+    ref = imported(box, project, layer(statically, with_high_ids), run={"Cmd": ["sleep", "infinity"]})
+    (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
+    box.adopt(project)
+    said = box.run("up", cwd=project).stderr.decode()
+    assert "'high' belongs to 100000:1000650000; containers of this store have ids up to " in said
+    assert "/etc/subuid" in said
+    ref = imported(box, project, layer(statically), run={"Cmd": ["sleep", "infinity"], "User": "100000"})
+    (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
+    box.adopt(project)
+    said = box.run("up", cwd=project).stderr.decode()
+    assert "cannot run as 100000:0: your subordinate ids allow ids up to " in said
+
+
+@pytest.mark.parametrize("box", ["root-crun", "user-crun"], indirect=True)
+def test_issue9_c20_users_by_number_signals_and_dots(box: Box):
+    project = box.project("", name="config")
+    program = "trap 'echo got it; exit 0' 37; echo ready; while :; do sleep 0.05; done"
+    run = {
+        "Cmd": ["sh", "-c", program],
+        "User": ":1700",
+        "StopSignal": "SIGRTMIN+3",
+        "Env": ["PATH=/bin", "discovery.type=single-node"],
+    }
+    ref = imported(box, project, layer(statically), run=run)
+    (project / "devbox.toml").write_text(
+        f'[service.web]\nimage = "{ref}"\n'
+        f'[service.other]\nimage = "{ref}"\nuser = "123"\nenv = {{ "node.name" = "a" }}\n'
+        'command = ["sleep", "infinity"]\n'
+    )
+    box.adopt(project)
+    box.ok("up", cwd=project)
+    assert "uid=0 gid=1700" in box.ok("exec", "web", "--", "id", cwd=project)
+    assert "uid=123 gid=0" in box.ok("exec", "other", "--", "id", cwd=project)
+    said = box.ok("exec", "other", "--", "cat", "/proc/1/environ", "/proc/2/environ", cwd=project).split("\0")
+    assert {"discovery.type=single-node", "node.name=a"} <= set(said)
+    wait_until(lambda: "ready" in box.ok("logs", "web", cwd=project), seconds=30)
+    box.ok("stop", "web", cwd=project)
+    assert "got it" in box.ok("logs", "web", cwd=project)
+
+
+@pytest.mark.parametrize("box", ["root-crun"], indirect=True)
+@pytest.mark.parametrize(("system", "arch"), [("linux", "mips64le"), ("windows", "amd64")])
+def test_issue9_c20_an_image_for_another_machine_is_refused(box: Box, system: str, arch: str):
+    project = box.project("", name="foreign")
+    ref = imported(box, project, layer(statically), run={"Cmd": ["sh"]}, arch=arch, system=system)
+    (project / "devbox.toml").write_text(f'[service.web]\nimage = "{ref}"\n')
+    box.adopt(project)
+    said = box.run("up", cwd=project).stderr.decode()
+    assert f"the image is made for {system}/{arch}, and this machine is linux/" in said
+
+
+@pytest.mark.parametrize("box", ["root-crun"], indirect=True)
+def test_issue9_c20_buildah_does_not_read_what_is_meant_for_docker(box: Box):
+    if shutil.which("buildah") is None:
+        lacking("buildah is not installed")
+    project = box.project('[service.web]\ndockerfile = "Dockerfile"\n', name="config")
+    (project / "Dockerfile").write_text('FROM scratch\nCOPY Dockerfile /\nCMD ["/none"]\n')
+    (project / "docker").mkdir()
+    (project / "docker" / "config.json").write_text("not JSON")
+    box.adopt(project)
+    strange = {"DOCKER_CONFIG": str(project / "docker"), "BUILDAH_FORMAT": "none", "STORAGE_DRIVER": "none"}
+    said = box.run("up", cwd=project, env=strange).stderr.decode()
+    assert "✓ bake service.web" in said

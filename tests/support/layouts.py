@@ -46,12 +46,13 @@ def manifest(
     *layers: tuple[Descriptor, str],
     run: dict[str, Any] | None = None,
     arch: str = "",
+    system: str = "linux",
     subject: Descriptor | None = None,
 ) -> Descriptor:
     """The manifest of one platform over layers; with a subject, what refers to that."""
     diff_ids = [diff_id for _, diff_id in layers]
     rootfs = {"type": "layers", "diff_ids": diff_ids}
-    plain = {"architecture": arch or architecture(), "os": "linux", "config": run or {}, "rootfs": rootfs}
+    plain = {"architecture": arch or architecture(), "os": system, "config": run or {}, "rootfs": rootfs}
     config = oci.write_json(layout.CONFIG, plain)
     document: dict[str, Any] = {
         "schemaVersion": 2,

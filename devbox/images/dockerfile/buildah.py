@@ -29,6 +29,7 @@ from devbox.isolation.types import IdMap
 _CA_TARGET = "/dev/devbox-ca.crt"
 # Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
 _ULIMITS = ("nofile=20000:20000", "nproc=90000:90000")
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
 _STEP = re.compile(r"^(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)$")
 _ERROR = re.compile(r"^Error: (?:building at STEP \".*\": )?")
 _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+$")
@@ -158,7 +159,9 @@ def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
     files.write_atomic(configuration, settings(carry.ca_file()))
     storage = f"{job.place}/storage.conf"
     files.write_atomic(storage, '[storage]\ndriver = "overlay"\n')
-    env = {**environ.snapshot(), "CONTAINERS_CONF": configuration, "CONTAINERS_STORAGE_CONF": storage}
+    # Of the host's environment only what any program needs: buildah takes passwords, formats and stores from it.
+    env = {name: value for name in _INHERITED if (value := environ.get(name))}
+    env |= {"HOME": job.place, "CONTAINERS_CONF": configuration, "CONTAINERS_STORAGE_CONF": storage}
     for name in carry.PROXY_VARIABLES:  # buildah hands on those that it has, in both cases
         if value := carry.set_on_host(name):
             env |= {name: value, name.upper(): value}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple, Protocol
 
 from devbox.errors import BakeFailed, UsageError
+from devbox.host.sizes import room
 from devbox.images import documents
 from devbox.images.registry.progress import Meter
 from devbox.images.tarstream import TarStream
@@ -82,7 +83,7 @@ class TarContents:
         self._files: dict[str, Staged] = {}
         self._links: dict[str, str] = {}
         try:
-            self._read(TarStream(source, None, what="the archive"))
+            self._read(TarStream(source, None, what="the archive", most=room(place)))
         except BakeFailed as error:
             raise BakeFailed(error.sentence, remedy=ANEW) from None
 

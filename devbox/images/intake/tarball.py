@@ -11,6 +11,7 @@ from typing import IO, cast
 from devbox.errors import BakeFailed
 from devbox.host import beneath
 from devbox.host.paths import Paths
+from devbox.host.sizes import room
 from devbox.images import layout, manifest, snapshots
 from devbox.images.assembled import assembled
 from devbox.images.intake import found as finding
@@ -64,7 +65,7 @@ class Importer:
     def _layer(self, step: FromTarball, blob: Hashed) -> Layer:
         with intake.new_place(self._paths) as place:
             out = Place(place, Meter("", lambda _: None))
-            staged = out.write(_content(TarStream(cast("IO[bytes]", blob), None, what=step.path)))
+            staged = out.write(_content(TarStream(cast("IO[bytes]", blob), None, what=step.path, most=room(place))))
             _check(step, blob)
             self._oci.create()
             snapshots.flush(place)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 from devbox.errors import BakeFailed
 from devbox.images import fscaps, layer
 
-MAX_ID = 65535  # what a store's id map covers
+LAST_ID = 0x7FFF_FFFF  # the highest that a store may have
 DIRECTORY, FILE, SYMLINK, HARDLINK, FIFO = "directory", "file", "symlink", "hardlink", "fifo"
 WHITEOUT, OPAQUE = "whiteout", "opaque"  # a name, a directory of the layers below is hidden
 _LATEST = 2**33  # seconds: what file systems can hold
 _XATTR_PREFIX = "SCHILY.xattr."
 _MOST_SHOWN = 100
+_MORE_IDS = "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
 # Devices and kinds that nobody knows are left out.
 _KINDS = {
     tarfile.DIRTYPE: DIRECTORY,
@@ -40,10 +41,13 @@ class Item(NamedTuple):
     attributes: dict[str, bytes]
 
 
-def judge(entry: tarfile.TarInfo) -> Item | None:
-    """What becomes of an entry; None when nothing does. Raises BakeFailed for what can't be kept."""
+def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> Item | None:
+    """What becomes of an entry; None when nothing does. Raises BakeFailed for what can't be kept.
+
+    `highest`: the highest id that the store's containers have.
+    """
     path = _inside(entry.name)
-    _check(entry)
+    _check(entry, highest)
     kind = _KINDS.get(entry.type, "")
     head, _, name = path.rpartition("/")
     if name.startswith(layer.WHITEOUT):
@@ -85,12 +89,15 @@ def _hidden(head: str, name: str) -> str:
     return "" if hidden in ("", ".", "..") or hidden.startswith(layer.WHITEOUT) else f"{head}/{hidden}"
 
 
-def _check(entry: tarfile.TarInfo) -> None:
+def _check(entry: tarfile.TarInfo, highest: int) -> None:
     if entry.issparse():
         raise BakeFailed(f"{shown(entry.name)} is stored as a sparse file, which layers may not hold")
-    if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
+    if not (0 <= entry.uid <= highest and 0 <= entry.gid <= highest):
         owner = f"{entry.uid}:{entry.gid}"[:60]
-        raise BakeFailed(f"{shown(entry.name)} belongs to {owner}; images may use ids up to {MAX_ID}")
+        raise BakeFailed(
+            f"{shown(entry.name)} belongs to {owner}; containers of this store have ids up to {highest}",
+            remedy=_MORE_IDS if highest < LAST_ID else "",
+        )
     if entry.size < 0:
         raise BakeFailed(f"{shown(entry.name)} has a negative size")
 

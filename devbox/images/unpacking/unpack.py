@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from devbox.errors import BakeFailed, EngineError
+from devbox.host.sizes import room
 from devbox.images.tarstream import CHUNK, Promise, TarStream
 from devbox.images.unpacking.child import Child
-from devbox.images.unpacking.item import Item, judge, shown
+from devbox.images.unpacking.item import LAST_ID, Item, judge, shown
 
 _ANOTHER = "take another version of the image, or tell who made it"
 
@@ -25,21 +26,30 @@ def unpack(path: str, target: str, *, rootless: bool, promised: Promise | None =
     """
     try:
         with open(path, "rb", buffering=0) as blob:
-            stream = TarStream(blob, promised)
+            stream = TarStream(blob, promised, most=room(target))
             with Child(target, rootless=rootless, tar=None if stream.packed else blob.fileno()) as child:
-                _send_all(stream, child)
+                _send_all(stream, child, _highest() if rootless else LAST_ID)
                 stream.finish()
     except (BakeFailed, EngineError) as error:
         sentence = f"could not unpack {os.path.basename(path)}: {error.sentence}"
         raise BakeFailed(sentence, details=error.details, remedy=error.remedy or _ANOTHER) from None
 
 
-def _send_all(stream: TarStream, child: Child) -> None:
+def _send_all(stream: TarStream, child: Child, highest: int) -> None:
     for entry in stream.entries():
-        if item := judge(entry):
+        if item := judge(entry, highest=highest):
             child.send(item)
             _pass_content(stream, item, child)
     child.send(None)
+
+
+def _highest() -> int:
+    """The highest id that this user namespace has for users and groups: its maps begin with 0 and have no gap."""
+    ends = []
+    for kind in ("uid", "gid"):
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as ranges:
+            ends.append(sum(int(line.split()[2]) for line in ranges))
+    return min(min(ends) - 1, LAST_ID)
 
 
 def _pass_content(stream: TarStream, item: Item, child: Child) -> None:

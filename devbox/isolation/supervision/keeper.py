@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from devbox.errors import DevboxError, EngineError
-from devbox.host import files
+from devbox.host import files, signals
 from devbox.isolation import launch, logs
 from devbox.isolation.living import usable
 from devbox.isolation.state import Row
@@ -173,7 +173,7 @@ class Keeper:
         self._stopped.append(done)
         patience = self.item.launch.stop_timeout if timeout is None else timeout
         self._timer = self._ground.loop.after(patience, self._kill)
-        own_signal = getattr(signal, f"SIG{self.item.launch.stop_signal}")
+        own_signal = signals.number(self.item.launch.stop_signal) or signal.SIGTERM
         self._workload.finish(lambda: self._send(own_signal))
 
     def await_stop(self, done: Callback) -> None:

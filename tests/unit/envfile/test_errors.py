@@ -69,7 +69,7 @@ CASES = {
     ),
     "capability": ('[dev]\nrecipe="debian"\nisolation = { capabilities = ["ALL"] }\n', 3, "NET_ADMIN"),
     "secret": ('[dev]\nrecipe="debian"\nsecrets = { A = "plain" }\n', 3, "env:NAME"),
-    "variable name": ('[dev]\nrecipe="debian"\nenv = { "A-B" = "1" }\n', 3, "'A-B'"),
+    "variable name": ('[dev]\nrecipe="debian"\nenv = { "A B" = "1" }\n', 3, "'A B'"),
     "path out of the project": ('[dev]\nrecipe="debian"\nenv_files = ["../x"]\n', 3, "below the project"),
     "env file that is not there": ('[dev]\nrecipe="debian"\nenv_files = ["x.env"]\n', 3, "there is no x.env"),
     "mount over the root": ('[dev]\nrecipe="debian"\nvolumes = { a = "/" }\n', 3, "over /"),

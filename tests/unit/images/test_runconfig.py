@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devbox.host import signals
 from devbox.images.runconfig import run_config
 from devbox.model.container import Health
 from devbox.model.image import ImageConfig, on_top
@@ -59,3 +60,19 @@ def test_what_is_left_open_is_the_image_s():
 @pytest.mark.parametrize("said", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\u2028", "\n"])
 def test_a_directory_with_a_line_end_is_none(said: str):
     assert run_config({"WorkingDir": said}).workdir == "/"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("SIGRTMIN+3", "RTMIN+3"),
+        ("37", "RTMIN+3"),
+        ("sigrtmax-1", "RTMAX-1"),
+        ("RTMIN", "RTMIN"),
+        ("SIGRTMIN+99", "TERM"),
+    ],
+)
+def test_issue9_c20_signals_of_real_time(written: str, meant: str):
+    found = run_config({"StopSignal": written}).stop_signal
+    assert found == meant
+    assert signals.name_of(signals.number(found) or 0) == meant

@@ -44,7 +44,7 @@ def test_roots_range_is_recorded_once(tmp_path: Path, monkeypatch: pytest.Monkey
     first = idmap.store_map(paths)
     recorded = json.loads((tmp_path / "idmap.json").read_text())
 
-    assert first.uids == (Range(0, recorded["base"], 65536),)
+    assert first.uids[0] == Range(0, recorded["base"], 65536)
     assert idmap.store_map(paths) == first
     assert recorded["base"] >= BASE
     assert recorded["base"] % 65536 == 0
@@ -54,7 +54,7 @@ def test_a_recorded_range_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("os.geteuid", lambda: 0)
     (tmp_path / "idmap.json").write_text('{"format": 1, "base": 2000000000, "count": 65536}')
 
-    assert idmap.store_map(Paths(str(tmp_path), "/run")).gids == (Range(0, 2_000_000_000, 65536),)
+    assert idmap.store_map(Paths(str(tmp_path), "/run")).gids[0] == Range(0, 2_000_000_000, 65536)
 
 
 def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_range(
@@ -93,3 +93,24 @@ def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_
 )
 def test_issue9_a6_the_range_in_the_remedy_is_free(taken: list[tuple[int, int]], first: int):
     assert idmap.first_free(taken) == first
+
+
+def test_issue9_c20_root_has_all_ids_and_its_projects_keep_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    ids = idmap.store_map(Paths(str(tmp_path), str(tmp_path / "run")))
+    assert idmap.highest(ids) == 0x7FFF_FFFF
+    for owner in (0, 1000, 65535, 65536, 70_000, 0x7FFF_FFFF):
+        ranges = idmap.owner_map(ids, owner=owner, group=owner).uids
+        assert idmap.outside(ranges, owner) == ids.uids[0].outside
+        assert idmap.outside(ranges, 100_000) == idmap.outside(ids.uids, 100_000)
+        for side in (0, 1):
+            spans = sorted((span[side], span[side] + span.count) for span in ranges)
+            assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
+            assert spans[-1][1] <= 1 << 32
+
+
+def test_issue9_c20_a_longer_map_of_the_same_ids_is_the_same():
+    long = (*IDS.uids, Range(65536, 1 << 31, 1000))
+    assert idmap.extends(long, IDS.uids)
+    assert not idmap.extends(IDS.uids, long)
+    assert not idmap.extends((Range(0, BASE + 1, 65536),), IDS.uids)
