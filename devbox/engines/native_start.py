@@ -11,12 +11,8 @@ from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.carry import CA_TARGET, Carry, authorities, carry
 from devbox.host.paths import Paths, hash_name
-<<<<<<< HEAD
 from devbox.host.project import identify
-from devbox.isolation import accounts, state
-=======
 from devbox.isolation import accounts, idmap, state
->>>>>>> f9cc255 (images: accept the ids, signals, names and ratios that Docker accepts)
 from devbox.isolation.inside import agent
 from devbox.isolation.network import bridge
 from devbox.isolation.types import (
