@@ -72,10 +72,13 @@ class Starter:
     def launch(self, request: StartRequest, *, lowers: tuple[str, ...], top: str) -> Launch:
         """The container alone, without its address."""
         spec, image = request.spec, request.image.config
-        account = _account(spec, lowers, self._idmap)
+        passwd, group = (native_layers.read(lowers, path) for path in accounts.FILES)
+        account = _account(spec, passwd, group, self._idmap)
         carried = self._carried(spec)
         to_agent = self._agent_bind(spec)
-        own = {"PATH": DEFAULT_PATH} | ({agent.VARIABLE: agent.SOCKET} if to_agent else {})
+        own = {"PATH": DEFAULT_PATH, "HOME": accounts.home(account.uid, passwd)} | (
+            {agent.VARIABLE: agent.SOCKET} if to_agent else {}
+        )
         env = own | image.env | carried.env | dict(request.env)
         argv = () if spec.idle else spec.command or (*image.entrypoint, *image.command)
         if not (argv or spec.idle):
@@ -224,9 +227,8 @@ def confine(isolation: Isolation, limits: Limits) -> Confine:
     )
 
 
-def _account(spec: ContainerSpec, lowers: tuple[str, ...], ids: IdMap) -> accounts.Account:
+def _account(spec: ContainerSpec, passwd: str, group: str, ids: IdMap) -> accounts.Account:
     """The container's user, by the files of its image."""
-    passwd, group = native_layers.read(lowers, "/etc/passwd"), native_layers.read(lowers, "/etc/group")
     try:
         account = accounts.find(spec.user, passwd, group)
         idmap.require(ids, account.uid, account.gid)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PASSWD, GROUP = FILES = ("/etc/passwd", "/etc/group")
 _MOST = 1 << 22  # characters that are read of a file
 
 
@@ -40,6 +41,33 @@ def read(root: str, path: str) -> str:
         os.close(opened)
 
 
+def check(root: str) -> None:
+    """Refuse a root whose files a runtime would wait for, or read without end: runc opens both whatever it is told.
+
+    EngineError where one is there and is no regular file of a bounded size.
+    """
+    for path in FILES:
+        try:
+            found = syscalls.open_inside(root, path, os.O_PATH)
+        except OSError:
+            continue
+        try:
+            facts = os.fstat(found)
+        finally:
+            os.close(found)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST:
+            raise EngineError(
+                f"{path} in the container is not a regular file of at most {_MOST >> 20} MiB, which runc would read",
+                remedy="have crun run it, which reads neither: DEVBOX_RUNTIME=crun devbox up",
+            )
+
+
+def home(uid: int, passwd: str) -> str:
+    """The home directory of a user; "/" where none is told."""
+    line = _passwd_line(str(uid), passwd, by_name=False)
+    return line[5] if line and line[5].startswith("/") else "/"
+
+
 def find(user: str, passwd: str, group: str) -> Account:
     """The account of `NAME`, `UID`, `NAME:GROUP` or `UID:GID`, with its supplementary groups.
 
@@ -56,8 +84,8 @@ def find(user: str, passwd: str, group: str) -> Account:
     return Account(uid, gid, groups)
 
 
-def _passwd_line(who: str, passwd: str) -> list[str] | None:
-    lines = [line for line in _lines(passwd, 7) if line[0] == who]
+def _passwd_line(who: str, passwd: str, *, by_name: bool = True) -> list[str] | None:
+    lines = [line for line in _lines(passwd, 7) if by_name and line[0] == who]
     if not lines and _is_number(who):
         lines = [line for line in _lines(passwd, 7) if line[2] == who]
     return lines[0] if lines else None

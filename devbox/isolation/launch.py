@@ -15,7 +15,20 @@ from typing import NamedTuple
 
 from devbox.errors import CommandFailed, EngineError
 from devbox.host import programs
-from devbox.isolation import cgroups, contexts, forks, idmap, joining, living, namespaces, oci, rootfs, spec, syscalls
+from devbox.isolation import (
+    accounts,
+    cgroups,
+    contexts,
+    forks,
+    idmap,
+    joining,
+    living,
+    namespaces,
+    oci,
+    rootfs,
+    spec,
+    syscalls,
+)
 from devbox.isolation.network import bridge
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
@@ -142,6 +155,9 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
     plug = None if container.joins else bridge.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
+    container = _with_home(container, root)
+    if not oci.is_crun(context.runtime):
+        accounts.check(root)
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store)
     netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
     if plug is not None:
@@ -155,6 +171,15 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
         swap=container.confine.memory is not None and cgroups.counts_swap(context.cgroups),
     )
     write_json(f"{place}/config.json", spec.config(context, container, staged))
+
+
+def _with_home(container: Launch, root: str) -> Launch:
+    """The container with a home directory said: the runtime would look for one in a file of the container."""
+    process = container.process
+    if any(variable.startswith("HOME=") for variable in process.env):
+        return container
+    found = accounts.home(process.uid, accounts.read(root, accounts.PASSWD))
+    return container._replace(process=process._replace(env=(*process.env, f"HOME={found}")))
 
 
 def _all_binds(context: Context, container: Launch) -> tuple[Bind, ...]:

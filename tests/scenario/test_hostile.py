@@ -174,3 +174,22 @@ def test_links_to_projects_and_out_of_them(box: Box) -> None:
         assert b"of the host" not in done.stdout
     assert box.run("-C", "/dev/null", "up", cwd=project).returncode == 2
     assert box.run("-f", "/dev/null", "up", cwd=project).returncode == 2
+
+
+def test_issue9_a3_a_pipe_in_the_place_of_passwd_holds_nothing_up(any_box: Box) -> None:
+    """crun is told all that it would look up there, also when the container starts again; runc is not asked then."""
+    project = any_box.project(DEBIAN)
+    any_box.ok("up", cwd=project)
+    home = any_box.ok("exec", "--", "sh", "-c", "echo $HOME", cwd=project)
+    assert home == "/root\n"
+    for name in ("passwd", "group"):
+        any_box.ok("exec", "--", "sh", "-c", f"rm /etc/{name}; mkfifo /etc/{name}", cwd=project)
+        if any_box.runtime == "runc":
+            failed = any_box.run("exec", "--", "true", cwd=project, timeout=10)
+            assert failed.returncode == 125
+            assert b"not a regular file" in failed.stderr
+            return
+    for words in ((), ("--user", "0"), ("--user", "12:34")):
+        any_box.ok("exec", *words, "--", "true", cwd=project, timeout=10)
+    any_box.ok("restart", "dev", cwd=project, timeout=40)
+    assert any_box.ok("exec", "--", "sh", "-c", "echo $HOME", cwd=project, timeout=10) == home

@@ -67,7 +67,11 @@ def begin(
     agent.follow(paths, instance)
     log = os.memfd_create("log", 0)  # inherited: the runtime opens it by its number
     start = oci.global_argv(entry["runtime"], entry["oci_root"], entry["cgroups"], f"/proc/self/fd/{log}")
-    command = _command(start, entry, argv, who=ids(user, entry), cwd=cwd or entry["cwd"], env=env, tty=tty)
+    who = ids(user, entry)
+    if user is not None:
+        env = {"HOME": home(who[0], entry), **env}
+    check(entry, container)
+    command = _command(start, entry, argv, who=who, cwd=cwd or entry["cwd"], env=env, tty=tty)
     if entry["rootless"]:
         if entry.get("group"):
             from devbox.isolation import delegation
@@ -183,9 +187,32 @@ def ids(user: str | None, entry: dict[str, str]) -> Ids:
         return entry["user"], tuple(map(int, entry.get("groups", "").split()))
     from devbox.isolation import accounts
 
-    root = f"/proc/{entry['pid']}/root"
+    root = _root(entry)
     try:
-        account = accounts.find(user, accounts.read(root, "/etc/passwd"), accounts.read(root, "/etc/group"))
+        account = accounts.find(user, accounts.read(root, accounts.PASSWD), accounts.read(root, accounts.GROUP))
     except EngineError as error:
         raise CannotRun(error.sentence, remedy=error.remedy) from None
     return f"{account.uid}:{account.gid}", account.groups
+
+
+def home(user: str, entry: dict[str, str]) -> str:
+    """The home directory of UID:GID. It is always said: a runtime that has to look opens a file of the container."""
+    from devbox.isolation import accounts
+
+    return accounts.home(int(user.partition(":")[0]), accounts.read(_root(entry), accounts.PASSWD))
+
+
+def check(entry: dict[str, str], container: str) -> None:
+    """Refuse to have runc wait for what stands in the place of the files that it reads whatever it is told."""
+    if oci.is_crun(entry["runtime"]):
+        return
+    from devbox.isolation import accounts
+
+    try:
+        accounts.check(_root(entry))
+    except EngineError as error:
+        raise CannotRun(f"cannot run a command in {container}: {error.sentence}", remedy=error.remedy) from None
+
+
+def _root(entry: dict[str, str]) -> str:
+    return f"/proc/{entry['pid']}/root"

@@ -78,6 +78,8 @@ def run_beside(
     like = unpack(Supervised, json.loads(text)).launch
     agent.follow(paths, instance)
     ids, groups = enter.ids(user, entry)
+    if user is not None:
+        env = {"HOME": enter.home(ids, entry), **env}
     uid, _, gid = ids.partition(":")
     supervisor = _supervisor(paths, instance, source)
     container = _variant(like, paths, instance, argv, env)
