@@ -25,6 +25,7 @@ from devbox.isolation import (
     living,
     namespaces,
     oci,
+    oomscore,
     rootfs,
     spec,
     syscalls,
@@ -128,6 +129,7 @@ def _start(context: Context, container: Launch, *, streams: tuple[int, int, int]
         _prepare(context, container, place, maps)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        oomscore.give_back()
         _die_with(caller)
         os.execve(argv[0], argv, environment)
 

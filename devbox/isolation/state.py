@@ -25,6 +25,7 @@ _LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`
 
 _MOMENT = 1.0
 _PAUSE = 0.01
+_UNSUPERVISED = "its supervisor was killed: nothing restarts it when it ends"
 _ENDING = "it is ending: not all that ran in it is gone yet"
 
 
@@ -94,6 +95,7 @@ class InstanceState(NamedTuple):
     runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
     cgroups: str = ""  # the kind of control groups that its containers have,
     group: str = ""  # and the one below which they have them: see `cgroups.settle`
+    respawner: ProcessRef | None = None  # what becomes the next supervisor when this one is killed
     ending: bool = False  # it is going down, and its supervisor with it
     companion: tuple[str, ...] = ()  # the program of this machine that runs as long as the instance
 
@@ -205,7 +207,8 @@ def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
     """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
     if row.process is not None and alive(row.process):
         state = "running" if row.state == "stopping" else row.state  # nobody is stopping it any more
-        return row._replace(state=state, health="none" if row.health == "none" else "starting")
+        health = "none" if row.health == "none" else "starting"
+        return row._replace(state=state, health=health, reason=row.reason or _UNSUPERVISED)
     if row.state in ("exited", "dead", "created"):  # created: it was not begun, or waits for its time
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:

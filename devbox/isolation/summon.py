@@ -52,6 +52,13 @@ def summon(paths: Paths, instance: str) -> Client:
         raise EngineError("the instance's supervisor did not start", details=said.read(), remedy=f"see {log}")
 
 
+def supervisor_argv(paths: Paths, instance: str) -> list[str]:
+    """The command line of an instance's supervisor. One that is respawned has a number behind it."""
+    # -E -s -P: neither PYTHON* variables, a user's site directory nor files of the project change what it runs.
+    module = ["-E", "-s", "-P", "-m", "devbox.isolation.supervision.supervisor"]
+    return [sys.executable, *module, paths.home, paths.runtime, instance]
+
+
 def _call_off(pid: int) -> None:
     """End a supervisor that was started where another was faster: it must not come when that one has gone."""
     os.kill(pid, signal.SIGKILL)  # a child that was not reaped yet
@@ -61,9 +68,7 @@ def _call_off(pid: int) -> None:
 def _spawn(paths: Paths, instance: str) -> int:
     runtime_dir(paths.runtime)
     run_dir = private_dir(paths.run(instance))
-    # -E -s -P: neither PYTHON* variables, a user's site directory nor files of the project change what it runs.
-    module = ["-E", "-s", "-P", "-m", "devbox.isolation.supervision.supervisor"]
-    argv = [sys.executable, *module, paths.home, paths.runtime, instance]
+    argv = supervisor_argv(paths, instance)
     name, _, value = marker(run_dir).partition("=")
     env = {key: environ.get(key) for key in _INHERITED if environ.get(key)}
     env |= {name: value, "LANG": "C.UTF-8"}

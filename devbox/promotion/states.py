@@ -7,6 +7,7 @@ from devbox.promotion.history import History
 
 # From the newest to the oldest thing that can be said of a release in a stage.
 RUNS, MOVING, ROLLED_BACK, PASSED, FAILS = "running", "moving", "rolled-back", "passed", "failed"
+UNSUPERVISED = "unsupervised"  # it runs there, and nothing that ends is started again: the supervisor was killed
 STOPPED = "stopped"  # it is what the stage is to run, and nothing of the stage runs
 
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 
 from devbox import flow
+from devbox.engines.contract import InstanceView
 from devbox.envfile import hostaccess
 from devbox.envfile import secrets as references
 from devbox.errors import DevboxError, EngineError
@@ -138,11 +139,9 @@ class StageEnvironment:
         """True if a command that destroys it has to name it."""
         return self._place.records.is_protected()
 
-    @property
-    def is_up(self) -> bool:
-        """Whether anything of the stage runs."""
-        containers = self._place.engine.observe(self._instance()).containers
-        return any(seen.state == "running" for seen in containers.values())
+    def view(self) -> InstanceView:
+        """What of the stage is on this machine."""
+        return self._place.engine.observe(self._instance())
 
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
         """See `Environment`."""

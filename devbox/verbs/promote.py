@@ -217,21 +217,24 @@ def log(opened: Project) -> tuple[Entry, ...]:
 
 
 def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
-    """Release → stage → what it is there: running, stopped, passed, failed, moving, rolled-back."""
+    """Release → stage → what it is there: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
     history = History(log(opened))
     told = state_table.states(history)
     for stages in told.values():
         for stage, state in stages.items():
-            if state == state_table.RUNS and not _is_up(opened, stage, history):
-                stages[stage] = state_table.STOPPED
+            if state == state_table.RUNS:
+                stages[stage] = _running_state(opened, stage, history)
     return told
 
 
-def _is_up(opened: Project, stage: str, history: History) -> bool:
-    """Whether anything runs where a stage has what it runs; no file has to be read for that."""
+def _running_state(opened: Project, stage: str, history: History) -> str:
+    """Whether what a stage is to run runs there, and is supervised; no file has to be read for that."""
     current = history.current(stage)
     deployment = course.deployed(current, history) if current else None
-    return deployment is not None and StageEnvironment(opened, deployment.stage.environment).is_up
+    view = StageEnvironment(opened, deployment.stage.environment).view() if deployment else None
+    if view is None or all(seen.state != "running" for seen in view.containers.values()):
+        return state_table.STOPPED
+    return state_table.RUNS if view.supervised else state_table.UNSUPERVISED
 
 
 def _scene(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) -> _Scene:

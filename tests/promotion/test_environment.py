@@ -212,6 +212,20 @@ def test_what_is_changed_between_a_kill_and_the_next_call_gets_no_traffic(box: B
     assert (load.failed, load.bodies.keys()) == ([], {"1 info", "2 info"})
 
 
+def test_issue9_a5_a_stage_without_its_supervisor_answers_again_without_a_command(box: Box):
+    path = staged.project(box)
+    first = staged.built(box, path, "1")
+    address = staged.deploy(box, path, first)["address"]
+    before = json.loads((running(box, path) / "state.json").read_text())
+    pids = [row["pid"] for row in box.json("ps", "--stage", "staging", cwd=path) if row["pid"]]
+    os.kill(before["supervisor"]["pid"], 9)
+    for pid in pids:
+        os.kill(pid, 9)
+    wait_until(lambda: answers(address) == "1 info", seconds=60, what="the stage's return")
+    after = json.loads((running(box, path) / "state.json").read_text())
+    assert after["supervisor"] != before["supervisor"]
+
+
 @pytest.mark.long
 def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(box: Box):
     path = staged.project(box)

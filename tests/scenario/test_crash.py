@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import Box, wait_until
+from support.supervisors import kill_for_good
 
 from devbox.isolation import living
 
@@ -89,7 +90,7 @@ def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
     before = box.footprint()
     box.ok("up", cwd=project)
     running = box.ps(project)
-    os.kill(supervisor_pid(box), signal.SIGKILL)
+    kill_for_good(supervisor_pid(box))
     wait_until(lambda: all(Path(f"/proc/{row['pid']}").exists() for row in running.values()))
     assert {row["state"] for row in box.ps(project).values()} == {"running"}, "ps tells what still runs"
     box.ok("exec", "--", "true", cwd=project)
@@ -106,7 +107,7 @@ def test_a_pasta_that_its_supervisor_did_not_live_to_write_down_is_replaced(box:
     supervisor = supervisor_pid(box)
     words = Path(f"/proc/{supervisor}/cmdline").read_bytes().decode().split("\0")
     state = Path(words[-3]) / words[-2] / "state.json"
-    os.kill(supervisor, signal.SIGKILL)
+    kill_for_good(supervisor)
     wait_until(lambda: not Path(f"/proc/{supervisor}").exists())
     written = json.loads(state.read_text())
     pasta = written["egress"]["pid"]
@@ -121,7 +122,7 @@ def test_down_after_the_supervisor_was_killed_leaves_nothing(box: Box):
     project = box.from_template("python-web")
     before = box.footprint()
     box.ok("up", cwd=project)
-    os.kill(supervisor_pid(box), signal.SIGKILL)
+    kill_for_good(supervisor_pid(box))
     box.ok("down", cwd=project)
     assert box.json("ps", cwd=project) == []
     assert not box.leftovers(before)
@@ -195,7 +196,7 @@ def test_a_job_that_is_done_is_not_done_again_when_its_supervisor_was_killed(box
     started = box.ps(project)["dev"]["pid"]
     for _ in range(2):
         pid = supervisor_pid(box)
-        os.kill(pid, signal.SIGKILL)
+        kill_for_good(pid)
         wait_until(lambda pid=pid: not is_running(pid), seconds=60, what="the end of the supervisor")
         box.ok("up", cwd=project)
     rows = box.ps(project)

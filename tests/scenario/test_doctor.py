@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 from scenario.test_crash import supervisor_pid
 from support.machine import Box, destroy, make_box
+from support.supervisors import kill_for_good
 
 pytestmark = pytest.mark.scenario
 
@@ -43,7 +42,7 @@ def test_a_killed_supervisor_is_told_and_up_takes_over(box: Box):
     project = box.project(SHOP)
     box.ok("up", cwd=project)
     assert not findings(box, project)
-    os.kill(supervisor_pid(box), signal.SIGKILL)
+    kill_for_good(supervisor_pid(box))
     (found,) = findings(box, project)
     assert "was killed" in found["sentence"]
     assert found["remedy"].startswith(f"devbox -C {project} up")

@@ -7,6 +7,7 @@ import signal
 import time
 
 from devbox.host import environ
+from devbox.isolation import oomscore
 from devbox.isolation.contexts import own_mark
 from devbox.isolation.supervision import openfiles
 from devbox.isolation.supervision.loop import Loop, Timer, say
@@ -54,6 +55,7 @@ class Companion:
             return
 
         openfiles.give_back(pid)
+        oomscore.give_back(pid)
         since = time.monotonic()
 
         def ended(_: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from devbox.isolation import forks, namespaces, oci, processes
+from devbox.isolation import forks, namespaces, oci, oomscore, processes
 from devbox.isolation.state import Entry, write_entry
 from devbox.isolation.supervision import openfiles, probes
 from devbox.isolation.supervision.output import Output
@@ -84,6 +84,7 @@ class Interior:
             start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, log)
             command = self._command(start, argv, pid_file)
             openfiles.give_back()
+            oomscore.give_back()
             os.execv(command[0], command)
 
         child = forks.fork(work)

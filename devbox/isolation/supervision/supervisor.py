@@ -15,10 +15,10 @@ from typing import NamedTuple
 from devbox.errors import DevboxError, EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, living, state, syscalls
+from devbox.isolation import contexts, living, oomscore, state, syscalls
 from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish, Row
-from devbox.isolation.supervision import openfiles, strays
+from devbox.isolation.supervision import openfiles, respawn, strays
 from devbox.isolation.supervision.companion import Companion
 from devbox.isolation.supervision.ground import Ground
 from devbox.isolation.supervision.guests import Guests
@@ -42,7 +42,8 @@ class _NetworkWanted(NamedTuple):
 class Supervisor:
     """Everything one instance has running."""
 
-    def __init__(self, paths: Paths, instance: str) -> None:
+    def __init__(self, paths: Paths, instance: str, respawned: int = 0) -> None:
+        """`respawned`: how many supervisors of the instance were killed in a row before this one."""
         self._paths = paths
         self._instance = instance
         self._loop = Loop()
@@ -66,6 +67,7 @@ class Supervisor:
         else:
             self._segment.build()
         self._complete = True
+        self._respawner = respawn.Respawner(self._loop, paths, instance, respawned)
         self._save()
         self._server = Server(self._loop, paths.socket(instance), self._handle)
 
@@ -128,6 +130,7 @@ class Supervisor:
             guests=self._guests.all,
             subnet=self._segment.subnet,
             led=self._segment.led,
+            respawner=self._respawner.process,
             ending=self._ending,
             runtime=self._context.runtime,
             cgroups=self._context.cgroups,
@@ -273,6 +276,7 @@ class Supervisor:
             keeper.retire()
         if not self._ending:
             self._ending = True
+            self._respawner.close()
             self._save()
         self._companion.close()
         self._guests.dismiss_all()
@@ -301,6 +305,7 @@ class Supervisor:
         if self._ending:
             return
         self._ending = True
+        self._respawner.close()
         say(_LOST)
         self._server.close()
         self._relay.close()
@@ -351,19 +356,21 @@ def _standing(before: InstanceState) -> set[int]:
 def main() -> int:
     """Become the instance's supervisor, unless it has one."""
     home, runtime, instance = sys.argv[1:4]
+    respawned = int(sys.argv[4]) if sys.argv[4:] else 0
     os.closerange(3, 4096)
     os.chdir("/")
     os.umask(0o022)
     paths = Paths(home, runtime)
-    with files.locked(paths.supervisor_lock(instance), wait=False) as mine:
-        if not mine:
+    with respawn.lock(paths, instance, patient=respawned > 0) as mine:
+        if not mine or (respawned and not respawn.has_ground(paths, instance)):
             return 0
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         openfiles.take_all()
+        oomscore.protect()
         try:
-            Supervisor(paths, instance).run()
+            Supervisor(paths, instance, respawned).run()
         except (DevboxError, OSError) as error:
             complain(error)
             return 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from contract.engine.backend import Backend
 from contract.engine.test_life import until
+from support.supervisors import kill_for_good
 
 from devbox.errors import CannotRun
 from devbox.host import files
@@ -22,7 +23,7 @@ from devbox.isolation.summon import summon
 def kill_supervisor(native: Backend, paths: Paths) -> None:
     now = state.read(paths, native.instance.id)
     assert now is not None
-    os.kill(now.supervisor.pid, signal.SIGKILL)
+    kill_for_good(now.supervisor.pid)
     until(lambda: not living.alive(now.supervisor))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from contract.engine.test_neighbours import own_address, reached, serve
 from contract.engine.test_network import bound, fetch, free_port
 from support.internet import internet
 from support.machine import lacking, wait_until
+from support.supervisors import kill_for_good
 
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
@@ -39,7 +39,7 @@ def replace_supervisor(native: Backend, paths: Paths, *names: str, **how: object
     """Kill it; the next one adopts everything, and is asked for these names."""
     now = state.read(paths, native.instance.id)
     assert now is not None
-    os.kill(now.supervisor.pid, signal.SIGKILL)
+    kill_for_good(now.supervisor.pid)
     wait_until(lambda: not living.alive(now.supervisor), seconds=60)
     native.network(*names, **how)  # type: ignore[arg-type]
 

@@ -17,6 +17,7 @@ from contract.engine.backend import Backend
 from contract.engine.test_life import until
 from contract.engine.test_native_crash import kill_supervisor
 from support.machine import wait_until
+from support.supervisors import kill_for_good
 
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
@@ -296,7 +297,7 @@ def test_a_container_too_many_is_refused_and_all_others_are_looked_after(native:
         native.up(name, isolation=alone)
     with pytest.raises(EngineError, match="56 files open, which is too few for 5 containers"):
         native.start("e", isolation=alone)
-    os.kill(now(native, paths).supervisor.pid, signal.SIGKILL)
+    kill_for_good(now(native, paths).supervisor.pid)
     wait_until(lambda: not state.told(paths, native.instance.id)[0], seconds=_SECONDS)
     summon_with(paths, native, soft=40, hard=56)
     native.engine.stop(native.instance, "a")

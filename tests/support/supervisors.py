@@ -1,0 +1,23 @@
+"""Supervisors of instances, killed with or without what respawns them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+
+def respawner(supervisor: int) -> int:
+    """The shell that becomes the next supervisor; 0 where there is none."""
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if b"devbox-respawn" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+            return int(child)
+    return 0
+
+
+def kill_for_good(supervisor: int) -> None:
+    """Kill a supervisor and its respawner, so that only the next command starts another."""
+    os.kill(supervisor, signal.SIGSTOP)  # it would start another respawner
+    if shell := respawner(supervisor):
+        os.kill(shell, signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
