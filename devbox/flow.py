@@ -191,7 +191,9 @@ def run_once(opened: Project, command: Command, sink: Sink, *, source: str = "de
             resolved = load_trusted(opened)
             spec = oneshot(resolved, source, command, name=f"run-{os.getpid()}")
             observed = look(opened, resolved)
-            made = differ.diff(resolved, observed, names=spec.needs, images=(spec.image,), network=True)
+            made = differ.diff(
+                resolved, observed, names=spec.needs, images=(spec.image,), network=spec.isolation.network != "none"
+            )
             if made:
                 opened.records.remember_place(opened.root, opened.env_file)
                 opened.records.remember_ports(remember(observed.ports))

@@ -245,6 +245,8 @@ def carry_out(
     from devbox.execute.hooks import Hooks
     from devbox.execute.runner import run
 
+    if any(step.op == "network" for step in made.steps):
+        opened.engine.check_network()  # before minutes of baking
     if hooks := [step.resource for step in made.steps if step.op == "hook"]:
         opened.records.owe_hooks(hooks)
     with lending(opened.asks if terminal is None else terminal, sink) as lender:

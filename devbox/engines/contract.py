@@ -121,16 +121,19 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do on this host for this user."""
 
+    def check_network(self) -> None:
+        """HostError when this user can't give containers a network here: asked before anything is baked for them."""
+
     def observe(self, instance: Instance) -> InstanceView:
         """Look once. Starts nothing, repairs nothing, takes no lock."""
 
     def ensure_network(
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Give the instance its network: every container of `names` an address, every published port its way in.
 
         Called before the first start, and again when the set of ports or names changed. A host port that is taken is
-        an EngineError naming it.
+        an EngineError naming it. Returns warnings for the user: the network works all the same.
         """
 
     def start(self, instance: Instance, request: StartRequest) -> None:

@@ -45,6 +45,14 @@ class NativeEngine:
 
         return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=bridge.host_has_ipv6())
 
+    def check_network(self) -> None:
+        """See the contract."""
+        from devbox.isolation import contexts
+        from devbox.isolation.network import egress
+
+        contexts.check(self._paths)
+        egress.require_tun()
+
     def observe(self, instance: Instance) -> InstanceView:
         """See the contract."""
         supervised, now = state.told(self._paths, instance.id)
@@ -67,7 +75,7 @@ class NativeEngine:
 
     def ensure_network(
         self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
-    ) -> None:
+    ) -> tuple[str, ...]:
         """See the contract."""
         from devbox.isolation import contexts
 
@@ -77,7 +85,8 @@ class NativeEngine:
             for name, ports in published.items()
             for port in ports
         ]
-        self._ask(instance, "network", network={"names": list(names), "published": wanted})
+        answer = self._ask(instance, "network", network={"names": list(names), "published": wanted})
+        return tuple(answer.get("warnings", ()))
 
     def start(self, instance: Instance, request: StartRequest) -> None:
         """See the contract."""

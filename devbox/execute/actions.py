@@ -11,7 +11,7 @@ from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, Eng
 from devbox.execute import locks
 from devbox.execute.asking import Secrets
 from devbox.execute.complete import completed
-from devbox.execute.events import Sink, StepLine, StepProgress
+from devbox.execute.events import Note, Sink, StepLine, StepProgress
 from devbox.execute.runner import Action
 from devbox.host.sizes import shown
 from devbox.images.store import ImageStore
@@ -21,6 +21,7 @@ from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
 from devbox.plan import branches, keys
+from devbox.plan.diff import connected
 
 if TYPE_CHECKING:
     from devbox.images.bake import BakeEvent
@@ -138,9 +139,11 @@ class Actions:
 
     def network(self, _step: Step) -> str:
         """Make or change the instance's network."""
-        self._engine.ensure_network(
-            self._resolved.instance, published=self._observed.ports, names=tuple(self._resolved.containers)
+        warnings = self._engine.ensure_network(
+            self._resolved.instance, published=self._observed.ports, names=connected(self._resolved)
         )
+        for warning in warnings:
+            self._sink(Note(text=f"the network works, but pasta warns: {warning}"))
         hosts = sorted(port.host for ports in self._observed.ports.values() for port in ports)
         return f"publishes {', '.join(map(str, hosts))}" if hosts else "no published ports"
 

@@ -134,7 +134,9 @@ class _Differ:
         return [Step(op="remove", resource=name, reason="no longer in the env file") for name in gone]
 
     def _network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
-        wanted = tuple(self._resolved.containers)
+        wanted = connected(self._resolved)
+        if not (wanted or self._network_wanted or self._observed.names):
+            return []  # nothing may need /dev/net/tun where no container has a network
         added = [name for name in wanted if name not in self._observed.names]
         standing = self._observed.supervised and bool(self._observed.names)
         if standing and not added and _ways_in(self._observed.ports) == _ways_in(self._observed.published):
@@ -260,6 +262,11 @@ def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
 def _ways_in(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple[str, BoundPort]]:
     """Every published port with the container it leads to."""
     return {(name, port) for name, ports in published.items() for port in ports}
+
+
+def connected(resolved: Resolved) -> tuple[str, ...]:
+    """The containers that the instance network is for: all but those without a network."""
+    return tuple(name for name, spec in resolved.containers.items() if spec.isolation.network != "none")
 
 
 def keyed_images(resolved: Resolved) -> dict[str, KeyedImage]:

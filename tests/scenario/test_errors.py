@@ -275,14 +275,33 @@ class TestAnOrdinaryUser:
         project = user.project(DEBIAN)
         (user.home.parent / "tun").chmod(0o600)
         try:
-            says(user.run("up", cwd=project), 1, ["/dev/net/tun is closed", "sudo chmod 0666 /dev/net/tun"])
+            says(
+                user.run("up", cwd=project),
+                1,
+                ["/dev/net/tun is closed to devbox-test", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"],
+            )
             said = user.run("doctor", "--offline", cwd=project)
-            assert (said.returncode, b"chmod 0666 /dev/net/tun" in said.stdout) == (1, True)
+            assert (said.returncode, b"setfacl -m u:devbox-test:rw /dev/net/tun" in said.stdout) == (1, True)
         finally:
             (user.home.parent / "tun").chmod(0o666)
         user.run("down", "-v", cwd=project)
         no_ids = private("mount --bind /dev/null /etc/subuid")
         says(within(user, no_ids, "up", cwd=project), 1, ["/etc/subuid", "sudo usermod --add-subuids"])
+
+    def test_issue9_c23_a_closed_tun_is_told_before_anything_is_baked(self, user: Box):
+        isolated = DEBIAN + 'isolation = "isolated"\n'
+        baked, other = user.project(isolated), user.project(DEBIAN + 'packages = ["ed"]\n')
+        user.ok("up", cwd=baked)
+        user.ok("down", cwd=baked)
+        (user.home.parent / "tun").chmod(0o600)
+        try:
+            said = user.run("up", cwd=other)
+            says(said, 1, ["/dev/net/tun is closed to devbox-test", "sudo setfacl -m u:devbox-test:rw /dev/net/tun"])
+            assert b"bake" not in said.stderr
+            user.ok("up", cwd=baked)
+            assert user.ok("exec", "--", "echo", "inside", cwd=baked) == "inside\n"
+        finally:
+            (user.home.parent / "tun").chmod(0o666)
 
     def test_a_port_below_1024(self, user: Box):
         if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024:

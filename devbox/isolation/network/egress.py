@@ -10,9 +10,10 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 
-from devbox.errors import CommandFailed, EngineError, HostError, PortTaken
-from devbox.host import programs
+from devbox.errors import EngineError, HostError, PortTaken
+from devbox.host import files, programs, user
 from devbox.isolation import forks, living, namespaces, syscalls
 from devbox.isolation.contexts import pasta_pid_file
 from devbox.isolation.network import bridge
@@ -24,23 +25,35 @@ _TUN = "/dev/net/tun"
 _FIRST_PORT = 20000  # of the namespace: one for each route
 _FIRST_HOST_PORT = 19000  # of the namespace's loopback: one for each port of the host
 _UNKNOWN = "not supported"  # what nft says of a family of tables that the kernel lacks
+_LONGEST_WARNING = 4096
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
-def start_egress(context: Context, routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = ()) -> ProcessRef:
+def _ignore(_warning: str) -> None:
+    """Where no user reads warnings."""
+
+
+def start_egress(
+    context: Context,
+    routes: tuple[Route, ...],
+    host_ports: tuple[HostPort, ...] = (),
+    *,
+    warn: Callable[[str], None] = _ignore,
+) -> ProcessRef:
     """Start pasta for the instance, lead each published port to its container, and containers to ports of the host.
 
     PortTaken when a host port is taken ("port 8000 on 127.0.0.1 is taken"), HostError when the host lacks pasta, nft
-    or /dev/net/tun. pasta becomes a child of this process (its subreaper); it ends when `RUN_DIR/netns` is removed.
+    or /dev/net/tun. `warn` is told what pasta says although it runs. pasta becomes a child of this process (its
+    subreaper); it ends when `RUN_DIR/netns` is removed.
     """
     require_tun()
     pasta, led = programs.find("pasta"), led_ports(host_ports)
     for route in routes:
         require_free(route.publish)
-    pid_file = pasta_pid_file(context.run_dir)
+    pid_file, ports = pasta_pid_file(context.run_dir), [*pasta_ports(routes), *pasta_host_ports(led)]
     loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # each waits for a program
     try:
-        running = attach(pasta, context, pid_file=pid_file, ports=[*pasta_ports(routes), *pasta_host_ports(led)])
+        running = attach(pasta, context, pid_file=pid_file, ports=ports, warn=warn)
     except BaseException:
         with contextlib.suppress(EngineError):
             forks.wait(loading)
@@ -78,10 +91,12 @@ def load_rules(
 
 def load(context: Context, rules: str) -> None:
     """Tell the nft of the instance's namespace something: it takes all of it, or nothing and an error is raised."""
-    nft, text = programs.find("nft"), rules.encode()
-    namespaces.run_inside(
-        context.holder, lambda: _quiet(programs.call([nft, "-f", "-"], purpose="set the network's rules", text=text))
-    )
+    nft = programs.find("nft")
+
+    def tell() -> None:
+        programs.call([nft, "-f", "-"], purpose="set the network's rules", text=rules.encode())
+
+    namespaces.run_inside(context.holder, tell)
 
 
 def stop_egress(pasta: ProcessRef) -> None:
@@ -122,8 +137,12 @@ def require_free(publish: Publish) -> None:
             ) from None
 
 
-def attach(pasta: str, context: Context, *, pid_file: str, ports: list[str]) -> ProcessRef:
+def attach(
+    pasta: str, context: Context, *, pid_file: str, ports: list[str], warn: Callable[[str], None] = _ignore
+) -> ProcessRef:
     """Start pasta on the holder's network namespace, with these published ports.
+
+    It runs when it ends with 0 and has written its pid: whatever else it says is a warning.
 
     Root pins the namespace on a file: pasta gives up the capabilities that opening the holder's /proc entry would take.
     """
@@ -132,21 +151,30 @@ def attach(pasta: str, context: Context, *, pid_file: str, ports: list[str]) -> 
     place = ["--userns", f"/proc/{holder.pid}/ns/user"] if rootless else ["--runas", "0"]
     argv = [pasta, *place, "--netns", netns, *pasta_flags(), *ports, "-P", pid_file]
 
+    said = os.memfd_create("pasta")
+
     def work() -> None:
         if not rootless:
             _pin(holder, netns)
-        _quiet(programs.call(argv, purpose="connect the instance to the network"))
+        os.write(said, programs.call(argv, purpose="connect the instance to the network")[:_LONGEST_WARNING])
 
     with contextlib.suppress(FileNotFoundError):
         os.unlink(pid_file)
-    forks.inside(work)
-    with open(pid_file, encoding="ascii") as source:
-        running = living.identify(int(source.read()))
+    try:
+        forks.inside(work)
+        warning = os.pread(said, _LONGEST_WARNING, 0).decode(errors="replace").strip()
+    finally:
+        os.close(said)
+    pid = (files.read_text(pid_file) or "").strip()
+    running = living.identify(int(pid)) if pid.isdigit() else None
     if running is None:
         raise EngineError(
             "pasta, which connects the instance to the network, died at once",
+            details=warning,
             remedy="devbox up once more; devbox doctor looks for the cause",
         )
+    if warning:
+        warn(warning)
     return running
 
 
@@ -258,7 +286,9 @@ def require_tun() -> None:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
         raise HostError(
-            f"{_TUN} is closed to you, so containers can't reach the network", remedy=f"sudo chmod 0666 {_TUN}"
+            f"{_TUN} is closed to {user.name()}, so containers can't reach the network",
+            details="getting-started.md says how this grant survives a boot",
+            remedy=f"sudo setfacl -m u:{user.name()}:rw {_TUN}",
         ) from None
     except OSError:  # no such file, or a file without its driver
         raise HostError(
@@ -272,13 +302,3 @@ def _pin(holder: ProcessRef, path: str) -> None:
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     syscalls.mount(f"/proc/{holder.pid}/ns/net", path, flags=syscalls.MS_BIND)
-
-
-def _quiet(output: bytes) -> None:
-    """pasta and nft say nothing when all is well."""
-    if output.strip():
-        raise CommandFailed(
-            "the network came up with complaints",
-            details=output.decode(errors="replace"),
-            remedy="devbox up once more; devbox doctor looks for the cause",
-        )

@@ -59,6 +59,7 @@ class Segment:
         self._told: _Ways | None = None  # and what nft was told last
         self._wanted = False
         self._retry: Timer | None = None
+        self._warnings: list[str] = []
         self.published: tuple[NamedPublish, ...] = ()
         self.subnet = bridge.SUBNET
 
@@ -125,6 +126,11 @@ class Segment:
             self.published = before
             self._refresh()
             raise
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """What pasta has warned of since this was asked last."""
+        found, self._warnings = tuple(self._warnings), []
+        return found
 
     def reach(self, name: str, reach: Reach) -> None:
         """Let a container reach exactly this beyond the instance from now on."""
@@ -212,9 +218,13 @@ class Segment:
 
     def _start_egress(self) -> None:
         ways = self._ways()
-        self._watch(egress.start_egress(self._context, *ways), self._loop.on_exit)
+        self._watch(egress.start_egress(self._context, *ways, warn=self._warned), self._loop.on_exit)
         self._wanted = True
         self._published, self._led, self._told = ways.published, egress.led_ports(ways.host_ports), ways
+
+    def _warned(self, text: str) -> None:
+        say(f"pasta: {text}")
+        self._warnings.append(text)
 
     def _stop_egress(self) -> None:
         self._wanted = False

@@ -169,7 +169,7 @@ class Supervisor:
         wanted = unpack(_NetworkWanted, message["network"])
         self._segment.set(wanted.names, wanted.published)
         self._save()
-        client.answer({})
+        client.answer({"warnings": self._segment.take_warnings()})
 
     def _start(self, client: Connection, message: Message) -> None:
         item = unpack(Supervised, message["item"])

@@ -53,6 +53,39 @@ def _leads(place: Place, node: NetNode) -> bool:
     return f"ip saddr {node.address} " in rules
 
 
+def test_issue9_c19_a_pasta_that_warns_works(
+    clear: Place, loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = tmp_path / "pasta"
+    wrapped.write_text(
+        f'#!/bin/sh\necho "inotify_init1(): Too many open files" >&2\nexec {programs.find("pasta")} "$@"\n'
+    )
+    wrapped.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    made = Segment(loop, clear.context, lambda: None)
+    try:
+        made.set(("dev",), ())
+        assert made.egress is not None
+        assert [made.take_warnings(), made.take_warnings()] == [("inotify_init1(): Too many open files",), ()]
+    finally:
+        made.close()
+
+
+def test_issue9_c19_a_pasta_without_a_pid_file_does_not_run(
+    clear: Place, loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pasta").write_text("#!/bin/sh\necho 'no such thing' >&2\n")
+    (tmp_path / "pasta").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    made = Segment(loop, clear.context, lambda: None)
+    try:
+        with pytest.raises(DevboxError, match="died at once") as raised:
+            made.set(("dev",), ())
+        assert "no such thing" in raised.value.details
+    finally:
+        made.close()
+
+
 def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: Segment):
     first = segment.lease("run-1")
     segment.reach("run-1", Reach((3128,)))
