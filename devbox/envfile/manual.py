@@ -76,11 +76,6 @@ SECTIONS: dict[type[Model], str] = {
 _SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
 # A value of TOML that ends on its line: text, a list, an inline table, or a bare word.
 _VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
-_NOT_YET = (
-    tool.ToolTable,
-    glue.GlueTable,
-    stages.StageTable,
-)
 
 
 def manual() -> str:
@@ -94,8 +89,6 @@ def _section(table: type[Model], title: str, examples: _Examples) -> Iterator[st
     yield f"## {title}\n"
     if about := _SCHEMA.sub("", inspect.cleandoc(table.__doc__ or "")):
         yield f"{about}\n"
-    if table in _NOT_YET:
-        yield "*Checked, but not used yet: this version has no command for it.*\n"
     shared = [each for each in meaning.parts(table)[:-1] if each in SECTIONS]
     if shared:
         yield f"Takes also the keys of {', '.join(_link(each) for each in shared)}.\n"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devbox.errors import EnvFileError
-from devbox.model.container import ContainerSpec, Health
+from devbox.model.container import ContainerSpec, Health, Mount
 from devbox.roles import containers
 from devbox.roles.context import Context, key_of
 from devbox.roles.images import recipe_use, says_how_it_runs
 from devbox.roles.parts import ImageParts, LongRunningParts
 from devbox.roles.recipes import ServicePart
+
+DEV = "dev"
 
 
 class StandingTable(ImageParts, LongRunningParts):
@@ -38,6 +40,7 @@ def expand(
     config = context.image(label).config
     own = containers.environment(table, context)
     volumes = {volume_name(label, key, context): target for key, target in by.volumes.items()} if by else {}
+    workspace = context.workspace if table.from_ == DEV else ""  # built on dev, it works on the project as dev does
     timeout = table.stop_timeout if table.stop_timeout is not None else by.stop_timeout if by else 10.0
     return ContainerSpec(
         name=context.names[label],
@@ -49,8 +52,11 @@ def expand(
         env={**(by.env if by else {}), **own},
         secrets=table.secrets,
         user=table.user or config.user,
-        workdir=table.workdir or config.workdir,
-        mounts=containers.mounts(table, context, volumes=volumes, binds=by.mounts if by else ()),
+        workdir=table.workdir or workspace or config.workdir,
+        mounts=(
+            *([Mount(kind="workspace", source=context.root, target=workspace)] if workspace else []),
+            *containers.mounts(table, context, volumes=volumes, binds=by.mounts if by else ()),
+        ),
         ports=table.ports,
         needs=containers.needed(table, label, context),
         health=_health(table, by, kind=kind),

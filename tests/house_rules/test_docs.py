@@ -43,6 +43,19 @@ def test_the_published_schema_is_the_program_s_own():
     assert written == describe.json_schema(), "devbox config --schema > docs/reference/devbox.schema.json"
 
 
+def test_issue9_b11_no_table_of_the_reference_is_called_unused():
+    assert "not used yet" not in (ROOT / "docs/reference/env-file.md").read_text()
+
+
+def test_issue9_b11_templates_name_commands_that_there_are():
+    text = "".join(path.read_text() for path in (ROOT / "templates").rglob("devbox.toml"))
+    assert "until `devbox" not in text
+    assert (
+        "newest when left out"
+        not in (ROOT / "docs/reference/cli.md").read_text().partition("### release revoke")[2][:600]
+    )
+
+
 def test_every_program_that_set_up_installs_is_justified():
     setup = (ROOT / ".ci/setup.sh").read_text()
     wanted = {word for packages in re.findall(r"_packages=\(([^)]*)\)", setup) for word in packages.split()}

@@ -110,3 +110,15 @@ def test_a_scheduled_backup_runs_at_its_times_and_reads_only(box: Box):
 def _ran(box: Box, project: Path) -> int | None:
     row = box.ps(project)["night"]
     return row["exit_code"] if row["state"] == "created" else None
+
+
+def test_issue9_b11_glue_and_services_made_from_dev_work_on_the_project(box: Box):
+    project = box.project(
+        '[dev]\nrecipe = "debian"\nneeds = ["worker"]\nworkspace = "/src"\n'
+        '[glue.report]\nfrom = "dev"\nkind = "job"\ncommand = "pwd > report; cat note >> report"\n'
+        '[service.worker]\nfrom = "dev"\ncommand = "cat note && exec sleep infinity"\n',
+        files={"note": "noted\n"},
+    )
+    box.ok("up", cwd=project)
+    assert (project / "report").read_text() == "/src\nnoted\n"
+    assert box.ps(project)["worker"]["state"] == "running"

@@ -150,6 +150,21 @@ def test_a_service_keeps_what_it_is_given(box: Box, recipe: str, version: str):
     assert box.ok("exec", "--", "python", "client.py", "read", cwd=project) == f"{kept}\n"
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "version"), versions("mariadb"))
+def test_issue9_b11_mariadb_writes_its_own_dump(box: Box, recipe: str, version: str):
+    dump = 'mysqldump -h "$MYSQL_HOST" -u "$MYSQL_USER" "$MYSQL_DATABASE" > /backups/rows.sql'
+    project = box.project(
+        f'[service.db]\nrecipe = "{recipe}"\nwith = {{ version = "{version}" }}\n'
+        '[glue.nightly]\nfrom = "db"\nkind = "job"\nneeds = ["db"]\n'
+        'mounts = [{ source = "backups", target = "/backups", read_only = false }]\n'
+        f"command = '{dump}'\n",
+        files={"backups/keep": ""},
+    )
+    box.ok("up", cwd=project)
+    assert "Dump completed" in (project / "backups/rows.sql").read_text()
+
+
 @pytest.mark.parametrize(("recipe", "version"), versions("nginx"))
 def test_nginx_serves_the_project_s_files_as_they_are_now(box: Box, recipe: str, version: str):
     project = box.project(

@@ -144,9 +144,9 @@ TABLE = (
         "release revoke",
         _release_revoke,
         KEY,
-        Option("--reason", about="Why; it is signed with it.", kind=TEXT, metavar="TEXT"),
-        about="Let a release go into no stage any more.",
-        argument=_RELEASE,
+        Option("--reason", about="Reason, signed with the revocation.", kind=TEXT, metavar="TEXT"),
+        about="Block a release from all stages; where it runs, it keeps running.",
+        argument=Argument("release", about="Its id or the first digits of it.", words="releases", metavar="RELEASE"),
     ),
     Command(
         "approve",
