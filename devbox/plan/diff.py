@@ -10,7 +10,7 @@ from devbox.model.image import KeyedImage, KeyedStep, keyed
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
-from devbox.plan import branches, explain, keys, order, takedown
+from devbox.plan import branches, capacity, explain, keys, order, takedown
 from devbox.plan.snapshots import mounted
 
 RESTART = "restart"
@@ -76,6 +76,8 @@ class _Differ:
         self._observed = observed
         self._network_wanted = network
         self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
+        here = {*chosen, *observed.containers}
+        capacity.check([name for name in connected(resolved) if name in here], instance=resolved.instance.name)
         wanted = (*(spec.image for spec in self._specs.values()), *images)
         self._images = {name: keyed(name, resolved.images) for name in order.lineage(wanted, resolved.images)}
 

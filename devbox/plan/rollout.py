@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Plan, Step
-from devbox.plan import keys, staging
+from devbox.plan import capacity, keys, staging
 from devbox.routing.state import RouterState, all_on
 
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
@@ -70,7 +70,7 @@ def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True) -> 
         _warm(steps)
         _take_over(steps)
     steps.let_go(rollout.others)
-    return Plan(steps=(*after.steps, *steps.all))
+    return _whole(rollout, after, steps)
 
 
 def warm(rollout: Rollout, *, after: Plan, jobs: bool = True) -> Plan:
@@ -79,7 +79,13 @@ def warm(rollout: Rollout, *, after: Plan, jobs: bool = True) -> Plan:
     if jobs:
         steps.run_jobs()
     _warm(steps)
-    return Plan(steps=(*after.steps, *steps.all))
+    return _whole(rollout, after, steps)
+
+
+def _whole(rollout: Rollout, after: Plan, steps: _Steps) -> Plan:
+    made = Plan(steps=(*after.steps, *steps.all))
+    capacity.check_steps(made.steps, {*rollout.standing, *rollout.kept}, instance="the stage")
+    return made
 
 
 def retire(names: Iterable[str], rollout: Rollout) -> Plan:

@@ -117,3 +117,13 @@ def test_a_taken_fixed_port_is_one_clear_error(box: Box):
         failed = box.run("up", cwd=project)
     assert failed.returncode == 1
     assert f"devbox.toml:1: dev wants port {port}".encode() in failed.stderr
+
+
+def test_issue9_b13_too_many_containers_are_told_before_anything_is_done(box: Box):
+    services = "".join(f'[service.s{number}]\nfrom = "dev"\ncommand = "sleep 1000"\n' for number in range(1023))
+    project = box.project(f'[project]\nname = "crowd"\n[dev]\nrecipe = "debian"\n{services}')
+    for command in ("plan", "up"):
+        done = box.run(command, cwd=project)
+        assert done.returncode == 1
+        assert b"crowd has 1024 containers in its network, which takes at most 1023" in done.stderr
+    assert box.json("ps", cwd=project) == []

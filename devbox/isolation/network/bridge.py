@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket  # the C half of `socket`, whose Python half costs a start 6 ms
 import contextlib
+import errno
 import os
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ SUBNET = "10.213"
 _SUBNETS = (SUBNET, "172.29", "10.87", "100.111", "172.22", "192.168", "198.18")  # each /16; the first that is free
 _COVERS_ALL = 8  # bits: a wider route is a way to everything else, as those of a full VPN (0/1, 128/1)
 GATEWAY6 = "fdd5:6465:7662::1"
+MOST_PORTS = 1023  # of a Linux bridge
 _MTU = 65520  # nothing here is a wire; pasta's interface has the same
 _FIRST = 2
 _LAST = 65533
@@ -153,7 +155,14 @@ def _plug_in(holder: ProcessRef, node: NetNode | None) -> None:
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     port = port_name(node)
     outside.delete(port)  # of a dead predecessor, whose namespace the kernel has not cleaned up yet
-    outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=mac(node), peer_netns=own)
+    try:
+        outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=mac(node), peer_netns=own)
+    except OSError as error:
+        if error.errno != errno.EXFULL:
+            raise
+        raise EngineError(
+            f"the instance network is full: it takes at most {MOST_PORTS} containers", remedy="devbox stop some of them"
+        ) from None
     inside = Netlink()
     _open_up(inside)
     _take_no_advice(INTERFACE)

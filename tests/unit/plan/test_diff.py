@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 from support.builders import container, converged, image, resolved, seen
 
-from devbox.model.container import Health, Port, Setup
+from devbox.errors import EngineError
+from devbox.isolation.network.bridge import MOST_PORTS
+from devbox.model.container import Health, Isolation, Port, Setup
 from devbox.model.observed import BoundPort, LastRun, Observed
+from devbox.model.plan import Step
 from devbox.model.resolved import Hook
-from devbox.plan import diff, keys
+from devbox.plan import capacity, diff, keys
 
 DB = container("db", health=Health(command=("ready",)))
 DEV = container("dev", role="dev", image="dev", needs=("db",), ports=(Port(container=8000),))
@@ -221,6 +224,37 @@ def test_issue9_b7_what_may_not_stay_up_is_not_taken_for_ready(facts, wanted):
     observed = converged(SHOP, ports=DEV_PORT, published=DEV_PORT)
     observed = replace(observed, containers=observed.containers | {"db": seen(DB, SHOP, **facts)})
     assert ops(diff.diff(SHOP, observed)) == wanted
+
+
+def many(count):
+    return resolved(*(container(f"c{number}") for number in range(count)))
+
+
+def test_issue9_b13_more_containers_than_a_bridge_has_ports_are_refused():
+    assert capacity.MOST == MOST_PORTS
+    assert diff.diff(many(1023), converged(many(0)))
+    for plan in (diff.diff, diff.restart):
+        with pytest.raises(EngineError, match="has 1024 containers in its network, which takes at most 1023"):
+            plan(many(1024), converged(many(0)))
+    alone = replace(container("alone"), isolation=Isolation(network="none"))
+    wanted = resolved(alone, *(container(f"c{number}") for number in range(1023)))
+    assert diff.diff(wanted, converged(many(0))), "a container without a network takes no port"
+
+
+def test_issue9_b13_a_rollout_counts_every_moment():
+    steps = [Step(op="start", resource=f"new{number}", reason="") for number in range(600)]
+    old = {f"old{number}" for number in range(500)}
+    with pytest.raises(EngineError, match="has 1024 containers"):
+        capacity.check_steps(steps, old, instance="the stage")
+    rolling = [
+        step
+        for number in range(1000)
+        for step in (
+            Step(op="start", resource=f"new{number}", reason=""),
+            Step(op="remove", resource=f"old{number}", reason=""),
+        )
+    ]
+    capacity.check_steps(rolling, {f"old{number}" for number in range(1000)}, instance="the stage")
 
 
 class TestSetup:
