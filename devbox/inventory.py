@@ -2,7 +2,8 @@
 
 A project needs what its file wants by its lock, with what its Dockerfiles begin with and what `[build]` puts out; what
 it was last made from, its newest releases, and what of it runs.
-A stage needs the releases that it runs or could go back to.
+A stage needs the releases that it runs or could go back to. An image that was pulled or imported by name stays until
+`image rm`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from devbox.model.image import FromDockerfile, KeyedImage
 from devbox.opened import open_project
 from devbox.records.deployed import DeployedRecord
 from devbox.records.instance import InstanceRecords
+from devbox.records.named_images import NamedImages
 from devbox.records.releases import Releases
 from devbox.verbs.images import wanted_images, wanted_output
 
+BY_NAME = "pulled by name"  # in the place of a project
 RELEASES_KEPT = 10  # of each project: the newest
 
 
@@ -69,6 +72,7 @@ def look(paths: Paths) -> Inventory:
     """Ask every project."""
     roots: dict[str, Roots] = {}
     notes: list[str] = []
+    roots[BY_NAME] = Roots(digests=frozenset(NamedImages(paths).all().values()))
     instances = known(paths)
     deployed = owners_of_deployments(instances, paths)
     for one in instances:

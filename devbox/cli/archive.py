@@ -15,6 +15,7 @@ from devbox.host import beneath, files, project
 from devbox.host.paths import default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
+from devbox.records.named_images import NamedImages
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -84,6 +85,7 @@ def import_(args: Args) -> int:
     with choose(args.text("progress")) as display:
         given = sys.stdin.buffer if source == _STREAM else source
         found = transfer.import_(default_paths(), given, name, display)
+    NamedImages(default_paths()).keep((each.name, each.top.digest) for each in found)
     if args.flag("json"):
         rows = [{"reference": each.name, "digest": each.top.digest} for each in found]
         sys.stdout.write(f"{json.dumps(rows)}\n")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
-from devbox.errors import UsageError
+from devbox.errors import DevboxError, UsageError
 from devbox.execute import transfer
 from devbox.host.paths import default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
+from devbox.records.named_images import NamedImages
 from devbox.verbs import images
 
 if TYPE_CHECKING:
@@ -28,11 +29,38 @@ def pull(args: Args) -> int:
     wanted = args.text("ref")
     if not wanted:
         raise UsageError("image pull wants the name of an image", remedy="devbox image pull debian:trixie-slim")
-    named = reference.parse(wanted)
+    named, paths = reference.parse(wanted), default_paths()
     with choose(args.text("progress")) as display:
-        found = transfer.pull(Transfers(default_paths()), named, display, all_platforms=args.flag("all_platforms"))
+        found = transfer.pull(Transfers(paths), named, display, all_platforms=args.flag("all_platforms"))
+    NamedImages(paths).keep([(str(named), found.digest)])
     _print(args, {"reference": str(named), "digest": found.digest})
     return 0
+
+
+def rm(args: Args) -> int:
+    """Drop names that images were pulled or imported by; `image gc` removes those that nothing else needs."""
+    names = args.many("names")
+    if not names:
+        raise UsageError("missing argument: NAME", remedy="devbox image ls")
+    kept = NamedImages(default_paths())
+    known = kept.all()
+    wanted = {name: next((each for each in (name, _canonical(name)) if each in known), "") for name in names}
+    if unknown := [name for name, found in wanted.items() if not found]:
+        remedy = f"known: {', '.join(sorted(known))}" if known else "devbox image pull NAME keeps one"
+        raise UsageError(f"image {unknown[0]} was not pulled or imported by this name", remedy=remedy)
+    for name in wanted.values():
+        kept.drop(name)
+        say(name, stream=sys.stdout)
+    say("  → devbox image gc removes what nothing else needs")
+    return 0
+
+
+def _canonical(name: str) -> str:
+    """The full reference of a short one, such as docker.io/library/debian:13 of debian:13; "" if it is none."""
+    try:
+        return str(reference.parse(name))
+    except DevboxError:
+        return ""
 
 
 def push(args: Args) -> int:

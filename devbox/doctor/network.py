@@ -79,7 +79,7 @@ def _ask(distribution: str, answer: _Answer) -> None:
 
     url = _url(distribution)
     try:
-        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE) as reply:  # noqa: S310 - the mirror's own scheme
+        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE, context=carry.tls_context()) as reply:  # noqa: S310 - the mirror's own scheme
             date = email.utils.parsedate_to_datetime(reply.headers["Date"]) if reply.headers["Date"] else None
         answer.offset = time.time() - date.timestamp() if date else 0.0
     except HTTPError as error:

@@ -67,10 +67,12 @@ def _complaint(error: IO[bytes]) -> str:
 
 def _opener() -> Any:
     """Follows nobody elsewhere: the header that it carries is for one server alone."""
-    from urllib.request import HTTPRedirectHandler, build_opener
+    from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
+
+    from devbox.host import carry
 
     class _Stays(HTTPRedirectHandler):
         def redirect_request(self, *_: Any) -> None:
             return None
 
-    return build_opener(_Stays)
+    return build_opener(_Stays, HTTPSHandler(context=carry.tls_context()))

@@ -11,6 +11,10 @@ from typing import NamedTuple
 from devbox.errors import HostError
 from devbox.host import environ
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+
 CA_TARGET = "/.devbox/ca.crt"
 CA_VARIABLES = (
     "SSL_CERT_FILE",
@@ -54,6 +58,18 @@ def carry(gateway: str, *, direct: tuple[str, ...] = ()) -> Carry:
         env["no_proxy"] = ",".join(dict.fromkeys((*_split(set_on_host("no_proxy")), *_NEVER_PROXIED, gateway, *direct)))
     env |= {name.upper(): env[name] for name in PROXY_VARIABLES if name in env}
     return Carry(env, bundle, tuple(sorted(moved)))
+
+
+def tls_context() -> ssl.SSLContext:
+    """How devbox's own connections verify servers: by the host's authorities, as strictly as curl does.
+
+    Newer Pythons also refuse authorities that lack extensions of RFC 5280, such as keyUsage; private ones often do.
+    """
+    import ssl
+
+    context = ssl.create_default_context(cafile=ca_file() or None)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def authorities() -> Carry:

@@ -69,6 +69,11 @@ class Paths:
         return f"{self.home}/installed"
 
     @property
+    def named_images(self) -> str:
+        """The images that were pulled or imported by name."""
+        return f"{self.home}/named-images.json"
+
+    @property
     def keys(self) -> str:
         """The keys that this user signs with."""
         return f"{self.home}/keys"
@@ -199,6 +204,7 @@ class Paths:
             "locks": "locks",
             "installed": "what is known of installed files",
             "keys": "keys to sign with",
+            "named-images.json": "which images were pulled by name",
             "idmap.json": "the user ids of containers",
         }
         return {f"{self.home}/{name}": what for name, what in names.items()}

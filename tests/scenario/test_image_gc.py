@@ -219,6 +219,20 @@ def test_a_one_shot_keeps_its_image(alone: Box, served: Registry):
     assert json.loads(alone.ok("image", "gc", "--json", cwd=project))["snapshots"]
 
 
+def test_issue9_c22_what_was_pulled_by_name_stays_until_it_is_removed_by_name(alone: Box, served: Registry):
+    name = f"{served.host}/team/debian:1"
+    project = alone.project('[dev]\nrecipe = "debian"\n')
+    digest = alone.ok("image", "pull", name, cwd=project).strip()
+    alone.ok("image", "gc", cwd=project)
+    assert json.loads(alone.ok("image", "inspect", name, cwd=project))["digest"] == digest
+    refused = alone.run("image", "rm", "nope", cwd=project)
+    assert (refused.returncode, name in refused.stderr.decode()) == (2, True)
+    alone.ok("image", "rm", name, cwd=project)
+    collected = json.loads(alone.ok("image", "gc", "--json", cwd=project))
+    assert collected["names"] == [name]
+    assert alone.run("image", "inspect", name, cwd=project).returncode == 2
+
+
 def test_to_ask_a_project_what_it_needs_writes_nothing_of_it(alone: Box):
     """Credentials that `down -v` took away would come back, those of a project only looked at would be made."""
     text = '[dev]\nrecipe = "debian"\nneeds = ["db"]\nsecrets = { T = "cmd:true" }\n[service.db]\nrecipe = "postgres"\n'

@@ -9,9 +9,9 @@ _AUTHORITY = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSig
 _SERVER = ("basicConstraints=CA:FALSE", "keyUsage=digitalSignature", "authorityKeyIdentifier=keyid")
 
 
-def authority(place: Path, subject: str) -> Path:
-    """Make `ca.pem` and `ca.key` in a directory; the certificate."""
-    return _certify(place, "ca", subject, *_AUTHORITY)
+def authority(place: Path, subject: str, *, plain: bool = False) -> Path:
+    """Make `ca.pem` and `ca.key` in a directory; the certificate. A `plain` one says only that it is an authority."""
+    return _certify(place, "ca", subject, *(_AUTHORITY[:1] if plain else _AUTHORITY))
 
 
 def server(place: Path, name: str, names: str) -> tuple[Path, Path]:

@@ -26,11 +26,11 @@ _HASH = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"  # bcrypt
 class Registry:
     """docker-registry with its data in a directory. Clients go through `wire`, whose port stays."""
 
-    def __init__(self, place: Path, *, tls: bool = True, password: bool = True) -> None:
+    def __init__(self, place: Path, *, tls: bool = True, password: bool = True, plain_authority: bool = False) -> None:
         if shutil.which("docker-registry") is None:
             lacking("docker-registry is not installed")
         self.place = place
-        self.ca = certificates.authority(place, "Registry Test Authority") if tls else None
+        self.ca = certificates.authority(place, "Registry Test Authority", plain=plain_authority) if tls else None
         self._tls, self._password = tls, password
         if tls:
             certificates.server(place, "registry", "DNS:localhost,IP:127.0.0.1")
@@ -98,6 +98,7 @@ class Registry:
             with socket.create_connection(("127.0.0.1", self._port), 5) as connection:
                 if self._tls:
                     context = ssl.create_default_context(cafile=str(self.ca))
+                    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
                     context.wrap_socket(connection, server_hostname="localhost").close()
                 return True
         except OSError:
@@ -165,9 +166,11 @@ class Wire:
 
 
 @contextlib.contextmanager
-def registry(place: Path, *, tls: bool = True, password: bool = True) -> Iterator[Registry]:
-    """A registry with its files in a directory; killed at the end."""
-    made = Registry(place, tls=tls, password=password)
+def registry(
+    place: Path, *, tls: bool = True, password: bool = True, plain_authority: bool = False
+) -> Iterator[Registry]:
+    """A registry with its files in a directory; killed at the end. `plain_authority`: see `certificates.authority`."""
+    made = Registry(place, tls=tls, password=password, plain_authority=plain_authority)
     try:
         yield made
     finally:

@@ -68,6 +68,12 @@ def _image_gc(args: Args) -> int:
     return store.gc(args)
 
 
+def _image_rm(args: Args) -> int:
+    from devbox.cli import image
+
+    return image.rm(args)
+
+
 TABLE = (
     Command(
         "image pull",
@@ -76,6 +82,12 @@ TABLE = (
         JSON,
         about="Get an image of a registry into the store; print its digest.",
         argument=Argument("ref", about="As in `postgres:17`, `ghcr.io/acme/app@sha256:…`.", metavar="REF"),
+    ),
+    Command(
+        "image rm",
+        _image_rm,
+        about="Stop keeping images that were pulled or imported by name.",
+        argument=Argument("names", about="Names from `devbox image ls`.", many=True, metavar="NAME…"),
     ),
     Command(
         "image push",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -199,7 +198,7 @@ class Connection:
 
 def _pool(url: str) -> urllib3.PoolManager:
     """urllib3's pools, with the host's authorities and through its proxy."""
-    context = ssl.create_default_context(cafile=carry.ca_file() or None)
+    context = carry.tls_context()
     place = urlsplit(url)
     proxy = carry.set_on_host(f"{place.scheme}_proxy")
     exempt = {"no": carry.set_on_host("no_proxy")}

@@ -149,6 +149,18 @@ def test_no_password_a_wrong_one_and_an_unknown_authority_are_told_apart(
         store.push(image, name)
 
 
+def test_issue9_c18_an_authority_without_key_usage_is_trusted(
+    store: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with registry(_made(tmp_path / "plain"), password=False, plain_authority=True) as served:
+        monkeypatch.setenv("DEVBOX_CA_FILE", str(served.ca))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "none"))
+        name = parse(f"{served.host}/app:1")
+        image = layouts.image(store.oci, seed=12)
+        store.push(image, name)
+        assert other.pull(name, all_platforms=True) == image
+
+
 def test_what_is_not_there_is_named(store: Store, name: Reference):
     with pytest.raises(RegistryError, match=f"there is no image {name} at {name.host}"):
         store.pull(name)

@@ -103,6 +103,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.buildah,
         paths.installed,
         paths.idmap,
+        paths.named_images,
         paths.lock("x"),
         paths.project("x"),
         paths.moved("x"),
