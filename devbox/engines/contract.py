@@ -173,6 +173,9 @@ class Engine(Protocol):
         Its writable top stays. Returns when the process runs, not when ready.
         """
 
+    def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
+        """Record that a running container and its kept top are of the image with this key, whose digest is the same."""
+
     def signal(self, instance: Instance, name: str, signal: str) -> None:
         """Send a signal ("HUP") to what a running container runs: its supervised command, else its main process."""
 

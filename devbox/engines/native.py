@@ -128,6 +128,11 @@ class NativeEngine:
         """See the contract."""
         self._ask(instance, "rerun", name=name)
 
+    def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
+        """See the contract."""
+        Tops(self._paths, instance.id).relabel(name, image_key)
+        self._ask(instance, "relabel", name=name, image_key=image_key)
+
     def signal(self, instance: Instance, name: str, signal: str) -> None:
         """See the contract."""
         self._ask(instance, "signal", name=name, signal=signal)

@@ -44,6 +44,11 @@ class Tops:
             syscalls.sync_filesystem(self._paths.top(self._instance, name))
             self._write(name, KeptTop(image_key=top.image_key, setup_key=setup_key))
 
+    def relabel(self, name: str, image_key: str) -> None:
+        """A kept top is one of the same image under another key."""
+        if (top := self._read(name)) is not None:
+            self._write(name, KeptTop(image_key=image_key, setup_key=top.setup_key))
+
     def remove(self, name: str, *, idmap: IdMap) -> None:
         """Throw a top away."""
         trees.remove(idmap, self._paths.top(self._instance, name))

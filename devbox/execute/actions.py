@@ -63,6 +63,7 @@ class Actions:
         self._lender = lender
         self._secrets = secrets or Secrets(resolved)
         self._fixing = threading.Lock()
+        self._kept: set[str] = set()  # containers whose image was built again and is the same
         self.hidden: set[str] = set()  # what containers were given and nobody is to see
 
     @property
@@ -161,6 +162,11 @@ class Actions:
 
     def replace(self, step: Step) -> str:
         """Stop the container as it was and start it as it is to be. Its image is there by now."""
+        if self._has_same_image(step.resource):
+            self._kept.add(step.resource)
+            image = keyed(self._resolved.containers[step.resource].image, self._resolved.images)
+            self._engine.relabel(self._resolved.instance, step.resource, image_key=image.key)
+            return f"kept: its image is the same, {self._ready_text(step.resource)}"
         keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards one of another image
         self._engine.remove(self._resolved.instance, step.resource, keep_top=keep_top)
         return self.start(step)
@@ -169,6 +175,9 @@ class Actions:
         """Run a container's setup commands inside it, its output line by line to the watcher."""
         spec = self._resolved.containers[step.resource]
         assert spec.setup is not None
+        _, done = self._observed.tops.get(step.resource, ("", None))
+        if step.resource in self._kept and done == self._setup_key(spec):
+            return "kept: it ran in this container"
         for command in spec.setup.commands:
             self._setup_command(step, spec, command)
         self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
@@ -232,6 +241,13 @@ class Actions:
                 details="\n".join(last),
                 remedy=remedy,
             )
+
+    def _has_same_image(self, name: str) -> bool:
+        """Whether a running container differs from the wanted one only in what its image was made from, not in that."""
+        spec, seen = self._resolved.containers[name], self._observed.containers[name]
+        image = self._store.find(keyed(spec.image, self._resolved.images).key)
+        same = image is not None and image.digest == seen.digest and seen.spec_key == keys.spec_key(spec)
+        return same and seen.state == "running" and self._observed.supervised
 
     def _ready_text(self, name: str) -> str:
         if not (self._wait or self._relied_on(name)):

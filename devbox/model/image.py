@@ -48,7 +48,8 @@ class FromDockerfile:
     `content` is the digest of the file and its context, "" until they were looked at, in the project at `root`, without
     its lock, which lies at `lock`. `FROM` of the name `base` is the image below, which has the config `base_config`.
     `begins`: the registries' images that it begins with, by their names in it; `pins`: their digests; `prefer`: digests
-    of some of them, where the lock lacks others.
+    of some of them, where the lock lacks others. `files`: the kind and first digits of everything in the context by its
+    path, and of the Dockerfile itself at ""; empty where there are too many to name them in a reason.
     """
 
     op: ClassVar[str] = "dockerfile"
@@ -64,6 +65,7 @@ class FromDockerfile:
     begins: tuple[str, ...] = ()
     pins: dict[str, str] | None = None
     prefer: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | 
 # packages are cleaned up after.
 _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
-_PLACES = ("root", "lock", "begins")  # no part of the key: where something lies, and what others already say
+_PLACES = ("root", "lock", "begins", "files")  # no part of the key: where something lies, and what others already say
 _FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
 _ADDED = ("labels",)  # came to configs later: no part of the key where there are none
 

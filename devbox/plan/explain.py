@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devbox.model.container import ContainerSpec, Setup
-from devbox.model.image import KeyedImage, KeyedStep, Packages
+from devbox.model.image import FromDockerfile, KeyedImage, KeyedStep, Packages
 from devbox.model.observed import ObservedContainer
 from devbox.plan import branches, inputs, keys
 
@@ -71,6 +71,8 @@ def _step_change(before: KeyedStep | None, after: KeyedStep | None) -> str:
     details = inputs.changed(before.step, after.step)
     if isinstance(before.step, Packages) and isinstance(after.step, Packages):
         return f"packages changed: {details}"
+    if isinstance(after.step, FromDockerfile) and before.describe == after.describe:
+        return details
     if before.describe != after.describe:
         return f"{before.describe} → {after.describe}"
     return f"{after.describe}: {details}"
@@ -90,6 +92,8 @@ def why_other_image(image: KeyedImage, own: tuple[KeyedStep, ...], last: KeyedIm
     """Why a container gets another image. What changed about one that is to be baked, its own step says."""
     if baked and last is not None and last.key != image.key:
         return f"its image {image.name} changed: {_image_change(image, own, last)}"
+    if not baked and any(isinstance(step.step, FromDockerfile) for step in image.chain):
+        return f"its image {image.name} is built again; it is kept if the digest stays the same"
     return f"its image {image.name} changed"
 
 

@@ -25,7 +25,7 @@ def changed(before: BakeStep, after: BakeStep) -> str:
             found += ["its caches"] if before.caches != after.caches else []
         case FromDockerfile(), FromDockerfile():
             found = _table("argument", before.args, after.args)
-            found += ["the Dockerfile or its context changed"] if before.content != after.content else []
+            found += _context(before, after) if before.content != after.content else []
             found += _versions(before.pins, after.pins) if after.pins is not None or not found else []
         case FromTarball(), FromTarball():
             found = ["the tarball changed"] if before.content != after.content else []
@@ -37,6 +37,23 @@ def changed(before: BakeStep, after: BakeStep) -> str:
         case _:
             found = ["another kind of step"]
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+
+
+def _context(before: FromDockerfile, after: FromDockerfile) -> list[str]:
+    """What of a Dockerfile and its context is another one, as far as both are known file by file."""
+    old, new = before.files, after.files
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if not (old and new and names):
+        return [f"{after.path} or its context changed"]
+    if "" in names:
+        return [f"{after.path} changed"]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"{after.path} context changed: {', '.join(map(_printable, names[:_SHOWN]))}{more}"]
+
+
+def _printable(name: str) -> str:
+    """A name of somebody else's file, which may hold anything."""
+    return "".join(sign if sign.isprintable() else "?" for sign in name)
 
 
 def _value(before: str, after: str) -> list[str]:

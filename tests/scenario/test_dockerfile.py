@@ -211,3 +211,54 @@ def _of_two_layers(oci: Layout, system: Descriptor) -> Descriptor:
 def _layers(box: Box, project: Path, image: str = "service.web") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(box.ok("image", "inspect", image, cwd=project))["layers"]
     return found
+
+
+CONTEXT = """\
+FROM system
+COPY app /srv/app
+CMD ["sleep", "infinity"]
+"""
+
+
+def test_issue9_b8_a_setup_that_ran_in_a_kept_container_does_not_run_again(box: Box) -> None:
+    source = '[base.system]\nrecipe = "debian"\n[dev]\nfrom = "system"\ndockerfile = "Dockerfile"\n'
+    files = {"Dockerfile": CONTEXT, "app/x.py": "1\n"}
+    path = box.project(f'{source}[dev.setup]\nrun = ["echo ran >> /runs"]\n', files=files)
+    box.ok("up", cwd=path)
+    first = box.ps(path)["dev"]
+    (path / "notes.txt").touch()
+    box.ok("up", cwd=path)
+    assert box.ps(path)["dev"] == first
+    assert box.ok("exec", "--", "cat", "/runs", cwd=path) == "ran\n"
+    assert box.json("plan", cwd=path)["steps"] == []
+
+
+def test_issue9_b8_a_build_of_the_same_image_replaces_no_container(box: Box) -> None:
+    file = '[base.system]\nrecipe = "debian"\n[service.web]\nfrom = "system"\ndockerfile = "Dockerfile"\n'
+    files = {"Dockerfile": CONTEXT, "app/x.py": "1\n", ".git/HEAD": "ref: refs/heads/main\n"}
+    path = box.project(file, files=files)
+    box.ok("up", cwd=path)
+    first = box.ps(path)["web"]
+
+    (path / ".git/COMMIT_EDITMSG").write_text("empty\n")
+    assert box.json("plan", cwd=path)["steps"] == []
+
+    (path / "notes.txt").touch()
+    reasons = {step["op"]: step["reason"] for step in box.json("plan", cwd=path)["steps"]}
+    assert reasons["bake"] == "Dockerfile context changed: notes.txt"
+    assert "kept if the digest stays the same" in reasons["replace"]
+    box.ok("up", cwd=path)
+    assert box.ps(path)["web"] == first
+    assert box.json("plan", cwd=path)["steps"] == []
+
+    (path / "app/x.py").write_text("2\n")
+    (bake,) = [step for step in box.json("plan", cwd=path)["steps"] if step["op"] == "bake"]
+    assert bake["reason"] == "Dockerfile context changed: app/x.py"
+    box.ok("up", cwd=path)
+    assert box.ps(path)["web"]["pid"] != first["pid"]
+
+    (path / ".dockerignore").write_text("!.git\n")
+    box.ok("up", cwd=path)
+    (path / ".git/COMMIT_EDITMSG").write_text("another\n")
+    (bake,) = [step for step in box.json("plan", cwd=path)["steps"] if step["op"] == "bake"]
+    assert bake["reason"] == "Dockerfile context changed: .git/COMMIT_EDITMSG"

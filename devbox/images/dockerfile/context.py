@@ -26,6 +26,8 @@ from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
 
 _LARGEST_LIST = 16 << 20  # bytes of a Dockerfile, and of a list of what is left out
+_GIT = "**/.git\n"
+_MOST_NAMED, _DIGITS = 4000, 12  # files of a context that reasons can name, and digits that tell their contents apart
 _KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and devices: git has none, either
 # What the system says of a path that has become something else, or is gone.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
@@ -49,7 +51,8 @@ def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
     if not isinstance(step, FromDockerfile):
         return step
     step = replace(step, root=root, lock=lock)
-    return _locked(replace(step, content=content(step)))
+    digest, files = look(step)
+    return _locked(replace(step, content=digest, files=files))
 
 
 def _locked(step: FromDockerfile) -> FromDockerfile:
@@ -64,12 +67,26 @@ def _locked(step: FromDockerfile) -> FromDockerfile:
 
 def content(step: FromDockerfile) -> str:
     """The digest of a Dockerfile and its context: names, kinds and bytes; neither owners, permissions nor times."""
+    return look(step)[0]
+
+
+def look(step: FromDockerfile) -> tuple[str, dict[str, str]]:
+    """`content`, and what it is made of, as `FromDockerfile.files` has it."""
+    files: dict[str, str] = {}
+
+    def seen(path: str, entry: Entry) -> Entry:
+        if len(files) <= _MOST_NAMED:
+            files[path] = f"{entry[0]} {ids.key_of(entry[1])[len('sha256:') :][:_DIGITS]}"
+        return entry
+
     with _unchanged(step, "read"), _opened(step) as project:
         with open(project.open(step.path), "rb") as source:
             first = beneath.digest(source)
+        seen("", ("file", first))
         with _context(project, step) as context:
             found = _files(context, _ignore_text(project, step))
-            return _total(first, found, lambda path, facts: _entry(context, path, facts))
+            total = _total(first, found, lambda path, facts: seen(path, _entry(context, path, facts)))
+    return total, files if len(files) <= _MOST_NAMED else {}
 
 
 def copy(step: FromDockerfile, place: str) -> Source:
@@ -137,15 +154,18 @@ def _files(context: Project, ignore: str) -> Iterator[tuple[str, os.stat_result]
 
 
 def _ignore_text(project: Project, step: FromDockerfile) -> str:
-    """What is left out of the context: as .dockerignore says it, and the lock."""
+    """What is left out of the context: git's own files, unless .dockerignore brings them back, what it names, the lock.
+
+    Every commit changes what git keeps.
+    """
     lock = posixpath.relpath(f"/{step.lock}", f"/{step.context}")
     added = "" if lock.startswith("../") else f"{lock}\n"
     places = (f"{step.path}.dockerignore", f"{step.context}/.containerignore", f"{step.context}/.dockerignore")
     for path in places:
         with contextlib.suppress(OSError), open(project.open(path), "rb") as source:
             text_ = beneath.read_all(source, path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
-            return f"{text_}\n{added}"
-    return added
+            return f"{_GIT}{text_}\n{added}"
+    return f"{_GIT}{added}"
 
 
 def rules(written: str) -> list[Rule]:

@@ -101,8 +101,7 @@ class Keeper:
 
     def start(self, answer: Answer) -> None:
         """Start it for the first time; the answer comes when its process runs (scheduled: it waits for its time)."""
-        path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
-        files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
+        self._write_item()
         if self._schedule is not None:
             self._await_time(self._schedule)
             answer(None)
@@ -150,6 +149,17 @@ class Keeper:
         """Tell what it runs; the init passes on what pid 1 is told."""
         if not self._workload.send(number):
             self._send(number)
+
+    def relabel(self, image_key: str) -> None:
+        """It runs the image with this key, which is the same one."""
+        self.item = self.item._replace(image_key=image_key)
+        self._row = self._row._replace(image_key=image_key)
+        self._write_item()
+        self._ground.changed()
+
+    def _write_item(self) -> None:
+        path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
+        files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
 
     def retire(self) -> None:
         """It will be stopped: should it end before, it is not started again."""

@@ -150,6 +150,7 @@ class Supervisor:
             "setup_done": self._setup_done,
             "rerun": self._rerun,
             "signal": self._signal,
+            "relabel": self._relabel,
             "lease": self._lease,
             "release": self._release,
             "accompany": self._accompany,
@@ -249,6 +250,10 @@ class Supervisor:
 
     def _signal(self, client: Connection, message: Message) -> None:
         self._keeper(message).signal(getattr(signal, f"SIG{message['signal']}"))
+        client.answer({})
+
+    def _relabel(self, client: Connection, message: Message) -> None:
+        self._keeper(message).relabel(message["image_key"])
         client.answer({})
 
     def _check_room(self, more: int) -> None:
