@@ -61,6 +61,11 @@ bench: ## benchmarks beside Docker and Compose
 	@.ci/setup.sh bench
 	@cd tests && $(ROOT) ../.venv/bin/python -m benchmarks
 
+.PHONY: compare
+compare: ## images and Dockerfiles beside Docker, and the page of differences
+	@.ci/setup.sh bench
+	@cd tests && $(ROOT) ../.venv/bin/python -m comparison --write
+
 .PHONY: lint
 lint: ## ruff, mypy and the house rules alone
 	@.ci/setup.sh test

@@ -76,9 +76,8 @@ class Starter:
         account = _account(spec, passwd, group, self._idmap)
         carried = self._carried(spec)
         to_agent = self._agent_bind(spec)
-        own = {"PATH": DEFAULT_PATH, "HOME": accounts.home(account.uid, passwd)} | (
-            {agent.VARIABLE: agent.SOCKET} if to_agent else {}
-        )
+        own = {"PATH": DEFAULT_PATH, "HOSTNAME": spec.name, "HOME": accounts.home(account.uid, passwd)}
+        own |= {agent.VARIABLE: agent.SOCKET} if to_agent else {}
         env = own | image.env | carried.env | dict(request.env)
         argv = () if spec.idle else spec.command or (*image.entrypoint, *image.command)
         if not (argv or spec.idle):
@@ -110,6 +109,7 @@ class Starter:
             host_ports=carried.ports,
             egress=spec.isolation.egress,
             aliases=spec.aliases,
+            directories=request.image.config.volumes,
             digest=request.image.digest,
         )
 

@@ -35,6 +35,8 @@ def image_config(config: ImageConfig, layers: Sequence[Layer], history: Sequence
     }
     if config.exposed:
         run["ExposedPorts"] = {port: {} for port in config.exposed}
+    if config.volumes:
+        run["Volumes"] = {path: {} for path in config.volumes}
     if config.labels:
         run["Labels"] = dict(sorted(config.labels.items()))
     if config.health:

@@ -18,7 +18,7 @@ def run_config(told: Any) -> ImageConfig:
     plain = told if isinstance(told, dict) else {}
     stop = signals.number(_text(plain.get("StopSignal")))
     env = dict(entry.split("=", 1) for entry in _words(plain.get("Env")) if "=" in entry)
-    exposed = plain.get("ExposedPorts")
+    exposed, volumes = plain.get("ExposedPorts"), plain.get("Volumes")
     return ImageConfig(
         env=env,
         entrypoint=_words(plain.get("Entrypoint")),
@@ -28,6 +28,7 @@ def run_config(told: Any) -> ImageConfig:
         stop_signal="TERM" if stop is None else signals.name_of(stop),
         exposed=tuple(sorted(exposed)) if isinstance(exposed, dict) else (),
         health=_health(plain.get("Healthcheck")),
+        volumes=tuple(sorted(filter(_is_place, volumes))) if isinstance(volumes, dict) else (),
     )
 
 
@@ -54,6 +55,11 @@ def _line(value: Any) -> str:
     """A text without line ends and their like: a directory with one is nobody's honest wish."""
     text = _text(value)
     return text if text.splitlines() == [text] else ""
+
+
+def _is_place(path: str) -> bool:
+    """True for the absolute path of a directory below the root."""
+    return path.startswith("/") and bool(path.strip("/")) and _line(path) == path and ".." not in path.split("/")
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ def home(uid: int, passwd: str) -> str:
 def find(user: str, passwd: str, group: str) -> Account:
     """The account of `NAME`, `UID`, `NAME:GROUP` or `UID:GID`, with its supplementary groups.
 
-    A number needs no entry (its group is then 0, as Docker has it); EngineError for an unknown name.
+    A number needs no entry (its group is then 0, as Docker has it); EngineError for an unknown name. The group itself
+    comes first of the supplementary ones: a process that changes it still counts as a member.
     """
     who, _, wanted_group = user.partition(":")
     who = who or "0"  # `:GROUP`
@@ -80,8 +81,8 @@ def find(user: str, passwd: str, group: str) -> Account:
         raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
     gid = _gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
-    groups = () if wanted_group or line is None else _supplementary(line[0], group, besides=gid)
-    return Account(uid, gid, groups)
+    others = () if wanted_group or line is None else _supplementary(line[0], group, besides=gid)
+    return Account(uid, gid, (gid, *others))
 
 
 def _passwd_line(who: str, passwd: str, *, by_name: bool = True) -> list[str] | None:

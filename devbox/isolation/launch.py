@@ -160,6 +160,8 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
     container = _with_home(container, root)
     if not oci.is_crun(context.runtime):
         accounts.check(root)
+    if container.digest:  # not in a bake, where it would become part of a layer
+        rootfs.complete(root, container.directories, context.idmap)
     binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store)
     netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
     if plug is not None:

@@ -78,7 +78,7 @@ def exec_argv(
     first. `exit_code` tells what an exit of 255 meant, by the log.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
-    for group in groups:
+    for group in others(user, groups):
         command += ["--additional-gids", str(group)]
     if tty:
         command.append("--tty")
@@ -86,6 +86,12 @@ def exec_argv(
     for variable in env:
         command += ["--env", variable]
     return [*command, oci_id, *argv]
+
+
+def others(user: str, groups: Sequence[int]) -> tuple[int, ...]:
+    """The supplementary groups beside the group of UID:GID itself."""
+    own = user.partition(":")[2]
+    return tuple(group for group in groups if str(group) != own)
 
 
 def exec_document_argv(start: list[str], oci_id: str, document: str, *, pid_file: str = "") -> list[str]:

@@ -15,6 +15,10 @@ from devbox.errors import EngineError, HostError
 from devbox.isolation import idmap, syscalls
 from devbox.isolation.types import Bind, Context, IdMap
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # volatile: otherwise the end of a container waits until the host's whole disk is synced.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
 # What a descriptor stands for, whatever has become of its path.
@@ -68,6 +72,36 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
         options += ",userxattr"
     syscalls.mount("overlay", "rootfs", "overlay", flags=syscalls.MS_NODEV, options=options)
     return f"{stage}/rootfs"
+
+
+def complete(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
+    """Add what Docker's containers have beside their layers: the volumes' directories, and the link /etc/mtab.
+
+    What is in the way stays as it is: the image's own links lead where they would inside.
+    """
+    owner = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
+    for path in directories:
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts)):
+            _add(
+                root,
+                "/".join(parts[:depth]),
+                parts[depth],
+                owner,
+                make=lambda name, fd: os.mkdir(name, 0o755, dir_fd=fd),
+            )
+    _add(root, "etc", "mtab", owner, make=lambda name, fd: os.symlink("/proc/mounts", name, dir_fd=fd))
+
+
+def _add(root: str, above: str, name: str, owner: tuple[int, int], *, make: Callable[[str, int], None]) -> None:
+    """Make something that is not there yet in a directory, if that is one."""
+    with contextlib.suppress(OSError):
+        directory = syscalls.open_inside(root, f"/{above}", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            make(name, directory)
+            os.chown(name, *owner, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
 
 
 def stage_binds(

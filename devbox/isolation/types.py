@@ -106,6 +106,7 @@ class Launch(NamedTuple):
     egress: tuple[str, ...] | None = None  # host names it may reach ("a.example", "*.b.example:443"); None: everything
     aliases: tuple[str, ...] = ()  # further names it has while it runs, maybe together with others
     joins: ProcessRef | None = None  # pid 1 of a container whose processes, sockets and IPC it shares
+    directories: tuple[str, ...] = ()  # that it has, whether a layer holds them or not
     digest: str = ""  # of its image: what the OCI runtime is told, and tells whoever asks it
 
 

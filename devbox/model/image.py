@@ -136,7 +136,7 @@ _BAKER = 2
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
 _PLACES = ("root", "lock", "begins", "files")  # no part of the key: where something lies, and what others already say
 _FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
-_ADDED = ("labels",)  # came to configs later: no part of the key where there are none
+_ADDED = ("labels", "volumes")  # came to configs later: no part of the key where there are none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +152,7 @@ class ImageConfig:
     exposed: tuple[str, ...] = ()  # ports it listens on: "5432/tcp"; for people, nothing is published by it
     health: Health | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()  # directories that a container has, whether a layer holds them or not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +273,7 @@ def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
         user=own.user or below.user,
         stop_signal=own.stop_signal or below.stop_signal,
         exposed=own.exposed or below.exposed,
+        volumes=tuple(dict.fromkeys((*below.volumes, *own.volumes))),
         health=own.health or below.health,
         labels={**below.labels, **own.labels},
     )

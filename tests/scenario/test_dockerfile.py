@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import layouts
+from support import certificates, layouts
 from support.machine import Box, lacking
 from support.serving import serving
 
@@ -262,3 +262,39 @@ def test_issue9_b8_a_build_of_the_same_image_replaces_no_container(box: Box) -> 
     (path / ".git/COMMIT_EDITMSG").write_text("another\n")
     (bake,) = [step for step in box.json("plan", cwd=path)["steps"] if step["op"] == "bake"]
     assert bake["reason"] == "Dockerfile context changed: .git/COMMIT_EDITMSG"
+
+
+IN_RUN = """\
+FROM system
+ENV PIP_CERT=/own
+RUN env > /said && cat "$SSL_CERT_FILE" > /authority && test "$PIP_CERT" = /own
+RUN ls -l /dev > /devices
+CMD ["sleep", "infinity"]
+"""
+
+
+@pytest.mark.parametrize("box", ROOT_AND_USER, indirect=True)
+def test_issue9_c15_run_has_the_authorities_and_mirrors_and_no_image_keeps_them(box: Box, project: Path):
+    authority = certificates.authority(project.parent, "Inspecting Proxy")
+    authority.chmod(0o644)
+    (project / "docker" / "Dockerfile").write_text(IN_RUN)
+    mirror = "https://mirror.example.org/simple"
+    env = {"DEVBOX_CA_FILE": str(authority), "PIP_INDEX_URL": mirror, "npm_config_registry": mirror}
+    box.ok("up", cwd=project, env=env)
+    said = box.ok("exec", "web", "--", "cat", "/said", cwd=project).splitlines()
+    names = dict(line.partition("=")[::2] for line in said)
+    assert names["PIP_INDEX_URL"] == names["npm_config_registry"] == mirror
+    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
+        assert names[name] == names["SSL_CERT_FILE"]
+    assert box.ok("exec", "web", "--", "cat", "/authority", cwd=project) == authority.read_text()
+    config = json.dumps(json.loads(box.ok("image", "inspect", "service.web", cwd=project))["config"])
+    assert "/own" in config
+    assert not any(word in config for word in ("mirror.example.org", "SSL_CERT_FILE=", "devbox-ca"))
+    assert box.ok("exec", "web", "--", "sh", "-c", "ls /dev/devbox-ca.crt || true", cwd=project) == ""
+
+    # Another machine's authorities and mirrors find the same steps in the cache.
+    before = _layers(box, project)
+    (project / "new").write_text("1")
+    (project / "docker" / "Dockerfile").write_text(IN_RUN + "LABEL a=b\n")
+    box.ok("up", cwd=project, env={"PIP_INDEX_URL": "https://other.example.org"})
+    assert _layers(box, project) == before

@@ -15,6 +15,7 @@ from devbox.images import layout, manifest, snapshots
 from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, context, text
+from devbox.images.dockerfile.adapted import adapted
 from devbox.images.dockerfile.below import Below
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS
 from devbox.images.layout import Descriptor, Layout
@@ -32,6 +33,7 @@ _KEPT = (
     *("Labels", "Volumes", "OnBuild", "Shell"),
 )
 
+_PORTS = 65536
 OnProgress = Callable[[Progress], None]
 
 
@@ -63,6 +65,7 @@ class Builder:
         place = snapshots.new_place(self._paths, key)
         try:
             source = context.copy(step, place)
+            _adapt(source.dockerfile)
             begins = self._begins(step, source.dockerfile, below, place, on_progress)
             with self._turn(on_progress):
                 Workers(self._paths, self._lender).build(
@@ -99,7 +102,7 @@ class Builder:
         own.create()
         found, digests = _Begins({}, {}, {}), step.pins or step.prefer
         source = text.read(dockerfile)
-        for number, (written, meant) in enumerate(text.bases(source, step.args).items()):
+        for number, (written, meant) in enumerate(text.bases(source, step.args, step.target).items()):
             if meant == step.base:
                 top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers
             else:
@@ -141,13 +144,32 @@ class Builder:
         return Layer(digest=diff_id, diff_id=diff_id, size=size, media_type=layout.LAYER)
 
 
+def _adapt(dockerfile: str) -> None:
+    """Rewrite the copy of a Dockerfile as buildah reads it right."""
+    written = text.read(dockerfile)
+    meant = adapted(written)
+    if meant != written:
+        files.write_atomic(dockerfile, meant)
+
+
 def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
     run = {name: plain["config"][name] for name in _KEPT if plain["config"].get(name)}
     kept = {name: plain[name] for name in ("created", "architecture", "variant", "os") if name in plain}
     history = [{key: value for key, value in entry.items() if key != "comment"} for entry in plain.get("history", [])]
+    if "ExposedPorts" in run:
+        run["ExposedPorts"] = {port: {} for span in run["ExposedPorts"] for port in _ports(span)}
     kept["rootfs"] = {"type": "layers", "diff_ids": _diff_ids(plain)}
     return {**kept, "config": run, "history": history}
+
+
+def _ports(span: str) -> list[str]:
+    """The ports of `8000-8002/tcp`, which buildah leaves as it is written."""
+    numbers, slash, protocol = span.partition("/")
+    first, dash, last = numbers.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and int(last) < _PORTS):
+        return [span]
+    return [f"{port}{slash}{protocol}" for port in range(int(first), int(last) + 1)]
 
 
 def _diff_ids(plain: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """buildah at work, in a bake worker: a Dockerfile becomes a config, and the layers that the store lacks.
 
 It sees nothing of the user's own containers: storage, configuration and temporary files are the store's. What the
-host's settings bring into RUN (proxy, authorities) is given by that configuration, which no image keeps.
+host's settings bring into RUN is given by its environment (proxy) and its runtime (authorities, mirrors): no image
+keeps it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from devbox.host import carry, environ, files, process
 from devbox.images import packing
 from devbox.images.apt import Tick
 from devbox.images.dockerfile import cache, text
+from devbox.images.dockerfile.runtime import wrapped
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.inside import SHELL
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob, PruneJob
@@ -25,8 +27,6 @@ from devbox.images.output import Output
 from devbox.isolation import cgroups, contexts, oci
 from devbox.isolation.types import IdMap
 
-# On the /dev that every container gets in memory: its mount point is in no layer.
-_CA_TARGET = "/dev/devbox-ca.crt"
 # Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
 _ULIMITS = ("nofile=20000:20000", "nproc=90000:90000")
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
@@ -37,7 +37,7 @@ _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+
 
 def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
-    runtime = contexts.runtime_program()
+    runtime = wrapped(contexts.runtime_program(), job.place, ca_file=carry.ca_file())
     if oci.is_crun(runtime):
         cgroups.prepare_view("none", runtime)
     program, env = process.find("buildah"), _environment(job, idmap)
@@ -156,11 +156,13 @@ def _containers(program: str, storage: list[str], env: Mapping[str, str]) -> lis
 def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
     temporary = files.private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - of the store; cache mounts lie in it
     configuration = f"{job.place}/containers.conf"
-    files.write_atomic(configuration, settings(carry.ca_file()))
+    files.write_atomic(configuration, "")  # and not the host's
     storage = f"{job.place}/storage.conf"
     files.write_atomic(storage, '[storage]\ndriver = "overlay"\n')
     # Of the host's environment only what any program needs: buildah takes passwords, formats and stores from it.
     env = {name: value for name in _INHERITED if (value := environ.get(name))}
+    if ca_file := carry.ca_file():  # ADD of an address is buildah's own request
+        env["SSL_CERT_FILE"] = ca_file
     env |= {"HOME": job.place, "CONTAINERS_CONF": configuration, "CONTAINERS_STORAGE_CONF": storage}
     for name in carry.PROXY_VARIABLES:  # buildah hands on those that it has, in both cases
         if value := carry.set_on_host(name):
@@ -168,16 +170,6 @@ def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
     if idmap.rootless:
         env |= {"_CONTAINERS_USERNS_CONFIGURED": "done", "_CONTAINERS_ROOTLESS_UID": str(idmap.uids[0].outside)}
     return env | {"TMPDIR": temporary}
-
-
-def settings(ca_file: str) -> str:
-    """containers.conf: the host's authorities and package mirrors in every RUN."""
-    mirrors = {name: value for name in carry.MIRROR_VARIABLES if (value := carry.set_on_host(name))}
-    variables = mirrors | (dict.fromkeys(carry.CA_VARIABLES, _CA_TARGET) if ca_file else {})
-    lines = ["[containers]", f"env = {json.dumps([f'{name}={value}' for name, value in variables.items()])}"]
-    if ca_file:
-        lines.append(f"volumes = {json.dumps([f'{ca_file}:{_CA_TARGET}:ro'])}")
-    return "\n".join([*lines, ""])
 
 
 def failure(output: str, dockerfile: str, name: str) -> BakeFailed:

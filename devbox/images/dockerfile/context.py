@@ -58,7 +58,9 @@ def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
 def _locked(step: FromDockerfile) -> FromDockerfile:
     """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
     source = _dockerfile(step)
-    begins = tuple(dict.fromkeys(name for name in text.bases(source, step.args).values() if name != step.base))
+    begins = tuple(
+        dict.fromkeys(name for name in text.bases(source, step.args, step.target).values() if name != step.base)
+    )
     held = {name: digest for name, digest in (step.pins or step.prefer).items() if name in begins}
     if step.pins is None or len(held) < len(begins):
         return replace(step, begins=begins, pins=None, prefer=held)

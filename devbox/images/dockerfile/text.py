@@ -11,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from devbox.host import files
+from devbox.images.manifest import architecture
 
-_HEREDOC = re.compile(r"<<-?\s*[\"']?([A-Za-z_][A-Za-z0-9_]*)[\"']?")
+_HEREDOC = re.compile(r"\d*<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<end>[^<\"']+)(?P=quote)")
+_WITH_HEREDOCS = ("RUN", "COPY", "ADD")
+_WORD = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|'[^']*'|\\.|[^\s\"'\\])+")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:?[-+])(?P<word>[^}]*))?\})")
+_OPENED = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?P<how>:?[-+?])?)")
 _ARGUMENT = re.compile(r"(\w+)(?:=((?:\"[^\"]*\"|'[^']*'|[^\s\"'])*))?")
 _FROM_FLAG = re.compile(r"--from=(\S+)")
 _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
@@ -26,16 +29,26 @@ def read(path: str) -> str:
 
 
 class Instruction(NamedTuple):
-    """An instruction on one line, blanks as single spaces. `line` is that of its first word."""
+    """An instruction on one line, blanks as single spaces. `line` is that of its first word, `end` of its last."""
 
     line: int
     word: str  # "RUN"
     rest: str
+    end: int = 0  # here-documents come after it
 
     @property
     def text(self) -> str:
         """As buildah repeats it."""
         return f"{self.word} {self.rest}"
+
+
+class Stage(NamedTuple):
+    """A stage: what it begins with, as written and as it is meant; the stages and images that it takes from."""
+
+    name: str  # in small letters; its number where it has none
+    written: str
+    meant: str
+    takes: tuple[str, ...]  # as written
 
 
 def instructions(text: str) -> list[Instruction]:
@@ -48,62 +61,120 @@ def instructions(text: str) -> list[Instruction]:
     for number, line in numbered:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        whole = _joined(line, numbered, escape)
-        for end in _HEREDOC.findall(whole):
-            _skip_to(end, numbered)
+        whole, end = _joined(number, line, numbered, escape)
         word, _, rest = " ".join(whole.split()).partition(" ")
-        found.append(Instruction(number, word.upper(), rest))
+        if word.upper() in _WITH_HEREDOCS:
+            for each in map(_HEREDOC.fullmatch, _WORD.findall(whole)):
+                if each:
+                    _skip_to(each["end"], numbered, tabs=bool(each["tabs"]))
+        found.append(Instruction(number, word.upper(), rest, end))
     return found
 
 
-def _joined(line: str, following: Iterator[tuple[int, str]], escape: str) -> str:
+def _joined(number: int, line: str, following: Iterator[tuple[int, str]], escape: str) -> tuple[str, int]:
+    """A line and those that it goes on in; the number of the last."""
     parts = []
     while line.rstrip().endswith(escape):
         parts.append(line.rstrip()[: -len(escape)])
-        line = next((text for _, text in following if not text.lstrip().startswith("#")), "")
-    return "".join([*parts, line])
+        number, line = next((each for each in following if not each[1].lstrip().startswith("#")), (number, ""))
+    return "".join([*parts, line]), number
 
 
-def _skip_to(end: str, following: Iterator[tuple[int, str]]) -> None:
+def _skip_to(end: str, following: Iterator[tuple[int, str]], *, tabs: bool) -> None:
     for _, text in following:
-        if text.strip() == end:
+        if (text.lstrip("\t") if tabs else text) == end:
             return
 
 
-def bases(text: str, args: Mapping[str, str]) -> dict[str, str]:
-    """The images that stages begin with or copy from: as written, and as it is meant with these arguments."""
-    values: dict[str, str] = {}
-    stages: set[str] = set()
+def words(rest: str) -> list[str]:
+    """The words of an instruction, quotes and all."""
+    return _WORD.findall(rest)
+
+
+def bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str, str]:
+    """The images that the stages of a target begin with or copy from: as written, and as they are meant.
+
+    `target`: a stage; the last where it is "". Stages that it does not need are nobody's business: they are not built.
+    """
+    known = stages(text, args)
+    by_name = {name: at for at, stage in enumerate(known) for name in (str(at), stage.name)}
     found: dict[str, str] = {}
+    waiting = [by_name.get(target.lower(), len(known) - 1)] if known else []
+    seen: set[int] = set()
+    while waiting:
+        at = waiting.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        stage = known[at]
+        for written, meant in ((stage.written, stage.meant), *((each, each) for each in stage.takes)):
+            below = by_name.get(meant.lower(), at)
+            if below < at and not (written == stage.written and meant.isdigit()):
+                waiting.append(below)
+            elif meant.lower() != "scratch" and not meant.isdigit():
+                found[written] = meant
+    order = [written for stage in known for written in (stage.written, *stage.takes)]
+    return {written: found[written] for written in dict.fromkeys(order) if written in found}
+
+
+def stages(text: str, args: Mapping[str, str]) -> list[Stage]:
+    """The stages in order, with these arguments."""
+    values = dict(platform_arguments())
+    found: list[Stage] = []
     for step in instructions(text):
-        if step.word == "ARG" and not stages:
+        if step.word == "ARG" and not found:
             for name, default in _ARGUMENT.findall(step.rest):
-                values[name] = args.get(name, filled(re.sub("[\"']", "", default), values))
+                values[name] = args.get(name, filled(re.sub("[\"']", "", default), values) or values.get(name, ""))
         elif step.word == "FROM":
             words = [word for word in step.rest.split(" ") if not word.startswith("--")]
-            image = filled(words[0].strip("\"'"), values)
-            if image.lower() not in {*stages, "scratch"}:
-                found[words[0].strip("\"'")] = image
-            stages.add(words[-1].lower() if "AS" in map(str.upper, words[1:]) else str(len(stages)))
-        elif step.word in ("COPY", "ADD", "RUN"):
-            named = (_MOUNT_FROM if step.word == "RUN" else _FROM_FLAG).findall(step.rest)
-            found |= {name: name for name in named if not (name.lower() in stages or name.isdigit())}
+            written = words[0].strip("\"'")
+            named = "AS" in map(str.upper, words[1:])
+            found.append(Stage(words[-1].lower() if named else str(len(found)), written, filled(written, values), ()))
+        elif step.word in _WITH_HEREDOCS and found:
+            named_ = (_MOUNT_FROM if step.word == "RUN" else _FROM_FLAG).findall(step.rest)
+            found[-1] = found[-1]._replace(takes=(*found[-1].takes, *named_))
     return found
 
 
+def platform_arguments() -> dict[str, str]:
+    """The arguments that every Dockerfile has before its first FROM: what is built for, and on, is this machine."""
+    arch = architecture()
+    facts = {"PLATFORM": f"linux/{arch}", "OS": "linux", "ARCH": arch, "VARIANT": ""}
+    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in facts.items()}
+
+
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with its variables replaced, as Dockerfiles do it."""
+    """The text with its variables replaced, as Dockerfiles do it; one may stand in the default of another."""
+    done = ""
+    while match := _OPENED.search(text):
+        done, rest = done + text[: match.start()], text[match.end() :]
+        if match["plain"]:
+            done, text = done + values.get(match["plain"], ""), rest
+            continue
+        end = _closing(rest)
+        value = values.get(match["name"])
+        done, text = done + _chosen(value, match["how"] or "", filled(rest[:end], values)), rest[end + 1 :]
+    return done + text
 
-    def value(match: re.Match[str]) -> str:
-        name = match["plain"] or match["name"]
-        there = values.get(name, "") if (match["how"] or ":").startswith(":") else values.get(name)
-        if match["how"] and match["how"].endswith("-"):
-            return (there or match["word"]) if match["how"] == ":-" else there if there is not None else match["word"]
-        if match["how"]:
-            return match["word"] if (there if match["how"] == ":+" else there is not None) else ""
-        return values.get(name, "")
 
-    return _VARIABLE.sub(value, text)
+def _chosen(value: str | None, how: str, word: str) -> str:
+    """The value of `${NAME:-word}` and the like."""
+    there = bool(value) if how.startswith(":") else value is not None
+    if how.endswith("+"):
+        return word if there else ""
+    if how.endswith("-") and not there:
+        return word
+    return value or ""
+
+
+def _closing(text: str) -> int:
+    """Where the brace closes that was opened before the text."""
+    depth = 1
+    for at, char in enumerate(text):
+        depth += (text[at - 1 : at + 1] == "${") - (char == "}")
+        if not depth:
+            return at
+    return len(text)
 
 
 def line_of(text: str, step: str) -> int:

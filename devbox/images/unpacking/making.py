@@ -123,6 +123,8 @@ class Maker:
                 self._make_room(path)
             self._new_directory(path, 0o700)
         _own(item)
+        for name, value in item.attributes.items():
+            _set_attribute(path, name, value, path)
         self._times[path] = item.mtime
 
     def _file(self, item: Item) -> None:
@@ -140,7 +142,7 @@ class Maker:
             os.close(fd)
 
 
-def _set_attribute(fd: int, name: str, value: bytes, path: str) -> None:
+def _set_attribute(fd: int | str, name: str, value: bytes, path: str) -> None:
     try:
         os.setxattr(fd, name, value)
     except OSError as error:

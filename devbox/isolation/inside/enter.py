@@ -112,7 +112,7 @@ def _command(
 ) -> list[str]:
     """The runtime's command line. Without variables to add, without groups and a terminal, the short way."""
     user, groups = who
-    if env or tty or groups:
+    if env or tty or oci.others(user, groups):
         from devbox.isolation import processes
 
         config = processes.saved_config(entry["oci_root"], entry["oci_id"])

@@ -96,7 +96,7 @@ class Interior:
         oci_id, like = self._item.launch.oci_id, self._like
         user = f"{like.uid}:{like.gid}"
         config = processes.saved_config(self._context.oci_root, oci_id)
-        if like.groups and os.path.exists(config):
+        if oci.others(user, like.groups) and os.path.exists(config):
             fd = processes.document(config, argv, user=user, groups=like.groups, cwd=like.cwd, env={}, tty=False)
             return oci.exec_document_argv(start, oci_id, f"/proc/self/fd/{fd}", pid_file=pid_file)
         return oci.exec_argv(start, oci_id, argv, user=user, groups=like.groups, cwd=like.cwd, pid_file=pid_file)

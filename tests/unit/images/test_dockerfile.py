@@ -15,8 +15,10 @@ import pytest
 
 from devbox.errors import BakeFailed, EnvFileError
 from devbox.images.dockerfile import buildah, context, text
+from devbox.images.dockerfile.adapted import adapted
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.job import BuildJob
+from devbox.images.manifest import architecture
 from devbox.model.image import FromDockerfile, ImageConfig, ImageSpec, step_key
 
 DOCKERFILE = """\
@@ -316,3 +318,73 @@ def test_new_layers_are_written_packed_by_what_costs_the_least():
     words = buildah.push_options("sha256:1", "/store/tmp/1/new")
     assert words[-2:] == ["sha256:1", "oci:/store/tmp/1/new"]
     assert ("--compression-format", "zstd") in itertools.pairwise(words)
+
+
+STAGES = """\
+FROM unused:1 AS unused
+FROM build:1 AS Build
+RUN N=3; echo $((1<<N)) <<<word
+FROM tools:1 AS tools
+FROM build AS x-{arch}
+COPY --from=tools /a /a
+FROM x-${{TARGETARCH}} AS last
+COPY --from=other:1 /b /b
+"""
+
+
+def test_issue9_c16_only_images_of_stages_that_are_needed():
+    source = STAGES.format(arch=architecture())
+    assert list(text.bases(source, {})) == ["build:1", "tools:1", "other:1"]
+    assert list(text.bases(source, {}, "BUILD")) == ["build:1"]
+    assert list(text.bases(source, {}, "0")) == ["unused:1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["RUN echo $((1<<N))", "RUN cat <<<word", 'RUN ["sh", "-c", "cat <<END"]', "CMD cat <<END", "RUN echo '<<END'"],
+)
+def test_issue9_c16_what_is_no_here_document_hides_nothing(line: str):
+    assert list(text.bases(f"FROM a:1 AS a\n{line}\nFROM b:1\nCOPY --from=a /a /\n", {})) == ["a:1", "b:1"]
+
+
+def test_issue9_c16_here_documents_end_where_docker_ends_them():
+    source = "FROM a:1\nRUN <<-'END' cat 3<<OTHER\n\tFROM x:1\n\tEND\nFROM y:1\nOTHER\nCOPY --from=b:1 / /\n"
+    assert list(text.bases(source, {})) == ["a:1", "b:1"]
+
+
+@pytest.mark.parametrize(
+    ("written", "values", "meant"),
+    [
+        ("${A:-${D}}", {"D": "d"}, "d"),
+        ("${A:-${D}}", {"A": "a", "D": "d"}, "a"),
+        ("x-${A:+${D}-}y", {"A": "a", "D": "d"}, "x-d-y"),
+        ("${A:-${B:-${C:-deep}}}:1", {}, "deep:1"),
+    ],
+)
+def test_issue9_c16_variables_in_defaults(written: str, values: dict[str, str], meant: str):
+    assert text.filled(written, values) == meant
+
+
+def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
+    written = (
+        'FROM a AS Build\nSHELL ["/bin/bash", "-c"]\nCMD one \\\n  two\nFROM build\nENTRYPOINT x\n'
+        "COPY --link --from=BUILD a b\nRUN --mount=type=bind,from=Build,target=/x y\n"
+        "COPY <<END /c\nCOPY --link a\nEND\n"
+    )
+    assert adapted(written).splitlines() == [
+        "FROM a AS build",
+        'SHELL ["/bin/bash", "-c"]',
+        'CMD ["/bin/bash", "-c", "one   two"]',
+        "",
+        "FROM build",
+        'ENTRYPOINT ["/bin/bash", "-c", "x"]',
+        "COPY  --from=build a b",
+        "RUN --mount=type=bind,from=build,target=/x y",
+        "COPY <<END /c",
+        "COPY --link a",
+        "END",
+    ]
+    over = "FROM a AS b\nENV A=1 B=2\nARG A=x C='y z'\nARG B\nFROM b\nARG B=3\nFROM a\nARG A=1\n"
+    assert adapted(over) == "FROM a AS b\nENV A=1 B=2\nARG C='y z'\n\nFROM b\n\nFROM a\nARG A=1\n"
+    plain = "FROM a AS b\nCMD x\nCOPY --from=b a b\n"
+    assert adapted(plain) == plain
