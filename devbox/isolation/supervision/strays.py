@@ -134,6 +134,8 @@ def _named(holder: ProcessRef, name: str, *, rootless: bool) -> set[int]:
     for pid in _sharing_user_namespace({holder.pid}):
         rooms.setdefault(_link(pid, "uts"), set()).add(pid)
     rooms.pop("", None)
+    if not rooms:
+        return set()  # the holder may be gone, too
     read_end, write_end = os.pipe()
 
     def ask() -> None:
