@@ -101,6 +101,24 @@ def test_a_killed_supervisor_kills_nobody_and_is_replaced(box: Box):
     assert not box.leftovers(before)
 
 
+def test_issue9_a5_what_dies_with_its_supervisor_comes_back_without_a_command(any_box: Box):
+    box = any_box
+    project = box.project('[dev]\nrecipe = "debian"\n[service.web]\nfrom = "dev"\ncommand = "sleep 1000"\n')
+    box.ok("up", cwd=project)
+    before = box.ps(project)
+    killed = supervisor_pid(box)
+    os.kill(killed, signal.SIGKILL)
+    os.kill(before["web"]["pid"], signal.SIGKILL)
+
+    def is_back() -> bool:
+        row = box.ps(project)["web"]
+        return row["state"] == "running" and row["pid"] != before["web"]["pid"]
+
+    wait_until(is_back, seconds=60, what="the service's return")
+    assert supervisor_pid(box) != killed
+    assert box.ps(project)["dev"]["pid"] == before["dev"]["pid"]
+
+
 def test_a_pasta_that_its_supervisor_did_not_live_to_write_down_is_replaced(box: Box):
     project = box.from_template("python-web")
     box.ok("up", cwd=project)
