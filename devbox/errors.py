@@ -126,10 +126,14 @@ class RegistryError(DevboxError):
 
 
 class RegistryUnavailable(RegistryError):
-    """A registry can't be reached just now, or broke off; what was transferred is kept. `after`: in so many seconds."""
+    """A registry can't be reached just now, or broke off; what was transferred is kept. `after`: in so many seconds.
+
+    `is_silent`: it said nothing, or too little, for as long as anybody waits.
+    """
 
     retryable = True
     after = 0.0
+    is_silent = False
 
 
 class SigningError(DevboxError):

@@ -16,6 +16,18 @@ _UNKNOWN = re.compile(r"(?:Unable to locate package|Package '?([^' ]+)'? has no 
 _UNREACHABLE = re.compile(
     r"Temporary failure resolving|Could not resolve|Could not connect|Failed to fetch|Unable to connect|connect \(\d"
 )
+# What apt says of lists and packages that are not what their signature or the signed list says.
+_FORGED = re.compile(
+    r"BADSIG|EXPKEYSIG|REVKEYSIG|NO_PUBKEY|signatures? (?:were|was|is|couldn't be) (?:invalid|verified)|is not signed"
+    r"|OpenPGP signature verification failed|Bad OpenPGP signature|Clearsigned file isn't valid|can't be authenticated"
+    r"|cannot be authenticated",
+    re.IGNORECASE,
+)
+_ALTERED = re.compile(r"Hash ?[Ss]um mismatch|File has unexpected size|Size mismatch|has unexpected (?:size|hash)")
+_OTHER = "export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
+_OF_URL = re.compile(r"(?:Failed to fetch|The repository '|Err:\d+) ?(\S+?)[' ]")
+_MISSING = re.compile(r"Failed to fetch (\S+)\s+404|^Err:\d+ (\S+) .*\n\s+404 ", re.MULTILINE)
+_NO_RELEASE = re.compile(r"The repository '(\S+) (\S+) \S+' does not have a Release file")
 _BROKEN = re.compile(r"^dpkg: error processing (?:package|archive) (\S+).*", re.MULTILINE)
 _FULL = "No space left on device"
 _UNTRUSTED = re.compile(r"certificate verif\w+ failed|certificate is NOT trusted", re.IGNORECASE)
@@ -94,12 +106,50 @@ class Cause(NamedTuple):
 def explain(output: str, *, system: str) -> Cause:
     """The cause of a failed run, from all it printed. `system` names the distribution for the sentence."""
     lines = output.splitlines()
+    if found := _of_content(output, lines, system):  # first: of a list that was refused, packages are unknown
+        return found
     if match := _UNKNOWN.search(output):
         name = match[1] or match[2]
         return Cause(f"there is no package {name} in {system}", f"look for its name: {_search(system, name)}", "")
     if _FULL in output:
         sentence = f"the disk is full: the packages of {system} do not fit"
         return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
+    if found := _of_network(output, lines, system):
+        return found
+    if match := _BROKEN.search(output):
+        end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason in the line after
+        shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
+        return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
+    return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
+
+
+def _of_content(output: str, lines: list[str], system: str) -> Cause | None:
+    """What a mirror that answers sent: something forged or altered, or nothing. None where it is not that."""
+    if match := _FORGED.search(output) or _ALTERED.search(output):
+        what = "a package list" if match.re is _FORGED else "a package or a list"
+        against = "its signature" if match.re is _FORGED else "the hash in the signed list"
+        shown = "\n".join(line for line in lines if match.re.search(line))
+        place = _host(output)
+        return Cause(
+            f"{what} of {system}{place} does not match {against}: it was forged or damaged on its way, "
+            "and nothing of it was installed",
+            f"try again; where it stays so, use another mirror or proxy: {_OTHER}",
+            shown,
+            of_host=True,
+        )
+    if match := _NO_RELEASE.search(output):
+        sentence = f"the suite {match[2]} was not found on the mirror {match[1]}"
+        return Cause(sentence, f"look at its spelling; or another mirror: {_OTHER}", "")
+    if match := _MISSING.search(output):
+        name = (match[1] or match[2]).rpartition("/")[2].partition("_")[0]
+        sentence = f"not found on the mirror of {system}: {name}"
+        remedy = f"the mirror and its list are of different times: try again later, or {_OTHER}"
+        return Cause(sentence, remedy, match[0].strip(), of_host=True)
+    return None
+
+
+def _of_network(output: str, lines: list[str], system: str) -> Cause | None:
+    """Why a mirror was not heard. None where it is not that."""
     if _UNTRUSTED.search(output):
         return Cause(
             f"the certificate of the package mirror of {system}, or of a proxy before it, is not trusted",
@@ -111,11 +161,13 @@ def explain(output: str, *, system: str) -> Cause:
         remedy = "devbox doctor tells why; another mirror: export DEVBOX_MIRROR_DEBIAN=URL (or _UBUNTU)"
         shown = "\n".join(line for line in lines if _UNREACHABLE.search(line) and line.startswith("E:"))
         return Cause(f"the package mirror of {system} can't be reached", remedy, shown, of_host=True)
-    if match := _BROKEN.search(output):
-        end = output.count("\n", 0, match.end()) + 2  # dpkg gives its reason in the line after
-        shown = "\n".join(lines[max(0, end - _EVIDENCE) : end])
-        return Cause(f"the package {match[1]} of {system} could not be installed", "", shown)
-    return Cause("", "", "\n".join(lines[-_EVIDENCE:]))
+    return None
+
+
+def _host(output: str) -> str:
+    """Whose it was, as a part of a sentence; "" where apt does not say."""
+    match = _OF_URL.search(output)
+    return f", from {match[1].split('/')[2]}," if match and match[1].count("/") > 1 else ""
 
 
 def not_offered(output: str) -> dict[str, tuple[str, str]]:

@@ -18,13 +18,11 @@ from urllib3.util import make_headers
 from devbox.errors import RegistryError
 from devbox.host import carry
 from devbox.images import documents
-from devbox.images.registry import credentials, refusals, settings
+from devbox.images.registry import credentials, patience, refusals, settings
 from devbox.images.registry.credentials import Credentials
-from devbox.images.registry.patience import MOST_WAITED
 from devbox.images.registry.settings import Endpoint
 
 _OK, _UNAUTHORIZED = 200, 401
-_TIMEOUT = urllib3.Timeout(connect=15, read=60)
 _CONNECTIONS = 8
 _CLIENT = "devbox"
 
@@ -41,7 +39,9 @@ class _Patient(urllib3.Retry):
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
     ) -> Self:
-        """One try less."""
+        """One try less; none where the registry was silent: it was waited for as long as anybody waits."""
+        if isinstance(error, exceptions.TimeoutError):
+            raise exceptions.MaxRetryError(cast("ConnectionPool", _pool), url or "", error)
         if response is not None and (self.get_retry_after(response) or 0) >= self.retry_after_max:
             raise exceptions.MaxRetryError(cast("ConnectionPool", _pool), url or "", None)
         return super().increment(method, url, response, error, _pool, _stacktrace)
@@ -57,7 +57,7 @@ RETRIES = _Patient(
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,
     raise_on_status=False,
-    retry_after_max=MOST_WAITED,
+    retry_after_max=patience.MOST_WAITED,
 )
 # A token may end between two threads that share it; a new one that is refused as well is no accident.
 _ATTEMPTS = 4
@@ -117,7 +117,8 @@ class Connection:
         stream: bool,
         doing: str,
     ) -> urllib3.BaseHTTPResponse:
-        try:
+
+        def ask() -> urllib3.BaseHTTPResponse:
             return self._pool.request(
                 method,
                 url,
@@ -127,10 +128,20 @@ class Connection:
                 preload_content=not stream,
                 decode_content=False,
             )
+
+        try:
+            return patience.within(ask, sent=len(body or b""))
+        except patience.TooSlow:
+            raise self.slow(doing) from None
         except exceptions.HTTPError as error:
             raise refusals.of_silence(error, self.host, doing) from error
         except (ValueError, OverflowError) as error:  # urllib3 hands on what a header of the answer led it to
             raise refusals.of_malformed(error, self.host, doing) from None
+
+    def slow(self, doing: str) -> RegistryError:
+        """The error of an answer that has not ended."""
+        why = f"{self.host} did not end its answer within {patience.ANSWER:.0f} s"
+        return refusals.of_slowness(self.host, doing, why)
 
     def _absolute(self, path: str, doing: str) -> str:
         """The URL of a path below the registry, or of an address that it gave."""
@@ -144,7 +155,10 @@ class Connection:
     def _greeted(self, url: str) -> str:
         """The address below which the registry answers; one that may and does speak plain HTTP is asked so."""
         try:
-            self._pool.request("HEAD", f"{url}/v2/", retries=urllib3.Retry(total=2, other=1, raise_on_status=False))
+            tries = _Patient(total=2, other=1, raise_on_status=False)
+            patience.within(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
+        except patience.TooSlow:
+            raise self.slow("reach the registry") from None
         except exceptions.HTTPError as error:
             if not (refusals.speaks_plain(error) and settings.may_be_plain(self.host)):
                 raise refusals.of_silence(error, self.host, "reach the registry") from error
@@ -204,7 +218,12 @@ def _pool(url: str) -> urllib3.PoolManager:
     exempt = {"no": carry.set_on_host("no_proxy")}
     bypassed = urllib.request.proxy_bypass_environment(place.netloc, exempt)  # type: ignore[attr-defined]  # no stub
     direct = settings.is_loopback(place.netloc) or bypassed
-    shared: dict[str, Any] = {"ssl_context": context, "timeout": _TIMEOUT, "maxsize": _CONNECTIONS, "block": False}
+    shared: dict[str, Any] = {
+        "ssl_context": context,
+        "timeout": urllib3.Timeout(connect=patience.CONNECT, read=patience.SILENCE),
+        "maxsize": _CONNECTIONS,
+        "block": False,
+    }
     if not proxy or direct:
         return urllib3.PoolManager(**shared)
     full = proxy if "://" in proxy else f"http://{proxy}"
@@ -231,7 +250,7 @@ def _place(url: str) -> tuple[str, str]:
 
 def _token_in(answer: urllib3.BaseHTTPResponse, host: str) -> str:
     token = ""
-    with suppress(ValueError, exceptions.HTTPError):
+    with suppress(ValueError, exceptions.HTTPError, patience.TooSlow):
         said = refusals.document(answer)
         token = documents.text(said, "token") or documents.text(said, "access_token")
     if not (token.isascii() and token.isprintable() and token):

@@ -12,6 +12,7 @@ from urllib3 import exceptions
 
 from devbox.errors import DevboxError, RegistryError, RegistryUnavailable
 from devbox.images import documents
+from devbox.images.registry import patience
 from devbox.images.registry.reference import DOCKER_HUB
 from devbox.images.registry.settings import INSECURE
 
@@ -79,8 +80,20 @@ def of_silence(error: exceptions.HTTPError, host: str, doing: str) -> DevboxErro
         )
     if isinstance(cause, socket.gaierror | exceptions.NameResolutionError):
         return RegistryUnavailable(f"no host is known as {host.partition(':')[0]}", remedy="look at its spelling")
-    why = "no answer in time" if isinstance(cause, exceptions.TimeoutError) else _why(cause)
+    if isinstance(cause, exceptions.TimeoutError | TimeoutError):
+        return of_slowness(host, doing, f"{host} was silent for {patience.SILENCE:.0f} s")
+    why = _why(cause)
     return RegistryUnavailable(f"could not {doing}: {host}: {why}", remedy=_AGAIN)
+
+
+def of_slowness(host: str, doing: str, why: str) -> RegistryUnavailable:
+    """The error of a registry that is there and says nothing, or too little."""
+    error = RegistryUnavailable(
+        f"could not {doing}: {why}",
+        remedy=f"{_AGAIN}; or a mirror: export DEVBOX_REGISTRY_MIRRORS={host.partition('/')[0]}=https://MIRROR",
+    )
+    error.is_silent = True
+    return error
 
 
 def of_malformed(error: Exception, host: str, doing: str) -> DevboxError:
@@ -104,8 +117,13 @@ def number(text: str) -> int | None:
 
 def document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
     """The table that an answer holds, read no further than a document may be long; ValueError where it holds none."""
+    return documents.parse(patience.within(lambda: beginning(response)))
+
+
+def beginning(response: urllib3.BaseHTTPResponse) -> bytes:
+    """What an answer holds, read little further than a document may be long."""
     try:
-        return documents.parse(response.read(documents.LIMIT + 1) or response.data)
+        return response.read(documents.LIMIT + 1, decode_content=False) or response.data
     finally:
         response.close()  # what is left unread would block the connection's next user
 
@@ -133,6 +151,6 @@ def _details(response: urllib3.BaseHTTPResponse) -> str:
     """The registry's own words, where it has any."""
     try:
         errors = documents.tables(document(response), "errors")
-    except (ValueError, exceptions.HTTPError):
+    except (ValueError, exceptions.HTTPError, patience.TooSlow):
         return ""
     return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)

@@ -13,7 +13,7 @@ from devbox.errors import RegistryError
 from devbox.images import documents, layout
 from devbox.images.documents import is_digest
 from devbox.images.layout import Descriptor
-from devbox.images.registry import refusals
+from devbox.images.registry import patience, refusals
 from devbox.images.registry.connection import ONCE, Connection
 from devbox.images.registry.graph import DOCKER_LIST, DOCKER_MANIFEST, fallback_tag
 from devbox.images.registry.reference import Reference
@@ -95,7 +95,11 @@ class Repository:
         begins = {206: _begins(answer.headers.get("Content-Range", "")), 416: offset}.get(answer.status, 0)
         no_more = answer.status == 416  # noqa: PLR2004
         try:
-            yield begins, iter(()) if no_more else answer.stream(_CHUNK, decode_content=False)
+            yield begins, iter(()) if no_more else _pieces(answer)
+        except patience.TooSlow:
+            host, doing = self._connection.host, f"read a blob of {self._name}"
+            why = f"{host} sends less than {patience.slowest()}"
+            raise refusals.of_slowness(host, doing, why) from None
         except exceptions.HTTPError as error:
             doing = f"read a blob of {self._name} to its end"
             raise refusals.of_silence(error, self._connection.host, doing) from error
@@ -200,12 +204,12 @@ class Repository:
 
     def _read(self, answer: urllib3.BaseHTTPResponse, target: str) -> bytes:
         try:
-            raw = answer.read(documents.LIMIT + 1, decode_content=False)
+            raw = patience.within(lambda: refusals.beginning(answer))
+        except patience.TooSlow:
+            raise self._connection.slow(f"read {self._shown(target)} to its end") from None
         except exceptions.HTTPError as error:
             doing = f"read {self._shown(target)} to its end"
             raise refusals.of_silence(error, self._connection.host, doing) from error
-        finally:
-            answer.close()
         if len(raw) > documents.LIMIT:
             raise RegistryError(
                 f"the manifest of {self._shown(target)} is larger than 4 MiB, which no registry may send",
@@ -230,6 +234,14 @@ def _listed(raw: bytes) -> list[dict[str, Any]]:
         return documents.tables(documents.parse(raw), "manifests")
     except ValueError:
         return []
+
+
+def _pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """A blob as it arrives, however small the pieces are; TooSlow where too little does."""
+    pace = patience.Pace()
+    while data := answer.read1(_CHUNK, decode_content=False):
+        pace.arrived(len(data))
+        yield data
 
 
 def _begins(header: str) -> int:

@@ -115,3 +115,48 @@ def test_a_certificate_that_is_not_trusted_names_the_setting():
     cause = apt.explain(said, system="debian trixie")
     assert "DEVBOX_CA_FILE" in cause.remedy
     assert cause.of_host
+
+
+_FETCH = "E: Failed to fetch http://mirror.example.org/debian/pool/main/b/bash/bash_5.2_amd64.deb  "
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "W: GPG error: http://m.example.org/debian trixie: The following signatures were invalid: BADSIG 1",
+            "a package list of debian trixie does not match its signature",
+        ),
+        (
+            "E: The repository 'http://mirror.example.org/debian trixie InRelease' is not signed.",
+            "a package list of debian trixie, from mirror.example.org, does not match its signature",
+        ),
+        (
+            "Err:1 http://m.example.org/debian x InRelease\n  sqv: Bad OpenPGP signature",
+            "a package list of debian trixie",
+        ),
+        (
+            f"{_FETCH}Hash Sum mismatch",
+            "a package or a list of debian trixie, from mirror.example.org, does not match the hash",
+        ),
+        (
+            f"{_FETCH}File has unexpected size (5 != 6). Mirror sync in progress?",
+            "a package or a list of debian trixie",
+        ),
+    ],
+)
+def test_issue9_c21_what_is_forged_or_altered_is_said_to_be(said: str, sentence: str) -> None:
+    cause = apt.explain(f"{said}\nE: Failed to fetch something  ...\n", system="debian trixie")
+    assert cause.sentence.startswith(sentence)
+    assert "forged or damaged" in cause.sentence
+    assert "reached" not in cause.sentence
+    assert cause.evidence
+    assert cause.remedy
+
+
+def test_issue9_c21_what_a_mirror_does_not_have_is_no_outage() -> None:
+    cause = apt.explain(f"{_FETCH}404  Not Found [IP: 1.2.3.4 80]\n", system="debian trixie")
+    assert cause.sentence == "not found on the mirror of debian trixie: bash"
+    said = "E: The repository 'http://mirror.example.org/debian nosuch Release' does not have a Release file."
+    cause = apt.explain(said, system="debian nosuch")
+    assert cause.sentence == "the suite nosuch was not found on the mirror http://mirror.example.org/debian"
