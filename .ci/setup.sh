@@ -10,7 +10,7 @@ what=${1:?what for: run, test or bench}
 run_packages=(ca-certificates catatonit crun debian-archive-keyring mmdebstrap nftables passt python3-venv
     ubuntu-keyring uidmap)
 test_packages=(buildah busybox-static cosign docker-cli docker-registry docker.io fish git haproxy openssh-client
-    podman prometheus qemu-system-x86 runc skopeo umoci zsh)
+    podman prometheus qemu-system-x86 runc skopeo strace umoci zsh)
 test_npm=(@devcontainers/cli)
 bench_packages=(docker-buildx docker-compose hyperfine)
 

@@ -10,7 +10,7 @@ from devbox.attest import keys as crypto
 from devbox.cli import confirm, output, passphrase
 from devbox.cli.terminal import say
 from devbox.errors import FAILED, UsageError
-from devbox.host import environ, files
+from devbox.host import beneath, environ, files, project
 from devbox.host.paths import default_paths
 from devbox.records.keys import Key, Keys
 from devbox.verbs import keys as verbs
@@ -74,7 +74,8 @@ def import_(args: Args) -> int:
 def text_of(path: str, *, remedy: str) -> str:
     """A file that a person names as one of a key. UsageError where it is not there, or no text."""
     try:
-        text = files.read_text(path)
+        root, inner = project.of_file(path)
+        text = beneath.read_text(root, inner) if root else files.read_text(path)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no key: it is no text", remedy=remedy) from None
     if text is None:

@@ -70,4 +70,5 @@ def _look(project: Project, path: str) -> os.stat_result | None:
 def _content(project: Project, path: str, facts: os.stat_result, known: dict[str, str]) -> str:
     if not _is_file(facts):
         return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
-    return f"{'program' if facts.st_mode & stat.S_IXUSR else 'file'}:{known.get(path, 'unreadable')}"
+    digest = known.get(path, f"unreadable:{facts.st_size}:{facts.st_mtime_ns}")
+    return f"{'program' if facts.st_mode & stat.S_IXUSR else 'file'}:{digest}"

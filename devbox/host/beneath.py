@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 LIMIT = 16 << 20  # bytes of a file that is read as a whole
+_SPARSE, _HOLES = 1 << 30, 16  # a file above so many bytes that has not this part of them on the disk is not read
+_BLOCK = 512
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -91,7 +93,7 @@ class Project:
         """A regular file, to be read. Without `links`, none is followed, wherever it leads."""
         found = self._find(path, links=links)
         try:
-            _check_regular(os.fstat(found).st_mode, path)
+            _check_readable(os.fstat(found), path)
             return os.open(f"/proc/self/fd/{found}", _READ)
         finally:
             os.close(found)
@@ -313,10 +315,13 @@ def within(root: str, path: str) -> str | None:
         way, inner = above, f"{name}/{inner}".rstrip("/")
 
 
-def _check_regular(mode: int, path: str) -> None:
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "device")
+def _check_readable(facts: os.stat_result, path: str) -> None:
+    """Refuse what is no regular file, and one that would take for ever to read though it takes no space."""
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
         raise Unusable(errno.EINVAL, f"it is not a regular file but a {kind}", path)
+    if facts.st_size > _SPARSE and facts.st_blocks * _BLOCK * _HOLES < facts.st_size:
+        raise Unusable(errno.EFBIG, f"it is {facts.st_size >> 30} GiB of holes", path)
 
 
 def _give(fd: int, root: str) -> None:

@@ -124,6 +124,8 @@ def _compared(
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and not isinstance(error, Unusable):
             raise
+        if error.errno == errno.EFBIG:
+            return "unreadable", False
         return "absent", entry is None
     mode = 0o100755 if facts.st_mode & stat.S_IXUSR else 0o100644
     same = entry is not None and entry.name == name and bool(entry.mode & 0o100) == bool(mode & 0o100)

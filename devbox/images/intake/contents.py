@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import stat
 import tarfile
 from collections.abc import Iterator
 from typing import IO, NamedTuple, Protocol
 
 from devbox.errors import BakeFailed, UsageError
+from devbox.host import beneath
 from devbox.host.sizes import room
 from devbox.images import documents
 from devbox.images.registry.progress import Meter
@@ -135,7 +135,7 @@ class DirectoryContents:
     def file(self, name: str) -> Staged | None:
         """The file; `name` leads nowhere else, being made of a digest."""
         if name not in self._files:
-            self._files[name] = self._copied(f"{self._root}/{name}")
+            self._files[name] = self._copied(name)
         return self._files[name]
 
     def add(self, raw: bytes) -> Staged:
@@ -148,16 +148,17 @@ class DirectoryContents:
         """Have a file found as a blob, too."""
         self._files[blob_name(staged.digest)] = staged
 
-    def _copied(self, path: str) -> Staged | None:
+    def _copied(self, name: str) -> Staged | None:
         try:
-            facts = os.lstat(path)
-            if not stat.S_ISREG(facts.st_mode):
-                raise UsageError(f"{path} is no file", remedy="name the directory of an OCI image layout")
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
-                self._place.meter.expect(facts.st_size)
+            with beneath.opened(self._root, name) as source:
+                self._place.meter.expect(os.fstat(source.fileno()).st_size)
                 return self._place.write(_read(source, self._place.meter))
         except FileNotFoundError:
             return None
+        except beneath.Unusable as error:
+            raise UsageError(
+                f"cannot read {self._root}/{name}: {error.strerror}", remedy="name the directory of an OCI image layout"
+            ) from None
 
 
 class Watched:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple, cast
 
 from devbox.errors import UsageError
-from devbox.host import files, removal
+from devbox.host import beneath, files, project, removal
 from devbox.host.paths import Paths
 from devbox.images import gate, snapshots
 from devbox.images.intake import found as finding
@@ -100,10 +100,16 @@ def _contents(source: str | IO[bytes], place: str, meter: Meter) -> Contents:
 
 def open_file(path: str) -> IO[bytes]:
     """A file to read. Raises UsageError where there is none."""
+    root, inner = project.of_file(path)
     try:
+        if root:
+            with beneath.Project(root) as directory:
+                return open(directory.open(inner), "rb")
         archive = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}", remedy="look at its spelling; - is the standard input") from None
+    except beneath.Unusable as error:
+        raise beneath.refusal("read", root, inner, error) from None
     kind = os.fstat(archive.fileno()).st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
         raise UsageError(f"{path} is no file", remedy="name an archive, or the directory of an OCI image layout")

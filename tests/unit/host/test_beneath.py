@@ -87,8 +87,12 @@ def test_issue9_a3_only_regular_files_are_read(root: Path, kind: str) -> None:
 def test_issue9_a3_no_more_is_read_than_allowed(root: Path) -> None:
     with (root / "huge").open("wb") as out:
         out.truncate(1 << 40)
-    with pytest.raises(beneath.Unusable, match="larger than 16 MiB"):
+    with pytest.raises(beneath.Unusable, match="1024 GiB of holes"):
         beneath.read(str(root), "huge")
+    with (root / "large").open("wb") as out:
+        out.truncate(1 << 25)
+    with pytest.raises(beneath.Unusable, match="larger than 16 MiB"):
+        beneath.read(str(root), "large")
 
 
 def test_issue9_a3_a_file_that_grows_ends_where_it_was_opened(root: Path) -> None:
