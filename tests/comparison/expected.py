@@ -45,6 +45,11 @@ EXPECTED = (
         "classic builder. To write to it: `RUN mkdir` as that user, or `COPY --chown`.",
         visible=True,
     ),
+    Expected(
+        "ARG after ENV",
+        r"file /a: \['-rw-r--r--', 0, 0, '367c9b4686a77725', \{\}\] instead of \[.*'3baf131c77a1594c'",
+        "Of ARG and ENV with one name, ENV counts in RUN, as Docker's reference says; BuildKit takes the later of them. In the image there is the value of ENV in both.",
+    ),
 )
 # Of Dockerfiles, what the comparison cannot show: a network, or a file that the test machines do not have.
 NOT_COMPARED = (

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 from devbox.images.dockerfile import text as texts
 from devbox.images.dockerfile.text import Instruction
@@ -16,60 +15,33 @@ from devbox.images.dockerfile.text import Instruction
 _LINK = re.compile(r"(?<=\s)--link(?:=\w+)?(?=\s)")
 _FROM = re.compile(r"(?P<flag>--from=)(?P<name>[^\s,]+)")
 _MOUNT_FROM = re.compile(r"(?P<flag>\bfrom=)(?P<name>[^\s,]+)")
-_ASSIGNED = re.compile(r"(?:^|\s)([\w.-]+)=")
 _COMMANDS = ("CMD", "ENTRYPOINT")
 
 
 def adapted(text: str) -> str:
     """The text as buildah reads it right.
 
-    Stages are in small letters, COPY has no `--link`, commands have the shell that SHELL names, and ARG does not name
-    what ENV has set.
+    Stages are in small letters, COPY has no `--link`, commands have the shell that SHELL names.
     """
     lines = text.split("\n")
-    known: dict[str, _Stage] = {}
-    name, stage, names = "", _Stage((), frozenset()), set[str]()
+    shells: dict[str, list[str]] = {}
+    name, shell, names = "", list[str](), set[str]()
     for step in texts.instructions(text):
         if step.word == "FROM":
             name, below = _fold_stage(step, lines, names)
-            stage = known.get(below, _Stage((), frozenset()))
+            shell = shells.get(below, [])
         elif step.word == "SHELL":
-            stage = stage._replace(shell=_listed(step.rest) or stage.shell)
-        elif step.word == "ENV":
-            stage = stage._replace(env=stage.env | _names(step.rest))
-        elif step.word == "ARG" and stage.env:
-            _drop_arguments(lines, step, stage.env)
+            shell = _listed(step.rest) or shell
         elif step.word in ("COPY", "ADD"):
             _replace(lines, step, lambda line: _LINK.sub("", line))
             _replace(lines, step, lambda line: _folded(_FROM, line, names))
         elif step.word == "RUN" and "--mount=" in step.rest:
             _replace(lines, step, lambda line: _folded(_MOUNT_FROM, line, names))
-        elif step.word in _COMMANDS and stage.shell and not _listed(step.rest):
-            words = [*stage.shell, _shown(lines, step)]
+        elif step.word in _COMMANDS and shell and not _listed(step.rest):
+            words = [*shell, _shown(lines, step)]
             _write(lines, step, f"{step.word} {json.dumps(words, ensure_ascii=False)}")
-        known[name] = stage
+        shells[name] = shell
     return "\n".join(lines)
-
-
-class _Stage(NamedTuple):
-    """What a stage, or what it begins with, has said so far."""
-
-    shell: Sequence[str]
-    env: frozenset[str]
-
-
-def _names(rest: str) -> frozenset[str]:
-    """The variables that ENV sets."""
-    first = rest.partition(" ")[0]
-    return frozenset(_ASSIGNED.findall(rest) if "=" in first else [first])
-
-
-def _drop_arguments(lines: list[str], step: Instruction, env: frozenset[str]) -> None:
-    """ENV wins over ARG in Docker; in buildah the later one does."""
-    words = texts.words(step.rest)
-    kept = [word for word in words if word.partition("=")[0] not in env]
-    if kept != words:
-        _write(lines, step, " ".join(["ARG", *kept]) if kept else "")
 
 
 def _fold_stage(step: Instruction, lines: list[str], names: set[str]) -> tuple[str, str]:
@@ -107,12 +79,9 @@ def _write(lines: list[str], step: Instruction, line: str) -> None:
 
 def _shown(lines: list[str], step: Instruction) -> str:
     """The words of a command as its shell gets them: the lines it is written in, joined."""
-    written = [line.rstrip().removesuffix("\\") for line in lines[step.line - 1 : step.end] if not _is_comment(line)]
-    return "".join(written).strip()[len(step.word) :].strip()
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
+    *first, last = [line for line in lines[step.line - 1 : step.end] if not line.lstrip().startswith("#")]
+    joined = "".join([*(line.rstrip()[:-1] for line in first), last])  # all but the last end with the escape character
+    return joined.strip()[len(step.word) :].strip()
 
 
 def _listed(rest: str) -> list[str]:

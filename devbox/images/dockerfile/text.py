@@ -86,11 +86,6 @@ def _skip_to(end: str, following: Iterator[tuple[int, str]], *, tabs: bool) -> N
             return
 
 
-def words(rest: str) -> list[str]:
-    """The words of an instruction, quotes and all."""
-    return _WORD.findall(rest)
-
-
 def bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str, str]:
     """The images that the stages of a target begin with or copy from: as written, and as they are meant.
 

@@ -384,7 +384,5 @@ def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
         "COPY --link a",
         "END",
     ]
-    over = "FROM a AS b\nENV A=1 B=2\nARG A=x C='y z'\nARG B\nFROM b\nARG B=3\nFROM a\nARG A=1\n"
-    assert adapted(over) == "FROM a AS b\nENV A=1 B=2\nARG C='y z'\n\nFROM b\n\nFROM a\nARG A=1\n"
     plain = "FROM a AS b\nCMD x\nCOPY --from=b a b\n"
     assert adapted(plain) == plain
