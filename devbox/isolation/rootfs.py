@@ -75,12 +75,12 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
 
 
 def complete(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
-    """Add what Docker's containers have beside their layers: the volumes' directories, and the link /etc/mtab.
+    """Add what Docker's containers have beside their layers: /etc with the link mtab, and the volumes' directories.
 
     What is in the way stays as it is: the image's own links lead where they would inside.
     """
     owner = (0, 0) if ids.rootless else (ids.uids[0].outside, ids.gids[0].outside)
-    for path in directories:
+    for path in ("/etc", *directories):
         parts = [part for part in path.split("/") if part]
         for depth in range(len(parts)):
             _add(

@@ -49,13 +49,23 @@ EXPECTED = (
         "ARG after ENV",
         r"file /a: \['-rw-r--r--', 0, 0, '367c9b4686a77725', \{\}\] instead of \[.*'3baf131c77a1594c'",
         "Of ARG and ENV with one name, ENV counts in RUN, as Docker's reference says; BuildKit takes the later of them. In the image there is the value of ENV in both.",
+        visible=True,
+    ),
+    Expected(
+        "backslash with another escape character",
+        r"env only in (?:Docker: P=C:\\x|devbox: P=C:x)$|config Env: .*'P=C:x'\] instead of .*'P=C:\\\\x'\]$",
+        "After `# escape=` a backslash in ENV is a character in BuildKit; buildah still takes it for an escape.",
+        visible=True,
     ),
 )
 # Of Dockerfiles, what the comparison cannot show: a network, or a file that the test machines do not have.
 NOT_COMPARED = (
-    ("`ADD` of a git repository", "buildah clones it by the program git; use a stage that clones, at a commit"),
+    (
+        "`ADD` of a git repository",
+        "refused with its line: buildah would make nothing of it; clone it in a stage, at a commit",
+    ),
     ("`# syntax=` of another frontend", "the line is ignored: buildah reads the Dockerfile itself"),
-    ("`COPY --parents`, `COPY --exclude`", "refused by name"),
+    ("`COPY --parents`", "refused by name"),
     ("`COPY --link`", "copied as without it: the layers below are known anyway; a link at the target is followed"),
     ("`RUN --security=insecure`, `RUN --device`", "refused by name: a build has no more rights than a container"),
     ("times of files", "those of a build are one fixed moment, so that equal inputs give equal layers"),

@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import Callable
 
+from devbox.errors import BakeFailed
 from devbox.images.dockerfile import text as texts
 from devbox.images.dockerfile.text import Instruction
 
 _LINK = re.compile(r"(?<=\s)--link(?:=\w+)?(?=\s)")
 _FROM = re.compile(r"(?P<flag>--from=)(?P<name>[^\s,]+)")
 _MOUNT_FROM = re.compile(r"(?P<flag>\bfrom=)(?P<name>[^\s,]+)")
+_REPOSITORY = re.compile(r"(?:git@|git://|ssh://|https?://)\S+\.git(?:#\S*)?|git://\S+")
 _COMMANDS = ("CMD", "ENTRYPOINT")
 
 
@@ -42,6 +44,16 @@ def adapted(text: str) -> str:
             _write(lines, step, f"{step.word} {json.dumps(words, ensure_ascii=False)}")
         shells[name] = shell
     return "\n".join(lines)
+
+
+def check(text: str, name: str) -> None:
+    """BakeFailed for what buildah takes without a word and does not do: ADD of a git repository makes nothing."""
+    for step in texts.instructions(text):
+        if step.word == "ADD" and any(map(_REPOSITORY.fullmatch, step.rest.split(" ")[:-1])):
+            raise BakeFailed(
+                f"{name}:{step.line}: ADD of a git repository is not supported",
+                remedy="clone it in a stage, at a commit: RUN git clone …, then COPY --from=STAGE",
+            )
 
 
 def _fold_stage(step: Instruction, lines: list[str], names: set[str]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from devbox.images import layout, manifest, snapshots
 from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, context, text
-from devbox.images.dockerfile.adapted import adapted
+from devbox.images.dockerfile.adapted import adapted, check
 from devbox.images.dockerfile.below import Below
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS
 from devbox.images.layout import Descriptor, Layout
@@ -147,6 +147,7 @@ class Builder:
 def _adapt(dockerfile: str) -> None:
     """Rewrite the copy of a Dockerfile as buildah reads it right."""
     written = text.read(dockerfile)
+    check(written, os.path.basename(dockerfile))
     meant = adapted(written)
     if meant != written:
         files.write_atomic(dockerfile, meant)

@@ -15,7 +15,7 @@ import pytest
 
 from devbox.errors import BakeFailed, EnvFileError
 from devbox.images.dockerfile import buildah, context, text
-from devbox.images.dockerfile.adapted import adapted
+from devbox.images.dockerfile.adapted import adapted, check
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.job import BuildJob
 from devbox.images.manifest import architecture
@@ -386,3 +386,9 @@ def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
     ]
     plain = "FROM a AS b\nCMD x\nCOPY --from=b a b\n"
     assert adapted(plain) == plain
+
+
+def test_issue9_c16_add_of_a_repository_is_refused():
+    with pytest.raises(BakeFailed, match="Dockerfile:2: ADD of a git repository"):
+        check("FROM a\nADD --keep-git-dir=true https://example.org/x.git#v1 /x\n", "Dockerfile")
+    check("FROM a\nADD https://example.org/x.tar.gz local.git /x.git\n", "Dockerfile")
