@@ -134,6 +134,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "image verify": ((),),
     "image du": ((),),
     "image gc": ((),),
+    "image rm": (("none",),),
     "image export": (("dev", "out/dev.tar"),),
     "image import": (("out/dev.tar",),),
     "image pull": (("dev",),),
