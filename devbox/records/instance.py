@@ -48,9 +48,9 @@ class InstanceRecords:
         return str(self._read(_PLACE).get("directory", ""))
 
     def moved_to(self, root: str) -> None:
-        """Record another root; all else stays."""
-        plain = self._read(_PLACE)
-        self._write(_PLACE, {**{name: value for name, value in plain.items() if name != "format"}, "root": root})
+        """Record another root and its directory; all else stays."""
+        plain = {name: value for name, value in self._read(_PLACE).items() if name != "format"}
+        self._write(_PLACE, {**plain, "root": root, "directory": directory.identity(root)})
 
     def stage(self) -> str:
         """The stage of the project that this is; "" where it is the one in which people work."""

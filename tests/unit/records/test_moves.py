@@ -48,7 +48,8 @@ def test_the_next_project_at_the_former_place_is_another_one(tmp_path: Path):
     InstanceRecords(paths, other).remember_place(root, FILE)
     shutil.rmtree(root)
     os.rename(tmp_path / "b", root)
-    assert find_id(paths, root, FILE) == other, "what is at a place stays there; its directory was replaced"
+    assert find_id(paths, root, FILE) == key, "the directory counts, not the place"
+    assert os.path.isdir(paths.project(other)), "nothing is lost"
 
 
 def test_a_directory_that_moves_back_is_still_the_same_project(tmp_path: Path):
@@ -68,3 +69,33 @@ def test_a_copy_a_new_directory_and_another_file_are_other_projects(tmp_path: Pa
     os.rename(root, tmp_path / "b")
     assert find_id(paths, str(tmp_path / "b"), "other.toml") != key
     assert find_id(paths, str(tmp_path / "b"), FILE) == key
+
+
+def test_issue9_b9_directories_that_change_places_keep_their_projects(tmp_path: Path):
+    paths, _, first = known(tmp_path)
+    keys = {"a": first, "b": known(tmp_path, "b")[2], "c": known(tmp_path, "c")[2]}
+    InstanceRecords(paths, "stage0000000").remember_place(str(tmp_path / "a"), FILE, stage="production")
+    for before, after in (("a", "t"), ("c", "a"), ("b", "c"), ("t", "b")):
+        os.rename(tmp_path / before, tmp_path / after)
+    assert find_id(paths, str(tmp_path / "a"), FILE) == keys["c"]
+    assert find_id(paths, str(tmp_path / "b"), FILE) == keys["a"]
+    assert find_id(paths, str(tmp_path / "c"), FILE) == keys["b"]
+    assert InstanceRecords(paths, "stage0000000").place() == (str(tmp_path / "b"), FILE)
+
+
+def test_issue9_b9_a_clone_at_the_place_of_a_renamed_directory_is_another_project(tmp_path: Path):
+    """Whichever of the two is looked at first."""
+    paths, root, key = known(tmp_path)
+    os.rename(root, tmp_path / "old")
+    new = find_id(paths, project(Path(root)), FILE)
+    assert new != key
+    assert find_id(paths, str(tmp_path / "old"), FILE) == key
+    assert find_id(paths, root, FILE) == new
+
+
+def test_a_directory_made_anew_at_its_place_is_the_same_project(tmp_path: Path):
+    paths, root, key = known(tmp_path)
+    shutil.rmtree(root)
+    assert find_id(paths, project(Path(root)), FILE) == key
+    os.rename(root, tmp_path / "b")
+    assert find_id(paths, str(tmp_path / "b"), FILE) == key, "it is known by the new directory"
