@@ -30,7 +30,7 @@ from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Stage
 from devbox.plan import branches, grants
 from devbox.records import resolved_cache
-from devbox.records.grants import GrantRecord
+from devbox.records.grants import GrantRecord, is_within_isolated
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.moves import find_id
@@ -132,37 +132,71 @@ def check_grants(opened: Project, resolved: Resolved) -> None:
 
     Without a container that is closed off, now or before, nothing is recorded and nothing refused.
     """
-    record = GrantRecord(opened.paths, opened.id)
-    accepted = record.read()
+    record, accepted = GrantRecord(opened.paths, opened.id), _accepted(opened)
     if accepted is None and not grants.is_closed(resolved):
         return
     if more := new_grants(opened, resolved):
-        raise NotTrusted(
-            f"the file grants {more[0].subject} more than when it last ran isolated",
-            where=more[0].where,
-            details="\n".join(grants.describe(more)),
-            remedy="if you made this change, allow it: devbox trust",
-        )
+        raise _more_granted(more)
     record.write(grants.narrowed(_grants(opened, resolved), accepted or ()))
 
 
+def check_grants_by_vars(opened: Project, resolved: Resolved) -> None:
+    """NotTrusted if the file by other vars (a cell of the matrix, a stage) loosens a container beyond what it may."""
+    accepted = _accepted(opened)
+    if accepted is not None and (more := grants.loosened(grants.grants(resolved), accepted)):
+        raise _more_granted(more)
+
+
+def _more_granted(more: tuple[Grant, ...]) -> NotTrusted:
+    return NotTrusted(
+        f"the file grants {more[0].subject} more than when it last ran isolated",
+        where=more[0].where,
+        details="\n".join(grants.describe(more)),
+        remedy="if you made this change, allow it: devbox trust",
+    )
+
+
 def accept_grants(opened: Project, resolved: Resolved) -> None:
-    """Record, for `devbox trust`, that the user accepts what the file grants now."""
+    """Record, for `devbox trust`, that the user accepts what the file grants now, by other vars as well."""
     record = GrantRecord(opened.paths, opened.id)
-    if record.read() is not None or grants.is_closed(resolved):
-        record.write(_grants(opened, resolved))
+    if _accepted(opened) is not None or grants.is_closed(resolved):
+        own = _grants(opened, resolved)
+        others = (grant for other in _by_vars(opened) for grant in grants.loosened(grants.grants(other), own))
+        record.write(dict.fromkeys((*own, *grants.by_vars(others))))
+
+
+def _by_vars(opened: Project) -> Iterator[Resolved]:
+    """The file by the vars of each cell of its matrix, and of each stage."""
+    from devbox.envfile.load import cells
+    from devbox.envfile.load import load as read
+    from devbox.envfile.resolve import credentials_wanted, resolve
+    from devbox.plan import matrix
+
+    env = read(opened.root, file=opened.env_file)
+    table = env.document.test.matrix if env.document.test else None
+    ways = {cell.name: cell.variables for cell in matrix.cells(table.matrix())} if table else {}
+    for one in (*(one for _, one in cells(env, ways)), *env.staged.values()):
+        nobody = dict.fromkeys(credentials_wanted(one), "")
+        yield resolve(one, instance=instance(opened, one.name), credentials=nobody)
 
 
 def new_grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
     """What the file grants beyond what was accepted since it ran isolated."""
-    accepted = GrantRecord(opened.paths, opened.id).read()
+    accepted = _accepted(opened)
     return grants.added(_grants(opened, resolved), accepted) if accepted is not None else ()
+
+
+def _accepted(opened: Project) -> tuple[Grant, ...] | None:
+    """The accepted grants; none of a file that a container of another one, which ran isolated, could have written."""
+    found = GrantRecord(opened.paths, opened.id).read()
+    return () if found is None and is_within_isolated(opened.paths, opened.root) else found
 
 
 def _grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
     """What the file grants, and the files that it is read with: one that a container made is new."""
-    names = (project.LOCAL_FILE, *(f"recipes/{name}.toml" for name in resolved.recipes))
-    read = (Grant(subject=name, kind="file") for name in names if os.path.lexists(f"{opened.root}/{name}"))
+    names = {project.LOCAL_FILE: "", **{f"recipes/{name}.toml": digest for name, digest in resolved.recipes.items()}}
+    present = ((name, value) for name, value in names.items() if os.path.lexists(f"{opened.root}/{name}"))
+    read = (Grant(subject=name, kind="file", value=value) for name, value in present)
     return (*grants.grants(resolved), *read)
 
 

@@ -171,7 +171,8 @@ class Starter:
         """What is read-only in the workspace of an isolated container."""
         if spec.isolation.preset == "isolated":
             for mount, bind in found:
-                if mount.kind == "workspace" and not (mount.read_only or mount.private):
+                is_root = mount.kind == "workspace" or os.path.normpath(mount.source) == self._instance.root
+                if is_root and not (mount.read_only or mount.private):
                     yield from native_protected.binds(self._instance, bind)
 
     def _root(self, mount: Mount, image: Baked) -> Bind:

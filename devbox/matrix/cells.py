@@ -15,7 +15,7 @@ from devbox.model import ids
 from devbox.model.image import ImageSpec
 from devbox.model.matrix import Cell, Matrix, Tests
 from devbox.model.resolved import Resolved
-from devbox.opened import Project, check_grants
+from devbox.opened import Project, check_grants, check_grants_by_vars
 from devbox.opened import load as load_file
 from devbox.plan import matrix
 from devbox.records.instance import InstanceRecords
@@ -97,6 +97,7 @@ def allowed(opened: Project, wanted: Iterable[Wanted]) -> list[Wanted]:
     trust = TrustRecord(opened.paths, opened.id)
     found = []
     for one in wanted:
+        check_grants_by_vars(opened, one.resolved)
         access = hostaccess.wanted(one.resolved)
         if not trust.covers(access):
             raise NotTrusted(

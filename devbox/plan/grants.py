@@ -6,15 +6,22 @@ recipes must not loosen its own isolation at the next `up`: more than was accept
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from devbox.model.container import ContainerSpec, Limits, Mount, Secret
 from devbox.model.grant import EVERY, Grant
-from devbox.model.image import Run
+from devbox.model.image import FromRegistry, ImageSpec, Run
+from devbox.model.release import Process
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 
 _ALL = "-ALL"
+_OF_IMAGES = ("run", "image")
+_OF_PROGRAMS = (*_OF_IMAGES, "command", "variable")
+_BY_VARS = " by other vars"
+_RUNS_THE_PROJECT = ("dev", "test", "build")  # roles whose commands are the project's own code, whatever the file says
 _WITHOUT_HOST_SETTINGS = ("service", "glue", "image")  # roles that get none of the host's settings, whatever the preset
 # Docker's default set: what a container has whose capabilities are not named.
 _DEFAULT = (
@@ -25,16 +32,14 @@ _DEFAULT = (
 
 def is_closed(resolved: Resolved) -> bool:
     """True if a container that can write to the project is kept from the network, from most hosts, or isolated."""
-    return any(_is_closed(spec) for spec in _containers(resolved))
+    return any(_is_closed(spec, resolved.instance.root) for spec in _containers(resolved))
 
 
 def grants(resolved: Resolved) -> tuple[Grant, ...]:
     """Everything that the file grants, in the order of the file."""
     found = [grant for spec in _containers(resolved) for grant in _of_container(spec)]
-    for name, image in resolved.images.items():
-        commands = (command for step in image.steps if isinstance(step, Run) for command in step.commands)
-        written = (command if isinstance(command, str) else " ".join(command) for command in commands)
-        found += [Grant(subject=f"image {name}", kind="run", value=text) for text in written]
+    found += [grant for name, image in resolved.images.items() for grant in _of_image(name, image)]
+    found += [grant for name, process in _processes(resolved) for grant in _of_secrets(name, process.secrets.values())]
     found += [grant for stage in resolved.stages.values() for grant in _of_stage(stage)]
     return tuple(dict.fromkeys(found))
 
@@ -45,14 +50,29 @@ def added(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...
     return tuple(grant for grant in found if not any(map(grant.is_covered_by, accepted)))
 
 
+def loosened(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+    """What other vars (a cell of the matrix, a stage) grant of a container beyond what was accepted.
+
+    What it is made from and runs may differ from cell to cell: that is what a matrix is for.
+    """
+    plain = [*accepted]
+    plain += [replace(grant, subject=grant.subject.removesuffix(_BY_VARS)) for grant in plain]
+    return added((grant for grant in found if grant.kind not in _OF_PROGRAMS), plain)
+
+
+def by_vars(found: Iterable[Grant]) -> tuple[Grant, ...]:
+    """The grants of other vars as they are recorded: beside those of the file itself, and not narrowed with them."""
+    return tuple(replace(grant, subject=f"{grant.subject}{_BY_VARS}") for grant in found)
+
+
 def narrowed(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
     """What counts as accepted from now on: of each subject that the file still has, no more than it grants.
 
-    Build commands stay accepted: the cells of a matrix have others than `up`.
+    What images are made from stays accepted: the cells of a matrix have others than `up`.
     """
     found = tuple(found)
     subjects = {grant.subject for grant in found}
-    kept = (grant for grant in accepted if grant.subject not in subjects or grant.kind == "run")
+    kept = (grant for grant in accepted if grant.subject not in subjects or grant.kind in _OF_IMAGES)
     return tuple(dict.fromkeys((*found, *kept)))
 
 
@@ -82,10 +102,16 @@ def _containers(resolved: Resolved) -> Iterator[ContainerSpec]:
         yield resolved.build.container
 
 
-def _is_closed(spec: ContainerSpec) -> bool:
+def _is_closed(spec: ContainerSpec, root: str) -> bool:
     isolation = spec.isolation
     closed = isolation.preset == "isolated" or isolation.egress is not None or isolation.network == "none"
-    return closed and any(mount.kind == "workspace" and not mount.read_only for mount in spec.mounts)
+    return closed and any(_is_project(mount, root) for mount in spec.mounts)
+
+
+def _is_project(mount: Mount, root: str) -> bool:
+    """True if files of the project can be written through the mount."""
+    inside = mount.kind == "bind" and f"{mount.source}/".startswith(f"{root.rstrip('/')}/")
+    return (mount.kind == "workspace" or inside) and not mount.read_only
 
 
 def _of_container(spec: ContainerSpec) -> Iterator[Grant]:
@@ -106,7 +132,45 @@ def _of_container(spec: ContainerSpec) -> Iterator[Grant]:
     fixed = (port for port in spec.ports if port.host is not None)
     yield from (grant("port", f"{port.address}:{port.host}/{port.protocol}") for port in fixed)
     yield from (grant("secret", secret.reference) for secret in spec.secrets.values())
+    if isolation.network != "none" and spec.role not in _RUNS_THE_PROJECT:
+        yield from _of_program(spec)
     yield from _of_limits(spec, spec.limits)
+
+
+def _of_program(spec: ContainerSpec) -> Iterator[Grant]:
+    """What a container with a network runs: the file's author would reach the network through it.
+
+    Variables count by their names, since their values may be secret.
+    """
+    health = spec.health.command if spec.health else ()
+    setup = spec.setup.commands if spec.setup else ()
+    for command in (spec.command, spec.supervised, health, *setup):
+        if command:
+            text = command if isinstance(command, str) else shlex.join(command)
+            yield Grant(subject=spec.label, kind="command", value=text, where=spec.where)
+    for name in spec.env:
+        yield Grant(subject=spec.label, kind="variable", value=name, where=spec.where)
+
+
+def _of_image(name: str, image: ImageSpec) -> Iterator[Grant]:
+    subject = f"image {name}"
+    for step in image.steps:
+        if isinstance(step, FromRegistry):
+            yield Grant(subject=subject, kind="image", value=step.reference)
+        if isinstance(step, Run):
+            written = (command if isinstance(command, str) else " ".join(command) for command in step.commands)
+            yield from (Grant(subject=subject, kind="run", value=text) for text in written)
+
+
+def _processes(resolved: Resolved) -> Iterator[tuple[str, Process]]:
+    """The processes of releases, those of stages with variables of their own as well."""
+    if resolved.release:
+        for processes in (resolved.release.processes, *resolved.release.stages.values()):
+            yield from ((f"image.process.{name}", process) for name, process in processes.items())
+
+
+def _of_secrets(subject: str, secrets: Iterable[Secret]) -> Iterator[Grant]:
+    return (Grant(subject=subject, kind="secret", value=secret.reference) for secret in secrets)
 
 
 def _of_limits(spec: ContainerSpec, limits: Limits) -> Iterator[Grant]:
@@ -131,3 +195,6 @@ def _of_stage(stage: Stage) -> Iterator[Grant]:
     own: Iterable[Secret] = stage.secrets.values()
     for reference in (*outside, *(secret.reference for secret in own)):
         yield Grant(subject=f"stage.{stage.name}", kind="secret", value=reference, where=stage.where)
+    for port in stage.publish:
+        value = f"{port.address}:{port.host}/{port.protocol}"
+        yield Grant(subject=f"stage.{stage.name}", kind="port", value=value, where=stage.where)

@@ -6,16 +6,30 @@ may have changed the file before either.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
 
+from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.grant import Grant
+from devbox.records.instance import InstanceRecords
 
 FORMAT = 1
+
+
+def is_within_isolated(paths: Paths, root: str) -> bool:
+    """True if this directory is, or lies in, a project of which some env file has run isolated."""
+    for key in os.listdir(paths.projects) if os.path.isdir(paths.projects) else ():
+        if os.path.lexists(paths.grants(key)):
+            with contextlib.suppress(DevboxError, OSError):
+                above = InstanceRecords(paths, key).place()[0]
+                if above and f"{root}/".startswith(f"{above.rstrip('/')}/"):
+                    return True
+    return False
 
 
 class GrantRecord:

@@ -11,7 +11,7 @@ from devbox.errors import CannotRun
 from devbox.execute.events import Sink
 from devbox.images import gate
 from devbox.model.resolved import Resolved
-from devbox.opened import Project, carry_out, check_names, exclusive, fixed, load, look
+from devbox.opened import Project, carry_out, check_grants, check_names, exclusive, fixed, load, look
 from devbox.plan import debugging
 from devbox.plan import diff as differ
 from devbox.plan.debugging import Wanted
@@ -29,7 +29,9 @@ def debug(
 
     with contextlib.ExitStack() as lease:
         with exclusive(opened, sink):
-            resolved, image = _with_image(opened, load(opened), wanted)
+            resolved = load(opened)
+            check_grants(opened, resolved)
+            resolved, image = _with_image(opened, resolved, wanted)
             spec = debugging.spec(f"debug-{os.getpid()}", image, debugging.argv(resolved, wanted), env)
             observed = look(opened, resolved)
             seen = observed.containers.get(target)

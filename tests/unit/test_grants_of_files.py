@@ -1,0 +1,102 @@
+"""Whose record of grants counts for which file: other files of a project that ran isolated, cells, stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devbox.errors import NotTrusted
+from devbox.matrix import cells, reading
+from devbox.opened import Project, accept_grants, check_grants, load, open_project
+from devbox.verbs import images
+
+ISOLATED = '[dev]\nrecipe = "debian"\nisolation = "isolated"\n'
+OPEN = '[dev]\nrecipe = "debian"\n'
+
+
+RECIPE = """
+description = "Own"
+[[steps]]
+op = "bootstrap"
+distribution = "debian"
+suite = "trixie"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that ran isolated."""
+    monkeypatch.setenv("DEVBOX_HOME", str(tmp_path / "home"))
+    path = tmp_path / "app"
+    path.mkdir()
+    (path / "devbox.toml").write_text(ISOLATED)
+    run(opened(path))
+    return path
+
+
+def opened(path: Path, file: str = "devbox.toml") -> Project:
+    return open_project(str(path), file=str(path / file))
+
+
+def run(project: Project) -> None:
+    """What every command does that starts something."""
+    check_grants(project, load(project))
+
+
+@pytest.mark.parametrize("name", ["src/devbox.toml", "other.toml"])
+def test_issue9_a2_another_file_in_a_project_that_ran_isolated_has_to_be_allowed(project: Path, name: str):
+    path = project / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(OPEN)
+    planted = opened(path.parent, path.name)
+    with pytest.raises(NotTrusted, match="grants dev more"):
+        run(planted)
+    accept_grants(planted, load(planted))
+    run(planted)
+
+
+def test_another_file_elsewhere_is_not_affected(project: Path):
+    beside = project.with_name("application")
+    beside.mkdir()
+    (beside / "devbox.toml").write_text(OPEN)
+    run(opened(beside))
+
+
+def test_issue9_a2_an_own_recipe_that_was_changed_has_to_be_allowed(project: Path):
+    (project / "recipes").mkdir()
+    recipe = project / "recipes/own.toml"
+    recipe.write_text(RECIPE)
+    (project / "devbox.toml").write_text(ISOLATED.replace("debian", "own"))
+    accept_grants(opened(project), load(opened(project)))
+    run(opened(project))
+    recipe.write_text(RECIPE.replace("Own", "Changed"))
+    with pytest.raises(NotTrusted, match=r"grants recipes/own\.toml more"):
+        run(opened(project))
+
+
+def test_issue9_a2_lock_builds_nothing_that_was_not_allowed(project: Path):
+    (project / "devbox.toml").write_text(ISOLATED + 'run = ["evil"]\n')
+    with pytest.raises(NotTrusted, match="grants image dev more"):
+        images.lock(opened(project), lambda _event: None)
+
+
+def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
+    text = ISOLATED + '[test]\nfrom = "dev"\ncommand = "true"\nisolation = { preset = "isolated", network = "none" }\n'
+    (project / "devbox.toml").write_text(text)
+    accept_grants(opened(project), load(opened(project)))
+    axis = '[test.matrix]\nnet = ["none", "project"]\n'
+    (project / "devbox.toml").write_text(text.replace('network = "none"', 'network = "${net}"') + axis)
+    run(opened(project))  # as a whole it grants nothing new
+    wanted = _cells(opened(project))
+    cells.allowed(opened(project), [wanted["net=none"]])
+    with pytest.raises(NotTrusted, match="grants test more"):
+        cells.allowed(opened(project), [wanted["net=project"]])
+    accept_grants(opened(project), load(opened(project)))
+    run(opened(project))
+    cells.allowed(opened(project), wanted.values())
+
+
+def _cells(project: Project) -> dict[str, cells.Wanted]:
+    found, _ = reading.read(project, *cells.every(project))
+    return {one.cell.name: one for one in found}
