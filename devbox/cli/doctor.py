@@ -110,7 +110,7 @@ def _is_confirmed(args: Args, paths: Paths, flag: str) -> bool:
     command = f"doctor {flag}"
     if not (args.flag("yes") or confirm.confirm("Remove all this?", command=command)):
         return False
-    stages = [each.stage for each in clean.protected(paths)] if flag == "--clean" else []
+    stages = [each.stage or each.id for each in clean.protected(paths)] if flag == "--clean" else []
     what = f"all that devbox keeps in {paths.home}"
     return confirm.confirm_names(stages, args.many("confirm"), what=what, command=f"{command} --yes")
 

@@ -42,8 +42,11 @@ class Known:
         return not self.root or self.id == identify(paths, self.root, self.env_file)
 
     def is_deployed(self, paths: Paths) -> bool:
-        """True if it is a stage to which a release was deployed: only a command that names it may remove it."""
-        return DeployedRecord(paths, self.id).exists
+        """True if it is a stage to which a release was deployed: only a command that names it may remove it.
+
+        A stage with data was deployed, also if the record of it was lost.
+        """
+        return DeployedRecord(paths, self.id).exists or (bool(self.stage) and os.path.isdir(paths.volumes(self.id)))
 
     @property
     def label(self) -> str:

@@ -58,8 +58,11 @@ class InstanceRecords:
 
     def is_protected(self) -> bool:
         """True if this is a stage that only a command naming it may destroy, or one of which that is not recorded."""
-        plain = self._read(_PLACE)
-        return bool(plain.get("protected", plain.get("stage")))
+        try:
+            plain = self._read(_PLACE)
+        except _Damaged:
+            return True
+        return not plain or bool(plain.get("protected", plain.get("stage")))
 
     def remember_place(self, root: str, env_file: str, *, stage: str = "", protected: bool = False) -> None:
         """Record the project's root and env file, and the stage that this instance is ("" for a development instance).

@@ -12,6 +12,7 @@ from devbox.doctor import clean, projects
 from devbox.doctor.finding import OK, WARNING, Ground
 from devbox.errors import DevboxError
 from devbox.host import files
+from devbox.records.deployed import Deployed, DeployedRecord
 from devbox.records.instance import InstanceRecords
 
 ID = "0123456789ab"
@@ -128,3 +129,33 @@ def test_a_damaged_record_keeps_nothing_from_being_cleaned(paths, gone):
     assert clean.everything(paths)
     clean.clean(paths)
     assert not os.path.exists(paths.home)
+
+
+def stage(paths, root: str) -> InstanceRecords:
+    """A deployed, protected stage with data whose env file is gone."""
+    records = InstanceRecords(paths, ID)
+    records.remember_place(root, "devbox.toml", stage="production", protected=True)
+    DeployedRecord(paths, ID).write(Deployed())
+    os.makedirs(paths.volume(ID, "data"))
+    return records
+
+
+def test_issue9_a4_a_stage_with_data_is_kept_without_the_record_of_what_was_deployed(paths, tmp_path: Path):
+    stage(paths, str(tmp_path / "away"))
+    os.unlink(paths.deployed(ID))
+    assert clean.orphans(paths) == []
+    clean.prune(paths)
+    assert os.path.isdir(paths.volume(ID, "data"))
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_issue9_a4_a_stage_whose_place_is_lost_stays_protected(paths, tmp_path: Path, damaged: bool):
+    """What is said about a damaged record is to remove it."""
+    records = stage(paths, str(tmp_path / "away"))
+    place = Path(paths.project(ID), "place.json")
+    if damaged:
+        place.write_text("{")
+    else:
+        place.unlink()
+    assert records.is_protected()
+    assert [each.id for each in clean.protected(paths)] == [ID]
