@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 
 from devbox.errors import DevboxError
@@ -14,6 +15,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 
 FORMAT = 1
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 class NamedImages:
@@ -31,7 +33,9 @@ class NamedImages:
         try:
             plain = json.loads(text)
             if plain["format"] == FORMAT:
-                return {str(name): str(digest) for name, digest in plain["images"].items()}
+                images = {str(name): str(digest) for name, digest in plain["images"].items()}
+                if all(map(_DIGEST.fullmatch, images.values())):
+                    return images
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         raise DevboxError(f"{self._path} is damaged", remedy=f"remove it, and pull again what it kept: rm {self._path}")
