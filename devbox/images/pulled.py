@@ -21,7 +21,7 @@ from devbox.images.registry.transfers import Transfers
 from devbox.images.runconfig import run_config
 from devbox.images.unpacking.task import SNAPSHOT
 from devbox.images.workers import Workers
-from devbox.model.image import Baked, FromRegistry, Layer
+from devbox.model.image import Baked, FromRegistry, ImageConfig, Layer
 
 _ALSO_RUN = {"amd64": ("386",), "arm64": ("arm",)}
 _EMULATORS = {
@@ -80,6 +80,10 @@ class Puller:
         config = self._json(node.blobs[0])
         check_platform(config)
         return layers_of(node, config)
+
+    def config(self, top: Descriptor) -> ImageConfig:
+        """The run-time config of an image whose blobs are in the store."""
+        return run_config(self._json(self._own(top).blobs[0]).get("config"))
 
     def _own(self, top: Descriptor) -> graph.Node:
         """The manifest of this machine's platform."""

@@ -133,6 +133,7 @@ BakeStep = Bootstrap | FromRegistry | FromDockerfile | FromTarball | Packages | 
 # Part of every step's key. Raise it when the same step comes to make another layer: what a bootstrap leaves out, how
 # packages are cleaned up after.
 _BAKER = 2
+_BAKERS = {"dockerfile": 3}  # of steps that have one of their own
 _VERSIONS = ("pins", "prefer")  # no part of the key where there are none
 _PLACES = ("root", "lock", "begins", "files")  # no part of the key: where something lies, and what others already say
 _FOLLOWING = {"run": ("output",)}  # no part of the key of these steps: what is below them has it
@@ -234,7 +235,7 @@ def step_key(parent: str, step: BakeStep) -> str:
     left_out = (*_PLACES, *_FOLLOWING.get(step.op, ()))
     inputs = {name: value for name, value in codec.dump(step).items() if name not in left_out}
     plain = {name: value for name, value in inputs.items() if value or name not in _VERSIONS}
-    return ids.key_of({"baker": _BAKER, "parent": parent, "step": plain})
+    return ids.key_of({"baker": _BAKERS.get(step.op, _BAKER), "parent": parent, "step": plain})
 
 
 def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:

@@ -1,5 +1,6 @@
 """The Dockerfiles that are compared. `{base}` is the base image at the registry; all have the same build context."""
 
+# ruff: noqa: E501 - one case a line
 from __future__ import annotations
 
 # One of these is the whole file below `FROM {base}`.
@@ -28,6 +29,8 @@ _SIMPLE = {
     "RUN with a mount of the context": "RUN --mount=type=bind,target=/mnt/ctx cp /mnt/ctx/a.txt /copied",
     "RUN with a cache": "RUN --mount=type=cache,target=/cache touch /cache/x && ls /cache > /listed",
     "RUN with a tmpfs": "RUN --mount=type=tmpfs,target=/scratch touch /scratch/x && ls /scratch > /listed",
+    "RUN with mounts below new directories": "RUN --mount=type=cache,target=/q/w/e --mount=type=bind,source=a.txt,target=/one/le.txt touch /q/kept\n"
+    "RUN --mount=type=tmpfs,target=/home/x/y true",
     "RUN without a network": "RUN --network=none echo a > /a",
     "RUN as another": "USER ann\nRUN id > /tmp/who && touch /tmp/a",
     "RUN as a number": "USER 4242\nRUN id > /tmp/who",
@@ -92,6 +95,8 @@ _SIMPLE = {
     "ENV with a dollar": "ENV A=\\$HOME B='$HOME'",
     "ENV over ARG": "ARG A=arg\nENV A=env\nRUN echo $A > /a",
     "ARG over ENV": "ENV A=env\nARG A=arg\nRUN echo $A > /a",
+    "ARG and ENV in turns": "ENV A=env\nARG A=arg\nENV B=$A\nRUN echo $A > /a\nENV A=again\nRUN echo $A > /b\nARG A\nRUN echo $A > /c\nARG A=\nRUN echo x$A > /d",
+    "ARG over ENV of a stage": "FROM {base} AS one\nENV A=env\nFROM one\nARG A=arg\nRUN echo $A > /a",
     "ARG is not kept": "ARG A=1\nENV B=$A",
     "ARG without a value": 'ARG A\nENV B="x${A}y"',
     "ARG of the platform": "ARG TARGETARCH\nARG TARGETOS\nARG TARGETPLATFORM\nRUN echo $TARGETARCH $TARGETOS > /a",
@@ -102,6 +107,8 @@ _SIMPLE = {
     "WORKDIR by a variable": "ENV D=/srv/x\nWORKDIR $D/y",
     "WORKDIR of a user": "USER ann\nWORKDIR /home/ann/app",
     "WORKDIR of a user, deep": "USER ann\nWORKDIR /made/by/ann",
+    "WORKDIR of several users": 'USER ann:users\nWORKDIR /m/by\nWORKDIR rel\nUSER 4242\nWORKDIR /num/x\nUSER :1700\nWORKDIR /gr/x\nARG WHO=ann\nUSER ${WHO}\nWORKDIR "/var x/y"\nWORKDIR /tmp',
+    "WORKDIR of a user of a stage": "FROM {base} AS one\nUSER bob\nWORKDIR /pp/one\nFROM one\nWORKDIR two\nRUN touch f",
     "USER": "USER ann",
     "USER and group": "USER ann:users",
     "USER by number": "USER 123",
@@ -144,6 +151,8 @@ _SIMPLE = {
 # These say all of it themselves.
 _WHOLE = {
     "escape": "# escape=`\nFROM {base}\nRUN touch /a && `\n    touch /b\nENV P=C:\\x",
+    "escape in words": "# escape=`\nFROM {base}\nENV A=e\nARG A=f\nENV P=C:\\x Q=\"C:\\y z\" R='C:\\z' S=a` b T=`$HOME `\n  V=\"a`\"b`$A it's $A\"\n"
+    "WORKDIR /a\\b\nLABEL l=a\\b m=it`'s\nENV O C:\\one `$A $A\nCOPY a.txt /x\\y\nRUN echo 'q\\n' > /a",
     "ARG before FROM": "ARG IMAGE={base}\nFROM ${{IMAGE}}\nRUN touch /a",
     "ARG before FROM, with a default": "FROM ${{NONE:-{base}}}\nRUN touch /a",
     "ARG in ARG before FROM": "ARG D={base}\nFROM ${{A:-${{D}}}}\nRUN touch /a",

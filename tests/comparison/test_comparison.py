@@ -21,6 +21,8 @@ QUICK = (
     *(("image", name) for name in ("workdir of a user", "volume", "stop by SIGRTMIN+3", "high ids", "capabilities")),
     *(("image", name) for name in ("names that are not UTF-8", "xattrs of a directory", "opaque", "layers by zstd")),
     *(("Dockerfile", name) for name in ("RUN arithmetic and a later stage", "COPY --link", "stages in other case")),
+    *(("Dockerfile", name) for name in ("ARG and ENV in turns", "WORKDIR of several users", "escape in words")),
+    *(("Dockerfile", name) for name in ("RUN with mounts below new directories", "WORKDIR of a user of a stage")),
     *(("Dockerfile", name) for name in ("ARG over ENV", "SHELL for CMD", "a stage that is not needed")),
     *(("Dockerfile", name) for name in ("a stage by the platform", "ARG in ARG before FROM", "fails: RUN")),
 )

@@ -21,6 +21,7 @@ HOMES = {
         {
             "devbox/cli/main.py",
             "devbox/isolation/supervision/supervisor.py",
+            "devbox/images/dockerfile/mountpoints.py",
             "devbox/matrix/guardian.py",
             "devbox/verbs/guard.py",
         },

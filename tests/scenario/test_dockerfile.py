@@ -298,3 +298,49 @@ def test_issue9_c15_run_has_the_authorities_and_mirrors_and_no_image_keeps_them(
     (project / "docker" / "Dockerfile").write_text(IN_RUN + "LABEL a=b\n")
     box.ok("up", cwd=project, env={"PIP_INDEX_URL": "https://other.example.org"})
     assert _layers(box, project) == before
+
+
+MEANT = """\
+FROM system AS below
+ENV SAID=env
+USER daemon
+WORKDIR /made/by
+FROM below
+ARG SAID=arg
+WORKDIR daemon
+RUN echo "$SAID" > said && test "$(stat -c %a .)" = 755
+USER root
+RUN --mount=type=cache,target=/gone/cache --mount=type=bind,source=docker,target=/gone/too touch /ran
+CMD ["sleep", "infinity"]
+"""
+
+
+@pytest.mark.parametrize("box", ROOT_AND_USER, indirect=True)
+def test_issue9_ms4_a_dockerfile_means_what_it_means_in_docker(box: Box, project: Path):
+    dockerfile = project / "docker" / "Dockerfile"
+    dockerfile.write_text(MEANT)
+    box.ok("up", cwd=project)
+    places = ("/made", "/made/by", "/made/by/daemon")
+    assert box.ok("exec", "web", "--", "stat", "-c", "%U:%G %a", *places, cwd=project).split("\n")[:3] == 3 * [
+        "daemon:daemon 755"
+    ]
+    assert box.ok("exec", "web", "--", "cat", "/made/by/daemon/said", cwd=project) == "arg\n"
+    assert "gone" not in box.ok("exec", "web", "--", "ls", "/", cwd=project).split()
+    config = json.dumps(json.loads(box.ok("image", "inspect", "service.web", cwd=project))["config"])
+    assert '"SAID=env"' in config
+    assert str(box.home) not in config
+
+    # Another build finds the same steps in the cache.
+    before = _layers(box, project)
+    dockerfile.write_text(f"{MEANT}LABEL a=b\n")
+    box.ok("up", cwd=project)
+    assert _layers(box, project) == before
+
+
+def test_issue9_ms4_a_directory_that_cannot_be_made_is_an_error_of_its_line(box: Box, project: Path):
+    (project / "docker" / "Dockerfile").write_text(
+        "FROM system\nUSER daemon\nWORKDIR /x\nUSER nobody-there\nWORKDIR /y\n"
+    )
+    failed = box.run("up", cwd=project)
+    assert failed.returncode
+    assert "Dockerfile:5: WORKDIR /y failed" in failed.stderr.decode()

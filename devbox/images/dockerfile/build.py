@@ -15,8 +15,9 @@ from devbox.images import layout, manifest, snapshots
 from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, context, text
-from devbox.images.dockerfile.adapted import adapted, check
+from devbox.images.dockerfile.adapted import EMPTY, Begun, adapted, check
 from devbox.images.dockerfile.below import Below
+from devbox.images.dockerfile.copying import settle
 from devbox.images.job import CONFIG_FILE, NEW_LAYERS
 from devbox.images.layout import Descriptor, Layout
 from devbox.images.lending import Lender
@@ -38,11 +39,15 @@ OnProgress = Callable[[Progress], None]
 
 
 class _Begins(NamedTuple):
-    """What a Dockerfile begins with: buildah's words for each name, digests of those pulled, layers by diff id."""
+    """What a Dockerfile begins with: buildah's words for each name, digests of those pulled, layers by diff id.
+
+    And what the images have set, by their names.
+    """
 
     names: dict[str, str]
     digests: dict[str, str]
     layers: dict[str, Layer]
+    configs: dict[str, Begun]
 
 
 class Builder:
@@ -65,15 +70,18 @@ class Builder:
         place = snapshots.new_place(self._paths, key)
         try:
             source = context.copy(step, place)
-            _adapt(source.dockerfile)
+            check(text.read(source.dockerfile), os.path.basename(source.dockerfile))
             begins = self._begins(step, source.dockerfile, below, place, on_progress)
+            _adapt(source.dockerfile, step.args, begins.configs)
+            empty = files.private_dir(f"{place}/empty")
+            settle(empty)
             with self._turn(on_progress):
                 Workers(self._paths, self._lender).build(
                     step,
                     key,
                     place=place,
                     source=source,
-                    images=begins.names,
+                    images={**begins.names, EMPTY: empty},
                     known=tuple(begins.layers),
                     use=cache.name_of(step),
                     on_progress=on_progress,
@@ -100,7 +108,7 @@ class Builder:
         os.mkdir(f"{own.root}/blobs")
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
-        found, digests = _Begins({}, {}, {}), step.pins or step.prefer
+        found, digests = _Begins({}, {}, {}, {}), step.pins or step.prefer
         source = text.read(dockerfile)
         for number, (written, meant) in enumerate(text.bases(source, step.args, step.target).items()):
             if meant == step.base:
@@ -110,6 +118,7 @@ class Builder:
                 layers = Puller(self._paths).layers(top)
                 found.digests[meant] = top.digest
             own.set_ref(f"b{number}", top)
+            found.configs[meant] = self._begun(top)
             found.names.update(dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}"))
             found.layers.update({layer.diff_id: layer for layer in layers})
         return found
@@ -121,6 +130,11 @@ class Builder:
         return Transfers(self._paths).pull(
             wanted, lambda told: on_progress(Progress(text=told.text, bytes_done=told.done, bytes_total=told.total))
         )
+
+    def _begun(self, top: Descriptor) -> Begun:
+        """What an image has set for the Dockerfile that begins with it."""
+        config = Puller(self._paths).config(top)
+        return Begun("" if config.user == "0" else config.user, frozenset(config.env))
 
     def _composed(self, config: ImageConfig, below: Below) -> Descriptor:
         """The image of this file that the Dockerfile begins with."""
@@ -144,11 +158,10 @@ class Builder:
         return Layer(digest=diff_id, diff_id=diff_id, size=size, media_type=layout.LAYER)
 
 
-def _adapt(dockerfile: str) -> None:
+def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, Begun]) -> None:
     """Rewrite the copy of a Dockerfile as buildah reads it right."""
     written = text.read(dockerfile)
-    check(written, os.path.basename(dockerfile))
-    meant = adapted(written)
+    meant = adapted(written, args, begun)
     if meant != written:
         files.write_atomic(dockerfile, meant)
 

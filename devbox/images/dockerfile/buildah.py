@@ -19,6 +19,7 @@ from devbox.host import carry, environ, files, process
 from devbox.images import packing
 from devbox.images.apt import Tick
 from devbox.images.dockerfile import cache, text
+from devbox.images.dockerfile.adapted import ADDED
 from devbox.images.dockerfile.runtime import wrapped
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.inside import SHELL
@@ -30,6 +31,7 @@ from devbox.isolation.types import IdMap
 # Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
 _ULIMITS = ("nofile=20000:20000", "nproc=90000:90000")
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TERM", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
+_LAYERS = "2"  # raised when an instruction comes to make another layer: what is in buildah's cache is no longer it
 _STEP = re.compile(r"^(?:\[\d+/\d+\] )?STEP \d+/\d+: (.*)$")
 _ERROR = re.compile(r"^Error: (?:building at STEP \".*\": )?")
 _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+$")
@@ -37,12 +39,14 @@ _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+
 
 def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
-    runtime = wrapped(contexts.runtime_program(), job.place, ca_file=carry.ca_file())
+    own = contexts.runtime_program()
+    runtime = wrapped(own, job.place, ca_file=carry.ca_file(), dockerfile=text.read(job.dockerfile))
     if oci.is_crun(runtime):
         cgroups.prepare_view("none", runtime)
     program, env = process.find("buildah"), _environment(job, idmap)
     storage = storage_options(job)
     _remove_left_behind(program, storage, job, env)
+    _remove_outdated(program, storage, job, env)
     before = cache.images(job.storage)
     reader = _Steps()
     with output.lines(reader.feed) as sink:
@@ -180,7 +184,7 @@ def failure(output: str, dockerfile: str, name: str) -> BakeFailed:
         if match := _STEP.match(line):
             last, said = match[1], lines[at + 1 :]
     said = [_ERROR.sub("", line) for line in said if not _EXIT.search(line)]
-    number = text.line_of(dockerfile, last)
+    number, last = text.line_of(dockerfile, last, added=ADDED)
     place = f"{name}:{number}" if number else name
     sentence = f"{place}: {last} failed" if last else f"{place} can't be built"
     return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="devbox up runs it again")
@@ -204,6 +208,16 @@ def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Ma
             process.run([program, *storage, "rm", "--all"], purpose="remove what a killed build left", env=env)
         except CommandFailed:
             return  # they cost room, and nothing else
+
+
+def _remove_outdated(program: str, storage: list[str], job: BuildJob, env: Mapping[str, str]) -> None:
+    """What the cache has of a devbox that had buildah make other layers of the same instructions."""
+    mark = f"{job.storage}/layers"
+    if files.read_text(mark) != _LAYERS:
+        if cache.images(job.storage):
+            purpose = "remove what an older devbox built"
+            process.run([program, *storage, "rmi", "--all", "--force"], purpose=purpose, env=env)
+        files.write_atomic(mark, _LAYERS)
 
 
 def _text(path: str) -> str:

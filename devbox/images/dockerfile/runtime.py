@@ -1,7 +1,8 @@
-"""The OCI runtime as buildah is given it: each RUN gets the host's authorities and mirrors, which no image keeps.
+"""The OCI runtime as buildah is given it: each RUN gets what buildah has no way to say, and cleans up after it.
 
 buildah takes no variables for RUN but those that become part of the image or of what its cache goes by. So it is given
-a program that adds them to the container's config.json, the last moment before the real runtime reads that.
+a program that adds the host's authorities and mirrors to the container's config.json, the last moment before the real
+runtime reads that; that has a variable be what the later of ARG and ENV says; and that removes mount points after it.
 """
 
 from __future__ import annotations
@@ -12,30 +13,45 @@ import sys
 from collections.abc import Mapping
 
 from devbox.host import carry, files
+from devbox.images.dockerfile import mountpoints
+from devbox.images.dockerfile.later import ARG_WINS, ENV_WINS
 
 # On the /dev that every container gets in memory: its mount point is in no layer.
 CA_TARGET = "/dev/devbox-ca.crt"
 
-# Only what begins a container needs the change; everything else goes straight to the runtime.
+# Only what begins a container needs the change, and what ends it; everything else goes straight to the runtime.
 _WRAPPER = """#!/bin/sh
+for id; do :; done
 for word; do
     case $word in
         create | run) exec {python} -I -S {edit} {runtime} "$@" ;;
-        state | start | kill | delete | exec) break ;;
+        delete)
+            if [ -e {place}/made-"$id" ]; then {python} -I -S {mountpoints} remove {place}/made-"$id"; fi
+            break ;;
+        state | start | kill | exec) break ;;
     esac
 done
 exec {runtime} "$@"
 """
-_EDIT = """import json, os, sys
+_EDIT = """import json, os, re, subprocess, sys
 added = json.loads({added!r})
 words = sys.argv[1:]
 bundle = next((words[at + 1] for at, word in enumerate(words) if word in ("--bundle", "-b")), ".")
 path = os.path.join(bundle, "config.json")
 with open(path, encoding="utf-8", errors="surrogateescape") as source:
     config = json.load(source)
-env = config["process"].setdefault("env", [])
-there = {{each.partition("=")[0] for each in env}}
-env += [f"{{name}}={{value}}" for name, value in added["env"].items() if name not in there]
+found = dict(each.partition("=")[::2] for each in config["process"].get("env") or ())
+counted = re.compile(added["counted"])
+later = sorted((int(match[2]), match[0]) for match in map(counted.fullmatch, found) if match)
+wins = {{}}
+for _, name in later:
+    match, value = counted.fullmatch(name), found.pop(name)
+    wins[match[3]] = value if match[1] == added["arg_wins"] else None
+found |= {{name: value for name, value in wins.items() if value is not None}}
+config["process"]["env"] = [f"{{name}}={{value}}" for name, value in ({{**added["env"], **found}}).items()]
+if added["mountpoints"]:
+    note = [sys.executable, "-I", "-S", added["mountpoints"], "note", bundle, f"{{added['place']}}/made-{{words[-1]}}"]
+    subprocess.run(note, check=True)
 config.setdefault("mounts", []).extend(added["mounts"])
 with open(f"{{path}}.new", "w", encoding="utf-8", errors="surrogateescape") as out:
     json.dump(config, out)
@@ -50,10 +66,13 @@ def variables(ca_file: str) -> dict[str, str]:
     return mirrors | (dict.fromkeys(carry.CA_VARIABLES, CA_TARGET) if ca_file else {})
 
 
-def wrapped(runtime: str, place: str, *, ca_file: str) -> str:
-    """A program in `place` that is the runtime and adds this; the runtime itself where there is nothing to add."""
-    env = variables(ca_file)
-    if not env:
+def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str) -> str:
+    """A program in `place` that is the runtime and adds this; the runtime itself where there is nothing to add.
+
+    `dockerfile`: the text that buildah is given.
+    """
+    env, mounts = variables(ca_file), "--mount" in dockerfile
+    if not (env or mounts or ARG_WINS in dockerfile):
         return runtime
     mount: dict[str, object] = {
         "destination": CA_TARGET,
@@ -61,14 +80,20 @@ def wrapped(runtime: str, place: str, *, ca_file: str) -> str:
         "source": ca_file,
         "options": ["bind", "ro", "nosuid", "nodev"],
     }
-    edit, wrapper = f"{place}/runtime.py", f"{place}/runtime"
-    files.write_atomic(edit, edit_script(env, [mount] if ca_file else []))
-    words = {"python": sys.executable, "edit": edit, "runtime": runtime}
+    edit, wrapper, program = f"{place}/runtime.py", f"{place}/runtime", mountpoints.__file__
+    script = edit_script(env, [mount] if ca_file else [], place=place, program=program if mounts else "")
+    files.write_atomic(edit, script)
+    words = {"python": sys.executable, "edit": edit, "runtime": runtime, "place": place, "mountpoints": program}
     text = _WRAPPER.format(**{name: shlex.quote(word) for name, word in words.items()})
     files.write_atomic(wrapper, text, mode=0o755)
     return wrapper
 
 
-def edit_script(env: Mapping[str, str], mounts: list[dict[str, object]]) -> str:
-    """The program that adds this to the config.json of the bundle its words name, and becomes the runtime. Pure."""
-    return _EDIT.format(added=json.dumps({"env": dict(env), "mounts": mounts}))
+def edit_script(env: Mapping[str, str], mounts: list[dict[str, object]], *, place: str = "", program: str = "") -> str:
+    """The program that adds this to the config.json of the bundle its words name, and becomes the runtime. Pure.
+
+    `program`, where there is one, is told of it before that, to note in `place` what was made for its mounts.
+    """
+    counted = rf"({ARG_WINS}|{ENV_WINS})(\d+)_(.+)"
+    told = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program}
+    return _EDIT.format(added=json.dumps({**told, "counted": counted, "arg_wins": ARG_WINS}))

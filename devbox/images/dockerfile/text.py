@@ -53,9 +53,7 @@ class Stage(NamedTuple):
 
 def instructions(text: str) -> list[Instruction]:
     """Every instruction in order; comments are none, and here-documents belong to theirs."""
-    lines = text.splitlines()
-    match = _ESCAPE.match(lines[0]) if lines else None
-    escape = match[1] if match else "\\"
+    lines, escape = text.splitlines(), escape_of(text)
     found: list[Instruction] = []
     numbered = iter(enumerate(lines, start=1))
     for number, line in numbered:
@@ -71,6 +69,12 @@ def instructions(text: str) -> list[Instruction]:
     return found
 
 
+def escape_of(text: str) -> str:
+    """The character that `# escape=` names; a backslash where it does not."""
+    match = _ESCAPE.match(text)
+    return match[1] if match else "\\"
+
+
 def _joined(number: int, line: str, following: Iterator[tuple[int, str]], escape: str) -> tuple[str, int]:
     """A line and those that it goes on in; the number of the last."""
     parts = []
@@ -84,6 +88,11 @@ def _skip_to(end: str, following: Iterator[tuple[int, str]], *, tabs: bool) -> N
     for _, text in following:
         if (text.lstrip("\t") if tabs else text) == end:
             return
+
+
+def words(rest: str) -> list[str]:
+    """The words of an instruction, quotes and all."""
+    return _WORD.findall(rest)
 
 
 def bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str, str]:
@@ -114,13 +123,10 @@ def bases(text: str, args: Mapping[str, str], target: str = "") -> dict[str, str
 
 def stages(text: str, args: Mapping[str, str]) -> list[Stage]:
     """The stages in order, with these arguments."""
-    values = dict(platform_arguments())
+    values = outer_arguments(text, args)
     found: list[Stage] = []
     for step in instructions(text):
-        if step.word == "ARG" and not found:
-            for name, default in _ARGUMENT.findall(step.rest):
-                values[name] = args.get(name, filled(re.sub("[\"']", "", default), values) or values.get(name, ""))
-        elif step.word == "FROM":
+        if step.word == "FROM":
             words = [word for word in step.rest.split(" ") if not word.startswith("--")]
             written = words[0].strip("\"'")
             named = "AS" in map(str.upper, words[1:])
@@ -129,6 +135,18 @@ def stages(text: str, args: Mapping[str, str]) -> list[Stage]:
             named_ = (_MOUNT_FROM if step.word == "RUN" else _FROM_FLAG).findall(step.rest)
             found[-1] = found[-1]._replace(takes=(*found[-1].takes, *named_))
     return found
+
+
+def outer_arguments(text: str, args: Mapping[str, str]) -> dict[str, str]:
+    """The arguments before the first FROM, with these given ones."""
+    values = dict(platform_arguments())
+    for step in instructions(text):
+        if step.word == "FROM":
+            break
+        if step.word == "ARG":
+            for name, default in _ARGUMENT.findall(step.rest):
+                values[name] = args.get(name, filled(re.sub("[\"']", "", default), values) or values.get(name, ""))
+    return values
 
 
 def platform_arguments() -> dict[str, str]:
@@ -172,7 +190,16 @@ def _closing(text: str) -> int:
     return len(text)
 
 
-def line_of(text: str, step: str) -> int:
-    """The line of the instruction that buildah calls so; 0 where there is none."""
-    wanted = " ".join(step.split())
-    return next((each.line for each in instructions(text) if each.text == wanted), 0)
+def line_of(text: str, step: str, *, added: tuple[str, ...]) -> tuple[int, str]:
+    """The line of the instruction that buildah calls so, and what it is; 0 where there is none.
+
+    `added`: how lines begin that the original does not have. What comes after such a line is what it was added for.
+    """
+    wanted, before, own = " ".join(step.split()), 0, False
+    for each in instructions(text):
+        own = own or each.text == wanted
+        if each.text.startswith(added):
+            before += 1
+        elif own:
+            return each.line - before, each.text
+    return 0, step

@@ -15,7 +15,7 @@ import pytest
 
 from devbox.errors import BakeFailed, EnvFileError
 from devbox.images.dockerfile import buildah, context, text
-from devbox.images.dockerfile.adapted import adapted, check
+from devbox.images.dockerfile.adapted import ADDED, adapted, check
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 from devbox.images.job import BuildJob
 from devbox.images.manifest import architecture
@@ -87,9 +87,9 @@ def test_digests_of_the_lock_hold_for_the_images_that_it_begins_with_now(
 
 
 def test_the_line_of_a_step():
-    assert text.line_of(DOCKERFILE, "RUN --mount=type=bind,from=alpine:3,target=/a make all") == 6
-    assert text.line_of(DOCKERFILE, "COPY --from=build /b /b") == 16
-    assert text.line_of(DOCKERFILE, "RUN something else") == 0
+    for step, line in (("RUN --mount=type=bind,from=alpine:3,target=/a make all", 6), ("COPY --from=build /b /b", 16)):
+        assert text.line_of(DOCKERFILE, step, added=ADDED) == (line, step)
+    assert text.line_of(DOCKERFILE, "RUN something else", added=ADDED) == (0, "RUN something else")
 
 
 @pytest.mark.parametrize(
