@@ -22,6 +22,12 @@ EXPECTED = (
         "runs these: the last entry of a name counts, a working directory begins at `/`, a number is a stage.",
     ),
     Expected(
+        "WORKDIR of an unknown user",
+        r"outcome: devbox refuses \(.*unknown (?:user|group) error",
+        "Where USER names one that the image does not have, WORKDIR is refused with its line; BuildKit makes a directory of root's. "
+        "Docker starts no container as such a user either.",
+    ),
+    Expected(
         "images for other processors",
         r"outcome: devbox refuses \(.*the image is made for",
         "Docker warns and starts the program, which fails unless the kernel has an emulator for it. devbox refuses the image "

@@ -21,6 +21,7 @@ _LINK = re.compile(r"(?<=\s)--link(?:=\w+)?(?=\s)")
 _FROM = re.compile(r"(?P<flag>--from=)(?P<name>[^\s,]+)")
 _MOUNT_FROM = re.compile(r"(?P<flag>\bfrom=)(?P<name>[^\s,]+)")
 _REPOSITORY = re.compile(r"(?:git@|git://|ssh://|https?://)\S+\.git(?:#\S*)?|git://\S+")
+_VARIABLE = re.compile(r"^\$\{?(\w+)\}?$")  # all of a word
 _COMMANDS = ("CMD", "ENTRYPOINT")
 # Instructions whose variables the builder replaces.
 _FILLED = ("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
@@ -132,8 +133,7 @@ class _Adapting:
         inside = itertools.takewhile(lambda each: each.word != "FROM", following)
         if self._stage.user in _ROOT and all(each.word != "WORKDIR" for each in inside):
             return
-        user = self._stage.user
-        owner = "" if user in _ROOT else f"--chown={'0' * user.startswith(':') + user} "
+        owner = "" if self._stage.user in _ROOT else f"--chown={_owner(self._stage.user)} "
         place = json.dumps([".", f"{_shown(self._lines, step)}/"], ensure_ascii=False)
         self._before[step.line] = [f"{_MADE}{owner}{place}"]
 
@@ -146,6 +146,12 @@ def check(text: str, name: str) -> None:
                 f"{name}:{step.line}: ADD of a git repository is not supported",
                 remedy="clone it in a stage, at a commit: RUN git clone …, then COPY --from=STAGE",
             )
+
+
+def _owner(user: str) -> str:
+    """A USER as an owner: who is not named is root."""
+    sides = user.split(":")
+    return ":".join(_VARIABLE.sub(r"${\1:-0}", side) or "0" for side in sides)
 
 
 def _fold_stage(step: Instruction, lines: list[str], names: set[str]) -> tuple[str, str]:

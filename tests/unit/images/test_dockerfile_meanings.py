@@ -39,6 +39,10 @@ def test_issue9_ms4_workdir_is_the_users_and_all_of_several_are_made() -> None:
         f'{MADE} --chown=0:7 [".", "/b/"]',
         "WORKDIR /b",
     ]
+    assert (
+        adapted("FROM a\nUSER $U:${G}\nWORKDIR /x\n").splitlines()[2]
+        == f'{MADE} --chown=${{U:-0}}:${{G:-0}} [".", "/x/"]'
+    )
     plain = "FROM a\nUSER root\nWORKDIR /x\nRUN y\n"
     assert adapted(plain) == plain
 
