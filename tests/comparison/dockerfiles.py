@@ -133,6 +133,8 @@ _SIMPLE = {
     "VOLUME": "RUN mkdir /data && touch /data/a && chown 1000 /data\nVOLUME /data",
     "VOLUME by list": 'VOLUME ["/data", "/more"]',
     "VOLUME, then RUN": "VOLUME /data\nRUN touch /data/a",
+    "VOLUME, then what makes it": "RUN mkdir /old\nVOLUME /old\nVOLUME /data\nRUN mkdir /data && touch /data/a /old/a && chown ann /data",
+    "VOLUME, then WORKDIR": "USER ann\nVOLUME /data\nWORKDIR /data/x",
     "LABEL": 'LABEL a=1 "b.c"="d e"',
     "MAINTAINER": "MAINTAINER ann",
     "STOPSIGNAL": "STOPSIGNAL SIGINT",

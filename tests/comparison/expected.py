@@ -18,7 +18,7 @@ EXPECTED = (
         "what Docker refuses",
         r"outcome: devbox runs it, Docker refuses",
         "Docker refuses a layer that has a name twice and a working directory that is not absolute; BuildKit takes the number "
-        "of a stage in `RUN --mount=from=0` for an image, and gives RUN no directory for a VOLUME that nothing made. devbox "
+        "of a stage in `RUN --mount=from=0` for an image. devbox "
         "runs these: the last entry of a name counts, a working directory begins at `/`, a number is a stage.",
     ),
     Expected(

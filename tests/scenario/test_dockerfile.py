@@ -344,3 +344,18 @@ def test_issue9_ms4_a_directory_that_cannot_be_made_is_an_error_of_its_line(box:
     failed = box.run("up", cwd=project)
     assert failed.returncode
     assert "Dockerfile:5: WORKDIR /y failed" in failed.stderr.decode()
+
+
+def test_issue9_ms4_what_an_older_devbox_had_built_is_built_again(box: Box, project: Path):
+    dockerfile, ran = project / "docker" / "Dockerfile", ("exec", "web", "--", "cat", "/ran")
+    text = 'FROM system\nRUN cat /proc/sys/kernel/random/uuid > /ran\nCMD ["sleep", "infinity"]\n'
+    dockerfile.write_text(text)
+    box.ok("up", cwd=project)
+    before = box.ok(*ran, cwd=project)
+    dockerfile.write_text(f"{text}LABEL a=b\n")
+    box.ok("up", cwd=project)
+    assert box.ok(*ran, cwd=project) == before
+    (box.home / "buildah/layers").unlink()  # as before there was one
+    dockerfile.write_text(f"{text}LABEL a=c\n")
+    box.ok("up", cwd=project)
+    assert box.ok(*ran, cwd=project) != before

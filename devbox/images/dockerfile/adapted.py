@@ -28,7 +28,7 @@ _FILLED = ("ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUM
 _ROOT = ("", "0", "root", "0:0", "root:root")
 EMPTY = "devbox-empty"  # a build context without files
 _MADE = f"COPY --from={EMPTY} "
-ADDED = (_MADE, f"ARG {ENV_WINS}")
+ADDED = (_MADE, f"ARG {ENV_WINS}", "VOLUME ")
 
 
 class Begun(NamedTuple):
@@ -48,7 +48,7 @@ def adapted(text: str, args: Mapping[str, str] | None = None, begun: Mapping[str
     """The text as buildah reads it right, with these arguments, on images that have set this.
 
     Stages are in small letters, COPY has no `--link`, commands have the shell that SHELL names, WORKDIR makes every
-    directory as the user's, and of ARG and ENV the later counts.
+    directory as the user's, of ARG and ENV the later counts, and VOLUME comes last in its stage.
     """
     return _Adapting(_without_escapes(text), args or {}, begun or {}).done()
 
@@ -78,6 +78,7 @@ class _Adapting:
         self._stages: dict[str, _Stage] = {}
         self._stage = _Stage([], "", Later(frozenset(), args, self._outer))
         self._before: dict[int, list[str]] = {}  # line → those that come before it
+        self._volumes: list[str] = []
 
     def done(self) -> str:
         """The text."""
@@ -86,11 +87,11 @@ class _Adapting:
                 self._from(step)
             else:
                 self._instruction(step, self._steps[at + 1 :])
-        return "\n".join(
-            line for at, own in enumerate(self._lines, start=1) for line in (*self._before.get(at, ()), own)
-        )
+        lines = [line for at, own in enumerate(self._lines, start=1) for line in (*self._before.get(at, ()), own)]
+        return "\n".join([*lines, *(f"{volume}\n" for volume in self._volumes)])
 
     def _from(self, step: Instruction) -> None:
+        self._before[step.line], self._volumes = self._volumes, []
         name, below = _fold_stage(step, self._lines, self._names)
         meant = next(self._meant)
         known = self._stages.get(meant.lower()) or self._stages.get(below)
@@ -108,19 +109,28 @@ class _Adapting:
             self._set(stage._replace(shell=_listed(step.rest) or stage.shell))
         elif step.word == "USER":
             self._set(stage._replace(user=stage.later.expanded(step.rest)))
+        elif step.word == "VOLUME":  # buildah would make the directory, and before what makes it otherwise
+            self._volumes.append(f"VOLUME {_shown(lines, step)}")
+            _write(lines, step, "")
         elif step.word == "WORKDIR":
             self._workdir(step, following)
         elif step.word == "ARG" and (more := stage.later.arg(step.rest)):
             _write(lines, step, f"ARG {_shown(lines, step)}{more}")
         elif step.word == "ENV":
             self._before[step.line] = stage.later.set(step.rest)
-        elif step.word in ("COPY", "ADD"):
+        else:
+            self._of_stages(step, stage.shell)
+
+    def _of_stages(self, step: Instruction, shell: list[str]) -> None:
+        """Instructions that name stages, or run by what the stage has said."""
+        lines = self._lines
+        if step.word in ("COPY", "ADD"):
             _replace(lines, step, lambda line: _LINK.sub("", line))
             _replace(lines, step, lambda line: _folded(_FROM, line, self._names))
         elif step.word == "RUN" and "--mount=" in step.rest:
             _replace(lines, step, lambda line: _folded(_MOUNT_FROM, line, self._names))
-        elif step.word in _COMMANDS and stage.shell and not _listed(step.rest):
-            words = [*stage.shell, _shown(lines, step)]
+        elif step.word in _COMMANDS and shell and not _listed(step.rest):
+            words = [*shell, _shown(lines, step)]
             _write(lines, step, f"{step.word} {json.dumps(words, ensure_ascii=False)}")
 
     def _set(self, stage: _Stage) -> None:

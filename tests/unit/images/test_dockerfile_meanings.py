@@ -144,3 +144,11 @@ def test_issue9_ms4_images_of_older_builds_are_built_again(monkeypatch: pytest.M
     monkeypatch.setattr(image, "_BAKERS", {})
     assert step_key("", build) != new[0]
     assert step_key("", run) == new[1]
+
+
+def test_issue9_ms4_volumes_come_last() -> None:
+    meant = adapted("FROM a\nVOLUME /a \\\n  /b\nRUN x\nFROM b\nVOLUME /c\nRUN y\nCMD z\n")
+    assert meant.split("\n") == [
+        *("FROM a", "", "", "RUN x", "VOLUME /a   /b", "FROM b", "", "RUN y", "CMD z", "", "VOLUME /c", ""),
+    ]
+    assert text.line_of(meant, "RUN y", added=ADDED) == (7, "RUN y")
