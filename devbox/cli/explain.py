@@ -11,6 +11,8 @@ from devbox.cli import terminal
 from devbox.cli.options import Args
 from devbox.cli.project import opened
 from devbox.errors import WOULD_CHANGE, one_line
+from devbox.opened import new_grants
+from devbox.plan import grants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +27,18 @@ def plan(args: Args) -> int:
     """Print the plan that `up` would run now; exit 3 when it has a step."""
     from devbox import flow
 
-    made = flow.plan(opened(args), locked=args.flag("locked")).plan
+    project = opened(args)
+    outcome = flow.plan(project, locked=args.flag("locked"))
+    made = outcome.plan
     if args.flag("json"):
         listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
         print(json.dumps({"steps": listed}))
     else:
         width = terminal.width(sys.stdout) if sys.stdout.isatty() else None
         print("\n".join(steps(made, width=width)))
+    if more := grants.describe(new_grants(project, outcome.resolved)):
+        terminal.say(f"· up will refuse the file, which grants more than when it last ran isolated: {'; '.join(more)}")
+        terminal.say("  → if you made this change, allow it: devbox trust")
     return WOULD_CHANGE if made else 0
 
 

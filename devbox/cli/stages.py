@@ -26,9 +26,10 @@ def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 def must_be_known(args: Args) -> None:
     """UsageError where the file has no such stage. For a stage of which nothing is found; others may be old ones."""
-    from devbox.opened import load, stage_of
+    from devbox.opened import stage_of
+    from devbox.verbs.stagefile import load_or_promoted
 
-    stage_of(load(opened(args), keep=False), args.text("stage"))
+    stage_of(load_or_promoted(opened(args)), args.text("stage"))
 
 
 def container(args: Args, place: Place, name: str) -> str:
@@ -76,7 +77,7 @@ def down(args: Args, stage: str) -> int:
 
 def _is_confirmed(args: Args, stage: str, *, protected: bool) -> bool:
     """True if the user agrees to lose the stage's data; a protected stage has to be named."""
-    what, command = f"the data of {stage} and what it could be rolled back to", f"down -v --stage {stage}"
+    what, command = f"the data of {stage}", f"down -v --stage {stage}"
     if protected:
         return confirm.confirm_names((stage,), args.many("confirm"), what=what, command=command)
     agreed = args.flag("yes") or stage in args.many("confirm")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from devbox.envfile.problems import Problem, label
-from devbox.envfile.synonyms import devbox_term
+from devbox.envfile.synonyms import devbox_form, devbox_term
 from devbox.roles.context import Key
 from devbox.roles.fields import kind_of
 from devbox.roles.suggest import did_you_mean
@@ -61,11 +61,14 @@ def _sentence(key: Key, details: ErrorDetails) -> str:
     kind, value, name = details["type"], details["input"], _named(key)
     if kind == "value_error":
         text = str(details["ctx"]["error"])
+        if text.startswith("must be a table"):
+            text += devbox_form(str(key[-1]))
         return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
     if kind == "literal_error":
         return f"{name} {_not_a_choice(value, details['ctx']['expected'])}"
     if kind in _WANTED:
-        return f"{name} must be {_WANTED[kind]}, not {kind_of(value)}"
+        form = devbox_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
+        return f"{name} must be {_WANTED[kind]}, not {kind_of(value)}{form}"
     if kind in _FIXED:
         return f"{name} {_FIXED[kind].format(**details.get('ctx', {})).replace(chr(39), '')}"
     text = details["msg"]

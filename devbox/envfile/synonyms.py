@@ -96,6 +96,20 @@ _ELSEWHERE = {
 }  # fmt: skip
 
 
+# The form of a key of devbox that other tools write as a list.
+_FORMS = {
+    "volumes": 'volumes = { data = "/data" }; a directory: mounts = [{ source = "src", target = "/src" }]',
+    "env": 'env = { NAME = "value" }',
+    "limits": 'limits = { memory = "1GiB", cpus = 2 }',
+    "with": 'with = { version = "3.13" }',
+}
+
+
+def devbox_form(name: str) -> str:
+    """`; write X` for a key whose value is not the table that devbox expects; "" for any other key."""
+    return f"; write {_FORMS[name]}" if name in _FORMS else ""
+
+
 def devbox_term(name: str, known: Container[str]) -> str:
     """`; devbox calls it X` for another tool's key in a table with the `known` keys; "" for any other key."""
     own = _KEYS.get(name, "")

@@ -106,14 +106,14 @@ class Cause(NamedTuple):
 def explain(output: str, *, system: str) -> Cause:
     """The cause of a failed run, from all it printed. `system` names the distribution for the sentence."""
     lines = output.splitlines()
+    if _FULL in output:  # first: apt goes on to other names of a list, which are missing, and finds a cut one altered
+        sentence = f"the disk is full: the packages of {system} do not fit"
+        return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
     if found := _of_content(output, lines, system):  # first: of a list that was refused, packages are unknown
         return found
     if match := _UNKNOWN.search(output):
         name = match[1] or match[2]
         return Cause(f"there is no package {name} in {system}", f"look for its name: {_search(system, name)}", "")
-    if _FULL in output:
-        sentence = f"the disk is full: the packages of {system} do not fit"
-        return Cause(sentence, "free some (df -h), or export DEVBOX_HOME=DIR of another disk", "", of_host=True)
     if found := _of_network(output, lines, system):
         return found
     if match := _BROKEN.search(output):

@@ -140,9 +140,9 @@ def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False
             time.sleep(_FOLLOW_PAUSE)
 
 
-def last_lines(path: str, count: int) -> list[str]:
-    """The text of the last lines a container wrote."""
-    return [text for _, _, text in _Reader("", path).history(count)]
+def last_lines(path: str, count: int, *, since: str = "") -> list[str]:
+    """The text of the last lines a container wrote, of those not before `since` (see `stamp`)."""
+    return [text for _, at, text in _Reader("", path).history(count) if at >= since]
 
 
 def _time(line: Line) -> str:

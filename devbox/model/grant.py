@@ -8,7 +8,7 @@ EVERY = "*"  # the value of a grant without a bound
 # What a grant of each kind allows; `{}` is its value.
 _TEXTS = {
     "preset": "the host's proxy, CA, git and SSH agent settings",
-    "network": "the network {}",
+    "network": "the network of the {} with its other containers",
     "egress": "connections to {}",
     "capability": "{}",
     "root": "its own files to be changed",
@@ -23,6 +23,13 @@ _TEXTS = {
     "memory": "{} bytes of memory",
     "cpus": "{} cores",
     "pids": "{} processes",
+}
+# What it allows without a bound.
+_UNBOUNDED = {
+    "egress": "connections to every host, the internet included",
+    "memory": "no limit on memory",
+    "cpus": "no limit on cores",
+    "pids": "no limit on processes",
 }
 _LIMITS = ("memory", "cpus", "pids")
 
@@ -39,8 +46,9 @@ class Grant:
     @property
     def text(self) -> str:
         """The grant in words, such as `connections to every host`."""
-        every = "every host" if self.kind == "egress" else "any number of"
-        return _TEXTS[self.kind].format(every if self.value == EVERY else self.value)
+        if self.value == EVERY:
+            return _UNBOUNDED[self.kind]
+        return _TEXTS[self.kind].format(self.value)
 
     def is_covered_by(self, other: Grant) -> bool:
         """True if whoever accepted `other` accepted this one, too."""

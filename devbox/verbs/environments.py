@@ -31,7 +31,7 @@ from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import HostAccess, Instance, Resolved
 from devbox.model.stage import Deployment, StageObserved
-from devbox.opened import Project, exclusive, instance, lending, load, look
+from devbox.opened import Project, exclusive, instance, lending, look
 from devbox.plan import diff as differ
 from devbox.plan import keys, remembered, rollout, staging
 from devbox.plan.ports import remember
@@ -40,7 +40,7 @@ from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
 from devbox.routing.metrics import PATH
 from devbox.verbs import guard
-from devbox.verbs.stagefile import StageFiles
+from devbox.verbs.stagefile import StageFiles, load_or_promoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +343,7 @@ class StageEnvironment:
         asked = references.host_access(resolved.containers.values(), root=self._project.root)
         if self._ran_before(wanted):
             return replace(resolved, allowed=(*self._allowed, *asked))
-        file = load(self._project)
+        file = load_or_promoted(self._project)
         own = hostaccess.wanted(file)
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
         return replace(resolved, allowed=(*self._allowed, *(own if covered else ())))

@@ -84,3 +84,20 @@ def test_issue9_a4_a_rollback_brings_a_service_back_that_the_file_no_longer_has(
     box.ok("rollback", "staging", cwd=path)
     assert get(address) == "1 info"
     assert "redis" in box.ok("exec", "--stage", "staging", "web", "--", "printenv", "REDIS_URL", cwd=path)
+
+
+def test_issue9_a4_a_broken_file_does_not_stop_a_rollback_to_what_ran_before_the_data_was_removed(box: Box):
+    path = staged.project(box, FILE)
+    first, second = staged.built(box, path, "1")["release"], staged.built(box, path, "2")["release"]
+    promote(box, path, "staging", first)
+    promote(box, path, "staging", second)
+    box.ok("down", "-v", "-y", "--stage", "staging", cwd=path)
+    address = promote(box, path, "staging", second)
+    file = path / "devbox.toml"
+    whole = file.read_text()
+    file.write_text(f"{whole}\nbroken = [")
+    box.ok("rollback", "staging", cwd=path)
+    assert get(address) == "1 info"
+    box.ok("down", "--stage", "staging", cwd=path)
+    assert box.json("ps", "--stage", "staging", cwd=path) == []
+    file.write_text(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from devbox.errors import DevboxError, NotReady
@@ -24,6 +25,7 @@ class Waiters:
         self._item = item
         self._drain = drain
         self._answers: list[Answer] = []
+        self._since = logs.stamp(time.time())  # what an earlier container of the name wrote explains nothing
         self.settled = False  # it has run so long that it counts as started
 
     def add(self, answer: Answer) -> None:
@@ -50,5 +52,5 @@ class Waiters:
 
     def _not_ready(self, sentence: str) -> DevboxError:
         self._drain()
-        details = "\n".join(endings.explained(logs.last_lines(self._item.log, _LAST_LINES)))
+        details = "\n".join(endings.explained(logs.last_lines(self._item.log, _LAST_LINES, since=self._since)))
         return NotReady(sentence, details=details, remedy=f"devbox logs {self._item.launch.name}")

@@ -43,6 +43,19 @@ def test_issue9_b14_an_unknown_key_is_answered_with_the_own_term(tmp_path: Path,
     assert found.sentence.startswith(answer), found.sentence
 
 
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ('volumes = ["data:/data"]', '[dev] volumes must be a table, not a list; write volumes = { data = "/data" };'),
+        ('env = ["A=b"]', '[dev] env must be a table, not a list; write env = { NAME = "value" }'),
+        ('limits = "1g"', '[dev] limits must be a table, not a string; write limits = { memory = "1GiB", cpus = 2 }'),
+    ],
+)
+def test_issue9_b14_a_value_in_another_tool_s_form_is_answered_with_the_own_form(tmp_path: Path, key: str, answer: str):
+    found = error(tmp_path, f'[dev]\nrecipe = "debian"\n{key}\n')
+    assert found.sentence.startswith(answer), found.sentence
+
+
 def test_every_own_term_is_a_key_of_some_table():
     tables = (
         ("dev",),

@@ -39,8 +39,8 @@ def test_a_file_that_is_not_closed_off_is_not_recorded():
 
 
 HOST = (
-    "dev: the host's proxy, CA, git and SSH agent settings, the network project, connections to every host, "
-    "its own files to be changed, Docker's default capabilities"
+    "dev: the host's proxy, CA, git and SSH agent settings, the network of the project with its other containers, "
+    "connections to every host, the internet included, its own files to be changed, Docker's default capabilities"
 )
 
 
@@ -51,7 +51,7 @@ HOST = (
         ('isolation = { preset = "isolated", capabilities = ["NET_RAW"] }', "dev: the capabilities NET_RAW"),
         (
             'isolation = { preset = "isolated", egress = ["pypi.org"] }',
-            "dev: the network project, connections to pypi.org",
+            "dev: the network of the project with its other containers, connections to pypi.org",
         ),
         ('isolation = { preset = "isolated", read_only = false }', "dev: its own files to be changed"),
         ('isolation = "isolated"\nsecrets = { T = "env:T" }', "dev: the secret from env:T"),
@@ -59,7 +59,7 @@ HOST = (
         ('isolation = "isolated"\nmounts = [{ source = "x", target = "/x" }]', None),
         (
             'isolation = { preset = "isolated", egress = [] }\nports = ["9999:80"]',
-            "dev: the network project, the host port 127.0.0.1:9999/tcp",
+            "dev: the network of the project with its other containers, the host port 127.0.0.1:9999/tcp",
         ),
     ],
 )
@@ -76,14 +76,14 @@ def test_issue9_a2_a_new_container_a_build_command_and_a_stage_secret_are_more()
     more += 'external = { x = { URL = "env:URL" } }\n'
     found = "\n".join(added(CLOSED, more))
     assert "`curl example.org`, which has network access" in found
-    assert "service.x: the network project" in found
+    assert "service.x: the network of the project with its other containers" in found
     assert "stage.test: the secret from env:URL, the secret from env:T" in found
 
 
 def test_issue9_a2_a_limit_that_is_raised_or_removed_is_more():
     small, large = (CLOSED + f'limits = {{ memory = "{size}" }}\n' for size in ("1GiB", "2GiB"))
     assert added(small, large) == ("dev: 2147483648 bytes of memory",)
-    assert added(large, CLOSED) == ("dev: any number of bytes of memory",)
+    assert added(large, CLOSED) == ("dev: no limit on memory",)
     assert added(large, small) == added(CLOSED, large) == ()
 
 
