@@ -229,3 +229,29 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_issue9_b10_one_shots_killed_while_they_start_leave_no_process(any_box: Box):
+    """Their runtime is killed with them, at any moment; without limits they have no cgroup to find them by."""
+    project = any_box.project('[dev]\nrecipe = "debian"\n')
+    any_box.ok("up", cwd=project)
+    moments = random.Random(9)
+    clients = []
+    for _ in range(25):
+        client = subprocess.Popen(
+            any_box.argv("run", "--", "sleep", "1000"),
+            cwd=project,
+            env=any_box.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        clients.append(client.pid)
+        time.sleep(moments.uniform(0.02, 0.15))
+        client.kill()
+        client.wait()
+
+    def left() -> list[str]:
+        return [process for process in any_box.footprint() if "/.devbox/init -P" in process or "sleep 1000" in process]
+
+    wait_until(lambda: not left(), seconds=10, what="the end of every one-shot")

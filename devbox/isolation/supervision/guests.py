@@ -14,6 +14,8 @@ from devbox.isolation.supervision.loop import Callback, Loop, complain
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import Context, ProcessRef, Reach
 
+_AGAIN = 1.0  # seconds until the processes of a killed one-shot are looked for once more
+
 
 class Guests:
     """Gives addresses to one-shots and cleans up after them, also after those that were killed."""
@@ -44,14 +46,16 @@ class Guests:
         for guest in guests:
             self._keep(guest)
 
-    def dismiss(self, name: str) -> None:
-        """Its container has ended, or its client was killed: leave nothing of it."""
+    def dismiss(self, name: str, *, killed: bool = False) -> None:
+        """Its container has ended, or its client was `killed`: leave nothing of it."""
         guest = self._guests.pop(name, None)
         if guest is None:
             return
         try:
-            if guest.joined:  # the runtime finds only the first process of one without pid namespace and cgroup
-                strays.end_joined(self._context.holder, guest.name, rootless=self._context.idmap.rootless)
+            if guest.joined or killed:  # the runtime may not know of every process, or died before it knew of any
+                self._end_processes(name)
+            if killed:  # what its runtime had started just then comes to its host name a moment later
+                self._loop.after(_AGAIN, lambda: self._end_processes(name))
             launch.delete(self._context, guest.name, guest.oci_id)
         except (DevboxError, OSError) as error:
             complain(error)  # its address and its top are given back all the same
@@ -66,6 +70,9 @@ class Guests:
         for name in tuple(self._guests):
             self.dismiss(name)
 
+    def _end_processes(self, name: str) -> None:
+        strays.end_joined(self._context.holder, name, rootless=self._context.idmap.rootless)
+
     def _keep(self, guest: Guest) -> None:
         self._guests[guest.name] = guest
-        self._loop.on_stranger_exit(guest.client.pid, lambda _: self.dismiss(guest.name))
+        self._loop.on_stranger_exit(guest.client.pid, lambda _: self.dismiss(guest.name, killed=True))

@@ -54,7 +54,7 @@ def sweep_around(run_dir: str, keep: Iterable[int]) -> None:
 
 
 def end_joined(holder: ProcessRef, name: str, *, rootless: bool) -> None:
-    """End every process of the one-shot container `name`, which joined the processes of another and has no init.
+    """End every process of the one-shot container `name`: one that joined another's, or whose runtime was killed.
 
     Each one found is stopped before any is killed, so that none starts another meanwhile.
     """
