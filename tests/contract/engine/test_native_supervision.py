@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from devbox.host.paths import Paths
 from devbox.isolation import living, logs, state
 from devbox.isolation.state import InstanceState
 from devbox.isolation.summon import summon
+from devbox.isolation.supervision import endings
 from devbox.model.container import Health, Isolation
 from devbox.model.observed import BoundPort
 
@@ -155,11 +157,16 @@ def test_issue9_b7_a_crash_is_forgotten_after_a_stable_while(native: Backend, pa
     first = native.up("a")
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
-    until(lambda: native.seen("a").state == "running" and native.seen("a").pid != first.pid)
-    assert native.seen("a").crashes == 1
+    until(lambda: native.seen("a").pid not in (None, first.pid))
+    began = time.monotonic()
+
+    def is_remembered() -> bool:  # on a busy machine the stable while may be over by now
+        return native.seen("a").crashes == 1 or time.monotonic() - began > endings.STABLE
+
+    assert is_remembered()
     kill_supervisor(native, paths)
     native.network("a")
-    assert native.seen("a").crashes == 1, "the next supervisor waits for it, too"
+    assert is_remembered(), "the next supervisor waits for it, too"
     ready = native.engine.wait_ready(native.instance, "a")
     assert (ready.state, ready.crashes, ready.restarts) == ("running", 0, 1)
 
