@@ -50,7 +50,7 @@ def trust(args: Args) -> int:
 def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:
     if as_json:
         listed = [{**_plain(access), "allowed": allowed} for access in wanted]
-        listed += [{**_grant(grant), "allowed": allowed} for grant in more]
+        listed += [{**_plain(_as_access(grant)), "allowed": allowed} for grant in more]
         sys.stdout.write(json.dumps(listed) + "\n")
         return
     for access in wanted:
@@ -85,14 +85,11 @@ def _target(access: HostAccess) -> str:
     return f" ({access.path})" if access.path not in ("", access.reference.partition(":")[2]) else ""
 
 
-def _grant(grant: Grant) -> dict[str, str]:
-    return {
-        "container": grant.subject,
-        "variable": grant.kind,
-        "reference": grant.value,
-        "where": grant.where,
-        "path": "",
-    }
+def _as_access(grant: Grant) -> HostAccess:
+    """A grant in the form in which `trust --json` lists what is allowed."""
+    from devbox.model.resolved import HostAccess
+
+    return HostAccess(container=grant.subject, variable=grant.kind, reference=grant.value, where=grant.where)
 
 
 def _plain(access: HostAccess) -> dict[str, str]:

@@ -160,7 +160,7 @@ def opened(root: str, path: str, *, links: bool = True) -> Iterator[IO[bytes]]:
 
 
 def read(root: str, path: str, *, limit: int = LIMIT) -> bytes:
-    """All of a file. OSError where there is none; Unusable where it is no regular file or larger than the limit."""
+    """Read a whole file. OSError if it does not exist; Unusable if it is not a regular file or exceeds the limit."""
     with opened(root, path) as source:
         return read_all(source, path, limit=limit)
 
@@ -224,10 +224,10 @@ def names(root: str, path: str = "") -> list[str]:
 def below(
     root: str, start: str = "", *, directories: bool = False, skip: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, os.stat_result]]:
-    """What lies below a path, by its path in the project; the path itself where it is no directory.
+    """Yield everything below a path by its path in the project; the path itself if it is not a directory.
 
-    No link is followed. Nothing where there is nothing, and of what this user may not look into. `directories` are
-    told as well, but nothing whose name is to be skipped.
+    Follows no link. Skips what does not exist or cannot be read, and every name in `skip`. `directories`: yield
+    directories as well.
     """
     with Project(root) as project:
         waiting = [start.strip("/")]
@@ -316,7 +316,7 @@ def within(root: str, path: str) -> str | None:
 
 
 def _check_readable(facts: os.stat_result, path: str) -> None:
-    """Refuse what is no regular file, and one that would take for ever to read though it takes no space."""
+    """Raise Unusable unless the file is regular; a huge sparse file is refused, since reading it would not end."""
     if not stat.S_ISREG(facts.st_mode):
         kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
         raise Unusable(errno.EINVAL, f"it is not a regular file but a {kind}", path)
