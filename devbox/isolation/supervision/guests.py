@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from devbox.errors import DevboxError
 from devbox.isolation import forks, launch, trees
@@ -14,7 +15,7 @@ from devbox.isolation.supervision.loop import Callback, Loop, complain
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.types import Context, ProcessRef, Reach
 
-_AGAIN = 1.0  # seconds until the processes of a killed one-shot are looked for once more
+_AGAIN = 1.0  # seconds until what is left of a killed one-shot is looked for once more
 
 
 class Guests:
@@ -51,14 +52,9 @@ class Guests:
         guest = self._guests.pop(name, None)
         if guest is None:
             return
-        try:
-            if guest.joined or killed:  # the runtime may not know of every process, or died before it knew of any
-                self._end_processes(name)
-            if killed:  # what its runtime had started just then comes to its host name a moment later
-                self._loop.after(_AGAIN, lambda: self._end_processes(name))
-            launch.delete(self._context, guest.name, guest.oci_id)
-        except (DevboxError, OSError) as error:
-            complain(error)  # its address and its top are given back all the same
+        self._remove(guest, killed=killed)
+        if killed:  # its runtime may have been in the middle of a step, and have made one thing more
+            self._loop.after(_AGAIN, lambda: self._remove_again(guest))
         self._segment.release(name)
         self._changed()
         if os.path.lexists(guest.top):
@@ -70,9 +66,27 @@ class Guests:
         for name in tuple(self._guests):
             self.dismiss(name)
 
-    def _end_processes(self, name: str) -> None:
-        strays.end_joined(self._context.holder, name, rootless=self._context.idmap.rootless)
+    def _remove(self, guest: Guest, *, killed: bool) -> None:
+        """End its processes and delete its container. What fails is written down, and the next step still taken."""
+        if guest.joined or killed:  # the runtime may not know of every process, or died before it knew of any
+            with _complaining():
+                strays.end_joined(self._context.holder, guest.name, rootless=self._context.idmap.rootless)
+        with _complaining():
+            launch.delete(self._context, guest.name, guest.oci_id)
+
+    def _remove_again(self, guest: Guest) -> None:
+        if guest.name not in self._guests:  # a new one-shot may have its name
+            self._remove(guest, killed=True)
 
     def _keep(self, guest: Guest) -> None:
         self._guests[guest.name] = guest
         self._loop.on_stranger_exit(guest.client.pid, lambda _: self.dismiss(guest.name, killed=True))
+
+
+@contextlib.contextmanager
+def _complaining() -> Iterator[None]:
+    """Write a failure down and go on."""
+    try:
+        yield
+    except (DevboxError, OSError) as error:
+        complain(error)

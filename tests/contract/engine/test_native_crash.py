@@ -111,7 +111,7 @@ def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     until(lambda: (now := state.read(paths, native.instance.id)) is not None and not now.guests)
-    assert not os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once")
+    until(lambda: not os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"))
     until(lambda: not os.path.exists(paths.top(native.instance.id, "once")))
 
 
