@@ -17,7 +17,7 @@ from devbox.gray.decide import Look, decide, wanted
 from devbox.gray.outside import Reading
 from devbox.gray.rollout import WARM, Rollout
 from devbox.gray.trial import Trial
-from devbox.model.traffic import Batch, Side
+from devbox.model.traffic import Batch, Second, Side
 
 TICK = 1.0  # seconds between two looks
 PATIENCE = 60.0  # seconds that a router which crashed may take to come back
@@ -25,7 +25,10 @@ PATIENCE = 60.0  # seconds that a router which crashed may take to come back
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What is there at one moment. `began`: since when the router counts; `threshold`: what it goes by."""
+    """What is there at one moment. `began`: since when the router counts; `threshold`: what it goes by.
+
+    `canary_replicas`, `stable_replicas`: the servers of each side that may get requests, over all judged processes.
+    """
 
     canary: Side
     stable: Side
@@ -36,6 +39,8 @@ class Sight:
     canary_restarts: int = 0
     open: int = 0
     tripped: bool = False
+    canary_replicas: int = 1
+    stable_replicas: int = 1
 
     def since(self, earlier: Sight) -> Batch:
         """What came after an earlier sight; all there is, where the router began anew."""
@@ -50,10 +55,18 @@ class Ground(Protocol):
     def sight(self) -> Sight:
         """Look once. RouterAway where there is nothing to see just now."""
 
-    def lend(self, *, threshold: int, safe: int) -> None:
+    def seconds(self, *, after: int) -> tuple[Second, ...]:
+        """The complete seconds later than `after` (since the epoch), oldest first, by replica.
+
+        Empty where the router does not count by second, as one that an earlier devbox started does not.
+        """
+
+    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
         """Have so many buckets go to the canary, for a while; when nobody renews that, `safe` ones. Kept on disk: that.
 
-        Called at every look: it renews.
+        `generation`: in which the first failure of each client is counted, and the first response slower than `slow`
+        microseconds, one of TIMES; 0 where there is none, as before the release and after it. Called at every look: it
+        renews.
         """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
 from devbox.frozen import dataclass
-from devbox.model.traffic import Side
+from devbox.model.traffic import Second, Side
 from devbox.routing import converge, counters
 from devbox.routing.cohort import LEASE, RESCUE
 from devbox.routing.converge import Seen
@@ -57,7 +57,11 @@ class RoutedGround:
             tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
         )
 
-    def lend(self, *, threshold: int, safe: int) -> None:
+    def seconds(self, *, after: int) -> tuple[Second, ...]:  # noqa: ARG002 - the router does not count them yet
+        """See `controller.Ground`."""
+        return ()
+
+    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:  # noqa: ARG002 - as above
         """See `controller.Ground`."""
         now = int(self.clock())
         share, fallback = self._threshold(threshold), self._threshold(safe)

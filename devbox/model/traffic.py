@@ -8,6 +8,9 @@ from devbox.frozen import dataclass
 _DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)
 TIMES = (*(step * 10**power for power in (0, 1, 2, 3) for step in _DECADE), 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 
+CANARY, STABLE = "canary", "stable"
+HISTORY = 600  # seconds of stable that a judge wants to know from before a release
+
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
@@ -57,8 +60,36 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Second:
+    """The responses of one replica in one second of wall time, by the router's clock.
+
+    `replica`: the server's name, "" for responses that the router gave itself without a server. `first_failed`: failed
+    responses to clients that had not failed before in the same generation (see `Batch`), on either side;
+    `first_slow`: the same for responses slower than the generation's limit, None where the router has no limit.
+    `times`: requests by TIMES and one class more, as in `Side`. A response that stable gave in the canary's place
+    (rescued) counts as a failed one of the canary, replica "".
+    """
+
+    at: int  # seconds since the epoch
+    replica: str
+    side: str  # CANARY | STABLE
+    requests: int = 0
+    failed: int = 0
+    first_failed: int = 0
+    first_slow: int | None = None
+    times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What both sides got in one stretch of time in which the share did not change."""
+    """The responses of both sides in one stretch of time in which the share did not change.
+
+    `seconds`: complete ones only, each delivered once, oldest first, those of stable up to HISTORY seconds before the
+    release among the first ones. Empty where the router does not count by second; `canary` and `stable` are all there
+    is then. A generation is a number that the controller gives the router: each client's first failure and first slow
+    response are counted once in it. Before the first one, and between releases, a generation lasts HISTORY seconds.
+    """
 
     canary: Side
     stable: Side
+    seconds: tuple[Second, ...] = ()
