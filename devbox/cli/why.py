@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
-from devbox.errors import UsageError
-from devbox.model.verdict import PASS
+from devbox.errors import UsageError, one_line
+from devbox.model.verdict import FAIL, PASS
 from devbox.promotion.gates.contract import told
 from devbox.verbs import build, images, promote, test
 
@@ -54,4 +54,6 @@ def _plain(verdict: Verdict) -> dict[str, str | None]:
 
 def _line(verdict: Verdict) -> str:
     opens = f" (opens {told(verdict.opens_at)})" if verdict.opens_at else ""
-    return f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
+    shown = f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
+    lines = verdict.output.strip().splitlines() if verdict.verdict == FAIL else []
+    return "\n".join((shown, *(f"           | {one_line(line)}" for line in lines if len(lines) > 1)))

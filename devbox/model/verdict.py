@@ -11,7 +11,8 @@ PASS, FAIL, PENDING = "pass", "fail", "pending"  # of gates; what is not a pass 
 class Verdict:
     """What is so about a subject, and for what reason. `opens_at`: when that can change by itself, RFC 3339 UTC.
 
-    Of a gate: `evidence` is the digest of what was looked at, `expires_at` until when that counts.
+    Of a gate: `evidence` is the digest of what was looked at, `expires_at` until when that counts, `output` what was
+    printed, at most 4 KiB without secrets.
     """
 
     subject: str
@@ -20,3 +21,4 @@ class Verdict:
     opens_at: str | None = None
     evidence: str = ""
     expires_at: str | None = None
+    output: str = ""

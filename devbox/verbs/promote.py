@@ -80,6 +80,7 @@ class _Scene:
             paths=self.opened.paths,
             store=self.opened.store,
             trusted=self.trusted,
+            allowed=self.resolved.allowed,
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
         known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image

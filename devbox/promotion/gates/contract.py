@@ -10,7 +10,7 @@ from devbox.frozen import dataclass
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
 from devbox.model.release import Release
-from devbox.model.resolved import Instance
+from devbox.model.resolved import HostAccess, Instance
 from devbox.model.stage import Stage
 from devbox.promotion.history import History
 
@@ -21,7 +21,7 @@ class GateContext:
 
     `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`, `builders`: name → file of
     the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
-    `trusted`: what the stages want of this machine was allowed, so that commands may be run.
+    `trusted`: what the stages want of this machine was allowed, so that commands may be run; `allowed`: what that is.
     """
 
     release: Release
@@ -34,6 +34,7 @@ class GateContext:
     paths: Paths
     store: ImageStore
     trusted: bool = False
+    allowed: tuple[HostAccess, ...] = ()
     builders: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -29,7 +29,7 @@ _VERBS = {
     "os.posix_spawn": "run",
     "subprocess.Popen": "run",
 }
-_DOORS = ("devbox.host.beneath", "devbox.host.way", "devbox.host.files", "devbox.host.process", "devbox.host.programs")
+_DOORS = tuple(f"devbox.host.{name}" for name in ("beneath", "way", "files", "process", "programs", "bounded"))
 _HIGH = 200
 _OPENED = ("devbox.host.beneath", "devbox.host.way")
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from support.histories import NOON, chained, context, release, stages
+from support.machine import wait_until
 
 from devbox.errors import DevboxError
+from devbox.model.container import Secret
 from devbox.model.entry import APPLIED
 from devbox.model.evidence import TestEvidence
+from devbox.model.resolved import HostAccess
 from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates import table
+from devbox.promotion.gates import command, table
 from devbox.promotion.gates.contract import written
 from devbox.records.testresults import TestResults
 
@@ -141,6 +150,82 @@ def test_a_command_that_was_not_allowed_is_not_run(tmp_path):
 
 def test_a_command_that_there_is_not_fails(tmp_path):
     assert _judge(tmp_path, CommandGate(run=("./ok-to-go",))).verdict == FAIL
+
+
+def test_issue10_6_a_gate_that_prints_without_end_costs_no_memory(tmp_path):
+    script = f"""
+import resource, sys
+sys.path[:0] = {sys.path!r}
+from support.histories import context, release
+from devbox.model.resolved import HostAccess
+from devbox.model.stage import CommandGate, Stage
+from devbox.promotion.gates import command
+gate = CommandGate(run=("/bin/sh", "-c", "head -c 1000000000 /dev/zero; echo; echo last"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+said = command.judge(gate, context({str(tmp_path)!r}, of=release(1), stage=Stage(name="production", order=1)))
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(said.verdict, len(said.output.encode()), grown // 1024)
+assert said.verdict == "pass" and said.reason == "yes: last"
+assert len(said.output.encode()) <= 4096 and "954 MiB" in said.output.replace("953.7", "954")
+assert grown < 32 * 1024
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_issue10_6_what_is_kept_is_cut_and_masked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "hunter2-hunter2")
+    (tmp_path / "password").write_text("correct horse\n")
+    stage = dataclasses.replace(
+        STAGE,
+        secrets={"TOKEN": Secret(reference="env:TOKEN"), "OTHER": Secret(reference="file:password")},
+        external={"db": {"URL": "cmd:echo postgres://shop:tiger@db"}},
+    )
+    allowed = (HostAccess(container="", variable="", reference="cmd:echo postgres://shop:tiger@db", where=""),)
+    asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=stage), allowed=allowed)
+    noisy = 'p=$(cat password); for n in $(seq 60000); do echo "$n $TOKEN postgres://shop:tiger@db\n$p"; done; exit 1'
+    for loops in ("60000", "10"):
+        said = table.judge(CommandGate(run=("/bin/sh", "-c", noisy.replace("60000", loops))), asked)
+        assert said.verdict == FAIL
+        assert len(said.output.encode()) <= 4096
+        for value in ("hunter2", "correct horse", "tiger"):
+            assert value not in f"{said.output}{said.reason}"
+        assert said.output.startswith("1 *** ***\n***\n2 ")
+        assert f"\n{loops} *** ***\n***" in said.output
+    assert "in total, cut here" not in said.output
+
+
+def test_issue10_6_a_secret_that_cannot_be_fetched_keeps_the_output_out_of_the_ledger(tmp_path):
+    stage = dataclasses.replace(STAGE, secrets={"TOKEN": Secret(reference="cmd:exit 1")})
+    allowed = (HostAccess(container="", variable="", reference="cmd:exit 1", where=""),)
+    asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=stage), allowed=allowed)
+    said = table.judge(CommandGate(run=("echo", "who knows")), asked)
+    assert (said.verdict, "who knows" in said.output) == (PASS, False)
+
+
+@pytest.mark.parametrize("left", ["sleep 1000 & echo $!", "setsid sleep 1000 & echo $!", "(yes | cat) & echo $!"])
+def test_issue10_6_what_a_gate_leaves_running_does_not_hang_it_and_ends_with_it(tmp_path, left):
+    began = time.monotonic()
+    said = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", f"{left}; exit 0")))
+    assert said.verdict == PASS
+    assert time.monotonic() - began < 5
+    pid = next(int(line) for line in said.output.splitlines() if line.isdigit())
+    if left.startswith("setsid"):  # it left the process group on purpose
+        os.kill(pid, signal.SIGKILL)
+    else:
+        wait_until(lambda: _is_gone(pid))
+
+
+def _is_gone(pid):
+    try:
+        return "(zombie)" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_issue10_6_a_gate_that_does_not_end_is_killed_and_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "TIMEOUT", 0.5)
+    said = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", "echo waiting; exec sleep 1000")))
+    assert (said.verdict, "killed after" in said.reason, "waiting" in said.reason) == (FAIL, True, True)
 
 
 def test_a_gate_that_errs_or_is_unknown_is_no_pass(tmp_path, monkeypatch):
