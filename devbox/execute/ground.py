@@ -10,10 +10,10 @@ from devbox.execute.controller import Sight
 from devbox.frozen import dataclass
 from devbox.model.traffic import Second, Side
 from devbox.routing import converge, counters
-from devbox.routing.cohort import LEASE, RESCUE
+from devbox.routing.cohort import LEASE
 from devbox.routing.converge import Seen
 from devbox.routing.runtime import Runtime
-from devbox.routing.state import GREEN, WHOLE, other
+from devbox.routing.state import GREEN, WHOLE, is_backup, other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class RoutedGround:
         seen = self._seen()
         sides = counters.read(table)
         mine, others = (self._sum(sides, side) for side in (self.canary, other(self.canary)))
-        places = frozenset(place for place in _places(seen, self.canary) if RESCUE not in place)
+        places = frozenset(place for place in _places(seen, self.canary) if not is_backup(place.partition("/")[2]))
         return Sight(
             canary=mine,
             stable=others,
@@ -86,7 +86,7 @@ class RoutedGround:
     def _up(self, seen: Seen, side: str) -> bool:
         """Whether every process that is served on a side has somebody there who answers."""
         backends = [
-            [server.up for name, server in servers.items() if not name.startswith(RESCUE)]
+            [server.up for name, server in servers.items() if not is_backup(name)]
             for backend, servers in seen.servers.items()
             if self._is_mine(backend, side)
         ]

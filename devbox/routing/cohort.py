@@ -15,7 +15,8 @@ from devbox.frozen import dataclass
 LEASE = 30  # seconds
 TRIP = 20  # failed requests of the canary in a row, after which it gets no more
 SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are judged by nobody
-RESCUE = "rescue-"  # how servers of stable are called that stand in for the canary's
+RESCUE = "rescue-"  # prefix of stable's servers in the canary's backend, used while none of the canary's is up
+PANIC = "panic-"  # prefix of second copies of servers in their own backend, used while none of its servers is up
 ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
 CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
 

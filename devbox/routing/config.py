@@ -7,7 +7,7 @@ a reload loses requests.
 from __future__ import annotations
 
 from devbox.routing import cohort, counters, metrics
-from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server, is_backup
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
 CONFIG, SHARE, CHECKS, SOCKET = "haproxy.cfg", "share.map", "checks.map", "sock"
@@ -47,6 +47,8 @@ defaults
     timeout server 60s
     timeout queue 30s
     timeout tunnel 1h
+    timeout check 5s
+    option allbackups
 """
 
 
@@ -81,7 +83,8 @@ def _front(state: RouterState, front: Front) -> str:
         "    option forwardfor",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "    http-request set-header X-Forwarded-Proto http",
-        "    http-request disable-l7-retry unless METH_GET",  # others are executed once or not at all
+        # Only these are repeated after they have been sent: others are executed once or not at all.
+        "    http-request disable-l7-retry unless METH_GET or METH_OPTIONS",
         *(f"    {rule}" for rule in _choice(state, front)),
         "",
     ]
@@ -106,18 +109,19 @@ def _choice(state: RouterState, front: Front) -> list[str]:
     ]
 
 
-# A server that stops answering gets no more requests until it answers again.
-CHECKED = "check inter 2s fastinter 500ms fall 3 rise 1"
-# One of the canary, from the first connection that fails: the same request goes to whoever stands in.
+# A server that stops answering gets no more requests until it answers again. A check may take `inter` to connect and
+# `timeout check` to be answered: on a busy machine an answer is late, and a late one is no failure.
+CHECKED = "check inter 2s fastinter 1s fall 3 rise 1"
+# One of the canary, from the first connection that fails: the same request goes to a backup.
 ON_TRIAL = "observe layer4 error-limit 1 on-error mark-down"
+BACKUP = "backup"  # without checks, so that it is never down
 
 
 def told_of(state: RouterState, side: str, server: Server) -> str:
     """A server as HAProxy is told of it, without its name."""
-    if side != state.canary:
-        return f"{endpoint(server)} {CHECKED}"
-    more = "backup" if server.name.startswith(cohort.RESCUE) else ON_TRIAL
-    return f"{endpoint(server)} {CHECKED} {more}"
+    if is_backup(server.name):
+        return f"{endpoint(server)} {BACKUP}"
+    return f"{endpoint(server)} {CHECKED}{f' {ON_TRIAL}' if side == state.canary else ''}"
 
 
 def _check(front: Front) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import field
 from devbox.frozen import dataclass
 from devbox.routing.cohort import keys
 from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint, told_of
-from devbox.routing.state import RouterState, Server
+from devbox.routing.state import RouterState, Server, is_backup
 
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
 _MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # of the administrative state, see `management.txt`
@@ -75,7 +75,9 @@ def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
             if known is None and server.check:
                 commands.append(f"add map {DIRECTORY}/{CHECKS} {server.name} {server.check}")
             if known is None:
-                commands += [f"add server {place} {told_of(wanted, side, server)}", f"enable health {place}"]
+                commands.append(f"add server {place} {told_of(wanted, side, server)}")
+            if known is None and not is_backup(server.name):
+                commands.append(f"enable health {place}")
             if known is None or not known.takes:
                 commands.append(f"set server {place} state ready")
     return tuple(commands)

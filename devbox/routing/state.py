@@ -11,7 +11,7 @@ from typing import Any
 
 from devbox.frozen import dataclass
 from devbox.model import codec
-from devbox.routing.cohort import RESCUE, Cohort
+from devbox.routing.cohort import PANIC, RESCUE, Cohort
 
 BLUE, GREEN = "blue", "green"
 WHOLE = 10_000  # all visitors; a visitor's bucket is below it
@@ -87,11 +87,15 @@ class RouterState:
         }
 
     def serving(self, front: Front, side: str) -> tuple[Server, ...]:
-        """Who serves on a side, and who stands in there."""
-        if side != self.canary:
-            return front.side(side)
-        stable = front.side(other(side))
-        return (*front.side(side), *(replace(server, name=f"{RESCUE}{server.name}") for server in stable))
+        """The servers of a side and, after them, the backup copies that get its requests while no other one is up.
+
+        Backups are not checked: requests go there when every check fails, as on a machine that is too busy to answer.
+        For the canary they are stable's servers, for any other side its own.
+        """
+        canary = side == self.canary
+        prefix, source = (RESCUE, other(side)) if canary else (PANIC, side)
+        copies = (replace(server, name=f"{prefix}{server.name}", check="") for server in front.side(source))
+        return (*front.side(side), *copies)
 
     def names(self, side: str) -> frozenset[str]:
         """The containers that serve on a side."""
@@ -115,6 +119,11 @@ class RouterState:
             for front in self.fronts
         )
         return replace(self, fronts=fronts)
+
+
+def is_backup(name: str) -> bool:
+    """True if a server of this name is a backup copy of another one."""
+    return name.startswith((RESCUE, PANIC))
 
 
 def other(side: str) -> str:

@@ -135,22 +135,34 @@ def routed(
         cohort=cohort,
         canary=canary,
     )
-    (directory / config.SHARE).write_text(config.share(state))
-    text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
     with contextlib.ExitStack() as started:
         (directory / "slow.lua").write_text(_SLOW)
-        (directory / config.CHECKS).write_text("")
-        (directory / metrics.PAGE).write_text(config.page(state))
-        (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
         services = {
             side: started.enter_context(
                 haproxy(directory, _service(side, port, faults or {}, directory), f"{side}.cfg")
             )
             for side, port in ((BLUE, blue), (GREEN, green))
         }
-        process = started.enter_context(haproxy(directory, text, config.CONFIG))
-        router = Router(directory, front_port, state, lives, process, services)
-        wait_for(lambda: router.runtime.answers() and all_up(router), directory)
+        router = started.enter_context(running(directory, state, lives=lives, services=services))
+        wait_for(lambda: all_up(router), directory)
+        yield router
+
+
+@contextlib.contextmanager
+def running(
+    directory: Path, state: RouterState, *, lives: int, services: dict[str, subprocess.Popen[bytes]] | None = None
+) -> Iterator[Router]:
+    """HAProxy with the files of a router that is to do this, its own port at `lives`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give HAProxy a mount namespace here")
+    (directory / config.SHARE).write_text(config.share(state))
+    (directory / config.CHECKS).write_text(config.checks(state))
+    (directory / metrics.PAGE).write_text(config.page(state))
+    (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
+    text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
+    with haproxy(directory, text, config.CONFIG) as process:
+        router = Router(directory, state.fronts[0].port, state, lives, process, services or {})
+        wait_for(router.runtime.answers, directory)
         yield router
 
 

@@ -66,12 +66,15 @@ def test_who_is_new_is_added_checked_and_asked():
         f"add server web.green/web-1-bbbb 10.213.0.6:8000 {config.CHECKED}",
         "enable health web.green/web-1-bbbb",
         "set server web.green/web-1-bbbb state ready",
+        f"add server web.green/panic-web-1-bbbb 10.213.0.6:8000 {config.BACKUP}",
+        "set server web.green/panic-web-1-bbbb state ready",
     )
 
 
 def test_who_was_draining_serves_again_when_he_is_to():
     now = converge.seen(SERVERS, "0x55 green 0\n")
-    assert converge.admissions(BOTH, now) == ("set server web.green/web-1-bbbb state ready",)
+    told = [each for each in converge.admissions(BOTH, now) if "panic-" not in each]
+    assert tuple(told) == ("set server web.green/web-1-bbbb state ready",)
 
 
 def test_a_container_with_another_address_is_another_server():
@@ -88,7 +91,10 @@ def test_traffic_moves_by_one_command():
 
 
 def test_who_is_no_longer_wanted_is_let_go():
-    assert converge.superfluous(BOTH.without(frozenset({"web-1-aaaa"})), running(BOTH)) == ("web.blue/web-1-aaaa",)
+    assert converge.superfluous(BOTH.without(frozenset({"web-1-aaaa"})), running(BOTH)) == (
+        "web.blue/web-1-aaaa",
+        "web.blue/panic-web-1-aaaa",
+    )
 
 
 def test_requests_under_way_are_counted_of_the_servers_asked_for():
@@ -110,9 +116,9 @@ def on_trial(**held):
 
 def test_stable_stands_in_for_the_canary_and_never_the_other_way_round():
     assert set(TRIAL.servers()["web.green"]) == {"web-1-bbbb", "rescue-web-1-aaaa"}
-    assert set(TRIAL.servers()["web.blue"]) == {"web-1-aaaa"}
+    assert set(TRIAL.servers()["web.blue"]) == {"web-1-aaaa", "panic-web-1-aaaa"}
     text = config.text(TRIAL)
-    assert f"server rescue-web-1-aaaa 10.213.0.5:8000 {config.CHECKED} backup" in text
+    assert f"server rescue-web-1-aaaa 10.213.0.5:8000 {config.BACKUP}\n" in text
     assert f"server web-1-aaaa 10.213.0.5:8000 {config.CHECKED}\n" in text
     assert load(dump(TRIAL)) == TRIAL
 
