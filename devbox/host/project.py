@@ -60,15 +60,20 @@ def _explicit(path: str) -> tuple[str, str]:
 def of_file(path: str, *, root: str = "") -> tuple[str, str]:
     """The project that a path as a person names it leads through, and the path from there; ("", path) for none.
 
-    `root`: a project that counts though its env file has another name.
+    Of projects in each other, the innermost one counts that the outer ones lead to over no link: a link was perhaps
+    made by a container, and leads out of the project that it lies in. `root`: a project that counts though its env
+    file has another name.
     """
     way, inner = os.path.split(os.path.abspath(path))
+    found, real, rest = "", "", path
     while True:
         if way == root or os.path.lexists(os.path.join(way, ENV_FILE)):
-            return os.path.realpath(way), inner
+            here = os.path.realpath(way)
+            if not found or real != os.path.normpath(os.path.join(here, os.path.relpath(found, way))):
+                found, real, rest = way, here, inner
         above, name = os.path.split(way)
         if above == way:
-            return "", path
+            return real, rest
         way, inner = above, os.path.join(name, inner)
 
 

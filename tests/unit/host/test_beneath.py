@@ -276,3 +276,20 @@ def test_issue9_a3_what_a_file_is_made_from_is_a_file_of_the_project(root: Path,
     assert os.path.basename(place).removesuffix(".toml") in said
     assert SECRET not in said
     assert len(said.splitlines()) <= 3
+
+
+def test_issue9_a3_a_link_to_another_project_leads_out_of_this_one(tmp_path: Path) -> None:
+    """A container makes a directory a link to one with an env file: what is written there is refused all the same."""
+    for name in ("mine", "mine/part", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "devbox.toml").touch()
+    (tmp_path / "mine/out").symlink_to(tmp_path / "other")
+    (tmp_path / "mine/again").symlink_to("part")
+    (tmp_path / "entry").symlink_to("mine")
+    mine = str(tmp_path / "mine")
+    assert project.of_file(f"{mine}/out/dev.tar") == (mine, "out/dev.tar")
+    assert project.of_file(f"{mine}/again/dev.tar") == (mine, "again/dev.tar")
+    assert project.of_file(f"{mine}/part/dev.tar") == (f"{mine}/part", "dev.tar")
+    assert project.of_file(f"{tmp_path}/entry/dev.tar") == (mine, "dev.tar")
+    with pytest.raises(HostError, match="a link out of the project"), beneath.replacing(mine, "out/dev.tar"):
+        pass
