@@ -80,6 +80,8 @@ def _tell(args: Args, moved: Moved) -> int:
             "entry": moved.entry.seq,
             "record": moved.entry.body.get("record", ""),
             "lost_requests": moved.entry.body.get("lost_requests"),
+            "lost_by_cause": moved.entry.body.get("lost_by_cause"),
+            "lost_unknown": moved.entry.body.get("lost_unknown"),
         }
         sys.stdout.write(f"{json.dumps(plain)}\n")
         return 0

@@ -17,6 +17,7 @@ from devbox.gray.decide import Look, decide, wanted
 from devbox.gray.outside import Reading
 from devbox.gray.rollout import WARM, Rollout
 from devbox.gray.trial import Trial
+from devbox.model.stage import Counts
 from devbox.model.traffic import Batch, Second, Side
 
 TICK = 1.0  # seconds between two looks
@@ -41,6 +42,7 @@ class Sight:
     tripped: bool = False
     canary_replicas: int = 1
     stable_replicas: int = 1
+    counts: Counts | None = None  # lost requests of the stage, by cause
 
     def since(self, earlier: Sight) -> Batch:
         """What came after an earlier sight; all there is, where the router began anew."""
@@ -133,7 +135,7 @@ class Controller:
             readings=self.readings(),
         )
         after = decide(trial.rollout, look, trial.policy)
-        seen = trial.after(after, batch, now=now, threshold=wanted(after, trial.policy).threshold)
+        seen = trial.after(after, batch, now=now, threshold=wanted(after, trial.policy).threshold).counted(sight.counts)
         self._apply(trial, seen, sight)
         self.on_look(seen, sight)
         return seen

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
 from devbox.frozen import dataclass
+from devbox.model.stage import Counts
 from devbox.model.traffic import Second, Side
 from devbox.routing import converge, counters
 from devbox.routing.cohort import LEASE
@@ -30,6 +31,7 @@ class RoutedGround:
     keep: Callable[[int], None]
     restarts: Callable[[], int]
     clock: Callable[[], float] = time.time
+    counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage until now
 
     def sight(self) -> Sight:
         """See `controller.Ground`."""
@@ -54,6 +56,7 @@ class RoutedGround:
             stable_healthy=self._up(seen, other(self.canary)),
             canary_restarts=self.restarts(),
             open=converge.active(self.runtime.ask("show stat"), places) if places else 0,
+            counts=self.counts(),
             tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
         )
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from devbox.errors import EngineError
@@ -21,6 +21,7 @@ from devbox.host.paths import Paths
 from devbox.model.stage import Counts
 from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
+from devbox.records.tally import TallyRecord
 from devbox.routing import config, converge, counters, metrics
 from devbox.routing.cohort import SIDES, Cohort, KnownBy
 from devbox.routing.runtime import Runtime
@@ -31,6 +32,7 @@ _TO_ANSWER = 30.0  # a router that is just being started
 _TO_DRAIN = 60.0  # requests under way; longer ones are cut, as by the router's own timeout
 _TO_DELETE = 10.0
 _KEY_BYTES = 32
+_READ_EVERY = 1.0
 
 OnText = Callable[[str], None]
 
@@ -46,6 +48,7 @@ class Router:
         self.directory = paths.router(instance)
         self.runtime = Runtime(self.directory)
         self._record = DeployedRecord(paths, instance)
+        self._tally = TallyRecord(paths, instance)
         self._changing = threading.RLock()
 
     @property
@@ -131,6 +134,7 @@ class Router:
 
     def count_anew(self, side: str) -> None:
         """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
+        self.counts()
         deadline = time.monotonic() + _TO_DELETE
         for front in self.state.fronts:
             key = front.backend(side)
@@ -141,13 +145,37 @@ class Router:
                 time.sleep(_PAUSE)
 
     def counts(self) -> Counts | None:
-        """What the running router has counted; None where none runs, or an older devbox made its files."""
+        """Read what the running router has counted, and keep it; the totals of this stage's routers until now.
+
+        None where none was ever read. A router that does not answer, or whose files an older devbox made, adds nothing.
+        """
         try:
-            info, table = self.runtime.ask("show info"), self.runtime.ask(counters.ASK)
+            info = self.runtime.ask(counters.ASK_INFO)
+            found = counters.reading(info, self.runtime.ask(counters.ASK), self.runtime.ask(counters.ASK_STAT))
+            again = self.runtime.ask(counters.ASK_INFO)
         except EngineError:
-            return None
-        lost = counters.lost(table)
-        return Counts(router=counters.counting(info), lost=lost) if lost is not None else None
+            return self._tally.counts()
+        if found is None or counters.counting(again) != found.router:  # the answers are of two routers
+            return self._tally.counts()
+        return self._tally.take(found)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Read it every second meanwhile, so that little is unknown of a router that is killed."""
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.wait(_READ_EVERY):
+                with contextlib.suppress(EngineError, OSError):
+                    self.counts()
+
+        thread = threading.Thread(target=read, name="count lost requests", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def seen(self) -> converge.Seen:
         """What the running router does now."""

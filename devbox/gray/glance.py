@@ -70,6 +70,8 @@ class Glance:
     outside: tuple[Told, ...]
     margin: float
     lost: int
+    lost_by_cause: dict[str, int]
+    lost_unknown: int
 
 
 def glance(trial: Trial) -> Glance:
@@ -93,7 +95,16 @@ def glance(trial: Trial) -> Glance:
         outside=tuple(_told(each.name, rollout.outside.get(each.name, Answers())) for each in policy.outside),
         margin=policy.margin,
         lost=trial.lost,
+        lost_by_cause={cause: count for cause, count in trial.losses.lost.items() if count} if trial.losses else {},
+        lost_unknown=trial.losses.unknown if trial.losses else 0,
     )
+
+
+def losses(seen: Glance) -> str:
+    """Lost requests in words: how many, why, and how many more there may be."""
+    causes = ", ".join(f"{count} {cause}" for cause, count in seen.lost_by_cause.items())
+    found = f"{seen.lost} ({causes})" if causes else str(seen.lost or "none")
+    return f"{found}; at most {seen.lost_unknown} more when the router was killed" if seen.lost_unknown else found
 
 
 def _side(whole: Side, times: list[int | None]) -> SideSeen:

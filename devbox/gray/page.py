@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from html import escape
 
-from devbox.gray.glance import glance
+from devbox.gray.glance import glance, losses
 from devbox.gray.picture import svg
 from devbox.gray.policy import WHOLE
 from devbox.gray.trial import Change, Trial
@@ -51,7 +51,7 @@ def html(trial: Trial) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
 <h1 class="{color}">{escape(title)}</h1>
 <p class="reason">{escape(trial.rollout.reason)}</p>
-<p class="next">{escape(then.format(home=home))} Requests that nobody answered: {trial.lost}.</p>
+<p class="next">{escape(then.format(home=home))} Lost requests: {escape(losses(glance(trial)))}.</p>
 <div class="wide"><table>
 <tr><th>in {escape(home)}</th><th class="n">requests</th><th class="n">failed</th><th class="n">of them</th></tr>
 {_side("new release (canary)", trial.canary.requests, trial.canary.errors)}

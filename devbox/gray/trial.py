@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from devbox.frozen import dataclass
 from devbox.gray.policy import Policy
 from devbox.gray.rollout import OVER, Rollout
-from devbox.model.stage import Deployment
+from devbox.model.stage import Counts, Deployment
 from devbox.model.traffic import Batch, Side
 
 MOST_POINTS = 600  # of the curves; when there are more, every other one is dropped
@@ -66,6 +66,8 @@ class Trial:
     changes: tuple[Change, ...] = ()
     thinned: int = 1  # looks that one point of the curves stands for
     settled: bool = False
+    counts_before: Counts | None = None  # lost requests of the stage until it began, and until now
+    counts: Counts | None = None
 
     @property
     def release(self) -> str:
@@ -79,8 +81,17 @@ class Trial:
 
     @property
     def lost(self) -> int:
-        """Requests that nobody answered."""
-        return self.canary.lost + self.stable.lost
+        """Requests of the stage that were lost since it began, whatever the cause."""
+        return self.losses.total if self.losses else self.canary.lost + self.stable.lost
+
+    @property
+    def losses(self) -> Counts | None:
+        """The same by cause; None where the router did not count so."""
+        return self.counts.difference(self.counts_before) if self.counts else None
+
+    def counted(self, counts: Counts | None) -> Trial:
+        """The same with a newer reading of lost requests, if there is one."""
+        return replace(self, counts=counts) if counts else self
 
     def after(self, rollout: Rollout, batch: Batch, *, now: float, threshold: int) -> Trial:
         """With one more look."""

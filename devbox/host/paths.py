@@ -132,6 +132,10 @@ class Paths:
         """What a stage runs, what comes, what it ran before."""
         return f"{self.project(instance)}/deployed.json"
 
+    def tally(self, instance: str) -> str:
+        """How many requests a stage's routers lost, by cause."""
+        return f"{self.project(instance)}/tally.json"
+
     def router(self, instance: str) -> str:
         """The files of a stage's router, and the socket of its runtime API."""
         return f"{self.project(instance)}/router"

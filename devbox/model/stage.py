@@ -219,18 +219,38 @@ def _staged(process: Process, stage: Stage, name: str) -> Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What a router has counted: which one, since it began. `lost`: process or side → requests that nobody answered."""
+    """Lost requests of a stage since its first router started. `router`: the id of the tally; `lost`: cause → requests.
+
+    A request is lost if the client got no complete answer of the application, except where the client itself left.
+    `unknown`: requests that may have been lost besides, at most, because a router was killed.
+    """
 
     router: str
     lost: dict[str, int]
+    unknown: int = 0
+
+    def difference(self, earlier: Counts | None) -> Counts | None:
+        """What was lost since an earlier reading, None if another tally counted then. Without one, all of it."""
+        if earlier is None:
+            return self
+        if earlier.router != self.router:
+            return None
+        # A cause that has fewer than before was counted again from 0.
+        found = {
+            cause: lost - (earlier.lost.get(cause, 0) if lost >= earlier.lost.get(cause, 0) else 0)
+            for cause, lost in self.lost.items()
+        }
+        return Counts(router=self.router, lost=found, unknown=max(0, self.unknown - earlier.unknown))
+
+    @property
+    def total(self) -> int:
+        """All causes together, without those that are not known."""
+        return sum(self.lost.values())
 
     def since(self, earlier: Counts | None) -> int | None:
-        """How many were lost meanwhile; None where another router counted then. Without one, nobody came."""
-        if earlier is not None and earlier.router != self.router:
-            return None
-        before = earlier.lost if earlier is not None else {}
-        # One that has fewer than before was counted anew.
-        return sum(lost - (before.get(key, 0) if lost >= before.get(key, 0) else 0) for key, lost in self.lost.items())
+        """The total of the difference."""
+        found = self.difference(earlier)
+        return found.total if found else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,15 +101,14 @@ class Move:
                 f"{wanted.stage.name} does not run what it was told to: {_seen(seen.digests, wanted)}",
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
-        told = {"digests": seen.digests, "address": seen.address, "lost_requests": self._lost(seen)}
-        self._enter(RUNNING, told)
+        self._enter(RUNNING, {"digests": seen.digests, "address": seen.address, **losses(self._lost(seen))})
 
-    def _lost(self, seen: StageObserved) -> int | None:
-        """How many requests nobody answered since the attempt began; None where that is not known."""
+    def _lost(self, seen: StageObserved) -> Counts | None:
+        """Requests that were lost since the attempt began; None where that is not known."""
         intent = next(entry for entry in reversed(self._mine()) if entry.kind == INTENT)
         before = intent.body.get("counts")
         earlier = codec.load(Counts, before) if before else None
-        return seen.counts.since(earlier) if seen.counts and "counts" in intent.body else None
+        return seen.counts.difference(earlier) if seen.counts and "counts" in intent.body else None
 
     def _intent(self, policy: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         before = self._history().current(self._wanted.stage.name)
@@ -130,7 +129,7 @@ class Move:
         steps = [entry for entry in mine if entry.seq > intent.seq]
         said = self._means.attest(intent, steps)
         facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
-        facts["lost_requests"] = lost_requests(steps)
+        facts |= {name: value for name, value in _last_losses(steps).items() if name in losses(None)}
         return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
 
     def _mine(self) -> list[Entry]:
@@ -163,9 +162,23 @@ class Move:
 
 
 def lost_requests(steps: Sequence[Entry]) -> int | None:
-    """What the steps of an attempt say of requests that nobody answered; None for nothing."""
-    found = [entry.body["lost_requests"] for entry in steps if "lost_requests" in entry.body]
-    return found[-1] if found else None
+    """How many requests were lost, by the steps of an attempt; None for nothing."""
+    found: int | None = _last_losses(steps)["lost_requests"]
+    return found
+
+
+def losses(counts: Counts | None) -> dict[str, Any]:
+    """Lost requests as entries of the ledger have them."""
+    return {
+        "lost_requests": counts.total if counts else None,
+        "lost_by_cause": {cause: count for cause, count in counts.lost.items() if count} if counts else None,
+        "lost_unknown": counts.unknown if counts else None,
+    }
+
+
+def _last_losses(steps: Sequence[Entry]) -> dict[str, Any]:
+    found = [entry.body for entry in steps if "lost_requests" in entry.body]
+    return {**losses(None), **(found[-1] if found else {})}
 
 
 def _seen(digests: Mapping[str, str], wanted: Deployment) -> str:

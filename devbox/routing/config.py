@@ -49,7 +49,11 @@ defaults
     timeout tunnel 1h
     timeout check 5s
     option allbackups
+    option abortonclose
 """
+
+
+_PAUSE = "1h"  # that a server may make within a response, as within a tunnel
 
 
 def text(state: RouterState) -> str:
@@ -89,7 +93,7 @@ def _front(state: RouterState, front: Front) -> str:
         "",
     ]
     for side in (BLUE, GREEN):
-        lines += [f"backend {front.backend(side)}", *_check(front)]
+        lines += [f"backend {front.backend(side)}", *_check(front), f"    http-response set-timeout server {_PAUSE}"]
         lines += [f"    server {server.name} {told_of(state, side, server)}" for server in state.serving(front, side)]
         lines.append("")
     return "\n".join(lines)

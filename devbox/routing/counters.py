@@ -1,8 +1,9 @@
 """What a router counts of each side, as rules of HAProxy, and how its answer is read.
 
 Counted is every response, also those that HAProxy gives itself where no server could: when its headers are there. A
-request that was the canary's and was answered by stable, because the canary did not, is one that failed. One that
-nobody answered is lost, too.
+request that was the canary's and was answered by stable, because the canary did not, is one that failed. One that no
+server answered is lost as well, and counted by its cause, which HAProxy's termination state tells. A response that ends
+before its end is no longer seen by any rule: those are in HAProxy's own statistics, by backend (`srv_abrt`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import re
 
 from devbox.model.traffic import TIMES, Side
 from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
+from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
 REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
 _ROW, _TRIPPED = 0, 1  # tags of a side: failed in a row; whether it is shut out
-COUNTERS = FIRST_TIME + len(TIMES) + 1
+_CAUSES = {cause: FIRST_TIME + len(TIMES) + 1 + at for at, cause in enumerate((ROUTER, REFUSED, CUT, TIMEOUT))}
+COUNTERS = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)
 ASK = f"show table {SIDES}"
+ASK_INFO, ASK_STAT = "show info", "show stat"
+_OWN = "devbox."  # what the router's own frontends and tables are called
 _ENTRY = re.compile(r"key=(?P<key>\S+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
 _TAG = re.compile(r"\bgpt(\d+)=(\d+)")
@@ -37,7 +42,24 @@ def lost_only(process: str) -> list[str]:
     return [
         f"http-request track-sc1 str({process}) table {SIDES}",
         "http-response set-var(txn.served) bool(true)",
-        f"http-after-response sc-inc-gpc({LOST},1) if {{ status ge 500 }} !{{ var(txn.served) -m bool }}",
+        *_lost(),
+    ]
+
+
+def _lost() -> list[str]:
+    """Count a response that no server gave, and its cause by the termination state: see 8.5 of HAProxy's manual."""
+    state = "txn.sess_term_state -m str"
+    causes = {
+        ROUTER: "!{ srv_id -m found }",
+        REFUSED: f"{{ srv_id -m found }} {{ {state} SC }}",
+        TIMEOUT: f"{{ srv_id -m found }} {{ {state} sC sH sQ }}",
+        CUT: f"{{ srv_id -m found }} !{{ {state} SC sC sH sQ }}",
+    }
+    lost = "{ var(txn.lost) -m bool }"
+    return [
+        "http-after-response set-var(txn.lost) bool(true) if { status ge 500 } !{ var(txn.served) -m bool }",
+        f"http-after-response sc-inc-gpc({LOST},1) if {lost}",
+        *(f"http-after-response sc-inc-gpc({_CAUSES[cause]},1) if {lost} {when}" for cause, when in causes.items()),
     ]
 
 
@@ -52,7 +74,7 @@ def rules() -> list[str]:
         f"http-after-response sc-inc-gpc({REQUESTS},1)",
         f"http-after-response sc-inc-gpc({FAILED},1) if {failed}",
         f"http-after-response sc-inc-gpc({RESCUED},1) if !{failed} {rescued}",
-        f"http-after-response sc-inc-gpc({LOST},1) if {failed} !{{ var(txn.served) -m bool }}",
+        *_lost(),
         f"http-after-response sc-set-gpt({_ROW},1) sc_get_gpt({_ROW},1),add(1) if {failed} or {rescued}",
         f"http-after-response sc-set-gpt({_ROW},1) int(0) if !{failed} !{rescued}",
         f"http-after-response sc-set-gpt({_TRIPPED},1) int(1) if {{ sc_get_gpt({_ROW},1) ge {TRIP} }}",
@@ -90,14 +112,48 @@ def read(table: str) -> dict[str, Side]:
     return found
 
 
-def lost(table: str) -> dict[str, int] | None:
-    """How many requests nobody answered, by what is counted, from the answer to ASK; None where it is not counted."""
-    return {key: side.lost for key, side in read(table).items()} if table.startswith("# table: ") else None
+def reading(info: str, table: str, stat: str) -> Reading | None:
+    """From the answers to ASK_INFO, ASK and ASK_STAT; None where an older devbox made the router's files."""
+    if not table.startswith("# table: "):
+        return None
+    counts: dict[tuple[str, str], int] = {}
+    for line in table.splitlines():
+        if entry := _ENTRY.search(line):
+            found = {int(at): int(count) for at, count in _COUNT.findall(line)}
+            own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
+            own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
+            counts |= {(entry["key"], cause): count for cause, count in own.items()}
+    rows = [row for row in _rows(stat) if not row["pxname"].startswith(_OWN)]
+    fronts = [row for row in rows if row["svname"] == "FRONTEND"]
+    backends = (row for row in rows if row["svname"] == "BACKEND")
+    counts |= {(row["pxname"], TRUNCATED): _number(row, "srv_abrt") for row in backends}
+    facts = _facts(info)
+    return Reading(
+        router=counting(info),
+        began=float(facts.get("Start_time_sec", "0")),
+        counts=counts,
+        open=sum(_number(row, "scur") for row in fronts),
+        peak=sum(_number(row, "req_rate_max") for row in fronts),
+    )
+
+
+def _rows(stat: str) -> list[dict[str, str]]:
+    head, *lines = stat.lstrip("# ").splitlines() or [""]
+    names = head.split(",")
+    return [dict(zip(names, line.split(","), strict=False)) for line in lines if line]
+
+
+def _number(row: dict[str, str], name: str) -> int:
+    return int(row.get(name) or 0)
+
+
+def _facts(info: str) -> dict[str, str]:
+    return dict(line.partition(": ")[::2] for line in info.splitlines())
 
 
 def counting(info: str) -> str:
     """Which HAProxy it is, by the answer to `show info`: another one counts from 0."""
-    facts = dict(line.partition(": ")[::2] for line in info.splitlines())
+    facts = _facts(info)
     return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
 
 

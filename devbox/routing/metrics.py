@@ -43,7 +43,7 @@ _COUNTED = {
 def rules(state: RouterState, directory: str, share: str) -> list[str]:
     """For the frontend of the router's own port. `share`: the map that it goes by."""
     asked = f"if {{ path {PATH} }}"
-    shown, timed = _fitting(state)
+    shown, timed = _fitting(state, share)
     found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
     found += [f"{rule} {asked}" for rule in _sums(shown, timed)]
     found += cohort.share(share)
@@ -56,24 +56,25 @@ def rules(state: RouterState, directory: str, share: str) -> list[str]:
 def page(state: RouterState, directory: str, share: str) -> str:
     """The page, as HAProxy's log format."""
     said = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
-    return "\n".join([*_counted(*_fitting(state), share), *said, ""])
+    return "\n".join([*_counted(*_fitting(state, share), share), *said, ""])
 
 
-def _fitting(state: RouterState) -> tuple[RouterState, int]:
+def _fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
     """The processes that have room, and how many of them with their response times."""
-    heads, room = _length(replace(state, fronts=()), 0), _ROOM - _SAID
+    heads, room = _length(replace(state, fronts=()), 0, share), _ROOM - _SAID
     alone = [replace(state, fronts=(front,)) for front in state.fronts]
-    counted = [_length(each, 0) - heads for each in alone]
-    times = [_length(each, 1) - heads - own for each, own in zip(alone, counted, strict=True)]
+    counted = [_length(each, 0, share) - heads for each in alone]
+    times = [_length(each, 1, share) - heads - own for each, own in zip(alone, counted, strict=True)]
     shown = sum(whole <= room - heads for whole in accumulate(counted))
     left = room - heads - sum(counted[:shown])
     timed = sum(whole <= left for whole in accumulate(times[:shown]))
     return replace(state, fronts=state.fronts[:shown]), timed
 
 
-def _length(state: RouterState, timed: int) -> int:
-    """Of what HAProxy makes of the lines."""
-    return len(_EXPRESSION.sub("0" * _NUMBER, "\n".join(_counted(state, timed, ""))))
+def _length(state: RouterState, timed: int, share: str) -> int:
+    """Of the lines or of what HAProxy makes of them, whichever is longer: it holds either in one buffer."""
+    lines = "\n".join(_counted(state, timed, share))
+    return max(len(lines), len(_EXPRESSION.sub("0" * _NUMBER, lines)))
 
 
 def _counted(state: RouterState, timed: int, share: str) -> list[str]:

@@ -126,7 +126,7 @@ class StageEnvironment:
             address=staging.address(view.published.get(staging.ROUTER, ())),
             healthy=having is not None and len(up) == wanted and _stands(view.containers.get(staging.ROUTER)),
             digests={name: found for name, found in digests.items() if found or not staging.is_job(having, name)},
-            counts=self.router.counts() if view.published.get(staging.ROUTER) else None,
+            counts=self.router.counts(),
         )
 
     @property
@@ -145,7 +145,7 @@ class StageEnvironment:
 
     def deploy(self, wanted: Deployment, sink: Sink) -> None:
         """See `Environment`."""
-        with exclusive(self._place, sink):
+        with exclusive(self._place, sink), self.router.counting():
             self._begin(wanted, sink)
             try:
                 self._bring(wanted, sink)

@@ -188,6 +188,7 @@ class GrayEnvironment:
             rollout=Rollout.begin(rules),
             side=side,
             began=time.time(),
+            counts_before=self._router.counts(),
         )
         self.trials.write(trial)
         return trial
@@ -273,6 +274,7 @@ class GrayEnvironment:
             processes=(process,) if process else (),
             keep=self._router.keep_share,
             restarts=lambda: self._inner.restarts(trial.deployment),
+            counts=self._router.counts,
         )
 
     def _place(self, trial: Trial) -> Place:
@@ -294,6 +296,8 @@ class GrayEnvironment:
             "stable": {"requests": trial.stable.requests, "errors": trial.stable.errors},
             "evidence": {name: round(seen.evidence.log, 3) for name, seen in trial.rollout.judged.items()},
             "lost": trial.lost,
+            "lost_by_cause": trial.losses.lost if trial.losses else None,
+            "lost_unknown": trial.losses.unknown if trial.losses else None,
         }
         self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=body)
 

@@ -32,6 +32,7 @@ class Guard:
         self._stage = stage
         self._instance = Instance(id=instance, name=stage, root="", env_file="", owner=0, group=0, stage=stage)
         self._engine = select(paths)
+        self._router = Router(paths, instance)
         self._record = DeployedRecord(paths, instance)
         self._ledger = Ledger(paths, project)
 
@@ -48,9 +49,13 @@ class Guard:
             if not mine:
                 return ()
             found = drift.find(self._instance, self._engine, self._record)
-            drift.shut_out(found, Router(self._paths, self._instance.id))
+            drift.shut_out(found, self._router)
         self._tell(found)
         return found
+
+    def count(self) -> None:
+        """Keep what the router has counted: of one that is killed, only what came since is unknown."""
+        self._router.counts()
 
     def _tell(self, found: tuple[Drift, ...]) -> None:
         """Each is in the ledger once."""
@@ -79,6 +84,7 @@ def main() -> int:
             if not guard.stands:
                 return 0
             guard.look()
+            guard.count()
         except (DevboxError, OSError) as error:  # the next look may find what this one lacked
             text = error.render() if isinstance(error, DevboxError) else str(error)
             if text != said:

@@ -150,9 +150,17 @@ def routed(
 
 @contextlib.contextmanager
 def running(
-    directory: Path, state: RouterState, *, lives: int, services: dict[str, subprocess.Popen[bytes]] | None = None
+    directory: Path,
+    state: RouterState,
+    *,
+    lives: int,
+    services: dict[str, subprocess.Popen[bytes]] | None = None,
+    patience: str = "60s",
 ) -> Iterator[Router]:
-    """HAProxy with the files of a router that is to do this, its own port at `lives`."""
+    """HAProxy with the files of a router that is to do this, its own port at `lives`.
+
+    `patience`: how long a server may take to answer.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
     (directory / config.SHARE).write_text(config.share(state))
@@ -160,6 +168,7 @@ def running(
     (directory / metrics.PAGE).write_text(config.page(state))
     (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
     text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
+    text = text.replace("timeout server 60s", f"timeout server {patience}")
     with haproxy(directory, text, config.CONFIG) as process:
         router = Router(directory, state.fronts[0].port, state, lives, process, services or {})
         wait_for(router.runtime.answers, directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.errors import one_line
+from devbox.gray.glance import losses
 
 if TYPE_CHECKING:
     from devbox.gray.glance import Against, Glance, SideSeen, Told
@@ -58,7 +59,7 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
         *(_judged(each, glance, unicode=unicode) for each in glance.against),
         *(_outside(each) for each in glance.outside if each.good is not None or glance.phase not in ENDS),
         Line(""),
-        Line(f"  requests that nobody answered: {glance.lost or 'none'}", "red" if glance.lost else "dim"),
+        Line(f"  lost requests: {losses(glance)}", "red" if glance.lost or glance.lost_unknown else "dim"),
     ]
     if not controlled and glance.phase not in ENDS:
         text = f"  nobody controls it: devbox promote {glance.stage} goes on, devbox release abort takes it back"

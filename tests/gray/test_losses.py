@@ -1,0 +1,171 @@
+"""Every request that fails for a client is counted by its cause, with a real HAProxy and services that break."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gray.routers import KEY, Router, free_ports, running, wait_for
+
+from devbox.routing import counters
+from devbox.routing.cohort import Cohort
+from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+_OPENED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+_UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def _reset(link: socket.socket) -> None:
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _wait(link: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        link.recv(1)  # until the router hangs up
+
+
+DOES: dict[str, Callable[[socket.socket], object]] = {
+    "/ok": lambda link: link.sendall(_HEAD + b"0123456789"),
+    "/fails": lambda link: link.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
+    "/cut": lambda link: None,
+    "/reset": _reset,
+    "/header": lambda link: link.sendall(_HEAD[:12]),
+    "/truncated": lambda link: link.sendall(_HEAD + b"012"),
+    "/chunked": lambda link: link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    "/hangs": _wait,
+    "/stalls": lambda link: (link.sendall(_HEAD + b"012"), _wait(link)),
+    "/socket": lambda link: link.sendall(_OPENED + b"hello"),
+    "/torn": lambda link: (link.sendall(_OPENED + b"hello"), time.sleep(0.2), _reset(link)),
+}
+
+
+@contextlib.contextmanager
+def service() -> Iterator[int]:
+    """What a path names is done on the connection, which is closed then."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer(link: socket.socket) -> None:
+            with link, contextlib.suppress(OSError):
+                text = b""
+                while b"\r\n\r\n" not in text:
+                    if not (more := link.recv(65536)):
+                        return
+                    text += more
+                DOES[text.split()[1].decode()](link)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def losses(router: Router) -> Counter[str]:
+    answers = [router.runtime.ask(each) for each in (counters.ASK_INFO, counters.ASK, counters.ASK_STAT)]
+    found = counters.reading(*answers)
+    assert found is not None
+    total: Counter[str] = Counter()
+    for (_, cause), count in found.counts.items():
+        total[cause] += count
+    return +total
+
+
+def visit(
+    port: int, path: str, *, method: str = "POST", leave: bool = False, headers: dict[str, str] | None = None
+) -> bytes:
+    """All that comes until the router hangs up; `leave`: the client hangs up at once."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name}: {text}" for name, text in (headers or {}).items())]
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall("\r\n".join([*lines, *([] if headers else ["Connection: close"]), "", ""]).encode())
+        if leave:
+            link.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                link.recv(65536)
+            return b""
+        link.settimeout(0.5 if headers else 20)
+        parts = []
+        with contextlib.suppress(OSError):
+            while more := link.recv(65536):
+                parts.append(more)
+        return b"".join(parts)
+
+
+@pytest.mark.parametrize("cohort", [None, Cohort(key=KEY)])
+def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort: Cohort | None):
+    tmp_path.chmod(0o755)
+    with service() as up, contextlib.ExitStack() as stack:
+        port, closed, empty, lives = free_ports(4)
+
+        def front(process: str, at: int, *servers: Server) -> Front:
+            return Front(process=process, port=at, blue=servers)
+
+        (refused,) = free_ports(1)
+        state = RouterState(
+            fronts=(
+                front("web", port, Server(name="web-1", address="127.0.0.1", port=up)),
+                front("closed", closed, Server(name="closed-1", address="127.0.0.1", port=refused)),
+                front("empty", empty),
+            ),
+            cohort=cohort,
+        )
+        router = stack.enter_context(running(tmp_path, state, lives=lives, patience="1s"))
+
+        def lost(at: int, path: str, **more: object) -> Counter[str]:
+            before = losses(router)
+            visit(at, path, **more)
+            wait_for(lambda: not _open(router), tmp_path)
+            return losses(router) - before
+
+        assert lost(port, "/ok") == {}
+        assert lost(port, "/fails") == {}, "the application answered"
+        assert lost(empty, "/ok") == {ROUTER: 1}
+        assert lost(closed, "/ok") == {REFUSED: 1}
+        for path in ("/cut", "/reset", "/header"):
+            assert lost(port, path) == {CUT: 1}, path
+        for path in ("/truncated", "/chunked"):
+            assert lost(port, path) == {TRUNCATED: 1}, path
+        assert lost(port, "/torn", headers=_UPGRADE) == {TRUNCATED: 1}
+        assert lost(port, "/socket", headers=_UPGRADE) == {}, "either may end a WebSocket"
+        assert lost(port, "/hangs") == {TIMEOUT: 1}
+        for path in ("/hangs", "/stalls"):
+            assert lost(port, path, leave=True) == {}, "clients that leave lose nothing"
+
+
+def _open(router: Router) -> int:
+    rows = counters._rows(router.runtime.ask(counters.ASK_STAT))
+    return sum(int(row["scur"] or 0) for row in rows if row["svname"].startswith(("web-", "closed-")))
+
+
+def test_the_sides_of_a_release_lose_together(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    with service() as up, contextlib.ExitStack() as stack:
+        port, lives = free_ports(2)
+        both = {side: (Server(name=f"web-{side}", address="127.0.0.1", port=up),) for side in (BLUE, GREEN)}
+        state = RouterState(
+            fronts=(Front(process="web", port=port, **both),), cohort=Cohort(key=KEY), canary=GREEN, share=5_000
+        )
+        router = stack.enter_context(running(tmp_path, state, lives=lives))
+        for side in ("canary", "stable"):
+            text = visit(port, "/truncated", headers={"X-Devbox-Side": side, "Connection": "close"})
+            assert text.endswith(b"012")
+        wait_for(lambda: losses(router) == {TRUNCATED: 2}, tmp_path)
