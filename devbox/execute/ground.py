@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import field
 
 from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
 from devbox.frozen import dataclass
 from devbox.model.stage import Counts
-from devbox.model.traffic import Second, Side
+from devbox.model.traffic import CANARY, STABLE, Second, Side
 from devbox.routing import converge, counters
-from devbox.routing.cohort import LEASE
+from devbox.routing import seconds as by_second
+from devbox.routing.cohort import LEASE, SLOW
 from devbox.routing.converge import Seen
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import GREEN, WHOLE, is_backup, other
+
+_SETTLED = 0.2  # seconds after which no response of a second is still being counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class RoutedGround:
     restarts: Callable[[], int]
     clock: Callable[[], float] = time.time
     counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage until now
+    before: dict[str, tuple[int, int]] = field(default_factory=dict)  # by side, what no server answered until now
 
     def sight(self) -> Sight:
         """See `controller.Ground`."""
@@ -60,16 +65,67 @@ class RoutedGround:
             tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
         )
 
-    def seconds(self, *, after: int) -> tuple[Second, ...]:  # noqa: ARG002 - the router does not count them yet
-        """See `controller.Ground`."""
-        return ()
+    def seconds(self, *, after: int) -> tuple[Second, ...]:
+        """See `controller.Ground`. A second is complete when it has been over for a moment."""
+        seen, last = self._seen(), int(self.clock() - _SETTLED) - 1
+        limited = seen.more.get(SLOW, "0") != "0"
+        rows = by_second.read(self.runtime.ask(by_second.ask(after=max(after, 0))))
+        found = [
+            Second(
+                at=row.at,
+                replica=row.replica,
+                side=self._name(row.key),
+                requests=row.requests,
+                failed=row.failed,
+                first_failed=row.first_failed,
+                first_slow=row.first_slow if limited else None,
+                times=row.times,
+            )
+            for row in rows
+            if after < row.at <= last and self._counts(row, seen)
+        ]
+        if SLOW in seen.more and (after < last or not self.before):
+            found += self._without_server(last)
+        return tuple(sorted(found, key=lambda second: (second.at, second.side, second.replica)))
 
-    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:  # noqa: ARG002 - as above
+    def _counts(self, row: by_second.Counted, seen: Seen) -> bool:
+        """Whether it is a replica that serves now: an earlier canary of this side is not this one."""
+        side = row.key.rpartition(".")[2]
+        return self._is_mine(row.key, side) and row.replica in seen.servers.get(row.key, {})
+
+    def _without_server(self, at: int) -> list[Second]:
+        """What came since this was asked last, as of the last second: the first time is where counting begins."""
+        found, now = [], counters.without_server(self.runtime.ask(counters.ASK))
+        for side in (self.canary, other(self.canary)):
+            mine = [counts for key, counts in now.items() if self._is_mine(key, side)]
+            requests, first = (sum(each) for each in zip(*mine, strict=True)) if mine else (0, 0)
+            before = self.before.get(side)
+            self.before[side] = (requests, first)
+            if before is None:
+                continue
+            more = requests - before[0] if requests >= before[0] else requests
+            firsts = first - before[1] if first >= before[1] else first
+            if more:
+                found.append(
+                    Second(at=at, replica="", side=self._side(side), requests=more, failed=more, first_failed=firsts)
+                )
+        return found
+
+    def _name(self, key: str) -> str:
+        return self._side(key.rpartition(".")[2])
+
+    def _side(self, side: str) -> str:
+        return CANARY if side == self.canary else STABLE
+
+    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
         """See `controller.Ground`."""
         now = int(self.clock())
         share, fallback = self._threshold(threshold), self._threshold(safe)
         self.keep(fallback)
-        for command in converge.lend(self._seen(), share=share, safe=fallback, until=now + LEASE, clock=now):
+        until = now + LEASE
+        for command in converge.lend(
+            self._seen(), share=share, safe=fallback, until=until, clock=now, generation=generation, slow=slow
+        ):
             self.runtime.tell(command)
 
     def _seen(self) -> Seen:

@@ -17,6 +17,7 @@ TRIP = 20  # failed requests of the canary in a row, after which it gets no more
 SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are judged by nobody
 RESCUE = "rescue-"  # prefix of stable's servers in the canary's backend, used while none of the canary's is up
 PANIC = "panic-"  # prefix of second copies of servers in their own backend, used while none of its servers is up
+GENERATION, SLOW = "generation", "slow"  # keys of the map: see `routing.seconds`
 ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
 CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
 
@@ -43,9 +44,10 @@ class Cohort(KnownBy):
 def keys(*, share: int, canary: str) -> dict[str, str]:
     """What the map holds beside the share, all whole numbers.
 
-    `lease`: until when the share counts, `safe` does afterwards; 0: for ever. `canary`: as in CANARY.
+    `lease`: until when the share counts, `safe` does afterwards; 0: for ever. `canary`: as in CANARY. `generation`: in
+    which first failures are counted, and first responses slower than `slow` µs; 0: none.
     """
-    return {"safe": str(share), "lease": "0", "canary": CANARY[canary]}
+    return {"safe": str(share), "lease": "0", "canary": CANARY[canary], GENERATION: "0", SLOW: "0"}
 
 
 def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
@@ -84,7 +86,7 @@ def _bucket(cohort: Cohort) -> list[str]:
     unnamed = f"!{named}" if named else ""
     cookie = f"{cohort.cookie}=%[var(txn.id)].%[var(txn.mac)]; Path=/; Max-Age={_YEAR}; HttpOnly; SameSite=Lax"
     return [
-        *([_set("bucket", f"req.hdr({cohort.header}),{hashed},xxh32,mod(10000)", named)] if named else []),
+        *_by_header(cohort, hashed, named),
         _set("cookie", f"req.cook({cohort.cookie})"),
         _set("id", "var(txn.cookie),field(1,.)"),
         _set("mac", mac),
@@ -93,7 +95,18 @@ def _bucket(cohort: Cohort) -> list[str]:
         _set("id", "sc_inc_gpc(0,0),concat()", _is("fresh")),  # concat: a text, as the cookie will have it
         _set("mac", mac, _is("fresh")),
         _set("bucket", f"var(txn.id),mul({_STRIDE}),mod(10000)", unnamed),
+        _set("client", "str(c),concat(,txn.id)", unnamed),
         f'http-after-response add-header Set-Cookie "{cookie}" if {_is("fresh")}',
+    ]
+
+
+def _by_header(cohort: Cohort, hashed: str, named: str) -> list[str]:
+    if not named:
+        return []
+    return [
+        _set("hash", f"req.hdr({cohort.header}),{hashed},xxh32", named),
+        _set("bucket", "var(txn.hash),mod(10000)", named),
+        _set("client", "str(h),concat(,txn.hash)", named),
     ]
 
 

@@ -6,7 +6,7 @@ a reload loses requests.
 
 from __future__ import annotations
 
-from devbox.routing import cohort, counters, metrics
+from devbox.routing import cohort, counters, metrics, seconds
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server, is_backup
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
@@ -21,6 +21,7 @@ global
     log stdout format raw local0 info
     stats socket {DIRECTORY}/{SOCKET} mode 600 level admin
     maxconn 8192
+    tune.stick-counters {{counters}}
 
 defaults
     mode http
@@ -60,7 +61,11 @@ def text(state: RouterState) -> str:
     """`haproxy.cfg`."""
     told = "\n".join(f"    {rule}" for rule in metrics.rules(state, DIRECTORY, f"{DIRECTORY}/{SHARE}"))
     fronts = (_front(state, front) for front in state.fronts)
-    return "\n".join((_HEAD.replace("{metrics}", told), *fronts, counters.tables()))
+    return "\n".join((_head(told), *fronts, counters.tables()))
+
+
+def _head(told: str) -> str:
+    return _HEAD.replace("{metrics}", told).replace("{counters}", str(seconds.STICK_COUNTERS))
 
 
 def share(state: RouterState) -> str:
@@ -103,7 +108,7 @@ def _choice(state: RouterState, front: Front) -> list[str]:
     """Which side a request goes to."""
     if state.cohort:
         rules = cohort.rules(state.cohort, process=front.process, file=f"{DIRECTORY}/{SHARE}")
-        return [*rules, *counters.rules(), f"use_backend {front.process}.%[var(txn.side)]"]
+        return [*rules, *counters.rules(f"{DIRECTORY}/{SHARE}"), f"use_backend {front.process}.%[var(txn.side)]"]
     return [
         *counters.lost_only(front.process),
         f"http-request set-var(txn.share) str({SHARE_KEY}),map_str_int({DIRECTORY}/{SHARE},0)",

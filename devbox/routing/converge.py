@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from devbox.frozen import dataclass
-from devbox.routing.cohort import keys
+from devbox.routing.cohort import GENERATION, SLOW, keys
 from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint, told_of
 from devbox.routing.state import RouterState, Server, is_backup
 
@@ -92,7 +92,9 @@ def shift(wanted: RouterState, now: Seen) -> tuple[str, ...]:
     )
 
 
-def lend(now: Seen, *, share: int, safe: int, until: int, clock: int) -> tuple[str, ...]:
+def lend(
+    now: Seen, *, share: int, safe: int, until: int, clock: int, generation: int = 0, slow: int = 0
+) -> tuple[str, ...]:
     """A share that counts until a moment (seconds since the epoch, as `clock`), and the one that counts after it.
 
     The order is one in which a share that was lent before, and has run out, does not come up again in between.
@@ -100,13 +102,16 @@ def lend(now: Seen, *, share: int, safe: int, until: int, clock: int) -> tuple[s
     expired = 0 < int(now.more.get("lease", "0")) < clock
     order = (SHARE_KEY, "safe", "lease") if expired else ("safe", "lease", SHARE_KEY)
     values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until)}
-    return _told({key: values[key] for key in order}, now)
+    counted = {GENERATION: str(generation), SLOW: str(slow)}
+    return _told({**counted, **{key: values[key] for key in order}}, now)
 
 
 def _told(values: dict[str, str], now: Seen) -> tuple[str, ...]:
+    """What differs. A router that an earlier devbox started has no generation, and refuses to be told of one."""
     have = {SHARE_KEY: str(now.share), **now.more}
+    wanted = {key: value for key, value in values.items() if key in have or key not in (GENERATION, SLOW)}
     return tuple(
-        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in values.items() if have.get(key) != value
+        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in wanted.items() if have.get(key) != value
     )
 
 

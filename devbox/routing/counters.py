@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 
 from devbox.model.traffic import TIMES, Side
+from devbox.routing import seconds
 from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
 REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
 _ROW, _TRIPPED = 0, 1  # tags of a side: failed in a row; whether it is shut out
 _CAUSES = {cause: FIRST_TIME + len(TIMES) + 1 + at for at, cause in enumerate((ROUTER, REFUSED, CUT, TIMEOUT))}
-COUNTERS = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)
+FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures that no server of the side gave
+COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
 _OWN = "devbox."  # what the router's own frontends and tables are called
@@ -34,7 +36,18 @@ backend {ISSUED}
 
 backend {SIDES}
     stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt(2)
-"""
+
+{seconds.tables()}"""
+
+
+def without_server(table: str) -> dict[str, tuple[int, int]]:
+    """By `PROCESS.SIDE`: requests that no server of the side answered, and first failures among them."""
+    found = {}
+    for line in table.splitlines():
+        if entry := _ENTRY.search(line):
+            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
+            found[entry["key"]] = (counts.get(LOST, 0) + counts.get(RESCUED, 0), counts.get(FIRST_WITHOUT, 0))
+    return found
 
 
 def lost_only(process: str) -> list[str]:
@@ -63,8 +76,8 @@ def _lost() -> list[str]:
     ]
 
 
-def rules() -> list[str]:
-    """Count a response for `txn.counted`, by how it ended and how long it took."""
+def rules(file: str) -> list[str]:
+    """Count a response for `txn.counted`, by how it ended and how long it took; `file`: the map of the share."""
     failed = "{ status ge 500 }"
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
@@ -78,18 +91,19 @@ def rules() -> list[str]:
         f"http-after-response sc-set-gpt({_ROW},1) sc_get_gpt({_ROW},1),add(1) if {failed} or {rescued}",
         f"http-after-response sc-set-gpt({_ROW},1) int(0) if !{failed} !{rescued}",
         f"http-after-response sc-set-gpt({_TRIPPED},1) int(1) if {{ sc_get_gpt({_ROW},1) ge {TRIP} }}",
+        *seconds.rules(file, no_server=FIRST_WITHOUT),
         *_times(),
     ]
 
 
 def _times() -> list[str]:
-    took = "var(txn.took) -m int"
-    lines, below = [], 0
-    for at, limit in enumerate(TIMES):
-        above = f" {{ {took} gt {below} }}" if at else ""
-        lines.append(f"http-after-response sc-inc-gpc({FIRST_TIME + at},1) if {{ {took} le {limit} }}{above}")
-        below = limit
-    return [*lines, f"http-after-response sc-inc-gpc({FIRST_TIME + len(TIMES)},1) if {{ {took} gt {below} }}"]
+    """The last rules: the first class that fits ends them."""
+    lines = []
+    for at in range(len(TIMES) + 1):
+        fits = f" if {{ var(txn.took) -m int le {TIMES[at]} }}" if at < len(TIMES) else ""
+        actions = (f"sc-inc-gpc({FIRST_TIME + at},1)", seconds.time_class(at), "allow")
+        lines += [f"http-after-response {action}{fits}" for action in actions]
+    return lines
 
 
 def shut_out(key: str) -> str:

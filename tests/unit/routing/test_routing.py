@@ -129,7 +129,7 @@ def test_the_side_on_trial_is_never_the_live_one():
 
 
 def test_the_file_has_what_holds_when_it_is_read():
-    assert config.share(TRIAL) == "green 0\nsafe 0\nlease 0\ncanary 1\n"
+    assert config.share(TRIAL) == "green 0\nsafe 0\nlease 0\ncanary 1\ngeneration 0\nslow 0\n"
 
 
 def test_a_share_is_lent_after_its_safe_value_and_its_end_are_known():
@@ -184,7 +184,7 @@ web.green,BACKEND,0,1,
 
 
 def _reading(*, pid=7, began=1000, refused=0, truncated=3):
-    at = counters.COUNTERS - 3
+    at = counters._CAUSES["refused"]
     table = f"# table: devbox.sides\n0x7f: key=web use=0 exp=0 shard=0 gpc0=9 gpc3={refused} gpc{at}={refused}\n"
     return counters.reading(
         INFO.format(pid=pid, began=began), table, STAT.replace("BACKEND,1,3", f"BACKEND,1,{truncated}")

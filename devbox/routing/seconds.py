@@ -1,0 +1,127 @@
+"""What a router counts of each replica in each second, for a judge that knows how failures depend on each other.
+
+A table has one entry per replica and second, which expires after eleven minutes, so that there is a history whoever
+looked meanwhile. Another has each client: the generation in which it failed first, and in which it met a slow response
+first. A generation is a number that the controller gives the router, else the time in units of HISTORY.
+
+Responses that no server of the side gave, of the router itself or of stable in the canary's place, are counted by side,
+as no rule that counts by server runs for them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from devbox.frozen import dataclass
+from devbox.model.traffic import HISTORY, TIMES
+from devbox.routing.cohort import GENERATION, PANIC, RESCUE, SLOW
+
+CLIENTS, SECONDS = "devbox.clients", "devbox.seconds"
+STICK_COUNTERS = 5  # that HAProxy has to have: sc0 to sc3 are used
+_CLIENT, _SECOND = 2, 3
+REQUESTS, FAILED, FIRST_FAILED, FIRST_SLOW, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a second; times from there on
+_COUNTERS = FIRST_TIME + len(TIMES) + 1
+_MOST_CLIENTS = "100k"
+_MOST = "32k"  # replicas × seconds
+_FAILED_IN, _SLOW_IN = 0, 1  # tags of a client: generations
+_ENTRY = re.compile(r"key=(?P<key>[^\s/]+)/(?P<replica>[^\s@]+)@(?P<at>\d+) .*")
+_COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """The responses of one replica in one second. `key`: PROCESS.SIDE; `times`: by TIMES and one class more."""
+
+    key: str
+    replica: str
+    at: int
+    requests: int
+    failed: int
+    first_failed: int
+    first_slow: int
+    times: tuple[int, ...]
+
+
+def tables() -> str:
+    """The backends that hold the counters. About 20 MB for the clients, 0.4 MB for each replica."""
+    return f"""\
+backend {CLIENTS}
+    stick-table type string len 32 size {_MOST_CLIENTS} expire 1h store gpt(2)
+
+backend {SECONDS}
+    stick-table type string len 128 size {_MOST} expire {HISTORY + 60}s store gpt0,gpc({_COUNTERS})
+"""
+
+
+def ask(*, after: int) -> str:
+    """The question for all seconds later than `after` (since the epoch)."""
+    return f"show table {SECONDS} data.gpt0 gt {after}"
+
+
+def rules(file: str, *, no_server: int) -> list[str]:
+    """Count a response of `txn.client` that took `txn.took` µs; `file`: the map that has the generation.
+
+    `no_server`: the counter of a side for first failures without one of its servers. All but times: those are shared.
+    """
+    rescued = f"{{ srv_name -m beg {RESCUE} }}"
+    return [
+        f"http-request track-sc{_CLIENT} var(txn.client) table {CLIENTS}",
+        f"http-request set-var(txn.generation) str({GENERATION}),map_str_int({file},0)",
+        f"http-request set-var(txn.generation) date,div({HISTORY}) if {{ var(txn.generation) -m int 0 }}",
+        f"http-request set-var(txn.slow) str({SLOW}),map_str_int({file},0)",
+        f"http-response set-var(txn.replica) srv_name,regsub(^{PANIC},)",
+        "http-response set-var(txn.now) date",
+        "http-response set-var(txn.second) var(txn.counted),concat(/,txn.replica,),concat(@,txn.now)",
+        f"http-response track-sc{_SECOND} var(txn.second) table {SECONDS} if !{rescued}",
+        f"http-response sc-set-gpt0({_SECOND}) var(txn.now)",
+        f"http-after-response set-var(txn.failed) bool(true) if {{ status ge 500 }} or {rescued}",
+        f"http-after-response set-var(txn.first) bool(true) if {_HAS_FAILED} !{_tagged(_FAILED_IN)}",
+        f"http-after-response sc-set-gpt({_FAILED_IN},{_CLIENT}) var(txn.generation) if {_IS_FIRST}",
+        f"http-after-response set-var(txn.late) bool(true) if {_IS_LATE} !{_tagged(_SLOW_IN)}",
+        f"http-after-response sc-set-gpt({_SLOW_IN},{_CLIENT}) var(txn.generation) if {_is('late')}",
+        f"http-after-response sc-inc-gpc({REQUESTS},{_SECOND})",
+        f"http-after-response sc-inc-gpc({FAILED},{_SECOND}) if {_HAS_FAILED}",
+        f"http-after-response sc-inc-gpc({FIRST_FAILED},{_SECOND}) if {_IS_FIRST}",
+        f"http-after-response sc-inc-gpc({FIRST_SLOW},{_SECOND}) if {_is('late')}",
+        f"http-after-response sc-inc-gpc({no_server},1) if {_IS_FIRST} !{{ var(txn.second) -m found }}",
+        f"http-after-response sc-inc-gpc({no_server},1) if {_IS_FIRST} {rescued}",
+    ]
+
+
+def time_class(at: int) -> str:
+    """The action that counts a response in a class of times."""
+    return f"sc-inc-gpc({FIRST_TIME + at},{_SECOND})"
+
+
+def read(table: str) -> tuple[Counted, ...]:
+    """From the answer to `ask`, in no order; nothing of a router that does not count so."""
+    found = []
+    for line in table.splitlines():
+        if entry := _ENTRY.search(line):
+            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
+            found.append(
+                Counted(
+                    key=entry["key"],
+                    replica=entry["replica"],
+                    at=int(entry["at"]),
+                    requests=counts.get(REQUESTS, 0),
+                    failed=counts.get(FAILED, 0),
+                    first_failed=counts.get(FIRST_FAILED, 0),
+                    first_slow=counts.get(FIRST_SLOW, 0),
+                    times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
+                )
+            )
+    return tuple(found)
+
+
+def _tagged(tag: int) -> str:
+    """True if the client has met this in the present generation."""
+    return f"{{ sc_get_gpt({tag},{_CLIENT}),sub(txn.generation) -m int 0 }}"
+
+
+def _is(name: str) -> str:
+    return f"{{ var(txn.{name}) -m bool }}"
+
+
+_HAS_FAILED, _IS_FIRST = _is("failed"), _is("first")
+_IS_LATE = "{ var(txn.slow) -m int gt 0 } { var(txn.took),sub(txn.slow) -m int gt 0 }"
