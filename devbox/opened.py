@@ -71,17 +71,20 @@ def open_project(start: str, *, file: str | None = None, asks: int | None = None
     )
 
 
-def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool = False) -> Resolved:
+def load(
+    opened: Project, *, held: bool = False, keep: bool = True, bakes: bool = False, fresh: bool = False
+) -> Resolved:
     """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
 
-    `bakes`: the caller will bake what the file wants.
+    `bakes`: the caller will bake what the file wants. `fresh`: read the file itself, for what decides about releases:
+    the cache lies below DEVBOX_HOME and could lack a gate.
 
     What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
     holder of the instance may write to, since `down` removes it. Without `keep` nothing is written, and credentials
     that were not generated yet are none that anybody will see.
     """
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
-    cached = resolved_cache.read(lasting, reader_id()) or resolved_cache.read(fleeting, reader_id())
+    cached = None if fresh else _cached(lasting, fleeting)
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
         return _as_it_is(opened, cached)
     if bakes:
@@ -101,6 +104,11 @@ def load(opened: Project, *, held: bool = False, keep: bool = True, bakes: bool 
     if keep and (not env.env_files or (held and resolved_cache.may_hold_secrets(directory))):
         resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
     return _as_it_is(opened, resolved)
+
+
+def _cached(*directories: str) -> Resolved | None:
+    found = (resolved_cache.read(each, reader_id()) for each in directories)
+    return next((each for each in found if each is not None), None)
 
 
 def _as_it_is(opened: Project, resolved: Resolved) -> Resolved:

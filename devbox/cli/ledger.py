@@ -1,4 +1,4 @@
-"""`release log`: everything that was done with releases, in the order it was."""
+"""`release log`: everything that was done with releases, in the order it was; `release rebuild`: begin it again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import output
+from devbox.cli import confirm, output
+from devbox.cli.display.choose import choose
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
+from devbox.errors import FAILED
 from devbox.model import codec
 from devbox.verbs import promote as verbs
+from devbox.verbs import rebuilding
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
@@ -22,7 +25,7 @@ _SHORT = 12  # digits that tell releases apart
 
 def log(args: Args) -> int:
     """The ledger: a line each, or each entry as JSON on a line of its own."""
-    entries = verbs.log(opened(args))
+    entries = verbs.log(opened(args), output.notes)
     if args.flag("json"):
         sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
         return 0
@@ -31,6 +34,20 @@ def log(args: Args) -> int:
         return 0
     rows = [(str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry)) for entry in entries]
     output.table(_HEAD, rows)
+    return 0
+
+
+def rebuild(args: Args) -> int:
+    """Put a ledger aside that is refused, and begin again from signed records; where the old one lies is the data."""
+    question = "Give up the ledger of this project, and begin again from signed records?"
+    if not (args.flag("yes") or confirm.confirm(question, command="release rebuild")):
+        say("· nothing was changed")
+        return FAILED
+    with choose(args.text("progress")) as display:
+        done = rebuilding.rebuild(opened(args), display)
+    if done.aside:
+        say(done.aside, stream=sys.stdout)
+    say(f"· {done.learned} entries come from signed records\n  → devbox release log · devbox why STAGE")
     return 0
 
 

@@ -12,6 +12,8 @@ from devbox.cli.columns import aligned
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from devbox.execute.events import Event
+
 
 def document(plain: object) -> int:
     """Print a JSON document; the exit code of a command that has done its work."""
@@ -29,3 +31,11 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 def columns() -> int:
     """How many columns data may take; 0 for any number, where no terminal shows it."""
     return terminal.width(sys.stdout) if sys.stdout.isatty() else 0
+
+
+def notes(event: Event) -> None:
+    """Show the notes among events, a line each on stderr: for commands without progress."""
+    from devbox.execute.events import Note
+
+    if isinstance(event, Note):
+        terminal.say(f"· {event.text}")

@@ -54,10 +54,10 @@ def rollback(args: Args) -> int:
     return _tell(args, moved)
 
 
-def _signed(args: Args, *, load: Callable[[Project], Resolved] = load) -> tuple[Project, Named | None]:
+def _signed(args: Args, *, load: Callable[..., Resolved] = load) -> tuple[Project, Named | None]:
     """The project, and whose key signs the record of the move; its passphrase is asked for before anything moves."""
     project = opened(args)
-    return project, promoter(project, load(project), args.text("key"), asker())
+    return project, promoter(project, load(project, fresh=True), args.text("key"), asker())
 
 
 def _words(args: Args) -> tuple[str, str]:

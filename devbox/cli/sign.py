@@ -43,7 +43,7 @@ def approve(args: Args) -> int:
     with choose(args.text("progress")) as display:
         done = approvals.approve(
             project,
-            load(project),
+            load(project, fresh=True),
             words[0],
             words[1] if len(words) > 1 else "",
             display,
@@ -68,7 +68,7 @@ def sign(args: Args) -> int:
     project = opened(args)
     with choose(args.text("progress")) as display:
         release, done = signing.sign(
-            project, load(project), args.text("release"), display, key=args.text("key"), ask=asker()
+            project, load(project, fresh=True), args.text("release"), display, key=args.text("key"), ask=asker()
         )
     say(release.image, stream=sys.stdout)
     say(f"· signed by {done.by}" if done.what else f"· {done.by} had signed it before")
@@ -83,7 +83,7 @@ def revoke(args: Args) -> int:
     with choose(args.text("progress")) as display:
         release, evidence = signing.revoke(
             project,
-            load(project),
+            load(project, fresh=True),
             args.text("release"),
             display,
             reason=args.text("reason"),
@@ -118,7 +118,7 @@ def _of_project(args: Args) -> tuple[Keyring | None, Release | None]:
         project = opened(args)
     except UsageError:
         return None, None
-    resolved = load(project)
+    resolved = load(project, fresh=True)
     ring = keyring.read(project.root, builders=resolved.builders, approvers=resolved.approvers)
     return ring, _release(project, args.text("what"))
 

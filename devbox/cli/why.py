@@ -10,6 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from devbox.cli import output
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import UsageError, one_line
@@ -33,7 +34,7 @@ def why(args: Args) -> int:
     elif words[:1] == ("cells",):
         found = test.why(opened(args), words[1:])
     elif is_stage and words and len(words) <= len(("STAGE", "RELEASE")):
-        found = promote.why_stage(opened(args), stage=words[0], release="".join(words[1:]))
+        found = promote.why_stage(opened(args), stage=words[0], release="".join(words[1:]), sink=output.notes)
     else:
         raise UsageError(
             "why wants a subject: build, cells, image and its name, or a stage and perhaps a release",

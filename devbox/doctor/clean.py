@@ -21,6 +21,7 @@ from devbox.images import snapshots
 from devbox.images.store import ImageStore
 from devbox.model.install import Manifest
 from devbox.model.resolved import Instance
+from devbox.records import anchors
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 
@@ -40,10 +41,11 @@ def everything(paths: Paths) -> list[Item]:
     parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.saved("any"))}
     rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
     installed = [_item(f"{each.label}: on this machine", _files(each)) for each in InstalledRecords(paths).all()]
+    host = _item("what this host remembers of ledgers, and its key if no other home needs it", _of_host(paths))
     return [
         *(_of_instance(paths, instance) for instance in instances),
         *installed,
-        *(item for item in rest if item.paths),
+        *(item for item in (*rest, host) if item.paths),
     ]
 
 
@@ -56,6 +58,7 @@ def clean(paths: Paths) -> None:
     for path in paths.contents():
         _remove(path)
     _remove(paths.runtime)
+    anchors.forget(paths)
     for directory in (paths.home, os.path.dirname(paths.runtime)):
         with contextlib.suppress(OSError):  # it holds something that is not devbox's, or another DEVBOX_HOME's
             os.rmdir(directory)
@@ -113,6 +116,10 @@ def _of_instance(paths: Paths, instance: Known) -> Item:
     running = running_names(paths, instance.id)
     what = f"project {instance.label}: containers, volumes, credentials, logs"
     return _item(f"{what}; STOPS {', '.join(running)}" if running else what, instance.directories(paths))
+
+
+def _of_host(paths: Paths) -> tuple[str, ...]:
+    return (anchors.directory_of(paths),)
 
 
 def _item(what: str, candidates: tuple[str, ...]) -> Item:

@@ -1,7 +1,8 @@
 """The only place where paths are made. On the hot path: standard library only, strings instead of pathlib.
 
 `DEVBOX_HOME` (default: root `/var/lib/devbox`, others `$XDG_DATA_HOME/devbox`) holds what lasts; the runtime directory
-lies on tmpfs and holds what a boot forgets: sockets, bundles, resolved environments.
+lies on tmpfs and holds what a boot forgets: sockets, bundles, resolved environments. `DEVBOX_CONFIG` (default: root
+`/etc/devbox`, others `$XDG_CONFIG_HOME/devbox`), outside of the home, holds the key that authenticates parts of it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from devbox.host import environ
 class Paths:
     """Every path of one `DEVBOX_HOME`."""
 
-    def __init__(self, home: str, runtime: str) -> None:
+    def __init__(self, home: str, runtime: str, config: str = "") -> None:
+        """`config`: the configuration directory; "" for that of this process."""
         self.home = home
         self.runtime = runtime
+        self._config = config
+
+    @property
+    def config(self) -> str:
+        """The directory of the key of this host, and of what it remembers about ledgers; outside of the home."""
+        return self._config or _configuration()
 
     # What lasts.
     @property
@@ -279,6 +287,15 @@ def default_paths() -> Paths:
     """The paths of this process: `DEVBOX_HOME` and the runtime directory that belongs to it."""
     home = os.path.realpath(environ.get("DEVBOX_HOME") or _default_home())
     return Paths(home, _runtime_for(home))
+
+
+def _configuration() -> str:
+    explicit = environ.get("DEVBOX_CONFIG")
+    if explicit:
+        return os.path.realpath(explicit)
+    if os.geteuid() == 0:
+        return "/etc/devbox"
+    return f"{environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/devbox"
 
 
 def _default_home() -> str:

@@ -64,6 +64,11 @@ class Release:
         """The identity of its config."""
         return config_digest(self.config)
 
+    @property
+    def computed_id(self) -> str:
+        """The id that a release of this image, config and source must have."""
+        return release_id(image=self.image, config=self.config, source=self.source)
+
 
 def config_digest(config: ReleaseConfig) -> str:
     """The digest of a config's canonical JSON."""

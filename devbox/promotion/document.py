@@ -11,7 +11,7 @@ from devbox.errors import RegistryError
 from devbox.images import documents, inspect, layout
 from devbox.images.layout import Descriptor, Layout
 from devbox.model import codec, ids
-from devbox.model.release import Release, release_id
+from devbox.model.release import Release
 
 MEDIA_TYPE = "application/vnd.devbox.release.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
@@ -46,9 +46,5 @@ def attached(image: str, oci: Layout) -> Iterator[Release]:
             release = codec.load(Release, documents.parse(raw or b""))
         except (ValueError, IndexError, RegistryError):
             continue
-        if release.image == image and release.id == _id(release):
+        if release.image == image and release.id == release.computed_id:
             yield release
-
-
-def _id(release: Release) -> str:
-    return release_id(image=release.image, config=release.config, source=release.source)

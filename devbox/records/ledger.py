@@ -1,61 +1,92 @@
 """The ledger of one project: what was meant to happen to its releases and what did, in a chain of hashes.
 
-Entries are only ever added. Each holds the hash of the one before it, and the head, kept beside the database, the last
-one's: a changed entry, a missing one and an old copy of either file are found by whoever reads. A write is on the disk
-when `append` returns; a process killed between entry and head leaves a head that is one behind, which is no damage.
+Entries are only ever added. Each holds the hash of the one before it and, next to that, a MAC by the key of this host.
+The head, the last entry's number, hash and MAC, is remembered next to the key (`records/anchors.py`): every reader
+finds a changed entry, a missing or foreign one, an old copy and an empty ledger. A write is on the disk when `append`
+returns; a process killed between entry and head leaves a head that is one behind, which is no damage.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import json
 import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
-from devbox.errors import LedgerDamaged
+from devbox.errors import HostError, LedgerDamaged
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, ids
-from devbox.model.entry import Entry, Head
+from devbox.model.entry import REBUILT, Entry, Head
 from devbox.records import chain, leases
+from devbox.records.anchors import Anchor, Anchors
 from devbox.records.leases import Lease
 
-FORMAT = 1
+FORMAT = 2  # 1 had no MACs, and its head next to the database
 _SCHEMA = f"""
 CREATE TABLE entry (
   seq INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, release TEXT NOT NULL, stage TEXT NOT NULL,
-  attempt INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL
+  attempt INTEGER NOT NULL, body TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL,
+  mac TEXT NOT NULL DEFAULT ''
 ) STRICT;
 {leases.SCHEMA}
 """
 _COLUMNS = ("seq", "at", "kind", "release", "stage", "attempt", "body", "previous", "hash")
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM entry ORDER BY seq"  # noqa: S608 - our own words
-_INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608
+_WITHOUT_MAC = f"SELECT {', '.join(_COLUMNS)}, '' FROM entry ORDER BY seq LIMIT ?"  # noqa: S608 - our own words
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, mac FROM entry ORDER BY seq LIMIT ?"  # noqa: S608
+_INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _COLUMNS)}, :mac)"  # noqa: S608
+_HAS_MAC = "SELECT 1 FROM pragma_table_info('entry') WHERE name = 'mac'"
+_FOREIGN = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
 _PATIENCE = 20.0  # seconds to wait for another writer
-_REMEDY = "nothing is promoted on its word; compare it with a copy of it, or with the records at the registry"
+_LONGEST = 64 << 20  # bytes of one value that is read
+_ASIDE = "set-aside"  # what the directory of a ledger that was given up is called behind its instance
+_REMEDY = "restore its last copy, or begin again from what known keys signed: devbox release rebuild"
+
+
+class _Found(NamedTuple):
+    """Rows of the database: the entries, and the MAC of each."""
+
+    entries: tuple[Entry, ...]
+    macs: tuple[str, ...]
+
+    @property
+    def anchor(self) -> Anchor:
+        """The last of them, as it is remembered."""
+        return _anchor(self.entries[-1], self.macs[-1]) if self.entries else Anchor()
 
 
 class Ledger:
-    """The ledger of one instance. Reading it is checking it: LedgerDamaged where it is not what was written."""
+    """The ledger of one instance. Reading it is checking it: LedgerDamaged where it is not what was written.
+
+    HostError if the key of this host cannot be made or read, or others could have.
+    """
 
     def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
         self._directory = paths.ledger(instance)
         self._database = f"{self._directory}/ledger.db"
-        self._head = f"{self._directory}/head.json"
         self._lock = paths.lock(f"{instance}.ledger")
+        self._anchors = Anchors(paths)
+        self._known: dict[str, Ledger] = {instance: self}
+        self._adopted = 0  # entries of an earlier version that this object has authenticated
 
     def entries(self) -> tuple[Entry, ...]:
         """Every entry, the oldest first."""
-        found, kept = self._read(), self._kept()
-        if not chain.fault(found, kept):
-            return found
+        if not self._begin(reads=True):
+            return ()
+        anchor = self._anchors.read(self._instance)
+        found = self._read(anchor)
+        if not self._fault(found, anchor):
+            return found.entries
         with files.locked(self._lock):  # somebody may have written between the two looks
-            return self._checked()
+            return self._checked().entries
 
     def head(self) -> Head:
         """The last entry, on which all others hang."""
@@ -72,27 +103,33 @@ class Ledger:
         lease: Lease | None = None,
     ) -> Entry:
         """Add an entry; it is on the disk when this returns. With a `lease`, TargetHeld where that is lost."""
+        self._begin()
         with files.locked(self._lock):
-            head = chain.head_of(self._checked())
-            if head != self._kept():  # a killed writer's: no second one may come on top of it
-                self._keep(head)
-            plain = {
-                "seq": head.seq + 1,
-                "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-                "kind": kind,
-                "release": release,
-                "stage": stage,
-                "attempt": attempt,
-                "body": json.loads(ids.canonical_json(body)),
-                "previous": head.hash,
-            }
-            entry = codec.load(Entry, {**plain, "hash": ids.key_of(plain)})
-            with self._writing() as database:
-                if lease is not None:
-                    lease.check(database)
-                database.execute(_INSERT, {**codec.dump(entry), "body": ids.canonical_json(body).decode()})
-            self._keep(chain.head_of((entry,)))
-        return entry
+            last = self._checked().anchor
+            if last != self._anchors.read(self._instance):  # a killed writer's: no second one may come on top of it
+                self._anchors.write(self._instance, last)
+            fields = {"kind": kind, "release": release, "stage": stage, "attempt": attempt}
+            return self._add(last, fields, body, lease)
+
+    def adopt(self) -> int:
+        """Authenticate the ledger if an earlier version wrote it; how many entries this object has authenticated."""
+        self._begin(reads=True)
+        return self._adopted
+
+    def rebuild(self, body: Mapping[str, Any]) -> str:
+        """Begin again with one entry, whatever is there or remembered; return the path of the old ledger, "" for none.
+
+        A killed run leaves a ledger that is refused, and is repeated.
+        """
+        self._begin()
+        with files.locked(self._lock):
+            aside = ""
+            if os.path.lexists(self._directory):
+                aside = f"{self._directory}.{_ASIDE}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%f}"
+                os.rename(self._directory, aside)
+            fields = {"kind": REBUILT, "release": "", "stage": "", "attempt": 0}
+            self._add(Anchor(), fields, body, None)
+        return aside
 
     def held(self, target: str, *, purpose: str) -> AbstractContextManager[Lease]:
         """Hold a target while something moves there; TargetHeld where another process does."""
@@ -102,33 +139,110 @@ class Ledger:
         """Who holds it, for a sentence; "" for nobody."""
         return leases.holder(self._writing, target) if os.path.exists(self._database) else ""
 
-    def _checked(self) -> tuple[Entry, ...]:
-        found = self._read()
-        if problem := chain.fault(found, self._kept()):
+    def _add(self, last: Anchor, fields: Mapping[str, Any], body: Mapping[str, Any], lease: Lease | None) -> Entry:
+        """Write the entry after `last`, then remember it. The lock is held."""
+        plain = {
+            "seq": last.seq + 1,
+            "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            **fields,
+            "body": json.loads(ids.canonical_json(body)),
+            "previous": last.hash,
+        }
+        entry = codec.load(Entry, {**plain, "hash": ids.key_of(plain)})
+        mac = self._anchors.mac(self._instance, entry.hash, last.mac)
+        with self._writing() as database:
+            if lease is not None:
+                lease.check(database)
+            row = {**codec.dump(entry), "body": ids.canonical_json(body).decode(), "mac": mac}
+            database.execute(_INSERT, row)
+        self._anchors.write(self._instance, _anchor(entry, mac))
+        return entry
+
+    def _begin(self, *, reads: bool = False) -> bool:
+        """Have this host know the home. False, for a reader, if there is neither a ledger nor a place for the key."""
+        if self._anchors.is_known:
+            return True
+        try:
+            self._anchors.register(self._adopt_all)
+        except HostError:
+            if reads and not os.path.lexists(os.path.dirname(self._directory)):
+                return False
+            raise
+        for each in self._siblings():
+            if each._adopted:  # noqa: SLF001
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(each._old_head)  # noqa: SLF001
+        return True
+
+    def _siblings(self) -> Iterator[Ledger]:
+        """The ledgers of this home, each once; this very object for its own."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(os.path.dirname(self._directory))):
+                if f".{_ASIDE}-" not in name:
+                    yield self._known.setdefault(name, Ledger(self._paths, name))
+
+    def _adopt_all(self, anchors: Anchors) -> None:
+        for each in self._siblings():
+            with contextlib.suppress(LedgerDamaged), files.locked(each._lock):  # noqa: SLF001
+                each._adopt(anchors)  # noqa: SLF001
+
+    def _adopt(self, anchors: Anchors) -> None:
+        """Authenticate what an earlier version wrote, by its own rules: the chain and the head next to it."""
+        text = files.read_text(self._old_head)
+        if not os.path.exists(self._database) or (text is None and self._has_macs()):
+            return
+        try:
+            head = codec.load(Head, json.loads(text)["head"]) if text is not None else Head()
+        except (ValueError, KeyError, TypeError):
+            return
+        found = self._read(None)
+        if chain.fault(found.entries, head):
+            return
+        macs, mac = [], ""
+        for entry in found.entries:
+            mac = anchors.mac(self._instance, entry.hash, mac)
+            macs.append((mac, entry.seq))
+        lacks = not self._has_macs()
+        with self._writing() as database:
+            if lacks:
+                database.execute("ALTER TABLE entry ADD COLUMN mac TEXT NOT NULL DEFAULT ''")
+            database.executemany("UPDATE entry SET mac = ? WHERE seq = ?", macs)
+        anchors.write(self._instance, _anchor(found.entries[-1], mac) if macs else Anchor())
+        self._adopted = len(macs)
+
+    def _has_macs(self) -> bool:
+        with self._connected(self._database) as database:
+            return database.execute(_HAS_MAC).fetchone() is not None
+
+    @property
+    def _old_head(self) -> str:
+        return f"{self._directory}/head.json"
+
+    def _checked(self) -> _Found:
+        anchor = self._anchors.read(self._instance)
+        found = self._read(anchor)
+        if problem := self._fault(found, anchor):
             raise LedgerDamaged(f"the ledger {self._database} is not what devbox wrote: {problem}", remedy=_REMEDY)
         return found
 
-    def _read(self) -> tuple[Entry, ...]:
+    def _fault(self, found: _Found, anchor: Anchor) -> str:
+        """What is wrong with what was read, by the chain, the MACs and the remembered head; "" for nothing."""
+        head = Head(seq=anchor.seq, hash=anchor.hash, at=anchor.at)
+        sign = functools.partial(self._anchors.mac, self._instance)
+        return chain.fault(found.entries, head) or chain.unsigned(found.entries, found.macs, sign)
+
+    def _read(self, anchor: Anchor | None) -> _Found:
+        """The rows as far as they can be believed: not many more than are remembered."""
         if not os.path.exists(self._database):
-            return ()
+            return _Found((), ())
+        most = -1 if anchor is None else anchor.seq + chain.LAG + 1
         with self._connected(self._database) as database:
-            rows = database.execute(_SELECT).fetchall()
+            has_macs = database.execute(_HAS_MAC).fetchone() is not None
+            rows = database.execute(_SELECT if has_macs else _WITHOUT_MAC, (most,)).fetchall()
         try:
-            return tuple(_entry(row) for row in rows)
+            return _Found(tuple(_entry(row[:-1]) for row in rows), tuple(str(row[-1]) for row in rows))
         except ValueError as error:
             raise LedgerDamaged(f"the ledger {self._database} can't be read: {error}", remedy=_REMEDY) from None
-
-    def _kept(self) -> Head:
-        text = files.read_text(self._head)
-        if text is None:
-            return Head()
-        try:
-            return codec.load(Head, json.loads(text)["head"])
-        except (ValueError, KeyError, TypeError):
-            raise LedgerDamaged(f"the head of the ledger, {self._head}, can't be read", remedy=_REMEDY) from None
-
-    def _keep(self, head: Head) -> None:
-        files.write_atomic(self._head, json.dumps({"format": FORMAT, "head": codec.dump(head)}), mode=0o600)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -159,10 +273,18 @@ class Ledger:
     def _connected(self, path: str) -> Iterator[sqlite3.Connection]:
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
+                database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+                database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA synchronous = FULL")
+                if database.execute(_FOREIGN).fetchone() is not None:
+                    raise LedgerDamaged(f"the ledger {path} has more in it than devbox makes", remedy=_REMEDY)
                 yield database
         except sqlite3.Error as error:
             raise LedgerDamaged(f"the ledger {path} can't be used: {error}", remedy=_REMEDY) from error
+
+
+def _anchor(entry: Entry, mac: str) -> Anchor:
+    return Anchor(seq=entry.seq, hash=entry.hash, mac=mac, at=entry.at)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -56,11 +56,13 @@ class Releases:
 
     @staticmethod
     def _read(path: str) -> Release | None:
+        """The release of a file; None for what is none, also if its id is not the hash of what it says."""
         try:
             plain = json.loads(files.read_text(path) or "{}")
-            return codec.load(Release, plain["release"]) if plain.get("format") == FORMAT else None
-        except (ValueError, KeyError, AttributeError):
+            found = codec.load(Release, plain["release"]) if plain.get("format") == FORMAT else None
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
+        return found if found is not None and found.id == found.computed_id else None
 
 
 def _digits(identity: str) -> str:

@@ -1,10 +1,12 @@
 """Which projects may make this machine do something for them: trusted once, until what they ask for changes.
 
-A record lies with the project (`projects/ID/trust.json`, 0600) and holds the hash of everything that was shown.
+A record lies with the project (`projects/ID/trust.json`, 0600) and holds the hash of everything that was shown. What
+stages may have lies in the configuration directory: a gate must not run because of a file below DEVBOX_HOME.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -13,6 +15,8 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model.ids import key_of
 from devbox.model.resolved import HostAccess
+from devbox.records import anchors
+from devbox.records.hostkey import HostKey
 
 FORMAT = 1
 
@@ -22,6 +26,8 @@ class TrustRecord:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.trust(instance)
+        self._stages = f"{anchors.directory_of(paths)}/stages/{instance}"
+        self._host = HostKey(paths)
 
     def covers(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether exactly this was allowed. Nothing wanted needs no trust."""
@@ -37,7 +43,7 @@ class TrustRecord:
 
     def promotes(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether stages may have exactly this of the host."""
-        return not wanted or self._said("stages") == _key(wanted)
+        return not wanted or files.read_text(self._stages) == _key(wanted)
 
     def allow(
         self,
@@ -49,17 +55,29 @@ class TrustRecord:
     ) -> None:
         """Remember that the user allows this, and what shells, installs and stages may have."""
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        keys = {"allowed": wanted, "shell": shell, "install": install, "stages": stages}
+        self._allow_stages(stages)
+        keys = {"allowed": wanted, "shell": shell, "install": install}
         plain = {"format": FORMAT, **{name: _key(access) for name, access in keys.items()}}
         files.write_atomic(self._path, json.dumps(plain), mode=0o600)
 
     def revoke(self) -> bool:
         """Forget it; whether there was something to forget."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._stages)
         try:
             os.unlink(self._path)
         except FileNotFoundError:
             return False
         return True
+
+    def _allow_stages(self, wanted: Sequence[HostAccess]) -> None:
+        if wanted:
+            self._host.prepare()
+            os.makedirs(os.path.dirname(self._stages), mode=0o700, exist_ok=True)
+            files.write_atomic(self._stages, _key(wanted), mode=0o600)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._stages)
 
     def _said(self, what: str) -> str:
         """The key of what was allowed; a file that can't be understood allows nothing."""

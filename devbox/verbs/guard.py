@@ -1,7 +1,8 @@
 """The guard of a stage: as long as something runs there, it is looked at, and what was not deployed gets no traffic.
 
-`python -m devbox.verbs.guard HOME RUNTIME INSTANCE PROJECT STAGE`, kept by the supervisor of the stage's instance. It
-takes nothing away: the ledger says what was found, `devbox ps --stage` as well, and the next promotion mends it.
+`python -m devbox.verbs.guard HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG]`, kept by the supervisor of the stage's
+instance. It takes nothing away: the ledger says what was found, `devbox ps --stage` as well, and the next promotion
+mends it. A supervisor that an earlier version started leaves CONFIG out.
 """
 
 from __future__ import annotations
@@ -72,13 +73,13 @@ class Guard:
 def argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:
     """How it is started: neither PYTHON* variables nor files that lie around change what runs."""
     module = ("-E", "-s", "-P", "-m", "devbox.verbs.guard")
-    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage)
+    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage, paths.config)
 
 
 def main() -> int:
     """Look until nothing is left to look at."""
-    home, runtime, instance, project, stage = sys.argv[1:6]
-    guard, said = Guard(Paths(home, runtime), instance=instance, project=project, stage=stage), ""
+    home, runtime, instance, project, stage, *config = sys.argv[1:7]
+    guard, said = Guard(Paths(home, runtime, *config), instance=instance, project=project, stage=stage), ""
     while True:
         try:
             if not guard.stands:

@@ -124,6 +124,7 @@ def promote(
     """
     scene = _scene(opened, stage, acts=True)
     stagefile.remember(opened, scene.resolved)
+    adopt(scene.ledger, sink)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
         meant, history = scene.asked(release, sink)
@@ -158,6 +159,7 @@ def rollback(
 ) -> Moved:
     """Have a stage run what it ran before, image and config together. No gate has a say."""
     scene = _scene(opened, stage, acts=False, sink=sink)  # it was allowed to what it goes back to
+    adopt(scene.ledger, sink)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
         history = scene.history()
@@ -197,11 +199,13 @@ def now(opened: Project, *, stage: str, environments: Environments = here) -> Mo
     return Moved(deployment=deployment, entry=entry, changed=True, address=address)
 
 
-def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdict, ...]:
-    """What would be said to a promotion just now; nothing is changed."""
+def why_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
+    """What would be said to a promotion just now; nothing is changed. `sink` is given notes."""
+    sink = sink or _unseen
     scene = _scene(opened, stage, acts=False)
-    wanted, history = scene.asked(release, _unseen)
-    Recorder(opened, scene.resolved, scene.stage, None, _unseen).check(history.entries, wanted.image)
+    adopt(scene.ledger, sink)
+    wanted, history = scene.asked(release, sink)
+    Recorder(opened, scene.resolved, scene.stage, None, sink).check(history.entries, wanted.image)
     verdicts = scene.verdicts(wanted, history)
     holder = scene.ledger.holder(scene.stage.environment)
     if not holder:
@@ -212,9 +216,18 @@ def why_stage(opened: Project, *, stage: str, release: str = "") -> tuple[Verdic
     )
 
 
-def log(opened: Project) -> tuple[Entry, ...]:
+def log(opened: Project, sink: Sink | None = None) -> tuple[Entry, ...]:
     """The ledger of the project, the oldest entry first."""
-    return Ledger(opened.paths, opened.id).entries()
+    ledger = Ledger(opened.paths, opened.id)
+    entries = ledger.entries()
+    adopt(ledger, sink or _unseen)
+    return entries
+
+
+def adopt(ledger: Ledger, sink: Sink) -> None:
+    """Report that entries of an earlier version were authenticated, once."""
+    if number := ledger.adopt():
+        sink(Note(text=f"{number} entries of the ledger come from an earlier version: authenticated now, once"))
 
 
 def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
@@ -243,7 +256,7 @@ def _scene(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) 
 
     Without `sink` the file must be valid; with it, a broken file is replaced by that of the last promotion.
     """
-    resolved = stagefile.load_or_promoted(opened, sink) if sink else load(opened)
+    resolved = stagefile.load_or_promoted(opened, sink, fresh=True) if sink else load(opened, fresh=True)
     stage = stage_of(resolved, name)
     wanted = hostaccess.of_stages(resolved)
     allowed = TrustRecord(opened.paths, opened.id).promotes(wanted)

@@ -55,13 +55,13 @@ def remember(opened: Project, resolved: Resolved) -> None:
     _write(_promoted(opened), kept)
 
 
-def load_or_promoted(opened: Project, sink: Sink | None = None) -> Resolved:
+def load_or_promoted(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Resolved:
     """Load the env file; if it is broken, what it said at the last promotion, with a note to `sink`.
 
-    EnvFileError if it is broken and nothing was promoted before.
+    `fresh`: not from the cache. EnvFileError if it is broken and nothing was promoted before.
     """
     try:
-        return load(opened)
+        return load(opened, fresh=fresh)
     except EnvFileError as error:
         kept = _read(Resolved, _promoted(opened))
         if kept is None:

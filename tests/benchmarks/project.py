@@ -56,9 +56,11 @@ class Bench:
         self.root = base / name
         self.root.mkdir()
         (self.root / "devbox.toml").write_text(env_file)
-        self.environment = os.environ | {"DEVBOX_HOME": str(base / "home"), "NO_COLOR": "1"}
+        config = {"DEVBOX_CONFIG": str(base / "config")}
+        self.environment = os.environ | config | {"DEVBOX_HOME": str(base / "home"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # peers are compiled, and so is devbox where pip put it
         os.environ["DEVBOX_HOME"] = str(base / "home")
+        os.environ |= config
         self.program = str(Path(sys.executable).with_name("devbox"))
 
     def devbox(self, *words: str) -> None:

@@ -49,6 +49,7 @@ class OurSide:
         self._base = base
         self._environment = os.environ | {
             "DEVBOX_HOME": str(base / "home"),
+            "DEVBOX_CONFIG": str(base / "config"),
             "DEVBOX_RUNTIME_DIR": str(base / "run"),
             "NO_COLOR": "1",
             "DOCKER_CONFIG": str(base),

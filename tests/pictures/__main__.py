@@ -24,7 +24,7 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="devbox-pictures-"))
     place.chmod(0o755)
     known = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "DEVBOX_CACHE")}
-    env = {**known, "DEVBOX_HOME": str(place / "home")}
+    env = {**known, "DEVBOX_HOME": str(place / "home"), "DEVBOX_CONFIG": str(place / "config")}
     devbox, project = str(Path(sys.executable).parent / "devbox"), place / "shop"
     try:
         record([devbox, "init", "shop", "-t", "python-web"], columns=COLUMNS, cwd=place, env=env)

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +198,28 @@ def test_a_record_is_there_once_though_its_process_was_killed_after_it(signed: S
     assert [each.evidence for each in _records(signed, made, "staging")] == [before.evidence]
 
 
+def _backup(signed: Signed, place: Path) -> Callable[[], None]:
+    """Copy the ledger and the head that the host remembers; call the result to put them back."""
+    paths = signed.shop.opened.paths
+    kept = {Path(paths.ledger(signed.shop.opened.id)): place / "old", Path(paths.config): place / "old-config"}
+    for source, copy in kept.items():
+        shutil.copytree(source, copy)
+
+    def put_back() -> None:
+        for source, copy in kept.items():
+            shutil.rmtree(source)
+            shutil.copytree(copy, source)
+
+    return put_back
+
+
 def test_a_ledger_that_lost_what_a_record_names_is_found_out(signed: Signed, tmp_path: Path):
-    """Database and head were both put back to how they were: by themselves they fit together."""
+    """The whole machine was put back to how it was, as from a backup: database and remembered head fit together."""
     made = signed.built()
     signed.approve(made, "ann")
-    ledger = Path(signed.shop.opened.paths.ledger(signed.shop.opened.id))
-    shutil.copytree(ledger, tmp_path / "old")
+    put_back = _backup(signed, tmp_path)
     signed.promote("staging", made)
-    shutil.rmtree(ledger)
-    shutil.copytree(tmp_path / "old", ledger)
+    put_back()
     with pytest.raises(LedgerDamaged, match="lacks an entry"):
         signed.shop.why("staging", made)
     with pytest.raises(LedgerDamaged, match="lacks an entry"):
@@ -220,12 +234,10 @@ def test_an_old_ledger_is_told_by_the_published_head(tmp_path: Path, home: Path,
         signed = Signed(tmp_path, SIGNED + f'[stage.staging]\nrepository = "{served.host}/shop/staging"\n')
         first, second = signed.built(1), signed.built(2)
         signed.promote("staging", first)
-        ledger = Path(signed.shop.opened.paths.ledger(signed.shop.opened.id))
-        shutil.copytree(ledger, tmp_path / "old")
+        put_back = _backup(signed, tmp_path)
         signed.promote("staging", second)
         third = signed.built(3)
-        shutil.rmtree(ledger)
-        shutil.copytree(tmp_path / "old", ledger)
+        put_back()
         with pytest.raises(LedgerDamaged, match="the head published at"):
             signed.promote("staging", third)
 

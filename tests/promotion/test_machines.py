@@ -52,6 +52,7 @@ class Machine:
         """From now on, devbox runs on this machine."""
         self._monkeypatch.setenv("DEVBOX_HOME", str(self._place / "home"))
         self._monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(self._place / "run"))
+        self._monkeypatch.setenv("DEVBOX_CONFIG", str(self._place / "config"))
         return self.shop if hasattr(self, "shop") else None
 
     def promote(self, stage: str, release: str = "") -> verbs.Moved:

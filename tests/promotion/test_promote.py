@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -15,6 +17,8 @@ from support.shop import APP, Shop, begin, ended, in_a_child
 from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
 from devbox.model.verdict import FAIL, PASS, PENDING
+from devbox.records import anchors
+from devbox.verbs import rebuilding
 
 STAGES = ("test", "staging", "production")
 
@@ -225,7 +229,7 @@ DAMAGES = {
     "UPDATE entry SET stage = 'staging' WHERE kind = 'applied'": "entry 4 was changed",
     "DELETE FROM entry WHERE seq = 2": "entry 2 is missing",
     "DELETE FROM entry WHERE seq > 2": "it ends at entry 2, and entry 4 was written",
-    "": "its head is an old one, of entry 0 of 4",
+    "": "entries follow on entry 0",
 }
 
 
@@ -239,12 +243,42 @@ def test_a_ledger_that_is_not_what_was_written_stops_everything(shop, damage):
         with contextlib.closing(sqlite3.connect(directory / "ledger.db", isolation_level=None)) as database:
             database.execute(damage)
     else:
-        (directory / "head.json").unlink()
+        Path(f"{anchors.directory_of(shop.opened.paths)}/heads/{shop.opened.id}.json").unlink()
     verbs = (lambda: shop.promote("production", made), lambda: shop.why("production", made))
     for work in (*verbs, lambda: shop.rollback("test")):
         with pytest.raises(LedgerDamaged, match=DAMAGES[damage]):
             work()
     assert shop.environment("test").log() == [made.id]
+
+
+def test_issue10_2_a_deleted_history_is_refused_and_begun_again_with_nothing_that_was_not_signed(shop):
+    """The release was rolled back from test; with the ledger gone, it is not promoted."""
+    one, two = shop.release(1), shop.release(2)
+    shop.promote("test", one)
+    shop.promote("test", two)
+    shop.rollback("test")
+    shutil.rmtree(shop.opened.paths.ledger(shop.opened.id))
+    with pytest.raises(LedgerDamaged) as caught:
+        shop.promote("staging", two)
+    assert "devbox release rebuild" in caught.value.remedy
+    assert rebuilding.rebuild(shop.opened, lambda _: None).learned == 0
+    assert {verdict.verdict for verdict in shop.why("staging", two).values()} == {PENDING}
+    with pytest.raises(Denied, match="has not been in test"):
+        shop.promote("staging", two)
+
+
+def test_issue10_2_a_cache_of_the_file_without_gates_opens_none(shop):
+    """The cache lies below DEVBOX_HOME; its hash of the file can be computed by anybody."""
+    made = shop.release(1)
+    shop.rewrite(APP + '[stage.test]\ngates = [{ kind = "tests" }]\n')
+    with pytest.raises(Denied):
+        shop.promote("test", made)
+    (cache,) = Path(shop.opened.paths.project(shop.opened.id)).glob("resolved.json")
+    plain = json.loads(cache.read_text())
+    plain["resolved"]["stages"]["test"]["gates"] = []
+    cache.write_text(json.dumps(plain))
+    with pytest.raises(Denied, match="tests were not run"):
+        shop.promote("test", made)
 
 
 def test_requests_that_nobody_answered_meanwhile_are_recorded(shop):
@@ -280,7 +314,7 @@ def _kill_at(shop: Shop, point: str, count: int, monkeypatch: pytest.MonkeyPatch
         return entry
 
     def write_and_die(path, *words, **facts):
-        if path.endswith("head.json"):
+        if "/heads/" in path:
             reach("between")  # the entry is written, its head is not
         write(path, *words, **facts)
 

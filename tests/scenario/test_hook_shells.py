@@ -43,7 +43,13 @@ class Shell:
         words, load = START[name]
         self.count, self.told = place / "count", place / "told"
         known = {key: value for key, value in os.environ.items() if not key.startswith(("DEVBOX_", "PG"))}
-        home = {"HOME": str(place), "DEVBOX_HOME": str(place / "state"), "COUNT": str(self.count), "TERM": "dumb"}
+        home = {
+            "HOME": str(place),
+            "DEVBOX_HOME": str(place / "state"),
+            "DEVBOX_CONFIG": str(place / "config"),
+            "COUNT": str(self.count),
+            "TERM": "dumb",
+        }
         env = {**known, **PLAIN, **home, "PGUSER": "it's me", "PATH": f"{place}/bin:{os.environ['PATH']}"}
         self.name = name
         self._child = pexpect.spawn(

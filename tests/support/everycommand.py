@@ -119,6 +119,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "rollback": (("live",),),
     "release ls": ((),),
     "release log": ((),),
+    "release rebuild": (("--yes",),),
     "release show": ((),),
     "release sign": ((),),
     "release revoke": ((),),

@@ -66,6 +66,7 @@ class Box:
         """The environment of every call."""
         known = {name: value for name, value in os.environ.items() if not name.startswith("DEVBOX_")}
         known |= {"DEVBOX_HOME": str(self.home), "DEVBOX_RUNTIME": self.runtime, "NO_COLOR": "1"}
+        known |= {"DEVBOX_CONFIG": f"{self.home}-config"}
         known |= {"PYTHONPATH": str(REPOSITORY if self.user is None else _MOUNTED)}
         if self.user is not None:
             known |= {"HOME": str(self.home.parent), "USER": self.user}

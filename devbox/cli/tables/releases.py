@@ -31,6 +31,12 @@ def _release_log(args: Args) -> int:
     return ledger.log(args)
 
 
+def _release_rebuild(args: Args) -> int:
+    from devbox.cli import ledger
+
+    return ledger.rebuild(args)
+
+
 def _promote(args: Args) -> int:
     from devbox.cli import promote
 
@@ -125,6 +131,12 @@ TABLE = (
         _release_log,
         Option("--json", about="Print each entry as JSON, on a line of its own."),
         about="Print the ledger: everything that was done with releases, in the order it was.",
+    ),
+    Command(
+        "release rebuild",
+        _release_rebuild,
+        Option("-y", "--yes", about="Go on without asking."),
+        about="Begin the ledger again from signed records; the old one is put aside.",
     ),
     Command(
         "release show",

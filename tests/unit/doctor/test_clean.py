@@ -12,8 +12,11 @@ from devbox.doctor import clean, projects
 from devbox.doctor.finding import OK, WARNING, Ground
 from devbox.errors import DevboxError
 from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model.entry import INTENT
 from devbox.records.deployed import Deployed, DeployedRecord
 from devbox.records.instance import InstanceRecords
+from devbox.records.ledger import Ledger
 
 ID = "0123456789ab"
 
@@ -159,3 +162,15 @@ def test_issue9_a4_a_stage_whose_place_is_lost_stays_protected(paths, tmp_path: 
         place.unlink()
     assert records.is_protected()
     assert [each.id for each in clean.protected(paths)] == [ID]
+
+
+def test_what_this_host_remembers_of_a_home_goes_with_it_and_the_key_with_the_last(paths, tmp_path: Path):
+    other = Paths(str(tmp_path / "other"), paths.runtime)
+    for each in (paths, other):
+        Ledger(each, ID).append(INTENT, body={})
+    assert any("remembers of ledgers" in item.what for item in clean.everything(paths))
+    clean.clean(paths)
+    assert os.path.exists(f"{paths.config}/host.key")
+    assert len(Ledger(other, ID).entries()) == 1
+    clean.clean(other)
+    assert not os.path.exists(paths.config)
