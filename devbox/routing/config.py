@@ -118,9 +118,11 @@ def _choice(state: RouterState, front: Front) -> list[str]:
     ]
 
 
+# SLOW_START: one that comes, or comes back, gets its full share of requests after so long: caches are cold.
+SLOW_START = "10s"
 # A server that stops answering gets no more requests until it answers again. A check may take `inter` to connect and
 # `timeout check` to be answered: on a busy machine an answer is late, and a late one is no failure.
-CHECKED = "check inter 2s fastinter 1s fall 3 rise 1"
+CHECKED = f"check inter 2s fastinter 1s fall 3 rise 1 slowstart {SLOW_START}"
 # One of the canary, from the first connection that fails: the same request goes to a backup.
 ON_TRIAL = "observe layer4 error-limit 1 on-error mark-down"
 BACKUP = "backup"  # without checks, so that it is never down

@@ -14,6 +14,7 @@ from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint,
 from devbox.routing.state import RouterState, Server, is_backup
 
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
+_UP = ("1", "2")  # operational states: starting slowly, running
 _MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # of the administrative state, see `management.txt`
 
 
@@ -56,7 +57,7 @@ def seen(servers: str, share: str) -> Seen:
         state = int(facts["administration"])
         takes = not state & (_MAINTENANCE | _DRAINING)
         found.setdefault(facts["backend"], {})[server.name] = SeenServer(
-            server=server, takes=takes, up=takes and facts["operation"] == "2"
+            server=server, takes=takes, up=takes and facts["operation"] in _UP
         )
     held = _map(share)
     return Seen(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held)
@@ -77,7 +78,8 @@ def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
             if known is None:
                 commands.append(f"add server {place} {told_of(wanted, side, server)}")
             if known is None and not is_backup(server.name):
-                commands.append(f"enable health {place}")
+                # HAProxy starts a server slowly only if it was down before.
+                commands += [f"enable health {place}", f"set server {place} health down"]
             if known is None or not known.takes:
                 commands.append(f"set server {place} state ready")
     return tuple(commands)

@@ -183,3 +183,17 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
             router.runtime.tell(f"set server {place_of} state maint")
             router.runtime.tell(f"del server {place_of}")
         assert fetch(router) == (200, "web-1")
+
+
+def test_a_server_that_comes_beside_others_gets_its_share_little_by_little(place: Path):
+    with services("web-1", "web-2") as found, contextlib.ExitStack() as stack:
+        one, two = servers(*found.values())
+        wanted, lives = state((one,))
+        router = stack.enter_context(running(place, wanted, lives=lives))
+        wait_for(lambda: up(router) == {"web-1"}, place)
+        for command in converge.admissions(wanted.beside("web", BLUE, (two,)), router.seen()):
+            router.runtime.tell(command)
+        wait_for(lambda: up(router) == {"web-1", "web-2"}, place)
+        cold = Counter(fetch(router)[1] for _ in range(200))
+        assert 0 < cold["web-2"] < 60, cold
+        assert cold["web-1"] + cold["web-2"] == 200

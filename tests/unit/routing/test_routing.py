@@ -66,6 +66,7 @@ def test_who_is_new_is_added_checked_and_asked():
     assert converge.admissions(BOTH, running(ONE)) == (
         f"add server web.green/web-1-bbbb 10.213.0.6:8000 {config.CHECKED}",
         "enable health web.green/web-1-bbbb",
+        "set server web.green/web-1-bbbb health down",
         "set server web.green/web-1-bbbb state ready",
         f"add server web.green/panic-web-1-bbbb 10.213.0.6:8000 {config.BACKUP}",
         "set server web.green/panic-web-1-bbbb state ready",
