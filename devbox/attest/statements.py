@@ -18,6 +18,7 @@ APPROVAL = "urn:devbox:approval:v1"
 PROMOTION = "urn:devbox:promotion:v1"
 REVOCATION = "urn:devbox:revocation:v1"
 LEDGER_HEAD = "urn:devbox:ledger-head:v1"
+TESTS = "urn:devbox:tests:v1"
 
 NAMES = {
     PROVENANCE: "provenance",
@@ -28,6 +29,7 @@ NAMES = {
     PROMOTION: "promotion",
     REVOCATION: "revocation",
     LEDGER_HEAD: "ledger",
+    TESTS: "tests",
 }
 
 

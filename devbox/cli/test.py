@@ -14,6 +14,8 @@ from devbox.verbs import test as verbs
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.matrix.looking import Decided
+    from devbox.opened import Project
+    from devbox.verbs.signing import Named
 
 
 def test(args: Args) -> int:
@@ -39,12 +41,22 @@ def test(args: Args) -> int:
         against=args.text("against"),
     )
     project = opened(args)
+    by = _signer(args, project) if asked.against else None
     with choose(args.text("progress")) as display:
         if args.flag("list"):
             found = verbs.listed(project, asked, display)
         else:
-            run = verbs.test(project, asked, display, display)
+            run = verbs.test(project, asked, display, display, by=by)
     return _list(args, found) if args.flag("list") else testreport.show(args, run, reports, root=project.root)
+
+
+def _signer(args: Args, project: Project) -> Named | None:
+    """Whose key signs what the tests say about a release; its passphrase is asked for before they run."""
+    from devbox.cli.passphrase import asker
+    from devbox.opened import load
+    from devbox.verbs import signing
+
+    return signing.builder(project, load(project, fresh=True), args.text("key"), asker())
 
 
 def _jobs(text: str) -> int:

@@ -124,10 +124,6 @@ class Paths:
         """The releases that were built of an instance."""
         return f"{self.project(instance)}/releases"
 
-    def test_results(self, instance: str) -> str:
-        """What the tests said about the images of an instance."""
-        return f"{self.project(instance)}/testresults"
-
     def ledger(self, instance: str) -> str:
         """What happened to an instance's releases: the ledger and its head."""
         return f"{self.home}/ledger/{instance}"

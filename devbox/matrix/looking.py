@@ -30,7 +30,8 @@ _PASSED = ("passed", "flaky")
 class Asked:
     """What a person asked of the matrix. `jobs` 0: by cores and memory.
 
-    `writes`: the reports that are to be written, absolute; directories end with a slash.
+    `writes`: the reports that are to be written, absolute; directories end with a slash. `proven`: the only cells whose
+    earlier result counts, where it is to become evidence; None for all.
     """
 
     expression: str = ""
@@ -42,6 +43,7 @@ class Asked:
     locked: bool = False
     writes: tuple[str, ...] = ()
     against: str = ""  # the id of a release
+    proven: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,8 @@ def decide(seen: Seen, records: MatrixRecords, asked: Asked) -> list[Decided]:
     left = [cell for cell in cells if all(names is None or cell.name in names for names in ways.values())]
     if asked.shard:
         ways[f"--shard {asked.shard}"] = selection.shard(left, asked.shard)
-    return [_decided(cell, seen, records, ways, everything=asked.everything or asked.keep) for cell in cells]
+    everything = asked.everything or asked.keep
+    return [_proven(_decided(cell, seen, records, ways, everything=everything), asked) for cell in cells]
 
 
 def unsettled(opened: Project, records: MatrixRecords, seen: Seen) -> bool:
@@ -158,6 +161,13 @@ def _decided(
         return Decided(cell=cell, verdict=CACHED, reason=cellinputs.why_cached(last), last=last)
     changed = _changed(seen.tree, records.tree(before.inputs.files)) if now.files != before.inputs.files else ()
     return Decided(cell=cell, verdict=RUN, reason=cellinputs.why_run(now, before.inputs, last, changed))
+
+
+def _proven(decided: Decided, asked: Asked) -> Decided:
+    """Run a cell again whose earlier result is known from files below DEVBOX_HOME alone."""
+    if decided.verdict != CACHED or asked.proven is None or decided.cell.name in asked.proven:
+        return decided
+    return replace(decided, verdict=RUN, reason="no evidence of this host says that it passed", last=None)
 
 
 def _changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ INTENT, COPIED, RUNNING, APPLIED, FAILED = "intent", "copied", "running", "appli
 APPROVED, REVOKED = "approved", "revoked"
 DRIFTED = "drifted"  # a container that runs something else than what was deployed, and gets no traffic
 SEEN = "seen"  # that it came to run in a stage elsewhere, by a signed record; `body["at"]` says when
+TESTED = "tested"  # a run of the tests against an image; `body["run"]` is a TestEvidence
 REBUILT = "rebuilt"  # what stood before was given up; signed records alone tell of that time
 
 GENESIS = "sha256:" + "0" * 64  # what stands before the first entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from devbox.envfile import hostaccess
 from devbox.errors import Denied, DevboxError, EnvFileError, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Event, Note, Sink
 from devbox.frozen import dataclass
+from devbox.matrix.identity import ReleaseTests
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
@@ -81,6 +83,7 @@ class _Scene:
             store=self.opened.store,
             trusted=self.trusted,
             allowed=self.resolved.allowed,
+            tests=functools.cache(lambda but: ReleaseTests(self.opened).identity(but)),
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
         known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image

@@ -13,24 +13,31 @@ from devbox.host import beneath
 from devbox.matrix import looking
 from devbox.matrix.looking import RUN, Asked, Decided, Seen
 from devbox.matrix.outcome import Session
-from devbox.model.evidence import TestEvidence
 from devbox.model.matrix import MatrixRun, MatrixSink
 from devbox.model.release import Release
 from devbox.model.verdict import Verdict
 from devbox.opened import Project
 from devbox.records.matrix import MatrixRecords
 from devbox.records.releases import Releases
-from devbox.records.testresults import TestResults
+from devbox.verbs import testevidence
+from devbox.verbs.signing import Named
 
 NEWEST = "release"  # how the newest release is called
 
 
-def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> MatrixRun:
-    """Run what has to run. The result has every cell of the file, in its order."""
+def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink, *, by: Named | None) -> MatrixRun:
+    """Run what has to run. The result has every cell of the file, in its order.
+
+    `by`: who signs what the tests say about a release.
+    """
     began, now = time.monotonic(), dt.datetime.now(dt.UTC)
     release = _release(opened, asked.against) if asked.against else None
     records = MatrixRecords(opened.paths, opened.id, released=release is not None)
-    records.remember_written(_within(opened.root, asked.writes))
+    writes = _within(opened.root, asked.writes)
+    records.remember_written(writes)
+    keeper = testevidence.Keeper(opened, release, writes) if release else None
+    if keeper:
+        asked = replace(asked, proven=keeper.proven())
     session = _session(opened, records, replace(asked, against=release.id if release else ""), sink, board)
     cells = session.seen.known.cells
     run = MatrixRun(
@@ -48,8 +55,8 @@ def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink) -> Matrix
         records.remember_run(run)
     except OSError as error:  # what came of it is known all the same
         sink(Note(text=f"the run could not be written down: {error.strerror}"))
-    if release:
-        _keep_evidence(opened, release, run)
+    if keeper:
+        keeper.keep(run, by, sink)
     return run
 
 
@@ -84,21 +91,6 @@ def _within(root: str, paths: Iterable[str]) -> list[str]:
 def _release(opened: Project, name: str) -> Release:
     """The release that is meant; "release" is the newest."""
     return Releases(opened.paths, opened.id).find("" if name == NEWEST else name)
-
-
-def _keep_evidence(opened: Project, release: Release, run: MatrixRun) -> None:
-    """What the gate `tests` goes by: of all cells, or it is no pass."""
-    states = {each.cell.name: each.state for each in run.cells}
-    TestResults(opened.paths, opened.id).add(
-        TestEvidence(
-            digest=release.image,
-            passed=run.exit_code == 0 and "skipped" not in states.values(),
-            at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            cells=states,
-            release=release.id,
-            run=run.id,
-        )
-    )
 
 
 def _session(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink, board: MatrixSink) -> Session:

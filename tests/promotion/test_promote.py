@@ -81,7 +81,7 @@ def test_a_skipped_stage_is_foretold_and_denied(shop):
     assert not shop.environment("production").log()
 
 
-TESTED = APP + '[stage.staging]\ngates = [{ kind = "tests", expires = "1h" }]\n'
+TESTED = APP + '[test]\nfrom = "app"\ncommand = "true"\n[stage.staging]\ngates = [{ kind = "tests", expires = "1h" }]\n'
 RAN = {
     "not at all": (None, 0.0, PENDING, "were not run"),
     "on another image": ({"unit": "passed"}, 0.0, PENDING, "were not run"),
@@ -105,6 +105,23 @@ def test_without_green_tests_of_this_image_it_is_foretold_and_denied(shop, how):
     assert not shop.environment("staging").log()
     shop.tested(made, {"unit": "passed"})
     assert shop.promote("staging", made).changed
+
+
+def test_issue10_3_tests_that_changed_since_are_no_evidence(shop):
+    shop.rewrite(TESTED)
+    made = shop.release(1)
+    shop.promote("test", made)
+    shop.tested(made, {"default": "passed"})
+    assert shop.why("staging", made)["tests"].verdict == PASS
+    Path(shop.root, "test_more.py").write_text("assert False")
+    told = shop.why("staging", made)["tests"]
+    assert (told.verdict, "files of the tests" in told.reason) == (PENDING, True)
+    Path(shop.root, "test_more.py").unlink()
+    shop.rewrite(TESTED.replace('command = "true"', 'command = "false"'))
+    assert "what the file says of the tests" in shop.why("staging", made)["tests"].reason
+    shop.rewrite(TESTED.replace("[stage.staging]", 'matrix = { level = ["1", "2"] }\n[stage.staging]'))
+    shop.rewrite('vars = { level = "1" }\n' + Path(shop.root, "devbox.toml").read_text())
+    assert "the matrix" in shop.why("staging", made)["tests"].reason
 
 
 def test_a_revoked_release_is_foretold_and_denied_also_where_it_should_run(shop):

@@ -9,12 +9,14 @@ from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
 from devbox.model.container import Port
 from devbox.model.entry import GENESIS, Entry
+from devbox.model.evidence import TestsIdentity
 from devbox.model.release import Process, Release, ReleaseConfig, release_id
 from devbox.model.resolved import Instance
 from devbox.model.stage import Gate, Stage
 from devbox.promotion.gates.contract import GateContext, written
 from devbox.promotion.history import History
 
+TESTS = TestsIdentity(table="sha256:t", files="sha256:f", matrix="sha256:m", cells=("a",))
 NOON = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)  # a Wednesday
 
 
@@ -64,4 +66,5 @@ def context(
         paths=paths,
         store=ImageStore(paths),
         trusted=trusted,
+        tests=lambda _but: TESTS,
     )

@@ -18,7 +18,9 @@ from support.resolving import write_project
 from devbox.errors import EngineError
 from devbox.execute.events import Sink
 from devbox.images.layout import Layout
-from devbox.model.entry import Entry
+from devbox.matrix.identity import ReleaseTests
+from devbox.model import codec
+from devbox.model.entry import TESTED, Entry
 from devbox.model.evidence import TestEvidence
 from devbox.model.release import Release, release_id
 from devbox.model.resolved import Resolved
@@ -29,7 +31,6 @@ from devbox.promotion.gates.contract import written
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
-from devbox.records.testresults import TestResults
 from devbox.verbs import promote as verbs
 
 APP = """
@@ -169,8 +170,12 @@ class Shop:
         """The tests ran against the image of a release, so many seconds ago."""
         at = written(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago))
         passed = set(cells.values()) == {"passed"}
-        results = TestResults(self.opened.paths, self.opened.id)
-        results.add(TestEvidence(digest=release.image, passed=passed, at=at, cells=cells))
+        tests = ReleaseTests(self.opened)
+        but = tests.excluded()
+        found = TestEvidence(
+            digest=release.image, passed=passed, at=at, cells=cells, tests=tests.identity(but), but=but
+        )
+        self.ledger.append(TESTED, release=release.id, body={"run": codec.dump(found), "evidence": ""})
 
     def break_release(self, release: Release) -> None:
         """It never becomes ready, wherever it runs."""

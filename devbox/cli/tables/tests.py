@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devbox.cli.options import JSON, MANY, TEXT, Args, Command, Option
-from devbox.cli.tables.common import LOCKED
+from devbox.cli.tables.common import KEY, LOCKED
 
 
 def _test(args: Args) -> int:
@@ -56,6 +56,7 @@ TABLE = (
             metavar="DIR",
             words="directories",
         ),
+        KEY,
         LOCKED,
         JSON,
         about="Run the tests in every cell of the matrix that something changed for, each in containers of its own.",

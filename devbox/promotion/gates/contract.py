@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 
 from devbox.frozen import dataclass
 from devbox.host.paths import Paths
 from devbox.images.store import ImageStore
+from devbox.model.evidence import TestsIdentity
 from devbox.model.release import Release
 from devbox.model.resolved import HostAccess, Instance
 from devbox.model.stage import Stage
@@ -22,6 +23,7 @@ class GateContext:
     `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`, `builders`: name → file of
     the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
     `trusted`: what the stages want of this machine was allowed, so that commands may be run; `allowed`: what that is.
+    `tests`: the identity of the project's tests just now, without the given paths of the project.
     """
 
     release: Release
@@ -36,6 +38,7 @@ class GateContext:
     trusted: bool = False
     allowed: tuple[HostAccess, ...] = ()
     builders: Mapping[str, str] = field(default_factory=dict)
+    tests: Callable[[tuple[str, ...]], TestsIdentity]
 
 
 def moment(at: str) -> dt.datetime:

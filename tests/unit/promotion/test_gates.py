@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import json
 import os
 import signal
 import subprocess
@@ -12,19 +13,19 @@ import time
 from pathlib import Path
 
 import pytest
-from support.histories import NOON, chained, context, release, stages
+from support.histories import NOON, TESTS, chained, context, release, stages
 from support.machine import wait_until
 
 from devbox.errors import DevboxError
+from devbox.model import codec
 from devbox.model.container import Secret
-from devbox.model.entry import APPLIED
+from devbox.model.entry import APPLIED, TESTED
 from devbox.model.evidence import TestEvidence
 from devbox.model.resolved import HostAccess
 from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.gates import command, table
 from devbox.promotion.gates.contract import written
-from devbox.records.testresults import TestResults
 
 ONE, OTHER = release(1), release(2)
 STAGE = Stage(name="production", order=1)
@@ -42,12 +43,14 @@ def _applied(of, at, stage="staging"):
     return {"kind": APPLIED, "stage": stage, "release": of.id, "at": written(_later(at))}
 
 
-def _evidence(root, **facts):
-    found = TestEvidence(
-        **{"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}, **facts}
-    )
-    TestResults(context(str(root), of=ONE, stage=STAGE).paths, "0" * 12).add(found)
-    return found
+def _evidence(**facts):
+    known = {"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}, "tests": TESTS}
+    return TestEvidence(**{**known, **facts})
+
+
+def _ran(*runs):
+    """The ledger's entries about runs of tests."""
+    return chained(*({"kind": TESTED, "body": {"run": codec.dump(run)}} for run in runs))
 
 
 def test_soak_is_pending_until_the_release_has_been_there_long_enough(tmp_path):
@@ -100,25 +103,51 @@ def test_soak_that_expired_is_pending(tmp_path):
 
 def test_tests_are_pending_until_they_ran_against_this_image(tmp_path):
     assert _judge(tmp_path, TestsGate()).verdict == PENDING
-    _evidence(tmp_path, digest=OTHER.image)
-    assert _judge(tmp_path, TestsGate()).verdict == PENDING
-    found = _evidence(tmp_path)
-    verdict = _judge(tmp_path, TestsGate())
+    other = _evidence(digest=OTHER.image)
+    assert _judge(tmp_path, TestsGate(), entries=_ran(other)).verdict == PENDING
+    found = _evidence()
+    verdict = _judge(tmp_path, TestsGate(), entries=_ran(other, found))
     assert (verdict.verdict, verdict.evidence) == (PASS, found.evidence)
 
 
 def test_red_tests_fail_and_say_which(tmp_path):
-    _evidence(tmp_path, passed=False, cells={"pg=15": "passed", "pg=17": "failed"})
-    verdict = _judge(tmp_path, TestsGate())
+    run = _evidence(passed=False, cells={"pg=15": "passed", "pg=17": "failed"})
+    verdict = _judge(tmp_path, TestsGate(), entries=_ran(run))
     assert verdict.verdict == FAIL
     assert "pg=17" in verdict.reason
 
 
 def test_stale_tests_are_pending(tmp_path):
-    _evidence(tmp_path)
-    gate = TestsGate(expires=3600.0)
-    assert _judge(tmp_path, gate, now=_later(3599)).expires_at == written(_later(3600))
-    assert _judge(tmp_path, gate, now=_later(3600)).verdict == PENDING
+    gate, entries = TestsGate(expires=3600.0), _ran(_evidence())
+    assert _judge(tmp_path, gate, entries=entries, now=_later(3599)).expires_at == written(_later(3600))
+    assert _judge(tmp_path, gate, entries=entries, now=_later(3600)).verdict == PENDING
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [("matrix", "the matrix"), ("table", "what the file says of the tests"), ("files", "files of the tests")],
+)
+def test_issue10_3_a_run_of_other_tests_is_pending_and_says_what_changed(tmp_path, part, told):
+    old = _evidence(tests=dataclasses.replace(TESTS, **{part: "sha256:old"}))
+    verdict = _judge(tmp_path, TestsGate(), entries=_ran(old))
+    assert verdict.verdict == PENDING
+    assert f"the tests changed since they ran, 2026-11-25T12:00:00Z ({told})" in verdict.reason
+    newer = _evidence(passed=False, at=written(_later(-60)))  # of today's tests, though older
+    assert _judge(tmp_path, TestsGate(), entries=_ran(newer, old)).verdict == FAIL
+
+
+def test_issue10_3_a_file_below_the_home_is_no_evidence(tmp_path):
+    """The file that opened the gate in earlier versions, written by hand."""
+    place = tmp_path / "home/projects" / ("0" * 12) / "testresults"
+    place.mkdir(parents=True)
+    evidence = {"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}}
+    (place / f"{ONE.image.removeprefix('sha256:')}.json").write_text(json.dumps({"format": 1, "evidence": evidence}))
+    assert _judge(tmp_path, TestsGate()).verdict == PENDING
+
+
+def test_issue10_3_a_run_from_the_future_does_not_count(tmp_path):
+    run = _evidence(at=written(_later(3 * 24 * 3600)))
+    assert _judge(tmp_path, TestsGate(), entries=_ran(run)).verdict == PENDING
 
 
 def test_a_freeze_is_pending_until_it_opens(tmp_path):
