@@ -204,6 +204,8 @@ class StageTable(Model):
     """Where its images are kept."""
     publish: Ports = ()
     """Its fixed address."""
+    drain: Duration = 300.0
+    """How long requests and long connections of the old release may go on when the new one has the traffic."""
     protected: bool = False
     """Destroy it only by a command that names it; the last stage always is."""
     vars: TextTable = {}

@@ -37,6 +37,7 @@ def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.
         into=table.into or "",
         repository=table.repository or "",
         publish=table.publish,
+        drain=table.drain,
         vars=dict(table.vars),
         env=dict(table.env),
         secrets=dict(table.secrets),

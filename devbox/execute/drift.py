@@ -57,8 +57,8 @@ def shut_out(found: Iterable[Drift], router: Router) -> frozenset[str]:
     state = router.state
     serving = state.names(BLUE) | state.names(GREEN)
     names = serving & {each.container for each in found if not each.doubt}
-    if names:
-        router.change(lambda now: now.without(names))
+    for name in names:
+        router.shut_out(name)
     return names
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from devbox.engines.contract import Engine, StartRequest
 from devbox.errors import EngineError, NotReady
 from devbox.execute.actions import Actions, of_image
 from devbox.execute.asking import Secrets
-from devbox.execute.events import Sink, StepProgress
+from devbox.execute.events import Note, Sink, StepProgress
 from devbox.execute.router import Router
 from devbox.execute.runner import Action
 from devbox.images.store import ImageStore
@@ -38,7 +38,9 @@ class RolloutActions:
         router: Router,
         secrets: Secrets,
         sink: Sink,
+        drain: float,
     ) -> None:
+        """`drain`: seconds that connections may go on at containers that get no more requests."""
         self._base = base
         self._resolved = resolved
         self._specs = specs
@@ -49,11 +51,13 @@ class RolloutActions:
         self._router = router
         self._sink = sink
         self._secrets = secrets
+        self._drain = drain
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
         own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
-        return {**self._base.table(), **own, "remove": self.remove, "reload": self.reload}
+        later = {"finish": self.finish, "retire": self.retire, "remove": self.remove, "reload": self.reload}
+        return {**self._base.table(), **own, **later}
 
     def start(self, step: Step) -> str:
         """Start a container, wait until it is ready, and see what it runs; a job runs to its end."""
@@ -99,13 +103,33 @@ class RolloutActions:
         return f"all traffic is on {step.resource}"
 
     def drain(self, step: Step) -> str:
-        """Let a container answer what it has."""
+        """Send a container no more requests; those that are short end."""
+        left = self._router.drain(step.resource, self._shown(step))
+        return f"{left} long connections go on" if left else "nothing under way"
+
+    def finish(self, step: Step) -> str:
+        """Let long connections of a container end, as long as the stage allows, and count those that are cut."""
+        if cut := self._router.finish(step.resource, seconds=self._drain, on_text=self._shown(step)):
+            self._sink(Note(text=f"{step.resource}: cut {cut} long connections, open after {self._drain:g} s"))
+            return f"cut {cut} long connections"
+        return "nothing under way"
+
+    def retire(self, step: Step) -> str:
+        """Stop a container that has no connections any more; one that has is stopped later, by `remove`."""
+        if left := self._router.open(step.resource):
+            return f"kept for {left} long connections"
+        return self.remove(step)
+
+    def _shown(self, step: Step) -> Callable[[str], None]:
+        shown = ""
 
         def show(text: str) -> None:
-            self._sink(StepProgress(id=step.id, text=text))
+            nonlocal shown
+            if text != shown:
+                shown = text
+                self._sink(StepProgress(id=step.id, text=text))
 
-        self._router.change(lambda state: state.without(frozenset({step.resource})), show)
-        return "nothing under way"
+        return show
 
     def reload(self, step: Step) -> str:
         """Have the router read its files anew."""
@@ -115,6 +139,8 @@ class RolloutActions:
 
     def remove(self, step: Step) -> str:
         """Stop a container by its own signal, and forget it."""
+        if step.resource not in self._engine.observe(self._resolved.instance).containers:
+            return "gone already"
         self._engine.remove(self._resolved.instance, step.resource)
         return "stopped"
 
@@ -122,7 +148,7 @@ class RolloutActions:
         """No traffic to what is not proven."""
         if fault := self._fault(name):
             if name in self._router.state.names(BLUE) | self._router.state.names(GREEN):
-                self._router.change(lambda state: state.without(frozenset({name})))
+                self._router.shut_out(name)
             raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
 
     def _fault(self, name: str) -> str:

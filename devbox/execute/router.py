@@ -23,22 +23,19 @@ from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
 from devbox.records.tally import TallyRecord
 from devbox.routing import config, converge, counters, metrics
-from devbox.routing.cohort import SIDES, Cohort, KnownBy
+from devbox.routing.cohort import PANIC, RESCUE, SIDES, Cohort, KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState
+from devbox.routing.tally import CUT
 
 _PAUSE = 0.05
 _TO_ANSWER = 30.0  # a router that is just being started
-_TO_DRAIN = 60.0  # requests under way; longer ones are cut, as by the router's own timeout
+SHORT = 10.0  # a connection that is older is a long one: a download, a WebSocket, a stream of events
 _TO_DELETE = 10.0
 _KEY_BYTES = 32
 _READ_EVERY = 1.0
 
 OnText = Callable[[str], None]
-
-
-def _nobody_is_told(_text: str) -> None:
-    """Where nobody watches."""
 
 
 class Router:
@@ -96,6 +93,10 @@ class Router:
         gone = (state.names(BLUE) | state.names(GREEN)).difference(standing)
         if gone:
             self._keep(state.without(gone))
+        deployed = self._record.read()
+        if lost := deployed.draining.keys() - set(standing):
+            kept = {name: since for name, since in deployed.draining.items() if name not in lost}
+            self._record.write(replace(deployed, draining=kept))
 
     def reload(self, signal: Callable[[], None]) -> None:
         """Have it read its files; a few requests may be lost, so that is for when there are other fronts."""
@@ -111,14 +112,17 @@ class Router:
                     )
                 time.sleep(_PAUSE)
 
-    def change(self, how: Callable[[RouterState], RouterState], on_text: OnText = _nobody_is_told) -> None:
+    def change(self, how: Callable[[RouterState], RouterState]) -> None:
         """Have it do what `how` makes of what it is to do now."""
         with self._changing:
             before = self.state
-            self.become(how(before), on_text)
+            self.become(how(before))
 
-    def become(self, wanted: RouterState, on_text: OnText = _nobody_is_told) -> None:
-        """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again."""
+    def become(self, wanted: RouterState) -> None:
+        """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again.
+
+        Requests under way go on where they are; see `drain` and `finish`.
+        """
         with self._changing:
             self._await()
             before = self.state
@@ -130,7 +134,7 @@ class Router:
             if self.seen().share != wanted.share:
                 raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
             self._write(replace(_together(before, wanted), share=wanted.share))
-            self._let_go(wanted, on_text)
+            self._let_go(wanted)
 
     def count_anew(self, side: str) -> None:
         """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
@@ -181,28 +185,69 @@ class Router:
         """What the running router does now."""
         return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
 
-    def _let_go(self, wanted: RouterState, on_text: OnText) -> None:
+    def drain(self, name: str, on_text: OnText) -> int:
+        """Send a container no more requests, and wait until the short ones are answered; how many connections are left.
+
+        Since when is kept: what remains of the time to drain is known to the next command as well.
+        """
+        self.change(lambda state: state.without(frozenset({name})))
+        deadline = time.monotonic() + SHORT
+        while (left := self.open(name)) and time.monotonic() < deadline:
+            on_text(f"{left} requests under way")
+            time.sleep(_PAUSE)
+        return left
+
+    def finish(self, name: str, *, seconds: float, on_text: OnText) -> int:
+        """Wait until the connections of a draining container end, until so long after its drain began.
+
+        How many were still open then: they are cut, and counted as lost.
+        """
+        since = min(self._record.read().draining.get(name, time.time()), time.time())
+        deadline = time.monotonic() + max(0.0, since + seconds - time.time())
+        while (left := self.open(name)) and (rest := deadline - time.monotonic()) > 0:
+            on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {_minutes(rest)}")
+            time.sleep(min(_PAUSE * 4, rest))
+        with self._changing:
+            for place in self._places_of(name):
+                self.runtime.tell(f"set server {place} state maint")
+                self._delete(place)
+            deployed = self._record.read()
+            kept = {each: since for each, since in deployed.draining.items() if each != name}
+            self._record.write(replace(deployed, draining=kept))
+        self._tally.add(CUT, left)
+        return left
+
+    def shut_out(self, name: str) -> None:
+        """Have a container serve no more; what is under way there ends soon, or is cut."""
+        self.drain(name, lambda _text: None)
+        self.finish(name, seconds=0.0, on_text=lambda _text: None)
+
+    def open(self, name: str) -> int:
+        """How many requests and long connections a container has that gets no new ones."""
+        places = self._places_of(name) if name in self._record.read().draining else frozenset()
+        return converge.active(self.runtime.ask(counters.ASK_STAT), places) if places else 0
+
+    def _places_of(self, name: str) -> frozenset[str]:
+        """Its servers in the running router: itself, and the copies of it that stand in for others."""
+        mine = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
+        return frozenset(place for place in _places(self.seen()) if place.partition("/")[2] in mine)
+
+    def _let_go(self, wanted: RouterState) -> None:
+        """Send what is superfluous no more requests; what has none under way is deleted."""
         going = converge.superfluous(wanted, self.seen())
         for place in going:
             self.runtime.tell(f"set server {place} state drain")
         self._write(wanted)
-        self._drained(frozenset(going), on_text)
+        stat = self.runtime.ask(counters.ASK_STAT) if going else ""
         for place in going:
-            self.runtime.tell(f"set server {place} state maint")
-        for place in going:
-            self._delete(place)
-            self.runtime.ask(f"del map {config.DIRECTORY}/{config.CHECKS} {place.partition('/')[2]}")
-
-    def _drained(self, places: frozenset[str], on_text: OnText) -> None:
-        deadline = time.monotonic() + _TO_DRAIN
-        while places and (left := converge.active(self.runtime.ask("show stat"), places)):
-            on_text(f"{left} requests under way")
-            if time.monotonic() > deadline:
-                return
-            time.sleep(_PAUSE)
+            if not converge.active(stat, frozenset({place})):
+                self.runtime.tell(f"set server {place} state maint")
+                with contextlib.suppress(EngineError):  # it just got its last request
+                    self.runtime.tell(f"del server {place}")
+                    self._forget_check(place)
 
     def _delete(self, place: str) -> None:
-        """HAProxy keeps a server until its last connection is closed."""
+        """HAProxy keeps a server until its last connection is closed: those that took too long are cut."""
         deadline = time.monotonic() + _TO_DELETE
         while True:
             try:
@@ -212,10 +257,14 @@ class Router:
                     return
                 if time.monotonic() > deadline:
                     raise
-                self.runtime.tell(f"shutdown sessions server {place}")  # those that took too long
+                self.runtime.tell(f"shutdown sessions server {place}")
                 time.sleep(_PAUSE)
             else:
+                self._forget_check(place)
                 return
+
+    def _forget_check(self, place: str) -> None:
+        self.runtime.ask(f"del map {config.DIRECTORY}/{config.CHECKS} {place.partition('/')[2]}")
 
     def _worker(self) -> str:
         try:
@@ -239,8 +288,16 @@ class Router:
 
     def _keep(self, state: RouterState) -> None:
         deployed = self._record.read()
-        if deployed.router != state:
-            self._record.write(replace(deployed, router=state))
+        before, now = (each.names(BLUE) | each.names(GREEN) for each in (deployed.router, state))
+        began = {**dict.fromkeys(before - now, time.time()), **deployed.draining}
+        draining = {name: since for name, since in began.items() if name not in now}
+        if (deployed.router, deployed.draining) != (state, draining):
+            self._record.write(replace(deployed, router=state, draining=draining))
+
+
+def _minutes(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"  # noqa: PLR2004 - a minute
 
 
 def _together(before: RouterState, after: RouterState) -> RouterState:

@@ -1,8 +1,9 @@
 """How one release takes over from another: the strategies, each as an order of the same few steps. Pure.
 
 `start` a container of the release and prove what it runs; `admit` it to the router; `switch` the router to a side;
-`drain` a container: it answers what it has, and gets nothing new; `remove` it. Whatever a killed rollout left standing
-is taken for what it is: steps whose work is done are not in the plan.
+`drain` a container: it gets nothing new, and short requests end; `finish`: long ones end, or are cut when the
+time to drain is over; `remove` it; `retire`: remove it already if it has no long connections. Whatever a killed rollout
+left standing is taken for what it is: steps whose work is done are not in the plan.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray
 class Rollout:
     """What is to run and what there is. `specs`: of the release that comes; `served`: its processes behind the router.
 
-    `kept`: containers that are none of a release's business, services and the router.
+    `kept`: containers that are none of a release's business, services and the router. `draining`: those that get no
+    requests any more and may have connections yet.
     """
 
     specs: Mapping[str, ContainerSpec]
@@ -31,6 +33,7 @@ class Rollout:
     standing: Mapping[str, ObservedContainer]
     router: RouterState
     kept: frozenset[str] = frozenset()
+    draining: frozenset[str] = frozenset()
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -138,9 +141,17 @@ class _Steps:
         """Drain these and take them away."""
         there = {step.id for step in self.all}
         gone = [name for name in names if f"remove {name}" not in there]
-        serving = {name for side in ("blue", "green") for name in self.rollout.router.names(side)}
-        self.side_by_side("drain", [name for name in gone if name in serving], "no longer of the release")
+        serving = self.drain(gone)
+        self.side_by_side("finish", serving, "its connections may go on for the time to drain")
         self.side_by_side("remove", gone, "no longer of the release")
+
+    def drain(self, names: Iterable[str]) -> list[str]:
+        """Send these no more requests; those of them that may have connections."""
+        names, there = list(names), {step.id for step in self.all}
+        serving = {name for side in ("blue", "green") for name in self.rollout.router.names(side)}
+        missing = [name for name in names if name in serving and f"drain {name}" not in there]
+        self.side_by_side("drain", missing, "no longer of the release")
+        return [name for name in names if name in serving or name in self.rollout.draining]
 
 
 def _recreate(steps: _Steps) -> None:
@@ -161,7 +172,9 @@ def _rolling(steps: _Steps) -> None:
         steps.start([name])
         steps.admit([name], rollout.router.live)
         if old := going[process_of(rollout.specs[name])]:
-            steps.let_go([old.pop(0)])
+            gone = old.pop(0)
+            steps.drain([gone])
+            steps.add("retire", gone, "no longer of the release")
 
 
 def _warm(steps: _Steps) -> None:

@@ -23,12 +23,16 @@ _KEPT = 10  # of what ran before
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """`running` has the traffic, or had it last. `before`: the newest first, each once."""
+    """`running` has the traffic, or had it last. `before`: the newest first, each once.
+
+    `draining`: containers that get no requests any more, and since when, in seconds since the epoch.
+    """
 
     running: Deployment | None = None
     coming: Deployment | None = None
     before: tuple[Deployment, ...] = ()
     router: RouterState = field(default_factory=RouterState)
+    draining: dict[str, float] = field(default_factory=dict)
 
     def arrived(self) -> Deployed:
         """The same when what was coming runs."""

@@ -20,7 +20,7 @@ from devbox.execute.asking import Secrets
 from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.rollout import RolloutActions
-from devbox.execute.router import Router
+from devbox.execute.router import SHORT, Router
 from devbox.execute.runner import run
 from devbox.frozen import dataclass
 from devbox.host import removal
@@ -59,15 +59,22 @@ class StageEnvironment:
     """One stage of one project. `Environment` says what its verbs promise."""
 
     def __init__(
-        self, project: Project, stage: str, *, allowed: tuple[HostAccess, ...] = (), strategy: str = ""
+        self,
+        project: Project,
+        stage: str,
+        *,
+        allowed: tuple[HostAccess, ...] = (),
+        strategy: str = "",
+        drain: float | None = None,
     ) -> None:
         """`allowed`: what of this machine the user lets stages have.
 
         `strategy`: how the file wants releases to take over now, also one that ran before; "": as that one had it.
+        `drain`: the seconds that connections may go on then; None: as that one had it.
         """
         key = stage_id(project.id, stage)
         self.stage = stage
-        self._strategy = strategy
+        self._strategy, self._drain = strategy, drain
         self._allowed = allowed
         self._project = project
         self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
@@ -254,6 +261,8 @@ class StageEnvironment:
 
     def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink) -> None:
         opened = self._place
+        kind = self._strategy or wanted.stage.strategy.kind
+        drain = wanted.stage.drain if self._drain is None else self._drain
         opened.records.remember_ports(remember(found.observed.ports))
         with lending(opened.asks, sink) as lender:
             sink = lender.show if lender else sink
@@ -278,6 +287,7 @@ class StageEnvironment:
                 router=self.router,
                 secrets=secrets,
                 sink=sink,
+                drain=min(drain, SHORT) if kind == rollout.RECREATE else drain,
             )
             run(made, actions.table(), sink)
         opened.records.remember(remembered.after(base.resolved, found.observed, found.names))
@@ -321,6 +331,7 @@ class StageEnvironment:
                 standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
                 router=self.router.state,
                 kept=frozenset((*services, staging.ROUTER)),
+                draining=frozenset(self.record.read().draining),
             ),
             served=served,
             ground=_with_reload(differ.diff(resolved, observed, names=names), again=again and left_alone),

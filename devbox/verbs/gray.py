@@ -378,7 +378,7 @@ def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:
     through = next((each.name for each in shifting if each.environment == stage.environment), "")
     # Two releases serve there side by side at times; so they do when one goes back.
     strategy = BLUE_GREEN if through and home.strategy.kind == RECREATE else home.strategy.kind
-    inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=strategy)
+    inner = StageEnvironment(opened, home.name, allowed=resolved.allowed, strategy=strategy, drain=home.drain)
     if not through:
         return inner
     return GrayEnvironment(

@@ -43,9 +43,14 @@ def router(blue=(), green=(), share=0):
     return RouterState(fronts=(Front(process="web", port=8000, blue=made[0], green=made[1]),), share=share)
 
 
-def steps(strategy, there, state, wanted=NEW, **how):
+def steps(strategy, there, state, wanted=NEW, draining=frozenset(), **how):
     found = rollout.Rollout(
-        specs=specs(wanted), served=frozenset({"web"}), standing=there, router=state, kept=frozenset({"router"})
+        specs=specs(wanted),
+        served=frozenset({"web"}),
+        standing=there,
+        router=state,
+        kept=frozenset({"router"}),
+        draining=draining,
     )
     made = rollout.plan(found, strategy=strategy, after=NOTHING, **how)
     names = {step.id for step in made.steps}
@@ -57,6 +62,7 @@ BEFORE = standing(OLD)
 SERVING = router(blue=(f"web-1-{O}", f"web-2-{O}"))
 START = ["start web-1-new", "start web-2-new", "start worker-1-new"]
 ADMIT = "admit {side}/web-1-new", "admit {side}/web-2-new"
+END = ["finish web-1-old", "finish web-2-old"]
 GONE = ["remove migrate-old", "remove web-1-old", "remove web-2-old", "remove worker-1-old"]
 
 
@@ -76,6 +82,7 @@ def test_recreate_lets_the_old_go_before_the_new_comes():
     assert made == [
         "start migrate-new",
         *("drain web-1-old", "drain web-2-old"),
+        *END,
         *GONE,
         *START,
         *admit("blue"),
@@ -86,10 +93,11 @@ def test_rolling_brings_one_and_lets_one_go():
     made = steps("rolling", BEFORE, SERVING)
     assert made == [
         "start migrate-new",
-        *("start web-1-new", "admit blue/web-1-new", "drain web-1-old", "remove web-1-old"),
-        *("start web-2-new", "admit blue/web-2-new", "drain web-2-old", "remove web-2-old"),
-        *("start worker-1-new", "remove worker-1-old"),
-        "remove migrate-old",
+        *("start web-1-new", "admit blue/web-1-new", "drain web-1-old", "retire web-1-old"),
+        *("start web-2-new", "admit blue/web-2-new", "drain web-2-old", "retire web-2-old"),
+        *("start worker-1-new", "retire worker-1-old"),
+        *END,
+        *GONE,
     ]
 
 
@@ -109,6 +117,7 @@ def test_blue_green_moves_all_traffic_at_once_when_everybody_is_ready():
         *admit("green"),
         "switch green",
         *("drain web-1-old", "drain web-2-old"),
+        *END,
         *GONE,
     ]
 
@@ -135,7 +144,12 @@ def test_a_killed_blue_green_is_continued_where_it_stopped():
     ready = router(blue=(f"web-1-{O}", f"web-2-{O}"), green=(f"web-1-{N}", f"web-2-{N}"))
     assert steps("blue-green", both, ready)[0] == "switch green"
     moved = router(blue=(f"web-1-{O}",), green=(f"web-1-{N}", f"web-2-{N}"), share=WHOLE)
-    assert steps("blue-green", both, moved) == ["drain web-1-old", *GONE]
+    assert steps("blue-green", both, moved) == ["drain web-1-old", "finish web-1-old", *GONE]
+
+
+def test_issue10_12_what_is_left_of_a_drain_is_waited_for_after_a_kill():
+    both, moved = BEFORE | standing(NEW), router(green=(f"web-1-{N}", f"web-2-{N}"), share=WHOLE)
+    assert steps("blue-green", both, moved, draining=frozenset({f"web-2-{O}"})) == ["finish web-2-old", *GONE]
 
 
 def test_a_killed_release_of_another_kind_leaves_no_traffic_behind():

@@ -1,0 +1,187 @@
+"""Downloads and WebSockets that last longer than a release takes to come: they go on, or are cut and counted."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gray.routers import free_ports, running, wait_for
+
+from devbox.execute import router as routers
+from devbox.host.paths import Paths
+from devbox.model.stage import Counts
+from devbox.records.deployed import DeployedRecord
+from devbox.routing.state import BLUE, WHOLE, Front, RouterState, Server
+
+_UPGRADE = (
+    "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_PIECES = 60
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """`/SECONDS`: a download that takes so long; `/socket`: a WebSocket that says something until it is closed."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.path == "/socket":
+                self.send_response(101)
+                self.send_header("Upgrade", "websocket")
+                self.send_header("Connection", "Upgrade")
+                self.send_header("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+                self.end_headers()
+                while True:
+                    self.wfile.write(b"\x81\x01x")
+                    time.sleep(0.1)
+            self.send_response(200)
+            self.send_header("Content-Length", str(_PIECES))
+            self.end_headers()
+            for _ in range(_PIECES):
+                time.sleep(float(self.path[1:]) / _PIECES)
+                self.wfile.write(b"x")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Client(threading.Thread):
+    """One connection; `got` is all that came until its end, `ended` how: "whole", "cut" or ""."""
+
+    def __init__(self, port: int, path: str) -> None:
+        super().__init__(daemon=True)
+        self._port, self._path = port, path
+        self.got, self.ended = b"", ""
+        self.start()
+
+    def run(self) -> None:
+        text = _UPGRADE if self._path == "/socket" else f"GET {self._path} HTTP/1.1\r\nHost: x\r\n\r\n"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=30) as link:
+            link.sendall(text.encode())
+            while not self.got.endswith(b"x" * _PIECES) and (more := link.recv(65536)):
+                self.got += more
+        self.ended = "whole" if self.got.endswith(b"x" * _PIECES) else "cut"
+
+
+class Stage:
+    """A router with an old and a new server, as a promotion finds it after the switch."""
+
+    def __init__(self, home: Path, ports: dict[str, int], front: int) -> None:
+        self.paths = Paths(str(home), str(home))
+        self.router = routers.Router(self.paths, "shop")
+        self.record = DeployedRecord(self.paths, "shop")
+        self.port = front
+        old, new = (Server(name=f"web-1-{name}", address="127.0.0.1", port=ports[name]) for name in ("old", "new"))
+        self.state = RouterState(fronts=(Front(process="web", port=front, blue=(old,), green=(new,)),))
+
+    def switch(self) -> None:
+        self.router.change(lambda state: replace(state, share=WHOLE))
+
+    def losses(self) -> dict[str, int]:
+        counts = self.router.counts()
+        assert isinstance(counts, Counts)
+        return {cause: count for cause, count in counts.lost.items() if count}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(routers, "SHORT", 0.5)
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name in ("old", "new"):
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            ports[name] = server.server_address[1]
+        front, lives = free_ports(2)
+        made = Stage(tmp_path, ports, front)
+        directory = Path(made.router.directory)
+        directory.mkdir(parents=True)
+        made.record.write(replace(made.record.read(), router=made.state))
+        stack.enter_context(running(directory, made.state, lives=lives))
+        wait_for(
+            lambda: all(each.up for one in made.router.seen().servers.values() for each in one.values()), directory
+        )
+        yield made
+
+
+def _quiet(_text: str) -> None:
+    """Nobody watches."""
+
+
+def test_issue10_12_a_download_goes_on_at_the_old_release(stage: Stage):
+    download = Client(stage.port, "/3")
+    wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
+    stage.switch()
+    said: list[str] = []
+    assert stage.router.drain("web-1-old", said.append) == 1
+    assert stage.router.finish("web-1-old", seconds=20, on_text=said.append) == 0
+    download.join(5)
+    assert download.ended == "whole"
+    assert stage.losses() == {}
+    assert "1 requests under way" in said
+    assert any(text.startswith("waiting for 1 long connection, up to 1") for text in said)
+    assert "web-1-old" not in {name for each in stage.router.seen().servers.values() for name in each}
+    assert not stage.record.read().draining
+
+
+def test_issue10_12_what_lasts_longer_than_the_time_to_drain_is_cut_and_counted(stage: Stage):
+    longer = [Client(stage.port, "/socket"), Client(stage.port, "/60"), Client(stage.port, "/socket")]
+    wait_for(lambda: all(b"\r\n\r\n" in each.got for each in longer), stage_directory(stage))
+    stage.switch()
+    assert stage.router.drain("web-1-old", _quiet) == 3
+    began = time.monotonic()
+    assert stage.router.finish("web-1-old", seconds=1.5, on_text=_quiet) == 3
+    assert 0.5 < time.monotonic() - began < 5
+    for each in longer:
+        each.join(5)
+    assert {each.ended for each in longer} == {"cut"}
+    assert stage.losses() == {"cut": 3}, "each once"
+    stage.router.counts()
+    assert stage.losses() == {"cut": 3}
+
+
+def test_issue10_12_a_killed_promotion_is_gone_on_with_for_the_time_that_is_left(stage: Stage):
+    longer = Client(stage.port, "/60")
+    wait_for(lambda: b"\r\n\r\nx" in longer.got, stage_directory(stage))
+    stage.switch()
+    assert stage.router.drain("web-1-old", _quiet) == 1
+    since = stage.record.read().draining["web-1-old"]
+    deployed = stage.record.read()
+    stage.record.write(replace(deployed, draining={"web-1-old": since - 100}))
+    another = routers.Router(stage.paths, "shop")
+    assert another.drain("web-1-old", _quiet) == 1
+    assert stage.record.read().draining == {"web-1-old": since - 100}, "it began then"
+    assert another.finish("web-1-old", seconds=100.5, on_text=_quiet) == 1
+    longer.join(5)
+    assert longer.ended == "cut"
+
+
+def test_a_release_that_comes_back_while_it_drains_serves_again(stage: Stage):
+    download = Client(stage.port, "/2")
+    wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
+    stage.switch()
+    stage.router.drain("web-1-old", _quiet)
+    old = stage.state.fronts[0].side(BLUE)
+    stage.router.change(lambda state: replace(state.beside("web", BLUE, old), share=0))
+    assert not stage.record.read().draining
+    assert stage.router.seen().servers["web.blue"]["web-1-old"].takes
+    assert stage.router.state.live == BLUE
+    download.join(8)
+    assert download.ended == "whole"
+
+
+def stage_directory(stage: Stage) -> Path:
+    return Path(stage.router.directory)
