@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import Any, TypeVar
 
 from devbox.frozen import dataclass
@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """A person lets a release into a stage, under the policy of that stage as it was then. Not after `expires`."""
+    """A person lets a release into a stage, deployed as `parts` say (`promotion.coverage`). Not after `expires`.
+
+    `deployment` is the digest of the parts. Approvals of earlier versions have neither.
+    """
 
     release: str
     stage: str
@@ -24,6 +27,8 @@ class Approval:
     issued: str
     expires: str
     comment: str = ""
+    deployment: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,15 @@ class Promotion:
             "previous": self.previous,
             "issued": self.issued,
         }
+
+
+def approval(predicate: dict[str, Any]) -> Approval:
+    """The approval that a predicate is. Raises ValueError for what is none."""
+    parts = documents.table(predicate, "parts")
+    if not all(isinstance(each, str) for each in parts.values()):
+        raise ValueError("parts are not all texts")
+    known = {each.name: documents.text(predicate, each.name) for each in fields(Approval) if each.name != "parts"}
+    return Approval(**known, parts=parts)
 
 
 def texts(cls: type[T], predicate: dict[str, Any]) -> T:

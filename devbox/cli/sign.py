@@ -38,7 +38,7 @@ def approve(args: Args) -> int:
     """Let a release into a stage; the digest of what says so is the data."""
     words = args.many("words")
     if len(words) not in (1, 2):
-        raise UsageError("approve wants a stage, and a release if not the newest", remedy="devbox approve production")
+        raise UsageError("approve wants a stage, and perhaps a release", remedy="devbox approve production")
     project, seconds = opened(args), _seconds(args.text("expires"))
     with choose(args.text("progress")) as display:
         done = approvals.approve(
@@ -54,7 +54,7 @@ def approve(args: Args) -> int:
         )
     said = done.approval
     if args.flag("json"):
-        return output.document({**vars(said), "evidence": done.evidence})
+        return output.document({**vars(said), "evidence": done.evidence, "differences": list(done.differences)})
     say(done.evidence, stream=sys.stdout)
     say(
         f"· {said.approver} approved {_digits(said.release)} for {said.stage}, until {said.expires[:16]}\n"

@@ -42,6 +42,14 @@ def policy(stage: Stage, root: str, *, builders: Mapping[str, str], approvers: M
     return policy_digest(stage, approves, builders=builds)
 
 
+def identities(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> dict[str, str]:
+    """Who builds and approves, by name: the fingerprint of the key, "none" for a file that is none."""
+    people = {"builder": builders, "approver": approvers}
+    return {
+        f"{what} {name}": _identity(root, path) or "none" for what, own in people.items() for name, path in own.items()
+    }
+
+
 def read(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> Keyring:
     """The keys of a project at `root`. Raises SigningError for a file that is none."""
     return Keyring(

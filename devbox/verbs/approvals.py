@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 from devbox.attest import attached, signing, statements, verify
 from devbox.attest.predicates import Approval
 from devbox.errors import SigningError, UsageError
 from devbox.execute import exchange
-from devbox.execute.events import Sink
+from devbox.execute.events import Note, Sink
 from devbox.frozen import dataclass
 from devbox.model.entry import APPROVED
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
-from devbox.model.stage import ApprovalGate, Stage
+from devbox.model.stage import ApprovalGate, Deployment, Stage
 from devbox.opened import Project, stage_of
+from devbox.promotion import course, coverage
 from devbox.promotion.gates import evidence
 from devbox.promotion.gates.contract import written
+from devbox.promotion.history import History
 from devbox.records import keyring
 from devbox.records.ledger import Ledger
-from devbox.records.releases import Releases
 from devbox.verbs import signing as verbs
 from devbox.verbs.keys import Ask
+from devbox.verbs.selecting import covered, select
 
 WEEK = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approved:
-    """An approval that was given. `evidence`: the digest of the manifest that carries it."""
+    """An approval that was given. `evidence`: the digest of the manifest that carries it.
+
+    `differences`: from what the stage runs, a line each.
+    """
 
     release: Release
     approval: Approval
     evidence: str
+    differences: tuple[str, ...]
 
 
 def approve(
@@ -47,9 +54,16 @@ def approve(
     seconds: float = WEEK,
     comment: str = "",
 ) -> Approved:
-    """Approve a release for a stage, under the policy that the file has now. It is attached to the release's image."""
+    """Approve a release for a stage, deployed as the file says now. The approval is attached to the release's image.
+
+    Without a name, it is the release that `promote` would take. How it differs from what the stage runs is a note each.
+    """
     stage = stage_of(resolved, stage_name)
-    release = Releases(opened.paths, opened.id).find(name)
+    release, history = select(opened, resolved, stage, name, sink)
+    parts = covered(opened, resolved, Deployment(release=release, stage=stage))
+    differences = tuple(_differences(opened, resolved, stage, parts, history))
+    for line in differences:
+        sink(Note(text=line))
     ring = verbs.ring(opened, resolved)
     people = {ring.approvers[each].fingerprint: each for each in _people(resolved, stage)}
     by = verbs.person(opened, resolved, key, ask, among=people)
@@ -73,6 +87,8 @@ def approve(
         issued=written(now),
         expires=written(now + dt.timedelta(seconds=seconds)),
         comment=comment,
+        deployment=coverage.digest(parts),
+        parts=parts,
     )
     told = signing.say(
         release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
@@ -80,7 +96,23 @@ def approve(
     body = {**vars(said), "evidence": told}
     Ledger(opened.paths, opened.id).append(APPROVED, release=release.id, stage=stage_name, body=body)
     exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
-    return Approved(release=release, approval=said, evidence=told)
+    return Approved(release=release, approval=said, evidence=told, differences=differences)
+
+
+def _differences(
+    opened: Project, resolved: Resolved, stage: Stage, parts: dict[str, str], history: History
+) -> Iterator[str]:
+    """What is approved, held against what the stage runs, a line each."""
+    current = history.current(stage.name)
+    running = course.deployed(current, history) if current else None
+    if running is None:
+        yield f"{stage.name} runs nothing on this machine: all of it is new"
+        return
+    found = coverage.differences(covered(opened, resolved, running), parts)
+    if not found:
+        yield f"{stage.name} runs exactly this"
+    for each in found:
+        yield coverage.shown(*each)
 
 
 def _people(resolved: Resolved, stage: Stage) -> list[str]:

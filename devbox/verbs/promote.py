@@ -28,13 +28,12 @@ from devbox.promotion.history import History
 from devbox.promotion.move import Means, Move
 from devbox.records import keyring
 from devbox.records.ledger import Ledger
-from devbox.records.releases import Releases
 from devbox.records.trust import TrustRecord
 from devbox.verbs import stagefile
-from devbox.verbs.elsewhere import Elsewhere
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.gray import here
 from devbox.verbs.recording import Recorder
+from devbox.verbs.selecting import covered, select
 from devbox.verbs.signing import Named
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
@@ -83,6 +82,7 @@ class _Scene:
             store=self.opened.store,
             trusted=self.trusted,
             allowed=self.resolved.allowed,
+            deployment=covered(self.opened, self.resolved, Deployment(release=release, stage=self.stage)),
             tests=functools.cache(lambda but: ReleaseTests(self.opened).identity(but)),
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
@@ -90,21 +90,8 @@ class _Scene:
         return (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
 
     def asked(self, name: str, sink: Sink) -> tuple[Release, History]:
-        """The release that is meant, and all that is known: here, and elsewhere as far as registries tell."""
-        elsewhere = Elsewhere(self.opened, self.resolved, self.stage, sink)
-        elsewhere.learn(elsewhere.image_of(name))
-        release = self.release(name, self.history())
-        elsewhere.learn(release.image)
-        return release, self.history()
-
-    def release(self, name: str, history: History) -> Release:
-        """The release that is meant: by its name, else what is on its way, what the stage before has, the newest."""
-        known = Releases(self.opened.paths, self.opened.id)
-        if name:
-            return known.find(name)
-        before = admission.previous(self.stage, self.resolved.stages)
-        entry = history.under_way(self.stage.name) or (history.stands(before.name) if before else None)
-        return known.find(entry.release if entry else "")
+        """The release that is meant, and all that is known."""
+        return select(self.opened, self.resolved, self.stage, name, sink)
 
     def copier(self, sink: Sink) -> Copier:
         """What brings images to where the stage has them."""

@@ -22,14 +22,17 @@ from devbox.errors import Denied, LedgerDamaged, SigningError, UsageError
 from devbox.images.registry.reference import parse
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
+from devbox.model.stage import Deployment
 from devbox.model.verdict import FAIL, PASS, PENDING
 from devbox.opened import load
+from devbox.promotion import coverage
 from devbox.records import keyring
 from devbox.records.keys import Keys
 from devbox.records.ledger import Ledger
 from devbox.verbs import approvals, signing
 from devbox.verbs import promote as verbs
 from devbox.verbs.promote import Moved
+from devbox.verbs.selecting import covered
 from devbox.verbs.signing import Named
 
 KEYS = """
@@ -141,7 +144,7 @@ def test_an_approval_under_older_gates_does_not_count(signed: Signed, changed: s
     signed.approve(made, "ann")
     assert signed.shop.why("staging", made)["approval"].verdict == PASS
     signed.shop.rewrite(APPROVED.replace('{ kind = "approval" }', changed))
-    assert "another policy" in signed.denied(made, "approval", PENDING)
+    assert "gates.2.approval" in signed.denied(made, "approval", PENDING)
 
 
 def test_an_approval_by_a_key_that_was_replaced_does_not_count(signed: Signed):
@@ -149,7 +152,83 @@ def test_an_approval_by_a_key_that_was_replaced_does_not_count(signed: Signed):
     signed.approve(made, "ann")
     signed.approve(made, "bob")
     Path(signed.shop.root, "keys/ann.pub").write_text(signed.people["eve"].public.pem)
-    assert "another policy" in signed.denied(made, "approval", PENDING)
+    assert "approved with approver ann = " in signed.denied(made, "approval", PENDING)
+
+
+STRATEGY = 'strategy = { kind = "gray", process = "web", steps = [10, 50], margin = 0.01 }\n'
+CHANGES = {
+    "replicas": ("replicas = { web = 2 }\n", "replicas = { web = 3 }\n", "approved with replicas.web = 2, now 3"),
+    "env": ('env = { LEVEL = "a" }\n', 'env = { LEVEL = "b" }\n', "approved with another process.web.env.LEVEL"),
+    "a new variable": ("", 'env = { LEVEL = "b" }\n', "approved without process.web.env.LEVEL"),
+    "a secret": (
+        'secrets = { TOKEN = "env:A" }\n',
+        'secrets = { TOKEN = "env:B" }\n',
+        "approved with another process.web.secrets.TOKEN",
+    ),
+    "kind": ("", 'strategy = { kind = "rolling" }\n', "approved with strategy.kind = recreate, now rolling"),
+    "steps": (STRATEGY, STRATEGY.replace("10, 50", "50"), "approved with strategy.steps = 10, 50, now 50"),
+    "margin": (STRATEGY, STRATEGY.replace("0.01", "0.09"), "approved with strategy.margin = 0.01, now 0.09"),
+    "alpha": (STRATEGY, STRATEGY.replace(" }", ", alpha = 0.05 }"), "approved with strategy.alpha = 0.01, now 0.05"),
+    "bake": (STRATEGY, STRATEGY.replace(" }", ', bake = "7m" }'), "now 420"),
+    "publish": (
+        'publish = ["8080:8000"]\n',
+        'publish = ["8081:8000"]\n',
+        "approved with publish.1.host = 8080, now 8081",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_issue10_5_an_approval_covers_the_deployment_and_why_names_what_changed(signed: Signed, what: str):
+    before, after, reason = CHANGES[what]
+    signed.shop.rewrite(APPROVED + before)
+    made = signed.built()
+    signed.approve(made, "ann")
+    assert signed.shop.why("staging", made)["approval"].verdict == PASS
+    signed.shop.rewrite(APPROVED + after)
+    assert reason in signed.denied(made, "approval", PENDING)
+    signed.shop.rewrite(APPROVED + before)
+    assert signed.shop.why("staging", made)["approval"].verdict == PASS
+
+
+def test_issue10_5_the_order_of_the_stages_is_covered(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann")
+    signed.shop.rewrite(APPROVED.replace('"test", "staging"', '"test", "staging", "production"'))
+    assert "approved with order of stages = test, staging, now" in signed.denied(made, "approval", PENDING)
+
+
+def test_issue10_5_an_approval_of_an_earlier_version_does_not_count(signed: Signed):
+    made = signed.built()
+    said = {"release": made.id, "stage": "staging", "policy": _policy(signed), "approver": "ann", "comment": ""}
+    said |= {"issued": "2026-01-01T00:00:00Z", "expires": "2099-01-01T00:00:00Z"}
+    paths = signed.shop.opened.paths
+    attest.say(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=paths)
+    assert "does not say what was approved" in signed.denied(made, "approval", PENDING)
+
+
+def test_issue10_5_without_a_name_it_is_what_promote_would_take(signed: Signed):
+    made = signed.built(1)
+    signed.shop.release(2)  # newer, and not in test
+    opened, notes = signed.shop.opened, []
+    done = approvals.approve(opened, load(opened), "staging", "", notes.append, key="ann", ask=None)
+    assert done.release == made
+    assert signed.shop.promote("staging").deployment.release == made
+    assert done.differences == ("staging runs nothing on this machine: all of it is new",)
+    assert [note.text for note in notes] == [*done.differences]
+
+
+def test_issue10_5_approve_shows_how_it_differs_from_what_the_stage_runs(signed: Signed):
+    one = signed.built(1)
+    signed.approve(one, "ann")
+    signed.promote("staging", one)
+    two = signed.built(2)
+    signed.shop.rewrite(APPROVED + 'replicas = { web = 3 }\nenv = { LEVEL = "b" }\n')
+    opened = signed.shop.opened
+    done = approvals.approve(opened, load(opened), "staging", "", _unseen, key="ann", ask=None)
+    assert done.differences[0] == f"image: {one.image[:19]} → {two.image[:19]}"
+    assert done.differences[1].startswith("process.web.env.LEVEL: — → sha256:")
+    assert done.differences[2:] == ("replicas.web: 1 → 3",)
 
 
 def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
@@ -263,11 +342,19 @@ def test_an_approval_comes_from_another_machine(tmp_path: Path, home: Path, monk
             "issued": "2026-01-01T00:00:00Z",
             "expires": "2099-01-01T00:00:00Z",
             "comment": "",
+            "deployment": coverage.digest(_parts(signed, made)),
+            "parts": _parts(signed, made),
         }
         attest.say(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=ann.paths)
         assert ann.transfers.push_attached(top, where, lambda _: None)
         assert signed.shop.why("staging", made)["approval"].verdict == PASS
         assert signed.promote("staging", made).changed
+
+
+def _parts(signed: Signed, made: Release) -> dict[str, str]:
+    opened = signed.shop.opened
+    resolved = load(opened)
+    return covered(opened, resolved, Deployment(release=made, stage=resolved.stages["staging"]))
 
 
 def _policy(signed: Signed) -> str:

@@ -16,6 +16,7 @@ from devbox.model.stage import Gate, Stage
 from devbox.promotion.gates.contract import GateContext, written
 from devbox.promotion.history import History
 
+PARTS = {"image": "sha256:image", "replicas.web": "2"}
 TESTS = TestsIdentity(table="sha256:t", files="sha256:f", matrix="sha256:m", cells=("a",))
 NOON = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)  # a Wednesday
 
@@ -66,5 +67,6 @@ def context(
         paths=paths,
         store=ImageStore(paths),
         trusted=trusted,
+        deployment=PARTS,
         tests=lambda _but: TESTS,
     )

@@ -167,9 +167,9 @@ TABLE = (
         Option("--expires", about="For how long it counts; 7d when left out.", kind=TEXT, metavar="DURATION"),
         Option("--comment", about="A word about it; it is signed with it.", kind=TEXT, metavar="TEXT"),
         JSON,
-        about="Approve a release for a stage, by your key: this release, this stage, these gates.",
+        about="Approve a release for a stage, by your key: this image, config, strategy and gates.",
         argument=Argument(
-            "words", about="A stage; and a release, if not the newest.", many=True, metavar="STAGE [RELEASE]"
+            "words", about="A stage; and a release, if not the next one.", many=True, metavar="STAGE [RELEASE]"
         ),
     ),
     Command(

@@ -1,4 +1,4 @@
-"""The gate `approval`: enough of the people who may said yes, to this release, at this stage, under this policy."""
+"""The gate `approval`: enough of the people who may said yes, to this very deployment at this stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from devbox.attest.predicates import Approval
 from devbox.frozen import dataclass
 from devbox.model.stage import ApprovalGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion import coverage
 from devbox.promotion.gates import evidence
 from devbox.promotion.gates.contract import GateContext, expiry, moment, told, written
 
@@ -60,7 +61,7 @@ def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
     built = evidence.builders_of(found, context.release.id)
     for each, statement in verify.signed(found, statements.APPROVAL):
         try:
-            approval = predicates.texts(Approval, statement.predicate)
+            approval = predicates.approval(statement.predicate)
             ends = _ends(approval, gate)
         except ValueError:
             continue
@@ -83,6 +84,10 @@ def _ends(approval: Approval, gate: ApprovalGate) -> dt.datetime:
 def _fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
     if approval.release != context.release.id:
         return "it is for another release"
+    if not approval.parts or approval.deployment != coverage.digest(approval.parts):
+        return "it does not say what was approved, as those of earlier versions of devbox"
+    if change := coverage.void(approval.parts, context.deployment):
+        return change
     if approval.policy != context.policy:
         return "it was given under another policy"
     if moment(approval.issued) > context.now + _SKEW:

@@ -23,7 +23,8 @@ class GateContext:
     `policy`: the digest of what the stage asks, which approvals are bound to. `approvers`, `builders`: name → file of
     the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
     `trusted`: what the stages want of this machine was allowed, so that commands may be run; `allowed`: what that is.
-    `tests`: the identity of the project's tests just now, without the given paths of the project.
+    `deployment`: what would be deployed, by its parts (`promotion.coverage`). `tests`: the identity of the project's
+    tests just now, without the given paths of the project.
     """
 
     release: Release
@@ -38,6 +39,7 @@ class GateContext:
     trusted: bool = False
     allowed: tuple[HostAccess, ...] = ()
     builders: Mapping[str, str] = field(default_factory=dict)
+    deployment: Mapping[str, str]
     tests: Callable[[tuple[str, ...]], TestsIdentity]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support import layouts
-from support.histories import NOON, context, release
+from support.histories import NOON, PARTS, context, release
 
 from devbox.attest import attached, keys, provenance, signing, statements
 from devbox.attest.keys import LocalSigner
@@ -18,6 +18,7 @@ from devbox.images.manifest import architecture
 from devbox.model.release import Release
 from devbox.model.stage import ApprovalGate, Gate, ProvenanceGate, SbomGate, SignatureGate, Stage
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
+from devbox.promotion import coverage
 from devbox.promotion.gates import evidence, table
 from devbox.promotion.gates.contract import GateContext, written
 
@@ -70,7 +71,7 @@ class Case:
         } | facts
         return self.say(statements.PROVENANCE, provenance.Provenance(**told).predicate(), signer)
 
-    def approved(self, signer: LocalSigner, **facts: str) -> str:
+    def approved(self, signer: LocalSigner, **facts: Any) -> str:
         """Somebody approves the release for this stage now, for a day."""
         said = {
             "release": self.release.id,
@@ -79,6 +80,8 @@ class Case:
             "approver": "ann",
             "issued": written(NOON),
             "expires": written(NOON + dt.timedelta(days=1)),
+            "deployment": coverage.digest(PARTS),
+            "parts": PARTS,
         } | facts
         return self.say(statements.APPROVAL, vars(Approval(**said)), signer)
 

@@ -1,0 +1,110 @@
+"""What an approval covers: a deployment, taken apart so that a later change can be named. Pure.
+
+Values that are short and no secrets are kept as they are, the others as digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from devbox.model import codec, ids
+from devbox.model.stage import Deployment
+
+_LONGEST = 100  # characters of a value that is kept as it is
+_SHOWN = 3  # changes in a sentence
+_OPAQUE = ("env", "secrets")  # values are kept as digests
+_PLACED = ("name", "order", "where", "gates", "strategy", "env", "secrets", "replicas")  # covered elsewhere, or a place
+
+
+def parts(deployment: Deployment, *, order: Sequence[str], keys: Mapping[str, str]) -> dict[str, str]:
+    """The parts of a deployment by name. `order`: all stages. `keys`: who builds and approves, by their fingerprints.
+
+    A field that a later version adds to stages, strategies or processes is covered without a change here.
+    """
+    stage = codec.dump(deployment.stage)
+    found = {"image": deployment.release.image, "order of stages": ", ".join(order), **keys}
+    for name, process in deployment.processes.items():
+        plain = codec.dump(process)
+        found[f"replicas.{name}"] = str(plain.pop("replicas"))
+        found |= _flat(f"process.{name}", plain)
+    found |= _flat("needs", codec.dump(deployment.release.config.needs))
+    found |= _flat("strategy", stage["strategy"])
+    for number, gate in enumerate(deployment.stage.gates, start=1):
+        found |= _flat(f"gates.{number}.{gate.op}", codec.dump(gate))
+    for key, value in stage.items():
+        if key not in _PLACED:
+            found |= _flat(key, value)
+    return found
+
+
+def digest(covered: Mapping[str, str]) -> str:
+    """The digest of all parts."""
+    return ids.key_of(dict(covered))
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The parts that differ: name, then, now; "" where there is no such part."""
+    names = sorted({*before, *now})
+    return [(name, before.get(name, ""), now.get(name, "")) for name in names if before.get(name) != now.get(name)]
+
+
+def void(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Why an approval of these parts does not cover what would be deployed now; "" if it does."""
+    found = [_sentence(*each) for each in differences(approved, now)]
+    more = f" and {len(found) - _SHOWN} more changes" if len(found) > _SHOWN else ""
+    return f"approved {', '.join(found[:_SHOWN])}{more}" if found else ""
+
+
+def shown(name: str, before: str, now: str) -> str:
+    """A difference on a line."""
+    if _is_digest(before) and _is_digest(now) and name != "image":
+        return f"{name}: changed"
+    return f"{name}: {_value(before) or '—'} → {_value(now) or '—'}"
+
+
+def _sentence(name: str, before: str, now: str) -> str:
+    if not now:
+        return f"with {name}, which is gone"
+    if not before:
+        return f"without {name}"
+    if _is_digest(before) and _is_digest(now):
+        return f"with another {name}"
+    return f"with {name} = {_value(before)}, now {_value(now)}"
+
+
+def _flat(name: str, value: Any) -> dict[str, str]:
+    return dict(_leaves(name, value))
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every value below a name; nothing for None and for what is empty, as the default of a new field may be."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if name.rpartition(".")[2] in _OPAQUE:
+                yield f"{name}.{key}", ids.key_of(each)
+            else:
+                yield from _leaves(f"{name}.{key}", each)
+    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+        for number, each in enumerate(value, start=1):
+            yield from _leaves(f"{name}.{number}", each)
+    elif value not in (None, []):
+        yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):
+        text = ", ".join(map(_text, value))
+    elif isinstance(value, bool) or not isinstance(value, str | int | float):
+        text = ids.canonical_json(value).decode()
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST and text.isprintable() else ids.key_of(value)
+
+
+def _is_digest(value: str) -> bool:
+    return value.startswith("sha256:")
+
+
+def _value(value: str) -> str:
+    return value[:19] if _is_digest(value) else value
