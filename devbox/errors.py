@@ -150,6 +150,10 @@ class RouterAway(EngineError):
     retryable = True
 
 
+class VerifyFailed(EngineError):
+    """A release that got the traffic of a stage was not well: the stage goes back to what it ran before."""
+
+
 class PortTaken(EngineError):
     """Another program holds a host port that was free when it was chosen."""
 

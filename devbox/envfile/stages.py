@@ -204,6 +204,8 @@ class StageTable(Model):
     """Where its images are kept."""
     publish: Ports = ()
     """Its fixed address."""
+    verify: Duration | None = None
+    """How long a release is observed once it has the traffic; by default 10s if rolling or blue-green."""
     drain: Duration = 300.0
     """How long requests and long connections of the old release may go on when the new one has the traffic."""
     protected: bool = False

@@ -38,6 +38,7 @@ def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.
         repository=table.repository or "",
         publish=table.publish,
         drain=table.drain,
+        verify=table.verify,
         vars=dict(table.vars),
         env=dict(table.env),
         secrets=dict(table.secrets),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.errors import EngineError, NotReady
+from devbox.errors import EngineError, NotReady, RouterAway
 from devbox.execute.actions import Actions, of_image
 from devbox.execute.asking import Secrets
 from devbox.execute.events import Note, Sink, StepProgress
 from devbox.execute.router import Router
 from devbox.execute.runner import Action
+from devbox.execute.verification import Traffic, Verification
 from devbox.images.store import ImageStore
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import ObservedContainer
@@ -39,8 +41,12 @@ class RolloutActions:
         secrets: Secrets,
         sink: Sink,
         drain: float,
+        verify: float = 0.0,
     ) -> None:
-        """`drain`: seconds that connections may go on at containers that get no more requests."""
+        """`drain`: seconds that connections may go on at containers that get no more requests.
+
+        `verify`: seconds that the release is observed when it has the traffic.
+        """
         self._base = base
         self._resolved = resolved
         self._specs = specs
@@ -52,10 +58,15 @@ class RolloutActions:
         self._sink = sink
         self._secrets = secrets
         self._drain = drain
+        self._seconds = verify
+        services = [spec.name for spec in specs.values() if spec.kind != "job"]
+        self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
+        self._before: Traffic | None = None  # of what ran until now
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
         own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
+        own["verify"] = self.verify
         later = {"finish": self.finish, "retire": self.retire, "remove": self.remove, "reload": self.reload}
         return {**self._base.table(), **own, **later}
 
@@ -93,14 +104,27 @@ class RolloutActions:
         def admitted(state: RouterState) -> RouterState:
             return state.without(frozenset({spec.name})).beside(served.process, side, (server,))
 
+        self._count_before()
         self._router.change(admitted)
         return f"serves at {address}:{served.target}"
 
     def switch(self, step: Step) -> str:
         """Move all traffic to a side."""
+        self._count_before()
         share = all_on(step.resource)
         self._router.change(lambda state: replace(state, share=share))
         return f"all traffic is on {step.resource}"
+
+    def verify(self, step: Step) -> str:
+        """Observe the release for a while; VerifyFailed if it is not well."""
+        self._verification.run(self._seconds, before=self._before or Traffic(), on_text=self._shown(step))
+        return "well"
+
+    def _count_before(self) -> None:
+        """Keep what the old release answered until now: its servers may be gone when the new one is compared."""
+        if self._seconds and self._before is None:
+            with contextlib.suppress(RouterAway):
+                self._before = self._verification.traffic()
 
     def drain(self, step: Step) -> str:
         """Send a container no more requests; those that are short end."""

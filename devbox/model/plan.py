@@ -13,7 +13,7 @@ class Step:
     """
 
     op: str  # bake | network | start | replace | stop | remove | setup | ready | save | restore | hook
-    #          of a stage's releases also: admit | switch | drain | finish | retire | reload
+    #          of a stage's releases also: admit | switch | verify | drain | finish | retire | reload
     resource: str
     reason: str
     after: tuple[str, ...] = ()

@@ -165,6 +165,7 @@ class Stage:
     strategy: Strategy = field(default_factory=Strategy)
     where: str = ""  # file:line of its table
     protected: bool = False  # a command that destroys it has to name it
+    verify: float | None = None  # seconds that a release is observed when it has the traffic; None: by its strategy
     drain: float = 300.0  # seconds that connections of a release may go on when another one has the traffic
 
     @property

@@ -17,7 +17,9 @@ from devbox.model.plan import Plan, Step
 from devbox.plan import capacity, keys, staging
 from devbox.routing.state import RouterState, all_on
 
+VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
+VERIFYING = (ROLLING, BLUE_GREEN)  # strategies by which a release is observed unless the file says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,11 @@ def process_of(spec: ContainerSpec) -> str:
     return spec.label.rpartition(".")[2]
 
 
-def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True) -> Plan:
-    """The whole way, behind what comes before. `jobs`: not where one goes back to what ran already."""
+def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True, verify: float = 0.0) -> Plan:
+    """The whole way, behind what comes before. `jobs`: not where one goes back to what ran already.
+
+    `verify`: seconds for which the release is observed before what ran until now goes, as far as it is still there.
+    """
     steps = _Steps(rollout, before=tuple(step.id for step in after.steps))
     if jobs:
         steps.run_jobs()
@@ -72,6 +77,8 @@ def plan(rollout: Rollout, *, strategy: str, after: Plan, jobs: bool = True) -> 
     else:
         _warm(steps)
         _take_over(steps)
+    if verify:
+        steps.add("verify", VERIFIED, f"observed for {verify:g} s, and taken back if it is not well")
     steps.let_go(rollout.others)
     return _whole(rollout, after, steps)
 

@@ -10,6 +10,7 @@ from devbox.frozen import dataclass
 from devbox.model import ids
 from devbox.model.container import ContainerSpec, Health, Mount, Port, Secret
 from devbox.model.observed import BoundPort
+from devbox.model.plan import Plan, Step
 from devbox.model.release import Process
 from devbox.model.stage import Deployment
 
@@ -173,3 +174,17 @@ def _ports(deployment: Deployment, reached: Iterable[Served]) -> tuple[Port, ...
         fixed.append(replace(port, container=targets[port.container]))
     named = {port.container for port in fixed}
     return (*fixed, *(Port(container=port) for port in targets.values() if port not in named))
+
+
+def with_reload(ground: Plan, *, again: bool) -> Plan:
+    """The ground, behind which a router that runs on reads its changed files."""
+    if not again:
+        return ground
+    after = tuple(step.id for step in ground.steps)
+    step = Step(op="reload", resource=ROUTER, reason="the release serves other ports", after=after)
+    return Plan(steps=(*ground.steps, step))
+
+
+def stub(name: str, image: str) -> ContainerSpec:
+    """A container of another release, of which nothing has to be known but that it is there."""
+    return ContainerSpec(name=name, label=name, role="image", image=image)

@@ -14,8 +14,10 @@ class Environment(Protocol):
     def observe(self) -> StageObserved:
         """Look once. Changes nothing."""
 
-    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """Have the stage run this, and nothing else, by the strategy of its stage.
+
+        `verify`: observe it for as long as its stage says when it has the traffic; VerifyFailed if it is not well.
 
         From any state: a deployment that was killed, of this or of another release, is continued or undone. Traffic
         goes only to what the runtime reports to be the digest of `wanted`, and is ready. When this raises, traffic goes

@@ -94,7 +94,7 @@ class Move:
         if not self._planned.lacks(RUNNING) and course.runs(environment.observe(), wanted):
             return
         self._lease.renew()
-        environment.deploy(wanted, self._sink)
+        environment.deploy(wanted, self._sink, verify=self._planned.operation == course.PROMOTE)
         seen = environment.observe()
         if not course.runs(seen, wanted):
             raise EngineError(

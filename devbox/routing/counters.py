@@ -22,7 +22,7 @@ FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures tha
 COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
-_OWN = "devbox."  # what the router's own frontends and tables are called
+OWN = "devbox."  # what the router's own frontends and tables are called
 _ENTRY = re.compile(r"key=(?P<key>\S+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
 _TAG = re.compile(r"\bgpt(\d+)=(\d+)")
@@ -137,9 +137,9 @@ def reading(info: str, table: str, stat: str) -> Reading | None:
             own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
             own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
             counts |= {(entry["key"], cause): count for cause, count in own.items()}
-    rows = [row for row in _rows(stat) if not row["pxname"].startswith(_OWN)]
-    fronts = [row for row in rows if row["svname"] == "FRONTEND"]
-    backends = (row for row in rows if row["svname"] == "BACKEND")
+    shown = [row for row in rows(stat) if not row["pxname"].startswith(OWN)]
+    fronts = [row for row in shown if row["svname"] == "FRONTEND"]
+    backends = (row for row in shown if row["svname"] == "BACKEND")
     counts |= {(row["pxname"], TRUNCATED): _number(row, "srv_abrt") for row in backends}
     facts = _facts(info)
     return Reading(
@@ -151,7 +151,8 @@ def reading(info: str, table: str, stat: str) -> Reading | None:
     )
 
 
-def _rows(stat: str) -> list[dict[str, str]]:
+def rows(stat: str) -> list[dict[str, str]]:
+    """HAProxy's statistics, a row for each frontend, server and backend."""
     head, *lines = stat.lstrip("# ").splitlines() or [""]
     names = head.split(",")
     return [dict(zip(names, line.split(","), strict=False)) for line in lines if line]

@@ -13,7 +13,7 @@ from devbox import flow
 from devbox.engines.contract import InstanceView
 from devbox.envfile import hostaccess
 from devbox.envfile import secrets as references
-from devbox.errors import DevboxError, EngineError
+from devbox.errors import DevboxError, EngineError, VerifyFailed
 from devbox.execute import drift, locks
 from devbox.execute.actions import Actions
 from devbox.execute.asking import Secrets
@@ -22,13 +22,13 @@ from devbox.execute.events import Note, Sink
 from devbox.execute.rollout import RolloutActions
 from devbox.execute.router import SHORT, Router
 from devbox.execute.runner import run
+from devbox.execute.verification import seconds_of
 from devbox.frozen import dataclass
 from devbox.host import removal
 from devbox.host.paths import Paths
-from devbox.model.container import ContainerSpec
 from devbox.model.ids import stage_id
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
-from devbox.model.plan import Plan, Step
+from devbox.model.plan import Plan
 from devbox.model.resolved import HostAccess, Instance, Resolved
 from devbox.model.stage import Deployment, StageObserved
 from devbox.opened import Project, exclusive, instance, lending, look
@@ -150,14 +150,18 @@ class StageEnvironment:
         """What of the stage is on this machine."""
         return self._place.engine.observe(self._instance())
 
-    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `Environment`."""
+        kind, running = self._strategy or wanted.stage.strategy.kind, self.record.read().running
+        repaired = running is not None and staging.mark(running) == staging.mark(wanted)
+        seconds = seconds_of(wanted.stage, kind) if verify and not repaired else 0.0
         with exclusive(self._place, sink), self.router.counting():
             self._begin(wanted, sink)
             try:
-                self._bring(wanted, sink)
+                self._bring(wanted, sink, verify=seconds)
             except DevboxError as error:
-                if not (self._has_traffic(wanted) and self._finished(wanted, sink)):
+                again = self._has_traffic(wanted) and not isinstance(error, VerifyFailed)
+                if not (again and self._finished(wanted, sink, verify=seconds)):
                     self._undo(wanted, sink, error)
                     raise
             self.record.write(self.record.read().arrived())
@@ -223,17 +227,18 @@ class StageEnvironment:
         except EngineError:
             return ""
 
-    def _bring(self, wanted: Deployment, sink: Sink, *, strategy: str = "") -> None:
+    def _bring(self, wanted: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
         """The whole way, by the strategy of the stage."""
         found = self._look(wanted)
         kind = strategy or self._strategy or wanted.stage.strategy.kind
-        made = rollout.plan(found.rollout, strategy=kind, after=found.ground, jobs=not self._ran_before(wanted))
-        self._carry_out(made, found, wanted, sink)
+        jobs = not self._ran_before(wanted)
+        made = rollout.plan(found.rollout, strategy=kind, after=found.ground, jobs=jobs, verify=verify)
+        self._carry_out(made, found, wanted, sink, verify=verify)
 
-    def _finished(self, wanted: Deployment, sink: Sink) -> bool:
+    def _finished(self, wanted: Deployment, sink: Sink, *, verify: float) -> bool:
         """Whether what failed behind the last step that matters works in a second attempt."""
         try:
-            self._bring(wanted, sink)
+            self._bring(wanted, sink, verify=verify)
         except DevboxError:
             return False
         return True
@@ -259,7 +264,7 @@ class StageEnvironment:
         state = self.router.state
         return staging.is_among(wanted, state.names(state.live)) and state.share in (0, 10_000)
 
-    def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink) -> None:
+    def _carry_out(self, made: Plan, found: _Look, wanted: Deployment, sink: Sink, *, verify: float = 0.0) -> None:
         opened = self._place
         kind = self._strategy or wanted.stage.strategy.kind
         drain = wanted.stage.drain if self._drain is None else self._drain
@@ -287,6 +292,7 @@ class StageEnvironment:
                 router=self.router,
                 secrets=secrets,
                 sink=sink,
+                verify=verify,
                 drain=min(drain, SHORT) if kind == rollout.RECREATE else drain,
             )
             run(made, actions.table(), sink)
@@ -309,7 +315,7 @@ class StageEnvironment:
         found = drift.find(place, self._place.engine, self.record)
         drifted = {each.container for each in found if not each.doubt} & specs.keys()
         others = {
-            name: _stub(name, seen.image)
+            name: staging.stub(name, seen.image)
             for name, seen in view.containers.items()
             if name not in specs and staging.mark_of(seen.image)
         }
@@ -334,7 +340,7 @@ class StageEnvironment:
                 draining=frozenset(self.record.read().draining),
             ),
             served=served,
-            ground=_with_reload(differ.diff(resolved, observed, names=names), again=again and left_alone),
+            ground=staging.with_reload(differ.diff(resolved, observed, names=names), again=again and left_alone),
             names=(*services, staging.ROUTER),
         )
 
@@ -365,20 +371,6 @@ class StageEnvironment:
     def _instance(self) -> Instance:
         name = f"{os.path.basename(self._project.root)}/{self.stage}"
         return replace(instance(self._place, name), stage=self.stage)
-
-
-def _with_reload(ground: Plan, *, again: bool) -> Plan:
-    """The ground, behind which a router that runs on reads its changed files."""
-    if not again:
-        return ground
-    after = tuple(step.id for step in ground.steps)
-    step = Step(op="reload", resource=staging.ROUTER, reason="the release serves other ports", after=after)
-    return Plan(steps=(*ground.steps, step))
-
-
-def _stub(name: str, image: str) -> ContainerSpec:
-    """A container of another release, of which nothing has to be known but that it is there."""
-    return ContainerSpec(name=name, label=name, role="image", image=image)
 
 
 def _stands(router: ObservedContainer | None) -> bool:

@@ -102,7 +102,7 @@ class GrayEnvironment:
             digests=_of(trial.deployment, seen.digests),
         )
 
-    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:  # noqa: ARG002 - a trial is one
         """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
         if self._went_back:  # what ran before runs
             return

@@ -152,7 +152,7 @@ def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort
 
 
 def _open(router: Router) -> int:
-    rows = counters._rows(router.runtime.ask(counters.ASK_STAT))
+    rows = counters.rows(router.runtime.ask(counters.ASK_STAT))
     return sum(int(row["scur"] or 0) for row in rows if row["svname"].startswith(("web-", "closed-")))
 
 

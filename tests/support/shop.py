@@ -63,7 +63,7 @@ class RememberingEnvironment:
             counts=Counts(**seen["counts"]) if "counts" in seen else None,
         )
 
-    def deploy(self, wanted: Deployment, sink: Sink) -> None:
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
         log = self._read().get("log", [])
         self._write({**self._read(), "healthy": False, "log": [*log, wanted.release.id]})
         self._point("deploying")

@@ -183,3 +183,19 @@ def test_green_is_not_touched_by_a_rolling_release_on_it():
         f"admit {GREEN}/web-1-new",
         f"admit {GREEN}/web-2-new",
     ]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "blue-green"])
+def test_issue10_10_what_ran_until_now_goes_after_the_new_release_was_observed(strategy):
+    made = steps(strategy, BEFORE, SERVING, verify=10.0)
+    assert made.index("verify traffic") > max(made.index(each) for each in made if each.startswith("admit"))
+    assert made[made.index("verify traffic") - 1] != "verify traffic"
+    assert made[-len(GONE) :] == GONE
+    if strategy == "blue-green":
+        assert made.index("switch green") + 1 == made.index("verify traffic") < made.index("drain web-1-old")
+
+
+def test_issue10_10_a_promotion_that_was_killed_while_it_observed_observes_again():
+    both = BEFORE | standing(NEW)
+    moved = router(blue=(f"web-1-{O}", f"web-2-{O}"), green=(f"web-1-{N}", f"web-2-{N}"), share=WHOLE)
+    assert steps("blue-green", both, moved, verify=10.0)[0] == "verify traffic"
