@@ -100,7 +100,10 @@ class Load:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
         if "content-length" in fields:
-            body = await reader.readexactly(int(fields["content-length"]))
+            try:
+                body = await reader.readexactly(int(fields["content-length"]))
+            except asyncio.IncompleteReadError as error:
+                raise ValueError(f"truncated: {error}") from error
         else:
             body = await reader.read()
         stays = "content-length" in fields and fields.get("connection") != "close"

@@ -14,11 +14,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gray.proof")
     parser.add_argument("--requests", type=int, default=300_000)
     parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
+    parser.add_argument("--long", type=int, default=90, help="seconds that downloads, WebSockets and streams last")
     wanted = parser.parse_args()
     box = make_box(wanted.kind)
     begun = time.monotonic()
     try:
-        rows = proof(box, requests=wanted.requests)
+        rows = proof(box, requests=wanted.requests, long=wanted.long)
     finally:
         destroy(box)
     requests, lost = sum(row.requests for row in rows), sum(row.lost for row in rows)

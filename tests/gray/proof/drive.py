@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from subprocess import Popen
@@ -10,10 +11,12 @@ from subprocess import Popen
 from gray.proof.shop import Shop, kill
 from gray.proof.witness import Witness
 from support.load import Load
+from support.long import CUT, REFUSED, SOCKET, Long
 from support.machine import Box, wait_until
 
 from devbox.gray.trial import Trial
 from devbox.model.entry import Entry
+from devbox.model.stage import Counts
 from devbox.routing.cohort import LEASE
 
 CONNECTIONS, FRESH = 16, 4
@@ -43,6 +46,7 @@ class Story:
 
     shop: Shop
     load: Load
+    long: Long
     witness: Witness
     quota: int
     rows: list[Row] = field(default_factory=list)
@@ -158,19 +162,23 @@ class Story:
         return [row["pid"] for row in self.shop.rows() if row["name"] == "router"]
 
 
-def proof(box: Box, *, requests: int) -> list[Row]:
-    """Tell it with so many requests at least; AssertionError where anything is not as it must be."""
+def proof(box: Box, *, requests: int, long: int = 20) -> list[Row]:
+    """Tell it with so many requests, and connections of `long` seconds; AssertionError where anything is not right."""
     shop = Shop.opened(box)
+    before = shop.counts()
     with (
         Load(shop.address, connections=CONNECTIONS, fresh=FRESH) as load,
+        Long(shop.address, seconds=long) as lasting,
         Witness(shop) as witness,
     ):
-        story = Story(shop, load, witness, quota=requests // 12)
+        story = Story(shop, load, lasting, witness, quota=requests // 12)
         print(f"{'':<34}{'requests':>9}{'GETs':>6}{'POSTs':>6}  lost of them", flush=True)
         _shifted(story)
         _killed(story)
         load.stop()
+        lasting.stop()
         _check(story)
+        _check_losses(story, shop.counts().difference(before))
     return story.rows
 
 
@@ -227,6 +235,24 @@ def _check(story: Story) -> None:
     missing = [name for name in load.posted if name not in executed]
     assert not missing, f"{len(missing)} POSTs answered and not executed: {missing[:5]}"
     _check_ledger(shop.entries())
+
+
+def _check_losses(story: Story, lost: Counts | None) -> None:
+    """What clients lost is what was counted, by cause; what a killed router forgot is within its bound."""
+    assert lost is not None
+    seen = Counter(text.rpartition(": ")[2] if text[-3:].isdigit() else _broken(text) for text in story.load.failed)
+    sockets = story.long.ended[SOCKET, CUT]  # whether a killed process or a good one closes a tunnel, none can tell
+    cut = story.long.count(CUT) - sockets
+    print(f"counted: {lost.lost}, at most {lost.unknown} more; clients: {dict(seen)}; long: {dict(story.long.ended)}")
+    assert lost.lost["router"] + lost.lost["refused"] == seen["503"]
+    assert lost.lost["timeout"] == seen["504"]
+    known = lost.lost["cut"] + lost.lost["truncated"]
+    missing = seen["502"] + seen["truncated"] + cut + story.long.count(REFUSED) + seen["no answer"] - known
+    assert -sockets <= missing <= lost.unknown, f"{missing} that clients lost are not counted"
+
+
+def _broken(text: str) -> str:
+    return "truncated" if "truncated" in text else "no answer"
 
 
 def _check_ledger(entries: tuple[Entry, ...]) -> None:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support import staged
+from support import long, staged
 from support.machine import Box
 
+from devbox.execute.router import Router
 from devbox.execute.trials import Trials
 from devbox.host.paths import Paths
 from devbox.model.entry import Entry
 from devbox.model.ids import instance_id, stage_id
+from devbox.model.stage import Counts
 from devbox.records.ledger import Ledger
 
 FILE = (
@@ -53,7 +55,8 @@ env = { LEVEL = "info" }
 # "crash" ends by itself, again and again.
 APP = staged.APP.replace(
     "my $answer =",
-    """$served++;
+    long.SERVER
+    + """$served++;
     exit 3 if $version eq 'crash' && $served > 40;
     my $oops = $path =~ /healthz/ ? $version eq 'ill' && $served > 40 : $version eq 'bad' && rand() < 0.1;
     my $answer =""",
@@ -84,6 +87,12 @@ class Shop:
     @property
     def paths(self) -> Paths:
         return Paths(str(self.box.home), str(self.box.home))
+
+    def counts(self) -> Counts:
+        """Lost requests of the stage until now."""
+        found = Router(self.paths, self.production).counts()
+        assert found is not None
+        return found
 
     @property
     def trials(self) -> Trials:
