@@ -19,6 +19,7 @@ PROMOTION = "urn:devbox:promotion:v1"
 REVOCATION = "urn:devbox:revocation:v1"
 LEDGER_HEAD = "urn:devbox:ledger-head:v1"
 TESTS = "urn:devbox:tests:v1"
+STAGE = "urn:devbox:stage:v1"
 
 NAMES = {
     PROVENANCE: "provenance",
@@ -30,6 +31,7 @@ NAMES = {
     REVOCATION: "revocation",
     LEDGER_HEAD: "ledger",
     TESTS: "tests",
+    STAGE: "stage",
 }
 
 

@@ -60,6 +60,6 @@ def _about(entry: Entry) -> str:
     body = entry.body
     if reason := body.get("reason"):
         return str(reason)
-    if entry.kind == "intent":
+    if entry.kind in ("intent", "seen"):
         return str(body.get("operation", ""))
     return str(body.get("repository") or body.get("address") or "")

@@ -60,14 +60,20 @@ def say_drift(args: Args) -> int:
 def down(args: Args, stage: str) -> int:
     """Stop all of a stage; with `-v` also remove its data, its releases' way back and its address, once confirmed."""
     from devbox.cli.display.choose import choose
+    from devbox.cli.passphrase import asker
+    from devbox.verbs import stopping
     from devbox.verbs.environments import StageEnvironment
 
-    environment = StageEnvironment(opened(args), stage)
+    project = opened(args)
+    environment = StageEnvironment(project, stage)
+    has_run = environment.has_run
     if args.flag("volumes") and environment.has_run and not _is_confirmed(args, stage, protected=environment.protected):
         confirm.nothing_removed()
         return FAILED
     with choose(args.text("progress")) as display:
         made = environment.down(display, volumes=args.flag("volumes"))
+        if has_run:
+            stopping.record_down(project, stage, display, ask=asker())
     if not made:
         must_be_known(args)
     if not made and args.text("progress") not in ("quiet", "json"):

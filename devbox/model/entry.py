@@ -12,6 +12,7 @@ from devbox.model import codec, ids
 INTENT, COPIED, RUNNING, APPLIED, FAILED = "intent", "copied", "running", "applied", "failed"
 # What is said about a release.
 APPROVED, REVOKED = "approved", "revoked"
+DOWN = "down"  # the stage was stopped by hand; it is not healthy until it is promoted to again
 DRIFTED = "drifted"  # a container that runs something else than what was deployed, and gets no traffic
 SEEN = "seen"  # that it came to run in a stage elsewhere, by a signed record; `body["at"]` says when
 TESTED = "tested"  # a run of the tests against an image; `body["run"]` is a TestEvidence

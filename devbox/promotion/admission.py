@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from devbox.model.entry import Entry
 from devbox.model.release import Release
-from devbox.model.stage import Stage
+from devbox.model.stage import SoakGate, Stage
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.course import ROLLBACK
 from devbox.promotion.gates.contract import told
 from devbox.promotion.history import History, since
 
@@ -46,15 +45,28 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
         else:
             reason = f"the release has not been in {before.name}: devbox promote {before.name}"
         return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
-    if back := _rolled_back(passed[-1], history):
-        reason = f"it was rolled back from {before.name}, {told(back.at)}"
+    if back := history.rolled_back(before.name, release.id):
+        reason = f"it was rolled back from {before.name}, {told(since(back))}"
         return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
     reason = f"in {before.name} since {told(since(passed[-1]))}"
     return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)
 
 
-def _rolled_back(applied: Entry, history: History) -> Entry | None:
-    """The entry by which the stage went back from what was applied there."""
-    later = (entry for entry in history.came(applied.stage) if entry.seq > applied.seq)
-    following = next(later, None)
-    return following if following is not None and following.body.get("operation") == ROLLBACK else None
+def unless_lacking(
+    verdicts: Iterable[Verdict], stage: Stage, stages: Mapping[str, Stage], lacking: Mapping[str, str]
+) -> tuple[Verdict, ...]:
+    """The verdicts, pending where they rest on the records of a stage of which not all is known, and why.
+
+    A stage that is promoted to, the one before it and those in which a release soaks must be known as a whole.
+    """
+    before = previous(stage, stages)
+    soaking = [gate.stage for gate in stage.gates if isinstance(gate, SoakGate)]
+    every = dict.fromkeys([stage.name, *([before.name] if before else []), *soaking])
+    needed = [name for name in every if name in lacking]
+    found = []
+    for verdict in verdicts:
+        _, _, name = verdict.subject.partition(" ")
+        doubtful = verdict.verdict == PASS and name in needed
+        found.append(replace(verdict, verdict=PENDING, reason=lacking[name]) if doubtful else verdict)
+    told = [Verdict(subject=f"records {name}", verdict=PENDING, reason=lacking[name]) for name in needed]
+    return (*found, *told)

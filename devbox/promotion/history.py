@@ -22,8 +22,9 @@ class History:
         return next((entry for entry in self._newest(stage) if entry.kind == APPLIED), None)
 
     def stands(self, stage: str) -> Entry | None:
-        """The newest entry that says what the stage runs, on this machine or elsewhere."""
-        return next((entry for entry in self._newest(stage) if entry.kind in _CAME), None)
+        """The last entry that says what the stage runs, on this machine or elsewhere."""
+        came = self.came(stage)
+        return came[-1] if came else None
 
     def before(self, stage: str) -> Entry | None:
         """The entry by which the stage ran what it would go back to: a rollback undoes what came after that.
@@ -46,8 +47,32 @@ class History:
         return tuple(entry for entry in self.came(stage) if entry.release == release)
 
     def came(self, stage: str) -> tuple[Entry, ...]:
-        """Every time that any release came to run in a stage, on this machine or elsewhere."""
-        return tuple(entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME)
+        """Every time that any release came to run in a stage, on this machine or elsewhere.
+
+        In the order in which it happened, whenever this machine learned of it: by the clocks of the signed chains.
+        """
+        found = [entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME]
+        return tuple(sorted(found, key=_order))
+
+    def rolled_back(self, stage: str, release: str) -> Entry | None:
+        """The entry by which a stage went back from a release; None if it did not, or the release came again since."""
+        found: Entry | None = None
+        before = ""
+        for entry in self.came(stage):
+            if entry.release == release:
+                found = None
+            elif entry.body.get("operation") == "rollback" and (self.left(entry) or before) == release:
+                found = entry
+            before = entry.release
+        return found
+
+    def left(self, entry: Entry) -> str:
+        """The release that a stage ran before what came with an entry; "" if that is not known."""
+        if "left" in entry.body:
+            return str(entry.body["left"])
+        intent = self.intent(entry) if entry.kind == APPLIED else None
+        origin = intent.body.get("from") if intent else None
+        return str(origin["release"]) if origin else ""
 
     def under_way(self, stage: str) -> Entry | None:
         """The newest step of an attempt that has not ended: it runs now, or whoever ran it was killed."""
@@ -83,6 +108,11 @@ class History:
 def since(entry: Entry) -> str:
     """When what an entry says came to be; of what was seen elsewhere, there."""
     return str(entry.body["at"]) if entry.kind == SEEN else entry.at
+
+
+def _order(entry: Entry) -> tuple[int, str, str, int]:
+    clock = entry.body.get("clock", 0)  # 0: an earlier version wrote it
+    return (clock if isinstance(clock, int) else 0, since(entry), entry.release, entry.seq)
 
 
 def _deployment(entry: Entry) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from devbox.model import codec
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
 from devbox.model.stage import Counts, Deployment, StageObserved
 from devbox.model.verdict import Verdict
-from devbox.promotion import course
+from devbox.promotion import course, stagerecords
 from devbox.promotion.course import Course
 from devbox.promotion.environment import Environment
 from devbox.promotion.history import History
@@ -130,6 +130,9 @@ class Move:
         said = self._means.attest(intent, steps)
         facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
         facts |= {name: value for name, value in _last_losses(steps).items() if name in losses(None)}
+        origin = intent.body.get("from")
+        facts["left"] = origin["release"] if origin else ""
+        facts["clock"] = stagerecords.next_clock(self._ledger.entries())
         return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
 
     def _mine(self) -> list[Entry]:

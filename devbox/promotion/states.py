@@ -26,6 +26,9 @@ def states(history: History) -> dict[str, dict[str, str]]:
             own[entry.stage] = RUNS
         elif entry.kind == SEEN:  # elsewhere: what runs here is another matter
             own.setdefault(entry.stage, PASSED)
+            left = str(entry.body.get("left", ""))
+            if entry.body.get("operation") == "rollback" and left and running.get(entry.stage) != left:
+                found.setdefault(left, {})[entry.stage] = ROLLED_BACK
         elif entry.kind in (INTENT, COPIED, RUNNING):
             own[entry.stage] = MOVING
         elif entry.kind == FAILED:

@@ -16,7 +16,7 @@ from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import ApprovalGate, Deployment, Stage
 from devbox.opened import Project, stage_of
-from devbox.promotion import course, coverage
+from devbox.promotion import course, coverage, stagerecords
 from devbox.promotion.gates import evidence
 from devbox.promotion.gates.contract import written
 from devbox.promotion.history import History
@@ -25,6 +25,7 @@ from devbox.records.ledger import Ledger
 from devbox.verbs import signing as verbs
 from devbox.verbs.keys import Ask
 from devbox.verbs.selecting import covered, select
+from devbox.verbs.stagechain import StageChains
 
 WEEK = 7 * 24 * 3600.0
 
@@ -59,7 +60,8 @@ def approve(
     Without a name, it is the release that `promote` would take. How it differs from what the stage runs is a note each.
     """
     stage = stage_of(resolved, stage_name)
-    release, history = select(opened, resolved, stage, name, sink)
+    selected = select(opened, resolved, stage, name, sink)
+    release, history = selected.release, selected.history
     parts = covered(opened, resolved, Deployment(release=release, stage=stage))
     differences = tuple(_differences(opened, resolved, stage, parts, history))
     for line in differences:
@@ -93,9 +95,12 @@ def approve(
     told = signing.say(
         release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
     )
-    body = {**vars(said), "evidence": told}
-    Ledger(opened.paths, opened.id).append(APPROVED, release=release.id, stage=stage_name, body=body)
+    ledger = Ledger(opened.paths, opened.id)
+    body = {**vars(said), "evidence": told, "image": release.image}
+    body |= {"clock": stagerecords.next_clock(ledger.entries())}
+    ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
     exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    StageChains(opened, resolved, sink).publish([stage], by.signer)
     return Approved(release=release, approval=said, evidence=told, differences=differences)
 
 

@@ -5,31 +5,26 @@ So several machines promote one project, and one that did not build can run what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from devbox.attest import attached, statements, verify
-from devbox.attest.verify import Finding
 from devbox.errors import RegistryError
 from devbox.execute import transfer
 from devbox.execute.events import Note, Sink
 from devbox.images.registry.reference import parse
 from devbox.images.registry.transfers import Transfers
-from devbox.model.entry import REVOKED, SEEN
-from devbox.model.release import Release
+from devbox.model.entry import REVOKED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 from devbox.opened import Project
-from devbox.promotion import admission, copying, document
+from devbox.promotion import admission, copying, document, stagerecords
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.verbs.recording import Recorder
 from devbox.verbs.signing import ring
-
-Said = dict[str, object]
+from devbox.verbs.stagechain import StageChains
 
 
 class Elsewhere:
-    """What this machine has to learn before a release goes to a stage. A registry that is away is told of, no more."""
+    """What this machine has to learn before a release goes to a stage. `lacking`: stage → what could not be learned."""
 
     def __init__(self, opened: Project, resolved: Resolved, stage: Stage, sink: Sink) -> None:
         self._opened = opened
@@ -40,13 +35,18 @@ class Elsewhere:
         self._ledger = Ledger(opened.paths, opened.id)
         self._sink = sink
         self._learned: set[str] = set()
+        self.lacking: dict[str, str] = {}
+
+    def learn_stages(self) -> None:
+        """Enter what other machines did with any stage."""
+        self.lacking = StageChains(self._opened, self._resolved, self._sink).learn()
 
     def image_of(self, name: str) -> str:
         """The image of a release that the stage before has and this machine may not; "" where none is known.
 
-        For "", it is the one that the stage before runs.
+        For "", it is the one that the repository of the stage before calls current: no proof that it runs there.
         """
-        if self._before is None or not self._before.repository or self._is_known(name):
+        if self._before is None or not self._before.repository or self.is_known(name):
             return ""
         tag = copying.tag_of(name) if name else copying.CURRENT
         try:
@@ -56,7 +56,7 @@ class Elsewhere:
             return ""
 
     def learn(self, image: str) -> None:
-        """Have the image, what is attached to it anywhere, and in the ledger what known keys say of it."""
+        """Have the image, what is attached to it anywhere, and in the ledger what known keys say against it."""
         if not image or image in self._learned:
             return
         self._learned.add(image)
@@ -67,40 +67,25 @@ class Elsewhere:
         Recorder(self._opened, self._resolved, self._stage, None, self._sink).gather(image)
         self._adopt(image)
 
-    def _is_known(self, name: str) -> bool:
+    def is_known(self, name: str) -> bool:
+        """True if this machine has a release whose id begins so."""
         digits = name.removeprefix("sha256:")
         every = (release.id.removeprefix("sha256:") for release in self._releases.all())
         return bool(name) and any(each.startswith(digits) for each in every)
 
     def _adopt(self, image: str) -> None:
-        """Keep the releases that the image is, and enter what is said of them and not in the ledger yet."""
-        carried = document.attached(image, attached.store(self._opened.paths))
-        releases: dict[str, Release] = {release.id: release for release in carried}
-        known = {release.id for release in self._releases.all()}
+        """Keep the releases that the image is, and enter the revocations of them that are not in the ledger yet."""
+        releases = {release.id: release for release in document.attached(image, attached.store(self._opened.paths))}
         for release in releases.values():
-            if release.id not in known:
+            if not self.is_known(release.id):
                 self._releases.add(release)
-        entries = self._ledger.entries()
-        entered = {str(entry.body.get(key, "")) for entry in entries for key in ("evidence", "record")}
-        for kind, found, said in self._said(image):
-            name = str(said.get("release", ""))
-            if name in releases and found.evidence not in entered:
-                self._enter(kind, found, said, name)
-
-    def _said(self, image: str) -> Iterator[tuple[str, Finding, Said]]:
-        """The revocations of an image, and its moves into the stage before, the oldest first."""
-        keys = ring(self._opened, self._resolved).known
-        found = verify.findings(image, attached.store(self._opened.paths), keys)
+        keys = ring(self._opened, self._resolved)
+        found = verify.findings(image, attached.store(self._opened.paths), keys.known)
+        entered = {str(entry.body.get("evidence", "")) for entry in self._ledger.entries() if entry.kind == REVOKED}
         for each, statement in verify.signed(found, statements.REVOCATION):
-            yield REVOKED, each, statement.predicate
-        moves = [(each, statement.predicate) for each, statement in verify.signed(found, statements.PROMOTION)]
-        for each, said in sorted(moves, key=lambda move: str(move[1].get("issued", ""))):
-            if self._before is not None and said.get("to") == self._before.name:
-                yield SEEN, each, said
-
-    def _enter(self, kind: str, found: Finding, said: Said, release: str) -> None:
-        by = ring(self._opened, self._resolved).name(found.by)
-        body = {"evidence": found.evidence, "by": by, "at": str(said.get("issued", ""))}
-        body |= {name: str(said[name]) for name in ("reason", "operation") if name in said}
-        stage = self._before.name if kind == SEEN and self._before else ""
-        self._ledger.append(kind, release=release, stage=stage, body=body)
+            said, name = statement.predicate, str(statement.predicate.get("release", ""))
+            if name in releases and each.evidence not in entered:
+                body = {"evidence": each.evidence, "by": keys.name(each.by), "at": str(said.get("issued", ""))}
+                body |= {"reason": str(said.get("reason", ""))}
+                more = {"clock": stagerecords.next_clock(self._ledger.entries()), "seen": {"image": image}}
+                self._ledger.append(REVOKED, release=name, body={**body, **more})

@@ -13,7 +13,6 @@ from devbox.execute.events import Event, Note, Sink
 from devbox.frozen import dataclass
 from devbox.matrix.identity import ReleaseTests
 from devbox.model.entry import APPLIED, Entry
-from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
@@ -33,7 +32,7 @@ from devbox.verbs import stagefile
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.gray import here
 from devbox.verbs.recording import Recorder
-from devbox.verbs.selecting import covered, select
+from devbox.verbs.selecting import Selected, covered, select
 from devbox.verbs.signing import Named
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
@@ -67,8 +66,9 @@ class _Scene:
         builders, approvers = self.resolved.builders, self.resolved.approvers
         return keyring.policy(self.stage, self.opened.root, builders=builders, approvers=approvers)
 
-    def verdicts(self, release: Release, history: History) -> tuple[Verdict, ...]:
-        """What admission and the gates say about a release."""
+    def verdicts(self, selected: Selected) -> tuple[Verdict, ...]:
+        """What admission and the gates say about a release; pending what depends on records that are not known."""
+        release, history = selected.release, selected.history
         context = GateContext(
             release=release,
             stage=self.stage,
@@ -87,9 +87,10 @@ class _Scene:
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
         known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image
-        return (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
+        judged = (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
+        return admission.unless_lacking(judged, self.stage, self.resolved.stages, selected.lacking)
 
-    def asked(self, name: str, sink: Sink) -> tuple[Release, History]:
+    def asked(self, name: str, sink: Sink) -> Selected:
         """The release that is meant, and all that is known."""
         return select(self.opened, self.resolved, self.stage, name, sink)
 
@@ -117,7 +118,8 @@ def promote(
     adopt(scene.ledger, sink)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
-        meant, history = scene.asked(release, sink)
+        selected = scene.asked(release, sink)
+        meant, history = selected.release, selected.history
         wanted = Deployment(release=meant, stage=scene.stage)
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
         recorder.check(history.entries, wanted.release.image)
@@ -130,9 +132,7 @@ def promote(
             return _standing(wanted, history, environment)
         means = Means(environment=environment, copy=copier.copy, attest=recorder.record)
         move = Move(planned, scene.ledger, lease, means, sink)
-        verdicts = (
-            scene.verdicts(wanted.release, history) if planned.asks else admission.not_revoked(wanted.release, history)
-        )
+        verdicts = scene.verdicts(selected) if planned.asks else admission.not_revoked(wanted.release, history)
         if any(verdict.verdict != PASS for verdict in verdicts):
             denial = _denied(wanted, verdicts)
             if planned.done:
@@ -194,9 +194,10 @@ def why_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | No
     sink = sink or _unseen
     scene = _scene(opened, stage, acts=False)
     adopt(scene.ledger, sink)
-    wanted, history = scene.asked(release, sink)
-    Recorder(opened, scene.resolved, scene.stage, None, sink).check(history.entries, wanted.image)
-    verdicts = scene.verdicts(wanted, history)
+    selected = scene.asked(release, sink)
+    image = selected.release.image
+    Recorder(opened, scene.resolved, scene.stage, None, sink).check(selected.history.entries, image)
+    verdicts = scene.verdicts(selected)
     holder = scene.ledger.holder(scene.stage.environment)
     if not holder:
         return verdicts

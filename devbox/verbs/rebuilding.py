@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from devbox.errors import RegistryError, UsageError
-from devbox.execute.events import Note, Sink
+from devbox.errors import UsageError
+from devbox.execute.events import Sink
 from devbox.frozen import dataclass
-from devbox.model.entry import REVOKED, SEEN
-from devbox.model.resolved import Resolved
-from devbox.model.stage import Stage
 from devbox.opened import Project, load
+from devbox.promotion import stagerecords
 from devbox.records.ledger import Ledger
-from devbox.records.releases import Releases
-from devbox.verbs.elsewhere import Elsewhere
+from devbox.verbs.stagechain import StageChains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +29,6 @@ def rebuild(opened: Project, sink: Sink) -> Rebuilt:
         raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
     aside = ledger.rebuild({"reason": "devbox release rebuild"})
-    for stage in resolved.stages.values():
-        try:
-            _learn(opened, resolved, stage, sink)
-        except RegistryError as error:
-            sink(Note(text=f"without the records of {stage.name}: {error.sentence}"))
-    learned = [entry for entry in ledger.entries() if entry.kind in (SEEN, REVOKED)]
+    StageChains(opened, resolved, sink).learn()
+    learned = [entry for entry in ledger.entries() if stagerecords.seen(entry)]
     return Rebuilt(aside=aside, learned=len(learned))
-
-
-def _learn(opened: Project, resolved: Resolved, stage: Stage, sink: Sink) -> None:
-    elsewhere = Elsewhere(opened, resolved, stage, sink)
-    elsewhere.learn(elsewhere.image_of(""))
-    for release in Releases(opened.paths, opened.id).all():
-        elsewhere.learn(release.image)

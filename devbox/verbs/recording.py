@@ -23,6 +23,7 @@ from devbox.promotion.move import lost_requests
 from devbox.records.ledger import Ledger
 from devbox.verbs.keys import Ask
 from devbox.verbs.signing import Named, ring, signs
+from devbox.verbs.stagechain import StageChains
 
 _TAG, _DIGITS = "devbox-ledger-", 12
 _REMEDY = "compare it with a copy of it: nothing is promoted on its word"
@@ -74,6 +75,8 @@ class Recorder:
 
     def publish(self, image: str) -> None:
         """Have the stage's repository know what is attached to the image now, and the head of the ledger, signed."""
+        signer = self._by.signer if self._by else None
+        StageChains(self._opened, self._resolved, self._sink).publish([self._stage], signer)
         if self._by is None or not self._stage.repository:
             return
         with self._later("the record", self._stage):
@@ -104,7 +107,10 @@ class Recorder:
 
     def _published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         for stage in self._resolved.stages.values():
-            if stage.repository and (raw := artifact.get(bundle.MEDIA_TYPE, self._tag(stage))) is not None:
+            raw = None
+            with contextlib.suppress(RegistryError):  # what rests on its records is pending
+                raw = artifact.get(bundle.MEDIA_TYPE, self._tag(stage)) if stage.repository else None
+            if raw is not None:
                 yield f"the head published at {stage.repository}", heads.verify_head(raw, keys).hash
 
     def _named(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:

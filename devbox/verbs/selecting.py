@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from devbox.execute.events import Sink
+from devbox.frozen import dataclass
+from devbox.model.entry import Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
@@ -15,16 +19,30 @@ from devbox.records.releases import Releases
 from devbox.verbs.elsewhere import Elsewhere
 
 
-def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> tuple[Release, History]:
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why."""
+
+    release: Release
+    history: History
+    lacking: Mapping[str, str]
+
+
+def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> Selected:
     """The release that is meant, and all that is known: here, and elsewhere as far as registries tell.
 
     Without a name, it is the one on its way into the stage, else what the stage before runs, else the newest.
     """
     elsewhere, ledger = Elsewhere(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
-    elsewhere.learn(elsewhere.image_of(name))
-    release = _release(opened, resolved, stage, name, History(ledger.entries()))
+    elsewhere.learn_stages()
+    meant = None if name else _next(stage, resolved, History(ledger.entries()))
+    if meant is None:
+        elsewhere.learn(elsewhere.image_of(name))
+    elif not elsewhere.is_known(meant.release):
+        elsewhere.learn(str(meant.body.get("image", "")))
+    release = Releases(opened.paths, opened.id).find(meant.release if meant else name)
     elsewhere.learn(release.image)
-    return release, History(ledger.entries())
+    return Selected(release=release, history=History(ledger.entries()), lacking=elsewhere.lacking)
 
 
 def covered(opened: Project, resolved: Resolved, deployment: Deployment) -> dict[str, str]:
@@ -34,10 +52,7 @@ def covered(opened: Project, resolved: Resolved, deployment: Deployment) -> dict
     return coverage.parts(deployment, order=[stage.name for stage in order], keys=keys)
 
 
-def _release(opened: Project, resolved: Resolved, stage: Stage, name: str, history: History) -> Release:
-    known = Releases(opened.paths, opened.id)
-    if name:
-        return known.find(name)
+def _next(stage: Stage, resolved: Resolved, history: History) -> Entry | None:
+    """The entry of the release that goes on, or goes next."""
     before = admission.previous(stage, resolved.stages)
-    entry = history.under_way(stage.name) or (history.stands(before.name) if before else None)
-    return known.find(entry.release if entry else "")
+    return history.under_way(stage.name) or (history.stands(before.name) if before else None)

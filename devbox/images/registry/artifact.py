@@ -40,9 +40,12 @@ def put(raw: bytes, media_type: str, reference: Reference, *, oci: Layout) -> st
     return ids.sha256(manifest)
 
 
-def get(media_type: str, reference: Reference) -> bytes | None:
-    """The document below a tag; None where there is no such tag. Raises RegistryError for what is another."""
-    repository = Repository(Connection(settings.origin(reference.host)), reference)
+def get(media_type: str, reference: Reference, *, repository: Repository | None = None) -> bytes | None:
+    """The document below a tag; None where there is no such tag. Raises RegistryError for what is another.
+
+    `repository`: its repository, if a connection to it is open.
+    """
+    repository = repository or Repository(Connection(settings.origin(reference.host)), reference)
     if not repository.digest(reference.tag):
         return None
     found = repository.manifest(reference.tag)

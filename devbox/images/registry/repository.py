@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -29,6 +30,10 @@ class Manifest(NamedTuple):
 
     descriptor: Descriptor
     raw: bytes
+
+
+_PAGE, _PAGES = 1000, 10  # tags asked for at once, and how often
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class Repository:
@@ -70,6 +75,29 @@ class Repository:
             return ""
         said = answer.headers.get("Docker-Content-Digest", "")
         return said if is_digest(said) else self.manifest(target).descriptor.digest
+
+    def tags(self, prefix: str) -> list[str]:
+        """The tags that begin so, of a repository that may not exist yet; of 10,000 tags at most."""
+        found: list[str] = []
+        last = ""
+        for _ in range(_PAGES):
+            after = f"&last={last}" if last else ""
+            path, doing = f"tags/list?n={_PAGE}{after}", f"list the tags of {self._name}"
+            answer = self._ask("GET", path, doing=doing, wanted=(200, _NOT_FOUND), stream=True)
+            if answer.status == _NOT_FOUND:
+                answer.close()
+                return []
+            try:
+                page = documents.texts(documents.parse(self._read(answer, "tags")), "tags")
+            except ValueError as error:
+                raise RegistryError(
+                    f"{self._connection.host} sent no list of tags: {error}", remedy="is it a registry of OCI images?"
+                ) from None
+            found += [tag for tag in page if tag.startswith(prefix) and _TAG.fullmatch(tag)]
+            if "Link" not in answer.headers or not page or page[-1] == last:
+                return found
+            last = page[-1]
+        raise RegistryError(f"{self._name} has more than {_PAGE * _PAGES} tags", remedy="remove what nobody needs")
 
     def has_blob(self, digest: str) -> bool:
         """Whether the blob is in this repository."""

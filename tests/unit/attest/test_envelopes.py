@@ -103,9 +103,11 @@ def test_a_layer_carries_its_signature():
 
 def test_an_approval_has_texts_only():
     said = Approval(release="r", stage="s", policy="p", approver="ann", issued="1", expires="2")
-    assert predicates.texts(Approval, vars(said)) == said
+    assert predicates.approval(vars(said)) == said
     with pytest.raises(ValueError, match="stage is a list"):
-        predicates.texts(Approval, {**vars(said), "stage": ["staging", "production"]})
+        predicates.approval({**vars(said), "stage": ["staging", "production"]})
+    with pytest.raises(ValueError, match="parts are not all texts"):
+        predicates.approval({**vars(said), "parts": {"replicas.web": 2}})
 
 
 def test_a_provenance_is_read_as_it_was_written():

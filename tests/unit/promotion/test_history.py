@@ -95,13 +95,42 @@ def test_states_say_what_became_of_each_release():
 
 
 def test_what_was_seen_elsewhere_has_passed_and_stands_and_is_nothing_to_go_back_to():
-    seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote"})
+    seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote", "clock": 1})
     history = _history(_applied(ONE), seen)
     assert history.stands("test").release == TWO.id
     assert history.current("test").release == ONE.id
     assert [since(entry) for entry in history.passed("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
     assert history.before("test") is None
     assert states(history) == {ONE.id: {"test": "running"}, TWO.id: {"test": "passed"}}
+
+
+def test_issue10_1_what_was_seen_is_in_the_order_in_which_it_happened():
+    """By the clocks of the signed chain, not by arrival and not by the clock of a machine that is three days ahead."""
+    ahead, behind = "2026-11-28T00:00:00Z", "2026-11-01T00:00:00Z"
+    rows = [
+        _row(SEEN, THREE, body={"at": ahead, "operation": "promote", "clock": 3, "left": TWO.id}),
+        _row(SEEN, ONE, body={"at": ahead, "operation": "promote", "clock": 1, "left": ""}),
+        _row(SEEN, TWO, body={"at": behind, "operation": "promote", "clock": 2, "left": ONE.id}),
+    ]
+    history = _history(*rows)
+    assert [entry.release for entry in history.came("test")] == [ONE.id, TWO.id, THREE.id]
+    assert history.stands("test").release == THREE.id
+    back = _row(SEEN, TWO, body={"at": behind, "operation": "rollback", "clock": 4, "left": THREE.id})
+    history = _history(*rows, back)
+    assert history.rolled_back("test", THREE.id) is not None
+    assert history.rolled_back("test", TWO.id) is None
+    again = _row(SEEN, THREE, body={"at": behind, "operation": "promote", "clock": 5, "left": TWO.id})
+    assert _history(*rows, back, again).rolled_back("test", THREE.id) is None
+
+
+def test_issue10_1_a_rollback_names_what_it_left_also_behind_another_release():
+    rows = [
+        _row(SEEN, ONE, body={"at": "2026-11-01T00:00:00Z", "operation": "promote", "clock": 1, "left": ""}),
+        _row(SEEN, TWO, body={"at": "2026-11-02T00:00:00Z", "operation": "promote", "clock": 2, "left": ""}),
+        _row(SEEN, THREE, body={"at": "2026-11-03T00:00:00Z", "operation": "rollback", "clock": 3, "left": ONE.id}),
+    ]
+    assert _history(*rows).rolled_back("test", ONE.id) is not None
+    assert _history(*rows).rolled_back("test", TWO.id) is None
 
 
 def test_a_failed_repair_of_what_runs_is_still_what_should_run():

@@ -1,0 +1,115 @@
+"""What one machine did with one stage, signed: a chain of records, published whole below a tag of its own.
+
+Registries cannot compare and swap. So each machine writes a document that nobody else writes, and readers order the
+records of all machines by their clocks: a record's is greater than that of every record its machine knew of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from itertools import pairwise
+from typing import Any
+
+from devbox.attest import bundle, dsse, statements
+from devbox.attest.keys import PublicKey, Signer
+from devbox.errors import SigningError
+from devbox.frozen import dataclass
+from devbox.model import codec, ids
+from devbox.model.entry import GENESIS
+
+FORMAT = 1
+MOST = 4000  # records in a document, the newest ones: a registry takes 4 MiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One thing done. `number` counts a machine's records of the stage, from 1; `previous` is the hash of the last one.
+
+    `kind` is that of the ledger's entry. `left`: the release that the stage ran before. `evidence`: the digest of the
+    manifest that carries an approval or a revocation.
+    """
+
+    number: int
+    clock: int
+    kind: str
+    at: str
+    release: str
+    image: str = ""
+    left: str = ""
+    operation: str = ""
+    evidence: str = ""
+    reason: str = ""
+    previous: str = GENESIS
+
+    @property
+    def hash(self) -> str:
+        """The digest of all this."""
+        return ids.key_of(codec.dump(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageDocument:
+    """The records of one machine (`writer`) about one stage. `knows`: how many of other machines it had seen."""
+
+    stage: str
+    repository: str  # without the host: machines may name a registry differently
+    writer: str
+    records: tuple[StageRecord, ...]
+    knows: Mapping[str, int] = field(default_factory=dict)
+    by: str = ""  # the fingerprint of the key that signed it; "" while it is not
+
+    @property
+    def head(self) -> str:
+        """The hash of the newest record, on which all others hang."""
+        return self.records[-1].hash if self.records else GENESIS
+
+
+def sign(document: StageDocument, signer: Signer, *, name: str) -> bytes:
+    """A sigstore bundle whose statement is about the head. `name` is for people."""
+    plain = codec.dump(document)
+    del plain["by"]
+    payload = statements.write(document.head, statements.STAGE, {"format": FORMAT, **plain}, name=name)
+    return bundle.write(dsse.sign(payload, signer), key=signer.public)
+
+
+def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository: str) -> StageDocument:
+    """The document that one of these keys signed, about this stage. Raises SigningError."""
+    try:
+        envelope = bundle.read(raw).envelope
+        statement = statements.read(envelope.payload)
+        key = envelope.signer(keys.values()) if envelope.payload_type == dsse.IN_TOTO else None
+        if key is None:
+            raise _broken("none of the keys of the file signed it")
+        plain = dict(statement.predicate)
+        if statement.predicate_type != statements.STAGE or plain.pop("format", 0) != FORMAT:
+            raise _broken("it is of another kind or version")
+        found = codec.load(StageDocument, {**plain, "by": key.fingerprint})
+    except (ValueError, TypeError) as error:
+        raise _broken(str(error)) from None
+    if (found.stage, found.repository) != (stage, repository):
+        raise _broken(f"it is about {found.stage} in {found.repository}")
+    if statement.subjects != (found.head,) or not is_chain(found.records):
+        raise _broken("its records do not follow on each other")
+    return found
+
+
+def is_chain(records: Sequence[StageRecord]) -> bool:
+    """True if each record names the one before it; the first of a long chain may be missing its own."""
+    if not all(_is_sound(each) for each in records):
+        return False
+    first = not records or records[0].number > 1 or records[0].previous == GENESIS
+    return first and all(
+        (after.number, after.previous) == (before.number + 1, before.hash) and after.clock > before.clock
+        for before, after in pairwise(records)
+    )
+
+
+def _is_sound(record: StageRecord) -> bool:
+    plain: dict[str, Any] = codec.dump(record)
+    numbers = [plain.pop(name) for name in ("number", "clock")]
+    return all(type(each) is int and each > 0 for each in numbers) and all(isinstance(v, str) for v in plain.values())
+
+
+def _broken(why: str) -> SigningError:
+    return SigningError(f"it cannot be believed: {why}", remedy="devbox release log shows what is known here")

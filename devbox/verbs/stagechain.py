@@ -1,0 +1,191 @@
+"""The chains of stages at their registries: what this machine did is published, what others did is learned first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from devbox.attest import attached, bundle, stagechain
+from devbox.attest.keys import PublicKey, Signer
+from devbox.attest.stagechain import StageDocument, StageRecord
+from devbox.errors import LedgerDamaged, RegistryError, SigningError
+from devbox.execute.events import Note, Sink
+from devbox.images.registry import artifact, reference, settings
+from devbox.images.registry.connection import Connection
+from devbox.images.registry.repository import Repository
+from devbox.model.entry import REVOKED
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Stage
+from devbox.opened import Project
+from devbox.promotion import stagerecords
+from devbox.records import keyring
+from devbox.records.keyring import Keyring
+from devbox.records.ledger import Ledger
+
+_TAG = "devbox-stage."
+_MOST = 100  # machines that act on one stage
+_TRIES = 3  # another process of this machine may publish at the same time
+
+
+class StageChains:
+    """The records of all stages of a project, here and at their repositories."""
+
+    def __init__(self, opened: Project, resolved: Resolved, sink: Sink) -> None:
+        self._opened = opened
+        self._resolved = resolved
+        self._sink = sink
+        self._ledger = Ledger(opened.paths, opened.id)
+
+    def learn(self) -> dict[str, str]:
+        """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
+
+        LedgerDamaged if a repository knows more of what this machine did than its ledger.
+        """
+        keys = self._ring().known
+        lacking: dict[str, str] = {}
+        for stage in self._resolved.stages.values() if keys else ():
+            if stage.repository:
+                try:
+                    problem = self._learn(stage, keys)
+                except RegistryError as error:
+                    problem = error.sentence
+                if problem:
+                    lacking[stage.name] = f"not all records of {stage.name} are known: {problem}"
+                    self._sink(Note(text=lacking[stage.name]))
+        return lacking
+
+    def publish(self, stages: Iterable[Stage], signer: Signer | None) -> None:
+        """Have the repositories of stages know what this machine did, signed; what they refuse now, they get later.
+
+        Without a key nothing is published, which is reported if the file names keys.
+        """
+        for stage in stages:
+            if stage.repository and self._records(stage):
+                try:
+                    self._publish(stage, signer)
+                except RegistryError as error:
+                    self._sink(Note(text=f"other machines do not know of it yet: {error.sentence}"))
+
+    def _publish(self, stage: Stage, signer: Signer | None) -> None:
+        if signer is None:
+            if self._ring().known:
+                text = f"other machines do not learn of it: no key of this machine may sign for {stage.name}"
+                self._sink(Note(text=text))
+            return
+        for _ in range(_TRIES):
+            records = self._records(stage)
+            document = self._document(stage, records)
+            raw = stagechain.sign(document, signer, name=f"{self._resolved.instance.name} {stage.name}")
+            target = self._reference(stage, f"{_TAG}{stage.name}.{document.writer}")
+            artifact.put(raw, bundle.MEDIA_TYPE, target, oci=attached.store(self._opened.paths))
+            if self._records(stage) == records:
+                return
+
+    def _document(self, stage: Stage, records: tuple[StageRecord, ...]) -> StageDocument:
+        entries = self._ledger.entries()
+        known = stagerecords.known_of(entries, stage.name)
+        return StageDocument(
+            stage=stage.name,
+            repository=_path(stage),
+            writer=stagerecords.writer_of(entries),
+            records=records,
+            knows={writer: number for writer, (number, _) in known.items()},
+        )
+
+    def _records(self, stage: Stage) -> tuple[StageRecord, ...]:
+        return stagerecords.own_records(self._ledger.entries(), stage.name)
+
+    def _learn(self, stage: Stage, keys: Mapping[str, PublicKey]) -> str:
+        """Enter what is new about one stage; what is not known of it, "" for nothing."""
+        documents, problems = self._read(stage, keys)
+        entries = self._ledger.entries()
+        own, known = stagerecords.writer_of(entries), stagerecords.known_of(entries, stage.name)
+        mine = documents.pop(own, None)
+        if mine is not None:
+            self._check_own(mine, stage)
+        for writer, (number, hashed) in known.items():
+            if writer not in documents or not _has(documents[writer], number, hashed):
+                problems.append(f"{stage.repository} lacks records of {writer} that were there before")
+        for each in documents.values():
+            problems += self._unknown(each, documents, own, stage)
+        self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
+        return "; ".join(problems)
+
+    def _read(self, stage: Stage, keys: Mapping[str, PublicKey]) -> tuple[dict[str, StageDocument], list[str]]:
+        """The documents about a stage by their writers, and what cannot be believed."""
+        named = reference.parse(stage.repository)
+        repository = Repository(Connection(settings.origin(named.host)), named)
+        tags = repository.tags(f"{_TAG}{stage.name}.")
+        found: dict[str, StageDocument] = {}
+        problems = [f"{stage.repository} has {len(tags)} chains"] if len(tags) > _MOST else []
+        for tag in tags[:_MOST]:
+            raw = artifact.get(bundle.MEDIA_TYPE, self._reference(stage, tag), repository=repository)
+            try:
+                document = stagechain.verify(raw or b"", keys, stage=stage.name, repository=_path(stage))
+            except SigningError as error:
+                problems.append(f"{stage.repository}:{tag}: {error.sentence}")
+                continue
+            if tag == f"{_TAG}{stage.name}.{document.writer}":
+                found[document.writer] = document
+            else:
+                problems.append(f"{stage.repository}:{tag} is the chain of {document.writer}")
+        return found, problems
+
+    def _check_own(self, published: StageDocument, stage: Stage) -> None:
+        """LedgerDamaged if this machine has published what its ledger does not have."""
+        have = {record.number: record.hash for record in self._records(stage)}
+        for record in published.records[-1:]:
+            if have.get(record.number) != record.hash:
+                raise LedgerDamaged(
+                    f"the ledger lacks an entry that the head published at {stage.repository} names: {record.hash}",
+                    remedy="restore its last copy, or begin again from what known keys signed: devbox release rebuild",
+                )
+
+    def _unknown(
+        self, document: StageDocument, documents: Mapping[str, StageDocument], own: str, stage: Stage
+    ) -> Iterable[str]:
+        """What a machine knew of others that is not there."""
+        counts = {writer: _last(each.records) for writer, each in documents.items()}
+        counts[own] = _last(self._records(stage))
+        for writer, number in document.knows.items():
+            if counts.get(writer, 0) < number:
+                yield f"{document.writer} knew {number} records of {writer}, of which {counts.get(writer, 0)} are there"
+
+    def _enter(self, stage: Stage, documents: Mapping[str, StageDocument], known: Mapping[str, int]) -> None:
+        """Add the new records to the ledger, in their order."""
+        people = self._ring()
+        fresh = [
+            (record.clock, record.at, writer, record)
+            for writer, each in documents.items()
+            for record in each.records
+            if record.number > known.get(writer, 0)
+        ]
+        told = {str(entry.body.get("evidence")) for entry in self._ledger.entries() if entry.kind == REVOKED}
+        for _, _, writer, record in sorted(fresh, key=lambda each: each[:3]):
+            if record.kind == REVOKED and record.evidence in told:
+                continue  # it is in the chain of every stage
+            by = people.name(documents[writer].by)
+            made = stagerecords.entry_of(record, stage=stage.name, writer=writer, by=by)
+            if made is not None:
+                told.add(record.evidence)
+                self._ledger.append(made.pop("kind"), **made)
+
+    def _ring(self) -> Keyring:
+        resolved = self._resolved
+        return keyring.read(self._opened.root, builders=resolved.builders, approvers=resolved.approvers)
+
+    def _reference(self, stage: Stage, tag: str) -> reference.Reference:
+        return reference.parse(stage.repository)._replace(tag=tag, digest="")
+
+
+def _path(stage: Stage) -> str:
+    return reference.parse(stage.repository).repository
+
+
+def _last(records: tuple[StageRecord, ...]) -> int:
+    return records[-1].number if records else 0
+
+
+def _has(document: StageDocument, number: int, hashed: str) -> bool:
+    """True if a document has this record, or is so long that it begins after it."""
+    found = {record.number: record.hash for record in document.records}
+    return found.get(number) == hashed or (bool(found) and number < min(found))

@@ -1,0 +1,211 @@
+"""Two machines, two registries, three clones: whatever they do in whatever order, in the end all know the same."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.registry import registry
+from support.shop import APP, Shop
+
+from devbox.attest import keys
+from devbox.attest.keys import LocalSigner
+from devbox.errors import Denied, UsageError
+from devbox.model.entry import APPROVED, DOWN, REVOKED, Entry
+from devbox.model.release import Release
+from devbox.opened import load
+from devbox.promotion.history import History, since
+from devbox.records.keys import Keys
+from devbox.verbs import approvals, signing, stopping
+from devbox.verbs import promote as verbs
+from devbox.verbs.signing import Named
+from devbox.verbs.stagechain import StageChains
+
+STAGES = ("test", "staging", "production")
+PEOPLE = '[builders]\nci = "keys/ci.pub"\n[approvers]\nann = "keys/ann.pub"\n'
+_places = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Two registries: the first has the repositories of two stages, the second that of the last one."""
+    places = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    with registry(places[0], tls=False, password=False) as one, registry(places[1], tls=False, password=False) as two:
+        yield one.host, two.host
+
+
+class Clone:
+    """A checkout on a machine: a ledger of its own, the keys of whoever works there."""
+
+    def __init__(self, machine: Path, name: str, text: str, people: dict[str, LocalSigner], use: Callable) -> None:
+        self._machine, self._use, self._people = machine, use, people
+        self.use()
+        (machine / name).mkdir(parents=True)
+        self.shop = Shop(machine / name, text)
+        (Path(self.shop.root) / "keys").mkdir()
+        store = Keys(self.shop.opened.paths)
+        known = {key.name for key in store.all()}
+        for who, signer in people.items():
+            (Path(self.shop.root) / f"keys/{who}.pub").write_text(signer.public.pem)
+            if who not in known:
+                store.add(who, signer, "")
+
+    def use(self) -> Clone:
+        """From now on, devbox runs on this machine."""
+        self._use(self._machine)
+        return self
+
+    def promote(self, stage: str, release: str = "") -> None:
+        by = Named("ci", self._people["ci"])
+        verbs.promote(
+            self.shop.opened, _unseen, stage=stage, release=release, environments=self.shop._environments, by=by
+        )
+
+    def rollback(self, stage: str) -> None:
+        by = Named("ci", self._people["ci"])
+        verbs.rollback(self.shop.opened, _unseen, stage=stage, environments=self.shop._environments, by=by)
+
+    def revoke(self, release: Release) -> None:
+        opened = self.shop.opened
+        signing.revoke(opened, load(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
+
+    def approve(self, stage: str) -> None:
+        opened = self.shop.opened
+        approvals.approve(opened, load(opened), stage, "", _unseen, key="ann", ask=None)
+
+    def down(self, stage: str) -> None:
+        self.shop.environment(stage).retire()
+        stopping.record_down(self.shop.opened, stage, _unseen, ask=None)
+
+    def learn(self) -> dict[str, str]:
+        opened = self.use().shop.opened
+        return StageChains(opened, load(opened), _unseen).learn()
+
+    def known(self) -> dict[str, object]:
+        """What this clone knows of the stages: in order, what came and left; what was said, and who was stopped."""
+        history = History(self.use().shop.ledger.entries())
+        found: dict[str, object] = {}
+        for stage in STAGES:
+            found[stage] = [
+                (entry.release, entry.body["operation"], history.left(entry), since(entry))
+                for entry in history.came(stage)
+            ]
+            stands = history.stands(stage)
+            found[f"{stage} runs"] = stands.release if stands else ""
+            for kind in (APPROVED, DOWN):
+                found[f"{stage} {kind}"] = sorted((each.release, _at(each)) for each in history.of(kind, stage=stage))
+        found[REVOKED] = sorted({entry.release for entry in history.of(REVOKED)})
+        return found
+
+
+def _at(entry: Entry) -> str:
+    return str(entry.body["at"]) if "seen" in entry.body else entry.at
+
+
+@pytest.fixture
+def clones(hosts: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Clone]]:
+    """Three clones on two machines; each call makes new ones, with repositories of their own."""
+    monkeypatch.setenv("DEVBOX_INSECURE_REGISTRIES", ",".join(hosts))
+
+    def use(machine: Path) -> None:
+        for name, place in (("HOME", "home"), ("RUNTIME_DIR", "run"), ("CONFIG", "config")):
+            monkeypatch.setenv(f"DEVBOX_{name}", str(machine / place))
+
+    def make() -> list[Clone]:
+        number = next(_places)
+        people = {name: keys.generate(keys.ED25519) for name in ("ci", "ann")}
+        at = dict(zip(STAGES, (hosts[0], hosts[0], hosts[1]), strict=True))
+        text = APP + PEOPLE
+        text += "".join(f'[stage.{stage}]\nrepository = "{host}/w{number}/{stage}"\n' for stage, host in at.items())
+        places = [("one", "a"), ("one", "b"), ("two", "c")]
+        return [Clone(tmp_path / str(number) / machine, name, text, people, use) for machine, name in places]
+
+    return make
+
+
+def _walk(made: list[Clone], seed: int, steps: int) -> list[str]:
+    """Do random things; what is denied is not done. The steps, for a failure."""
+    chance = random.Random(seed)
+    done = []
+    releases, *_ = [[clone.use().shop.release(number) for number in (1, 2, 3)] for clone in made]
+    for _ in range(steps):
+        clone, stage, release = chance.choice(made).use(), chance.choice(STAGES), chance.choice(releases)
+        what = chance.choices(("promote", "named", "rollback", "revoke", "approve", "down"), (5, 4, 4, 1, 1, 1))[0]
+        acts: dict[str, Callable[[], None]] = {
+            "promote": lambda c=clone, s=stage: c.promote(s),
+            "named": lambda c=clone, s=stage, r=release: c.promote(s, r.id),
+            "rollback": lambda c=clone, s=stage: c.rollback(s),
+            "revoke": lambda c=clone, r=release: c.revoke(r),
+            "approve": lambda c=clone, s=stage: c.approve(s),
+            "down": lambda c=clone, s=stage: c.down(s),
+        }
+        try:
+            acts[what]()
+            done.append(f"{made.index(clone)} {what} {stage} {release.short}")
+        except (Denied, UsageError) as error:
+            done.append(f"{made.index(clone)} {what} {stage} {release.short}: {error.sentence}")
+    return done
+
+
+def _check(made: list[Clone], done: list[str]) -> None:
+    for clone in made:
+        assert clone.learn() == {}, done
+    first, *others = [clone.known() for clone in made]
+    for other in others:
+        assert other == first, "\n".join(done)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_issue10_1_after_any_walk_all_machines_know_the_same(clones: Callable[[], list[Clone]], seed: int):
+    made = clones()
+    _check(made, _walk(made, seed, 7))
+
+
+@pytest.mark.long
+def test_issue10_1_after_200_walks_all_machines_know_the_same(clones: Callable[[], list[Clone]]):
+    for seed in range(1000, 1200):
+        made = clones()
+        _check(made, _walk(made, seed, 10))
+
+
+def test_issue10_1_a_rollback_elsewhere_is_known_before_the_next_promotion(clones: Callable[[], list[Clone]]):
+    """Machine 2 was told "passed staging", and promoted what machine 1 had rolled back from staging."""
+    one, _, two = clones()
+    two.use().shop.release(2)
+    good, bad = (one.use().shop.release(number) for number in (1, 2))
+    for made in (good, bad):
+        one.promote("test", made.id)
+        one.promote("staging", made.id)
+    one.rollback("staging")
+    told = two.use().shop.why("production", bad)["passed staging"]
+    assert (told.verdict, "rolled back from staging" in told.reason) == ("fail", True)
+    with pytest.raises(Denied, match="rolled back from staging"):
+        two.promote("production", bad.id)
+
+
+def test_issue10_1_what_could_not_be_learned_is_pending_and_reported(
+    clones: Callable[[], list[Clone]], monkeypatch: pytest.MonkeyPatch
+):
+    one, _, two = clones()
+    made = one.use().shop.release(1)
+    one.promote("test", made.id)
+    one.promote("staging", made.id)
+    assert two.use().shop.why("production", made)["passed staging"].verdict == "pass"
+    text = Path(two.shop.root, "devbox.toml").read_text()
+    host = text.partition("[stage.staging]")[2].partition('"')[2].partition("/")[0]
+    broken = text.replace(f'[stage.staging]\nrepository = "{host}', '[stage.staging]\nrepository = "127.0.0.1:9')
+    two.shop.rewrite(broken)
+    notes: list[object] = []
+    told = {each.subject: each for each in verbs.why_stage(two.shop.opened, stage="production", sink=notes.append)}
+    assert told["passed staging"].verdict == told["records staging"].verdict == "pending"
+    assert "not all records of staging are known" in told["passed staging"].reason
+    assert any("not all records of staging" in getattr(note, "text", "") for note in notes)
+    with pytest.raises(Denied, match="not all records of staging are known"):
+        two.promote("production", made.id)
+
+
+def _unseen(event: object) -> None:
+    """Nobody watches."""

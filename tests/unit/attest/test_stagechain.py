@@ -1,0 +1,86 @@
+"""The signed chain of a stage: what another machine believes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.histories import chained, release
+
+from devbox.attest import bundle, dsse, keys, stagechain, statements
+from devbox.attest.stagechain import StageDocument
+from devbox.errors import SigningError
+from devbox.model.entry import APPLIED, REVOKED, SEEN
+from devbox.promotion import stagerecords
+
+CI, EVE = keys.generate(keys.ED25519), keys.generate(keys.ED25519)
+KNOWN = {CI.public.fingerprint: CI.public}
+ONE, TWO = release(1), release(2)
+
+
+def _document(**facts):
+    rows = [
+        {"kind": APPLIED, "stage": "staging", "release": ONE.id, "body": {"clock": 1, "operation": "promote"}},
+        {"kind": APPLIED, "stage": "test", "release": ONE.id, "body": {"clock": 2, "operation": "promote"}},
+        {"kind": SEEN, "stage": "staging", "release": TWO.id, "body": {"clock": 3, "at": "x", "seen": {"number": 1}}},
+        {"kind": REVOKED, "release": TWO.id, "body": {"clock": 4, "reason": "bad"}},
+        {"kind": APPLIED, "stage": "staging", "release": TWO.id, "body": {"operation": "rollback", "left": ONE.id}},
+    ]
+    records = stagerecords.own_records(chained(*rows), "staging")
+    known = {"stage": "staging", "repository": "shop/staging", "writer": "0" * 12, "records": records}
+    return StageDocument(**{**known, **facts})
+
+
+def _read(raw):
+    return stagechain.verify(raw, KNOWN, stage="staging", repository="shop/staging")
+
+
+def test_what_this_machine_did_comes_back_in_its_order():
+    document = _document(knows={"1" * 12: 3})
+    found = _read(stagechain.sign(document, CI, name="shop"))
+    assert found == replace(document, by=CI.public.fingerprint)
+    assert [(each.number, each.clock, each.kind) for each in found.records] == [
+        (1, 1, APPLIED),
+        (2, 4, REVOKED),
+        (3, 5, APPLIED),  # an earlier version gave it no clock
+    ]
+    assert found.records[-1].left == ONE.id
+
+
+def test_issue10_1_what_another_key_signed_or_is_about_another_stage_is_not_believed():
+    document = _document()
+    with pytest.raises(SigningError, match="none of the keys"):
+        _read(stagechain.sign(document, EVE, name="shop"))
+    for facts in ({"stage": "production"}, {"repository": "shop/other"}):
+        with pytest.raises(SigningError, match="it is about"):
+            _read(stagechain.sign(replace(document, **facts), CI, name="shop"))
+
+
+@pytest.mark.parametrize("how", ["left out", "swapped", "changed", "clock", "beginning"])
+def test_issue10_1_records_that_do_not_follow_on_each_other_are_not_believed(how):
+    one, two, three = _document().records
+    records = {
+        "left out": (one, three),
+        "swapped": (one, three, two),
+        "changed": (replace(one, release=TWO.id), two, three),
+        "clock": (one, replace(two, clock=1)),
+        "beginning": (replace(one, previous=two.hash),),
+    }[how]
+    with pytest.raises(SigningError, match="do not follow"):
+        _read(stagechain.sign(replace(_document(), records=records), CI, name="shop"))
+
+
+def test_issue10_1_a_statement_about_something_else_is_not_believed():
+    payload = statements.write("sha256:" + "0" * 64, statements.LEDGER_HEAD, {"format": 1}, name="shop")
+    with pytest.raises(SigningError, match="another kind"):
+        _read(bundle.write(dsse.sign(payload, CI), key=CI.public))
+    for raw in (b"", b"{}", b"\xff"):
+        with pytest.raises(SigningError):
+            _read(raw)
+
+
+def test_a_long_chain_is_published_with_its_newest_records(monkeypatch):
+    monkeypatch.setattr(stagerecords, "MOST", 2)
+    document = _document()
+    assert [each.number for each in document.records] == [2, 3]
+    assert _read(stagechain.sign(document, CI, name="shop")).records == document.records
