@@ -70,6 +70,7 @@ SECTIONS: dict[type[Model], str] = {
     stages.FreezeGate: 'gate "freeze"',
     stages.CommandGate: 'gate "command"',
     stages.StrategyTable: "[stage.NAME.strategy]",
+    stages.WarmupTable: "strategy warmup",
     metrics.MetricTable: "strategy metrics",
     HooksTable: "[hooks]",
 }

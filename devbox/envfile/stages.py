@@ -134,6 +134,15 @@ def parse_cohort(value: Any) -> str:
     return text
 
 
+class WarmupTable(Model):
+    """The first requests and seconds of each new process, whose response times are not judged; failures are."""
+
+    requests: Whole = 20
+    """Requests of each process, at least."""
+    seconds: Duration = 10.0
+    """Time from the first request of each process on, at least."""
+
+
 class StrategyTable(Model):
     """`[stage.NAME.strategy]`. All but `kind` and `irreversible` is about gray: visitors are shifted step by step."""
 
@@ -163,6 +172,8 @@ class StrategyTable(Model):
     """Go back once from the first step, to see that it works."""
     irreversible: bool = False
     """Stop instead of going back."""
+    warmup: WarmupTable = WarmupTable()
+    """The first requests and seconds of each new process, whose response times are not judged."""
 
     @model_validator(mode="after")
     def _can_be_gone(self) -> Self:

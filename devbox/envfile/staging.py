@@ -64,7 +64,8 @@ def _strategy(table: tables.StrategyTable) -> model.Strategy:
         if not each.is_outside
     )
     outside = tuple(_outside(each) for each in table.metrics if each.is_outside)
-    return model.Strategy(**{**dict(table), "metrics": counted, "outside": outside})
+    warmup = model.Warmup(**dict(table.warmup))
+    return model.Strategy(**{**dict(table), "metrics": counted, "outside": outside, "warmup": warmup})
 
 
 def _outside(table: MetricTable) -> model.Outside:

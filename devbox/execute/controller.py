@@ -18,7 +18,7 @@ from devbox.gray.outside import Reading
 from devbox.gray.rollout import WARM, Rollout
 from devbox.gray.trial import Trial
 from devbox.model.stage import Counts
-from devbox.model.traffic import Batch, Second, Side
+from devbox.model.traffic import HISTORY, Batch, Second, Side
 
 TICK = 1.0  # seconds between two looks
 PATIENCE = 60.0  # seconds that a router which crashed may take to come back
@@ -71,6 +71,9 @@ class Ground(Protocol):
         renews.
         """
 
+    def reopen(self) -> None:
+        """Let requests go again to a canary that the router has shut out."""
+
 
 @dataclass(kw_only=True)
 class Controller:
@@ -121,6 +124,7 @@ class Controller:
         wish, self.wish = self.wish or self.trials.asked(), None
         batch = sight.since(self._last) if self._last else Batch(canary=Side(), stable=Side())
         now = self.now()
+        batch = replace(batch, seconds=self._seconds(trial, now))
         look = Look(
             now=now,
             batch=batch,
@@ -133,12 +137,21 @@ class Controller:
             asked=wish.what if wish else "",
             by=wish.by if wish else "",
             readings=self.readings(),
+            canary_replicas=sight.canary_replicas,
+            stable_replicas=sight.stable_replicas,
         )
         after = decide(trial.rollout, look, trial.policy)
         seen = trial.after(after, batch, now=now, threshold=wanted(after, trial.policy).threshold).counted(sight.counts)
         self._apply(trial, seen, sight)
         self.on_look(seen, sight)
         return seen
+
+    def _seconds(self, trial: Trial, now: float) -> tuple[Second, ...]:
+        """Those that the release has not taken in; none where the router went away just now: the next look has them."""
+        known = trial.rollout.compared
+        with contextlib.suppress(RouterAway):
+            return self.ground.seconds(after=max(known.until if known else 0, int(now) - HISTORY - 1))
+        return ()
 
     def _apply(self, before: Trial, after: Trial, sight: Sight) -> None:
         """The record first where the share rises: whoever comes after a crash may know of more than there is, not less.
@@ -150,7 +163,9 @@ class Controller:
         self.trials.write(after)
         self._last = sight
         with contextlib.suppress(RouterAway):
-            self.ground.lend(threshold=goal.threshold, safe=goal.safe)
+            self.ground.lend(threshold=goal.threshold, safe=goal.safe, generation=goal.generation, slow=goal.slow)
+            if goal.reopen:
+                self.ground.reopen()
             if goal.threshold != sight.threshold:
                 self._last = self.ground.sight()
         if changed:

@@ -62,6 +62,8 @@ class RoutedGround:
             canary_restarts=self.restarts(),
             open=converge.active(self.runtime.ask("show stat"), places) if places else 0,
             counts=self.counts(),
+            canary_replicas=self._replicas(seen, self.canary),
+            stable_replicas=self._replicas(seen, other(self.canary)),
             tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
         )
 
@@ -128,6 +130,13 @@ class RoutedGround:
         ):
             self.runtime.tell(command)
 
+    def reopen(self) -> None:
+        """See `controller.Ground`."""
+        table = self.runtime.ask(counters.ASK)
+        for key in counters.read(table):
+            if self._is_mine(key, self.canary) and counters.tripped(table, key):
+                self.runtime.tell(counters.reopen(key))
+
     def _seen(self) -> Seen:
         return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
 
@@ -150,6 +159,17 @@ class RoutedGround:
             if self._is_mine(backend, side)
         ]
         return bool(backends) and all(any(servers) for servers in backends)
+
+    def _replicas(self, seen: Seen, side: str) -> int:
+        """Servers of a side that may get requests; all there are, where none may."""
+        servers = [
+            server.up
+            for backend, named in seen.servers.items()
+            if self._is_mine(backend, side)
+            for name, server in named.items()
+            if not is_backup(name)
+        ]
+        return sum(servers) or len(servers)
 
     def _began(self) -> str:
         """Which HAProxy it is: another one counts from 0."""

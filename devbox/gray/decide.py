@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from devbox.frozen import dataclass
-from devbox.gray import bounds, outside
+from devbox.gray import bounds, judge, outside
 from devbox.gray.evidence import Tally
 from devbox.gray.outside import Answers, Reading
 from devbox.gray.policy import WHOLE, Policy
@@ -29,6 +29,8 @@ from devbox.model.traffic import Batch, Side
 
 CRASHES = 3  # restarts of the canary that are a crash loop
 ALL_ERRORS = 10  # so many requests of a step, all failed, need no statistics
+SHUT = 10.0  # seconds that a canary stays shut out, the first time in a step
+TRIPS = 2  # times in a step that the router shuts the canary out, after which it goes back
 DRAIN = 30.0  # seconds that requests under way have before the canary is stopped
 HALF = 0.5
 _SURE = 0.001  # of a rate in the bake that is compared with another time's
@@ -40,7 +42,7 @@ class Look:
 
     `threshold`: what the router goes by; `open`: requests under way at the canary; `tripped`: the router itself has
     shut the canary out. `asked`: by a person, `by` whom; `readings`: what metrics from outside said since the
-    last look.
+    last look. `canary_replicas`, `stable_replicas`: servers that may get requests.
     """
 
     now: float
@@ -54,33 +56,54 @@ class Look:
     asked: str = ""  # "" | "hold" | "resume" | "abort" | "complete"
     by: str = ""
     readings: tuple[Reading, ...] = ()
+    canary_replicas: int = 1
+    stable_replicas: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the router is to go by. `safe`: what it falls back to by itself; `forced`: whether a header may choose."""
+    """What the router is to go by. `safe`: what it falls back to by itself; `forced`: whether a header may choose.
+
+    `generation`: in which each client's first failure counts; `slow`: microseconds above which its first response does.
+    `reopen`: requests may go again to a canary that the router has shut out.
+    """
 
     threshold: int
     safe: int
     forced: bool
+    generation: int = 0
+    slow: int = 0
+    reopen: bool = False
 
 
 def wanted(rollout: Rollout, policy: Policy) -> Wanted:
     """The share that belongs to a state. Where a rollout needs a human, it stays where it was."""
     phase = rollout.before if rollout.phase == NEEDS_HUMAN else rollout.phase
+    found = Wanted(threshold=0, safe=0, forced=phase == WARM)
     if phase in (STEP, HOLD):
         safe = policy.share(rollout.step if phase == HOLD else rollout.step - 1)
-        return Wanted(threshold=policy.share(rollout.step), safe=safe, forced=True)
-    if phase in (BAKE, STABLE):
-        return Wanted(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
-    return Wanted(threshold=0, safe=0, forced=phase == WARM)
+        found = Wanted(threshold=policy.share(rollout.step), safe=safe, forced=True)
+    elif phase in (BAKE, STABLE):
+        found = Wanted(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
+    if not found.threshold or phase == STABLE:
+        return found
+    return replace(found, generation=rollout.generation, slow=_slow(rollout), reopen=_may_reopen(rollout))
+
+
+def _may_reopen(rollout: Rollout) -> bool:
+    return rollout.shut is not None and (rollout.looked_at or 0.0) - rollout.shut >= SHUT
+
+
+def _slow(rollout: Rollout) -> int:
+    limits = rollout.compared.history.limits if rollout.compared else None
+    return limits.tail_time if limits else 0
 
 
 def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     """Where it stands after a look. `reason` says why, also when nothing changed: what it waits for."""
     if rollout.phase in OVER:
         return rollout
-    seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
+    seen = _taken_in(rollout, look, policy)
     if seen.phase == ABORTING:
         return _leaving(seen, look)
     if look.asked == "abort":
@@ -93,8 +116,21 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     return _onward(seen, look, policy)
 
 
+def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
+    """With what the router counted since the last look."""
+    seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
+    goal = wanted(seen, policy).threshold
+    seen = seen.shut_out(tripped=look.tripped, reopened=_may_reopen(rollout))
+    in_force = look.threshold == goal and not look.tripped
+    place = judge.place_of(seen, threshold=goal, canaries=look.canary_replicas, stables=look.stable_replicas)
+    before = seen.entered or look.now
+    return judge.take_in(seen, look.batch.seconds, policy, place=place, before=before, in_force=in_force)
+
+
 def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     """Nothing is wrong: a step forward, or what it waits for."""
+    if seen.shut is not None and seen.phase in (STEP, HOLD, BAKE):
+        return _waits(seen, f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed")
     match seen.phase:
         case "warm":
             return _warm(seen, look, policy)
@@ -123,12 +159,18 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
         return f"the canary crashed {look.canary_restarts} times"
     if seen.phase == WARM:
         return ""
-    if look.tripped:
-        return "the router shut the canary out: request after request failed"
+    if seen.trips >= TRIPS:
+        return f"the router shut the canary out {seen.trips} times: request after request failed"
     if not look.canary_healthy:
         return "the canary's health check fails"
-    if alarms := _alarms(seen, policy):
-        return alarms[0]
+    alarms = _alarms(seen, policy)
+    return alarms[0] if alarms else _counted_against(seen, policy)
+
+
+def _counted_against(seen: Rollout, policy: Policy) -> str:
+    """What the router's counts say against it."""
+    if seen.compared is not None:
+        return judge.find_harm(seen, policy)
     return _baked_badly(seen, policy) if seen.phase == BAKE else _judgement(seen, policy)
 
 
@@ -215,7 +257,7 @@ def _latencies(seen: Rollout, policy: Policy) -> dict[str, int | None]:
 def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     if seen.held:
         return _waits(seen, "held")
-    if lacking := _lacks(seen, policy) or _silence(seen, look, policy):
+    if lacking := _lacks(seen, policy) or judge.find_doubt(seen, policy) or _silence(seen, look, policy):
         late = seen.watched > policy.timeout
         return (
             _to_a_human(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")

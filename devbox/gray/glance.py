@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from devbox.frozen import dataclass
 from devbox.gray.decide import wanted
 from devbox.gray.outside import Answers
-from devbox.gray.policy import WHOLE
+from devbox.gray.policy import WHOLE, Watch
 from devbox.gray.rollout import STEP
 from devbox.gray.trial import Trial
 from devbox.model.traffic import Side
@@ -91,7 +89,7 @@ def glance(trial: Trial) -> Glance:
         left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,
         canary=_side(trial.canary, [point.canary_p99 for point in lately]),
         stable=_side(trial.stable, [point.stable_p99 for point in lately]),
-        against=tuple(_against(trial, watch.name, watch.alpha) for watch in policy.watches),
+        against=tuple(_against(trial, watch) for watch in policy.watches),
         outside=tuple(_told(each.name, rollout.outside.get(each.name, Answers())) for each in policy.outside),
         margin=policy.margin,
         lost=trial.lost,
@@ -117,7 +115,5 @@ def _told(name: str, said: Answers) -> Told:
     return Told(metric=name, good=good, said=said.last)
 
 
-def _against(trial: Trial, name: str, alpha: float) -> Against:
-    judged = trial.rollout.judged[name]
-    enough = math.log(1 / alpha) if alpha else math.inf
-    return Against(metric=name, of_enough=max(0.0, judged.evidence.log) / enough, harm=judged.harm)
+def _against(trial: Trial, watch: Watch) -> Against:
+    return Against(metric=watch.name, of_enough=trial.strength(watch), harm=trial.rollout.judged[watch.name].harm)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from devbox.frozen import dataclass
-from devbox.gray.policy import WHOLE
+from devbox.gray.policy import WHOLE, Watch
 from devbox.gray.trial import Point, Trial
 
 _WIDTH, _LEFT, _RIGHT = 920, 70, 20
@@ -26,6 +26,7 @@ _COLORS = {
     _LIMIT: ("#c92a2a", "#ff8787"),
 }
 _TICKS = 6
+_BEYOND = 1.5  # of what aborts, up to which a part of the evidence is drawn
 _ENOUGH, _NEAR = 1000, 8  # requests that a rate is of; points that a response time is the median of
 _ROUND = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 
@@ -38,17 +39,19 @@ class _Curve:
     kind: str
     values: Sequence[float | None]
     steps: bool = False
+    thin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Panel:
-    """Curves with one scale. `line`: a value to be seen against, with its name."""
+    """Curves with one scale. `line`: a value to be seen against, with its name. `legend`: curves that need a name."""
 
     title: str
     curves: tuple[_Curve, ...]
     shown: Callable[[float], str]
     line: tuple[float, str] | None = None
     least: float = 0.0  # that the scale reaches to
+    legend: tuple[_Curve, ...] = ()
 
 
 def svg(trial: Trial) -> str:
@@ -100,19 +103,34 @@ def _panels(trial: Trial) -> list[_Panel]:
         _Panel(title="failed requests", curves=_pair(points, _rates), shown=lambda value: f"{value:.3g} %", least=0.5),
         _Panel(title="99 % of the requests within", curves=_pair(points, _times), shown=_millis, least=1.0),
     ]
-    for watch in trial.policy.watches:
-        enough = math.log(1 / watch.alpha)
-        values = [100 * max(0.0, point.evidence.get(watch.name, 0.0)) / enough for point in points]
-        found.append(
-            _Panel(
-                title=f"evidence that the new release is worse: {watch.name}",
-                curves=(_Curve(name="evidence", kind=_CANARY, values=values),),
-                shown=lambda value: f"{value:g} %",
-                line=(100, "here it is taken back"),
-                least=100,
-            )
+    return [*found, *(_evidence(points, watch) for watch in trial.policy.watches)]
+
+
+def _evidence(points: Sequence[Point], watch: Watch) -> _Panel:
+    """What there is against the new release, as a share of what takes it back, and what it is made of."""
+    enough = math.log(1 / watch.alpha)
+    whole = [100 * max(0.0, point.evidence.get(watch.name, 0.0)) / enough for point in points]
+    pairs = [point.parts.get(watch.name) for point in points]
+    parts = tuple(
+        _Curve(
+            name=name,
+            kind=kind,
+            values=[
+                100 * min(_BEYOND, pair[at]) if (pair := point.parts.get(watch.name)) else None for point in points
+            ],
+            thin=True,
         )
-    return found
+        for at, (name, kind) in enumerate((("clients, same seconds", _STABLE), ("incidents of replicas", _SHARE)))
+        if any(pairs)
+    )
+    return _Panel(
+        title=f"evidence that the new release is worse: {watch.name}",
+        curves=(*parts, _Curve(name="evidence", kind=_CANARY, values=whole)),
+        shown=lambda value: f"{value:g} %",
+        line=(100, "here it is taken back"),
+        least=100,
+        legend=parts,
+    )
 
 
 def _pair(points: Sequence[Point], smooth: Callable[[Sequence[Point], str], list[float | None]]) -> tuple[_Curve, ...]:
@@ -163,6 +181,11 @@ def _drawn(panel: _Panel, times: Sequence[float], whole: float, *, top: int) -> 
     known = [value for curve in panel.curves for value in curve.values if value is not None]
     high = _scale(max([*known, panel.least]))
     parts = [f'<text class="f-ink" x="{_LEFT}" y="{top + 8}" font-weight="600">{escape(panel.title)}</text>']
+    for number, curve in enumerate(reversed(panel.legend)):
+        x = _WIDTH - _RIGHT - 170 * number
+        parts.append(
+            f'<text class="f-{curve.kind}" x="{x}" y="{top + 8}" text-anchor="end">{escape(curve.name)}</text>'
+        )
     for share in (0.0, 0.5, 1.0):
         y = _y(high * share, high, top)
         parts.append(f'<line class="s-grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -176,7 +199,8 @@ def _drawn(panel: _Panel, times: Sequence[float], whole: float, *, top: int) -> 
             f"{escape(panel.line[1])}</text>"
         )
     parts += [
-        f'<path class="s-{curve.kind}" d="{path}" fill="none" stroke-width="2" stroke-linejoin="round"/>'
+        f'<path class="s-{curve.kind}" d="{path}" fill="none" stroke-width="{1 if curve.thin else 2}" '
+        'stroke-linejoin="round"/>'
         for curve in panel.curves
         if (path := _path(curve, times, whole, high, top))
     ]

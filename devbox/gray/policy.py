@@ -25,7 +25,8 @@ class Watch:
 class Policy:
     """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion.
 
-    `watches` are judged by what the router counts, `outside` by limits.
+    `watches` are judged by what the router counts, `outside` by limits. `warmup_requests`, `warmup_seconds`: of each
+    canary replica, whose response times do not count.
     """
 
     steps: tuple[int, ...]
@@ -39,6 +40,8 @@ class Policy:
     irreversible: bool = False
     rehearse: bool = False
     completes: bool = False
+    warmup_requests: int = 20
+    warmup_seconds: float = 0.0
 
     def share(self, step: int) -> int:
         """The threshold of a step; 0 before the first."""
@@ -59,6 +62,8 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
         irreversible=strategy.irreversible,
         rehearse=strategy.rehearse,
         completes=completes,
+        warmup_requests=strategy.warmup.requests,
+        warmup_seconds=strategy.warmup.seconds,
     )
 
 

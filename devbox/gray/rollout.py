@@ -7,6 +7,7 @@ from dataclasses import field, replace
 
 from devbox.frozen import dataclass
 from devbox.gray import bounds
+from devbox.gray.comparison import Comparison
 from devbox.gray.evidence import Evidence, Tally
 from devbox.gray.outside import Answers, Reading
 from devbox.gray.policy import TRUST, Policy, Watch
@@ -29,6 +30,11 @@ class Judged:
     evidence: Evidence = field(default_factory=Evidence)
     canary: tuple[Tally, ...] = ()
     stable: tuple[Tally, ...] = ()
+
+    def counted(self, canary: tuple[int, int], stable: tuple[int, int], *, step: int) -> Judged:
+        """With requests of a step, and the bad ones among them, which add no evidence here."""
+        mine, other = (Tally(requests=requests, bad=bad) for requests, bad in (canary, stable))
+        return replace(self, canary=_added(self.canary, mine, step), stable=_added(self.stable, other, step))
 
     def after(self, watch: Watch, batch: Batch, *, step: int) -> Judged:
         """With a batch of a step."""
@@ -54,6 +60,9 @@ class Rollout:
 
     `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
     `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
+    `compared`: both sides by second, None where the router does not count so. `generation`: see `Batch`; 0 before the
+    first step. `trips`: how often the router has shut the canary out in this phase or step; `shut`: since when it has,
+    None where it has not.
     """
 
     phase: str = WARM
@@ -69,6 +78,10 @@ class Rollout:
     baking: Tally = field(default_factory=Tally)
     judged: dict[str, Judged]
     outside: dict[str, Answers] = field(default_factory=dict)
+    compared: Comparison | None = None
+    generation: int = 0
+    trips: int = 0
+    shut: float | None = None
 
     @classmethod
     def begin(cls, policy: Policy) -> Rollout:
@@ -86,7 +99,14 @@ class Rollout:
             entered=self.looked_at or 0.0,
             before="",
             outside={},
+            trips=0,
+            shut=None,
+            generation=self._next() if phase == BAKE or (phase == STEP and not self.generation) else self.generation,
         )
+
+    def _next(self) -> int:
+        """The number of another generation of clients, later than the present one."""
+        return max(self.generation + 1, int(self.looked_at or 0))
 
     def after(self, batch: Batch, policy: Policy, *, now: float) -> Rollout:
         """With what was counted since the last look, and the time that counts of it."""
@@ -97,11 +117,18 @@ class Rollout:
         if self.phase == BAKE:
             return replace(seen, baking=self.baking + _errors(batch.canary))
         if self.phase in (STEP, HOLD, NEEDS_HUMAN) and self.step >= 0:
-            judged = {
-                watch.name: self.judged[watch.name].after(watch, batch, step=self.step) for watch in policy.watches
-            }
-            return replace(seen, judged=judged)
+            by_side = [watch for watch in policy.watches if watch.name != "latency" or self.compared is None]
+            judged = {watch.name: self.judged[watch.name].after(watch, batch, step=self.step) for watch in by_side}
+            return replace(seen, judged={**self.judged, **judged})
         return seen
+
+    def shut_out(self, *, tripped: bool, reopened: bool) -> Rollout:
+        """With whether the router has shut the canary out. `reopened`: it was asked to let requests in again."""
+        if not tripped:
+            return replace(self, shut=None)
+        if self.shut is not None and not reopened:
+            return self
+        return replace(self, trips=self.trips + 1, shut=self.looked_at)
 
     def told(self, readings: Iterable[Reading], policy: Policy) -> Rollout:
         """With what metrics from outside said; what was asked for before it came here says nothing about here."""
@@ -115,7 +142,9 @@ class Rollout:
     def trusted_again(self) -> Rollout:
         """Back from needs_human to where it was: a person has looked at the evidence, and wants new one."""
         judged = {name: replace(seen, evidence=Evidence()) for name, seen in self.judged.items()}
-        return replace(self.enter(self.before, "resumed"), judged=judged)
+        compared = self.compared.anew() if self.compared else None
+        resumed = self.enter(self.before, "resumed")
+        return replace(resumed, judged=judged, compared=compared, generation=resumed._next())  # noqa: SLF001 - its own
 
     def here(self, name: str) -> tuple[Tally, Tally]:
         """Canary and stable of a metric at the present step."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import field, replace
 
 from devbox.frozen import dataclass
-from devbox.gray.policy import Policy
+from devbox.gray import judge
+from devbox.gray.policy import Policy, Watch
 from devbox.gray.rollout import OVER, Rollout
 from devbox.model.stage import Counts, Deployment
 from devbox.model.traffic import Batch, Side
@@ -17,7 +19,8 @@ MOST_POINTS = 600  # of the curves; when there are more, every other one is drop
 class Point:
     """What was seen in one stretch of time: requests and errors of both sides, 99 % within so many µs; evidence.
 
-    `evidence` and `limits` are in nats, by metric: what there is against the canary, and what would be enough.
+    `evidence`: against the canary, in nats, by metric. `parts`: as shares of what aborts, what it is made of: clients
+    in the same seconds, and incidents; none where the router does not count by second.
     """
 
     at: float
@@ -29,6 +32,7 @@ class Point:
     canary_p99: int | None = None
     stable_p99: int | None = None
     evidence: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,18 @@ class Trial:
         """The same with a newer reading of lost requests, if there is one."""
         return replace(self, counts=counts) if counts else self
 
+    def strength(self, watch: Watch) -> float:
+        """The evidence of a metric against the canary, as a share of the evidence that aborts."""
+        if self.rollout.compared is not None:
+            return judge.strength(self.rollout.compared, watch)
+        log = self.rollout.judged[watch.name].evidence.log
+        return max(0.0, log) / math.log(1 / watch.alpha) if watch.alpha else 0.0
+
+    def parts(self) -> dict[str, tuple[float, ...]]:
+        """See `Point`."""
+        compared = self.rollout.compared
+        return {watch.name: judge.parts(compared, watch) for watch in self.policy.watches} if compared else {}
+
     def after(self, rollout: Rollout, batch: Batch, *, now: float, threshold: int) -> Trial:
         """With one more look."""
         seen = replace(
@@ -131,7 +147,8 @@ def _pointed(seen: Trial, now: float, threshold: int) -> Trial:
         stable=(seen.recent.stable.requests, seen.recent.stable.errors),
         canary_p99=seen.recent.canary.quantile(0.99),
         stable_p99=seen.recent.stable.quantile(0.99),
-        evidence={name: judged.evidence.log for name, judged in seen.rollout.judged.items()},
+        evidence={watch.name: seen.strength(watch) * math.log(1 / watch.alpha) for watch in seen.policy.watches},
+        parts=seen.parts(),
     )
     points, thinned = (*seen.points, point), seen.thinned
     if len(points) > MOST_POINTS:

@@ -123,6 +123,14 @@ class Outside:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Warmup:
+    """The first requests and seconds of each new process, whose response times are not judged."""
+
+    requests: int = 20
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strategy:
     """How traffic moves. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`."""
 
@@ -140,6 +148,7 @@ class Strategy:
     cohort: str = "cookie"  # "cookie", "cookie:NAME" or "header:NAME"
     rehearse: bool = False
     irreversible: bool = False
+    warmup: Warmup = field(default_factory=Warmup)
 
 
 @dataclass(frozen=True, kw_only=True)

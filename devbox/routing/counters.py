@@ -111,6 +111,11 @@ def shut_out(key: str) -> str:
     return f"str({key}),table_gpt({_TRIPPED},{SIDES})"
 
 
+def reopen(key: str) -> str:
+    """The command that lets requests go to a side again that the router has shut out; its next failure shuts it out."""
+    return f"set table {SIDES} key {key} data.gpt{_TRIPPED} 0"
+
+
 def read(table: str) -> dict[str, Side]:
     """By `PROCESS.SIDE`, from the answer to ASK."""
     found = {}

@@ -13,7 +13,7 @@ from devbox.gray.rollout import HOLD, Rollout
 from devbox.gray.trial import Trial
 from devbox.model.release import Release, ReleaseConfig
 from devbox.model.stage import Deployment, Stage
-from devbox.model.traffic import TIMES, Batch, Side
+from devbox.model.traffic import TIMES, Batch, Second, Side
 
 POLICY = Policy(
     steps=(100, 500, 2500, 5000),
@@ -38,9 +38,19 @@ BEGAN = 1_795_000_000.0
 
 
 def play(
-    *, base: float, bad: float, slow: float = 0.01, rate: int = 400, seed: int = 1, policy: Policy = POLICY
+    *,
+    base: float,
+    bad: float,
+    slow: float = 0.01,
+    rate: int = 400,
+    seed: int = 1,
+    policy: Policy = POLICY,
+    by_second: bool = False,
 ) -> Trial:
-    """Play it to its end, promoted when it holds: rates of errors and of slow requests, requests a second."""
+    """Play it to its end, promoted when it holds: rates of errors and of slow requests, requests a second.
+
+    `by_second`: as a router that counts by second and replica sees it, with two minutes of history.
+    """
     rng, now = random.Random(1), BEGAN
     trial = Trial(
         stage="gray", deployment=DEPLOYMENT, policy=policy, rollout=Rollout.begin(policy), side="green", began=now
@@ -50,12 +60,34 @@ def play(
         share = wanted(trial.rollout, policy).threshold
         mine = drawn(rng, rate, share / 10_000)
         batch = Batch(canary=_side(rng, mine, bad, slow), stable=_side(rng, rate - mine, base, 0.01))
+        if by_second:
+            past = range(120) if now == BEGAN + 1 else ()
+            seconds = [
+                each for at in past for each in _seconds(Batch(canary=Side(), stable=batch.stable), now - 121 + at)
+            ]
+            batch = replace(batch, seconds=(*seconds, *_seconds(batch, now - 1)))
         look = Look(now=now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
         if trial.rollout.phase == HOLD:
             look = replace(look, asked="complete", by="the promotion")
         after = decide(trial.rollout, look, policy)
         trial = trial.after(after, batch, now=now, threshold=wanted(after, policy).threshold)
     return trial
+
+
+def _seconds(batch: Batch, at: float) -> list[Second]:
+    return [
+        Second(
+            at=int(at),
+            replica=f"web.{side}",
+            side=side,
+            requests=counts.requests,
+            failed=counts.errors,
+            first_failed=counts.errors,
+            times=counts.times,
+        )
+        for side, counts in (("canary", batch.canary), ("stable", batch.stable))
+        if counts.requests
+    ]
 
 
 def _side(rng: random.Random, requests: int, errors: float, slow: float) -> Side:

@@ -16,7 +16,7 @@ from devbox.gray.policy import Policy, Watch
 from devbox.gray.rollout import ABORTED, HOLD, Rollout
 from devbox.gray.trial import Trial
 from devbox.host.paths import Paths
-from devbox.model.traffic import Side
+from devbox.model.traffic import Second, Side
 
 POLICY = Policy(
     steps=(100, 5000),
@@ -53,10 +53,16 @@ class Ground:
             stable_healthy=True,
         )
 
-    def lend(self, *, threshold: int, safe: int) -> None:
+    def seconds(self, *, after: int) -> tuple[Second, ...]:
+        return ()
+
+    def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
         self._answer()
         self.threshold = threshold
         self.lent.append(threshold)
+
+    def reopen(self) -> None:
+        self._answer()
 
     def _answer(self) -> None:
         self.asked += 1

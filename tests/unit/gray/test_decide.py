@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from devbox.gray import rollout as phases
-from devbox.gray.decide import DRAIN, Look, decide, wanted
+from devbox.gray.decide import DRAIN, SHUT, Look, decide, wanted
 from devbox.gray.policy import Policy, Watch, of
 from devbox.gray.rollout import LONGEST_LOOK, Rollout
 from devbox.model import codec
@@ -162,11 +162,10 @@ def test_latency_is_judged_only_by_a_limit_that_stable_has_set():
     [
         ({"canary_restarts": 3}, "crashed 3 times"),
         ({"canary_healthy": False}, "health check fails"),
-        ({"tripped": True}, "router shut the canary out"),
         ({"batch": Batch(canary=side(10, 10), stable=side(100))}, "all 10 requests of the canary failed"),
         ({"asked": "abort", "by": "bob"}, "aborted by bob"),
     ],
-    ids=["crash loop", "health", "router", "all errors", "a person"],
+    ids=["crash loop", "health", "all errors", "a person"],
 )
 def test_it_goes_back_at_once(facts: dict[str, object], why: str):
     run = Run()
@@ -175,6 +174,39 @@ def test_it_goes_back_at_once(facts: dict[str, object], why: str):
     assert run.rollout.phase == phases.ABORTING
     assert why in run.rollout.reason
     assert run.threshold == 0
+
+
+def test_a_canary_that_the_router_shut_out_gets_another_chance_and_no_third():
+    """One burst of one replica may be all it was; HAProxy can't know."""
+    run = Run()
+    run.until(phases.STEP)
+    for _ in range(int(SHUT)):
+        assert run.look(QUIET, tripped=True).phase == phases.STEP
+        assert "router shut it out" in run.rollout.reason
+        assert not wanted(run.rollout, run.policy).reopen
+    run.look(QUIET, tripped=True)
+    assert wanted(run.rollout, run.policy).reopen
+    assert (run.look(QUIET, tripped=False).trips, run.rollout.shut) == (1, None)
+    run.look(tripped=True)
+    assert run.rollout.phase == phases.ABORTING
+    assert "router shut the canary out 2 times" in run.rollout.reason
+
+
+def test_a_canary_that_fails_again_as_soon_as_it_is_reopened_goes_back():
+    run = Run()
+    run.until(phases.STEP)
+    for _ in range(int(SHUT) + 2):
+        run.look(QUIET, tripped=True)
+    assert run.rollout.phase == phases.ABORTING
+
+
+def test_each_step_has_its_own_count_of_being_shut_out():
+    run = Run()
+    run.until(phases.STEP)
+    run.look(tripped=True)
+    run.until(phases.STEP, step=1)
+    assert run.rollout.trips == 0
+    assert run.look(tripped=True).phase == phases.STEP
 
 
 def test_it_is_over_when_the_router_says_that_nobody_is_there():

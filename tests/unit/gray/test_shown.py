@@ -18,6 +18,7 @@ from devbox.gray.page import html
 from devbox.gray.picture import svg
 from devbox.gray.trial import MOST_POINTS, Trial
 from devbox.host.paths import Paths
+from devbox.model import codec
 from devbox.model.stage import Outside
 
 SHORT = replace(POLICY, steps=(500, 2500, 5000), min_time=5, min_requests=50, margin=0.1, bake=5)
@@ -46,6 +47,17 @@ def test_the_curves_are_a_picture_with_a_panel_for_each(good: Trial):
         shown
     )
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 7
+
+
+def test_the_two_kinds_of_evidence_are_drawn_where_there_are_two():
+    trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
+    assert trial.rollout.phase == "aborted"
+    assert "clients; web.canary" in trial.rollout.reason
+    root = ET.fromstring(svg(trial))
+    shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert shown.count("incidents of replicas") == len(trial.policy.watches)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 11
+    assert codec.load(Trial, json.loads(json.dumps(codec.dump(trial)))) == trial
 
 
 def test_nothing_to_draw_is_a_picture_too(good: Trial):

@@ -1,0 +1,91 @@
+"""Stable's last ten minutes before a gray release: how it fails by itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field, replace
+
+from devbox.frozen import dataclass
+from devbox.gray import windows
+from devbox.gray.latency import Limits
+from devbox.model.traffic import HISTORY, Second, Side
+
+MINUTE = 60
+_FEWEST = 50  # requests of a minute that has a share
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Counts by second, oldest first and up to `at`, zeros where a replica had no requests.
+
+    `failed` and `slow` by replica: first failures, and requests slower than `limits.tail`; `requests`: of all replicas.
+    `all`: response times, from the beginning. `limits`: None until there are enough requests.
+    """
+
+    at: int = 0
+    requests: tuple[int, ...] = ()
+    failed: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    slow: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    all: Side = field(default_factory=Side)
+    limits: Limits | None = None
+
+    def after(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> History:
+        """With more seconds of stable, all later than `at`. `fewest`: requests before a quantile is believed."""
+        if not seconds:
+            return self
+        whole = self.all + sum((Side(requests=each.requests, times=each.times) for each in seconds), Side())
+        limits = self.limits
+        if limits is None and whole.requests >= fewest and sum(whole.times) > 0:
+            limits = Limits.of(whole, quantile=quantile)
+        last, length = max(each.at for each in seconds), len(self.requests)
+        first = self.at - length + 1 if length else min(each.at for each in seconds)
+        add = _Adding(first, last)
+        slow = ((each.at, each.replica, limits.slow(each.times)) for each in seconds) if limits else ()
+        total = add.to({"": self.requests}, ((each.at, "", each.requests) for each in seconds))
+        return replace(
+            self,
+            at=last,
+            requests=total[""],
+            failed=add.to(self.failed, ((each.at, each.replica, each.first_failed) for each in seconds)),
+            slow=add.to(self.slow, slow),
+            all=whole,
+            limits=limits,
+        )
+
+    def usual(self) -> dict[str, float]:
+        """First failures of a quiet second, by replica."""
+        return {name: windows.usual(counts) for name, counts in self.failed.items()}
+
+    def usual_slow(self) -> dict[str, float]:
+        """Slow requests of a quiet second, by replica."""
+        return {name: windows.usual(counts) for name, counts in self.slow.items()}
+
+    def worst(self, counts: Mapping[str, Sequence[int]]) -> float:
+        """The largest share of requests, of these counts by replica, that any minute had."""
+        summed = [sum(each) for each in zip(*counts.values(), strict=True)] or [0] * len(self.requests)
+        length = min(MINUTE, len(summed))
+        worst = 0.0
+        bad, requests = sum(summed[:length]), sum(self.requests[:length])
+        for start in range(len(summed) - length + 1):
+            if requests >= _FEWEST:
+                worst = max(worst, bad / requests)
+            if start + length < len(summed):
+                bad += summed[start + length] - summed[start]
+                requests += self.requests[start + length] - self.requests[start]
+        return worst
+
+
+class _Adding:
+    """Puts counts into series of equal length that end at `last`, and cuts them to HISTORY seconds."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first, self._length = first, last - first + 1
+
+    def to(
+        self, series: Mapping[str, Sequence[int]], counts: Iterable[tuple[int, str, int]]
+    ) -> dict[str, tuple[int, ...]]:
+        whole = {name: [*values, *[0] * (self._length - len(values))] for name, values in series.items()}
+        for at, name, count in counts:
+            if self._first <= at:
+                whole.setdefault(name, [0] * self._length)[at - self._first] += count
+        return {name: tuple(values[-HISTORY:]) for name, values in whole.items()}

@@ -1,0 +1,171 @@
+"""What the comparison by second says of a release: that it does harm, or that this is not clear yet. Pure.
+
+Where the router does not count by second there is no comparison: `decide` goes by the counts of both sides then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from devbox.gray.comparison import Comparison, Metric
+from devbox.gray.moments import FAILED, FIRST, SLOW
+from devbox.gray.policy import WHOLE, Policy, Watch
+from devbox.gray.rollout import FEWEST_FOR_A_LIMIT, WARM, Rollout
+from devbox.gray.windows import Place, Values
+from devbox.model.traffic import CANARY, STABLE, Second
+
+ERRORS, LATENCY = "errors", "latency"
+_SHORTEST = 10  # seconds of the bake after which its share of failures is believed
+REST = 1e-6  # of evidence without one replica's worst 20 seconds, that there has to be more of than nothing
+_TESTS = 2  # of response times, which share alpha
+
+
+def take_in(
+    rollout: Rollout, seconds: Sequence[Second], policy: Policy, *, place: Place | None, before: float, in_force: bool
+) -> Rollout:
+    """With seconds that the router counted. `place` None: nothing is compared at present.
+
+    `before`: when it came to this phase. `in_force`: the router goes by the share that this phase has.
+    """
+    if rollout.compared is None and not seconds:
+        return rollout
+    compared = rollout.compared or Comparison()
+    if rollout.phase == WARM:
+        quantile = next((watch.quantile for watch in policy.watches if watch.name == LATENCY), 0.99)
+        return _limited(
+            replace(rollout, compared=compared.warmed(seconds, quantile=quantile, fewest=FEWEST_FOR_A_LIMIT))
+        )
+    now = rollout.looked_at or before
+    if place is None:
+        return replace(rollout, compared=compared.skipped(until=now))
+    if place != compared.place:
+        baking = place.share >= 1 and compared.place is not None and compared.place.share < 1
+        shifted = compared.place is None or compared.place.share != place.share
+        compared = (compared.anew() if baking else compared).at(place, since=before if shifted else now)
+    if not in_force:
+        compared = compared.skipped(until=now)
+    seen = compared.after(seconds, requests=policy.warmup_requests, warmup=policy.warmup_seconds)
+    return _timed(replace(rollout, compared=seen), compared)
+
+
+def _limited(rollout: Rollout) -> Rollout:
+    """With stable's quantile from its history."""
+    limits = rollout.compared.history.limits if rollout.compared else None
+    if limits is None or LATENCY not in rollout.judged:
+        return rollout
+    judged = replace(rollout.judged[LATENCY], limit=limits.tail_time)
+    return replace(rollout, judged={**rollout.judged, LATENCY: judged})
+
+
+def _timed(rollout: Rollout, before: Comparison) -> Rollout:
+    """With the response times of warm replicas in the bound on harm."""
+    if LATENCY not in rollout.judged or rollout.compared is None or rollout.step < 0:
+        return rollout
+    counts = []
+    for side in (CANARY, STABLE):
+        now, then = rollout.compared.timed.get(side, (0, 0)), before.timed.get(side, (0, 0))
+        counts.append((now[0] - then[0], now[1] - then[1]))
+    judged = rollout.judged[LATENCY].counted(*counts, step=rollout.step)
+    return replace(rollout, judged={**rollout.judged, LATENCY: judged})
+
+
+def find_harm(rollout: Rollout, policy: Policy) -> str:
+    """Why it must go back; "" where nothing speaks against it."""
+    compared = rollout.compared
+    if compared is None:
+        return ""
+    if whole := compared.fails_entirely():
+        return whole
+    for watch in policy.watches:
+        baking = compared.place is not None and compared.place.share >= 1
+        if _baked_badly(compared, watch, policy.margin) if baking else strength(compared, watch) > 1:
+            return f"{watch.name}: {_described(compared, watch, baking=baking)}"
+    return ""
+
+
+def find_doubt(rollout: Rollout, policy: Policy) -> str:
+    """What has to become clear before it goes on; "" where nothing."""
+    compared = rollout.compared
+    if compared is None or compared.place is None or compared.place.share >= 1:
+        return ""
+    for watch in policy.watches:
+        _, found, limit = _evidence(compared, watch)
+        if found.same_time > limit or found.more_often > limit:
+            return f"for clear evidence: {_described(compared, watch, baking=False)}; but {_but(compared, watch)}"
+    return ""
+
+
+def _but(compared: Comparison, watch: Watch) -> str:
+    """Why the evidence is not clear."""
+    metric, found, limit = _evidence(compared, watch)
+    what = "failed requests" if watch.name == ERRORS else "slow requests"
+    if not metric.fits:
+        return f"stable has {what} for {metric.bursts.longest} s at a time itself"
+    if found.more_often <= limit:
+        return f"stable's replicas had such {what} before the release, too"
+    if found.same_time <= limit:
+        return f"at the same time stable has more {what} than before, too"
+    return "nearly all of them are one replica's, within 20 s"
+
+
+def strength(compared: Comparison, watch: Watch) -> float:
+    """The evidence as a share of the evidence that aborts; above 1 it does. 0 without traffic, never below."""
+    metric, values, limit = _evidence(compared, watch)
+    found = min(values.same_time, values.more_often) / limit
+    alone = compared.place is None or compared.place.canaries == 1
+    if not metric.fits or (values.rest <= REST and not alone):
+        found = min(found, 1.0)
+    if watch.name == LATENCY:
+        found = max(found, compared.spread_against() / limit)
+    return max(0.0, found)
+
+
+def parts(compared: Comparison, watch: Watch) -> tuple[float, float]:
+    """Both e-values as shares of what aborts, never below 0: of the same seconds, and of incidents."""
+    _, found, limit = _evidence(compared, watch)
+    return max(0.0, found.same_time / limit), max(0.0, found.more_often / limit)
+
+
+def _evidence(compared: Comparison, watch: Watch) -> tuple[Metric, Values, float]:
+    """A metric with its two e-values and what each has to exceed, in nats."""
+    if watch.name == ERRORS:
+        return compared.errors, compared.errors_against(), math.log(1 / watch.alpha)
+    return compared.slow, compared.slow_against(), math.log(_TESTS / watch.alpha)
+
+
+def _baked_badly(compared: Comparison, watch: Watch, margin: float) -> bool:
+    """At 100 % stable is not there to compare with: its history is, and the margin."""
+    _, found, limit = _evidence(compared, watch)
+    errors = watch.name == ERRORS
+    lately = compared.lately(FIRST if errors else SLOW)
+    if found.more_often <= limit or len(compared.moments) < _SHORTEST:
+        return False
+    past = compared.history
+    return lately.rate > past.worst(past.failed if errors else past.slow) + margin
+
+
+def _described(compared: Comparison, watch: Watch, *, baking: bool) -> str:
+    errors = watch.name == ERRORS
+    count, what = (FAILED, "failed") if errors else (SLOW, "were slow")
+    canary, stable = (compared.whole(side, count) if errors else compared.warm(side) for side in (CANARY, STABLE))
+    if watch.name == LATENCY and not baking and _general(compared, watch):
+        return f"the canary's responses take longer than stable's ({canary.requests} and {stable.requests} requests)"
+    beside = "" if baking else f", {stable.rate:.2%} of stable's"
+    of = f"({canary.bad} of {canary.requests}: {compared.described(count)})"
+    when = "in the bake " if baking else ""
+    return f"{when}{canary.rate:.2%} of the canary's requests {what} {of}{beside}"
+
+
+def _general(compared: Comparison, watch: Watch) -> bool:
+    """Whether it is the response times in general that speak against it, more than the slowest ones."""
+    _, found, _ = _evidence(compared, watch)
+    return compared.spread_against() > min(found.same_time, found.more_often)
+
+
+def place_of(rollout: Rollout, *, threshold: int, canaries: int, stables: int) -> Place | None:
+    """Where a comparison is made with this share; None where no traffic is to be compared."""
+    if threshold <= 0 or rollout.step < 0:
+        return None
+    return Place(share=threshold / WHOLE, canaries=max(1, canaries), stables=max(1, stables))

@@ -1,0 +1,97 @@
+"""Whether a canary is slower than stable in general: shares of slow requests, compared in blocks of two seconds. Pure.
+
+At each of three limits, which 50, 25 and 10 % of stable's requests exceeded before the release, a block gives the
+difference of both sides' shares above it, less what 6 % longer times would make of it, in standard deviations z,
+between -3 and 3. If z is as likely as -z, exp(λz)/cosh(λz) is 1 on average, whatever its size; so is the product over
+blocks, and the mean over a few λ and the limits: an e-value. One block is worth at most a factor of 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from devbox.frozen import dataclass
+from devbox.gray.evidence import log_mean
+from devbox.model.traffic import TIMES, Side
+
+PAIR = 2  # seconds of a block
+LIMITS = (0.50, 0.25, 0.10)  # of stable's requests that may be slower
+TOLERANCE = 0.06
+_STRENGTHS = (0.3, 0.6, 1.2, 2.4)
+_MOST = 3.0
+
+Logs = tuple[float, ...]
+NOTHING: Logs = (0.0,) * (len(LIMITS) * len(_STRENGTHS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Stable's response times before the release: `classes` of TIMES that LIMITS of its requests exceed, at most.
+
+    `tolerated`: by how much 6 % longer times would raise the share above each. `tail`: that of the judged quantile.
+    """
+
+    classes: tuple[int, ...]
+    tolerated: tuple[float, ...]
+    tail: int
+
+    @classmethod
+    def of(cls, stable: Side, *, quantile: float) -> Limits:
+        """From all of stable's requests before the release, at least one."""
+        total = sum(stable.times)
+        classes = tuple(_limit(stable.times, 1 - share) for share in LIMITS)
+        return cls(
+            classes=classes,
+            tolerated=tuple(stable.times[at] / total * math.log1p(TOLERANCE) / _width(at) for at in classes),
+            tail=_limit(stable.times, quantile),
+        )
+
+    def above(self, times: Sequence[int]) -> tuple[int, ...]:
+        """All requests, and those slower than each of LIMITS, from counts by class."""
+        return (sum(times), *(sum(times[at + 1 :]) for at in self.classes))
+
+    def slow(self, times: Sequence[int]) -> int:
+        """Requests slower than the judged quantile."""
+        return sum(times[self.tail + 1 :])
+
+    @property
+    def tail_time(self) -> int:
+        """The response time of the judged quantile, in microseconds."""
+        return TIMES[min(self.tail, len(TIMES) - 1)]
+
+
+def compare(canary: Sequence[int], stable: Sequence[int], limits: Limits) -> Logs:
+    """The logarithms that one block adds; both sides as `Limits.above` gives them."""
+    if not canary[0] or not stable[0]:
+        return NOTHING
+    found: list[float] = []
+    for mine, other, tolerated in zip(canary[1:], stable[1:], limits.tolerated, strict=True):
+        both = (mine + other) / (canary[0] + stable[0])
+        spread = math.sqrt(both * (1 - both) * (1 / canary[0] + 1 / stable[0]))
+        z = (mine / canary[0] - other / stable[0] - tolerated) / spread if spread else 0.0
+        z = max(-_MOST, min(_MOST, z))
+        found += (strength * z - math.log(math.cosh(strength * z)) for strength in _STRENGTHS)
+    return tuple(found)
+
+
+def log(logs: Logs) -> float:
+    """The e-value in nats."""
+    return log_mean(logs)
+
+
+def _limit(times: Sequence[int], share: float) -> int:
+    """The first class up to which at least this share of the requests are."""
+    wanted, seen = share * sum(times), 0
+    for at, count in enumerate(times):
+        seen += count
+        if seen >= wanted:
+            return at
+    return len(times) - 1
+
+
+def _width(at: int) -> float:
+    """How wide a class is, as a logarithm; the open ones as if they were one more step."""
+    if 0 < at < len(TIMES):
+        return math.log(TIMES[at] / TIMES[at - 1])
+    return math.log(1.25 if at == 0 else 2.0)

@@ -1,0 +1,201 @@
+"""The product's judge of errors, of many trials and all looks at once. A unit test compares it with the product."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from gray.simulation.failures import Drawn
+
+ODDS = 2.0 ** np.arange(1, 8)
+WINDOWS = (2, 5, 10, 20)
+BLOCK = 20
+ALPHA = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """By trial and second of the release: `windows.Values`, the window in use, and whether everything failed."""
+
+    first: np.ndarray
+    rest: np.ndarray
+    second: np.ndarray
+    window: np.ndarray
+    fast: np.ndarray
+
+
+def judge(drawn: Drawn) -> Judged:
+    row = drawn.row
+    history = drawn.first[:, : row.known, row.canaries :]
+    release = drawn.first[:, row.known :]
+    window = windows(history, release[:, :, row.canaries :])
+    one, rest = (np.stack(each) for each in zip(*(e1(release, row, each) for each in WINDOWS), strict=True))
+    two = np.stack([e2(release, history, row, each) for each in WINDOWS])
+    at = np.minimum(window, len(WINDOWS) - 1)[None]
+    return Judged(
+        first=np.take_along_axis(one, at, 0)[0],
+        rest=np.take_along_axis(rest, at, 0)[0],
+        second=np.take_along_axis(two, at, 0)[0],
+        window=window,
+        fast=fast(drawn),
+    )
+
+
+def windows(history: np.ndarray, release: np.ndarray) -> np.ndarray:
+    """Index of the window in use, by trial and second of the release; 4 where hot runs are too long."""
+    low = np.sort(history, axis=1)[:, : max(1, int(history.shape[1] * 0.9))].mean(axis=1)
+    hot = np.concatenate([history, release], axis=1) > (1 + low + 3 * np.sqrt(low))[:, None, :]
+    run = np.zeros(hot.shape, int)
+    run[:, 0] = hot[:, 0]
+    for at in range(1, hot.shape[1]):
+        run[:, at] = np.where(hot[:, at], run[:, at - 1] + 1, 0)
+    longest = np.maximum.accumulate(run.max(axis=2), axis=1)[:, history.shape[1] :]
+    return np.searchsorted(np.array(WINDOWS), 2 * longest - 1)
+
+
+def partial(counts: np.ndarray, window: int) -> np.ndarray:
+    """Sums since the beginning of each window; counts by trial, second of a step, replica."""
+    trials, seconds, replicas = counts.shape
+    pad = -seconds % window
+    whole = np.pad(counts, ((0, 0), (0, pad), (0, 0))).reshape(trials, -1, window, replicas).cumsum(axis=2)
+    return whole.reshape(trials, -1, replicas)[:, :seconds]
+
+
+def running(values: np.ndarray, window: int) -> np.ndarray:
+    """Sums of closed windows and the open one, by second (axis 1)."""
+    seconds = values.shape[1]
+    ends = np.arange(seconds) % window == window - 1
+    closed = np.where(ends[(None, slice(None)) + (None,) * (values.ndim - 2)], values, 0).cumsum(axis=1)
+    return np.where(ends[(None, slice(None)) + (None,) * (values.ndim - 2)], closed, closed + values)
+
+
+def log_mean(logs: np.ndarray) -> np.ndarray:
+    top = logs.max(axis=-1, keepdims=True)
+    return top[..., 0] + np.log(np.exp(logs - top).mean(axis=-1))
+
+
+def e1(release: np.ndarray, row, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The logarithm of the first e-value, and of it without the worst block of the worst replica."""
+    total, rest = [], []
+    before, worst = (np.zeros((release.shape[0], 1, len(ODDS))) for _ in range(2))
+    for number, share in enumerate(row.steps):
+        c = np.log1p(share * (ODDS - 1))
+        g = np.log(ODDS) - c
+        most = np.maximum(1, g)
+        step = partial(release[:, number * row.step : (number + 1) * row.step], window)
+        mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :].sum(axis=2)
+        ell = np.minimum(mine[..., None] * g - (other / row.canaries)[:, :, None, None] * c, most)
+        trials, seconds = ell.shape[:2]
+        pad = -seconds % BLOCK
+        blocks = np.pad(ell, ((0, 0), (0, pad), (0, 0), (0, 0)))
+        blocks = blocks.reshape(trials * blocks.shape[1] // BLOCK, BLOCK, row.canaries, len(ODDS))
+        inside = np.minimum(running(blocks, window), 3 * most)
+        inside = inside.reshape(trials, -1, row.canaries, len(ODDS))[:, :seconds]
+        so_far = running(inside, BLOCK).sum(axis=2) + before
+        ends = (np.arange(seconds) % BLOCK == BLOCK - 1) | (np.arange(seconds) == seconds - 1)
+        largest = np.maximum(inside.max(axis=2), 0)
+        closed = np.maximum.accumulate(np.where(ends[None, :, None], largest, 0), axis=1)
+        most_so_far = np.maximum(np.maximum(closed, largest), worst)
+        before, worst = so_far[:, -1:], np.maximum(worst, closed[:, -1:])
+        total.append(log_mean(so_far))
+        rest.append(log_mean(so_far - most_so_far))
+    return np.concatenate(total, axis=1), np.concatenate(rest, axis=1)
+
+
+def size(counts: np.ndarray) -> int:
+    """At least the largest count, in few sizes."""
+    return 1 << int(max(1, counts.max())).bit_length()
+
+
+@functools.lru_cache(maxsize=256)
+def tail(most: int, ks: int, rho: float) -> np.ndarray:
+    """P(binomial(n, rho) ≥ k) by n ≤ most and k ≤ ks."""
+    table = np.zeros((most + 1, ks + 2))
+    table[:, 0] = 1.0
+    for n in range(1, most + 1):
+        table[n, 1:] = table[n - 1, 1:] * (1 - rho) + table[n - 1, :-1] * rho
+    return table
+
+
+def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60) -> np.ndarray:
+    total, before = [], np.zeros((release.shape[0], 1, len(ODDS)))
+    usable = history.shape[1] // window * window
+    past = history[:, history.shape[1] - usable :]
+    past = past.reshape(len(past), usable // window, window, -1).sum(axis=2).reshape(len(past), -1)
+    for number, share in enumerate(row.steps):
+        step = partial(release[:, number * row.step : (number + 1) * row.step], window)
+        mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :]
+        busy = share / row.canaries, (1 - share) / row.stables, 1 / row.stables
+        least = min(each for each in busy if each > 0)
+        of_mine, of1, of0 = (
+            tail(size(each), ks, least / part if part else 0.0)
+            for each, part in zip((mine, other, past), busy, strict=True)
+        )
+        shares = np.stack([of0[past, k].mean(axis=1) for k in range(1, 6)])
+        k = 1 + np.argmax(shares <= 0.25, axis=0)
+        k = np.where((shares <= 0.25).any(axis=0), k, 6)
+        for at in np.flatnonzero(k == 6):
+            k[at] = next(each for each in range(6, ks + 2) if each > ks or of0[past[at], each].mean() <= 0.25)
+        before_s = of0[past, k[:, None]].sum(axis=1)
+        seconds = mine.shape[1]
+        in_c = running(of_mine[mine, k[:, None, None]], window).sum(axis=2)
+        in_s = running(of1[other, k[:, None, None]], window).sum(axis=2) + before_s[:, None]
+        so_far = np.ceil((np.arange(seconds) + 1) / window)[None]
+        t, u = so_far * row.canaries, so_far * (row.stables if share < 1 else 0) + past.shape[1]
+        total.append(log_mean(ratio(in_c, in_s, t, u) + before))
+        before = (ratio(in_c, in_s, t, u) + before)[:, -1:]
+    return np.concatenate(total, axis=1)
+
+
+def ratio(c, s, t, u) -> np.ndarray:
+    """By θ: the likelihood ratio of incident odds θ times as high at the canary."""
+    c, s, t, u = (np.asarray(each, float)[..., None] for each in np.broadcast_arrays(c, s, t, u))
+    n, hits = t + u, c + s
+    a = u * (ODDS - 1)
+    b = t * ODDS + u - hits * (ODDS - 1)
+    p = (-b + np.sqrt(b * b + 4 * a * hits)) / (2 * a)
+    q = ODDS * p / (1 + (ODDS - 1) * p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = lambda x, y: np.where(x > 1e-12, x * np.log(np.maximum(y, 1e-300)), 0.0)  # noqa: E731
+        out = log(c, q) + log(t - c, 1 - q) + log(s, p) + log(u - s, 1 - p)
+        out = out - log(hits, hits / n) - log(n - hits, 1 - hits / n)
+    return np.where(hits > 0, out, 0.0)
+
+
+def baked(drawn: Drawn, *, margin: float = 0.02, shortest: int = 10, minute: int = 60, fewest: int = 50) -> np.ndarray:
+    """True where the failures of the last minute are more than any minute of the history had, and the margin."""
+    row = drawn.row
+    past, past_all = (each[:, : row.known, row.canaries :].sum(axis=2) for each in (drawn.first, drawn.requests))
+    bad, requests = (_minutes(each, min(minute, row.known)) for each in (past, past_all))
+    worst = np.where(requests >= fewest, bad / np.maximum(1, requests), 0).max(axis=1)
+    now, now_all = (each[:, row.known :, : row.canaries].sum(axis=2) for each in (drawn.first, drawn.requests))
+    padded = [np.pad(each, ((0, 0), (minute - 1, 0))) for each in (now, now_all)]
+    lately, requests = (_minutes(each, minute) for each in padded)
+    found = lately / np.maximum(1, requests) > worst[:, None] + margin
+    found[:, : shortest - 1] = False
+    return found
+
+
+def _minutes(counts: np.ndarray, length: int) -> np.ndarray:
+    """Sums of all stretches of so many seconds."""
+    summed = np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))
+    return summed[:, length:] - summed[:, :-length]
+
+
+def fast(drawn: Drawn, *, seconds: int = 5, alone: int = 20, fewest: int = 10) -> np.ndarray:
+    """True where every request of every canary replica failed for so long."""
+    row = drawn.row
+    need = alone if row.canaries == 1 else seconds
+    failed, requests = drawn.failed[:, row.known :], drawn.requests[:, row.known :]
+    out = np.zeros(failed.shape[:2], bool)
+    for at in range(failed.shape[1]):
+        start = max(at + 1 - need, at // row.step * row.step)
+        if at + 1 - start < need:
+            continue
+        f, n = failed[:, start : at + 1].sum(axis=1), requests[:, start : at + 1].sum(axis=1)
+        mine_f, mine_n = f[:, : row.canaries], n[:, : row.canaries]
+        all_failed = (mine_f == mine_n).all(axis=1) & (mine_n > 0).all(axis=1) & (mine_n.sum(axis=1) >= fewest)
+        stable_ok = f[:, row.canaries :].sum(axis=1) < 0.5 * np.maximum(1, n[:, row.canaries :].sum(axis=1))
+        out[:, at] = all_failed & stable_ok
+    return out

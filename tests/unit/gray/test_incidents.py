@@ -1,0 +1,110 @@
+"""The two e-values of dependent failures, against closed forms and by their expectations."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devbox.gray import incidents
+from devbox.gray.evidence import ODDS, Evidence, Tally, log_mean
+from devbox.gray.incidents import chance, kept, more_often, same_time, threshold, window
+
+small = st.integers(0, 9)
+
+
+@given(failures=small, share=st.floats(0.01, 0.9))
+def test_of_equal_sides_the_expected_e_value_of_a_block_is_at_most_1(failures: int, share: float):
+    expected = math.fsum(
+        math.comb(failures, k)
+        * share**k
+        * (1 - share) ** (failures - k)
+        * math.exp(log_mean(tuple(same_time([[k]], [failures - k], replicas=1, share=share)[0])))
+        for k in range(failures + 1)
+    )
+    assert expected <= 1 + 1e-9
+
+
+@given(canary=st.integers(0, 1), stable=small)
+def test_without_a_burst_it_is_the_likelihood_ratio(canary: int, stable: int):
+    found, _ = same_time([[canary]], [stable], replicas=1, share=0.2)
+    plain = Evidence().after(canary=Tally(requests=200, bad=canary), stable=Tally(requests=800, bad=stable))
+    assert found == pytest.approx(list(plain.ratios))
+
+
+def test_a_burst_of_one_replica_is_worth_a_few_failures():
+    burst, _ = same_time([[0, 500, 500, 0]], [0, 0, 0, 0], replicas=2, share=0.05)
+    more, _ = same_time([[0, 9, 9, 0]], [0, 0, 0, 0], replicas=2, share=0.05)
+    assert burst == pytest.approx(more)
+    whole, worst = same_time([[500] * 10], [0] * 10, replicas=2, share=0.05)
+    assert worst == whole
+    assert whole == pytest.approx([3 * max(1.0, math.log(odds) - math.log1p(0.05 * (odds - 1))) for odds in ODDS])
+
+
+def test_replicas_without_requests_count_as_ones_without_failures():
+    assert same_time([[1, 0]], [2, 3], replicas=2, share=0.3)[0] == pytest.approx(
+        same_time([[1, 0], [0, 0]], [2, 3], replicas=2, share=0.3)[0]
+    )
+
+
+@given(count=st.integers(0, 60), least=st.integers(0, 20), part=st.floats(0.01, 0.99))
+def test_the_chance_of_an_incident_is_the_binomial_tail(count: int, least: int, part: float):
+    closed = math.fsum(math.comb(count, k) * part**k * (1 - part) ** (count - k) for k in range(least, count + 1))
+    assert chance(count, least=least, kept=part) == pytest.approx(closed, abs=1e-9)
+
+
+def test_large_counts_do_not_underflow():
+    assert chance(10_000, least=5000, kept=0.5) == pytest.approx(0.504, abs=0.002)
+    assert chance(10_000, least=1, kept=0.5) == 1.0
+    assert chance(3, least=2, kept=1.0) == 1.0
+
+
+@given(counts=st.dictionaries(st.integers(0, 40), st.integers(1, 50), min_size=1), part=st.floats(0.05, 1))
+def test_at_most_a_quarter_of_stables_windows_are_incidents(counts: dict[int, int], part: float):
+    history = Counter(counts)
+    least = threshold(history, kept=part)
+    assert incidents.expected(history, least=least, kept=part) <= history.total() / 4
+    assert least == 1 or incidents.expected(history, least=least - 1, kept=part) > history.total() / 4
+
+
+@given(hits=st.integers(0, 5), of=st.integers(5, 30), stable=st.integers(0, 9), stable_of=st.integers(10, 300))
+def test_more_often_is_a_ratio_of_two_binomials_with_one_mean(hits: int, of: int, stable: int, stable_of: int):
+    both = (hits + stable) / (of + stable_of)
+    for odds, found in zip(ODDS, more_often(hits, of, stable, stable_of), strict=True):
+        if not both:
+            assert found == 0
+            continue
+        low, high = 0.0, 1.0  # the stable probability with the same mean, by bisection
+        for _ in range(80):
+            p = (low + high) / 2
+            q = odds * p / (1 + (odds - 1) * p)
+            low, high = (p, high) if of * q + stable_of * p < (of + stable_of) * both else (low, p)
+        closed = hits * math.log(q / both) + stable * math.log(p / both)
+        closed += (of - hits) * math.log((1 - q) / (1 - both)) + (stable_of - stable) * math.log((1 - p) / (1 - both))
+        assert found == pytest.approx(closed, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "counts", [(0, 10, 0, 100), (3, 0, 2, 10), (3, 10, 0, 0), (10, 10, 20, 20)], ids=["none", "new", "alone", "all"]
+)
+def test_without_a_contrast_there_is_no_evidence(counts: tuple[int, int, int, int]):
+    assert more_often(*counts) == [0.0] * len(ODDS)
+
+
+def test_incidents_speak_against_a_canary_only_beyond_those_of_before():
+    assert log_mean(tuple(more_often(4, 30, 2, 600))) > math.log(100)
+    assert log_mean(tuple(more_often(4, 30, 80, 600))) < 1
+
+
+def test_every_kind_of_replica_is_thinned_to_the_least_busy_one():
+    assert kept(0.05, canaries=2, stables=2) == pytest.approx((1.0, 0.05 / 0.95, 0.05))
+    mine, beside, before = kept(0.5, canaries=1, stables=3)
+    assert (mine, beside, before) == pytest.approx((1 / 3, 1.0, 0.5))
+    assert kept(1.0, canaries=1, stables=2) == pytest.approx((0.5, 0.0, 1.0))
+
+
+def test_a_window_holds_a_burst_twice_over():
+    assert [window(longest) for longest in (0, 1, 2, 3, 4, 5, 6, 10, 11)] == [0, 0, 1, 1, 2, 2, 3, 3, None]
