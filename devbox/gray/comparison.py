@@ -18,6 +18,7 @@ from devbox.gray.moments import FAILED, FIRST, FIRST_SLOW, KEPT, REQUESTS, SLOW,
 from devbox.gray.windows import Counted, Place, Values
 from devbox.model.traffic import CANARY, STABLE, Second
 
+_NAMED = 4  # replicas in a sentence
 _CHANGING = 2  # seconds after a change of the share in which some requests are still of the old one
 
 
@@ -252,9 +253,11 @@ class Comparison:
         requests, slow = self.timed.get(side, (0, 0))
         return Tally(requests=requests, bad=slow)
 
-    def described(self, count: int) -> str:
-        """Clients, and which of the canary's replicas: "4 clients; web1 3, web2 1"; of failed or slow requests."""
-        found = self.sides.get(CANARY, {})
-        parts = [f"{name or 'the router'} {each[count]}" for name, each in sorted(found.items())]
+    def described(self, side: str, count: int) -> str:
+        """Clients, and the replicas it was most: "4 clients; web1 3, web2 1"; of failed or slow requests of a side."""
+        found = self.sides.get(side, {})
+        most = sorted(found, key=lambda name: (-found[name][count], name))
+        parts = [f"{name or 'the router'} {found[name][count]}" for name in most[:_NAMED]]
+        more = [f"{len(most) - _NAMED} more"] if len(most) > _NAMED else []
         clients = sum(each[FIRST if count == FAILED else FIRST_SLOW] for each in found.values())
-        return f"{clients} client{'' if clients == 1 else 's'}; {', '.join(parts)}" if parts else ""
+        return f"{clients} client{'' if clients == 1 else 's'}; {', '.join(parts + more)}"

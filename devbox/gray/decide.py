@@ -279,6 +279,8 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
         return f"for its time: {policy.min_time - seen.watched:.0f} s more"
     if seen.requests < max(1, policy.min_requests):
         return f"for requests: {seen.requests} of {max(1, policy.min_requests)}"
+    if seen.compared is not None and not seen.compared.moments:
+        return "for the first whole second at this share"
     if "errors" in seen.judged and seen.here("errors")[1].rate > HALF:
         return "for stable, which fails itself"
     for name, judged in seen.judged.items():
@@ -298,7 +300,7 @@ def _hold(seen: Rollout, look: Look, policy: Policy) -> Rollout:
         return _waits(seen, "held")
     if look.asked != "complete" and not policy.completes:
         return _waits(seen, "for the promotion that completes it")
-    if lacking := _silence(seen, look, policy):
+    if lacking := judge.find_doubt(seen, policy) or _silence(seen, look, policy):
         return _waits(seen, lacking)
     return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
 

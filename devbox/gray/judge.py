@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from devbox.gray.comparison import Comparison, Metric
+from devbox.gray.evidence import Tally
 from devbox.gray.moments import FAILED, FIRST, SLOW
 from devbox.gray.policy import WHOLE, Policy, Watch
 from devbox.gray.rollout import FEWEST_FOR_A_LIMIT, WARM, Rollout
@@ -51,11 +52,11 @@ def take_in(
 
 
 def _limited(rollout: Rollout) -> Rollout:
-    """With stable's quantile from its history."""
+    """With stable's quantile from its history, and from nothing else."""
     limits = rollout.compared.history.limits if rollout.compared else None
-    if limits is None or LATENCY not in rollout.judged:
+    if LATENCY not in rollout.judged:
         return rollout
-    judged = replace(rollout.judged[LATENCY], limit=limits.tail_time)
+    judged = replace(rollout.judged[LATENCY], limit=limits.tail_time if limits else None)
     return replace(rollout, judged={**rollout.judged, LATENCY: judged})
 
 
@@ -152,10 +153,13 @@ def _described(compared: Comparison, watch: Watch, *, baking: bool) -> str:
     canary, stable = (compared.whole(side, count) if errors else compared.warm(side) for side in (CANARY, STABLE))
     if watch.name == LATENCY and not baking and _general(compared, watch):
         return f"the canary's responses take longer than stable's ({canary.requests} and {stable.requests} requests)"
-    beside = "" if baking else f", {stable.rate:.2%} of stable's"
-    of = f"({canary.bad} of {canary.requests}: {compared.described(count)})"
     when = "in the bake " if baking else ""
-    return f"{when}{canary.rate:.2%} of the canary's requests {what} {of}{beside}"
+    beside = "" if baking else f", {_counted(compared, STABLE, count, stable)} of stable's"
+    return f"{when}{_counted(compared, CANARY, count, canary)} of the canary's requests {what}{beside}"
+
+
+def _counted(compared: Comparison, side: str, count: int, tally: Tally) -> str:
+    return f"{tally.rate:.2%} ({tally.bad} of {tally.requests}: {compared.described(side, count)})"
 
 
 def _general(compared: Comparison, watch: Watch) -> bool:
