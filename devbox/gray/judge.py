@@ -13,7 +13,7 @@ from devbox.gray.comparison import Comparison, Metric
 from devbox.gray.evidence import Tally
 from devbox.gray.moments import FAILED, FIRST, SLOW
 from devbox.gray.policy import WHOLE, Policy, Watch
-from devbox.gray.rollout import FEWEST_FOR_A_LIMIT, WARM, Rollout
+from devbox.gray.rollout import BAKE, FEWEST_FOR_A_LIMIT, WARM, Rollout
 from devbox.gray.windows import Place, Values
 from devbox.model.traffic import CANARY, STABLE, Second
 
@@ -62,7 +62,7 @@ def _limited(rollout: Rollout) -> Rollout:
 
 def _timed(rollout: Rollout, before: Comparison) -> Rollout:
     """With the response times of warm replicas in the bound on harm."""
-    if LATENCY not in rollout.judged or rollout.compared is None or rollout.step < 0:
+    if LATENCY not in rollout.judged or rollout.compared is None or rollout.phase == BAKE:
         return rollout
     counts = []
     for side in (CANARY, STABLE):
