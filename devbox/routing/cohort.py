@@ -112,7 +112,7 @@ def _by_header(cohort: Cohort, hashed: str, named: str) -> list[str]:
 
 def _canary(process: str, file: str) -> list[str]:
     """The canary shut out, where it has failed too often; and whoever asks for a side by a header."""
-    failed = f"{{ str({process}.),concat(,txn.canary),table_gpt(1,{SIDES}) gt 0 }}"
+    failed = f"{{ str({process}.),concat(,txn.canary),table_gpt(0,{SIDES}) gt 0 }}"
     return [
         _set("trial", f"str(canary),map_str_int({file},0)"),
         _set("canary", "str(green)"),

@@ -16,7 +16,9 @@ from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
 REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
-_ROW, _TRIPPED = 0, 1  # tags of a side: failed in a row; whether it is shut out
+# Tags of a side: whether it is shut out; failed in a row. HAProxy sets only the first one of several by command. Routers
+# of earlier versions have two tags, the other way round.
+_TRIPPED, _ROW, _TAGS = 0, 1, 3
 _CAUSES = {cause: FIRST_TIME + len(TIMES) + 1 + at for at, cause in enumerate((ROUTER, REFUSED, CUT, TIMEOUT))}
 FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures that no server of the side gave
 COUNTERS = FIRST_WITHOUT + 1
@@ -35,7 +37,7 @@ backend {ISSUED}
     stick-table type string len 16 size 16 store gpc(1)
 
 backend {SIDES}
-    stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt(2)
+    stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt({_TAGS})
 
 {seconds.tables()}"""
 
@@ -113,7 +115,7 @@ def shut_out(key: str) -> str:
 
 def reopen(key: str) -> str:
     """The command that lets requests go to a side again that the router has shut out; its next failure shuts it out."""
-    return f"set table {SIDES} key {key} data.gpt{_TRIPPED} 0"
+    return f"set table {SIDES} key {key} data.gpt 0"
 
 
 def read(table: str) -> dict[str, Side]:
@@ -182,5 +184,6 @@ def tripped(table: str, key: str) -> bool:
     for line in table.splitlines():
         entry = _ENTRY.search(line)
         if entry and entry["key"] == key:
-            return (str(_TRIPPED), "0") not in _TAG.findall(line)
+            tags = dict(_TAG.findall(line))
+            return tags.get(str(_TRIPPED if len(tags) == _TAGS else _ROW), "0") != "0"
     return False
