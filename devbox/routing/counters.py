@@ -16,8 +16,8 @@ from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
 REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
-# Tags of a side: whether it is shut out; failed in a row. HAProxy sets only the first one of several by command. Routers
-# of earlier versions have two tags, the other way round.
+# Tags of a side: whether it is shut out; failed in a row. HAProxy sets only the first of several by command. Routers of
+# earlier versions have two tags, the other way round.
 _TRIPPED, _ROW, _TAGS = 0, 1, 3
 _CAUSES = {cause: FIRST_TIME + len(TIMES) + 1 + at for at, cause in enumerate((ROUTER, REFUSED, CUT, TIMEOUT))}
 FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures that no server of the side gave
@@ -184,6 +184,6 @@ def tripped(table: str, key: str) -> bool:
     for line in table.splitlines():
         entry = _ENTRY.search(line)
         if entry and entry["key"] == key:
-            tags = dict(_TAG.findall(line))
+            tags: dict[str, str] = dict(_TAG.findall(line))
             return tags.get(str(_TRIPPED if len(tags) == _TAGS else _ROW), "0") != "0"
     return False
