@@ -50,13 +50,17 @@ class StageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StageDocument:
-    """The records of one machine (`writer`) about one stage. `knows`: how many of other machines it had seen."""
+    """The records of one machine (`writer`) about one stage. `knows`: how many of other machines it had seen.
+
+    `observed`: release → for how many seconds this machine saw the stage healthy with it.
+    """
 
     stage: str
     repository: str  # without the host: machines may name a registry differently
     writer: str
     records: tuple[StageRecord, ...]
     knows: Mapping[str, int] = field(default_factory=dict)
+    observed: Mapping[str, float] = field(default_factory=dict)
     by: str = ""  # the fingerprint of the key that signed it; "" while it is not
 
     @property

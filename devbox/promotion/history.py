@@ -54,6 +54,28 @@ class History:
         found = [entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME]
         return tuple(sorted(found, key=_order))
 
+    def run(self, stage: str, release: str) -> tuple[Entry, Entry | None] | None:
+        """When a release came to a stage last, and by which other one it was replaced; None if it never came."""
+        begun: Entry | None = None
+        ended: Entry | None = None
+        for entry in self.came(stage):
+            mine = entry.release == release
+            if mine and (begun is None or ended is not None):
+                begun, ended = entry, None
+            elif not mine and begun is not None and ended is None:
+                ended = entry
+        return (begun, ended) if begun is not None else None
+
+    def run_here(self, stage: str, release: str) -> Entry | None:
+        """The entry by which a release came to a stage of this machine last, without another one in between."""
+        begun: Entry | None = None
+        before = ""
+        for entry in self.of(APPLIED, stage=stage):
+            if entry.release == release and before != release:
+                begun = entry
+            before = entry.release
+        return begun
+
     def rolled_back(self, stage: str, release: str) -> Entry | None:
         """The entry by which a stage went back from a release; None if it did not, or the release came again since."""
         found: Entry | None = None

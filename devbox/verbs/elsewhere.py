@@ -24,7 +24,10 @@ from devbox.verbs.stagechain import StageChains
 
 
 class Elsewhere:
-    """What this machine has to learn before a release goes to a stage. `lacking`: stage → what could not be learned."""
+    """What this machine has to learn before a release goes to a stage. `lacking`: stage → what could not be learned.
+
+    `observed`: stage → release → seconds for which another machine saw it healthy.
+    """
 
     def __init__(self, opened: Project, resolved: Resolved, stage: Stage, sink: Sink) -> None:
         self._opened = opened
@@ -36,10 +39,12 @@ class Elsewhere:
         self._sink = sink
         self._learned: set[str] = set()
         self.lacking: dict[str, str] = {}
+        self.observed: dict[str, dict[str, float]] = {}
 
     def learn_stages(self) -> None:
         """Enter what other machines did with any stage."""
-        self.lacking = StageChains(self._opened, self._resolved, self._sink).learn()
+        chains = StageChains(self._opened, self._resolved, self._sink)
+        self.lacking, self.observed = chains.learn(), chains.observed
 
     def image_of(self, name: str) -> str:
         """The image of a release that the stage before has and this machine may not; "" where none is known.

@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 from devbox.engines.select import select
 from devbox.errors import DevboxError
-from devbox.execute import drift
+from devbox.execute import drift, health
 from devbox.execute.drift import Drift
 from devbox.execute.router import Router
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model.entry import DRIFTED
+from devbox.model.entry import APPLIED, DRIFTED
 from devbox.model.resolved import Instance
+from devbox.model.stage import Deployment
+from devbox.promotion import course
+from devbox.promotion.history import History
 from devbox.records.deployed import DeployedRecord
 from devbox.records.ledger import Ledger
+from devbox.records.watched import Watched
 
 PAUSE = 5.0  # seconds between two looks
 
@@ -36,6 +42,8 @@ class Guard:
         self._router = Router(paths, instance)
         self._record = DeployedRecord(paths, instance)
         self._ledger = Ledger(paths, project)
+        self._watched = Watched(paths, project)
+        self._known = ("", History(()))
 
     @property
     def stands(self) -> bool:
@@ -57,6 +65,35 @@ class Guard:
     def count(self) -> None:
         """Keep what the router has counted: of one that is killed, only what came since is unknown."""
         self._router.counts()
+
+    def watch(self) -> None:
+        """Enter whether what the ledger says of the stage runs here, healthy and without drift: soaks count that."""
+        history = self._history()
+        found = (
+            (name, wanted, history.run_here(name, wanted.release.id)) for name, wanted in self._deployments(history)
+        )
+        runs = [(name, wanted, begun.hash) for name, wanted, begun in found if begun]
+        drifted = bool(runs) and bool(drift.find(self._instance, self._engine, self._record))
+        for name, wanted, run in runs:
+            healthy = not drifted and health.is_healthy(self._instance, self._engine, wanted)
+            self._watched.look(name, run, healthy=healthy)
+
+    def _history(self) -> History:
+        """The history, read again when there is a new entry."""
+        head = self._ledger.remembered()
+        if self._known[0] != head:
+            self._known = (head, History(self._ledger.entries()))
+        return self._known[1]
+
+    def _deployments(self, history: History) -> Iterator[tuple[str, Deployment]]:
+        """What stages that act in this environment run, by the ledger; as the environment's own stage would have it."""
+        current = history.current(self._stage)
+        home = course.deployed(current, history) if current else None
+        for name in dict.fromkeys(entry.stage for entry in history.of(APPLIED)):
+            entry = history.current(name)
+            wanted = course.deployed(entry, history) if entry else None
+            if wanted is not None and wanted.stage.environment == self._stage:
+                yield name, replace(wanted, stage=home.stage) if home and name != self._stage else wanted
 
     def _tell(self, found: tuple[Drift, ...]) -> None:
         """Each is in the ledger once."""
@@ -85,6 +122,7 @@ def main() -> int:
             if not guard.stands:
                 return 0
             guard.look()
+            guard.watch()
             guard.count()
         except (DevboxError, OSError) as error:  # the next look may find what this one lacked
             text = error.render() if isinstance(error, DevboxError) else str(error)

@@ -13,6 +13,7 @@ from devbox.execute.events import Event, Note, Sink
 from devbox.frozen import dataclass
 from devbox.matrix.identity import ReleaseTests
 from devbox.model.entry import APPLIED, Entry
+from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
@@ -21,13 +22,14 @@ from devbox.promotion import admission, course
 from devbox.promotion import states as state_table
 from devbox.promotion.copying import Copier
 from devbox.promotion.environment import Environment
-from devbox.promotion.gates.contract import GateContext, told
+from devbox.promotion.gates.contract import GateContext, Observed, told
 from devbox.promotion.gates.table import judge_all
 from devbox.promotion.history import History
 from devbox.promotion.move import Means, Move
 from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.records.trust import TrustRecord
+from devbox.records.watched import Watched
 from devbox.verbs import stagefile
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.gray import here
@@ -83,12 +85,28 @@ class _Scene:
             trusted=self.trusted,
             allowed=self.resolved.allowed,
             deployment=covered(self.opened, self.resolved, Deployment(release=release, stage=self.stage)),
+            observed=functools.partial(self._observed, selected),
             tests=functools.cache(lambda but: ReleaseTests(self.opened).identity(but)),
         )
         admitted = admission.admit(release, self.stage, self.resolved.stages, history)
         known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image
         judged = (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
         return admission.unless_lacking(judged, self.stage, self.resolved.stages, selected.lacking)
+
+    def _observed(self, selected: Selected, stage: str, release: str) -> Observed:
+        """For how long a stage was seen healthy with a release: here, or by the signed word of another machine."""
+        watched, run = Watched(self.opened.paths, self.opened.id), selected.history.run_here(stage, release)
+        elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
+        if run is None:
+            return Observed(seconds=elsewhere, elsewhere=True)
+        seconds = max(watched.seconds(stage, run.hash), elsewhere)
+        return Observed(seconds=seconds, healthy=watched.is_healthy(stage, run.hash))
+
+    def saw_healthy(self, release: Release) -> None:
+        """Enter that the stage was seen healthy just now: from here its drift monitor counts on."""
+        run = self.history().run_here(self.stage.name, release.id)
+        if run is not None:
+            Watched(self.opened.paths, self.opened.id).look(self.stage.name, run.hash, healthy=True)
 
     def asked(self, name: str, sink: Sink) -> Selected:
         """The release that is meant, and all that is known."""
@@ -139,6 +157,7 @@ def promote(
                 move.fail(denial.sentence)
             raise denial
         entry = move.run(policy=scene.policy, verdicts=verdicts)
+        scene.saw_healthy(wanted.release)
         copier.mark(wanted)
         recorder.publish(wanted.release.image)
         return Moved(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)

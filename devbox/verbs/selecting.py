@@ -21,11 +21,15 @@ from devbox.verbs.elsewhere import Elsewhere
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why."""
+    """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why.
+
+    `observed`: stage → release → seconds for which another machine saw it healthy.
+    """
 
     release: Release
     history: History
     lacking: Mapping[str, str]
+    observed: Mapping[str, Mapping[str, float]]
 
 
 def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> Selected:
@@ -42,7 +46,9 @@ def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: S
         elsewhere.learn(str(meant.body.get("image", "")))
     release = Releases(opened.paths, opened.id).find(meant.release if meant else name)
     elsewhere.learn(release.image)
-    return Selected(release=release, history=History(ledger.entries()), lacking=elsewhere.lacking)
+    return Selected(
+        release=release, history=History(ledger.entries()), lacking=elsewhere.lacking, observed=elsewhere.observed
+    )
 
 
 def covered(opened: Project, resolved: Resolved, deployment: Deployment) -> dict[str, str]:

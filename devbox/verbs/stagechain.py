@@ -12,17 +12,20 @@ from devbox.execute.events import Note, Sink
 from devbox.images.registry import artifact, reference, settings
 from devbox.images.registry.connection import Connection
 from devbox.images.registry.repository import Repository
-from devbox.model.entry import REVOKED
+from devbox.model.entry import APPLIED, REVOKED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 from devbox.opened import Project
 from devbox.promotion import stagerecords
+from devbox.promotion.history import History
 from devbox.records import keyring
 from devbox.records.keyring import Keyring
 from devbox.records.ledger import Ledger
+from devbox.records.watched import Watched
 
 _TAG = "devbox-stage."
 _MOST = 100  # machines that act on one stage
+_OBSERVED = 10  # runs of which the observed time is published
 _TRIES = 3  # another process of this machine may publish at the same time
 
 
@@ -34,6 +37,7 @@ class StageChains:
         self._resolved = resolved
         self._sink = sink
         self._ledger = Ledger(opened.paths, opened.id)
+        self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds that another machine saw it healthy
 
     def learn(self) -> dict[str, str]:
         """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
@@ -89,7 +93,14 @@ class StageChains:
             writer=stagerecords.writer_of(entries),
             records=records,
             knows={writer: number for writer, (number, _) in known.items()},
+            observed=self._observed(History(entries), stage.name),
         )
+
+    def _observed(self, history: History, stage: str) -> dict[str, float]:
+        watched = Watched(self._opened.paths, self._opened.id)
+        releases = dict.fromkeys(entry.release for entry in history.of(APPLIED, stage=stage)[-_OBSERVED:])
+        runs = {release: history.run_here(stage, release) for release in releases}
+        return {release: round(watched.seconds(stage, run.hash), 1) for release, run in runs.items() if run}
 
     def _records(self, stage: Stage) -> tuple[StageRecord, ...]:
         return stagerecords.own_records(self._ledger.entries(), stage.name)
@@ -106,6 +117,10 @@ class StageChains:
             if writer not in documents or not _has(documents[writer], number, hashed):
                 problems.append(f"{stage.repository} lacks records of {writer} that were there before")
         for each in documents.values():
+            for release, seconds in each.observed.items():
+                found = self.observed.setdefault(stage.name, {})
+                if isinstance(seconds, int | float) and seconds > found.get(release, 0.0):
+                    found[release] = float(seconds)
             problems += self._unknown(each, documents, own, stage)
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         return "; ".join(problems)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from devbox.model.verdict import PASS, PENDING
 from devbox.opened import load
 from devbox.records.keys import Keys
 from devbox.records.releases import Releases
+from devbox.records.watched import Watched
 from devbox.verbs import promote as verbs
 from devbox.verbs import signing
 from devbox.verbs.signing import Named
@@ -139,17 +141,24 @@ def test_a_revocation_reaches_other_machines(machines):
 
 
 @pytest.mark.long
-def test_time_on_another_machine_counts_as_soak(machines):
+def test_issue10_4_time_that_another_machine_saw_it_healthy_counts_as_soak(machines):
     one, two = machines
-    _staged(one)
+    made = _staged(one)
+    opened = one.use().opened
+    run = one.shop.history().run_here("staging", made.id)
+    for _ in range(2):
+        time.sleep(1.2)
+        Watched(opened.paths, opened.id).look("staging", run.hash, healthy=True)
+    one.promote("staging", made.id)  # nothing to do, and the time is published
     shop = two.use()
     text = Path(shop.root, "devbox.toml").read_text()
     gate = 'gates = [{ kind = "soak", stage = "staging", duration = "1h" }]\n'
     shop.rewrite(text.replace("[stage.production]\n", f"[stage.production]\n{gate}"))
     verdict = shop.why("production")["soak staging"]
     assert verdict.verdict == PENDING
-    opens = dt.datetime.fromisoformat(verdict.opens_at) - dt.datetime.now(dt.UTC)
-    assert 3300 < opens.total_seconds() < 3600
+    assert re.search(r"seen healthy in staging for \d s of 1 h, by what another machine published", verdict.reason)
+    shop.rewrite(Path(shop.root, "devbox.toml").read_text().replace('"1h"', '"1s"'))
+    assert shop.why("production")["soak staging"].verdict == PASS
 
 
 def _unseen(event: object) -> None:

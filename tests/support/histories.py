@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import replace
 
 from devbox.host.paths import Paths
@@ -13,7 +14,7 @@ from devbox.model.evidence import TestsIdentity
 from devbox.model.release import Process, Release, ReleaseConfig, release_id
 from devbox.model.resolved import Instance
 from devbox.model.stage import Gate, Stage
-from devbox.promotion.gates.contract import GateContext, written
+from devbox.promotion.gates.contract import GateContext, Observed, written
 from devbox.promotion.history import History
 
 PARTS = {"image": "sha256:image", "replicas.web": "2"}
@@ -53,6 +54,7 @@ def context(
     entries: tuple[Entry, ...] = (),
     now: dt.datetime = NOON,
     trusted: bool = True,
+    observed: Callable[[str, str], Observed] = lambda _stage, _release: Observed(),
 ) -> GateContext:
     """What a gate is asked, in the directory `root`."""
     paths = Paths(f"{root}/home", f"{root}/run")
@@ -68,5 +70,6 @@ def context(
         store=ImageStore(paths),
         trusted=trusted,
         deployment=PARTS,
+        observed=observed,
         tests=lambda _but: TESTS,
     )

@@ -17,6 +17,18 @@ from devbox.promotion.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
+class Observed:
+    """For how long (seconds) a run of a release in a stage was seen healthy, and whether it is just now.
+
+    `elsewhere`: it runs on another machine, which says so.
+    """
+
+    seconds: float = 0.0
+    healthy: bool = False
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateContext:
     """All that a gate may look at, which changes nothing by looking.
 
@@ -24,7 +36,8 @@ class GateContext:
     the public key, below the instance's root. `store` and `paths` lead to what is attached to the image, and records.
     `trusted`: what the stages want of this machine was allowed, so that commands may be run; `allowed`: what that is.
     `deployment`: what would be deployed, by its parts (`promotion.coverage`). `tests`: the identity of the project's
-    tests just now, without the given paths of the project.
+    tests just now, without the given paths of the project. `observed`: for how long a stage was
+    seen healthy with a release.
     """
 
     release: Release
@@ -40,6 +53,7 @@ class GateContext:
     allowed: tuple[HostAccess, ...] = ()
     builders: Mapping[str, str] = field(default_factory=dict)
     deployment: Mapping[str, str]
+    observed: Callable[[str, str], Observed]
     tests: Callable[[tuple[str, ...]], TestsIdentity]
 
 

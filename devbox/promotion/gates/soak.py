@@ -1,58 +1,46 @@
-"""The gate `soak`: the release has been what a stage runs for a while, by the ledger."""
+"""The gate `soak`: a stage has run the release for a while, and was seen healthy and free of drift all that time.
+
+Time counts by looks of the stage's drift monitor (`records.watched`), or by the signed word of another machine, and not
+by the clock on the wall.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from itertools import pairwise
 
-from devbox.model.entry import Entry
 from devbox.model.stage import SoakGate
 from devbox.model.verdict import PASS, PENDING, Verdict
-from devbox.promotion.gates.contract import GateContext, expiry, moment, written
+from devbox.promotion.gates.contract import GateContext, expiry, written
 from devbox.promotion.history import since
 
 
 def judge(gate: SoakGate, context: GateContext) -> Verdict:
-    """Pending until then. Time that a clock put back may have made up does not count."""
+    """Pending until then; while the stage is down, drifted, unhealthy or not looked at, no time passes."""
     subject = f"{gate.op} {gate.stage}"
-    run = _run(context, gate.stage)
+    run = context.history.run(gate.stage, context.release.id)
     if run is None:
         return Verdict(subject=subject, verdict=PENDING, reason=f"the release has not been in {gate.stage}")
     begun, ended = run
-    if _went_backwards(context, begun):
-        reason = "the clock of this machine went backwards since: how long it was there is not known"
-        return Verdict(subject=subject, verdict=PENDING, reason=reason)
-    start = moment(since(begun))
-    lasted = ((moment(since(ended)) if ended else context.now) - start).total_seconds()
-    full = start + dt.timedelta(seconds=gate.duration)
+    seen = context.observed(gate.stage, context.release.id)
+    lasted = seen.seconds
     if lasted >= gate.duration:
-        reason = f"in {gate.stage} for {_shown(lasted)}, {_shown(gate.duration)} are asked for"
-        expires = expiry(written(full), gate.expires)
+        reason = f"seen healthy in {gate.stage} for {_shown(lasted)}, {_shown(gate.duration)} are asked for"
+        over = dt.datetime.fromisoformat(since(ended)) if ended else context.now
+        expires = expiry(written(over - dt.timedelta(seconds=lasted - gate.duration)), gate.expires)
         return Verdict(subject=subject, verdict=PASS, reason=reason, evidence=begun.hash, expires_at=expires)
+    told = f"{_shown(lasted)} of {_shown(gate.duration)}"
     if ended:
-        reason = f"it left {gate.stage} after {_shown(lasted)} of {_shown(gate.duration)}"
+        reason = f"it left {gate.stage}, where it was seen healthy for {told}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
-    reason = f"in {gate.stage} for {_shown(lasted)} of {_shown(gate.duration)}"
-    return Verdict(subject=subject, verdict=PENDING, reason=reason, opens_at=written(full), evidence=begun.hash)
-
-
-def _run(context: GateContext, stage: str) -> tuple[Entry, Entry | None] | None:
-    """When the release came to the stage last, and by which other one it was replaced."""
-    begun: Entry | None = None
-    ended: Entry | None = None
-    for entry in context.history.came(stage):
-        mine = entry.release == context.release.id
-        if mine and (begun is None or ended is not None):
-            begun, ended = entry, None
-        elif not mine and begun is not None and ended is None:
-            ended = entry
-    return (begun, ended) if begun is not None else None
-
-
-def _went_backwards(context: GateContext, begun: Entry) -> bool:
-    later = (entry for entry in context.history.entries if entry.seq >= begun.seq)
-    times = [moment(since(begun)), *(moment(entry.at) for entry in later)]
-    return any(later < earlier for earlier, later in pairwise([*times, context.now]))
+    reason = f"seen healthy in {gate.stage} for {told}"
+    if seen.elsewhere:
+        reason = f"{reason}, by what another machine published; devbox promote {gate.stage} publishes it there again"
+        return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
+    if not seen.healthy:
+        reason = f"{reason}; it is not seen healthy just now, so no time passes: devbox ps --stage {gate.stage}"
+        return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
+    opens = written(context.now + dt.timedelta(seconds=gate.duration - lasted))
+    return Verdict(subject=subject, verdict=PENDING, reason=reason, opens_at=opens, evidence=begun.hash)
 
 
 def _shown(seconds: float) -> str:
