@@ -13,7 +13,7 @@ from devbox import flow
 from devbox.engines.contract import InstanceView
 from devbox.envfile import hostaccess
 from devbox.envfile import secrets as references
-from devbox.errors import DevboxError, EngineError, VerifyFailed
+from devbox.errors import DevboxError, EngineError, NotReady, VerifyFailed
 from devbox.execute import drift, locks
 from devbox.execute.actions import Actions
 from devbox.execute.asking import Secrets
@@ -160,7 +160,9 @@ class StageEnvironment:
             try:
                 self._bring(wanted, sink, verify=seconds)
             except DevboxError as error:
-                again = self._has_traffic(wanted) and not isinstance(error, VerifyFailed)
+                # A release that is to be observed, and is not even ready a second time, is not well.
+                unwell = isinstance(error, VerifyFailed) or (seconds > 0 and isinstance(error, NotReady))
+                again = self._has_traffic(wanted) and not unwell
                 if not (again and self._finished(wanted, sink, verify=seconds)):
                     self._undo(wanted, sink, error)
                     raise

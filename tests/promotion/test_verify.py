@@ -118,7 +118,7 @@ def test_issue10_10_killed_while_it_observes_the_next_command_goes_back(box: Box
     assert done.returncode == (1 if next_command == "promote" else 0), done.stderr.decode()
     with urllib.request.urlopen(address(box, path), timeout=10) as answer:
         assert answer.read() == b"1 info"
-    assert {entry["kind"] for entry in log(box, path)[-4:]} >= {"failed"}
+    assert {entry["kind"] for entry in log(box, path)[-6:]} >= {"failed"}
 
 
 def _killed_while_observing(box: Box, path: Path) -> None:

@@ -86,7 +86,7 @@ class Shop:
 
     @property
     def paths(self) -> Paths:
-        return Paths(str(self.box.home), str(self.box.home))
+        return Paths(str(self.box.home), str(self.box.home), f"{self.box.home}-config")
 
     def counts(self) -> Counts:
         """Lost requests of the stage until now."""
