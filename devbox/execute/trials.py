@@ -13,7 +13,9 @@ from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, ids
+from devbox.records import anchors
+from devbox.records.hostkey import HostKey
 
 FORMAT = 1
 _MOMENT = 0.5  # seconds
@@ -35,10 +37,19 @@ class Trials:
         self._file = f"{self.directory}/trial.json"
         self._wish = f"{self.directory}/wish.json"
         self._lock = f"{self.directory}/controller.lock"
+        self._host = HostKey(paths)
+        self._written = f"{anchors.directory_of(paths)}/trials/{instance}"
 
     def read(self) -> Trial | None:
-        """What is known; None where there never was one, or a newer devbox wrote it."""
-        text = files.read_text(self._file)
+        """What is known; None where there never was one, or another version of devbox wrote it.
+
+        DevboxError if it is not what this host wrote last: nothing is deployed by the word of a file below DEVBOX_HOME.
+        """
+        text, written = files.read_text(self._file), (files.read_text(self._written) or "").split()
+        if text and not written:
+            return None
+        if text and ids.sha256(text.encode()) not in written:
+            raise DevboxError(f"{self._file} is not what devbox wrote", remedy=f"remove it: rm {self._file}")
         try:
             plain = json.loads(text) if text else {}
             return codec.load(Trial, plain["trial"]) if plain.get("format") == FORMAT else None
@@ -48,7 +59,16 @@ class Trials:
     def write(self, trial: Trial) -> None:
         """Keep it. It tells where secrets are, so that nobody else reads it."""
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        files.write_atomic(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}), mode=0o600)
+        text = json.dumps({"format": FORMAT, "trial": codec.dump(trial)})
+        self._remember(ids.sha256(text.encode()))
+        files.write_atomic(self._file, text, mode=0o600)
+
+    def _remember(self, digest: str) -> None:
+        """Remember what is about to be written next to the key of this host; a killed writer leaves what was before."""
+        before = (files.read_text(self._written) or "").split()[:1]
+        self._host.prepare()
+        os.makedirs(os.path.dirname(self._written), mode=0o700, exist_ok=True)
+        files.write_atomic(self._written, "\n".join((digest, *before)), mode=0o600)
 
     def ask(self, wish: Wish) -> None:
         """Say what is wanted; whoever controls it finds it at his next look. The last word counts."""
