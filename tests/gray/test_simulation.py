@@ -1,0 +1,57 @@
+"""Rows of docs/explanation/gray-simulation.md with fewer trials: bounds hold, worse releases are found as soon."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from support.machine import lacking
+
+try:
+    from gray.simulation import delays, rows
+    from gray.simulation.__main__ import simulate
+except ImportError:
+    lacking("needs numpy: pip install -e .[dev]")
+
+TRIALS = 400
+
+
+def named(row: rows.Row | delays.Slow) -> str:
+    return row.name
+
+
+def within(bound: float) -> float:
+    """Percent of so many trials that a row with this rate exceeds once in a thousand times."""
+    return bound + 3.1 * math.sqrt(bound * (100 - bound) / TRIALS) + 100 / TRIALS
+
+
+@pytest.mark.parametrize("row", [rows.EQUAL[4], rows.EQUAL[6], rows.EQUAL[12]], ids=named)
+def test_issue10_7_few_equal_releases_are_taken_back(row: rows.Row):
+    found = simulate(row, 150, seed=1).aborted
+    assert found["devbox"] <= within(row.bound)
+    assert found["before"] > 5, "the judge of before did"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("row", [*rows.EQUAL, *(each for each in delays.EQUAL if each.rate < 500)], ids=named)
+def test_equal_releases_are_taken_back_no_more_often_than_allowed(row: rows.Row | delays.Slow):
+    assert simulate(row, TRIALS, seed=2).aborted["devbox"] <= within(row.bound)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "requests"),
+    [("1 → 10 %", 73), ("1 → 10 %, 20 req/s", 73), ("1 → 2 %", 2625), ("1 → 10 %, 1,000 clients", 83)],
+)
+def test_worse_releases_take_at_most_so_many_requests(name: str, requests: int):
+    row = next(each for each in rows.WORSE if each.name == name)
+    assert simulate(row, TRIALS, seed=3).requests <= 1.1 * requests
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "share"), [("+20 %, lognormal 0.5", 95), ("+20 %, lognormal 1", 80), ("+20 %, Pareto 1.5", 95)]
+)
+def test_issue10_9_slower_releases_are_found(name: str, share: float):
+    row = next(each for each in delays.WORSE if each.name == name)
+    assert simulate(row, TRIALS, seed=4).aborted["devbox"] >= share - 3
