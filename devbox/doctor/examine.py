@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (
     programs.runtime,
     programs.keyrings,
     storage.home,
+    storage.host_key,
     storage.disk,
     storage.runtime_state,
     storage.subordinate_ids,

@@ -10,6 +10,7 @@ from devbox.errors import HostError
 from devbox.host.paths import system_of
 from devbox.host.sizes import shown
 from devbox.isolation.idmap import highest, store_map
+from devbox.records.hostkey import HostKey
 
 _TIGHT, _FULL = 5_000_000_000, 1_000_000_000  # bytes: a few images; less than one
 _FEWEST_FILES = 50_000  # of one image with its layers
@@ -28,6 +29,18 @@ def home(ground: Ground) -> Iterator[Finding]:
         yield Finding("DEVBOX_HOME", PROBLEM, f"{path} can't be written", elsewhere)
     else:
         yield Finding("DEVBOX_HOME", OK, path if path == standing else f"{path}, made by the first `devbox up`")
+
+
+def host_key(ground: Ground) -> Iterator[Finding]:
+    """The key that authenticates the history of releases is private; nothing where no release was promoted yet."""
+    key = HostKey(ground.paths)
+    try:
+        key.check()
+    except HostError as error:
+        yield Finding("host key", PROBLEM, error.sentence, error.remedy)
+    else:
+        if key.exists:
+            yield Finding("host key", OK, f"{key.directory}, which nobody else can read")
 
 
 def _no_directory(path: str) -> str:

@@ -38,7 +38,7 @@ class Gate(Model):
 
 
 class TestsGate(Gate):
-    """The tests of this very digest passed."""
+    """The tests of this very digest passed: today's tests, in every cell of today's matrix."""
 
     kind: Literal["tests"]
     """Which gate."""
@@ -76,18 +76,18 @@ class SbomGate(Gate):
 
 
 class SoakGate(Gate):
-    """The release has been in `stage` for a while."""
+    """The release ran in `stage`, and was seen healthy and without drift, for a while."""
 
     kind: Literal["soak"]
     """Which gate."""
     stage: Text
     """Where the release must have been."""
     duration: Duration
-    """For how long."""
+    """For how long it must have been seen healthy."""
 
 
 class ApprovalGate(Gate):
-    """`count` people of `from` (all approvers by default) approved."""
+    """`count` people of `from` (all approvers by default) approved this very deployment."""
 
     kind: Literal["approval"]
     """Which gate."""

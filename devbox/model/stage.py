@@ -51,7 +51,7 @@ class SbomGate:
 
 @dataclass(frozen=True, kw_only=True)
 class SoakGate:
-    """The release has been in `stage` for `duration` seconds."""
+    """The release ran in `stage`, and was seen healthy there, for `duration` seconds."""
 
     op: ClassVar[str] = "soak"
     stage: str

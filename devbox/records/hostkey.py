@@ -37,6 +37,13 @@ class HostKey:
         """True if the key was made."""
         return os.path.lexists(self._path)
 
+    def check(self) -> None:
+        """Raise HostError if the key exists and cannot be used, or others could have read or replaced it."""
+        if os.path.lexists(self.directory):
+            self._check(os.lstat(self.directory), self.directory, stat.S_ISDIR, "700")
+        if self.exists:
+            self._read()
+
     def mac(self, purpose: str, content: Mapping[str, Any]) -> str:
         """Return `hmac-sha256:…` over the canonical JSON of `content`, for one purpose.
 

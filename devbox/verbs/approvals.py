@@ -12,7 +12,7 @@ from devbox.execute import exchange
 from devbox.execute.events import Note, Sink
 from devbox.frozen import dataclass
 from devbox.model.entry import APPROVED
-from devbox.model.release import Release
+from devbox.model.release import SHORT, Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import ApprovalGate, Deployment, Stage
 from devbox.opened import Project, stage_of
@@ -110,6 +110,10 @@ def _differences(
     """What is approved, held against what the stage runs, a line each."""
     current = history.current(stage.name)
     running = course.deployed(current, history) if current else None
+    stands = history.stands(stage.name)
+    if running is None and stands is not None:
+        yield f"{stage.name} runs {stands.release.removeprefix('sha256:')[:SHORT]}, on another machine: all may be new"
+        return
     if running is None:
         yield f"{stage.name} runs nothing on this machine: all of it is new"
         return

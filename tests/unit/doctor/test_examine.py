@@ -13,6 +13,7 @@ from devbox.doctor.examine import examine
 from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
 from devbox.host.paths import Paths
 from devbox.model.ids import instance_id
+from devbox.records.hostkey import HostKey
 
 
 def project(directory: Path, text: str) -> tuple[str, str]:
@@ -89,6 +90,16 @@ def test_a_home_that_is_a_file_or_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     (found,) = storage.home(Ground(Paths(str(tmp_path / "file"), "/run")))
     assert (found.state, "DEVBOX_HOME" in found.remedy) == (PROBLEM, True)
+
+
+def test_the_key_of_this_host_is_looked_at_where_there_is_one(paths):
+    assert list(storage.host_key(Ground(paths))) == []
+    HostKey(paths).prepare()
+    (found,) = storage.host_key(Ground(paths))
+    assert (found.state, paths.config in found.sentence) == (OK, True)
+    os.chmod(f"{paths.config}/host.key", 0o644)
+    (found,) = storage.host_key(Ground(paths))
+    assert (found.state, "chmod 600" in found.remedy) == (PROBLEM, True)
 
 
 def test_an_id_map_is_tried_where_the_project_lies(paths, tmp_path):
