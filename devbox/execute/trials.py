@@ -18,6 +18,7 @@ from devbox.records import anchors
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1
+_BY_FILE = ("hold", "resume", "abort")
 _MOMENT = 0.5  # seconds
 
 
@@ -76,14 +77,15 @@ class Trials:
         files.write_atomic(self._wish, json.dumps(codec.dump(wish)), mode=0o600)
 
     def asked(self) -> Wish | None:
-        """What somebody said since this was asked last."""
+        """What somebody said since this was asked last. Only a promotion completes, in its own process: no file can."""
         taken = f"{self._wish}.taken"
         try:
             os.rename(self._wish, taken)  # what is said from now on is heard next time
         except FileNotFoundError:
             return None
         with contextlib.suppress(ValueError, TypeError):
-            return codec.load(Wish, json.loads(files.read_text(taken) or ""))
+            wish = codec.load(Wish, json.loads(files.read_text(taken) or ""))
+            return wish if wish.what in _BY_FILE else None
         return None
 
     @contextlib.contextmanager

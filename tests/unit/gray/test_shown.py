@@ -206,3 +206,10 @@ def test_issue10_2_a_gray_release_that_this_host_did_not_write_last_is_not_belie
         trials.read()
     file.unlink()
     assert trials.read() is None
+
+
+def test_issue10_2_a_file_completes_no_gray_release(tmp_path: Path):
+    """It waits for a promotion, which passes the gates of the stage."""
+    trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
+    trials.ask(Wish(what="complete", by="the promotion"))
+    assert trials.asked() is None
