@@ -163,6 +163,11 @@ class Router:
             return self._tally.counts()
         return self._tally.take(found)
 
+    def stopping(self) -> None:
+        """Keep what it has counted, before it is stopped in order."""
+        self.counts()
+        self._tally.close()
+
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
         """Read it every second meanwhile, so that little is unknown of a router that is killed."""

@@ -46,6 +46,11 @@ class TallyRecord:
         if count:
             self._update(lambda tally: tally.add(cause, count))
 
+    def close(self) -> None:
+        """Keep that the router was stopped in order."""
+        if self.read() is not None:
+            self._update(Tally.close)
+
     def _update(self, how: Callable[[Tally], Tally]) -> Counts:
         os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
         with files.locked(f"{self._path}.lock"):

@@ -17,6 +17,7 @@ REFUSED = "refused"  # every connection to a server was refused
 CUT = "cut"  # the server closed the connection before the headers of a response, or devbox after the time to drain
 TRUNCATED = "truncated"  # the connection ended within a response
 TIMEOUT = "timeout"  # the server did not answer in time
+_RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 
 
@@ -39,7 +40,7 @@ class Tally:
     """All routers of a stage. `id`: of this tally; `last`: the newest reading of `router`, "KEY CAUSE" → requests.
 
     `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
-    besides, at most, when routers were killed.
+    besides, at most, when routers were killed. `closed`: the router that was stopped in order last.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Tally:
     open: int = 0
     peak: int = 0
     unknown: int = 0
+    closed: str = ""
 
     def counts(self) -> Counts:
         """Totals by cause."""
@@ -63,12 +65,20 @@ class Tally:
         """The same with losses that HAProxy does not count."""
         return replace(self, gone={**self.gone, cause: self.gone.get(cause, 0) + count})
 
+    def close(self) -> Tally:
+        """The same when the router was stopped in order: the next one is no replacement for a killed one."""
+        gone = {cause: count for cause, count in self.counts().lost.items() if count}
+        return Tally(id=self.id, gone=gone, unknown=self.unknown, closed=self.router)
+
     def take(self, reading: Reading, *, now: float) -> Tally:
         """The same after another reading.
 
         Where the router is another one, every connection that was open at the last reading may have been lost, and
-        every request that came until the new router started: at most as many per second as in the busiest second.
+        every request that came until the new router started, within _RESTART: at most as many per second as in the
+        busiest second.
         """
+        if reading.router == self.closed:  # looked at once more while it stops
+            return self
         found = {f"{key} {cause}": count for (key, cause), count in reading.counts.items()}
         replaced = bool(self.router) and self.router != reading.router
         gone, unknown = dict(self.gone), self.unknown
@@ -77,7 +87,8 @@ class Tally:
                 cause = key.rpartition(" ")[2]
                 gone[cause] = gone.get(cause, 0) + count
         if replaced:
-            unknown += self.open + math.ceil(self.peak * max(0.0, reading.began + 1 - self.at))
+            away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
+            unknown += self.open + math.ceil(self.peak * away)
         peak = reading.peak if replaced else max(self.peak, reading.peak)
         return replace(
             self,

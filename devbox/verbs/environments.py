@@ -184,6 +184,7 @@ class StageEnvironment:
 
     def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
         """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
+        self.router.stopping()
         made = flow.down(self._place, sink, volumes=volumes, name=self._instance().name)
         with exclusive(self._place, sink):
             known = self.record.read()

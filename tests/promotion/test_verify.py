@@ -63,6 +63,7 @@ def check_back(box: Box, path: Path, reason: str) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.long
 def test_issue10_10_a_check_that_fails_after_three_seconds_brings_the_old_release_back(box: Box):
     path = project(box, "blue-green")
     staged.built(box, path, "ill")

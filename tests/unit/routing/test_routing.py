@@ -216,6 +216,15 @@ def test_issue10_11_counts_go_on_when_a_router_is_killed_and_the_gap_is_bounded(
     assert after.add("cut", 2).counts().lost["cut"] == 2
 
 
+def test_a_stage_that_was_down_lost_nothing_meanwhile():
+    tally = Tally(id="t").take(_reading(refused=5), now=1010)
+    assert tally.close().take(_reading(refused=5), now=1011).counts().lost["refused"] == 5, "while it stops"
+    after = tally.close().take(_reading(pid=8, began=90_000, refused=1), now=90_001)
+    assert (after.counts().lost["refused"], after.unknown) == (6, 0)
+    rebooted = tally.take(_reading(pid=8, began=90_000, refused=1), now=90_001)
+    assert rebooted.unknown == 4 + 30 * 60, "no more than of a router that was killed"
+
+
 def test_a_counter_that_is_reset_takes_nothing_away():
     tally = Tally(id="t").take(_reading(refused=5), now=1010).take(_reading(refused=1), now=1011)
     assert (tally.counts().lost["refused"], tally.unknown) == (6, 0)
