@@ -93,7 +93,8 @@ def find_doubt(rollout: Rollout, policy: Policy) -> str:
         return ""
     for watch in policy.watches:
         _, found, limit = _evidence(compared, watch)
-        if found.same_time > limit or found.more_often > limit:
+        common = watch.name == LATENCY and found.same_time <= 0  # both sides are slower than before: load
+        if found.same_time > limit or (found.more_often > limit and not common):
             return f"for clear evidence: {_described(compared, watch, baking=False)}; but {_but(compared, watch)}"
     return ""
 
