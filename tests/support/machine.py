@@ -38,7 +38,7 @@ def lacking(reason: str) -> None:
     """This machine can't run the test: a skip for a user, a failure in CI."""
     if IN_CI:
         pytest.fail(f"CI must be able to run this: {reason}")
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 @dataclass
