@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from devbox.gray.comparison import Comparison, Metric
 from devbox.gray.evidence import Tally
+from devbox.gray.history import History
+from devbox.gray.latency import Limits
 from devbox.gray.moments import FAILED, FIRST, SLOW
 from devbox.gray.policy import WHOLE, Policy, Watch
 from devbox.gray.rollout import BAKE, FEWEST_FOR_A_LIMIT, WARM, Rollout
@@ -32,9 +34,9 @@ def take_in(
     """
     if rollout.compared is None and not seconds:
         return rollout
-    compared = rollout.compared or Comparison()
+    quantile = next((watch.quantile for watch in policy.watches if watch.name == LATENCY), 0.99)
+    compared = rollout.compared or Comparison(history=_history(rollout, quantile=quantile))
     if rollout.phase == WARM:
-        quantile = next((watch.quantile for watch in policy.watches if watch.name == LATENCY), 0.99)
         return _limited(
             replace(rollout, compared=compared.warmed(seconds, quantile=quantile, fewest=FEWEST_FOR_A_LIMIT))
         )
@@ -49,6 +51,13 @@ def take_in(
         compared = compared.skipped(until=now)
     seen = compared.after(seconds, requests=policy.warmup_requests, warmup=policy.warmup_seconds)
     return _timed(replace(rollout, compared=seen), compared)
+
+
+def _history(rollout: Rollout, *, quantile: float) -> History:
+    """The history where the first whole second comes after the first step: only the response times counted by side."""
+    if rollout.phase == WARM or rollout.warm.requests < FEWEST_FOR_A_LIMIT:
+        return History()
+    return History(all=rollout.warm, limits=Limits.of(rollout.warm, quantile=quantile))
 
 
 def _limited(rollout: Rollout) -> Rollout:

@@ -14,6 +14,7 @@ from devbox.gray import judge
 from devbox.gray.policy import Policy
 from devbox.gray.rollout import ABORTING, BAKE, STEP, Rollout
 from devbox.model import codec
+from devbox.model.traffic import STABLE, Side
 
 try:
     import numpy as np
@@ -241,3 +242,18 @@ def test_strength_is_1_where_both_e_values_reach_alpha():
     for each in itertools.islice(product.comparisons(drawn, 0), 40):
         assert judge.strength(each, ERRORS) == pytest.approx(max(0.0, min(each.errors_against()[:2]) / math.log(100)))
         assert min(judge.parts(each, ERRORS)) == pytest.approx(judge.strength(each, ERRORS))
+
+
+def test_response_times_count_where_the_first_whole_second_comes_after_the_first_step():
+    rules = policy(0.5, LATENCY)
+    row = Timing(stable=lognormal(0.5), canary=lognormal(0.5), rate=100, share=0.5)
+    seconds = [each for at in row.seconds(40, first=BEGAN + 3) for each in at]
+    stable = [each for each in seconds if each.side == STABLE]
+    warm = sum((Side(requests=each.requests, times=each.times) for each in stable), Side())
+    stepped = replace(Rollout.begin(rules), warm=warm, looked_at=float(BEGAN)).enter(STEP, "", step=0)
+    place = judge.place_of(stepped, threshold=5000, canaries=2, stables=2)
+    seen = judge.take_in(stepped, seconds, rules, place=place, before=BEGAN, in_force=True)
+    canary, other = seen.here("latency")
+    assert canary.requests > 500
+    assert other.requests > 500
+    assert judge.find_harm(seen, rules) == ""
