@@ -19,7 +19,6 @@ from devbox.model.verdict import Verdict
 from devbox.opened import Project
 from devbox.records.matrix import MatrixRecords
 from devbox.records.releases import Releases
-from devbox.verbs import testevidence
 from devbox.verbs.signing import Named
 
 NEWEST = "release"  # how the newest release is called
@@ -35,8 +34,11 @@ def test(opened: Project, asked: Asked, sink: Sink, board: MatrixSink, *, by: Na
     records = MatrixRecords(opened.paths, opened.id, released=release is not None)
     writes = _within(opened.root, asked.writes)
     records.remember_written(writes)
-    keeper = testevidence.Keeper(opened, release, writes) if release else None
-    if keeper:
+    keeper = None
+    if release:
+        from devbox.verbs.testevidence import Keeper  # what reads the env file is loaded where it is read
+
+        keeper = Keeper(opened, release, writes)
         asked = replace(asked, proven=keeper.proven())
     session = _session(opened, records, replace(asked, against=release.id if release else ""), sink, board)
     cells = session.seen.known.cells
