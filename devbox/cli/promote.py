@@ -63,7 +63,7 @@ def _signed(args: Args, *, load: Callable[..., Resolved] = load) -> tuple[Projec
 def _words(args: Args) -> tuple[str, str]:
     words = args.many("what")
     if len(words) not in (len(("STAGE",)), len(("STAGE", "RELEASE"))):
-        raise UsageError("promote wants a stage, and perhaps a release", remedy="devbox promote staging")
+        raise UsageError("promote expects a stage and optionally a release", remedy="devbox promote staging")
     return words[0], "".join(words[1:])
 
 

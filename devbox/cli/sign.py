@@ -38,7 +38,7 @@ def approve(args: Args) -> int:
     """Let a release into a stage; the digest of what says so is the data."""
     words = args.many("words")
     if len(words) not in (1, 2):
-        raise UsageError("approve wants a stage, and perhaps a release", remedy="devbox approve production")
+        raise UsageError("approve expects a stage and optionally a release", remedy="devbox approve production")
     project, seconds = opened(args), _seconds(args.text("expires"))
     with choose(args.text("progress")) as display:
         done = approvals.approve(

@@ -40,7 +40,7 @@ def host_key(ground: Ground) -> Iterator[Finding]:
         yield Finding("host key", PROBLEM, error.sentence, error.remedy)
     else:
         if key.exists:
-            yield Finding("host key", OK, f"{key.directory}, which nobody else can read")
+            yield Finding("host key", OK, f"{key.directory}, readable only by you")
 
 
 def _no_directory(path: str) -> str:

@@ -68,6 +68,9 @@ class Guests:
 
     def _remove(self, guest: Guest, *, killed: bool) -> None:
         """End its processes and delete its container. What fails is written down, and the next step still taken."""
+        if killed:
+            with _complaining():
+                strays.end_runtime(self._context.run_dir, guest.oci_id)
         if guest.joined or killed:  # the runtime may not know of every process, or died before it knew of any
             with _complaining():
                 strays.end_joined(self._context.holder, guest.name, rootless=self._context.idmap.rootless)

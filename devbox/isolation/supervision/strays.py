@@ -53,6 +53,15 @@ def sweep_around(run_dir: str, keep: Iterable[int]) -> None:
     end(pid for room in rooms - {own, ""} for pid in _entered(room) if _output(pid).startswith(f"/memfd:{PROBE}"))
 
 
+def end_runtime(run_dir: str, oci_id: str) -> None:
+    """End the OCI runtime that starts the container `oci_id`: the kernel does not always end it with its client.
+
+    A process that is to be killed with its parent loses that setting when it changes its user id, as runtimes do.
+    """
+    word = b"\0" + os.fsencode(oci_id) + b"\0"
+    end(pid for pid in _runtimes(run_dir) if word in _read(pid, "cmdline"))
+
+
 def end_joined(holder: ProcessRef, name: str, *, rootless: bool) -> None:
     """End every process of the one-shot container `name`: one that joined another's, or whose runtime was killed.
 
