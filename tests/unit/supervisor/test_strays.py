@@ -15,9 +15,12 @@ from devbox.isolation.supervision import strays
 @contextmanager
 def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     """What has the words of an instance's pasta, and shows nothing else of itself."""
-    words = ["-c", "input()", "-P", pasta_pid_file(str(run_dir))]
-    with subprocess.Popen([sys.executable, *words], env={}, stdin=subprocess.PIPE) as process:
+    words = ["-c", "print(flush=True); input()", "-P", pasta_pid_file(str(run_dir))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, *words], env={}, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
         try:
+            process.stdout.readline()  # before that, the kernel may not show its words yet
             yield process
         finally:
             process.kill()
