@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from devbox.doctor.projects import Known, known, owners_of_deployments
-from devbox.errors import DevboxError
+from devbox.errors import DevboxError, HostError
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import gc, reach, snapshots
@@ -24,6 +24,7 @@ from devbox.isolation import state
 from devbox.model.image import FromDockerfile, KeyedImage
 from devbox.opened import open_project
 from devbox.records.deployed import DeployedRecord
+from devbox.records.hostfiles import HostFiles
 from devbox.records.instance import InstanceRecords
 from devbox.records.named_images import NamedImages
 from devbox.records.releases import Releases
@@ -78,7 +79,7 @@ def look(paths: Paths) -> Inventory:
     for one in instances:
         roots[one.label] = roots.get(one.label, Roots()) | _running(paths, one.id)
         if not one.is_gone or one.id in deployed:
-            roots[one.label] |= _released(paths, one.id) | _deployed(paths, one.id) | _remembered(paths, one.id)
+            roots[one.label] |= _released(paths, one.id) | _deployed(paths, one) | _remembered(paths, one.id)
         if one.is_project(paths) and not one.is_gone:
             roots[one.label] |= _wanted(one, notes)
     return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
@@ -161,9 +162,18 @@ def _released(paths: Paths, instance: str) -> Roots:
     return Roots(digests=frozenset(release.image for release in kept))
 
 
-def _deployed(paths: Paths, instance: str) -> Roots:
-    """The images of every release that a stage runs or could go back to. What can't be read stops everything."""
-    return Roots(digests=frozenset(each.release.image for each in DeployedRecord(paths, instance).read().all))
+def _deployed(paths: Paths, one: Known) -> Roots:
+    """The images of every release that a stage runs or could go back to. What can't be read stops everything.
+
+    HostError for a stage in a home that this host keeps nothing about: what it runs is not known here.
+    """
+    record = DeployedRecord(paths, one.id)
+    if one.stage and not record.exists and not HostFiles(paths).is_known:
+        raise HostError(
+            f"cannot tell which images {one.label} needs: {paths.host_files} does not exist",
+            remedy="export DEVBOX_CONFIG=DIR, as for its promotion, or promote to it again",
+        )
+    return Roots(digests=frozenset(each.release.image for each in record.read().all))
 
 
 def _running(paths: Paths, instance: str) -> Roots:

@@ -22,6 +22,7 @@ from devbox.images.store import ImageStore
 from devbox.model.install import Manifest
 from devbox.model.resolved import Instance
 from devbox.records import anchors
+from devbox.records.hostfiles import HostFiles
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 
@@ -41,7 +42,7 @@ def everything(paths: Paths) -> list[Item]:
     parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.saved("any"))}
     rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
     installed = [_item(f"{each.label}: on this machine", _files(each)) for each in InstalledRecords(paths).all()]
-    host = _item("what this host remembers of ledgers, and its key if no other home needs it", _of_host(paths))
+    host = _item("what this host keeps about releases, and its key if no other home needs it", _of_host(paths))
     return [
         *(_of_instance(paths, instance) for instance in instances),
         *installed,
@@ -119,7 +120,7 @@ def _of_instance(paths: Paths, instance: Known) -> Item:
 
 
 def _of_host(paths: Paths) -> tuple[str, ...]:
-    return (anchors.directory_of(paths),)
+    return (paths.host_state,)
 
 
 def _item(what: str, candidates: tuple[str, ...]) -> Item:
@@ -135,6 +136,7 @@ def _remove_instance(paths: Paths, instance: Known) -> None:
         for snapshot in engine.snapshots(shell).all():
             engine.snapshots(shell).forget(snapshot.name)
         _remove(paths.project(instance.id))
+        HostFiles(paths).forget(instance.id)
 
 
 def _shell(instance: Known) -> Instance:

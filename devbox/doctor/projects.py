@@ -15,6 +15,7 @@ from devbox.host.sizes import shown, tree_size
 from devbox.images import snapshots
 from devbox.isolation import state
 from devbox.records.deployed import DeployedRecord
+from devbox.records.hostfiles import HostFiles
 from devbox.records.instance import InstanceRecords
 
 _LISTED = 3
@@ -44,9 +45,11 @@ class Known:
     def is_deployed(self, paths: Paths) -> bool:
         """True if it is a stage to which a release was deployed: only a command that names it may remove it.
 
-        A stage with data was deployed, also if the record of it was lost.
+        A stage with data was deployed, also if the record of it was lost. So was any that this host knows nothing of.
         """
-        return DeployedRecord(paths, self.id).exists or (bool(self.stage) and os.path.isdir(paths.volumes(self.id)))
+        if DeployedRecord(paths, self.id).exists:
+            return True
+        return bool(self.stage) and (os.path.isdir(paths.volumes(self.id)) or not HostFiles(paths).is_known)
 
     @property
     def label(self) -> str:
@@ -70,13 +73,14 @@ class Known:
 
     def directories(self, paths: Paths) -> tuple[str, ...]:
         """Everything that is kept of it alone."""
-        return paths.project(self.id), paths.volumes(self.id), paths.saved(self.id), paths.run(self.id)
+        kept = paths.project(self.id), paths.host_project(self.id)
+        return *kept, paths.volumes(self.id), paths.saved(self.id), paths.run(self.id)
 
 
 def known(paths: Paths) -> list[Known]:
     """Every instance that left something here."""
     ids: set[str] = set()
-    for directory in (os.path.dirname(paths.project("any")), os.path.dirname(paths.volumes("any")), paths.runtime):
+    for directory in (paths.projects, paths.data, paths.runtime, os.path.dirname(paths.host_project("any"))):
         if os.path.isdir(directory):
             ids |= {entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)}
     return [Known(key, *_place(paths, key)) for key in sorted(ids)]

@@ -121,7 +121,7 @@ class Controller:
         return sight
 
     def _look(self, trial: Trial, sight: Sight) -> Trial:
-        wish, self.wish = self.wish or self.trials.asked(), None
+        wish, self.wish = self.wish or self.trials.asked(trial), None
         batch = sight.since(self._last) if self._last else Batch(canary=Side(), stable=Side())
         now = self.now()
         batch = replace(batch, seconds=self._seconds(trial, now))

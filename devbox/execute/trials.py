@@ -1,4 +1,8 @@
-"""Where a gray release is kept between looks, and where people say what they want of it. One a stage's environment."""
+"""Where a gray release is kept between looks, and where users say what they request of it. One per stage environment.
+
+The files lie in the configuration directory (`records/hostfiles.py`): nothing below DEVBOX_HOME has a release deployed,
+held or aborted.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,8 @@ from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec, ids
-from devbox.records import anchors
-from devbox.records.hostkey import HostKey
+from devbox.model import codec
+from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1
 _BY_FILE = ("hold", "resume", "abort")
@@ -24,33 +27,26 @@ _MOMENT = 0.5  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What somebody asked for: "hold", "resume", "abort" or "complete"."""
+    """What a user requested: "hold", "resume", "abort" or "complete". `began`: of the trial; 0 for any."""
 
     what: str
     by: str
+    began: float = 0.0
 
 
 class Trials:
     """The gray release of one environment: the one under way, or the last that was."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
-        self.directory = paths.trial(instance)
-        self._file = f"{self.directory}/trial.json"
-        self._wish = f"{self.directory}/wish.json"
-        self._lock = f"{self.directory}/controller.lock"
-        self._host = HostKey(paths)
-        self._written = f"{anchors.directory_of(paths)}/trials/{instance}"
+        self._file = f"{paths.trial(instance)}/trial.json"
+        self._wish = f"{paths.trial(instance)}/wish.json"
+        self._lock = f"{paths.trial(instance)}/controller.lock"
+        self._files = HostFiles(paths)
+        self.log = paths.promotion_log(instance)
 
     def read(self) -> Trial | None:
-        """What is known; None where there never was one, or another version of devbox wrote it.
-
-        DevboxError if it is not what this host wrote last: nothing is deployed by the word of a file below DEVBOX_HOME.
-        """
-        text, written = files.read_text(self._file), (files.read_text(self._written) or "").split()
-        if text and not written:
-            return None
-        if text and ids.sha256(text.encode()) not in written:
-            raise DevboxError(f"{self._file} is not what devbox wrote", remedy=f"remove it: rm {self._file}")
+        """What is known; None for nothing, or what another version wrote. DevboxError if it is damaged."""
+        text = self._files.read(self._file)
         try:
             plain = json.loads(text) if text else {}
             return codec.load(Trial, plain["trial"]) if plain.get("format") == FORMAT else None
@@ -58,26 +54,18 @@ class Trials:
             raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
 
     def write(self, trial: Trial) -> None:
-        """Keep it. It tells where secrets are, so that nobody else reads it."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        text = json.dumps({"format": FORMAT, "trial": codec.dump(trial)})
-        self._remember(ids.sha256(text.encode()))
-        files.write_atomic(self._file, text, mode=0o600)
-
-    def _remember(self, digest: str) -> None:
-        """Remember what is about to be written next to the key of this host; a killed writer leaves what was before."""
-        before = (files.read_text(self._written) or "").split()[:1]
-        self._host.prepare()
-        os.makedirs(os.path.dirname(self._written), mode=0o700, exist_ok=True)
-        files.write_atomic(self._written, "\n".join((digest, *before)), mode=0o600)
+        """Keep it; only its owner can read it, as it says where secrets are."""
+        self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}))
 
     def ask(self, wish: Wish) -> None:
-        """Say what is wanted; whoever controls it finds it at his next look. The last word counts."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        files.write_atomic(self._wish, json.dumps(codec.dump(wish)), mode=0o600)
+        """Leave a request for the controller's next look. It replaces one that was not taken yet."""
+        self._files.write(self._wish, json.dumps(codec.dump(wish)))
 
-    def asked(self) -> Wish | None:
-        """What somebody said since this was asked last. Only a promotion completes, in its own process: no file can."""
+    def asked(self, trial: Trial | None = None) -> Wish | None:
+        """Take the pending request, if any. None if it is about another trial than this one.
+
+        Only a promotion completes a gray release, in its own process: no file does.
+        """
         taken = f"{self._wish}.taken"
         try:
             os.rename(self._wish, taken)  # what is said from now on is heard next time
@@ -85,7 +73,8 @@ class Trials:
             return None
         with contextlib.suppress(ValueError, TypeError):
             wish = codec.load(Wish, json.loads(files.read_text(taken) or ""))
-            return wish if wish.what in _BY_FILE else None
+            mine = trial is None or wish.began in (0.0, trial.began)
+            return wish if mine and wish.what in _BY_FILE else None
         return None
 
     @contextlib.contextmanager
@@ -93,7 +82,7 @@ class Trials:
         """Be the one who controls it; False where another process is. Whoever only asks holds it for a moment, too."""
         deadline = time.monotonic() + _MOMENT
         while True:
-            with files.locked(self._lock, wait=False) as mine:
+            with self._files.locked(self._lock, wait=False) as mine:
                 if mine or time.monotonic() > deadline:
                     yield mine
                     return

@@ -12,6 +12,8 @@ import stat
 
 from devbox.host import environ
 
+_TAG_DIGITS = 16  # of the hash of a home's path
+
 
 class Paths:
     """Every path of one `DEVBOX_HOME`."""
@@ -24,8 +26,25 @@ class Paths:
 
     @property
     def config(self) -> str:
-        """The directory of the key of this host, and of what it remembers about ledgers; outside of the home."""
+        """The directory of the key of this host, and of what it remembers about homes; outside of the home."""
         return self._config or _configuration()
+
+    @property
+    def host_state(self) -> str:
+        """What this host keeps about this home, in the configuration directory: nothing below the home changes it."""
+        import hashlib  # not on the hot path
+
+        tag = hashlib.sha256(os.fsencode(os.path.realpath(self.home))).hexdigest()[:_TAG_DIGITS]
+        return f"{self.config}/homes/{tag}"
+
+    @property
+    def host_files(self) -> str:
+        """Files of which releases are decided: each at the path that it had below the home in earlier versions."""
+        return f"{self.host_state}/files"
+
+    def host_project(self, instance: str) -> str:
+        """Those of one instance."""
+        return f"{self.host_files}/projects/{instance}"
 
     # What lasts.
     @property
@@ -86,6 +105,10 @@ class Paths:
         """The keys that this user signs with."""
         return f"{self.home}/keys"
 
+    def key_command(self, name: str) -> str:
+        """The command that signs with a key."""
+        return f"{self.host_files}/keys/{name}.cmd"
+
     @property
     def idmap(self) -> str:
         """The recorded id range of this store."""
@@ -129,16 +152,28 @@ class Paths:
         return f"{self.home}/ledger/{instance}"
 
     def trial(self, instance: str) -> str:
-        """The gray release of a stage's instance: where it stands, what is wanted of it, what was seen."""
-        return f"{self.project(instance)}/trial"
+        """The gray release of a stage's instance: its state, what users request of it, what was observed."""
+        return f"{self.host_project(instance)}/trial"
+
+    def promotion_log(self, instance: str) -> str:
+        """The output of the last detached promotion to a stage's instance."""
+        return f"{self.project(instance)}/promotion.log"
 
     def deployed(self, instance: str) -> str:
         """What a stage runs, what comes, what it ran before."""
-        return f"{self.project(instance)}/deployed.json"
+        return f"{self.host_project(instance)}/deployed.json"
 
     def tally(self, instance: str) -> str:
         """How many requests a stage's routers lost, by cause."""
-        return f"{self.project(instance)}/tally.json"
+        return f"{self.host_project(instance)}/tally.json"
+
+    def promoted(self, instance: str) -> str:
+        """What the env file said about stages at the last promotion."""
+        return f"{self.host_project(instance)}/promoted.json"
+
+    def backing(self, instance: str) -> str:
+        """The services of a stage's last deployment."""
+        return f"{self.host_project(instance)}/backing.json"
 
     def router(self, instance: str) -> str:
         """The files of a stage's router, and the socket of its runtime API."""

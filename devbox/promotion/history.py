@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
+from devbox.model.entry import APPLIED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
 
 _ENDS = (APPLIED, FAILED)
 _CAME = (APPLIED, SEEN)
@@ -20,6 +20,11 @@ class History:
     def current(self, stage: str) -> Entry | None:
         """The entry by which the stage runs what it runs: the last that was applied there."""
         return next((entry for entry in self._newest(stage) if entry.kind == APPLIED), None)
+
+    def running(self, stage: str) -> Entry | None:
+        """The entry by which the stage runs what it is to run on this machine; None after `down`."""
+        last = next((entry for entry in self._newest(stage) if entry.kind in (APPLIED, DOWN)), None)
+        return last if last is not None and last.kind == APPLIED else None
 
     def stands(self, stage: str) -> Entry | None:
         """The last entry that says what the stage runs, on this machine or elsewhere."""

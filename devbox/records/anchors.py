@@ -7,7 +7,6 @@ From then on, a ledger without a remembered head is an empty one; `homes/TAG/hea
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -18,10 +17,10 @@ from devbox.frozen import dataclass
 from devbox.host import files, removal
 from devbox.host.paths import Paths
 from devbox.model.entry import GENESIS
+from devbox.records.hostfiles import HostFiles
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1
-_DIGITS = 16  # of the hash of a home's path
 _ENTRY = "ledger entry"
 
 
@@ -41,25 +40,32 @@ class Anchors:
     def __init__(self, paths: Paths) -> None:
         self.key = HostKey(paths)
         self._home = os.path.realpath(paths.home)
-        self.directory = directory_of(paths)
-        self._lock = f"{paths.config}/lock"
+        self.directory = paths.host_state
+        self._files = HostFiles(paths)
         self._id = ""
 
     @property
     def is_known(self) -> bool:
-        """True if the ledgers of this home are authenticated: none without a MAC is believed any more."""
+        """True if nothing in this home that an earlier version wrote is believed any more: no ledger, no other file."""
+        return self._is_registered and self._files.is_known
+
+    @property
+    def _is_registered(self) -> bool:
         return os.path.exists(f"{self.directory}/home.json")
 
     def register(self, adopt: Callable[[Anchors], None]) -> None:
         """Know this home from now on. `adopt` runs before that, once; a killed run is repeated as a whole.
 
+        The files of an earlier version are adopted as well: `HostFiles.adopt`.
+
         Raises HostError if the configuration directory cannot be written, or is open to others.
         """
         self.key.prepare()
-        with files.locked(self._lock):
-            if self.is_known:
-                return
+        with files.locked(self.key.lock):
             try:
+                self._files.adopt()
+                if self._is_registered:
+                    return
                 os.makedirs(f"{self.directory}/heads", mode=0o700, exist_ok=True)
                 self._id = secrets.token_hex(16)
                 adopt(self)
@@ -110,7 +116,7 @@ class Anchors:
             except (ValueError, KeyError, TypeError):
                 raise HostError(
                     f"cannot read {path}: it is missing or damaged",
-                    remedy=f"rm -r {self.directory}, then devbox release rebuild",
+                    remedy=f"rm -f {path}, then devbox release rebuild",
                 ) from None
         return self._id
 
@@ -118,15 +124,9 @@ class Anchors:
         return f"{self.directory}/heads/{instance}.json"
 
 
-def directory_of(paths: Paths) -> str:
-    """Where this host keeps what it remembers of a DEVBOX_HOME."""
-    tag = hashlib.sha256(os.fsencode(os.path.realpath(paths.home))).hexdigest()[:_DIGITS]
-    return f"{paths.config}/homes/{tag}"
-
-
 def forget(paths: Paths) -> None:
     """Remove what is remembered of a DEVBOX_HOME; the key as well, if no other home needs it."""
-    if os.path.isdir(directory := directory_of(paths)):
+    if os.path.isdir(directory := paths.host_state):
         removal.remove(directory)
     with contextlib.suppress(OSError):
         os.rmdir(f"{paths.config}/homes")

@@ -1,20 +1,20 @@
 """What a stage runs, what is being brought in, what it ran before, and what its router is to do.
 
-Kept beside the ledger, which says what was decided: this is what the next command finds of what was done.
+Kept in parallel to the ledger, which says what was decided: this is what the next command finds of what was done. The
+file lies in the configuration directory (`records/hostfiles.py`): it decides whether a gray release is tried.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import field, replace
 
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
-from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.stage import Deployment
+from devbox.records.hostfiles import HostFiles
 from devbox.routing.state import RouterState
 
 FORMAT = 1
@@ -42,6 +42,14 @@ class Deployed:
         past.pop(_identity(self.coming), None)
         return replace(self, running=self.coming, coming=None, before=tuple(reversed(past.values()))[:_KEPT])
 
+    def runs(self, deployment: Deployment) -> bool:
+        """True if this very release, with this config, has the traffic or had it last."""
+        return self.running is not None and _identity(self.running) == _identity(deployment)
+
+    def has_run(self, deployment: Deployment) -> bool:
+        """True if it runs, or is one of those before."""
+        return self.runs(deployment) or any(_identity(each) == _identity(deployment) for each in self.before)
+
     @property
     def all(self) -> tuple[Deployment, ...]:
         """Everything that runs, comes, or could be gone back to."""
@@ -57,15 +65,16 @@ class DeployedRecord:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.deployed(instance)
+        self._files = HostFiles(paths)
 
     @property
     def exists(self) -> bool:
         """True if anything was deployed here and not forgotten since; also if the record is damaged."""
-        return os.path.lexists(self._path)
+        return self._files.exists(self._path)
 
     def read(self) -> Deployed:
-        """What is known; nothing of a stage in which nothing was run."""
-        text = files.read_text(self._path)
+        """What is known; nothing of a stage in which nothing was run. DevboxError if the file is damaged."""
+        text = self._files.read(self._path)
         if text is None:
             return Deployed()
         try:
@@ -80,7 +89,5 @@ class DeployedRecord:
         )
 
     def write(self, deployed: Deployed) -> None:
-        """Keep it. Variables may tell things, so that nobody else reads it."""
-        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        plain = {"format": FORMAT, "deployed": codec.dump(deployed)}
-        files.write_atomic(self._path, json.dumps(plain), mode=0o600)
+        """Keep it; only its owner can read it, as variables may be confidential."""
+        self._files.write(self._path, json.dumps({"format": FORMAT, "deployed": codec.dump(deployed)}))

@@ -28,6 +28,7 @@ class HostKey:
     def __init__(self, paths: Paths) -> None:
         self.directory = paths.config
         self._home = os.path.realpath(paths.home)
+        self.lock = f"{self.directory}/lock"  # of whoever begins to keep something about a home
         self._path = f"{self.directory}/{_NAME}"
         self._key = b""
         self.is_new = False  # True once this object made the key
@@ -40,9 +41,13 @@ class HostKey:
     def check(self) -> None:
         """Raise HostError if the key exists and cannot be used, or others could have read or replaced it."""
         if os.path.lexists(self.directory):
-            self._check(os.lstat(self.directory), self.directory, stat.S_ISDIR, "700")
+            self.check_directory()
         if self.exists:
             self._read()
+
+    def check_directory(self) -> None:
+        """Raise HostError if others could have read or replaced what lies in the directory, which must exist."""
+        self._check(os.lstat(self.directory), self.directory, stat.S_ISDIR, "700")
 
     def mac(self, purpose: str, content: Mapping[str, Any]) -> str:
         """Return `hmac-sha256:…` over the canonical JSON of `content`, for one purpose.
@@ -73,7 +78,7 @@ class HostKey:
         try:
             os.makedirs(os.path.dirname(self.directory), exist_ok=True)
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            self._check(os.lstat(self.directory), self.directory, stat.S_ISDIR, "700")
+            self.check_directory()
             if not self.exists:
                 self._create()
         except OSError as error:

@@ -1,4 +1,7 @@
-"""The keys of one user on this machine, two files each: NAME.pub, and NAME.key (PEM) or NAME.cmd (a command), 0600."""
+"""The keys of one user on this machine, two files each: NAME.pub, and NAME.key (PEM) or NAME.cmd (a command), 0600.
+
+A command runs on the host when its key signs, so it lies in the configuration directory (`records/hostfiles.py`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from devbox.errors import SigningError, UsageError
 from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.records.hostfiles import HostFiles
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -36,7 +40,9 @@ class Keys:
     """The keys of a DEVBOX_HOME."""
 
     def __init__(self, paths: Paths) -> None:
+        self._paths = paths
         self._directory = paths.keys
+        self._files = HostFiles(paths)
 
     def add(self, name: str, signer: LocalSigner, passphrase: str) -> Key:
         """Keep a private key, encrypted unless the passphrase is empty. UsageError where the name is taken."""
@@ -71,13 +77,14 @@ class Keys:
             name=name,
             public=keys.read_public(public, where=f"{path}.pub"),
             private=files.read_text(f"{path}.key") or "",
-            command=files.read_text(f"{path}.cmd") or "",
+            command=self._files.read(self._paths.key_command(name)) or "",
         )
 
     def remove(self, name: str) -> None:
         """Forget a key. Nobody has its private half then."""
         key = self.find(name)
-        for suffix in ("key", "cmd", "pub"):
+        self._files.remove(self._paths.key_command(key.name))
+        for suffix in ("key", "pub"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._directory}/{key.name}.{suffix}")
 
@@ -100,7 +107,7 @@ class Keys:
         path = f"{self._directory}/{key.name}"
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         if key.command:
-            files.write_atomic(f"{path}.cmd", key.command, mode=0o600)
+            self._files.write(self._paths.key_command(key.name), key.command)
         else:
             files.write_atomic(f"{path}.key", key.private, mode=0o600)
         files.write_atomic(f"{path}.pub", key.public.pem)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable
 
-from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.stage import Counts
+from devbox.records.hostfiles import HostFiles
 from devbox.routing.tally import Reading, Tally
 
 FORMAT = 1
@@ -22,10 +21,11 @@ class TallyRecord:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.tally(instance)
+        self._files = HostFiles(paths)
 
     def read(self) -> Tally | None:
         """What is known; None of a stage in which no router was looked at, or whose file is damaged."""
-        text = files.read_text(self._path)
+        text = self._files.read(self._path)
         try:
             plain = json.loads(text) if text else None
             return codec.load(Tally, plain["tally"]) if plain and plain["format"] == FORMAT else None
@@ -52,8 +52,7 @@ class TallyRecord:
             self._update(Tally.close)
 
     def _update(self, how: Callable[[Tally], Tally]) -> Counts:
-        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
-        with files.locked(f"{self._path}.lock"):
+        with self._files.locked(f"{self._path}.lock"):
             changed = how(self.read() or Tally(id=secrets.token_hex(8)))
-            files.write_atomic(self._path, json.dumps({"format": FORMAT, "tally": codec.dump(changed)}), mode=0o600)
+            self._files.write(self._path, json.dumps({"format": FORMAT, "tally": codec.dump(changed)}))
         return changed.counts()

@@ -15,7 +15,6 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model.ids import key_of
 from devbox.model.resolved import HostAccess
-from devbox.records import anchors
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1
@@ -26,7 +25,7 @@ class TrustRecord:
 
     def __init__(self, paths: Paths, instance: str) -> None:
         self._path = paths.trust(instance)
-        self._stages = f"{anchors.directory_of(paths)}/stages/{instance}"
+        self._stages = f"{paths.host_state}/stages/{instance}"
         self._host = HostKey(paths)
 
     def covers(self, wanted: Sequence[HostAccess]) -> bool:

@@ -15,7 +15,6 @@ from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation.state import boot_id
-from devbox.records import anchors
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1
@@ -36,7 +35,7 @@ class Watched:
     """The stages of one project. A run is known by the hash of the ledger's entry that began it."""
 
     def __init__(self, paths: Paths, project: str) -> None:
-        self._directory = f"{anchors.directory_of(paths)}/watched/{project}"
+        self._directory = f"{paths.host_state}/watched/{project}"
         self._host = HostKey(paths)
 
     def look(self, stage: str, run: str, *, healthy: bool) -> None:

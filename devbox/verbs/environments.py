@@ -36,6 +36,7 @@ from devbox.plan import diff as differ
 from devbox.plan import keys, remembered, rollout, staging
 from devbox.plan.ports import remember
 from devbox.records.deployed import DeployedRecord
+from devbox.records.hostfiles import HostFiles
 from devbox.records.instance import InstanceRecords
 from devbox.records.trust import TrustRecord
 from devbox.routing.metrics import PATH
@@ -190,6 +191,7 @@ class StageEnvironment:
             known = self.record.read()
             if volumes:
                 _remove(self.paths.project(self.id))
+                HostFiles(self.paths).forget(self.id)
             elif known.router.fronts:
                 emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
                 self.record.write(replace(known, router=emptied))

@@ -27,6 +27,7 @@ from devbox.model.traffic import Batch, Side
 from devbox.opened import Project
 from devbox.plan import staging
 from devbox.plan.rollout import BLUE_GREEN, RECREATE
+from devbox.promotion import course
 from devbox.promotion.environment import Environment
 from devbox.promotion.history import History
 from devbox.records.deployed import Deployed
@@ -108,7 +109,7 @@ class GrayEnvironment:
             return
         self._settle(sink, about=wanted.release.id)
         goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
-        known, trial = self._record.read(), self.under_way
+        known, trial = self._known(sink), self.under_way
         if trial is not None and trial.release != wanted.release.id:
             if not self._ran(goal, known):
                 raise UsageError(
@@ -155,7 +156,7 @@ class GrayEnvironment:
         own = self._stage is self._home
         if trial is not None:
             return False
-        if known.running is None or _is(goal, known.running) or (own and self._ran(goal, known)):
+        if known.running is None or known.runs(goal) or (own and self._ran(goal, known)):
             if own:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
@@ -169,11 +170,20 @@ class GrayEnvironment:
             )
         return False
 
+    def _known(self, sink: Sink) -> Deployed:
+        """What the environment runs and ran. If its record is gone, the ledger has the release that runs."""
+        known, history = self._record.read(), History(self._ledger.entries())
+        entry = history.running(self._home.name) if known.running is None else None
+        if entry is not None and (lost := course.deployed(entry, history)) is not None:
+            self._record.write(replace(known, running=lost))  # its jobs are done
+            self._inner.deploy(lost, sink)
+        return self._record.read()
+
     def _ran(self, goal: Deployment, known: Deployed) -> bool:
         """Whether the environment runs it or ran it; where its own record is gone, the ledger knows."""
         history = History(self._ledger.entries())
         applied = history.of(APPLIED, release=goal.release.id, stage=self._home.name)
-        return _known(goal, known) or any(entry.body.get("config") == goal.config_digest for entry in applied)
+        return known.has_run(goal) or any(entry.body.get("config") == goal.config_digest for entry in applied)
 
     def _begun(self, goal: Deployment) -> Trial:
         """A new trial, written before anything is done about it. What was said about another one is forgotten."""
@@ -360,15 +370,6 @@ def _of(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
     """Those of the containers of a deployment."""
     mine = f"-{staging.mark(deployment)}"
     return {name: digest for name, digest in digests.items() if name.endswith(mine)}
-
-
-def _is(one: Deployment, another: Deployment) -> bool:
-    return (one.release.id, one.config_digest) == (another.release.id, another.config_digest)
-
-
-def _known(deployment: Deployment, known: Deployed) -> bool:
-    """Whether the environment runs it, or ran it."""
-    return any(_is(deployment, each) for each in (known.running, *known.before) if each is not None)
 
 
 def here(opened: Project, resolved: Resolved, stage: Stage) -> Environment:

@@ -1,8 +1,8 @@
 """The guard of a stage: as long as something runs there, it is looked at, and what was not deployed gets no traffic.
 
-`python -m devbox.verbs.guard HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG]`, kept by the supervisor of the stage's
-instance. It takes nothing away: the ledger says what was found, `devbox ps --stage` as well, and the next promotion
-mends it. A supervisor that an earlier version started leaves CONFIG out.
+`python -m devbox.verbs.guard HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG [GENERATION]]`, kept by the supervisor of the
+stage's instance. It takes nothing away: the ledger says what was found, `devbox ps --stage` as well, and the next
+promotion repairs it. A supervisor that an earlier version started leaves CONFIG or GENERATION out.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from devbox.records.ledger import Ledger
 from devbox.records.watched import Watched
 
 PAUSE = 5.0  # seconds between two looks
+_GENERATION = "2"  # another one reads other files: the next deployment replaces a drift monitor that runs with it
 
 
 class Guard:
@@ -110,7 +111,7 @@ class Guard:
 def argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:
     """How it is started: neither PYTHON* variables nor files that lie around change what runs."""
     module = ("-E", "-s", "-P", "-m", "devbox.verbs.guard")
-    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage, paths.config)
+    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage, paths.config, _GENERATION)
 
 
 def main() -> int:

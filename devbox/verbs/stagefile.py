@@ -1,12 +1,12 @@
 """What the env file says about stages, and the copy that rollback and abort use when the file is broken.
 
-The last promotion's view of the file is kept with the project (`promoted.json`) and with each stage (`backing.json`).
-A stage whose file reads variables from env files keeps its copy on tmpfs, since the values may be secret.
+The last promotion's view of the file is kept per project (`promoted.json`) and per stage (`backing.json`), in the
+configuration directory (`records/hostfiles.py`). A stage whose file reads variables from env files keeps its copy on
+tmpfs, since the values may be secret.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Deployment
 from devbox.opened import Project, check_grants_by_vars, load
 from devbox.plan import order
+from devbox.records.hostfiles import HostFiles
 from devbox.routing.cohort import KnownBy
 
 FORMAT = 1
@@ -52,7 +53,7 @@ def remember(opened: Project, resolved: Resolved) -> None:
         approvers=resolved.approvers,
         builders=resolved.builders,
     )
-    _write(_promoted(opened), kept)
+    HostFiles(opened.paths).write(_promoted(opened), _text(kept))
 
 
 def load_or_promoted(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Resolved:
@@ -63,7 +64,7 @@ def load_or_promoted(opened: Project, sink: Sink | None = None, *, fresh: bool =
     try:
         return load(opened, fresh=fresh)
     except EnvFileError as error:
-        kept = _read(Resolved, _promoted(opened))
+        kept = _parsed(Resolved, HostFiles(opened.paths).read(_promoted(opened)))
         if kept is None:
             raise
         if sink:
@@ -79,6 +80,9 @@ class StageFiles:
         self._project = project
         self._place = place
         self._stage = stage
+        self._lasting = place.paths.backing(place.id)
+        self._fleeting = f"{place.paths.run(place.id)}/backing.json"
+        self._files = HostFiles(place.paths)
 
     def read(self, wanted: Deployment, instance: Instance) -> StageFile:
         """The services that a deployment needs, by the lock; from the copy if the file is broken or lacks one."""
@@ -107,19 +111,16 @@ class StageFiles:
         """Add what was found to the copy: a release to be rolled back to may need a service that the file dropped."""
         before = self._kept()
         merged = replace(found, backing=_merged(before.backing, found.backing)) if before else found
-        lasting, fleeting = self._paths()
         if is_secret:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(lasting)
-        _write(fleeting if is_secret else lasting, merged)
+            self._files.remove(self._lasting)
+            os.makedirs(os.path.dirname(self._fleeting), mode=0o711, exist_ok=True)
+            files.write_atomic(self._fleeting, _text(merged), mode=0o600)
+        else:
+            self._files.write(self._lasting, _text(merged))
 
     def _kept(self) -> StageFile | None:
-        lasting, fleeting = self._paths()
-        return _read(StageFile, lasting) or _read(StageFile, fleeting)
-
-    def _paths(self) -> tuple[str, str]:
-        paths, key = self._place.paths, self._place.id
-        return f"{paths.project(key)}/backing.json", f"{paths.run(key)}/backing.json"
+        lasting = _parsed(StageFile, self._files.read(self._lasting))
+        return lasting or _parsed(StageFile, files.read_text(self._fleeting))
 
 
 def _only(backing: environment.Backing, needs: Iterable[str], instance: Instance) -> environment.Backing:
@@ -153,18 +154,17 @@ def _merged(before: environment.Backing, now: environment.Backing) -> environmen
 
 
 def _promoted(opened: Project) -> str:
-    return f"{opened.paths.project(opened.id)}/promoted.json"
+    return opened.paths.promoted(opened.id)
 
 
-def _read(kind: type[T], path: str) -> T | None:
+def _parsed(kind: type[T], text: str | None) -> T | None:
     """A kept copy; None if there is none, or one that this version cannot read."""
     try:
-        plain: Mapping[str, object] = json.loads(files.read_text(path) or "{}")
+        plain: Mapping[str, object] = json.loads(text or "{}")
         return codec.load(kind, plain["kept"]) if plain.get("format") == FORMAT else None
     except (ValueError, KeyError, TypeError, AttributeError, DevboxError):
         return None
 
 
-def _write(path: str, value: Resolved | StageFile) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
-    files.write_atomic(path, json.dumps({"format": FORMAT, "kept": codec.dump(value)}), mode=0o600)
+def _text(value: Resolved | StageFile) -> str:
+    return json.dumps({"format": FORMAT, "kept": codec.dump(value)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.errors import DevboxError
 from devbox.execute.events import Note, Sink
-from devbox.model.entry import APPLIED, DOWN
+from devbox.model.entry import DOWN
 from devbox.opened import Project
 from devbox.promotion import stagerecords
 from devbox.promotion.history import History
@@ -22,9 +22,8 @@ def record_down(opened: Project, stage: str, sink: Sink, *, ask: Ask | None) -> 
     """
     ledger = Ledger(opened.paths, opened.id)
     entries = ledger.entries()
-    current = History(entries).current(stage)
-    last = next((entry for entry in reversed(entries) if entry.stage == stage and entry.kind in (APPLIED, DOWN)), None)
-    if current is None or last is None or last.kind == DOWN:
+    current = History(entries).running(stage)
+    if current is None:
         return
     body = {"operation": "down", "image": current.body.get("digest", ""), "clock": stagerecords.next_clock(entries)}
     ledger.append(DOWN, release=current.release, stage=stage, body=body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -51,7 +52,7 @@ def around(opened: Project, trial: Trial) -> tuple[bool, str]:
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
     """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
     environment, before = _under_way(opened, stage, sink)
-    wish = Wish(what=what, by=user.name())
+    wish = Wish(what=what, by=user.name(), began=before.began)
     if not _busy(opened, environment):
         if what == ABORT:
             return _abort(opened, environment, before, sink, by=wish.by)
@@ -112,7 +113,8 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
     environment = next(iter(_environments(opened, stage)), None)
     if environment is None:
         raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
-    log = f"{files.private_dir(environment.trials.directory, mode=0o700)}/promote.log"
+    log = environment.trials.log
+    files.private_dir(os.path.dirname(log))
     argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
     argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
     with open(log, "wb") as out:

@@ -17,7 +17,6 @@ from support.shop import APP, Shop, begin, ended, in_a_child
 from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
 from devbox.model.verdict import FAIL, PASS, PENDING
-from devbox.records import anchors
 from devbox.verbs import rebuilding
 
 STAGES = ("test", "staging", "production")
@@ -260,7 +259,7 @@ def test_a_ledger_that_is_not_what_was_written_stops_everything(shop, damage):
         with contextlib.closing(sqlite3.connect(directory / "ledger.db", isolation_level=None)) as database:
             database.execute(damage)
     else:
-        Path(f"{anchors.directory_of(shop.opened.paths)}/heads/{shop.opened.id}.json").unlink()
+        Path(f"{shop.opened.paths.host_state}/heads/{shop.opened.id}.json").unlink()
     verbs = (lambda: shop.promote("production", made), lambda: shop.why("production", made))
     for work in (*verbs, lambda: shop.rollback("test")):
         with pytest.raises(LedgerDamaged, match=DAMAGES[damage]):

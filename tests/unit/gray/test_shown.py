@@ -11,7 +11,6 @@ import pytest
 from gray.played import POLICY, play
 
 from devbox.cli.display import gray as text
-from devbox.errors import DevboxError
 from devbox.execute.trials import Trials, Wish
 from devbox.gray.glance import Against, Told, glance
 from devbox.gray.outside import Answers
@@ -183,29 +182,6 @@ def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: Trial):
     with trials.controlled() as mine, trials.controlled() as other:
         assert (mine, other) == (True, False)
         assert trials.controller() is not None
-
-
-def test_issue10_2_a_gray_release_that_this_host_did_not_write_last_is_not_believed(tmp_path: Path, good: Trial):
-    """One that went well, written by hand or put back, would be deployed although no gate let it in."""
-    paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
-    trials, other = Trials(paths, "shop"), Trials(paths, "other")
-    other.write(good)
-    file = Path(trials.directory, "trial.json")
-    file.parent.mkdir(parents=True)
-    file.write_bytes(Path(other.directory, "trial.json").read_bytes())
-    assert trials.read() is None, "this version has written none there"
-    states = [replace(good, began=float(number)) for number in range(3)]
-    kept = []
-    for state in states:
-        trials.write(state)
-        kept.append(file.read_bytes())
-    file.write_bytes(kept[1])
-    assert trials.read() == states[1], "as a writer leaves it that was killed"
-    file.write_bytes(kept[0])
-    with pytest.raises(DevboxError, match="is not what devbox wrote"):
-        trials.read()
-    file.unlink()
-    assert trials.read() is None
 
 
 def test_issue10_2_a_file_completes_no_gray_release(tmp_path: Path):

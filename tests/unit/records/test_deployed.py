@@ -16,8 +16,12 @@ from devbox.routing.state import Front, RouterState, Server
 ONE, TWO, THREE = deployment("1"), deployment("2"), deployment("3")
 
 
+def place(tmp_path: Path) -> Paths:
+    return Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+
+
 def record(tmp_path: Path) -> DeployedRecord:
-    return DeployedRecord(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "0" * 12)
+    return DeployedRecord(place(tmp_path), "0" * 12)
 
 
 def run(*deployments):
@@ -36,7 +40,7 @@ def test_what_is_kept_is_read_again(tmp_path):
     known = replace(run(ONE, TWO), router=RouterState(fronts=(Front(process="web", port=8000, green=(server,)),)))
     record(tmp_path).write(known)
     assert record(tmp_path).read() == known
-    assert [path.stat().st_mode & 0o777 for path in tmp_path.rglob("deployed.json")] == [0o600]
+    assert Path(place(tmp_path).deployed("0" * 12)).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_ran_before_is_there_once_the_newest_first():
@@ -56,7 +60,7 @@ def test_one_release_under_two_configs_is_two_deployments():
 
 def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path):
     record(tmp_path).write(run(ONE))
-    path = next(tmp_path.rglob("deployed.json"))
+    path = Path(place(tmp_path).deployed("0" * 12))
     path.write_text("{")
     with pytest.raises(DevboxError) as error:
         record(tmp_path).read()

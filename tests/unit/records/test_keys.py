@@ -30,7 +30,8 @@ def test_private_halves_are_their_owner_s_alone(paths):
     Keys(paths).add_command("kms", crypto.generate(crypto.P256).public, "true")
     assert stat.S_IMODE(os.stat(paths.keys).st_mode) == 0o700
     modes = {name: stat.S_IMODE(os.stat(f"{paths.keys}/{name}").st_mode) for name in os.listdir(paths.keys)}
-    assert modes == {"ci.key": 0o600, "ci.pub": 0o644, "kms.cmd": 0o600, "kms.pub": 0o644}
+    assert modes == {"ci.key": 0o600, "ci.pub": 0o644, "kms.pub": 0o644}
+    assert stat.S_IMODE(os.stat(paths.key_command("kms")).st_mode) == 0o600
 
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-a", "a" * 64])

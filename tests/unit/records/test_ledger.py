@@ -15,7 +15,7 @@ from support.machine import wait_until
 from devbox.errors import LedgerDamaged, TargetHeld
 from devbox.host.paths import Paths
 from devbox.model.entry import APPLIED, GENESIS, INTENT, Head
-from devbox.records import anchors, leases
+from devbox.records import leases
 from devbox.records.ledger import Ledger
 
 
@@ -39,7 +39,7 @@ def _database(paths):
 
 
 def _head(paths):
-    return f"{anchors.directory_of(paths)}/heads/p.json"
+    return f"{paths.host_state}/heads/p.json"
 
 
 def test_an_empty_ledger_has_the_first_head(ledger, paths):

@@ -1,0 +1,194 @@
+"""The tamper table for gray stages: whoever may write, delete and put back anything below the home skips no trial.
+
+A stage runs its first release. The second one is to be tried; after every tampering, it still is, or is denied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.shop import APP, Shop
+
+from devbox.errors import DevboxError
+from devbox.execute.events import Sink
+from devbox.execute.trials import Trials, Wish
+from devbox.gray import policy
+from devbox.gray.rollout import HOLD, STABLE, Rollout
+from devbox.gray.trial import Trial
+from devbox.model import codec
+from devbox.model.release import Release
+from devbox.model.resolved import Resolved
+from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.opened import Project, load
+from devbox.records.deployed import FORMAT, Deployed
+from devbox.verbs import promote as verbs
+from devbox.verbs.environments import StageEnvironment
+from devbox.verbs.gray import GrayEnvironment
+from devbox.verbs.measuring import Around
+
+STRATEGY = '[stage.{0}.strategy]\nkind = "gray"\nsteps = [50]\n'
+OWN = APP.replace('["test", "staging", "production"]', '["production"]') + "[stage.production]\n"
+OWN += STRATEGY.format("production")
+INTO = APP.replace('["test", "staging", "production"]', '["gray", "production"]')
+INTO += '[stage.gray]\ninto = "production"\n' + STRATEGY.format("gray") + "[stage.production]\n"
+
+
+class TrialBegan(Exception):
+    """The release would be warmed next to what runs."""
+
+
+class Recorded(StageEnvironment):
+    """A stage without containers: its record is kept, and a release that is about to be warmed is an exception."""
+
+    deployed: list[str]
+
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+        self.deployed.append(wanted.release.id)
+        self.record.write(Deployed(running=self.record.read().running, coming=wanted).arrived())
+
+    def observe(self) -> StageObserved:
+        running = self.record.read().running
+        if running is None:
+            return StageObserved()
+        digests = {"web-1": running.release.image}
+        return StageObserved(release=running.release.id, config=running.config_digest, healthy=True, digests=digests)
+
+    def has_router(self) -> bool:
+        raise TrialBegan
+
+
+class World:
+    """The project, its first release in production, its second one not yet."""
+
+    def __init__(self, place: Path, text: str) -> None:
+        self.place = place
+        self.shop = Shop(place, text)
+        self.deployed: list[str] = []
+        self.home = Path(self.shop.opened.paths.home)
+        self.one, self.two = self.shop.release(1), self.shop.release(2)
+        self.stage = next(iter(load(self.shop.opened).stages))
+        shutil.copytree(self.home, place / "early")
+        for stage in load(self.shop.opened).stages:
+            self.promote(stage, self.one)
+        self.deployed.clear()
+        inner = self._inner(self.shop.opened, load(self.shop.opened))
+        self.id = inner.id
+        self.project = Path(inner.paths.project(inner.id))
+        self.running = inner.record.read().running
+
+    def promote(self, stage: str, release: Release) -> verbs.Moved:
+        return verbs.promote(
+            self.shop.opened, lambda _: None, stage=stage, release=release.id, environments=self._environment
+        )
+
+    def forge(self, known: Deployed) -> None:
+        """This record, where an earlier version read it."""
+        self.project.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format": FORMAT, "deployed": codec.dump(known)})
+        (self.project / "deployed.json").write_text(text)
+
+    def forge_trial(self, phase: str) -> None:
+        """A gray release of the second release, in this phase, where an earlier version read it."""
+        stage = load(self.shop.opened).stages[self.stage]
+        rules = policy.of(stage.strategy, completes=self.stage == "production")
+        rollout = Rollout.begin(rules).enter(phase, "all is well")
+        wanted = Deployment(release=self.two, stage=stage)
+        trial = Trial(
+            stage=self.stage, deployment=wanted, policy=rules, rollout=rollout, side="green", began=time.time()
+        )
+        (self.project / "trial").mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"format": 1, "trial": codec.dump(trial)})
+        (self.project / "trial/trial.json").write_text(text)
+
+    @property
+    def wanted(self) -> Deployment:
+        """The second release, as production would have it."""
+        return Deployment(release=self.two, stage=load(self.shop.opened).stages["production"])
+
+    def _environment(self, opened: Project, resolved: Resolved, stage: Stage) -> GrayEnvironment:
+        return GrayEnvironment(
+            self._inner(opened, resolved),
+            stage=stage,
+            home=resolved.stages["production"],
+            through=next(iter(resolved.stages)),
+            ledger=self.shop.ledger,
+            around=Around(root=opened.root, allowed=()),
+        )
+
+    def _inner(self, opened: Project, resolved: Resolved) -> Recorded:
+        inner = Recorded(opened, resolved.stages["production"].name)
+        inner.deployed = self.deployed
+        return inner
+
+
+@pytest.fixture(params=[OWN, INTO], ids=["gray itself", "into production"])
+def world(tmp_path: Path, home: Path, request: pytest.FixtureRequest) -> World:
+    return World(tmp_path, request.param)
+
+
+def put_back(world: World) -> None:
+    """The stage's directory as it was before anything ran, and nothing of the rest of the home."""
+    shutil.rmtree(world.project, ignore_errors=True)
+    early = world.place / "early" / world.project.relative_to(world.home)
+    if early.exists():
+        shutil.copytree(early, world.project)
+
+
+def put_all_back(world: World) -> None:
+    shutil.rmtree(world.home)
+    shutil.copytree(world.place / "early", world.home)
+
+
+TAMPERING: dict[str, Callable[[World], None]] = {
+    "nothing is tampered with": lambda world: None,
+    "the record says that it runs": lambda world: world.forge(Deployed(running=world.wanted)),
+    "the record says that it ran before": lambda world: world.forge(
+        Deployed(running=world.running, before=(world.wanted,))
+    ),
+    "the record says that nothing runs": lambda world: world.forge(Deployed()),
+    "the record is deleted": lambda world: shutil.rmtree(world.project, ignore_errors=True),
+    "all records of projects are deleted": lambda world: shutil.rmtree(world.home / "projects"),
+    "the record is put back": put_back,
+    "the home is put back": put_all_back,
+    "the gray release went well": lambda world: world.forge_trial(STABLE),
+    "the gray release waits for its promotion": lambda world: world.forge_trial(HOLD),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_issue10_2_no_gray_release_skips_its_trial(world: World, how: str):
+    TAMPERING[how](world)
+    with pytest.raises((TrialBegan, DevboxError)) as stopped:
+        world.promote(world.stage, world.two)
+    assert world.two.id not in world.deployed
+    assert stopped.type is TrialBegan or "ledger" in str(stopped.value) or "no release" in str(stopped.value)
+
+
+def test_issue10_2_a_record_that_is_gone_is_restored_from_the_ledger(world: World):
+    """As after an upgrade, where it was deleted before: what runs is compared with, and its jobs are not run again."""
+    shutil.rmtree(world.shop.opened.paths.host_project(world.id))
+    with pytest.raises(TrialBegan):
+        world.promote(world.stage, world.two)
+    assert world.deployed == [world.one.id]
+    (entry,) = [each for each in world.shop.entries("production") if each.kind == "applied"]
+    assert entry.release == world.one.id
+
+
+@pytest.mark.parametrize("what", ["hold", "resume", "abort"])
+def test_issue10_2_no_file_below_the_home_steers_a_gray_release(world: World, what: str):
+    with pytest.raises(TrialBegan):
+        world.promote(world.stage, world.two)
+    trials = Trials(world.shop.opened.paths, world.id)
+    trial = trials.read()
+    assert trial is not None
+    directory = world.project / "trial"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "wish.json").write_text(json.dumps(codec.dump(Wish(what=what, by="ann", began=trial.began))))
+    assert trials.asked(trial) is None
+    trials.ask(Wish(what=what, by="ann", began=trial.began))
+    assert trials.asked(trial) == Wish(what=what, by="ann", began=trial.began)

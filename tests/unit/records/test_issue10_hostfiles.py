@@ -1,0 +1,269 @@
+"""Files by which releases are decided: no process that can only write below the home changes what is read of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.deployments import deployment
+
+from devbox import inventory
+from devbox.attest import keys as crypto
+from devbox.doctor import clean
+from devbox.doctor.projects import known
+from devbox.errors import HostError
+from devbox.execute.trials import Trials, Wish
+from devbox.gray import policy
+from devbox.gray.rollout import Rollout
+from devbox.gray.trial import Trial
+from devbox.host.paths import Paths
+from devbox.model.entry import INTENT
+from devbox.model.ids import sha256
+from devbox.records.deployed import Deployed, DeployedRecord
+from devbox.records.hostfiles import HostFiles
+from devbox.records.instance import InstanceRecords
+from devbox.records.keys import Keys
+from devbox.records.ledger import Ledger
+from devbox.records.tally import TallyRecord
+from devbox.routing.tally import CUT
+
+ID = "0123456789ab"
+ONE, TWO = deployment("1"), deployment("2")
+HELD = """
+import fcntl, os, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write(str(os.getpid()))
+lock.flush()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(str(tmp_path / "home"), str(tmp_path / "run"))
+
+
+def trial(began: float) -> Trial:
+    rules = policy.of(ONE.stage.strategy, completes=True)
+    return Trial(stage="staging", deployment=ONE, policy=rules, rollout=Rollout.begin(rules), side="green", began=began)
+
+
+def write_all(paths: Paths, number: int) -> None:
+    """Every file, with contents that tell the number."""
+    DeployedRecord(paths, ID).write(Deployed(running=deployment(str(number))))
+    Trials(paths, ID).write(trial(number))
+    Trials(paths, ID).ask(Wish(what="hold" if number == 1 else "abort", by="ann"))
+    TallyRecord(paths, ID).add(CUT, number)
+    HostFiles(paths).write(paths.promoted(ID), str(number))
+    HostFiles(paths).write(paths.backing(ID), str(number))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keys, "check_free", lambda *_: None)
+        Keys(paths).add_command("kms", P256, f"sign {number}")
+
+
+P256 = crypto.generate(crypto.P256).public
+
+
+def seen(paths: Paths) -> tuple[object, ...]:
+    """What is read of them, but for the request, which is taken by reading it."""
+    counts = TallyRecord(paths, ID).counts()
+    assert counts is not None
+    return (
+        DeployedRecord(paths, ID).read(),
+        Trials(paths, ID).read(),
+        counts.lost[CUT],
+        HostFiles(paths).read(paths.promoted(ID)),
+        HostFiles(paths).read(paths.backing(ID)),
+        Keys(paths).find("kms").command,
+    )
+
+
+def earlier(paths: Paths, source: str) -> None:
+    """Put the files where an earlier version kept them."""
+    shutil.copytree(source, paths.home, dirs_exist_ok=True)
+
+
+def forge(paths: Paths, copies: Path) -> None:
+    earlier(paths, f"{copies}/other")
+
+
+def delete(paths: Paths, copies: Path) -> None:
+    shutil.rmtree(paths.projects, ignore_errors=True)
+
+
+def put_back(paths: Paths, copies: Path) -> None:
+    earlier(paths, f"{copies}/first")
+
+
+@pytest.mark.parametrize("how", [forge, delete, put_back])
+def test_issue10_2_what_lies_below_the_home_changes_nothing(
+    paths: Paths, tmp_path: Path, how: Callable[[Paths, Path], None]
+):
+    other = Paths(str(tmp_path / "other-home"), paths.runtime)
+    write_all(other, 7)
+    shutil.copytree(other.host_files, tmp_path / "other")
+    write_all(paths, 1)
+    shutil.copytree(paths.host_files, tmp_path / "first")
+    write_all(paths, 2)
+    before = seen(paths)
+    how(paths, tmp_path)
+    assert seen(paths) == before
+    request = Trials(paths, ID).asked()
+    assert request == Wish(what="abort", by="ann")
+    assert Trials(paths, ID).asked() is None
+
+
+def test_issue10_2_no_file_below_the_home_has_a_gray_release_held_or_aborted(paths: Paths):
+    Trials(paths, ID).write(trial(1))
+    below = Path(paths.project(ID), "trial")
+    below.mkdir(parents=True)
+    for name in ("wish.json", "wish.json.taken"):
+        (below / name).write_text('{"what": "abort", "by": "ann"}')
+    assert Trials(paths, ID).asked() is None
+
+
+def test_issue10_2_a_request_about_another_gray_release_is_passed_over(paths: Paths):
+    """It ended while the user asked for it to be aborted, and the next one began."""
+    trials = Trials(paths, ID)
+    trials.ask(Wish(what="abort", by="ann", began=1.0))
+    assert trials.asked(trial(2.0)) is None
+    trials.ask(Wish(what="abort", by="ann", began=2.0))
+    assert trials.asked(trial(2.0)) == Wish(what="abort", by="ann", began=2.0)
+
+
+@pytest.fixture
+def old(paths: Paths, tmp_path: Path) -> Paths:
+    """A home as an earlier version left it: the files below it, digests of gray releases outside of it."""
+    write_all(paths, 1)
+    shutil.copytree(paths.host_files, paths.home, dirs_exist_ok=True)
+    shutil.rmtree(paths.host_files)
+    digests = Path(paths.host_state, "trials")
+    digests.mkdir()
+    (digests / ID).write_text(sha256(Path(paths.project(ID), "trial/trial.json").read_bytes()))
+    return paths
+
+
+def test_issue10_2_files_of_an_earlier_version_are_adopted_once(old: Paths):
+    assert seen(old) == (Deployed(running=ONE), trial(1), 1, "1", "1", "sign 1")
+    assert not os.path.exists(f"{old.host_state}/trials")
+    shutil.rmtree(old.host_project(ID))
+    assert DeployedRecord(old, ID).read() == Deployed()
+    assert Trials(old, ID).read() is None
+    found = [path for path in Path(old.host_files).rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+
+
+def test_issue10_2_the_first_use_of_the_ledger_adopts_them_as_well(old: Paths):
+    """So none that is written later counts."""
+    Ledger(old, ID).append(INTENT, body={})
+    assert HostFiles(old).is_known
+    write_all(Paths(f"{old.home}-2", old.runtime), 2)
+    earlier(old, Paths(f"{old.home}-2", old.runtime).host_files)
+    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+
+
+def test_issue10_2_a_gray_release_that_the_earlier_version_did_not_write_last_is_not_adopted(old: Paths):
+    Path(old.project(ID), "trial/trial.json").write_text("{}")
+    assert Trials(old, ID).read() is None
+    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+
+
+def test_issue10_2_an_adoption_that_was_killed_is_repeated(old: Paths):
+    half = Path(f"{old.host_files}.new", "projects", ID)
+    half.mkdir(parents=True)
+    (half / "deployed.json").write_text("{")
+    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+    assert not half.exists()
+
+
+def test_issue10_2_the_copy_of_an_earlier_version_goes_once_it_is_out_of_date(old: Paths):
+    """A running drift monitor of that version reads it until then."""
+    record = DeployedRecord(old, ID)
+    record.read()
+    assert os.path.exists(f"{old.project(ID)}/deployed.json")
+    record.write(Deployed(running=TWO))
+    assert not os.path.exists(f"{old.project(ID)}/deployed.json")
+
+
+def test_issue10_2_a_link_below_the_home_is_not_adopted(paths: Paths, tmp_path: Path):
+    (tmp_path / "secret").write_text("secret")
+    os.makedirs(paths.project(ID))
+    os.symlink(tmp_path / "secret", f"{paths.project(ID)}/promoted.json")
+    assert HostFiles(paths).read(paths.promoted(ID)) is None
+
+
+@pytest.fixture
+def busy(old: Paths, request: pytest.FixtureRequest) -> Iterator[Paths]:
+    """A process of the earlier version works on the stage."""
+    lock = {"deploys": old.lock(ID), "controls": f"{old.project(ID)}/trial/controller.lock"}[request.param]
+    os.makedirs(os.path.dirname(lock), exist_ok=True)
+    argv = [sys.executable, "-c", HELD, lock]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == b"held\n"
+        yield old
+
+
+@pytest.mark.parametrize("busy", ["deploys", "controls"], indirect=True)
+def test_issue10_2_what_an_earlier_version_is_about_to_write_is_not_adopted_yet(busy: Paths):
+    with pytest.raises(HostError, match=r"another devbox \(pid \d+\) is at work") as error:
+        DeployedRecord(busy, ID).read()
+    assert error.value.remedy == "wait until it ends, then do this again"
+    assert not HostFiles(busy).is_known
+
+
+def test_issue10_2_a_reader_makes_nothing(paths: Paths):
+    assert DeployedRecord(paths, ID).read() == Deployed()
+    assert Trials(paths, ID).read() is None
+    assert not os.path.exists(paths.config)
+
+
+def test_issue10_2_a_directory_that_is_open_to_others_is_not_read(paths: Paths):
+    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+    os.chmod(paths.config, 0o755)
+    with pytest.raises(HostError, match="is open to other users"):
+        DeployedRecord(paths, ID).read()
+
+
+def _stage(paths: Paths, tmp_path: Path) -> None:
+    InstanceRecords(paths, ID).remember_place(str(tmp_path / "away"), "devbox.toml", stage="staging")
+    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+
+
+def test_issue10_2_nothing_is_collected_while_it_is_not_known_what_a_stage_runs(paths: Paths, tmp_path: Path):
+    """As with another DEVBOX_CONFIG than the one of its promotion."""
+    _stage(paths, tmp_path)
+    elsewhere = Paths(paths.home, paths.runtime, str(tmp_path / "elsewhere"))
+    with pytest.raises(HostError, match="cannot tell which images"):
+        inventory.look(elsewhere)
+    assert clean.orphans(elsewhere) == []
+    assert inventory.look(paths).all().digests == {ONE.release.image}
+
+
+def test_issue10_2_images_of_a_stage_are_kept_if_its_directory_below_the_home_is_gone(paths: Paths, tmp_path: Path):
+    _stage(paths, tmp_path)
+    shutil.rmtree(paths.project(ID))
+    assert inventory.look(paths).all().digests == {ONE.release.image}
+
+
+def test_issue10_2_removing_an_instance_removes_them(paths: Paths, tmp_path: Path):
+    _stage(paths, tmp_path)
+    write_all(paths, 1)
+    (one,) = known(paths)
+    assert paths.host_project(ID) in one.directories(paths)
+    clean.clean(paths)
+    assert not os.path.exists(paths.config)
+
+
+def test_issue10_2_the_command_of_a_key_goes_with_it(paths: Paths):
+    write_all(paths, 1)
+    Keys(paths).remove("kms")
+    assert not os.path.exists(paths.key_command("kms"))
