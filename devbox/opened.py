@@ -148,6 +148,19 @@ def check_grants(opened: Project, resolved: Resolved) -> None:
     record.write(grants.narrowed(_grants(opened, resolved), accepted or ()))
 
 
+def check_release_grants(opened: Project, resolved: Resolved) -> None:
+    """NotTrusted if the file grants more than at its first promotion, or by `devbox trust` since.
+
+    That is kept outside of DEVBOX_HOME: no file below it has more promoted. For files that ran isolated, as
+    `check_grants`, which is called before.
+    """
+    if more := new_release_grants(opened, resolved):
+        raise _more_granted(more)
+    record = GrantRecord(opened.paths, opened.id, for_releases=True)
+    if record.read() is None and _accepted(opened) is not None:
+        record.write(_grants(opened, resolved))
+
+
 def check_grants_by_vars(opened: Project, resolved: Resolved) -> None:
     """NotTrusted if the file by other vars (a cell of the matrix, a stage) loosens a container beyond what it may."""
     accepted = _accepted(opened)
@@ -166,11 +179,14 @@ def _more_granted(more: tuple[Grant, ...]) -> NotTrusted:
 
 def accept_grants(opened: Project, resolved: Resolved) -> None:
     """Record, for `devbox trust`, that the user accepts what the file grants now, by other vars as well."""
-    record = GrantRecord(opened.paths, opened.id)
-    if _accepted(opened) is not None or grants.is_closed(resolved):
+    record, released = (GrantRecord(opened.paths, opened.id, for_releases=which) for which in (False, True))
+    if any(known is not None for known in (_accepted(opened), released.read())) or grants.is_closed(resolved):
         own = _grants(opened, resolved)
         others = (grant for other in _by_vars(opened) for grant in grants.loosened(grants.grants(other), own))
-        record.write(dict.fromkeys((*own, *grants.by_vars(others))))
+        accepted = tuple(dict.fromkeys((*own, *grants.by_vars(others))))
+        record.write(accepted)
+        if resolved.stages:
+            released.write(accepted)
 
 
 def _by_vars(opened: Project) -> Iterator[Resolved]:
@@ -191,6 +207,12 @@ def _by_vars(opened: Project) -> Iterator[Resolved]:
 def new_grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
     """What the file grants beyond what was accepted since it ran isolated."""
     accepted = _accepted(opened)
+    return grants.added(_grants(opened, resolved), accepted) if accepted is not None else ()
+
+
+def new_release_grants(opened: Project, resolved: Resolved) -> tuple[Grant, ...]:
+    """What the file grants beyond what promotions may use; see `check_release_grants`."""
+    accepted = GrantRecord(opened.paths, opened.id, for_releases=True).read()
     return grants.added(_grants(opened, resolved), accepted) if accepted is not None else ()
 
 

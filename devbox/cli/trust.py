@@ -12,7 +12,7 @@ from devbox.cli.terminal import say
 from devbox.envfile import hostaccess
 from devbox.errors import UsageError
 from devbox.model.resolved import GATE, HOOKS, METRIC, SHELL
-from devbox.opened import accept_grants, load, new_grants
+from devbox.opened import accept_grants, load, new_grants, new_release_grants
 from devbox.plan.grants import describe
 from devbox.records.trust import TrustRecord
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from devbox.cli.options import Args
     from devbox.model.grant import Grant
-    from devbox.model.resolved import HostAccess
+    from devbox.model.resolved import HostAccess, Resolved
+    from devbox.opened import Project
 
 
 def trust(args: Args) -> int:
@@ -37,14 +38,18 @@ def trust(args: Args) -> int:
     record, wanted = TrustRecord(project.paths, project.id), flow.host_access(project)
     shell, install, stages = flow.shell_access(project), flow.install_access(project), flow.stage_access(project)
     resolved = load(project)
-    more = new_grants(project, resolved)
+    more = _new_grants(project, resolved)
     if not args.flag("show"):
         record.allow(wanted, shell=shell, install=install, stages=stages)
         accept_grants(project, resolved)
     lasting = record.covers(wanted) and record.installs(install) and record.promotes(stages)
-    allowed = lasting and (not shell or record.activates(shell)) and not new_grants(project, resolved)
+    allowed = lasting and (not shell or record.activates(shell)) and not _new_grants(project, resolved)
     _print((*wanted, *install, *stages, *shell), more, allowed=allowed, as_json=args.flag("json"))
     return 0
+
+
+def _new_grants(project: Project, resolved: Resolved) -> tuple[Grant, ...]:
+    return tuple(dict.fromkeys((*new_grants(project, resolved), *new_release_grants(project, resolved))))
 
 
 def _print(wanted: Sequence[HostAccess], more: Sequence[Grant], *, allowed: bool, as_json: bool) -> None:

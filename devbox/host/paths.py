@@ -171,6 +171,10 @@ class Paths:
         """What the env file said about stages at the last promotion."""
         return f"{self.host_project(instance)}/promoted.json"
 
+    def release_grants(self, instance: str) -> str:
+        """What the user lets the file grant containers when releases of it are promoted."""
+        return f"{self.host_project(instance)}/release-grants.json"
+
     def backing(self, instance: str) -> str:
         """The services of a stage's last deployment."""
         return f"{self.host_project(instance)}/backing.json"

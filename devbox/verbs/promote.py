@@ -17,7 +17,7 @@ from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import PASS, PENDING, Verdict
-from devbox.opened import Project, check_grants, load, stage_of
+from devbox.opened import Project, check_grants, check_release_grants, load, stage_of
 from devbox.promotion import admission, course
 from devbox.promotion import states as state_table
 from devbox.promotion.copying import Copier
@@ -273,6 +273,7 @@ def _scene(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) 
     if acts:
         _check_possible(stage)
         check_grants(opened, resolved)
+        check_release_grants(opened, resolved)
     if acts and not allowed:
         raise NotTrusted(
             hostaccess.refusal(wanted[0]),

@@ -18,13 +18,13 @@ from support.shop import APP, Shop, in_a_child
 from devbox.attest import attached, keys, statements, verify
 from devbox.attest import signing as attest
 from devbox.attest.keys import LocalSigner
-from devbox.errors import Denied, LedgerDamaged, SigningError, UsageError
+from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
 from devbox.model.entry import APPLIED, Entry
 from devbox.model.release import Release
 from devbox.model.stage import Deployment
 from devbox.model.verdict import FAIL, PASS, PENDING
-from devbox.opened import load
+from devbox.opened import accept_grants, load
 from devbox.promotion import coverage
 from devbox.records import keyring
 from devbox.records.keys import Keys
@@ -349,6 +349,21 @@ def test_an_approval_comes_from_another_machine(tmp_path: Path, home: Path, monk
         assert ann.transfers.push_attached(top, where, lambda _: None)
         assert signed.shop.why("staging", made)["approval"].verdict == PASS
         assert signed.promote("staging", made).changed
+
+
+def test_issue10_2_a_file_that_ran_isolated_and_grants_more_is_not_promoted_without_the_record_below_the_home(
+    shop: Shop,
+):
+    isolated = APP + '[dev]\nfrom = "app"\nisolation = "isolated"\n'
+    shop.rewrite(isolated)
+    made = shop.release(1)
+    shop.promote("test", made)
+    shop.rewrite(isolated.replace("isolated", "integrated"))
+    os.unlink(shop.opened.paths.grants(shop.opened.id))
+    with pytest.raises(NotTrusted, match="grants dev more"):
+        shop.promote("staging", made)
+    accept_grants(shop.opened, load(shop.opened))
+    shop.promote("staging", made)
 
 
 def _parts(signed: Signed, made: Release) -> dict[str, str]:

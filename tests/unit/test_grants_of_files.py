@@ -8,7 +8,10 @@ import pytest
 
 from devbox.errors import NotTrusted
 from devbox.matrix import cells, reading
-from devbox.opened import Project, accept_grants, check_grants, load, open_project
+from devbox.model.grant import Grant
+from devbox.opened import Project, accept_grants, check_grants, check_release_grants, load, open_project
+from devbox.plan import grants
+from devbox.records.grants import GrantRecord
 from devbox.verbs import images
 
 ISOLATED = '[dev]\nrecipe = "debian"\nisolation = "isolated"\n'
@@ -100,3 +103,46 @@ def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
 def _cells(project: Project) -> dict[str, cells.Wanted]:
     found, _ = reading.read(project, *cells.every(project))
     return {one.cell.name: one for one in found}
+
+
+STAGED = 'stages = ["production"]\n' + ISOLATED.replace("[dev]", "[base.app]").replace('isolation = "isolated"\n', "")
+STAGED += '[image]\nfrom = "app"\n[stage.production]\n' + ISOLATED
+
+
+@pytest.mark.parametrize("record", ["deleted", "put back"])
+def test_issue10_2_a_file_that_grants_more_is_not_promoted_whatever_lies_below_the_home(project: Path, record: str):
+    """An isolated container wrote it, and somebody the record of what the user had accepted."""
+    file = project / "devbox.toml"
+    file.write_text(STAGED)
+    accept_grants(opened(project), load(opened(project)))
+    check_release_grants(opened(project), load(opened(project)))
+    file.write_text(STAGED.replace('isolation = "isolated"\n', ""))
+    kept = Path(opened(project).paths.grants(opened(project).id))
+    if record == "deleted":
+        kept.unlink()
+    else:
+        GrantRecord(opened(project).paths, opened(project).id).write(_everything(project))
+    run(opened(project))
+    with pytest.raises(NotTrusted, match="grants dev more"):
+        check_release_grants(opened(project), load(opened(project)))
+    accept_grants(opened(project), load(opened(project)))
+    check_release_grants(opened(project), load(opened(project)))
+
+
+def _everything(project: Path) -> tuple[Grant, ...]:
+    return grants.grants(load(opened(project)))
+
+
+def test_issue10_2_the_first_promotion_of_a_file_that_ran_isolated_keeps_what_it_grants(project: Path):
+    check_release_grants(opened(project), load(opened(project)))
+    (project / "devbox.toml").write_text(OPEN)
+    with pytest.raises(NotTrusted, match="grants dev more"):
+        check_release_grants(opened(project), load(opened(project)))
+
+
+def test_issue10_2_a_file_that_never_ran_isolated_is_promoted_without_a_record(tmp_path: Path, project: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "devbox.toml").write_text(OPEN)
+    check_release_grants(opened(other), load(opened(other)))
+    assert GrantRecord(opened(other).paths, opened(other).id, for_releases=True).read() is None

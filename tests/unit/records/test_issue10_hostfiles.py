@@ -267,3 +267,17 @@ def test_issue10_2_the_command_of_a_key_goes_with_it(paths: Paths):
     write_all(paths, 1)
     Keys(paths).remove("kms")
     assert not os.path.exists(paths.key_command("kms"))
+
+
+def test_issue10_2_what_a_stage_runs_stays_when_the_ledger_is_begun_again(paths: Paths):
+    Ledger(paths, ID).append(INTENT, body={})
+    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+    home = Path(paths.host_state, "home.json")
+    home.write_text("{")
+    with pytest.raises(HostError, match="missing or damaged") as error:
+        Ledger(paths, ID).append(INTENT, body={})
+    assert error.value.remedy == f"rm -f {home}, then devbox release rebuild"
+    home.unlink()
+    Ledger(paths, ID).rebuild({"reason": "lost"})
+    Ledger(paths, ID).append(INTENT, body={})
+    assert DeployedRecord(paths, ID).read() == Deployed(running=ONE)
