@@ -41,13 +41,17 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
 
 
 def identify(paths: Paths, root: str, env_file: str) -> str:
-    """The instance id of the project at a place: the place's own key, unless the project was moved there or away."""
+    """The instance id of the project at a place: the place's own key, unless the project was moved there or away.
+
+    A file that names no id counts for nothing: paths are made of it, and one as `../..` would lead out of the home.
+    """
     key = instance_id(root, env_file)
     try:
-        with open(paths.moved(key), encoding="ascii") as source:
-            return source.read(INSTANCE_ID_LENGTH)
+        with open(paths.moved(key), encoding="ascii", errors="replace") as source:
+            found = source.read(INSTANCE_ID_LENGTH)
     except FileNotFoundError:
         return key
+    return found if len(found) == INSTANCE_ID_LENGTH and found.isalnum() else key
 
 
 def _explicit(path: str) -> tuple[str, str]:

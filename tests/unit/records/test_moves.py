@@ -6,7 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from devbox.host.paths import Paths
+from devbox.host.project import identify
 from devbox.model.ids import instance_id
 from devbox.records.instance import InstanceRecords
 from devbox.records.moves import find_id
@@ -99,3 +102,12 @@ def test_a_directory_made_anew_at_its_place_is_the_same_project(tmp_path: Path):
     assert find_id(paths, project(Path(root)), FILE) == key
     os.rename(root, tmp_path / "b")
     assert find_id(paths, str(tmp_path / "b"), FILE) == key, "it is known by the new directory"
+
+
+@pytest.mark.parametrize("text", [b"../../../etc", b"../../../../", b"0123", b"", b"\xff" * 12])
+def test_issue10_2_a_file_that_names_no_instance_leads_nowhere(tmp_path: Path, text: bytes):
+    """Paths are made of it: `down -v` would remove what it leads to."""
+    paths, root, key = known(tmp_path)
+    os.makedirs(f"{paths.home}/moved")
+    Path(paths.moved(instance_id(root, FILE))).write_bytes(text)
+    assert identify(paths, root, FILE) == find_id(paths, root, FILE) == key
