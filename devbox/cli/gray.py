@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from devbox.opened import Project
 
 _HEAD = ("AFTER", "CAME TO", "VISITORS", "NEW: FAILED", "OLD: FAILED", "WHY")
+_BASELINE = "BASELINE: FAILED"
 
 
 def steer(args: Args, what: str) -> int:
@@ -66,11 +67,12 @@ def _tell(args: Args, project: Project, trial: Trial) -> None:
         say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
     if metrics:
         say(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)
-    rows = []
+    rows, fresh = [], seen.baseline is not None
     for change in trial.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase
-        counts = (f"{change.canary[1]} of {change.canary[0]}", f"{change.stable[1]} of {change.stable[0]}")
+        sides = (change.canary, change.baseline or (0, 0), change.stable) if fresh else (change.canary, change.stable)
+        counts = [f"{failed} of {requests}" for requests, failed in sides]
         minutes, seconds = divmod(int(max(0.0, change.at - trial.began)), 60)
         rows.append((f"{minutes}:{seconds:02d}", name, f"{change.threshold / 100:g} %", *counts, change.reason))
     say("", stream=sys.stdout)
-    output.table(_HEAD, rows)
+    output.table((*_HEAD[:4], *((_BASELINE,) if fresh else ()), *_HEAD[4:]), rows)

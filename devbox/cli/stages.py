@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from devbox.cli.options import Args
 
 _MAIN = "web"
+_BASELINE = "-baseline"  # as in plan.staging, which `exec` and `ps` do not load
 
 
 def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The containers that a name means: that one, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS."""
+    """The containers that a name means: that one, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS.
+
+    Those of a baseline have one word more.
+    """
     known = tuple(known)
     if name in known:
         return (name,)
-    found = (each for each in known if name in (each.rpartition("-")[0], each.rsplit("-", 2)[0]))
-    return tuple(sorted(found))
+    plain = {each: each.removesuffix(_BASELINE) for each in known}
+    return tuple(sorted(each for each, own in plain.items() if name in (own.rpartition("-")[0], own.rsplit("-", 2)[0])))
 
 
 def must_be_known(args: Args) -> None:

@@ -17,6 +17,7 @@ from devbox.routing.cohort import KnownBy
 
 ROUTER = "router"
 _ROUTER_RECIPE = "haproxy"
+_FRESH = "fresh"
 _GRAY = "gray"  # the kind of strategy
 _BACKING = ("service", "glue")  # roles that can stand behind a release
 
@@ -81,5 +82,8 @@ def known_by(env: EnvFile, stage: str) -> KnownBy | None:
         table = env.document.stage.get(name)
         if table is not None and table.strategy.kind == _GRAY and (table.into or name) == stage:
             kind, _, called = table.strategy.cohort.partition(":")
-            return KnownBy(header=called) if kind == "header" else KnownBy(cookie=called or KnownBy().cookie)
+            baseline = table.strategy.baseline == _FRESH
+            if kind == "header":
+                return KnownBy(header=called, baseline=baseline)
+            return KnownBy(cookie=called or KnownBy().cookie, baseline=baseline)
     return None

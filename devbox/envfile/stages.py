@@ -174,6 +174,8 @@ class StrategyTable(Model):
     """Stop instead of going back."""
     warmup: WarmupTable = WarmupTable()
     """The first requests and seconds of each new process, whose response times are not judged."""
+    baseline: Literal["stable", "fresh"] = "stable"
+    """What the new release is compared with: stable, or as many new replicas of stable as the new release has."""
 
     @model_validator(mode="after")
     def _can_be_gone(self) -> Self:

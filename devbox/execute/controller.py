@@ -29,6 +29,7 @@ class Sight:
     """What is there at one moment. `began`: since when the router counts; `threshold`: what it goes by.
 
     `canary_replicas`, `stable_replicas`: the servers of each side that may get requests, over all judged processes.
+    `baseline`: None without fresh replicas of stable.
     """
 
     canary: Side
@@ -43,12 +44,20 @@ class Sight:
     canary_replicas: int = 1
     stable_replicas: int = 1
     counts: Counts | None = None  # lost requests of the stage, by cause
+    baseline: Side | None = None
+    baseline_replicas: int = 0
+    baseline_healthy: bool = False
+    baseline_tripped: bool = False
 
     def since(self, earlier: Sight) -> Batch:
         """What came after an earlier sight; all there is, where the router began anew."""
         if self.began != earlier.began:
-            return Batch(canary=self.canary, stable=self.stable)
-        return Batch(canary=self.canary.since(earlier.canary), stable=self.stable.since(earlier.stable))
+            return Batch(canary=self.canary, stable=self.stable, baseline=self.baseline)
+        return Batch(
+            canary=self.canary.since(earlier.canary),
+            stable=self.stable.since(earlier.stable),
+            baseline=self.baseline.since(earlier.baseline or Side()) if self.baseline else None,
+        )
 
 
 class Ground(Protocol):
@@ -71,8 +80,8 @@ class Ground(Protocol):
         renews.
         """
 
-    def reopen(self) -> None:
-        """Let requests go again to a canary that the router has shut out."""
+    def reopen(self, *, baseline: bool = False) -> None:
+        """Let requests go again to a canary that the router has shut out, or to a baseline."""
 
 
 @dataclass(kw_only=True)
@@ -139,6 +148,9 @@ class Controller:
             readings=self.readings(),
             canary_replicas=sight.canary_replicas,
             stable_replicas=sight.stable_replicas,
+            baseline_replicas=sight.baseline_replicas,
+            baseline_healthy=sight.baseline_healthy,
+            baseline_tripped=sight.baseline_tripped,
         )
         after = decide(trial.rollout, look, trial.policy)
         seen = trial.after(after, batch, now=now, threshold=wanted(after, trial.policy).threshold).counted(sight.counts)
@@ -166,6 +178,8 @@ class Controller:
             self.ground.lend(threshold=goal.threshold, safe=goal.safe, generation=goal.generation, slow=goal.slow)
             if goal.reopen:
                 self.ground.reopen()
+            if goal.reopen_baseline:
+                self.ground.reopen(baseline=True)
             if goal.threshold != sight.threshold:
                 self._last = self.ground.sight()
         if changed:

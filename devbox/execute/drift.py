@@ -12,7 +12,6 @@ from devbox.frozen import dataclass
 from devbox.model.resolved import Instance
 from devbox.plan import staging
 from devbox.records.deployed import Deployed, DeployedRecord
-from devbox.routing.state import BLUE, GREEN
 
 _MOMENT = 0.3  # seconds between two looks: a container that ends or comes just now may be neither
 
@@ -54,9 +53,7 @@ def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Dr
 
 def shut_out(found: Iterable[Drift], router: Router) -> frozenset[str]:
     """Let none of these serve any more; who did. For whoever holds the stage's instance."""
-    state = router.state
-    serving = state.names(BLUE) | state.names(GREEN)
-    names = serving & {each.container for each in found if not each.doubt}
+    names = router.state.names() & {each.container for each in found if not each.doubt}
     for name in names:
         router.shut_out(name)
     return names

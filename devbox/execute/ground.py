@@ -10,7 +10,7 @@ from devbox.errors import RouterAway
 from devbox.execute.controller import Sight
 from devbox.frozen import dataclass
 from devbox.model.stage import Counts
-from devbox.model.traffic import CANARY, STABLE, Second, Side
+from devbox.model.traffic import BASELINE, CANARY, STABLE, Second, Side
 from devbox.routing import converge, counters
 from devbox.routing import seconds as by_second
 from devbox.routing.cohort import LEASE, SLOW
@@ -26,7 +26,7 @@ class RoutedGround:
     """`canary`: the side on trial; `processes`: whose traffic is judged, all where empty.
 
     `keep`: has this share on disk, from which a router that crashes starts. `restarts`: of the canary's containers,
-    since they came.
+    since they came. `baseline`: whether fresh replicas of stable are there to be compared with.
     """
 
     runtime: Runtime
@@ -34,6 +34,7 @@ class RoutedGround:
     processes: Collection[str]
     keep: Callable[[int], None]
     restarts: Callable[[], int]
+    baseline: bool = False
     clock: Callable[[], float] = time.time
     counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage until now
     before: dict[str, tuple[int, int]] = field(default_factory=dict)  # by side, what no server answered until now
@@ -55,6 +56,10 @@ class RoutedGround:
         return Sight(
             canary=mine,
             stable=others,
+            baseline=self._sum(sides, BASELINE) if self.baseline else None,
+            baseline_replicas=self._replicas(seen, BASELINE),
+            baseline_healthy=self._up(seen, BASELINE),
+            baseline_tripped=self._is_tripped(table, BASELINE),
             began=began,
             threshold=self._threshold(seen.effective(clock=int(self.clock()))),
             canary_healthy=self._up(seen, self.canary),
@@ -64,7 +69,7 @@ class RoutedGround:
             counts=self.counts(),
             canary_replicas=self._replicas(seen, self.canary),
             stable_replicas=self._replicas(seen, other(self.canary)),
-            tripped=any(counters.tripped(table, key) for key in sides if self._is_mine(key, self.canary)),
+            tripped=self._is_tripped(table, self.canary),
         )
 
     def seconds(self, *, after: int) -> tuple[Second, ...]:
@@ -93,12 +98,14 @@ class RoutedGround:
     def _counts(self, row: by_second.Counted, seen: Seen) -> bool:
         """Whether it is a replica that serves now: an earlier canary of this side is not this one."""
         side = row.key.rpartition(".")[2]
+        if side == BASELINE and not self.baseline:
+            return False
         return self._is_mine(row.key, side) and row.replica in seen.servers.get(row.key, {})
 
     def _without_server(self, at: int) -> list[Second]:
         """What came since this was asked last, as of the last second: the first time is where counting begins."""
         found, now = [], counters.without_server(self.runtime.ask(counters.ASK))
-        for side in (self.canary, other(self.canary)):
+        for side in (self.canary, other(self.canary), *((BASELINE,) if self.baseline else ())):
             mine = [counts for key, counts in now.items() if self._is_mine(key, side)]
             requests, first = (sum(each) for each in zip(*mine, strict=True)) if mine else (0, 0)
             before = self.before.get(side)
@@ -117,7 +124,7 @@ class RoutedGround:
         return self._side(key.rpartition(".")[2])
 
     def _side(self, side: str) -> str:
-        return CANARY if side == self.canary else STABLE
+        return {self.canary: CANARY, BASELINE: BASELINE}.get(side, STABLE)
 
     def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
         """See `controller.Ground`."""
@@ -130,12 +137,18 @@ class RoutedGround:
         ):
             self.runtime.tell(command)
 
-    def reopen(self) -> None:
+    def reopen(self, *, baseline: bool = False) -> None:
         """See `controller.Ground`."""
-        table = self.runtime.ask(counters.ASK)
-        for key in counters.read(table):
-            if self._is_mine(key, self.canary) and counters.tripped(table, key):
-                self.runtime.tell(counters.reopen(key))
+        for key in self._tripped(self.runtime.ask(counters.ASK), BASELINE if baseline else self.canary):
+            self.runtime.tell(counters.reopen(key))
+
+    def _is_tripped(self, table: str, side: str) -> bool:
+        return any(self._tripped(table, side))
+
+    def _tripped(self, table: str, side: str) -> list[str]:
+        """The keys of a side that the router has shut out."""
+        keys = (key for key in counters.read(table) if self._is_mine(key, side))
+        return [key for key in keys if counters.tripped(table, key)]
 
     def _seen(self) -> Seen:
         return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))

@@ -15,13 +15,11 @@ from devbox.execute.router import Router
 from devbox.execute.runner import Action
 from devbox.execute.verification import Traffic, Verification
 from devbox.images.store import ImageStore
-from devbox.model.container import ContainerSpec
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Step
 from devbox.model.resolved import Resolved
-from devbox.plan.rollout import process_of
-from devbox.plan.staging import Served
-from devbox.routing.state import BLUE, GREEN, RouterState, Server, all_on
+from devbox.plan.staging import Replicas
+from devbox.routing.state import RouterState, Server, all_on
 
 
 class RolloutActions:
@@ -31,10 +29,8 @@ class RolloutActions:
         self,
         base: Actions,
         resolved: Resolved,
-        specs: Mapping[str, ContainerSpec],
         *,
-        digest: str,
-        served: tuple[Served, ...],
+        replicas: Replicas,
         engine: Engine,
         store: ImageStore,
         router: Router,
@@ -43,15 +39,15 @@ class RolloutActions:
         drain: float,
         verify: float = 0.0,
     ) -> None:
-        """`drain`: seconds that connections may go on at containers that get no more requests.
+        """`replicas`: of the release that comes, and of a baseline.
+
+        `drain`: seconds that connections may go on at containers that get no more requests.
 
         `verify`: seconds that the release is observed when it has the traffic.
         """
         self._base = base
         self._resolved = resolved
-        self._specs = specs
-        self._digest = digest
-        self._served = {each.process: each for each in served}
+        self._specs, self._digests, self._served = replicas.specs, replicas.digests, replicas.served
         self._engine = engine
         self._store = store
         self._router = router
@@ -59,7 +55,7 @@ class RolloutActions:
         self._secrets = secrets
         self._drain = drain
         self._seconds = verify
-        services = [spec.name for spec in specs.values() if spec.kind != "job"]
+        services = [spec.name for spec in replicas.specs.values() if spec.kind != "job"]
         self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
         self._before: Traffic | None = None  # of what ran until now
 
@@ -76,7 +72,7 @@ class RolloutActions:
         if spec is None:
             return self._base.start(step)
         instance = self._resolved.instance
-        wanted = of_image(spec, self._store.by_digest(self._digest), ports=(), secrets=self._secrets)
+        wanted = of_image(spec, self._store.by_digest(self._digests[spec.name]), ports=(), secrets=self._secrets)
         seen = self._engine.observe(instance).containers.get(spec.name)
         if seen is not None and not self._is(seen, wanted):
             self._engine.remove(instance, spec.name)
@@ -97,7 +93,7 @@ class RolloutActions:
         side, _, name = step.resource.partition("/")
         spec = self._specs[name]
         self._prove(spec.name)
-        served = self._served[process_of(spec)]
+        served = self._served[spec.name]
         address = self._engine.observe(self._resolved.instance).addresses[spec.name]
         server = Server(name=spec.name, address=address, port=served.target, check=served.check)
 
@@ -171,18 +167,19 @@ class RolloutActions:
     def _prove(self, name: str) -> None:
         """No traffic to what is not proven."""
         if fault := self._fault(name):
-            if name in self._router.state.names(BLUE) | self._router.state.names(GREEN):
+            if name in self._router.state.names():
                 self._router.shut_out(name)
             raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
 
     def _fault(self, name: str) -> str:
         """What is wrong with what a container runs; "" for nothing."""
+        wanted = self._digests[name]
         try:
             found = self._engine.proven(self._resolved.instance, name)
         except EngineError as error:
             return error.sentence
         other = found or "something that its digest does not stand for"
-        return "" if found == self._digest else f"{name} runs {other}, not {self._digest}"
+        return "" if found == wanted else f"{name} runs {other}, not {wanted}"
 
     def _is(self, seen: ObservedContainer, wanted: StartRequest) -> bool:
         """Whether a container is what would be started; a job has ended, and is not asked what it ran."""

@@ -25,7 +25,7 @@ from devbox.records.tally import TallyRecord
 from devbox.routing import config, converge, counters, metrics
 from devbox.routing.cohort import PANIC, RESCUE, SIDES, Cohort, KnownBy
 from devbox.routing.runtime import Runtime
-from devbox.routing.state import BLUE, GREEN, Front, RouterState
+from devbox.routing.state import GROUPS, Front, RouterState, Server
 from devbox.routing.tally import CUT
 
 _PAUSE = 0.05
@@ -90,7 +90,7 @@ class Router:
     def forget(self, standing: Collection[str]) -> None:
         """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
         state = self.state
-        gone = (state.names(BLUE) | state.names(GREEN)).difference(standing)
+        gone = state.names().difference(standing)
         if gone:
             self._keep(state.without(gone))
         deployed = self._record.read()
@@ -293,7 +293,7 @@ class Router:
 
     def _keep(self, state: RouterState) -> None:
         deployed = self._record.read()
-        before, now = (each.names(BLUE) | each.names(GREEN) for each in (deployed.router, state))
+        before, now = deployed.router.names(), state.names()
         began = {**dict.fromkeys(before - now, time.time()), **deployed.draining}
         draining = {name: since for name, since in began.items() if name not in now}
         if (deployed.router, deployed.draining) != (state, draining):
@@ -309,7 +309,7 @@ def _together(before: RouterState, after: RouterState) -> RouterState:
     """Everybody of both."""
     both = after
     for front in before.fronts:
-        for side in (BLUE, GREEN):
+        for side in GROUPS:
             known = after.servers().get(front.backend(side), {})
             both = both.beside(front.process, side, tuple(each for each in front.side(side) if each.name not in known))
     return both
@@ -333,12 +333,16 @@ def _fronts(before: RouterState, served: Iterable[Served]) -> tuple[Front, ...]:
     paths = {each.process: each.check for each in served}
     # One that has no path is asked for none, and its backend is one for both releases.
     fronts = [
-        replace(front, asks=bool(paths[front.process]) and all(each.check for each in (*front.blue, *front.green)))
+        replace(front, asks=bool(paths[front.process]) and all(each.check for each in _servers(front)))
         for front in fronts
     ]
     taken, kept = {front.port for front in fronts}, {front.process for front in fronts}
     left = (front for front in before.fronts if front.process not in kept and front.port not in taken)
-    return (*fronts, *(front for front in left if front.blue or front.green))
+    return (*fronts, *(front for front in left if _servers(front)))
+
+
+def _servers(front: Front) -> list[Server]:
+    return [server for group in GROUPS for server in front.side(group)]
 
 
 def _shape(state: RouterState) -> tuple[object, ...]:
@@ -350,7 +354,7 @@ def _cohort(before: RouterState, known: KnownBy | None) -> Cohort | None:
     if known is None:
         return None
     key = before.cohort.key if before.cohort else base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
-    return Cohort(key=key, cookie=known.cookie, header=known.header)
+    return Cohort(key=key, cookie=known.cookie, header=known.header, baseline=known.baseline)
 
 
 def _places(seen: converge.Seen) -> set[str]:

@@ -16,7 +16,7 @@ from devbox.gray.history import History
 from devbox.gray.incidents import BLOCK, WINDOWS
 from devbox.gray.moments import FAILED, FIRST, FIRST_SLOW, KEPT, REQUESTS, SLOW, Counts, Moment
 from devbox.gray.windows import Counted, Place, Values
-from devbox.model.traffic import CANARY, STABLE, Second
+from devbox.model.traffic import BASELINE, CANARY, STABLE, Second
 
 _NAMED = 4  # replicas in a sentence
 _CHANGING = 2  # seconds after a change of the share in which some requests are still of the old one
@@ -73,9 +73,9 @@ class Comparison:
     """Of a release whose router counts by second.
 
     `until`: the last second that was taken in. `since`: the first that counts at the present share; `closed`: blocks
-    from there on that are in the sums. `served`, `born`: requests of each canary replica, and its first second.
+    from there on that are in the sums. `served`, `born`: requests of each new replica, and its first second.
     `sides`: by side and replica, from the first step on, as in `moments`; `timed`: by side, requests whose response
-    times count, and the slow ones among them.
+    times count, and the slow ones among them. STABLE is the control in all of these: stable, or its baseline.
     """
 
     until: int = 0
@@ -139,12 +139,17 @@ class Comparison:
         return replace(self.closed_off(), since=int(until) + _CHANGING, closed=0, moments=())
 
     def after(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
-        """With more seconds at the present share. Response times count after a replica's first requests and seconds."""
-        new = [each for each in seconds if each.at > self.until and each.at >= self.since]
+        """With more seconds at the present share.
+
+        Response times count after the first requests and seconds of each replica that is as new as the canary's.
+        """
+        control = BASELINE if self.place is not None and self.place.fresh else STABLE
+        compared = [each for each in seconds if each.side in (CANARY, control)]
+        new = [each for each in compared if each.at > self.until and each.at >= self.since]
         until = max((each.at for each in seconds), default=self.until)
         served, born, cold = dict(self.served), dict(self.born), set()
         for each in new:
-            if each.side == CANARY:
+            if each.side in (CANARY, BASELINE):
                 born.setdefault(each.replica, each.at)
                 if served.get(each.replica, 0) < requests or each.at - born[each.replica] < warmup:
                     cold.add((each.at, each.replica))

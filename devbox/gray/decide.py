@@ -42,7 +42,8 @@ class Look:
 
     `threshold`: what the router goes by; `open`: requests under way at the canary; `tripped`: the router itself has
     shut the canary out. `asked`: by a person, `by` whom; `readings`: what metrics from outside said since the
-    last look. `canary_replicas`, `stable_replicas`: servers that may get requests.
+    last look. `canary_replicas`, `stable_replicas`: servers that may get requests. `baseline_…`: the same of the
+    baseline, where there is one.
     """
 
     now: float
@@ -58,6 +59,9 @@ class Look:
     readings: tuple[Reading, ...] = ()
     canary_replicas: int = 1
     stable_replicas: int = 1
+    baseline_replicas: int = 0
+    baseline_healthy: bool = False
+    baseline_tripped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ class Wanted:
     """What the router is to go by. `safe`: what it falls back to by itself; `forced`: whether a header may choose.
 
     `generation`: in which each client's first failure counts; `slow`: microseconds above which its first response does.
-    `reopen`: requests may go again to a canary that the router has shut out.
+    `reopen`: requests may go again to a canary that the router has shut out, `reopen_baseline`: to a baseline.
     """
 
     threshold: int
@@ -74,6 +78,7 @@ class Wanted:
     generation: int = 0
     slow: int = 0
     reopen: bool = False
+    reopen_baseline: bool = False
 
 
 def wanted(rollout: Rollout, policy: Policy) -> Wanted:
@@ -87,11 +92,17 @@ def wanted(rollout: Rollout, policy: Policy) -> Wanted:
         found = Wanted(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
     if not found.threshold or phase == STABLE:
         return found
-    return replace(found, generation=rollout.generation, slow=_slow(rollout), reopen=_may_reopen(rollout))
+    return replace(
+        found,
+        generation=rollout.generation,
+        slow=_slow(rollout),
+        reopen=_may_reopen(rollout, rollout.shut),
+        reopen_baseline=_may_reopen(rollout, rollout.baseline_shut),
+    )
 
 
-def _may_reopen(rollout: Rollout) -> bool:
-    return rollout.shut is not None and (rollout.looked_at or 0.0) - rollout.shut >= SHUT
+def _may_reopen(rollout: Rollout, shut: float | None) -> bool:
+    return shut is not None and (rollout.looked_at or 0.0) - shut >= SHUT
 
 
 def _slow(rollout: Rollout) -> int:
@@ -120,11 +131,29 @@ def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     """With what the router counted since the last look."""
     seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
     goal = wanted(seen, policy).threshold
-    seen = seen.shut_out(tripped=look.tripped, reopened=_may_reopen(rollout))
-    in_force = look.threshold == goal and not look.tripped
-    place = judge.place_of(seen, threshold=goal, canaries=look.canary_replicas, stables=look.stable_replicas)
+    seen = seen.shut_out(tripped=look.tripped, reopened=_may_reopen(rollout, rollout.shut))
+    if not look.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
+        seen = replace(seen, baseline_shut=look.now if look.baseline_tripped else None)
+    has_control = not _lacks_baseline(look, policy) or goal == WHOLE
+    in_force = look.threshold == goal and not look.tripped and has_control
+    place = judge.place_of(
+        seen,
+        threshold=goal,
+        canaries=look.canary_replicas,
+        stables=look.stable_replicas,
+        baselines=look.baseline_replicas if policy.fresh else None,
+    )
     before = seen.entered or look.now
     return judge.take_in(seen, look.batch.seconds, policy, place=place, before=before, in_force=in_force)
+
+
+def _lacks_baseline(look: Look, policy: Policy) -> str:
+    """Why there is no baseline to compare with just now; "" where there is, or none is wanted."""
+    if not policy.fresh or (look.baseline_healthy and not look.baseline_tripped):
+        return ""
+    if look.baseline_tripped:
+        return f"for the baseline: the router shut it out for {SHUT:.0f} s, as request after request failed"
+    return "for the baseline's health"
 
 
 def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
@@ -244,6 +273,9 @@ def _warm(seen: Rollout, look: Look, policy: Policy) -> Rollout:
         return (
             seen.enter(ABORTING, "the canary never became healthy") if late else _waits(seen, "for the canary's health")
         )
+    if lacking_baseline := _lacks_baseline(look, policy):
+        why = f"it waited {lacking_baseline}"
+        return _to_a_human(seen, why) if late else _waits(seen, lacking_baseline)
     if lacking := [name for name, seen_by in _latencies(seen, policy).items() if seen_by is None]:
         why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
         return _to_a_human(seen, f"it waited {why}") if late else _waits(seen, why)
@@ -257,7 +289,8 @@ def _latencies(seen: Rollout, policy: Policy) -> dict[str, int | None]:
 def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     if seen.held:
         return _waits(seen, "held")
-    if lacking := _lacks(seen, policy) or judge.find_doubt(seen, policy) or _silence(seen, look, policy):
+    missing = _lacks_baseline(look, policy) or _lacks(seen, policy)
+    if lacking := missing or judge.find_doubt(seen, policy) or _silence(seen, look, policy):
         late = seen.watched > policy.timeout
         return (
             _to_a_human(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
@@ -282,7 +315,7 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
     if seen.compared is not None and not seen.compared.moments:
         return "for the first whole second at this share"
     if "errors" in seen.judged and seen.here("errors")[1].rate > HALF:
-        return "for stable, which fails itself"
+        return f"for {'the baseline' if policy.fresh else 'stable'}, which fails itself"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
             return f"for certainty: {name} may be {_points(harm)} worse, {_points(policy.margin)} would do"

@@ -12,6 +12,7 @@ from devbox.gray.decide import wanted
 from devbox.gray.glance import Glance, glance
 from devbox.gray.policy import WHOLE
 from devbox.gray.trial import Trial
+from devbox.model.traffic import Side
 
 _KINDS = {
     "rollout_info": "What is on trial, or was last.",
@@ -49,6 +50,8 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 def _samples(trial: Trial, seen: Glance) -> dict[str, Samples]:
     rollout, sides = trial.rollout, {"canary": trial.canary, "stable": trial.stable}
+    if trial.policy.fresh:
+        sides["baseline"] = trial.baseline or Side()
     decisions = Counter(change.phase for change in trial.changes)
     outside = {each.name: rollout.outside.get(each.name) for each in trial.policy.outside}
     return {

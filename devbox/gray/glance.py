@@ -49,7 +49,8 @@ class Told:
 class Glance:
     """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: whose visitors.
 
-    `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on.
+    `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on. `baseline`: fresh replicas
+    of stable, which the canary is compared with; None where that is stable.
     """
 
     stage: str
@@ -70,6 +71,7 @@ class Glance:
     lost: int
     lost_by_cause: dict[str, int]
     lost_unknown: int
+    baseline: SideSeen | None = None
 
 
 def glance(trial: Trial) -> Glance:
@@ -95,7 +97,14 @@ def glance(trial: Trial) -> Glance:
         lost=trial.lost,
         lost_by_cause={cause: count for cause, count in trial.losses.lost.items() if count} if trial.losses else {},
         lost_unknown=trial.losses.unknown if trial.losses else 0,
+        baseline=_side(trial.baseline or Side(), [point.baseline_p99 for point in lately]) if policy.fresh else None,
     )
+
+
+def rows(seen: Glance) -> list[tuple[str, SideSeen]]:
+    """The sides by their names, as they are shown."""
+    found = [("new release (canary)", seen.canary), ("old release (stable)", seen.stable)]
+    return found if seen.baseline is None else [found[0], ("old, fresh (baseline)", seen.baseline), found[1]]
 
 
 def losses(seen: Glance) -> str:

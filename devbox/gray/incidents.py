@@ -17,6 +17,10 @@ from devbox.gray.evidence import ODDS
 
 WINDOWS = (2, 5, 10, 20)  # seconds; the shortest that stable's own bursts fit into
 BLOCK = 20  # seconds in which one replica's failures count as three at most
+# Failures that make an incident next to a baseline, about whose rate nothing is known before. Each of these is judged;
+# small ones, which are for little traffic, weigh more: 1/2, 1/6, 1/12, … of the mean, as logarithms for each of ODDS.
+LEVELS = tuple(2**power for power in range(11))
+WEIGHTS = tuple(math.log((len(LEVELS) + 1) / ((at + 1) * (at + 2))) for at in range(len(LEVELS)) for _ in ODDS)
 _FAILURES = 3
 _SHARE = 0.25  # of stable's windows that are incidents, at most
 _EXACT = 300  # failures on average, up to which a chance is summed up term by term
@@ -112,13 +116,15 @@ def _part(count: float, probability: float) -> float:
     return count * math.log(probability) if count > 1e-12 and probability > 0 else 0.0  # noqa: PLR2004 - not rounding
 
 
-def kept(share: float, *, canaries: int, stables: int) -> tuple[float, float, float]:
-    """The parts of failures kept of the canary, of stable beside it, and of stable's history, for equal traffic.
+def kept(
+    share: float, *, canaries: int, stables: int, whole: float = 1.0, before: int = 0
+) -> tuple[float, float, float]:
+    """The parts of failures kept of the canary, of its control, and of stable's history, for equal traffic.
 
     Each kind of replica is thinned to the traffic of the least busy one. With all traffic at the canary there is no
-    stable beside it.
+    control. `whole`: the part of all traffic that both have; `before`: replicas of the history, 0: `stables`.
     """
-    busy = share / canaries, (1 - share) / stables, 1 / stables
+    busy = whole * share / canaries, whole * (1 - share) / stables, 1 / (before or stables)
     least = min(each for each in busy if each > 0)
-    mine, beside, before = (min(1.0, least / each) if each > 0 else 0.0 for each in busy)
-    return mine, beside, before
+    canary, control, history = (min(1.0, least / each) if each > 0 else 0.0 for each in busy)
+    return canary, control, history

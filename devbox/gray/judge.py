@@ -45,12 +45,16 @@ def take_in(
         return replace(rollout, compared=compared.skipped(until=now))
     if place != compared.place:
         baking = place.share >= 1 and compared.place is not None and compared.place.share < 1
-        shifted = compared.place is None or compared.place.share != place.share
+        shifted = compared.place is None or _shares(compared.place) != _shares(place)
         compared = (compared.anew() if baking else compared).at(place, since=before if shifted else now)
     if not in_force:
         compared = compared.skipped(until=now)
     seen = compared.after(seconds, requests=policy.warmup_requests, warmup=policy.warmup_seconds)
     return _timed(replace(rollout, compared=seen), compared)
+
+
+def _shares(place: Place) -> tuple[float, float]:
+    return place.share, place.whole
 
 
 def _history(rollout: Rollout, *, quantile: float) -> History:
@@ -114,6 +118,9 @@ def _but(compared: Comparison, watch: Watch) -> str:
     what = "failed requests" if watch.name == ERRORS else "slow requests"
     if not metric.fits:
         return f"stable has {what} for {metric.bursts.longest} s at a time itself"
+    if _is_fresh(compared) and min(found.more_often, found.same_time) <= limit:
+        by = "replicas" if found.more_often <= limit else "clients"
+        return f"counted by {by}, the difference from the baseline is not clear"
     if found.more_often <= limit:
         return f"stable's replicas had such {what} before the release, too"
     if found.same_time <= limit:
@@ -162,9 +169,10 @@ def _described(compared: Comparison, watch: Watch, *, baking: bool) -> str:
     count, what = (FAILED, "failed") if errors else (SLOW, "were slow")
     canary, stable = (compared.whole(side, count) if errors else compared.warm(side) for side in (CANARY, STABLE))
     if watch.name == LATENCY and not baking and _general(compared, watch):
-        return f"the canary's responses take longer than stable's ({canary.requests} and {stable.requests} requests)"
+        counts = f"({canary.requests} and {stable.requests} requests)"
+        return f"the canary's responses take longer than {_control(compared)}'s {counts}"
     when = "in the bake " if baking else ""
-    beside = "" if baking else f", {_counted(compared, STABLE, count, stable)} of stable's"
+    beside = "" if baking else f", {_counted(compared, STABLE, count, stable)} of {_control(compared)}'s"
     return f"{when}{_counted(compared, CANARY, count, canary)} of the canary's requests {what}{beside}"
 
 
@@ -178,8 +186,24 @@ def _general(compared: Comparison, watch: Watch) -> bool:
     return compared.spread_against() > min(found.same_time, found.more_often)
 
 
-def place_of(rollout: Rollout, *, threshold: int, canaries: int, stables: int) -> Place | None:
-    """Where a comparison is made with this share; None where no traffic is to be compared."""
+def place_of(
+    rollout: Rollout, *, threshold: int, canaries: int, stables: int, baselines: int | None = None
+) -> Place | None:
+    """Where a comparison is made with this share; None where no traffic is to be compared. See `Place.at`."""
     if threshold <= 0 or rollout.step < 0:
         return None
-    return Place(share=threshold / WHOLE, canaries=max(1, canaries), stables=max(1, stables))
+    return Place.at(
+        threshold / WHOLE,
+        canaries=max(1, canaries),
+        stables=max(1, stables),
+        baselines=None if baselines is None else max(1, baselines),
+    )
+
+
+def _is_fresh(compared: Comparison) -> bool:
+    return compared.place is not None and compared.place.fresh
+
+
+def _control(compared: Comparison) -> str:
+    """What the canary is compared with."""
+    return "the baseline" if _is_fresh(compared) else "stable"

@@ -21,7 +21,10 @@ Counts = dict[str, tuple[int, ...]]  # by replica
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """One second, in seconds since the epoch. `spread`: by side, requests above limits (`Limits.above`), once warm."""
+    """One second, in seconds since the epoch. `stable`: the control, stable or its baseline.
+
+    `spread`: by side, requests above limits (`Limits.above`), once warm.
+    """
 
     at: int
     canary: Counts = field(default_factory=dict)
@@ -38,7 +41,7 @@ class Moment:
 
 
 def moments(seconds: Iterable[Second], *, limits: Limits | None, cold: frozenset[tuple[int, str]]) -> list[Moment]:
-    """By second, oldest first. `cold`: seconds of canary replicas whose response times do not count."""
+    """By second, oldest first, of the canary and its control. `cold`: replicas' seconds without response times."""
     found: dict[int, Moment] = {}
     for each in seconds:
         moment = found.setdefault(each.at, Moment(at=each.at))
@@ -49,7 +52,8 @@ def moments(seconds: Iterable[Second], *, limits: Limits | None, cold: frozenset
         counts = (each.requests, each.failed, each.first_failed, slow, once)
         into[each.replica] = _plus(into.get(each.replica, ()), counts)
         if limits is not None and warm:
-            moment.spread[each.side] = _plus(moment.spread.get(each.side, ()), limits.above(each.times))
+            side = CANARY if each.side == CANARY else STABLE
+            moment.spread[side] = _plus(moment.spread.get(side, ()), limits.above(each.times))
     return [found[at] for at in sorted(found)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from html import escape
 
-from devbox.gray.glance import glance, losses
+from devbox.gray.glance import Glance, glance, losses, rows
 from devbox.gray.picture import svg
 from devbox.gray.policy import WHOLE
 from devbox.gray.trial import Change, Trial
@@ -20,6 +20,7 @@ _ENDS = {
     "needs_human": ("A person is needed", "warn", "devbox release resume lets it go on, devbox release abort ends it."),
 }
 _UNDER_WAY = ("The new release is on trial", "calm", "It goes on as long as nothing speaks against it.")
+_BASELINE = '<th class="n">baseline: failed</th>'
 _STYLE = """
 :root { color-scheme: light dark; --ink: #212529; --paper: #fff; --dim: #6c757d; --line: #dee2e6;
   --good: #2b8a3e; --bad: #c92a2a; --warn: #b35c00; --calm: #1864ab }
@@ -43,7 +44,7 @@ footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 
 def html(trial: Trial) -> str:
     """The page; it needs nothing beside itself."""
-    home = trial.deployment.stage.name
+    home, seen = trial.deployment.stage.name, glance(trial)
     title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
     rows = "\n".join(_row(change, trial) for change in trial.changes)
     return f"""<!doctype html>
@@ -51,17 +52,16 @@ def html(trial: Trial) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
 <h1 class="{color}">{escape(title)}</h1>
 <p class="reason">{escape(trial.rollout.reason)}</p>
-<p class="next">{escape(then.format(home=home))} Lost requests: {escape(losses(glance(trial)))}.</p>
+<p class="next">{escape(then.format(home=home))} Lost requests: {escape(losses(seen))}.</p>
 <div class="wide"><table>
 <tr><th>in {escape(home)}</th><th class="n">requests</th><th class="n">failed</th><th class="n">of them</th></tr>
-{_side("new release (canary)", trial.canary.requests, trial.canary.errors)}
-{_side("old release (stable)", trial.stable.requests, trial.stable.errors)}
+{_sides(seen)}
 </table></div>
 {_outside(trial)}<div class="wide">{svg(trial)}</div>
 <h2>Step by step</h2>
 <div class="wide"><table>
 <tr><th>after</th><th>came to</th><th class="n">visitors</th><th>why</th>
-<th class="n">new: failed</th><th class="n">old: failed</th></tr>
+<th class="n">new: failed</th>{_BASELINE if trial.policy.fresh else ""}<th class="n">old: failed</th></tr>
 {rows}
 </table></div>
 {_footer(trial)}
@@ -86,26 +86,35 @@ def _footer(trial: Trial) -> str:
     policy = trial.policy
     names = (*(each.name for each in policy.watches), *(each.name for each in policy.outside))
     watched = ", ".join(names)
+    fresh = (
+        "Compared with a baseline: as many new replicas of the old release, started with it." if policy.fresh else ""
+    )
     return f"""<footer>Release <code>{escape(trial.release)}</code><br>
 image <code>{escape(trial.deployment.release.image)}</code><br>
 Began {_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_steps(policy.steps)}, each at least
 {policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
 worse than the old one at most. At 100 % of the evidence it is taken back, at any time: that happens to a release that
-is as good as the old one once in {1 / min(watch.alpha for watch in policy.watches):.0f} times, at most.</footer>"""
+is as good as the old one once in {1 / min(watch.alpha for watch in policy.watches):.0f} times, at most.
+{fresh}</footer>"""
 
 
-def _side(name: str, requests: int, errors: int) -> str:
-    rate = f"{errors / requests:.2%}" if requests else "–"
-    return f'<tr><td>{name}</td><td class="n">{requests}</td><td class="n">{errors}</td><td class="n">{rate}</td></tr>'
+def _sides(seen: Glance) -> str:
+    """A row for each side."""
+    return "\n".join(
+        f'<tr><td>{name}</td><td class="n">{side.requests}</td><td class="n">{side.errors}</td>'
+        f'<td class="n">{f"{side.rate:.2%}" if side.requests else "–"}</td></tr>'
+        for name, side in rows(seen)
+    )
 
 
 def _row(change: Change, trial: Trial) -> str:
-    share = f"{100 * change.threshold / WHOLE:g} %"
+    share, other = f"{100 * change.threshold / WHOLE:g} %", change.baseline or (0, 0)
+    baseline = f"<td class='n'>{other[1]} of {other[0]}</td>" if trial.policy.fresh else ""
     name = f"step {change.step + 1}" if change.phase == "step" else change.phase.replace("_", " ")
     return (
         f"<tr><td>{_after(change.at - trial.began)}</td><td>{name}</td><td class='n'>{share}</td>"
         f"<td class='w'>{escape(change.reason)}</td><td class='n'>{change.canary[1]} of {change.canary[0]}</td>"
-        f"<td class='n'>{change.stable[1]} of {change.stable[0]}</td></tr>"
+        f"{baseline}<td class='n'>{change.stable[1]} of {change.stable[0]}</td></tr>"
     )
 
 

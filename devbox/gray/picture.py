@@ -12,7 +12,8 @@ from devbox.gray.trial import Point, Trial
 
 _WIDTH, _LEFT, _RIGHT = 920, 70, 20
 _PANEL, _GAP, _TOP = 110, 46, 34
-_CANARY, _STABLE, _SHARE, _LIMIT = "canary", "stable", "share", "limit"  # classes of what is drawn
+# Classes of what is drawn.
+_CANARY, _STABLE, _BASELINE, _SHARE, _LIMIT = "canary", "stable", "baseline", "share", "limit"
 # Of each thing its colour in the light and in the dark.
 _COLORS = {
     "paper": ("#ffffff", "#16191d"),
@@ -22,6 +23,7 @@ _COLORS = {
     "change": ("#adb5bd", "#5c636a"),
     _CANARY: ("#d9480f", "#ff922b"),
     _STABLE: ("#1c7ed6", "#4dabf7"),
+    _BASELINE: ("#7048e8", "#b197fc"),
     _SHARE: ("#2f9e44", "#69db7c"),
     _LIMIT: ("#c92a2a", "#ff8787"),
 }
@@ -66,7 +68,7 @@ def svg(trial: Trial) -> str:
         ' role="img" font-family="system-ui, sans-serif" font-size="12">',
         f"<style>{_style()}</style>",
         f'<rect class="f-paper" width="{_WIDTH}" height="{height}"/>',
-        *_legend(),
+        *_legend(trial),
     ]
     for number, panel in enumerate(panels):
         parts += _drawn(panel, times, whole, top=_TOP + number * (_PANEL + _GAP))
@@ -136,13 +138,18 @@ def _evidence(points: Sequence[Point], watch: Watch) -> _Panel:
 def _pair(points: Sequence[Point], smooth: Callable[[Sequence[Point], str], list[float | None]]) -> tuple[_Curve, ...]:
     return (
         _Curve(name="stable", kind=_STABLE, values=smooth(points, "stable")),
+        *(
+            (_Curve(name="baseline", kind=_BASELINE, values=smooth(points, "baseline")),)
+            if any(point.baseline for point in points)
+            else ()
+        ),
         _Curve(name="canary", kind=_CANARY, values=smooth(points, "canary")),
     )
 
 
 def _rates(points: Sequence[Point], side: str) -> list[float | None]:
     """Percent that failed, of the last so many requests: one of three is no rate."""
-    counts: list[tuple[int, int]] = [getattr(point, side) for point in points]
+    counts: list[tuple[int, int]] = [getattr(point, side) or (0, 0) for point in points]
     found: list[float | None] = []
     for at, (here, _) in enumerate(counts):
         requests = bad = 0
@@ -168,9 +175,10 @@ def _millis(value: float) -> str:
     return f"{value:g} ms" if value < 1000 else f"{value / 1000:g} s"  # noqa: PLR2004 - milliseconds of a second
 
 
-def _legend() -> list[str]:
+def _legend(trial: Trial) -> list[str]:
     found, at = [], _LEFT
-    for name, kind in (("new release (canary)", _CANARY), ("old release (stable)", _STABLE)):
+    names = {_CANARY: "new release (canary)", _STABLE: "old release (stable)"}
+    for kind, name in (names | ({_BASELINE: "old, fresh (baseline)"} if trial.policy.fresh else {})).items():
         found.append(f'<rect class="f-{kind}" x="{at}" y="8" width="14" height="4"/>')
         found.append(f'<text class="f-ink" x="{at + 20}" y="14">{name}</text>')
         at += 170

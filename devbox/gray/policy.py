@@ -10,6 +10,7 @@ TRUST = 0.05  # how often the bound on harm may be wrong over a rollout
 STEPS = (5.0, 20.0, 50.0)
 MARGIN = 0.02
 TIMEOUT = 2 * 3600.0
+FRESH = "fresh"  # kind of baseline: new replicas of stable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Policy:
     """`steps` are thresholds, buckets of WHOLE. `completes`: goes to 100 % by itself, without a second promotion.
 
     `watches` are judged by what the router counts, `outside` by limits. `warmup_requests`, `warmup_seconds`: of each
-    canary replica, whose response times do not count.
+    canary replica, whose response times do not count. `baseline`: see `Strategy`.
     """
 
     steps: tuple[int, ...]
@@ -42,6 +43,12 @@ class Policy:
     completes: bool = False
     warmup_requests: int = 20
     warmup_seconds: float = 0.0
+    baseline: str = "stable"
+
+    @property
+    def fresh(self) -> bool:
+        """True if the canary is compared with a baseline of new replicas."""
+        return self.baseline == FRESH
 
     def share(self, step: int) -> int:
         """The threshold of a step; 0 before the first."""
@@ -64,6 +71,7 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
         completes=completes,
         warmup_requests=strategy.warmup.requests,
         warmup_seconds=strategy.warmup.seconds,
+        baseline=strategy.baseline,
     )
 
 

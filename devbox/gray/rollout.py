@@ -24,7 +24,10 @@ FEWEST_FOR_A_LIMIT = 200  # requests of stable before its quantile is believed
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What one metric has seen. `limit`: stable's frozen quantile in µs, of latency; tallies are by step."""
+    """What one metric has seen, by step. `limit`: stable's frozen quantile in µs, of latency.
+
+    `stable`: of the control, stable or its baseline.
+    """
 
     limit: int | None = None
     evidence: Evidence = field(default_factory=Evidence)
@@ -40,7 +43,7 @@ class Judged:
         """With a batch of a step."""
         if watch.name == "latency" and self.limit is None:
             return self
-        canary, stable = (_tally(side, watch, self.limit) for side in (batch.canary, batch.stable))
+        canary, stable = (_tally(side, watch, self.limit) for side in (batch.canary, batch.control))
         return replace(
             self,
             evidence=self.evidence.after(canary=canary, stable=stable),
@@ -62,7 +65,7 @@ class Rollout:
     `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
     `compared`: both sides by second, None where the router does not count so. `generation`: see `Batch`; 0 before the
     first step. `trips`: how often the router has shut the canary out in this phase or step; `shut`: since when it has,
-    None where it has not.
+    None where it has not; `baseline_shut`: the same of the baseline.
     """
 
     phase: str = WARM
@@ -82,6 +85,7 @@ class Rollout:
     generation: int = 0
     trips: int = 0
     shut: float | None = None
+    baseline_shut: float | None = None
 
     @classmethod
     def begin(cls, policy: Policy) -> Rollout:

@@ -20,7 +20,7 @@ class Point:
     """What was seen in one stretch of time: requests and errors of both sides, 99 % within so many µs; evidence.
 
     `evidence`: against the canary, in nats, by metric. `parts`: as shares of what aborts, what it is made of: clients
-    in the same seconds, and incidents; none where the router does not count by second.
+    in the same seconds, and incidents; none where the router does not count by second. `baseline`: None without one.
     """
 
     at: float
@@ -33,11 +33,13 @@ class Point:
     stable_p99: int | None = None
     evidence: dict[str, float] = field(default_factory=dict)
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    baseline: tuple[int, int] | None = None
+    baseline_p99: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Where it went from there, and why: a phase or a step. Counts are those of both sides from the beginning."""
+    """Where it went from there, and why: a phase or a step. Counts are those of each side from the beginning."""
 
     at: float
     phase: str
@@ -47,6 +49,7 @@ class Change:
     canary: tuple[int, int]
     stable: tuple[int, int]
     lost: int
+    baseline: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class Trial:
     settled: bool = False
     counts_before: Counts | None = None  # lost requests of the stage until it began, and until now
     counts: Counts | None = None
+    baseline: Side | None = None  # of fresh replicas of stable, where the policy wants them; not in `stable`
 
     @property
     def release(self) -> str:
@@ -86,7 +90,8 @@ class Trial:
     @property
     def lost(self) -> int:
         """Requests of the stage that were lost since it began, whatever the cause."""
-        return self.losses.total if self.losses else self.canary.lost + self.stable.lost
+        sides = (self.canary, self.stable, self.baseline or Side())
+        return self.losses.total if self.losses else sum(side.lost for side in sides)
 
     @property
     def losses(self) -> Counts | None:
@@ -116,12 +121,33 @@ class Trial:
             rollout=rollout,
             canary=self.canary + batch.canary,
             stable=self.stable + batch.stable,
-            recent=Batch(canary=self.recent.canary + batch.canary, stable=self.recent.stable + batch.stable),
+            baseline=_plus(self.baseline, batch.baseline),
+            recent=Batch(
+                canary=self.recent.canary + batch.canary,
+                stable=self.recent.stable + batch.stable,
+                baseline=_plus(self.recent.baseline, batch.baseline),
+            ),
         )
         if (rollout.phase, rollout.step) != (self.rollout.phase, self.rollout.step):
             seen = replace(seen, changes=(*seen.changes, seen.change(now, threshold)))
         last = self.points[-1].at if self.points else 0.0
         return _pointed(seen, now, threshold) if now - last >= self.thinned else seen
+
+    def entry(self) -> dict[str, object]:
+        """The body of its entry in the ledger: where it stands, and the counts until now."""
+        sides = {"canary": self.canary, "stable": self.stable, **({"baseline": self.baseline} if self.baseline else {})}
+        return {
+            "phase": self.rollout.phase,
+            "step": self.rollout.step,
+            "held": self.rollout.held,
+            "reason": self.rollout.reason,
+            "threshold": self.changes[-1].threshold if self.changes else 0,
+            **{name: {"requests": side.requests, "errors": side.errors} for name, side in sides.items()},
+            "evidence": {name: round(seen.evidence.log, 3) for name, seen in self.rollout.judged.items()},
+            "lost": self.lost,
+            "lost_by_cause": self.losses.lost if self.losses else None,
+            "lost_unknown": self.losses.unknown if self.losses else None,
+        }
 
     def change(self, now: float, threshold: int) -> Change:
         """Where it stands, to be kept."""
@@ -134,7 +160,16 @@ class Trial:
             canary=(self.canary.requests, self.canary.errors),
             stable=(self.stable.requests, self.stable.errors),
             lost=self.lost,
+            baseline=_counts(self.baseline),
         )
+
+
+def _plus(one: Side | None, other: Side | None) -> Side | None:
+    return one + other if one and other else one or other
+
+
+def _counts(side: Side | None) -> tuple[int, int] | None:
+    return (side.requests, side.errors) if side else None
 
 
 def _pointed(seen: Trial, now: float, threshold: int) -> Trial:
@@ -149,6 +184,8 @@ def _pointed(seen: Trial, now: float, threshold: int) -> Trial:
         stable_p99=seen.recent.stable.quantile(0.99),
         evidence={watch.name: seen.strength(watch) * math.log(1 / watch.alpha) for watch in seen.policy.watches},
         parts=seen.parts(),
+        baseline=_counts(seen.recent.baseline),
+        baseline_p99=seen.recent.baseline.quantile(0.99) if seen.recent.baseline else None,
     )
     points, thinned = (*seen.points, point), seen.thinned
     if len(points) > MOST_POINTS:

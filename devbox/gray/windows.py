@@ -10,7 +10,7 @@ from typing import NamedTuple
 from devbox.frozen import dataclass
 from devbox.gray import incidents
 from devbox.gray.evidence import ODDS, log_mean
-from devbox.gray.incidents import BLOCK, WINDOWS
+from devbox.gray.incidents import BLOCK, LEVELS, WEIGHTS, WINDOWS
 
 _NOTHING = (0.0,) * len(ODDS)
 _HOT = 3  # standard deviations above stable's usual failures of a second
@@ -27,11 +27,41 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a comparison is made: the canary's share of buckets, and the replicas of both sides."""
+    """Where a comparison is made: the canary's share of the buckets of both, and the replicas of both.
+
+    `stables`: of stable, or of its baseline, the control. `whole`: the share that both have of all buckets; `before`:
+    stable's replicas before the release, 0 where stable itself is the control.
+    """
 
     share: float
     canaries: int
     stables: int
+    whole: float = 1.0
+    before: int = 0
+
+    @classmethod
+    def at(cls, share: float, *, canaries: int, stables: int, baselines: int | None = None) -> Place:
+        """Where the canary has this share of all buckets.
+
+        `baselines`: replicas of a baseline that has as many buckets as the canary, or the rest; None without one. With
+        all buckets at the canary there is no control.
+        """
+        if baselines is None or share >= 1:
+            return cls(share=share, canaries=canaries, stables=stables)
+        both = share + min(share, 1 - share)
+        return cls(share=share / both, canaries=canaries, stables=baselines, whole=both, before=stables)
+
+    @property
+    def fresh(self) -> bool:
+        """True if the control is a baseline, whose replicas are as new as the canary's."""
+        return self.before > 0
+
+    @property
+    def kept(self) -> tuple[float, float, float]:
+        """See `incidents.kept`."""
+        return incidents.kept(
+            self.share, canaries=self.canaries, stables=self.stables, whole=self.whole, before=self.before
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,33 +79,38 @@ class Block:
 class Sums:
     """What closed blocks come to, for one size of windows. By ODDS: `first`, and `earlier` of the second e-value.
 
-    `worst`, too: the most that one replica has added to `first` in one block.
-    At the present share `of` windows of the canary have had `hits` incidents, stable's, its history included, likewise.
-    `least`: so many failures are an incident.
+    `worst`, too: the most that one replica has added to `first` in one block. So many failures as `leasts` says are an
+    incident: one number, or several with a baseline. By these, `of` windows of the canary have had `hits` incidents at
+    the present share, and those of the control, with stable's history where stable is the control, likewise.
     """
 
     first: tuple[float, ...] = _NOTHING
     worst: tuple[float, ...] = _NOTHING
     earlier: tuple[float, ...] = _NOTHING
-    least: int = 1
-    hits: float = 0.0
+    leasts: tuple[int, ...] = (1,)
+    hits: tuple[float, ...] = (0.0,)
     of: int = 0
-    stable_hits: float = 0.0
+    stable_hits: tuple[float, ...] = (0.0,)
     stable_of: int = 0
 
     def at(self, place: Place, history: Mapping[str, Sequence[int]], *, size: int) -> Sums:
-        """At another share from now on."""
+        """At another share from now on. The history is of stable: of a baseline there is none."""
+        if place.fresh:
+            none = (0.0,) * len(LEVELS)
+            begun = self.leasts == LEVELS
+            earlier = _plus(self.earlier, self.second) if begun else _NOTHING * len(LEVELS)
+            return Sums(first=self.first, worst=self.worst, earlier=earlier, leasts=LEVELS, hits=none, stable_hits=none)
         counts: Counter[int] = Counter()
         for each in history.values():
             counts.update(_windows(each[len(each) % size :], size))
-        _, _, kept = incidents.kept(place.share, canaries=place.canaries, stables=place.stables)
+        _, _, kept = place.kept
         least = incidents.threshold(counts, kept=kept)
         return Sums(
             first=self.first,
             worst=self.worst,
             earlier=_plus(self.earlier, self.second),
-            least=least,
-            stable_hits=incidents.expected(counts, least=least, kept=kept),
+            leasts=(least,),
+            stable_hits=(incidents.expected(counts, least=least, kept=kept),),
             stable_of=counts.total(),
         )
 
@@ -83,7 +118,7 @@ class Sums:
         """With a block, which need not be whole."""
         windows = -(-block.seconds // size)
         canaries, stables = max(place.canaries, len(block.canary)), max(place.stables, len(block.stable))
-        mine, beside, _ = incidents.kept(place.share, canaries=place.canaries, stables=place.stables)
+        mine, beside, _ = place.kept
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
         first, worst = incidents.same_time(
             (_windows(each, size) for each in block.once.values()),
@@ -95,26 +130,30 @@ class Sums:
             self,
             first=_plus(self.first, first),
             worst=tuple(map(max, self.worst, worst)),
-            hits=self.hits + self._incidents(block.canary, size, mine),
+            hits=_plus(self.hits, self._incidents(block.canary, size, mine)),
             of=self.of + windows * canaries,
-            stable_hits=self.stable_hits + self._incidents(block.stable, size, beside),
+            stable_hits=_plus(self.stable_hits, self._incidents(block.stable, size, beside)),
             stable_of=self.stable_of + (windows * stables if beside else 0),
         )
 
-    def _incidents(self, replicas: Mapping[str, Sequence[int]], size: int, kept: float) -> float:
+    def _incidents(self, replicas: Mapping[str, Sequence[int]], size: int, kept: float) -> tuple[float, ...]:
         counts = Counter(count for each in replicas.values() for count in _windows(each, size))
-        return incidents.expected(counts, least=self.least, kept=kept)
+        return tuple(incidents.expected(counts, least=least, kept=kept) for least in self.leasts)
 
     @property
     def second(self) -> tuple[float, ...]:
-        """By ODDS, the second e-value at the present share."""
-        return tuple(incidents.more_often(self.hits, self.of, self.stable_hits, self.stable_of))
+        """By `leasts` and ODDS, the second e-value at the present share."""
+        hits = zip(self.hits, self.stable_hits, strict=True)
+        found = (incidents.more_often(mine, self.of, other, self.stable_of) for mine, other in hits)
+        return tuple(value for each in found for value in each)
 
     @property
     def values(self) -> Values:
         """Both e-values."""
         rest = tuple(first - worst for first, worst in zip(self.first, self.worst, strict=True))
-        return Values(log_mean(self.first), log_mean(_plus(self.earlier, self.second)), log_mean(rest))
+        second = _plus(self.earlier, self.second)
+        weighed = _plus(second, WEIGHTS) if self.leasts == LEVELS else second
+        return Values(log_mean(self.first), log_mean(weighed), log_mean(rest))
 
 
 Counted = tuple[Sums, ...]  # for each of WINDOWS

@@ -132,7 +132,10 @@ class Warmup:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How traffic moves. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`."""
+    """How traffic moves. Times in seconds, `steps` in percent of traffic; see `[stage.NAME.strategy]`.
+
+    `baseline`: what a canary is compared with, "stable" or "fresh" (new replicas of stable, as many as the canary has).
+    """
 
     kind: str = "recreate"  # "recreate" | "rolling" | "blue-green" | "gray"
     process: str | None = None
@@ -149,6 +152,7 @@ class Strategy:
     rehearse: bool = False
     irreversible: bool = False
     warmup: Warmup = field(default_factory=Warmup)
+    baseline: str = "stable"
 
 
 @dataclass(frozen=True, kw_only=True)

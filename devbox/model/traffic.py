@@ -8,7 +8,7 @@ from devbox.frozen import dataclass
 _DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)
 TIMES = (*(step * 10**power for power in (0, 1, 2, 3) for step in _DECADE), 1_000_000, 2_000_000, 5_000_000, 10_000_000)
 
-CANARY, STABLE = "canary", "stable"
+CANARY, STABLE, BASELINE = "canary", "stable", "baseline"
 HISTORY = 600  # seconds of stable that a judge wants to know from before a release
 
 
@@ -67,12 +67,12 @@ class Second:
     responses to clients that had not failed before in the same generation (see `Batch`), on either side;
     `first_slow`: the same for responses slower than the generation's limit, None where the router has no limit.
     `times`: requests by TIMES and one class more, as in `Side`. A response that stable gave in the canary's place
-    (rescued) counts as a failed one of the canary, replica "".
+    (rescued) counts as a failed one of the canary, replica "". Likewise for the baseline.
     """
 
     at: int  # seconds since the epoch
     replica: str
-    side: str  # CANARY | STABLE
+    side: str  # CANARY | STABLE | BASELINE
     requests: int = 0
     failed: int = 0
     first_failed: int = 0
@@ -88,8 +88,15 @@ class Batch:
     release among the first ones. Empty where the router does not count by second; `canary` and `stable` are all there
     is then. A generation is a number that the controller gives the router: each client's first failure and first slow
     response are counted once in it. Before the first one, and between releases, a generation lasts HISTORY seconds.
+    `baseline`: None without a baseline, which is not part of `stable`.
     """
 
     canary: Side
     stable: Side
     seconds: tuple[Second, ...] = ()
+    baseline: Side | None = None
+
+    @property
+    def control(self) -> Side:
+        """What the canary is compared with."""
+        return self.stable if self.baseline is None else self.baseline

@@ -9,16 +9,18 @@ left standing is taken for what it is: steps whose work is done are not in the p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.plan import capacity, keys, staging
+from devbox.routing.cohort import BASELINE
 from devbox.routing.state import RouterState, all_on
 
 VERIFIED = "traffic"
 RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
+_FRESH = "of the baseline: a new replica of what runs, for the canary to be compared with"
 VERIFYING = (ROLLING, BLUE_GREEN)  # strategies by which a release is observed unless the file says otherwise
 
 
@@ -27,7 +29,7 @@ class Rollout:
     """What is to run and what there is. `specs`: of the release that comes; `served`: its processes behind the router.
 
     `kept`: containers that are none of a release's business, services and the router. `draining`: those that get no
-    requests any more and may have connections yet.
+    requests any more and may have connections yet. `baseline`: those of `specs` that are new replicas of what runs.
     """
 
     specs: Mapping[str, ContainerSpec]
@@ -36,6 +38,7 @@ class Rollout:
     router: RouterState
     kept: frozenset[str] = frozenset()
     draining: frozenset[str] = frozenset()
+    baseline: frozenset[str] = frozenset()
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -44,8 +47,8 @@ class Rollout:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """What stays."""
-        return tuple(name for name, spec in self.specs.items() if spec.kind != "job")
+        """The services of the release that comes."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind != "job" and name not in self.baseline)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -122,7 +125,10 @@ class _Steps:
 
     def side_by_side(self, op: str, names: Iterable[str], reason: str) -> None:
         """The same for several, all at once."""
-        steps = [Step(op=op, resource=name, reason=reason, after=self.before) for name in names]
+        self._in_parallel(Step(op=op, resource=name, reason=reason) for name in names)
+
+    def _in_parallel(self, steps: Iterable[Step]) -> None:
+        steps = [replace(step, after=self.before) for step in steps]
         self.all += steps
         self.before = tuple(step.id for step in steps) or self.before
 
@@ -133,9 +139,11 @@ class _Steps:
                 self.add("start", name, "runs before the services")
 
     def start(self, names: Iterable[str]) -> None:
-        """Have these ready."""
-        missing = [name for name in names if not _runs(self.rollout, name)]
-        self.side_by_side("start", missing, "of the release that comes")
+        """Have these ready, and the baseline at the same time."""
+        baseline = tuple(name for name in self.rollout.specs if name in self.rollout.baseline)
+        reasons = dict.fromkeys(names, "of the release that comes") | dict.fromkeys(baseline, _FRESH)
+        missing = {name: reason for name, reason in reasons.items() if not _runs(self.rollout, name)}
+        self._in_parallel(Step(op="start", resource=name, reason=why) for name, why in missing.items())
 
     def admit(self, names: Iterable[str], side: str) -> None:
         """Have these serve on a side."""
@@ -155,7 +163,7 @@ class _Steps:
     def drain(self, names: Iterable[str]) -> list[str]:
         """Send these no more requests; those of them that may have connections."""
         names, there = list(names), {step.id for step in self.all}
-        serving = {name for side in ("blue", "green") for name in self.rollout.router.names(side)}
+        serving = self.rollout.router.names()
         missing = [name for name in names if name in serving and f"drain {name}" not in there]
         self.side_by_side("drain", missing, "no longer of the release")
         return [name for name in names if name in serving or name in self.rollout.draining]
@@ -194,6 +202,7 @@ def _warm(steps: _Steps) -> None:
     steps.let_go(name for name in rollout.others if name in rollout.router.names(idle))
     steps.start(rollout.services)
     steps.admit(rollout.services, idle)
+    steps.admit(rollout.baseline, BASELINE)
 
 
 def _take_over(steps: _Steps) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 
 from devbox.errors import EnvFileError
 from devbox.frozen import dataclass
@@ -17,6 +17,8 @@ from devbox.model.stage import Deployment
 ROUTER = "router"
 ROUTER_DIRECTORY = "/run/router"
 _RELEASE = "release."  # how the image of a release is called in an instance: and who it is of
+_PROCESS = "image.process."  # what the label of a process's containers begins with
+_BASELINE = "-baseline"  # behind the name of a container of stable that is as new as the canary's
 _DIGITS = 8
 METRICS = 8404  # of the router: whether it lives, and what it counts
 _SPARE = 18000  # ports of the router for processes that share a number
@@ -30,6 +32,23 @@ class Served:
     port: int
     target: int
     check: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    """Containers of releases, by name. `digests`: of their images; `served`: those that the router leads to."""
+
+    specs: dict[str, ContainerSpec] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    served: dict[str, Served] = field(default_factory=dict)
+
+    def together(self, other: Replicas) -> Replicas:
+        """Both, of which none has a name of the other's."""
+        return Replicas(
+            specs={**self.specs, **other.specs},
+            digests={**self.digests, **other.digests},
+            served={**self.served, **other.served},
+        )
 
 
 def mark(deployment: Deployment) -> str:
@@ -65,13 +84,47 @@ def address(ports: Iterable[BoundPort], *, metrics: bool = False) -> str:
     return f"http://{found[0].address}:{found[0].host}" if found else ""
 
 
+def replicas(
+    deployment: Deployment,
+    *,
+    needs: Mapping[str, str],
+    exports: Mapping[str, Mapping[str, str]],
+    baseline: Mapping[str, int] | None = None,
+) -> Replicas:
+    """All containers of a deployment; parameters as for `release_containers`."""
+    specs = release_containers(deployment, needs=needs, exports=exports, baseline=baseline)
+    led_to = {each.process: each for each in served(deployment.processes)}
+    process = {name: spec.label.removeprefix(_PROCESS) for name, spec in specs.items()}
+    return Replicas(
+        specs=specs,
+        digests=dict.fromkeys(specs, deployment.release.image),
+        served={name: led_to[process[name]] for name in specs if process[name] in led_to},
+    )
+
+
+def baseline(
+    stable: Deployment, canary: Deployment, *, needs: Mapping[str, str], exports: Mapping[str, Mapping[str, str]]
+) -> Replicas:
+    """New replicas of stable, as many as the canary has, of the processes that the router leads to.
+
+    A process that the canary does not have has as many as stable. Parameters as for `release_containers`, of stable.
+    """
+    mine, others = stable.processes, canary.processes
+    many = {each.process: others.get(each.process, mine[each.process]).replicas for each in served(mine)}
+    return replicas(stable, needs=needs, exports=exports, baseline=many)
+
+
 def release_containers(
-    deployment: Deployment, *, needs: Mapping[str, str], exports: Mapping[str, Mapping[str, str]]
+    deployment: Deployment,
+    *,
+    needs: Mapping[str, str],
+    exports: Mapping[str, Mapping[str, str]],
+    baseline: Mapping[str, int] | None = None,
 ) -> dict[str, ContainerSpec]:
     """Every replica of every process, jobs first, by container name.
 
     `needs` → container, `exports`: what each gives. What is met from outside comes as a secret: where it is is known,
-    its value when the container starts.
+    its value when the container starts. `baseline`: instead, so many replicas of these processes, as a baseline.
     """
     config, external = deployment.release.config, deployment.stage.external
     env: dict[str, str] = {}
@@ -84,8 +137,10 @@ def release_containers(
     processes = sorted(deployment.processes.items(), key=lambda item: item[1].kind != "job")
     found = {}
     for name, process in processes:
-        for number in range(1, process.replicas + 1):
+        many = process.replicas if baseline is None else baseline.get(name, 0)
+        for number in range(1, many + 1):
             spec = _container(deployment, name, process, number)
+            spec = spec if baseline is None else replace(spec, name=f"{spec.name}{_BASELINE}")
             own = {**{key: value for key, value in env.items() if key not in process.secrets}, **process.env}
             secrets = {**{key: value for key, value in outside.items() if key not in own}, **process.secrets}
             spec = replace(spec, env=own, secrets=secrets, needs=tuple(dict.fromkeys(needs.values())))
@@ -101,7 +156,7 @@ def _container(deployment: Deployment, name: str, process: Process, number: int)
     digits, job = mark(deployment), process.kind == "job"
     return ContainerSpec(
         name=f"{name}-{digits}" if job else f"{name}-{number}-{digits}",
-        label=f"image.process.{name}",
+        label=f"{_PROCESS}{name}",
         role="image",
         image=image_name(digits),
         kind=process.kind,

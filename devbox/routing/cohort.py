@@ -20,6 +20,7 @@ PANIC = "panic-"  # prefix of second copies of servers in their own backend, use
 GENERATION, SLOW = "generation", "slow"  # keys of the map: see `routing.seconds`
 ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
 CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
+BASELINE = "baseline"  # the group of servers that serves a part of stable's visitors during a trial
 
 # Of successive numbers n, n * _STRIDE mod 10,000 is spread evenly over all buckets, and meets each of them.
 _STRIDE = 6181
@@ -28,10 +29,14 @@ _YEAR = 365 * 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class KnownBy:
-    """How visitors are known again: by this cookie, or by this header where a request has it."""
+    """How visitors are known again: by this cookie, or by this header where a request has it.
+
+    `baseline`: as many of stable's visitors as the canary has may be sent to fresh replicas of stable.
+    """
 
     cookie: str = "devbox_cohort"
     header: str = ""
+    baseline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ def keys(*, share: int, canary: str) -> dict[str, str]:
 
 
 def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
-    """From the share in `file` (a map) to `txn.side`, "green" or "blue"; what is counted about it as `txn.counted`."""
+    """From the share in `file` (a map) to `txn.side`, one of GROUPS; what is counted about it as `txn.counted`."""
     return [
         _set("began", "date(0,us)"),
         *share(file),
@@ -59,6 +64,7 @@ def rules(cohort: Cohort, *, process: str, file: str) -> list[str]:
         _set("side", "str(blue)"),
         _set("side", "str(green)", "{ var(txn.bucket),sub(txn.share) -m int lt 0 }"),
         *_canary(process, file),
+        *(_baseline(process) if cohort.baseline else ()),
         _set("counted", f"str({process}.),concat(,txn.side)"),
         _set("counted", f"str({process}.forced)", _is("forced")),
     ]
@@ -125,6 +131,23 @@ def _canary(process: str, file: str) -> list[str]:
         _set("forced", "bool(true)", _TRIAL, f"!{_is('out')}", "{ var(txn.asked) -m str canary stable }"),
         _set("side", "var(txn.stable)", _is("forced"), "{ var(txn.asked) -m str stable }"),
         _set("side", "var(txn.canary)", _is("forced"), "{ var(txn.asked) -m str canary }"),
+    ]
+
+
+def _baseline(process: str) -> list[str]:
+    """The buckets at the other end from the canary's, as many as the canary has, as far as there are so many.
+
+    With the canary on green, which has the buckets below the share, that is [10,000 - share, 10,000). Both ends grow
+    with the share, so that no visitor of either comes back to stable before the canary is taken back. Without servers
+    of a baseline, those visitors are stable's.
+    """
+    high, above = "var(txn.bucket),add(txn.share) -m int", "var(txn.bucket),sub(txn.share) -m int"
+    failed = f"{{ str({process}.{BASELINE}),table_gpt(0,{SIDES}) gt 0 }}"
+    conditions = (f"{{ nbsrv({process}.{BASELINE}) gt 0 }}", f"!{_is('forced')}", f"!{failed}")
+    green, blue = (f"{{ var(txn.trial) -m int {CANARY[side]} }}" for side in ("green", "blue"))
+    return [
+        _set("side", f"str({BASELINE})", green, f"{{ {high} ge 10000 }}", f"{{ {above} ge 0 }}", *conditions),
+        _set("side", f"str({BASELINE})", blue, f"{{ {high} lt 10000 }}", f"{{ {above} lt 0 }}", *conditions),
     ]
 
 

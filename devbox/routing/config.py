@@ -7,6 +7,7 @@ a reload loses requests.
 from __future__ import annotations
 
 from devbox.routing import cohort, counters, metrics, seconds
+from devbox.routing.cohort import BASELINE
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server, is_backup
 
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
@@ -97,7 +98,7 @@ def _front(state: RouterState, front: Front) -> str:
         *(f"    {rule}" for rule in _choice(state, front)),
         "",
     ]
-    for side in (BLUE, GREEN):
+    for side in state.groups:
         lines += [f"backend {front.backend(side)}", *_check(front), f"    http-response set-timeout server {_PAUSE}"]
         lines += [f"    server {server.name} {told_of(state, side, server)}" for server in state.serving(front, side)]
         lines.append("")
@@ -123,7 +124,7 @@ SLOW_START = "10s"
 # A server that stops answering gets no more requests until it answers again. A check may take `inter` to connect and
 # `timeout check` to be answered: on a busy machine an answer is late, and a late one is no failure.
 CHECKED = f"check inter 2s fastinter 1s fall 3 rise 1 slowstart {SLOW_START}"
-# One of the canary, from the first connection that fails: the same request goes to a backup.
+# One of the canary or of a baseline, from the first connection that fails: the same request goes to a backup.
 ON_TRIAL = "observe layer4 error-limit 1 on-error mark-down"
 BACKUP = "backup"  # without checks, so that it is never down
 
@@ -132,7 +133,7 @@ def told_of(state: RouterState, side: str, server: Server) -> str:
     """A server as HAProxy is told of it, without its name."""
     if is_backup(server.name):
         return f"{endpoint(server)} {BACKUP}"
-    return f"{endpoint(server)} {CHECKED}{f' {ON_TRIAL}' if side == state.canary else ''}"
+    return f"{endpoint(server)} {CHECKED}{f' {ON_TRIAL}' if side in (state.canary, BASELINE) else ''}"
 
 
 def _check(front: Front) -> list[str]:

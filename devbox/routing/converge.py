@@ -121,7 +121,10 @@ def superfluous(wanted: RouterState, now: Seen) -> tuple[str, ...]:
     """Last: who gets no new requests, and is let go once he has answered those he has; as BACKEND/NAME."""
     keep = wanted.servers()
     return tuple(
-        f"{backend}/{name}" for backend, servers in now.servers.items() for name in servers if name not in keep[backend]
+        f"{backend}/{name}"
+        for backend, servers in now.servers.items()
+        for name in servers
+        if name not in keep.get(backend, {})
     )
 
 

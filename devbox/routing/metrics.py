@@ -13,8 +13,8 @@ from itertools import accumulate
 
 from devbox.model.traffic import TIMES
 from devbox.routing import cohort, counters
-from devbox.routing.cohort import SIDES
-from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState
+from devbox.routing.cohort import BASELINE, SIDES
+from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState, other
 
 PAGE, ROLLOUT = "metrics.lf", "rollout.map"
 PATH, OWN = "/metrics", "/metrics/haproxy"
@@ -46,7 +46,7 @@ def rules(state: RouterState, directory: str, share: str) -> list[str]:
     shown, timed = _fitting(state, share)
     found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
     found += [f"{rule} {asked}" for rule in _sums(shown, timed)]
-    found += cohort.share(share)
+    found += [*cohort.share(share), *_shares(state, share)]
     kind = "text/plain; version=0.0.4; charset=utf-8"
     found.append(f'http-request return status 200 content-type "{kind}" lf-file {directory}/{PAGE} {asked}')
     found.append("http-request return status 404")
@@ -78,14 +78,12 @@ def _length(state: RouterState, timed: int, share: str) -> int:
 
 
 def _counted(state: RouterState, timed: int, share: str) -> list[str]:
-    green = "var(txn.share)"
-    lines = [
-        *_head("visitors_ratio"),
-        _line("visitors_ratio", _labels(GREEN, share), f"%[{green}]e-4"),
-        _line("visitors_ratio", _labels(BLUE, share), f"%[int({WHOLE}),sub(txn.share)]e-4"),
+    lines = _head("visitors_ratio")
+    lines += [
+        _line("visitors_ratio", _labels(side, share), f"%[var(txn.of_{side})]e-4") for side in reversed(state.groups)
     ]
     if state.cohort:
-        sides = [(front, side) for front in state.fronts for side in (BLUE, GREEN)]
+        sides = [(front, side) for front in state.fronts for side in state.groups]
         for name, at in _COUNTED.items():
             lines += _head(name)
             lines += [
@@ -117,6 +115,34 @@ def told(text: str, directory: str, *, version: str) -> tuple[str, ...]:
     return (f"add map {place} <<\n{rollout(text)}", f"commit map {place}") if text else (f"commit map {place}",)
 
 
+def _shares(state: RouterState, share: str) -> list[str]:
+    """From `txn.share` to `txn.of_SIDE`, the buckets that each of the groups has."""
+    found = [
+        "http-request set-var(txn.of_green) var(txn.share)",
+        f"http-request set-var(txn.of_blue) int({WHOLE}),sub(txn.share)",
+    ]
+    if BASELINE not in state.groups:
+        return found
+    is_there = " ".join(f"{{ nbsrv({front.backend(BASELINE)}) gt 0 }}" for front in state.fronts[:1])
+    found += [
+        f"http-request set-var(txn.trial) str(canary),map_str_int({share},0)",
+        f"http-request set-var(txn.of_{BASELINE}) int(0)",
+    ]
+    for side in (BLUE, GREEN):
+        trial = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
+        most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # the canary leaves less than it has
+        found += [
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {trial}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{other(side)}) if {trial} {most}",
+        ]
+    found += [
+        f"http-request set-var(txn.of_{side}) var(txn.of_{side}),sub(txn.of_{BASELINE})"
+        f" if {{ var(txn.trial) -m int {cohort.CANARY[other(side)]} }}"
+        for side in (BLUE, GREEN)
+    ]
+    return found
+
+
 def _sums(state: RouterState, timed: int) -> list[str]:
     """How many responses took at most so long: sums, since the counters are by class."""
     found = []
@@ -144,7 +170,7 @@ def _times(state: RouterState, timed: int, share: str) -> list[str]:
 
 def _timed(state: RouterState, timed: int) -> list[tuple[Front, str]]:
     fronts = state.fronts[:timed] if state.cohort else ()
-    return [(front, side) for front in fronts for side in (BLUE, GREEN)]
+    return [(front, side) for front in fronts for side in state.groups]
 
 
 def _sum(state: RouterState, front: Front, side: str, at: int) -> str:
@@ -152,9 +178,11 @@ def _sum(state: RouterState, front: Front, side: str, at: int) -> str:
 
 
 def _labels(side: str, share: str, front: Front | None = None) -> str:
-    """Which colour, and what that is now: whoever is on trial is the canary, all others are stable."""
-    trial = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
+    """Which colour, and what that is now: whoever is on trial is the canary, all others are stable or its baseline."""
     process = f'process="{front.process}",' if front else ""
+    if side == BASELINE:
+        return f'{process}color="{side}",side="{side}"'
+    trial = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
     return f'{process}color="{side}",side="%[{trial}]"'
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from devbox.frozen import dataclass
 from devbox.model import codec
-from devbox.routing.cohort import PANIC, RESCUE, Cohort
+from devbox.routing.cohort import BASELINE, PANIC, RESCUE, Cohort
 
 BLUE, GREEN = "blue", "green"
+GROUPS = (BLUE, GREEN, BASELINE)  # of servers: both sides, and fresh replicas of stable next to a canary
 WHOLE = 10_000  # all visitors; a visitor's bucket is below it
 
 
@@ -32,20 +33,26 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """A port of the router, and the process behind it. `asks`: its servers are asked for their paths."""
+    """A port of the router, and the process behind it. `asks`: its servers are asked for their paths.
+
+    `baseline`: its servers of a group that exists only during a trial; see `Cohort.baseline`.
+    """
 
     process: str
     port: int
     asks: bool = False
     blue: tuple[Server, ...] = ()
     green: tuple[Server, ...] = ()
+    baseline: tuple[Server, ...] = ()
 
     def side(self, side: str) -> tuple[Server, ...]:
-        """Who serves on a side."""
-        return self.blue if side == BLUE else self.green
+        """The servers of one of GROUPS."""
+        return {BLUE: self.blue, GREEN: self.green, BASELINE: self.baseline}[side]
 
     def with_side(self, side: str, servers: tuple[Server, ...]) -> Front:
-        """The same with others on a side."""
+        """The same with other servers in one of GROUPS."""
+        if side == BASELINE:
+            return replace(self, baseline=servers)
         return replace(self, blue=servers) if side == BLUE else replace(self, green=servers)
 
     def backend(self, side: str) -> str:
@@ -74,6 +81,11 @@ class RouterState:
         return GREEN if self.share * 2 > WHOLE else BLUE
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """Those of GROUPS that the router has backends for."""
+        return GROUPS if self.cohort and self.cohort.baseline else (BLUE, GREEN)
+
+    @property
     def idle(self) -> str:
         """The other one."""
         return other(self.live)
@@ -83,28 +95,32 @@ class RouterState:
         return {
             front.backend(side): {server.name: server for server in self.serving(front, side)}
             for front in self.fronts
-            for side in (BLUE, GREEN)
+            for side in self.groups
         }
 
     def serving(self, front: Front, side: str) -> tuple[Server, ...]:
         """The servers of a side and, after them, the backup copies that get its requests while no other one is up.
 
         Backups are not checked: requests go there when every check fails, as on a machine that is too busy to answer.
-        For the canary they are stable's servers, for any other side its own.
+        For the canary and a baseline they are stable's servers, for any other side its own.
         """
-        canary = side == self.canary
-        prefix, source = (RESCUE, other(side)) if canary else (PANIC, side)
+        on_trial = side in (BASELINE, self.canary)
+        prefix, source = (RESCUE, self.live) if on_trial else (PANIC, side)
+        if side == BASELINE and not front.baseline:
+            return ()
         copies = (replace(server, name=f"{prefix}{server.name}", check="") for server in front.side(source))
         return (*front.side(side), *copies)
 
-    def names(self, side: str) -> frozenset[str]:
-        """The containers that serve on a side."""
-        return frozenset(server.name for front in self.fronts for server in front.side(side))
+    def names(self, *sides: str) -> frozenset[str]:
+        """The containers that serve in these of GROUPS; in any, if none is given."""
+        return frozenset(
+            server.name for front in self.fronts for side in sides or GROUPS for server in front.side(side)
+        )
 
     def without(self, names: frozenset[str]) -> RouterState:
         """The same, and none of these serves any more."""
         fronts = self.fronts
-        for side in (BLUE, GREEN):
+        for side in GROUPS:
             kept = [tuple(each for each in front.side(side) if each.name not in names) for front in fronts]
             fronts = tuple(front.with_side(side, left) for front, left in zip(fronts, kept, strict=True))
         return replace(self, fronts=fronts)

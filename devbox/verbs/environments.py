@@ -7,6 +7,7 @@ verb that was killed is simply called again.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 from devbox import flow
@@ -26,6 +27,7 @@ from devbox.execute.verification import seconds_of
 from devbox.frozen import dataclass
 from devbox.host import removal
 from devbox.host.paths import Paths
+from devbox.model.container import ContainerSpec
 from devbox.model.ids import stage_id
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan
@@ -51,7 +53,7 @@ class _Look:
     resolved: Resolved
     observed: Observed
     rollout: rollout.Rollout
-    served: tuple[staging.Served, ...]
+    replicas: staging.Replicas
     ground: Plan  # services, network, router
     names: tuple[str, ...]  # whom that is about
 
@@ -170,11 +172,14 @@ class StageEnvironment:
             self.record.write(self.record.read().arrived())
             self._guard(sink)
 
-    def warm(self, wanted: Deployment, sink: Sink) -> None:
-        """Have a release ready and proven on the side that serves nobody; traffic stays where it is."""
+    def warm(self, wanted: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
+        """Have a release ready and proven on the side that serves nobody; traffic stays where it is.
+
+        `stable`: what runs, of which as many new replicas are made ready as a baseline; None: no baseline.
+        """
         with exclusive(self._place, sink):
             self._begin(wanted, sink)
-            found = self._look(wanted)
+            found = self._look(wanted, stable=stable)
             made = rollout.warm(found.rollout, after=found.ground, jobs=not self._ran_before(wanted))
             self._carry_out(made, found, wanted, sink)
             self._guard(sink)
@@ -193,15 +198,14 @@ class StageEnvironment:
                 _remove(self.paths.project(self.id))
                 HostFiles(self.paths).forget(self.id)
             elif known.router.fronts:
-                emptied = known.router.without(known.router.names("blue") | known.router.names("green"))
+                emptied = known.router.without(known.router.names())
                 self.record.write(replace(known, router=emptied))
         return made
 
     def drift(self) -> tuple[str, ...]:
         """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
         found = drift.find(self._instance(), self._place.engine, self.record)
-        state = self.router.state
-        serving = state.names("blue") | state.names("green")
+        serving = self.router.state.names()
         return tuple(
             each.sentence if each.doubt or each.container in serving else f"{each.sentence}: it gets no traffic"
             for each in found
@@ -289,9 +293,7 @@ class StageEnvironment:
             actions = RolloutActions(
                 base,
                 found.resolved,
-                found.rollout.specs,
-                digest=wanted.release.image,
-                served=found.served,
+                replicas=found.replicas,
                 engine=opened.engine,
                 store=opened.store,
                 router=self.router,
@@ -305,30 +307,32 @@ class StageEnvironment:
 
     # The look.
 
-    def _look(self, wanted: Deployment) -> _Look:
-        """One look at the file, the machine and the router, whose files are made ready on the way."""
+    def _look(self, wanted: Deployment, *, stable: Deployment | None = None) -> _Look:
+        """One look at the file, the machine and the router, whose files are made ready on the way.
+
+        `stable`: the deployment that a baseline is made of, None without one.
+        """
         place = self._instance()
         file = self._files.read(wanted, place)
         backing = file.backing
         view = self._place.engine.observe(place)
         self.router.forget(view.containers.keys())
-        specs = staging.release_containers(wanted, needs=backing.containers, exports=backing.exports)
+        fresh = self._baseline(stable, wanted, place) if stable else staging.Replicas()
+        replicas = staging.replicas(wanted, needs=backing.containers, exports=backing.exports).together(fresh)
         served = staging.served(wanted.processes)
         again = self.router.prepare(served, file.known_by)
         router = staging.router(wanted, directory=self.router.directory)
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self.record)
-        drifted = {each.container for each in found if not each.doubt} & specs.keys()
+        drifted = {each.container for each in found if not each.doubt} & replicas.specs.keys()
         others = {
             name: staging.stub(name, seen.image)
             for name, seen in view.containers.items()
-            if name not in specs and staging.mark_of(seen.image)
+            if name not in replicas.specs and staging.mark_of(seen.image)
         }
-        resolved = replace(
-            backing.resolved,
-            containers={**services, staging.ROUTER: router, **specs, **others},
-        )
-        resolved = self._with_allowed(self._fixed(resolved), wanted)
+        containers = {**services, staging.ROUTER: router, **replicas.specs, **others}
+        resolved = replace(backing.resolved, containers=containers)
+        resolved = self._with_allowed(self._fixed(resolved), wanted, fresh.specs)
         observed = look(self._place, resolved)
         seen = observed.containers.get(staging.ROUTER)
         left_alone = seen is not None and seen.state == "running" and seen.spec_key == keys.spec_key(router)
@@ -337,17 +341,23 @@ class StageEnvironment:
             resolved=resolved,
             observed=observed,
             rollout=rollout.Rollout(
-                specs=specs,
-                served=frozenset(each.process for each in served),
+                specs=replicas.specs,
+                served=frozenset(each.process for each in (*served, *fresh.served.values())),
+                baseline=frozenset(fresh.specs),
                 standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
                 router=self.router.state,
                 kept=frozenset((*services, staging.ROUTER)),
                 draining=frozenset(self.record.read().draining),
             ),
-            served=served,
+            replicas=replicas,
             ground=staging.with_reload(differ.diff(resolved, observed, names=names), again=again and left_alone),
             names=(*services, staging.ROUTER),
         )
+
+    def _baseline(self, stable: Deployment, wanted: Deployment, place: Instance) -> staging.Replicas:
+        """New replicas of what runs, with its own services and configuration."""
+        backing = self._files.read(stable, place).backing
+        return staging.baseline(stable, wanted, needs=backing.containers, exports=backing.exports)
 
     def _fixed(self, resolved: Resolved) -> Resolved:
         """The images by what earlier bakes took."""
@@ -360,15 +370,15 @@ class StageEnvironment:
         before = (each for each in (known.running, *known.before) if each is not None)
         return any(staging.mark(each) == staging.mark(wanted) for each in before)
 
-    def _with_allowed(self, resolved: Resolved, wanted: Deployment) -> Resolved:
+    def _with_allowed(self, resolved: Resolved, wanted: Deployment, fresh: Mapping[str, ContainerSpec]) -> Resolved:
         """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
-        asked = references.host_access(resolved.containers.values(), root=self._project.root)
-        if self._ran_before(wanted):
+        ran = self._ran_before(wanted)
+        asked = references.host_access((resolved.containers if ran else fresh).values(), root=self._project.root)
+        if ran:
             return replace(resolved, allowed=(*self._allowed, *asked))
-        file = load_or_promoted(self._project)
-        own = hostaccess.wanted(file)
+        own = hostaccess.wanted(load_or_promoted(self._project))
         covered = TrustRecord(self._project.paths, self._project.id).covers(own)
-        return replace(resolved, allowed=(*self._allowed, *(own if covered else ())))
+        return replace(resolved, allowed=(*self._allowed, *asked, *(own if covered else ())))
 
     def _ports(self) -> tuple[BoundPort, ...]:
         return self._place.engine.observe(self._instance()).published.get(staging.ROUTER, ())

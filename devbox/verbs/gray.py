@@ -32,6 +32,7 @@ from devbox.promotion.environment import Environment
 from devbox.promotion.history import History
 from devbox.records.deployed import Deployed
 from devbox.records.ledger import Ledger
+from devbox.routing.cohort import BASELINE
 from devbox.routing.state import RouterState, all_on, other
 from devbox.verbs.environments import StageEnvironment
 from devbox.verbs.measuring import Around
@@ -227,9 +228,10 @@ class GrayEnvironment:
         if running is not None and not self._inner.has_router():
             self._inner.deploy(running, sink)
         self._router.change(on_trial)
-        self._router.count_anew(trial.side)
+        for side in (trial.side, *((BASELINE,) if trial.policy.fresh else ())):
+            self._router.count_anew(side)
         try:
-            self._inner.warm(trial.deployment, sink)
+            self._inner.warm(trial.deployment, sink, stable=running if trial.policy.fresh else None)
         except DevboxError as error:
             self.trials.write(replace(trial, rollout=trial.rollout.enter(ABORTED, error.sentence)))
             self._settle(sink, about="")
@@ -285,6 +287,7 @@ class GrayEnvironment:
             keep=self._router.keep_share,
             restarts=lambda: self._inner.restarts(trial.deployment),
             counts=self._router.counts,
+            baseline=trial.policy.fresh,
         )
 
     def _place(self, trial: Trial) -> Place:
@@ -295,21 +298,7 @@ class GrayEnvironment:
 
     def _enter(self, trial: Trial) -> None:
         """The ledger has every phase and step, with the counts at that moment."""
-        change = trial.changes[-1] if trial.changes else None
-        body = {
-            "phase": trial.rollout.phase,
-            "step": trial.rollout.step,
-            "held": trial.rollout.held,
-            "reason": trial.rollout.reason,
-            "threshold": change.threshold if change else 0,
-            "canary": {"requests": trial.canary.requests, "errors": trial.canary.errors},
-            "stable": {"requests": trial.stable.requests, "errors": trial.stable.errors},
-            "evidence": {name: round(seen.evidence.log, 3) for name, seen in trial.rollout.judged.items()},
-            "lost": trial.lost,
-            "lost_by_cause": trial.losses.lost if trial.losses else None,
-            "lost_unknown": trial.losses.unknown if trial.losses else None,
-        }
-        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=body)
+        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.entry())
 
     def _catch_up(self, trial: Trial) -> None:
         """Enter what a controller kept and was killed before it had entered."""

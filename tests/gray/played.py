@@ -46,10 +46,12 @@ def play(
     seed: int = 1,
     policy: Policy = POLICY,
     by_second: bool = False,
+    fresh: float = 0.0,
 ) -> Trial:
     """Play it to its end, promoted when it holds: rates of errors and of slow requests, requests a second.
 
-    `by_second`: as a router that counts by second and replica sees it, with two minutes of history.
+    `by_second`: as a router that counts by second and replica sees it, with two minutes of history. `fresh`: the rate
+    of errors of a baseline, where the policy has one.
     """
     rng, now = random.Random(1), BEGAN
     trial = Trial(
@@ -60,6 +62,8 @@ def play(
         share = wanted(trial.rollout, policy).threshold
         mine = drawn(rng, rate, share / 10_000)
         batch = Batch(canary=_side(rng, mine, bad, slow), stable=_side(rng, rate - mine, base, 0.01))
+        if policy.fresh:
+            batch = replace(batch, baseline=_side(rng, min(mine, rate - mine), fresh, 0.01))
         if by_second:
             past = range(120) if now == BEGAN + 1 else ()
             seconds = [
@@ -67,6 +71,7 @@ def play(
             ]
             batch = replace(batch, seconds=(*seconds, *_seconds(batch, now - 1)))
         look = Look(now=now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
+        look = replace(look, baseline_healthy=policy.fresh, baseline_replicas=int(policy.fresh))
         if trial.rollout.phase == HOLD:
             look = replace(look, asked="complete", by="the promotion")
         after = decide(trial.rollout, look, policy)
@@ -85,8 +90,8 @@ def _seconds(batch: Batch, at: float) -> list[Second]:
             first_failed=counts.errors,
             times=counts.times,
         )
-        for side, counts in (("canary", batch.canary), ("stable", batch.stable))
-        if counts.requests
+        for side, counts in (("canary", batch.canary), ("stable", batch.stable), ("baseline", batch.baseline))
+        if counts is not None and counts.requests
     ]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from devbox.routing import config, converge, counters, metrics
-from devbox.routing.cohort import Cohort
+from devbox.routing.cohort import BASELINE, Cohort
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 
@@ -118,10 +118,14 @@ def routed(
     canary: str = GREEN,
     faults: dict[str, str] | None = None,
 ) -> Iterator[Router]:
-    """Two services, blue and green, behind a router. `faults`: rules of HAProxy for what is wrong with one."""
+    """Two services, blue and green, behind a router, and a baseline if the cohort has one.
+
+    `faults`: rules of HAProxy for what is wrong with one.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
-    front_port, blue, green, lives = free_ports(4)
+    front_port, blue, green, baseline, lives = free_ports(5)
+    ports = {BLUE: blue, GREEN: green, **({BASELINE: baseline} if cohort and cohort.baseline else {})}
     state = RouterState(
         fronts=(
             Front(
@@ -129,6 +133,7 @@ def routed(
                 port=front_port,
                 blue=(Server(name="web-1", address="127.0.0.1", port=blue),),
                 green=(Server(name="web-2", address="127.0.0.1", port=green),),
+                baseline=(Server(name="web-3", address="127.0.0.1", port=baseline),) if BASELINE in ports else (),
             ),
         ),
         share=share,
@@ -141,7 +146,7 @@ def routed(
             side: started.enter_context(
                 haproxy(directory, _service(side, port, faults or {}, directory), f"{side}.cfg")
             )
-            for side, port in ((BLUE, blue), (GREEN, green))
+            for side, port in ports.items()
         }
         router = started.enter_context(running(directory, state, lives=lives, services=services))
         wait_for(lambda: all_up(router), directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.errors import one_line
-from devbox.gray.glance import losses
+from devbox.gray.glance import losses, rows
 
 if TYPE_CHECKING:
     from devbox.gray.glance import Against, Glance, SideSeen, Told
@@ -52,8 +52,7 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
         Line(f"  {_next(glance)}", color),
         Line(""),
         Line(_row("", "requests", "failed", "99 % within"), "dim"),
-        Line(_row("new release (canary)", *_side(glance.canary))),
-        Line(_row("old release (stable)", *_side(glance.stable))),
+        *(Line(_row(name, *_side(side))) for name, side in rows(glance)),
         Line(""),
         Line("  is the new one worse?       evidence, abort at 100 %   worse by at most", "dim"),
         *(_judged(each, glance, unicode=unicode) for each in glance.against),

@@ -94,6 +94,10 @@ TABLES: tuple[tuple[str, Iterable[Row | Slow]], ...] = (
     ("bake", rows.BAKE),
     ("latency", delays.EQUAL),
     ("slower", delays.WORSE),
+    ("fresh", rows.FRESH),
+    ("fresh worse", rows.FRESH_WORSE),
+    ("fresh latency", delays.FRESH),
+    ("fresh slower", delays.FRESH_WORSE),
 )
 
 
@@ -104,12 +108,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--tables", nargs="*", default=[name for name, _ in TABLES], help="only these tables")
     asked = parser.parse_args(arguments)
     found: dict[str, list[tuple[Row | Slow, Result]]] = {}
     with ProcessPoolExecutor(asked.jobs) as pool:
         waiting = [
             (table, row, pool.submit(simulate, row, asked.trials, asked.seed, baking=table == "bake"))
             for table, chosen in TABLES
+            if table in asked.tables
             for row in chosen
             if asked.only in row.name
         ]

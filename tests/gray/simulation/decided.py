@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from devbox.gray.decide import Look, decide, wanted
 from devbox.gray.policy import WHOLE, Policy, Watch
 from devbox.gray.rollout import BAKE, STEP, Rollout
-from devbox.model.traffic import CANARY, STABLE, TIMES, Batch, Second, Side
+from devbox.model.traffic import BASELINE, CANARY, STABLE, TIMES, Batch, Second, Side
 
 BEGAN = 1_795_000_000
 ERRORS = Watch(name="errors", alpha=0.01)
@@ -40,10 +40,15 @@ def decided(
 
 
 def _looked(rollout: Rollout, seconds: list[Second], rules: Policy, now: int, *, by_second: bool) -> Rollout:
-    sides = {CANARY: Side(), STABLE: Side()}
+    sides = {CANARY: Side(), STABLE: Side(), BASELINE: Side()}
     for each in seconds:
         sides[each.side] += Side(requests=each.requests, errors=each.failed, times=each.times)
-    batch = Batch(canary=sides[CANARY], stable=sides[STABLE], seconds=tuple(seconds) if by_second else ())
+    batch = Batch(
+        canary=sides[CANARY],
+        stable=sides[STABLE],
+        baseline=sides[BASELINE] if rules.fresh else None,
+        seconds=tuple(seconds) if by_second else (),
+    )
     replicas = {side: len({each.replica for each in seconds if each.side == side}) or 1 for side in sides}
     look = Look(
         now=now + 0.5,
@@ -53,6 +58,8 @@ def _looked(rollout: Rollout, seconds: list[Second], rules: Policy, now: int, *,
         stable_healthy=True,
         canary_replicas=2,
         stable_replicas=replicas[STABLE] if replicas[STABLE] > 1 else 2,
+        baseline_replicas=2,
+        baseline_healthy=True,
     )
     return decide(rollout, look, rules)
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devbox.model.traffic import TIMES
+from devbox.gray.latency import Limits
+from devbox.gray.windows import Place
+from devbox.model.traffic import TIMES, Side
 
 STEPS = (0.05, 0.20, 0.50)
-BOUNDS = (0.50, 0.25, 0.10)  # of stable's requests are slower, at most
-TAIL = 0.01
+QUANTILE = 0.99  # of stable's requests; slower ones are slow
 _EDGES = np.array(TIMES, np.float32)
 _WAVE = 120.0
+_YOUTH = 60.0  # seconds after which a new replica is as fast as an old one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slow:
     """Response times. `shape`: of one request, in µs; the canary's are `factor` times as long, of both sides.
 
-    `pause`: (seconds between, length): a replica answers nothing for so long. `cold`: the first requests of each canary
+    `pause`: (seconds between, length): a replica answers nothing for so long. `cold`: the first requests of each new
     process take half a second more. `extra`: (share of the canary's requests, µs more). `wander`: amplitude of each
     replica's own slow wave; `wave`: of a common one; `uneven`: replicas are so much slower and faster than each other.
-    `clients`, `hard`: how many there are, and the share of whom all requests are slow by 0.2 s.
+    `clients`, `hard`: how many there are, and the share of whom all requests are slow by 0.2 s. `fresh`: with a
+    baseline, of two new replicas; `young`: the factor of new replicas at their beginning, which falls to 1 in a minute.
     """
 
     name: str
@@ -41,10 +44,21 @@ class Slow:
     known: int = 300
     step: int = 60
     bound: float = 0.75
+    fresh: bool = False
+    young: float = 1.0
 
     @property
     def seconds(self) -> int:
         return self.step * len(STEPS)
+
+    @property
+    def new(self) -> int:
+        """How many of the four replicas are new; the canary's two come first."""
+        return 4 if self.fresh else 2
+
+    def place(self, share: float) -> Place:
+        """Where the product compares at a share."""
+        return Place.at(share, canaries=2, stables=2, baselines=2 if self.fresh else None)
 
 
 def _bimodal(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -67,8 +81,9 @@ class Timed:
     """By trial, second and replica (canary first): requests whose times count, and the slow ones among them.
 
     `slow`: above stable's 99 %, each client once, `raw`: each time; `history`: stable's before, each time. `above`:
-    above each of BOUNDS. `limits`: the classes of BOUNDS and of the 99 %, `hist`: the history's requests by class.
-    `all`, `all_slow`: with those of processes that are cold.
+    above each of the limits in general. `limits`: of each trial, from its history.
+    `all`, `all_slow`, `once`: with those of processes that are cold. `times`, `past`: all requests by class, of the
+    release and of the history, where they were asked for.
     """
 
     row: Slow
@@ -77,28 +92,35 @@ class Timed:
     raw: np.ndarray
     history: np.ndarray
     above: np.ndarray
-    limits: np.ndarray
-    hist: np.ndarray
+    limits: list[Limits]
     all: np.ndarray
     all_slow: np.ndarray
+    once: np.ndarray
+    times: np.ndarray | None = None
+    past: np.ndarray | None = None
 
 
-def draw(row: Slow, trials: int, rng: np.random.Generator, *, requests: int = 20, seconds: int = 10) -> Timed:
+def draw(
+    row: Slow, trials: int, rng: np.random.Generator, *, requests: int = 20, seconds: int = 10, whole: bool = False
+) -> Timed:
+    """So many trials of a row. `requests`, `seconds`: of the warm-up; `whole`: with `times` and `past`."""
     shares = np.repeat(STEPS, row.step)
     state = _state(row, trials, rng)
     past = _requests(row, trials, rng, np.zeros(row.known), state, offset=0)
     hist = np.bincount(past.trial * 46 + past.kind, minlength=trials * 46).reshape(trials, 46)
-    limits = np.stack([_limit(hist, share) for share in (*BOUNDS, TAIL)], axis=1)
+    limits = [Limits.of(Side(times=tuple(each)), quantile=QUANTILE) for each in hist.tolist()]
+    classes = np.array([(*each.classes, each.tail) for each in limits])
     now = _requests(row, trials, rng, shares, state, offset=row.known)
     cells = trials * row.seconds * 4
     counts = np.bincount(now.cell, minlength=cells).reshape(trials, row.seconds, 4)
     warm = np.ones(counts.shape, bool)
-    before = counts[:, :, :2].cumsum(axis=1) - counts[:, :, :2]
-    born = np.where(before + counts[:, :, :2] > 0, np.arange(row.seconds)[None, :, None], row.seconds).min(axis=1)
-    warm[:, :, :2] = (before >= requests) & (np.arange(row.seconds)[None, :, None] - born[:, None] >= seconds)
-    flags = [now.kind > limits[now.trial, at] for at in range(len(BOUNDS) + 1)]
+    new = counts[:, :, : row.new]
+    before = new.cumsum(axis=1) - new
+    born = np.where(new > 0, np.arange(row.seconds)[None, :, None], row.seconds).min(axis=1)
+    warm[:, :, : row.new] = (before >= requests) & (np.arange(row.seconds)[None, :, None] - born[:, None] >= seconds)
+    flags = [now.kind > classes[now.trial, at] for at in range(classes.shape[1])]
     by_cell = [np.bincount(now.cell[flag], minlength=cells).reshape(counts.shape) for flag in flags]
-    old = np.bincount(past.cell[past.kind > limits[past.trial, -1]], minlength=trials * row.known * 4)
+    old = np.bincount(past.cell[past.kind > classes[past.trial, -1]], minlength=trials * row.known * 4)
     first = flags[-1]
     if row.clients:
         order = np.argsort(now.cell[first] // 4, kind="stable")  # by trial and second
@@ -114,16 +136,17 @@ def draw(row: Slow, trials: int, rng: np.random.Generator, *, requests: int = 20
         history=old.reshape(trials, row.known, 4)[:, :, 2:],
         above=np.stack([np.where(warm, each, 0) for each in by_cell[:-1]], axis=-1),
         limits=limits,
-        hist=hist,
         all=counts,
         all_slow=by_cell[-1],
+        once=once,
+        times=_by_class(now, counts.shape) if whole else None,
+        past=_by_class(past, (trials, row.known, 4)) if whole else None,
     )
 
 
-def _limit(hist: np.ndarray, share: float) -> np.ndarray:
-    """The smallest class that at most `share` of the requests are above."""
-    total = hist.sum(axis=1, keepdims=True)
-    return np.argmax(hist.cumsum(axis=1) >= (1 - share) * total, axis=1)
+def _by_class(requests: _Requests, shape: tuple[int, ...]) -> np.ndarray:
+    classes = len(TIMES) + 1
+    return np.bincount(requests.cell * classes + requests.kind, minlength=np.prod(shape) * classes).reshape(*shape, -1)
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,9 @@ def _state(row: Slow, trials: int, rng: np.random.Generator) -> dict[str, np.nda
     if row.uneven:
         factor *= np.array([1 + row.uneven, 1 - row.uneven] * 2, np.float32)
     factor[:, :, :2] *= row.factor
+    if row.young != 1:
+        age = np.clip(np.arange(row.seconds) / _YOUTH, 0, 1)
+        factor[:, row.known :, : row.new] *= (row.young + (1 - row.young) * age)[None, :, None]
     end = np.full((trials, whole, 4), -1.0)
     if row.pause is not None:
         starts = rng.random((trials, whole, 4)) < 1 / row.pause[0]
@@ -163,20 +189,24 @@ def _buckets(row: Slow, trials: int, rng: np.random.Generator) -> np.ndarray:
 def _requests(row: Slow, trials, rng, shares, state, *, offset) -> _Requests:
     seconds = len(shares)
     buckets = state["buckets"]
+    other = np.minimum(shares, 1 - shares) if row.fresh and offset else 1 - shares
     if row.clients:
         trial = np.repeat(np.arange(trials), rng.poisson(row.rate * seconds, trials))
         second = rng.integers(0, seconds, len(trial))
         client = rng.integers(0, row.clients, len(trial))
+        bucket = buckets[trial, client]
+        compared = (bucket < shares[second]) | (bucket >= 1 - other[second])
+        trial, second, client = trial[compared], second[compared], client[compared]
         canary = buckets[trial, client] < shares[second]
         replica = np.where(canary, 0, 2) + rng.integers(0, 2, len(trial))
         cell = (trial * seconds + second) * 4 + replica
     else:
-        mean = row.rate * np.stack([shares, shares, 1 - shares, 1 - shares], axis=1) / 2
+        mean = row.rate * np.stack([shares, shares, other, other], axis=1) / 2
         count = rng.poisson(np.broadcast_to(mean, (trials, seconds, 4)))
         cell = np.repeat(np.arange(count.size), count.ravel())
         trial, client = cell // (seconds * 4), np.zeros(0, int)
     took = SHAPES[row.shape](rng, len(cell)).astype(np.float32)
-    if row.wander or row.wave or row.uneven or row.factor != 1:
+    if row.wander or row.wave or row.uneven or row.factor != 1 or row.young != 1:
         took *= state["factor"][:, offset : offset + seconds].ravel()[cell]
     if row.extra is not None and offset:
         took += np.where((cell % 4 < 2) & (rng.random(len(cell)) < row.extra[0]), np.float32(row.extra[1]), 0)
@@ -194,14 +224,14 @@ def _requests(row: Slow, trials, rng, shares, state, *, offset) -> _Requests:
 
 
 def _cold(cell: np.ndarray, row: Slow, trials: int, seconds: int) -> np.ndarray:
-    """Whether a request is among the first ones of its canary replica."""
+    """Whether a request is among the first ones of its new replica."""
     order = np.lexsort((cell, cell % 4 + cell // (seconds * 4) * 4))
     group = (cell % 4 + cell // (seconds * 4) * 4)[order]
     start = np.concatenate([[0], np.flatnonzero(np.diff(group)) + 1])
     rank = np.arange(len(cell)) - np.repeat(start, np.diff(np.concatenate([start, [len(cell)]])))
     out = np.zeros(len(cell), bool)
     out[order] = rank < row.cold
-    return out & (cell % 4 < 2)
+    return out & (cell % 4 < row.new)
 
 
 EQUAL = (
@@ -233,4 +263,27 @@ WORSE = (
     Slow(name="2 % of requests +200 ms", extra=(0.02, 200_000)),
     Slow(name="×2, lognormal 0.5", factor=2),
     Slow(name="×2, Pareto 1.5", factor=2, shape="Pareto 1.5"),
+)
+
+_YOUNG = tuple(
+    Slow(name=f"new replicas begin {100 * factor - 100:.0f} % slower, for a minute", young=factor, bound=100)
+    for factor in (1.2, 1.5)
+)
+_CHOSEN = ("cold start", "pauses", "equal, lognormal 0.5", "canary", "each replica", "1 % of")
+FRESH = (
+    *_YOUNG,
+    *(
+        replace(
+            row,
+            name=f"{row.name}, baseline fresh",
+            fresh=True,
+            bound=row.bound if "10 %" in row.name or "10 s" in row.name else 0.75,
+        )
+        for row in (*EQUAL, *_YOUNG)
+        if row.name.removeprefix("fails: ").startswith(_CHOSEN) or row in _YOUNG
+    ),
+)
+FRESH_WORSE = tuple(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in WORSE) + tuple(
+    replace(WORSE[0], name=f"+20 %, cold start: {cold} slow requests, baseline fresh", cold=cold, fresh=True)
+    for cold in (3, 8, 40)
 )

@@ -94,19 +94,24 @@ def _base(row: Row, trials: int, rng: np.random.Generator, buckets, shares):
     """Requests that fail by themselves."""
     bad = row.base if row.bad is None else row.bad
     lift = max(1.0, row.rise) * (1 + row.drift) * max(1.0, row.uneven)
-    most = max(row.base * lift, bad * lift, row.bad_stable)
+    most = max(row.base * lift, bad * lift, row.bad_stable, row.aged or 0.0, (row.start or (0.0, 0.0))[1])
     trial = _spread(trials, rng, most * row.rate * len(shares))
     at = rng.random(len(trial)) * len(shares)
     client, bucket = _who(row, rng, buckets, trial)
     canary = bucket < shares[at.astype(int)]
     replica = _replica(row, rng, canary)
     chance = np.where(canary, bad, row.base)
+    if row.aged is not None:
+        chance = np.where(canary | (row.fresh & (at >= row.known)), chance, row.aged)
+    if row.start is not None:
+        cold = (at >= row.known) & (at < row.known + row.start[0]) & (canary | row.fresh)
+        chance = np.where(cold, row.start[1], chance)
     chance = np.where(at >= row.known, chance * row.rise, chance)
     chance = chance * (1 + row.drift * np.sin(2 * np.pi * at / _WAVE))
     chance = np.where((replica == 0) | (replica == row.canaries), chance * row.uneven, chance)
     if row.bad_stable:
         chance = np.where(replica == row.canaries, row.bad_stable, chance)
-    keep = rng.random(len(trial)) * most < chance
+    keep = (rng.random(len(trial)) * most < chance) & _compared(row, bucket, shares, at)
     out = [each[keep] for each in (trial, at, client, bucket, replica)]
     if row.retries > 1:
         count = len(out[0])
@@ -117,11 +122,21 @@ def _base(row: Row, trials: int, rng: np.random.Generator, buckets, shares):
     return out
 
 
+def _compared(row: Row, bucket: np.ndarray, shares: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Whether a request is one of those that are compared: with a baseline, stable's own are not."""
+    if not row.fresh:
+        return np.ones(len(at), bool)
+    share = shares[np.minimum(at.astype(int), len(shares) - 1)]
+    return (at < row.known) | (bucket < share) | (bucket >= 1 - share)
+
+
 def _broken(row: Row, trials: int, rng: np.random.Generator, buckets, shares):
     trial = _spread(trials, rng, row.rate * row.broken * row.breaks * len(shares))
     at = rng.random(len(trial)) * len(shares)
     client, bucket = _who(row, rng, buckets, trial, below=row.broken)
-    return [trial, at, client, bucket, _replica(row, rng, bucket < shares[at.astype(int)])]
+    out = [trial, at, client, bucket, _replica(row, rng, bucket < shares[at.astype(int)])]
+    keep = _compared(row, bucket, shares, at)
+    return [each[keep] for each in out]
 
 
 def _burst(row: Row, trials: int, rng: np.random.Generator, buckets, shares, on):
@@ -135,7 +150,7 @@ def _burst(row: Row, trials: int, rng: np.random.Generator, buckets, shares, on)
     replica = _replica(row, rng, bucket < shares[second])
     part = rng.random(len(trial))
     keep = (low[trial, second, replica] <= part) & (part < high[trial, second, replica])
-    keep &= rng.random(len(trial)) < bursts.share
+    keep &= (rng.random(len(trial)) < bursts.share) & _compared(row, bucket, shares, second + part)
     return [each[keep] for each in (trial, second + part, client, bucket, replica)]
 
 
@@ -159,14 +174,24 @@ def _counted(row: Row, trials: int, rng: np.random.Generator, buckets, shares, o
 
 
 def _requests(row: Row, trials: int, rng: np.random.Generator, buckets, shares, on, failed) -> np.ndarray:
-    mine = np.tile(shares, (trials, 1))
+    other = np.where(np.arange(len(shares)) < row.known, 1, np.minimum(shares, 1 - shares)) if row.fresh else 1 - shares
+    mine, other = np.tile(shares, (trials, 1)), np.tile(other, (trials, 1))
     if buckets is not None:
-        mine = np.stack([(buckets < share).mean(axis=1) for share in row.steps], axis=1)
-        mine = np.concatenate([np.zeros((trials, row.known)), np.repeat(mine, row.step, axis=1)], axis=1)
+        parts = [(buckets < share, (buckets >= max(share, 1 - share if row.fresh else 0))) for share in row.steps]
+        mine, other = (
+            np.concatenate(
+                [
+                    np.full((trials, row.known), before),
+                    np.repeat(np.stack([part[at].mean(axis=1) for part in parts], axis=1), row.step, axis=1),
+                ],
+                axis=1,
+            )
+            for at, before in ((0, 0.0), (1, 1.0))
+        )
     mean = np.concatenate(
         [
             np.repeat((row.rate * mine / row.canaries)[:, :, None], row.canaries, axis=2),
-            np.repeat((row.rate * (1 - mine) / row.stables)[:, :, None], row.stables, axis=2),
+            np.repeat((row.rate * other / row.stables)[:, :, None], row.stables, axis=2),
         ],
         axis=2,
     )

@@ -65,6 +65,28 @@ Aborted, in percent. The bound is 0.75 %; of rows that begin with "fails", what 
 Aborted, in percent; in brackets, the canary's requests and the seconds until then, medians.
 
 """,
+    "fresh": """
+## Baseline fresh, errors: equal releases
+
+With `baseline = "fresh"` the canary is compared with as many new replicas of stable, which have as much traffic
+([how](gray.md#a-baseline-of-new-replicas)). The other judges are given the same control. Rows without "baseline fresh"
+show what the stable baseline makes of the same traffic. The bound is 1.5 % for rows with a fresh baseline.
+
+""",
+    "fresh worse": """
+## Baseline fresh, errors: worse releases
+
+""",
+    "fresh latency": """
+## Baseline fresh, response times: equal releases
+
+The bound is 0.75 % for rows with a fresh baseline.
+
+""",
+    "fresh slower": """
+## Baseline fresh, response times: slower releases
+
+""",
 }
 _NAMES = {
     "before": "before",
@@ -87,7 +109,7 @@ def text(found: Found, *, trials: int, seed: int) -> str:
 
 def _table(name: str, results: Sequence[tuple[Any, Any]]) -> str:
     columns = [each for each in _NAMES if each in results[0][1].aborted]
-    worse = name in ("worse", "slower", "bake")
+    worse = name.removeprefix("fresh ") in ("worse", "slower", "bake")
     lines = [f"| Row | {' | '.join(_NAMES[each] for each in columns)} |", f"|---|{'--:|' * len(columns)}"]
     for row, result in results:
         limit = None if worse or name == "short" else row.bound

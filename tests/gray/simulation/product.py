@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from gray.simulation.delays import STEPS, Timed
 from gray.simulation.failures import Drawn
 
+from devbox.gray import judge
 from devbox.gray.comparison import Comparison
-from devbox.gray.windows import Place
-from devbox.model.traffic import CANARY, STABLE, Second
+from devbox.gray.policy import Watch
+from devbox.model.traffic import BASELINE, CANARY, STABLE, Second
 
 BEGAN = 1_795_000_000
 _QUANTILE, _FEWEST = 0.99, 200
@@ -22,7 +24,7 @@ def seconds(drawn: Drawn, trial: int, second: int) -> list[Second]:
         Second(
             at=BEGAN + second - row.known,
             replica=f"r{replica}",
-            side=CANARY if replica < row.canaries else STABLE,
+            side=CANARY if replica < row.canaries else BASELINE if row.fresh and second >= row.known else STABLE,
             requests=int(drawn.requests[trial, second, replica]),
             failed=int(drawn.failed[trial, second, replica]),
             first_failed=int(drawn.first[trial, second, replica]),
@@ -32,6 +34,38 @@ def seconds(drawn: Drawn, trial: int, second: int) -> list[Second]:
     ]
 
 
+def timed_seconds(timed: Timed, trial: int, second: int) -> list[Second]:
+    """The same with response times; `timed` with `times` and `past`."""
+    row = timed.row
+    known = second < row.known
+    counts = timed.past[trial, second] if known else timed.times[trial, second - row.known]
+    return [
+        Second(
+            at=BEGAN + second - row.known,
+            replica=f"r{replica}",
+            side=CANARY if replica < 2 else BASELINE if row.fresh and not known else STABLE,
+            requests=sum(times),
+            first_slow=None if known else int(timed.once[trial, second - row.known, replica]),
+            times=tuple(times),
+        )
+        for replica, times in enumerate(counts.tolist())
+        if sum(times)
+    ]
+
+
+def decisions(timed: Timed, trial: int, watch: Watch, *, requests: int = 20, warmup: float = 10.0) -> list[bool]:
+    """By second of the release, whether the product's judge of response times would take it back."""
+    row = timed.row
+    past = [each for at in range(row.known) for each in timed_seconds(timed, trial, at)]
+    found, compared = [], Comparison().warmed(past, quantile=watch.quantile, fewest=_FEWEST)
+    for at in range(row.seconds):
+        if at % row.step == 0:
+            compared = compared.at(row.place(STEPS[at // row.step]), since=BEGAN + at - 2)
+        compared = compared.after(timed_seconds(timed, trial, row.known + at), requests=requests, warmup=warmup)
+        found.append(judge.strength(compared, watch) > 1)
+    return found
+
+
 def comparisons(drawn: Drawn, trial: int) -> Iterator[Comparison]:
     """The comparison after each second of the release."""
     row = drawn.row
@@ -39,8 +73,7 @@ def comparisons(drawn: Drawn, trial: int) -> Iterator[Comparison]:
     found = Comparison().warmed(past, quantile=_QUANTILE, fewest=_FEWEST)
     for at in range(row.seconds):
         if at % row.step == 0:
-            place = Place(share=row.steps[at // row.step], canaries=row.canaries, stables=row.stables)
-            found = found.at(place, since=BEGAN + at - 2)
+            found = found.at(row.place(row.steps[at // row.step]), since=BEGAN + at - 2)
         found = found.after(seconds(drawn, trial, row.known + at), requests=20, warmup=0.0)
         yield found
 

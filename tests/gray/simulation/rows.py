@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from devbox.gray.windows import Place
+
 STEPS = (0.05, 0.20, 0.50)
 
 
@@ -30,6 +32,8 @@ class Row:
     `drift`: amplitude of a slow wave of `base`; `rise`: factor on both sides from the release on. `uneven`: factors of
     each side's first replica. `bad_stable`: the rate of stable's first replica. `machine`: the canary's first replica
     fails in bursts. `known`: seconds of history. `bound`: false aborts that are allowed, percent; None: see `worst`.
+    `fresh`: with a baseline, of as many new replicas as `stables`; `aged`: the rate of stable's old replicas, where it
+    is another than that of new ones; `start`: (seconds, rate) new replicas fail so often for so long.
     """
 
     name: str
@@ -52,11 +56,19 @@ class Row:
     step: int = 60
     bound: float = 1.5
     steps: tuple[float, ...] = field(default=STEPS)
+    fresh: bool = False
+    aged: float | None = None
+    start: tuple[float, float] | None = None
 
     @property
     def seconds(self) -> int:
         """How long the release takes."""
         return self.step * len(self.steps)
+
+    def place(self, share: float) -> Place:
+        """Where the product compares at a share."""
+        baselines = self.stables if self.fresh else None
+        return Place.at(share, canaries=self.canaries, stables=self.stables, baselines=baselines)
 
 
 EQUAL = (
@@ -128,4 +140,63 @@ SHORT = tuple(
     for known in (300, 120, 20)
     for row in EQUAL
     if row.name in ("independent 1 %", "retries ×3", "bursts 1 s per 120 s", "bursts 4 s per 300 s")
+)
+_STARTS = ((3, 0.5), (10, 0.2), (30, 0.05))  # seconds, and the share of requests that fail in them
+
+
+def _bound(fresh: bool) -> float:  # noqa: FBT001 - a column
+    """Only where the control is as new as the canary is there a bound."""
+    return 1.5 if fresh else 100.0
+
+
+FRESH = (
+    *(
+        replace(row, name=f"{row.name}, baseline fresh", fresh=True)
+        for row in EQUAL
+        if not row.name.startswith("fails")
+    ),
+    *(
+        Row(
+            name=f"new replicas fail {100 * rate:.0f} % for {seconds} s{', baseline fresh' * fresh}",
+            start=(seconds, rate),
+            fresh=fresh,
+            bound=_bound(fresh),
+        )
+        for seconds, rate in _STARTS
+        for fresh in (False, True)
+    ),
+    *(
+        Row(
+            name=f"old replicas fail 5 %, new ones 1 %{', baseline fresh' * fresh}",
+            base=0.01,
+            aged=0.05,
+            fresh=fresh,
+            bound=_bound(fresh),
+        )
+        for fresh in (False, True)
+    ),
+    *(
+        Row(
+            name=f"old replicas fail 1 %, new ones 5 %{', baseline fresh' * fresh}",
+            base=0.05,
+            aged=0.01,
+            fresh=fresh,
+            bound=_bound(fresh),
+        )
+        for fresh in (False, True)
+    ),
+    *(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in EQUAL if row.name.startswith("fails")),
+)
+FRESH_WORSE = (
+    *(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in WORSE),
+    *(
+        Row(
+            name=f"1 → 5 %, old replicas fail 5 %{', baseline fresh' * fresh}",
+            base=0.01,
+            bad=0.05,
+            aged=0.05,
+            fresh=fresh,
+        )
+        for fresh in (False, True)
+    ),
 )

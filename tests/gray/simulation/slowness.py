@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import operator
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,47 +10,41 @@ from gray.simulation import peers, twin
 from gray.simulation.delays import STEPS, Timed
 from gray.simulation.twin import ODDS, WINDOWS, log_mean
 
+from devbox.gray import latency
 from devbox.gray.judge import REST
-from devbox.gray.latency import TOLERANCE
-from devbox.model.traffic import TIMES
+from devbox.gray.latency import NOTHING, PAIR
 
 ALPHA = 0.005  # of latency, where errors have as much
-_STRENGTHS = np.array([0.3, 0.6, 1.2, 2.4])
-_MOST = 3.0
 _SAMPLE, _CHECK, _STRIKES = 5, 10, 3
-_WIDTHS = np.log(np.array([1.25, *(b / a for a, b in itertools.pairwise(TIMES)), 2.0]))
 
 
 def general(timed: Timed) -> np.ndarray:
-    """By second, the logarithm of the e-value of blocks of two seconds."""
+    """By second, the logarithm of the e-value of blocks of two seconds, by the product's own code."""
     trials, seconds, _ = timed.counts.shape
-    both = timed.counts.reshape(trials, seconds // 2, 2, 4).sum(axis=2)
-    above = timed.above.reshape(trials, seconds // 2, 2, 4, -1).sum(axis=2)
-    mine, other = both[:, :, :2].sum(axis=2)[..., None], both[:, :, 2:].sum(axis=2)[..., None]
-    slow, other_slow = above[:, :, :2].sum(axis=2), above[:, :, 2:].sum(axis=2)
-    at = timed.limits[:, :-1]
-    below = np.take_along_axis(timed.hist, at, 1) / timed.hist.sum(axis=1, keepdims=True)
-    tolerated = (below * np.log1p(TOLERANCE) / _WIDTHS[at])[:, None]
-    known = (mine > 0) & (other > 0)
-    mine, other = np.maximum(1, mine), np.maximum(1, other)
-    share = (slow + other_slow) / (mine + other)
-    spread = np.sqrt(share * (1 - share) * (1 / mine + 1 / other))
-    z = (slow / mine - other_slow / other - tolerated) / np.where(spread > 0, spread, 1)
-    z = np.where(known & (spread > 0), np.clip(z, -_MOST, _MOST), 0)[..., None] * _STRENGTHS
-    logs = log_mean((z - np.log(np.cosh(z))).reshape(trials, seconds // 2, -1).cumsum(axis=1))
+    requests = _pairs(timed.counts[..., None])
+    blocks = np.concatenate([requests, _pairs(timed.above)], axis=-1).tolist()
     found = np.zeros((trials, seconds))
-    found[:, 1::2] = logs
-    found[:, 2::2] = logs[:, :-1]
+    for trial in range(trials):
+        logs = NOTHING
+        for at, (mine, other) in enumerate(blocks[trial]):
+            logs = tuple(map(operator.add, logs, latency.compare(mine, other, timed.limits[trial])))
+            found[trial, PAIR * at + 1 : PAIR * at + 3] = latency.log(logs)
     return found
+
+
+def _pairs(counts: np.ndarray) -> np.ndarray:
+    """Sums of two seconds, of the canary and of its control; counts by trial, second, replica, and more."""
+    trials, seconds, replicas = counts.shape[:3]
+    return counts.reshape(trials, seconds // PAIR, PAIR, replicas // 2, replicas // 2, -1).sum(axis=(2, 4))
 
 
 def tail(timed: Timed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By second, the logarithms of both e-values of slow requests, and whether they may abort."""
-    row = SimpleNamespace(steps=STEPS, step=timed.row.step, canaries=2, stables=2)
+    row = SimpleNamespace(steps=STEPS, step=timed.row.step, canaries=2, stables=2, place=timed.row.place)
     window = twin.windows(timed.history, timed.raw[:, :, 2:])
     at = np.minimum(window, len(WINDOWS) - 1)[None]
     one, rest = (np.stack(each) for each in zip(*(twin.e1(timed.slow, row, each) for each in WINDOWS), strict=True))
-    two = np.stack([twin.e2(timed.raw, timed.history, row, each) for each in WINDOWS])
+    two = np.stack([twin.second(timed.raw, timed.history, row, each) for each in WINDOWS])
     one, two, rest = (np.take_along_axis(each, at, 0)[0] for each in (one, two, rest))
     return one, two, (window < len(WINDOWS)) & (rest > REST)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from gray.simulation.failures import Drawn
 
+from devbox.gray.incidents import LEVELS, WEIGHTS
+
 ODDS = 2.0 ** np.arange(1, 8)
 WINDOWS = (2, 5, 10, 20)
 BLOCK = 20
@@ -31,7 +33,7 @@ def judge(drawn: Drawn) -> Judged:
     release = drawn.first[:, row.known :]
     window = windows(history, release[:, :, row.canaries :])
     one, rest = (np.stack(each) for each in zip(*(e1(release, row, each) for each in WINDOWS), strict=True))
-    two = np.stack([e2(release, history, row, each) for each in WINDOWS])
+    two = np.stack([second(release, history, row, each) for each in WINDOWS])
     at = np.minimum(window, len(WINDOWS) - 1)[None]
     return Judged(
         first=np.take_along_axis(one, at, 0)[0],
@@ -40,6 +42,12 @@ def judge(drawn: Drawn) -> Judged:
         window=window,
         fast=fast(drawn),
     )
+
+
+def second(release: np.ndarray, history: np.ndarray, row, window: int) -> np.ndarray:
+    """The logarithm of the second e-value."""
+    is_fresh = row.place(row.steps[0]).fresh
+    return e2_fresh(release, row, window) if is_fresh else e2(release, history, row, window)
 
 
 def windows(history: np.ndarray, release: np.ndarray) -> np.ndarray:
@@ -80,7 +88,7 @@ def e1(release: np.ndarray, row, window: int) -> tuple[np.ndarray, np.ndarray]:
     total, rest = [], []
     before, worst = (np.zeros((release.shape[0], 1, len(ODDS))) for _ in range(2))
     for number, share in enumerate(row.steps):
-        c = np.log1p(share * (ODDS - 1))
+        c = np.log1p(row.place(share).share * (ODDS - 1))
         g = np.log(ODDS) - c
         most = np.maximum(1, g)
         step = partial(release[:, number * row.step : (number + 1) * row.step], window)
@@ -118,7 +126,34 @@ def tail(most: int, ks: int, rho: float) -> np.ndarray:
     return table
 
 
+def e2_fresh(release: np.ndarray, row, window: int) -> np.ndarray:
+    """The logarithm of the second e-value next to a baseline: a mean over LEVELS, without a history."""
+    total, before = [], np.zeros((release.shape[0], 1, len(LEVELS), len(ODDS)))
+    weights = np.reshape(WEIGHTS, (len(LEVELS), len(ODDS)))
+    for number, share in enumerate(row.steps):
+        mine, control, _ = row.place(share).kept
+        step = partial(release[:, number * row.step : (number + 1) * row.step], window)
+        so_far = np.ceil((np.arange(step.shape[1]) + 1) / window)[None]
+        levels = []
+        for level in LEVELS:
+            in_c = running(reached(step[:, :, : row.canaries], level, mine), window).sum(axis=2)
+            in_s = running(reached(step[:, :, row.canaries :], level, control), window).sum(axis=2)
+            levels.append(ratio(in_c, in_s, so_far * row.canaries, so_far * row.stables))
+        both = np.stack(levels, axis=2) + before
+        total.append(log_mean((both + weights).reshape(*both.shape[:2], -1)))
+        before = both[:, -1:]
+    return np.concatenate(total, axis=1)
+
+
+def reached(counts: np.ndarray, level: int, kept: float) -> np.ndarray:
+    """By window, the chance that at least `level` failures are left where each is kept with this probability."""
+    if kept >= 1 or counts.max() < level:
+        return (counts >= level).astype(float)
+    return tail(size(counts), level, kept)[counts, level]
+
+
 def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60) -> np.ndarray:
+    """The logarithm of the second e-value, with stable's history."""
     total, before = [], np.zeros((release.shape[0], 1, len(ODDS)))
     usable = history.shape[1] // window * window
     past = history[:, history.shape[1] - usable :]
@@ -126,11 +161,8 @@ def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60)
     for number, share in enumerate(row.steps):
         step = partial(release[:, number * row.step : (number + 1) * row.step], window)
         mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :]
-        busy = share / row.canaries, (1 - share) / row.stables, 1 / row.stables
-        least = min(each for each in busy if each > 0)
         of_mine, of1, of0 = (
-            tail(size(each), ks, least / part if part else 0.0)
-            for each, part in zip((mine, other, past), busy, strict=True)
+            tail(size(each), ks, kept) for each, kept in zip((mine, other, past), row.place(share).kept, strict=True)
         )
         shares = np.stack([of0[past, k].mean(axis=1) for k in range(1, 6)])
         k = 1 + np.argmax(shares <= 0.25, axis=0)
@@ -142,7 +174,8 @@ def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60)
         in_c = running(of_mine[mine, k[:, None, None]], window).sum(axis=2)
         in_s = running(of1[other, k[:, None, None]], window).sum(axis=2) + before_s[:, None]
         so_far = np.ceil((np.arange(seconds) + 1) / window)[None]
-        t, u = so_far * row.canaries, so_far * (row.stables if share < 1 else 0) + past.shape[1]
+        t, u = so_far * row.canaries, so_far * (row.stables if share < 1 else 0)
+        u = u + past.shape[1]
         total.append(log_mean(ratio(in_c, in_s, t, u) + before))
         before = (ratio(in_c, in_s, t, u) + before)[:, -1:]
     return np.concatenate(total, axis=1)

@@ -16,5 +16,10 @@ def test_a_process_means_all_its_replicas_and_no_others():
     assert replicas("migrate", KNOWN) == ("migrate-3f2a9c41",)
 
 
+def test_issue10_8_a_process_has_the_containers_of_its_baseline_as_well():
+    known = (*KNOWN, "web-1-3f2a9c41-baseline")
+    assert replicas("web", known) == ("web-1-3f2a9c41", "web-1-3f2a9c41-baseline", "web-2-3f2a9c41")
+
+
 def test_what_is_not_there_means_nothing():
     assert replicas("worker", KNOWN) == ()

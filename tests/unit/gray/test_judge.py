@@ -156,6 +156,9 @@ def test_failures_in_the_bake_are_held_against_the_history():
         Row(name="clean", base=0, bad=0.05, known=40),
         Row(name="all", bad=1.0, known=40),
         Row(name="bake", base=0.01, bad=0.05, known=120, steps=(1.0,)),
+        Row(name="fresh", base=0.1, bad=0.2, known=80, bursts=Bursts(period=40), rate=40, fresh=True),
+        Row(name="fresh, few clients", base=0.2, bad=0.5, known=60, clients=50, canaries=1, stables=3, fresh=True),
+        Row(name="fresh, more than half", base=0.1, known=60, start=(10, 0.5), aged=0.3, steps=(0.3, 0.8), fresh=True),
     ],
     ids=lambda row: row.name,
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.deployments import deployment
 
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Plan
 from devbox.plan import keys, rollout, staging
+from devbox.routing.cohort import BASELINE
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server
 
 OLD, NEW = deployment("1", replicas={"web": 2, "worker": 1}), deployment("2", replicas={"web": 2, "worker": 1})
@@ -199,3 +202,29 @@ def test_issue10_10_a_promotion_that_was_killed_while_it_observed_observes_again
     both = BEFORE | standing(NEW)
     moved = router(blue=(f"web-1-{O}", f"web-2-{O}"), green=(f"web-1-{N}", f"web-2-{N}"), share=WHOLE)
     assert steps("blue-green", both, moved, verify=10.0)[0] == "verify traffic"
+
+
+def test_issue10_8_a_baseline_starts_with_the_canary_and_goes_with_any_other_plan():
+    fresh = staging.baseline(OLD, NEW, needs={}, exports={}).specs
+    found = rollout.Rollout(
+        specs={**specs(NEW), **fresh},
+        served=frozenset({"web"}),
+        standing=BEFORE,
+        router=SERVING,
+        baseline=frozenset(fresh),
+    )
+    made = rollout.warm(found, after=NOTHING)
+    shown = [step.id.replace(O, "old").replace(N, "new") for step in made.steps]
+    assert shown == [
+        "start migrate-new",
+        *START,
+        *("start web-1-old-baseline", "start web-2-old-baseline"),
+        *admit("green"),
+        *("admit baseline/web-1-old-baseline", "admit baseline/web-2-old-baseline"),
+    ]
+    starts = [step for step in made.steps if step.op == "start" and step.resource != f"migrate-{N}"]
+    assert len({step.after for step in starts}) == 1, "all at the same time"
+    there = {**BEFORE, **{name: replace(BEFORE[f"web-1-{O}"], name=name) for name in fresh}}
+    servers = tuple(Server(name=name, address="10.0.0.9", port=8000) for name in fresh)
+    after = steps("blue-green", there, SERVING.beside("web", BASELINE, servers), wanted=OLD, jobs=False)
+    assert after == [f"{op} web-{number}-old-baseline" for op in ("drain", "finish", "remove") for number in (1, 2)]

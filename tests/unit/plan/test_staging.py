@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.deployments import PROCESSES, deployment
 
@@ -81,3 +83,22 @@ def test_a_router_is_reached_by_visitors_and_by_prometheus_at_ports_of_their_own
     assert staging.address(bound, metrics=True) == "http://127.0.0.1:9001"
     assert staging.address(bound[1:]) == ""
     assert staging.address((), metrics=True) == ""
+
+
+def test_issue10_8_a_baseline_has_as_many_replicas_as_the_canary_of_what_serves():
+    stable, canary = deployment(replicas={"web": 2}), deployment("2", replicas={"web": 3, "worker": 2})
+    found = staging.baseline(stable, canary, needs={}, exports={})
+    digits = staging.mark(stable)
+    assert list(found.specs) == [f"web-{number}-{digits}-baseline" for number in (1, 2, 3)]
+    plain = containers(stable)[f"web-1-{digits}"]
+    assert replace(found.specs[f"web-1-{digits}-baseline"], name=plain.name) == plain, "the same but for its name"
+    assert set(found.digests.values()) == {stable.release.image}
+    assert {each.process for each in found.served.values()} == {"web"}
+    assert not staging.is_among(stable, found.specs), "it is not counted among stable's own replicas"
+    assert {staging.mark_of(spec.image) for spec in found.specs.values()} == {digits}
+
+
+def test_issue10_8_a_process_without_a_canary_has_as_many_replicas_as_stable():
+    stable = deployment(replicas={"web": 2})
+    canary = replace(stable, release=replace(stable.release, config=replace(stable.release.config, processes={})))
+    assert len(staging.baseline(stable, canary, needs={}, exports={}).specs) == 2
