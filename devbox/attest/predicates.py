@@ -54,6 +54,8 @@ class Promotion:
     gates: tuple[Verdict, ...]
     approvals: tuple[str, ...]  # digests of their manifests
     lost_requests: int | None
+    lost_by_cause: dict[str, int] | None  # cause → requests, without causes of none
+    lost_unknown: int | None  # at most so many more, on connections of a router or a replica that was killed
     ledger: str
     previous: str
     issued: str
@@ -71,6 +73,8 @@ class Promotion:
             "gates": [codec.dump(gate) for gate in self.gates],
             "approvals": list(self.approvals),
             "lostRequests": self.lost_requests,
+            "lostByCause": self.lost_by_cause,
+            "lostUnknown": self.lost_unknown,
             "ledger": self.ledger,
             "previous": self.previous,
             "issued": self.issued,

@@ -129,7 +129,7 @@ class Move:
         steps = [entry for entry in mine if entry.seq > intent.seq]
         said = self._means.attest(intent, steps)
         facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
-        facts |= {name: value for name, value in _last_losses(steps).items() if name in losses(None)}
+        facts |= last_losses(steps)
         origin = intent.body.get("from")
         facts["left"] = origin["release"] if origin else ""
         facts["clock"] = stagerecords.next_clock(self._ledger.entries())
@@ -164,12 +164,6 @@ class Move:
         return History(self._ledger.entries())
 
 
-def lost_requests(steps: Sequence[Entry]) -> int | None:
-    """How many requests were lost, by the steps of an attempt; None for nothing."""
-    found: int | None = _last_losses(steps)["lost_requests"]
-    return found
-
-
 def losses(counts: Counts | None) -> dict[str, Any]:
     """Lost requests as entries of the ledger have them."""
     return {
@@ -179,9 +173,11 @@ def losses(counts: Counts | None) -> dict[str, Any]:
     }
 
 
-def _last_losses(steps: Sequence[Entry]) -> dict[str, Any]:
+def last_losses(steps: Sequence[Entry]) -> dict[str, Any]:
+    """The same of an attempt, by its steps."""
     found = [entry.body for entry in steps if "lost_requests" in entry.body]
-    return {**losses(None), **(found[-1] if found else {})}
+    none, last = losses(None), found[-1] if found else {}
+    return {name: last.get(name) for name in none}
 
 
 def _seen(digests: Mapping[str, str], wanted: Deployment) -> str:

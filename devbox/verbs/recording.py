@@ -19,7 +19,7 @@ from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
 from devbox.model.verdict import Verdict
 from devbox.opened import Project
-from devbox.promotion.move import lost_requests
+from devbox.promotion.move import last_losses
 from devbox.records.ledger import Ledger
 from devbox.verbs.keys import Ask
 from devbox.verbs.signing import Named, ring, signs
@@ -156,7 +156,7 @@ def _promotion(intent: Entry, steps: Sequence[Entry], *, ledger: str, origin: st
         strategy=wanted.stage.strategy.kind,
         gates=gates,
         approvals=tuple(gate.evidence for gate in gates if gate.subject == "approval" and gate.evidence),
-        lost_requests=lost_requests(steps),
+        **last_losses(steps),
         ledger=ledger,
         previous=(steps[-1] if steps else intent).hash,
         issued=intent.at,

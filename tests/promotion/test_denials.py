@@ -241,6 +241,15 @@ def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
     assert signed.denied(made, "revocation", FAIL) == "revoked: leaks"
 
 
+def test_issue10_11_the_signed_record_has_lost_requests_by_cause(signed: Signed):
+    made = signed.built()
+    signed.approve(made, "ann")
+    signed.shop.point = lambda name: signed.shop.lose("staging", 3) if name == "deploying" else None
+    signed.promote("staging", made)
+    (record,) = _predicates(signed, made, "staging")
+    assert (record["lostRequests"], record["lostByCause"], record["lostUnknown"]) == (3, {"web": 3}, 0)
+
+
 def test_every_move_has_one_signed_record(signed: Signed):
     made = signed.built()
     signed.approve(made, "ann")
@@ -379,10 +388,17 @@ def _policy(signed: Signed) -> str:
 
 
 def _records(signed: Signed, release: Release, stage: str) -> list[verify.Finding]:
+    return [each for each, said in _promotions(signed, release) if said.predicate["to"] == stage]
+
+
+def _predicates(signed: Signed, release: Release, stage: str) -> list[dict[str, Any]]:
+    return [said.predicate for _, said in _promotions(signed, release) if said.predicate["to"] == stage]
+
+
+def _promotions(signed: Signed, release: Release) -> list[tuple[verify.Finding, statements.Said]]:
     oci = attached.store(signed.shop.opened.paths)
     known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
-    found = verify.signed(verify.findings(release.image, oci, known), statements.PROMOTION)
-    return [each for each, said in found if said.predicate["to"] == stage]
+    return list(verify.signed(verify.findings(release.image, oci, known), statements.PROMOTION))
 
 
 def _unseen(event: object) -> None:
