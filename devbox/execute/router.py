@@ -18,22 +18,23 @@ from dataclasses import replace
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.isolation import state
 from devbox.model.stage import Counts
-from devbox.plan.staging import Served
+from devbox.plan.staging import ROUTER, Served
 from devbox.records.deployed import DeployedRecord
 from devbox.records.tally import TallyRecord
 from devbox.routing import config, converge, counters, metrics
 from devbox.routing.cohort import PANIC, RESCUE, SIDES, Cohort, KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import GROUPS, Front, RouterState, Server
-from devbox.routing.tally import CUT
+from devbox.routing.tally import CUT, Reading
 
 _PAUSE = 0.05
 _TO_ANSWER = 30.0  # a router that is just being started
 SHORT = 10.0  # a connection that is older is a long one: a download, a WebSocket, a stream of events
 _TO_DELETE = 10.0
 _KEY_BYTES = 32
-_READ_EVERY = 1.0
+_READ_EVERY = 0.25
 
 OnText = Callable[[str], None]
 
@@ -44,8 +45,9 @@ class Router:
     def __init__(self, paths: Paths, instance: str) -> None:
         self.directory = paths.router(instance)
         self.runtime = Runtime(self.directory)
+        self._paths, self._instance = paths, instance
         self._record = DeployedRecord(paths, instance)
-        self._tally = TallyRecord(paths, instance)
+        self._tally = TallyRecord(paths, instance, router=ROUTER)
         self._changing = threading.RLock()
 
     @property
@@ -103,6 +105,7 @@ class Router:
         with self._changing:
             self._await()
             before = self._worker()
+            self.counts()
             signal()
             deadline = time.monotonic() + _TO_ANSWER
             while self._worker() in ("", before):
@@ -153,15 +156,21 @@ class Router:
 
         None where none was ever read. A router that does not answer, or whose files an older devbox made, adds nothing.
         """
+        if not os.path.lexists(f"{self.directory}/{config.SOCKET}"):
+            return self._tally.counts()
+        return self._tally.take(self._read)
+
+    def _read(self) -> Reading | None:
         try:
-            info = self.runtime.ask(counters.ASK_INFO)
-            found = counters.reading(info, self.runtime.ask(counters.ASK), self.runtime.ask(counters.ASK_STAT))
-            again = self.runtime.ask(counters.ASK_INFO)
+            found = counters.reading(self.runtime.ask(counters.ASK_ALL))
+            return replace(found, runs=self._runs()) if found else None
         except EngineError:
-            return self._tally.counts()
-        if found is None or counters.counting(again) != found.router:  # the answers are of two routers
-            return self._tally.counts()
-        return self._tally.take(found)
+            return None
+
+    def _runs(self) -> dict[str, str]:
+        """By container, which process is its first one."""
+        now = state.read(self._paths, self._instance)
+        return {row.name: "{} {}".format(*row.process) if row.process else "" for row in now.containers} if now else {}
 
     def stopping(self) -> None:
         """Keep what it has counted, before it is stopped in order."""
@@ -170,7 +179,7 @@ class Router:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Read it every second meanwhile, so that little is unknown of a router that is killed."""
+        """Read it all the time meanwhile, so that little is unknown of a router that is killed."""
         over = threading.Event()
 
         def read() -> None:
@@ -220,6 +229,7 @@ class Router:
             kept = {each: since for each, since in deployed.draining.items() if each != name}
             self._record.write(replace(deployed, draining=kept))
         self._tally.add(CUT, left)
+        self.counts()  # before its container ends: what was cut here is not counted once more
         return left
 
     def shut_out(self, name: str) -> None:

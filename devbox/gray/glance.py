@@ -111,7 +111,11 @@ def losses(seen: Glance) -> str:
     """Lost requests in words: how many, why, and how many more there may be."""
     causes = ", ".join(f"{count} {cause}" for cause, count in seen.lost_by_cause.items())
     found = f"{seen.lost} ({causes})" if causes else str(seen.lost or "none")
-    return f"{found}; at most {seen.lost_unknown} more when the router was killed" if seen.lost_unknown else found
+    return (
+        f"{found}; at most {seen.lost_unknown} more when the router or a replica was killed"
+        if seen.lost_unknown
+        else found
+    )
 
 
 def _side(whole: Side, times: list[int | None]) -> SideSeen:

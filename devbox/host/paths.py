@@ -46,7 +46,6 @@ class Paths:
         """Those of one instance."""
         return f"{self.host_files}/projects/{instance}"
 
-    # What lasts.
     @property
     def oci(self) -> str:
         """The OCI image layout."""
@@ -312,6 +311,10 @@ class Paths:
     def agent_link(self, instance: str) -> str:
         """A link that names the agent's own socket on this machine."""
         return f"{self.kept(instance)}/agent.to"
+
+    def connections(self, instance: str, container: str) -> str:
+        """How many connections a container has accepted whose supervisor listens for it."""
+        return f"{self.kept(instance)}/{container}.connections"
 
     def fifo(self, instance: str, container: str) -> str:
         """Where a container's output goes."""

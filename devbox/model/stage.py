@@ -237,7 +237,7 @@ class Counts:
     """Lost requests of a stage since its first router started. `router`: the id of the tally; `lost`: cause → requests.
 
     A request is lost if the client got no complete answer of the application, except where the client itself left.
-    `unknown`: requests that may have been lost besides, at most, because a router was killed.
+    `unknown`: requests that may have been lost besides, at most, because a router or a replica was killed.
     """
 
     router: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
 from collections.abc import Callable
 
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.stage import Counts
 from devbox.records.hostfiles import HostFiles
-from devbox.routing.tally import Reading, Tally
+from devbox.routing.tally import Accepted, Reading, Tally
 
 FORMAT = 1
 
@@ -19,9 +21,11 @@ FORMAT = 1
 class TallyRecord:
     """Of one stage's instance."""
 
-    def __init__(self, paths: Paths, instance: str) -> None:
+    def __init__(self, paths: Paths, instance: str, *, router: str) -> None:
+        """`router`: the name of the router's container."""
         self._path = paths.tally(instance)
         self._files = HostFiles(paths)
+        self._connections = paths.connections(instance, router)
 
     def read(self) -> Tally | None:
         """What is known; None of a stage in which no router was looked at, or whose file is damaged."""
@@ -37,9 +41,25 @@ class TallyRecord:
         found = self.read()
         return found.counts() if found else None
 
-    def take(self, reading: Reading) -> Counts:
-        """Keep a reading; the totals with it."""
-        return self._update(lambda tally: tally.take(reading, now=time.time()))
+    def take(self, read: Callable[[], Reading | None]) -> Counts | None:
+        """Have the router read, and keep that; the totals with it.
+
+        One process reads at a time: counts that are kept after later ones would look like those of another router.
+        Nothing is kept where there is nothing to read, or the router ended meanwhile.
+        """
+        with self._locked():
+            before, now = self._accepted(), time.time()
+            found = read()
+            if found is not None and self._accepted() == before:
+                self._keep(self._known().take(found, now=now, kernel=before))
+            return self.counts()
+
+    def _accepted(self) -> Accepted | None:
+        """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""
+        try:
+            return codec.load(Accepted, json.loads(files.read_text(self._connections) or "null"))
+        except ValueError:
+            return None
 
     def add(self, cause: str, count: int) -> None:
         """Keep losses that the router does not count."""
@@ -51,8 +71,15 @@ class TallyRecord:
         if self.read() is not None:
             self._update(Tally.close)
 
-    def _update(self, how: Callable[[Tally], Tally]) -> Counts:
-        with self._files.locked(f"{self._path}.lock"):
-            changed = how(self.read() or Tally(id=secrets.token_hex(8)))
-            self._files.write(self._path, json.dumps({"format": FORMAT, "tally": codec.dump(changed)}))
-        return changed.counts()
+    def _update(self, how: Callable[[Tally], Tally]) -> None:
+        with self._locked():
+            self._keep(how(self._known()))
+
+    def _locked(self) -> contextlib.AbstractContextManager[bool]:
+        return self._files.locked(f"{self._path}.lock")
+
+    def _known(self) -> Tally:
+        return self.read() or Tally(id=secrets.token_hex(8))
+
+    def _keep(self, tally: Tally) -> None:
+        self._files.write(self._path, json.dumps({"format": FORMAT, "tally": codec.dump(tally)}))

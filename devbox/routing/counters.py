@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from devbox.model.traffic import TIMES, Side
-from devbox.routing import seconds
+from devbox.routing import seconds, tunnels
 from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
@@ -24,6 +24,8 @@ FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures tha
 COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
+ASK_ALL = f"{ASK_INFO};{ASK};{tunnels.ASK};{ASK_STAT}"  # in one answer, so that it is of one router
+_TABLE, _STAT = "# table: ", "# pxname,"
 OWN = "devbox."  # what the router's own frontends and tables are called
 _ENTRY = re.compile(r"key=(?P<key>\S+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
@@ -39,7 +41,8 @@ backend {ISSUED}
 backend {SIDES}
     stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt({_TAGS})
 
-{seconds.tables()}"""
+{seconds.tables()}
+{tunnels.table()}"""
 
 
 def without_server(table: str) -> dict[str, tuple[int, int]]:
@@ -57,6 +60,7 @@ def lost_only(process: str) -> list[str]:
     return [
         f"http-request track-sc1 str({process}) table {SIDES}",
         "http-response set-var(txn.served) bool(true)",
+        *tunnels.rules(),
         *_lost(),
     ]
 
@@ -85,6 +89,7 @@ def rules(file: str) -> list[str]:
     return [
         f"http-request track-sc1 var(txn.counted) table {SIDES}",
         "http-response set-var(txn.served) bool(true)",
+        *tunnels.rules(),
         "http-after-response set-var(txn.took) date(0,us),sub(txn.began)",
         f"http-after-response sc-inc-gpc({REQUESTS},1)",
         f"http-after-response sc-inc-gpc({FAILED},1) if {failed}",
@@ -133,9 +138,12 @@ def read(table: str) -> dict[str, Side]:
     return found
 
 
-def reading(info: str, table: str, stat: str) -> Reading | None:
-    """From the answers to ASK_INFO, ASK and ASK_STAT; None where an older devbox made the router's files."""
-    if not table.startswith("# table: "):
+def reading(answer: str) -> Reading | None:
+    """From the answer to ASK_ALL; None where an older devbox made the router's files."""
+    above, _, stat = answer.partition(_STAT)
+    info, *tables = above.split(_TABLE)
+    table = next((each for each in tables if each.startswith(f"{SIDES},")), None)
+    if table is None:
         return None
     counts: dict[tuple[str, str], int] = {}
     for line in table.splitlines():
@@ -144,17 +152,20 @@ def reading(info: str, table: str, stat: str) -> Reading | None:
             own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
             own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
             counts |= {(entry["key"], cause): count for cause, count in own.items()}
-    shown = [row for row in rows(stat) if not row["pxname"].startswith(OWN)]
+    shown = rows(_STAT + stat)
     fronts = [row for row in shown if row["svname"] == "FRONTEND"]
-    backends = (row for row in shown if row["svname"] == "BACKEND")
+    reached = [row for row in fronts if not row["pxname"].startswith(OWN)]
+    backends = (row for row in shown if row["svname"] == "BACKEND" and not row["pxname"].startswith(OWN))
     counts |= {(row["pxname"], TRUNCATED): _number(row, "srv_abrt") for row in backends}
     facts = _facts(info)
     return Reading(
         router=counting(info),
         began=float(facts.get("Start_time_sec", "0")),
         counts=counts,
-        open=sum(_number(row, "scur") for row in fronts),
-        peak=sum(_number(row, "req_rate_max") for row in fronts),
+        open=sum(_number(row, "scur") for row in reached),
+        peak=sum(_number(row, "req_rate_max") for row in reached),
+        accepted=sum(_number(row, "conn_tot") for row in fronts),
+        tunnels=next((tunnels.read(each) for each in tables if each.startswith(f"{tunnels.TABLE},")), {}),
     )
 
 

@@ -2,6 +2,9 @@
 
 HAProxy counts from 0 when it starts, and forgets everything when it is killed. A tally keeps the last reading of each
 router that ended, so that counts only grow; what happened between a reading and the end of that router is bounded.
+
+A killed router loses the requests on connections that it had accepted and that were open, at most. The kernel counts
+what is accepted.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import field, replace
 
 from devbox.frozen import dataclass
 from devbox.model.stage import Counts
+from devbox.routing.tunnels import Tunnels, cut
 
 ROUTER = "router"  # the router had no server to ask
 REFUSED = "refused"  # every connection to a server was refused
@@ -25,7 +29,9 @@ CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 class Reading:
     """What one router has counted since it started. `counts`: (what was asked, cause) → requests.
 
-    `began`: seconds since the epoch; `open`: connections of clients; `peak`: requests in its busiest second.
+    `began`: seconds since the epoch; `open`: connections of clients; `peak`: requests in its busiest second;
+    `accepted`: connections since it started, at all its ports; `tunnels`: by container. `runs`: by container, what
+    tells its process from the one before, "" for none.
     """
 
     router: str
@@ -33,6 +39,21 @@ class Reading:
     counts: dict[tuple[str, str], int]
     open: int = 0
     peak: int = 0
+    accepted: int = 0
+    tunnels: dict[str, Tunnels] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """Connections that routers had accepted when the last one ended, at `at`, by the kernel's count in a `namespace`.
+
+    Another namespace begins at 0: sockets are made again if the router and its supervisor end together.
+    """
+
+    namespace: str
+    accepted: int
+    at: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +61,9 @@ class Tally:
     """All routers of a stage. `id`: of this tally; `last`: the newest reading of `router`, "KEY CAUSE" → requests.
 
     `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
-    besides, at most, when routers were killed. `closed`: the router that was stopped in order last.
+    besides, at most, when routers or replicas were killed. `closed`: the router that was stopped in order last.
+    `namespace` and `ended`: the kernel's count at the last reading (`Accepted`); `accepted`: the router's own then.
+    `worst`: lost requests a second between two readings, at most so far. `tunnels`, `runs`: of the last reading.
     """
 
     id: str
@@ -52,6 +75,12 @@ class Tally:
     peak: int = 0
     unknown: int = 0
     closed: str = ""
+    namespace: str = ""
+    ended: int = 0
+    accepted: int = 0
+    worst: float = 0.0
+    tunnels: dict[str, Tunnels] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> Counts:
         """Totals by cause."""
@@ -70,26 +99,23 @@ class Tally:
         gone = {cause: count for cause, count in self.counts().lost.items() if count}
         return Tally(id=self.id, gone=gone, unknown=self.unknown, closed=self.router)
 
-    def take(self, reading: Reading, *, now: float) -> Tally:
-        """The same after another reading.
+    def take(self, reading: Reading, *, now: float, kernel: Accepted | None = None) -> Tally:
+        """The same after another reading, begun at `now`. `kernel`: what held at its beginning and at its end.
 
-        Where the router is another one, every connection that was open at the last reading may have been lost, and
-        every request that came until the new router started, within _RESTART: at most as many per second as in the
-        busiest second.
+        Where the router is another one, the requests that the killed one may have lost are added to `unknown`; where a
+        replica has ended by itself, its tunnels.
         """
         if reading.router == self.closed:  # looked at once more while it stops
             return self
         found = {f"{key} {cause}": count for (key, cause), count in reading.counts.items()}
-        replaced = bool(self.router) and self.router != reading.router
-        gone, unknown = dict(self.gone), self.unknown
+        replaced = bool(self.router) and (self.router != reading.router or self._was_replaced(kernel))
+        gone = dict(self.gone)
         for key, count in self.last.items():
             if replaced or found.get(key, 0) < count:  # another router, or a counter that was reset
                 cause = key.rpartition(" ")[2]
                 gone[cause] = gone.get(cause, 0) + count
-        if replaced:
-            away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
-            unknown += self.open + math.ceil(self.peak * away)
-        peak = reading.peak if replaced else max(self.peak, reading.peak)
+        more = sum(max(0, count - self.last.get(key, 0)) for key, count in found.items())
+        rate = 0.0 if replaced or not self.router else more / max(1.0, now - self.at)
         return replace(
             self,
             router=reading.router,
@@ -97,6 +123,35 @@ class Tally:
             last=found,
             gone=gone,
             open=reading.open,
-            peak=peak,
-            unknown=unknown,
+            peak=reading.peak if replaced else max(self.peak, reading.peak),
+            unknown=self.unknown + (self._may_be_lost(reading, kernel) if replaced else self._may_be_cut(reading)),
+            namespace=kernel.namespace if kernel else "",
+            ended=kernel.accepted if kernel else 0,
+            accepted=reading.accepted,
+            worst=max(self.worst, rate),
+            tunnels=reading.tunnels,
+            runs=reading.runs,
         )
+
+    def _was_replaced(self, kernel: Accepted | None) -> bool:
+        """True if a router has ended since the last reading, also if the next one has its pid and second of start."""
+        return kernel is not None and kernel.namespace == self.namespace and kernel.accepted != self.ended
+
+    def _may_be_lost(self, reading: Reading, kernel: Accepted | None) -> int:
+        """Requests that a killed router may have lost: one on each connection that may have been open.
+
+        Those are the ones of the last reading, and those that were accepted since. A connection on which more than one
+        request was lost in that time is covered by the highest rate of losses so far.
+        """
+        if kernel is not None and kernel.namespace == self.namespace:
+            opened = kernel.accepted - self.ended - self.accepted
+            if opened >= 0:
+                return self.open + opened + math.ceil(self.worst * max(0.0, kernel.at - self.at))
+        # Nothing counts them: as many a second as requests in the busiest one, until the next router started.
+        away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
+        return self.open + math.ceil(self.peak * away)
+
+    def _may_be_cut(self, reading: Reading) -> int:
+        """Tunnels of replicas that have ended since the last reading, and that devbox did not remove."""
+        ended = (name for name, run in self.runs.items() if run and reading.runs.get(name, run) != run)
+        return sum(cut(self.tunnels[name], reading.tunnels.get(name)) for name in ended if name in self.tunnels)

@@ -17,7 +17,8 @@ from gray.routers import KEY, Router, free_ports, running, wait_for
 from devbox.routing import counters
 from devbox.routing.cohort import Cohort
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
-from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED
+from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
+from devbox.routing.tunnels import Tunnels
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 _OPENED = (
@@ -52,6 +53,8 @@ DOES: dict[str, Callable[[socket.socket], object]] = {
     "/hangs": _wait,
     "/stalls": lambda link: (link.sendall(_HEAD + b"012"), _wait(link)),
     "/socket": lambda link: link.sendall(_OPENED + b"hello"),
+    "/opened": lambda link: (link.sendall(_OPENED), _wait(link)),
+    "/endless": lambda link: (link.sendall(b"HTTP/1.1 200 OK\r\n\r\nabc"), _wait(link)),
     "/torn": lambda link: (link.sendall(_OPENED + b"hello"), time.sleep(0.2), _reset(link)),
 }
 
@@ -80,12 +83,15 @@ def service() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def losses(router: Router) -> Counter[str]:
-    answers = [router.runtime.ask(each) for each in (counters.ASK_INFO, counters.ASK, counters.ASK_STAT)]
-    found = counters.reading(*answers)
+def read(router: Router) -> Reading:
+    found = counters.reading(router.runtime.ask(counters.ASK_ALL))
     assert found is not None
+    return found
+
+
+def losses(router: Router) -> Counter[str]:
     total: Counter[str] = Counter()
-    for (_, cause), count in found.counts.items():
+    for (_, cause), count in read(router).counts.items():
         total[cause] += count
     return +total
 
@@ -149,6 +155,31 @@ def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort
         assert lost(port, "/hangs") == {TIMEOUT: 1}
         for path in ("/hangs", "/stalls"):
             assert lost(port, path, leave=True) == {}, "clients that leave lose nothing"
+
+
+@pytest.mark.parametrize("cohort", [None, Cohort(key=KEY)])
+def test_issue10_12_what_ends_alike_for_a_killed_server_and_a_good_one_is_counted_while_open(
+    tmp_path: Path, cohort: Cohort | None
+):
+    tmp_path.chmod(0o755)
+    with service() as up, contextlib.ExitStack() as stack:
+        port, lives = free_ports(2)
+        servers = (Server(name="web-1", address="127.0.0.1", port=up),)
+        state = RouterState(fronts=(Front(process="web", port=port, blue=servers),), cohort=cohort)
+        router = stack.enter_context(running(tmp_path, state, lives=lives))
+        visit(port, "/ok")
+        visit(port, "/chunked")
+        assert read(router).tunnels == {}
+        for number, (path, headers) in enumerate((("/opened", _UPGRADE), ("/endless", {"Accept": "*/*"})), start=1):
+            link = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            fields = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+            link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+            assert link.recv(999).startswith(b"HTTP/1.1 ")
+            assert read(router).tunnels == {"web-1": Tunnels(open=number, begun=number)}
+        assert read(router).open == 2
+        accepted = read(router).accepted
+        visit(port, "/ok")
+        wait_for(lambda: read(router).accepted == accepted + 1, tmp_path)
 
 
 def _open(router: Router) -> int:

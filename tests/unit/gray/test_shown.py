@@ -128,7 +128,7 @@ def shown(trial: Trial, **facts: object) -> str:
         ({"phase": "needs_human"}, "devbox release resume lets it go on, devbox release abort takes it back"),
         ({"lost": 3}, "lost requests: 3"),
         ({"lost": 3, "lost_by_cause": {"cut": 2, "refused": 1}}, "lost requests: 3 (2 cut, 1 refused)"),
-        ({"lost_unknown": 7}, "lost requests: none; at most 7 more when the router was killed"),
+        ({"lost_unknown": 7}, "lost requests: none; at most 7 more when the router or a replica was killed"),
         ({"outside": (Told(metric="orders", good=True, said="7"),)}, "orders    good: 7"),
         ({"outside": (Told(metric="orders", good=True, said=""),)}, "orders    good\n"),
         ({"outside": (Told(metric="orders", good=False, said="7 is below 9"),)}, "orders    bad: 7 is below 9"),

@@ -61,7 +61,7 @@ def write_all(paths: Paths, number: int) -> None:
     DeployedRecord(paths, ID).write(Deployed(running=deployment(str(number))))
     Trials(paths, ID).write(trial(number))
     Trials(paths, ID).ask(Wish(what="hold" if number == 1 else "abort", by="ann"))
-    TallyRecord(paths, ID).add(CUT, number)
+    TallyRecord(paths, ID, router="router").add(CUT, number)
     HostFiles(paths).write(paths.promoted(ID), str(number))
     HostFiles(paths).write(paths.backing(ID), str(number))
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ P256 = crypto.generate(crypto.P256).public
 
 def seen(paths: Paths) -> tuple[object, ...]:
     """What is read of them, but for the request, which is taken by reading it."""
-    counts = TallyRecord(paths, ID).counts()
+    counts = TallyRecord(paths, ID, router="router").counts()
     assert counts is not None
     return (
         DeployedRecord(paths, ID).read(),

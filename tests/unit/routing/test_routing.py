@@ -1,6 +1,7 @@
 """The router: its files, and what a running one is told."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ from devbox.model.stage import Counts
 from devbox.routing import config, converge, counters
 from devbox.routing.cohort import Cohort
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
-from devbox.routing.tally import Tally
+from devbox.routing.tally import Accepted, Reading, Tally
+from devbox.routing.tunnels import Tunnels
 
 OLD = Server(name="web-1-aaaa", address="10.213.0.5", port=8000, check="/healthz")
 NEW = Server(name="web-1-bbbb", address="10.213.0.6", port=8000)
@@ -163,7 +165,8 @@ def test_a_page_of_metrics_has_room_in_one_buffer(count: int):
         assert f"set-var(txn.{name}) " in text
 
 
-TABLE = """# table: devbox.sides, type: string, size:1024, used:2
+TABLE = """
+# table: devbox.sides, type: string, size:1024, used:2
 0x7f: key=web use=0 exp=0 shard=0 gpc0=9 gpc3=2
 0x7e: key=admin use=0 exp=0 shard=0 gpc0=1 gpc3=1
 """
@@ -175,9 +178,10 @@ def test_every_front_counts_what_nobody_answered():
 
 
 INFO = "Name: HAProxy\nPid: {pid}\nStart_time_sec: {began}\n"
-STAT = """# pxname,svname,scur,srv_abrt,req_rate_max
-devbox.lives,FRONTEND,1,,99
-web,FRONTEND,4,,30
+STAT = """
+# pxname,svname,scur,srv_abrt,req_rate_max,conn_tot
+devbox.lives,FRONTEND,1,,99,8
+web,FRONTEND,4,,30,120
 web.blue,web-1,1,2,
 web.blue,BACKEND,1,3,
 web.green,BACKEND,0,1,
@@ -186,15 +190,21 @@ web.green,BACKEND,0,1,
 
 def _reading(*, pid=7, began=1000, refused=0, truncated=3):
     at = counters._CAUSES["refused"]
-    table = f"# table: devbox.sides\n0x7f: key=web use=0 exp=0 shard=0 gpc0=9 gpc3={refused} gpc{at}={refused}\n"
-    return counters.reading(
-        INFO.format(pid=pid, began=began), table, STAT.replace("BACKEND,1,3", f"BACKEND,1,{truncated}")
-    )
+    table = f"""
+# table: devbox.sides, type: string
+0x7f: key=web use=0 exp=0 shard=0 gpc0=9 gpc3={refused} gpc{at}={refused}
+
+# table: devbox.tunnels, type: string
+0x7d: key=web-1 use=2 exp=0 shard=0 conn_cur=2 gpc0=5
+0x7c: key=panic-web-1 use=1 exp=0 shard=0 conn_cur=1 gpc0=1
+"""
+    stat = STAT.replace("BACKEND,1,3", f"BACKEND,1,{truncated}")
+    return counters.reading(INFO.format(pid=pid, began=began) + table + stat)
 
 
 def test_requests_that_nobody_answered_are_counted_by_cause():
-    found = counters.reading(INFO.format(pid=7, began=1000), TABLE, STAT)
-    assert (found.router, found.open, found.peak) == ("1000 7", 4, 30)
+    found = counters.reading(INFO.format(pid=7, began=1000) + TABLE + STAT)
+    assert (found.router, found.open, found.peak, found.accepted) == ("1000 7", 4, 30, 128)
     assert {key: count for key, count in found.counts.items() if count} == {
         ("web", "router"): 2,  # of a router that an earlier devbox started: it knows no causes
         ("admin", "router"): 1,
@@ -202,7 +212,7 @@ def test_requests_that_nobody_answered_are_counted_by_cause():
         ("web.green", "truncated"): 1,
     }
     assert _reading(refused=2).counts[("web", "refused")] == 2
-    assert counters.reading(INFO, "No such table\n", STAT) is None, "files that an older devbox made"
+    assert counters.reading(f"{INFO}\nNo such table\n{STAT}") is None, "files that an older devbox made"
 
 
 def test_issue10_11_counts_go_on_when_a_router_is_killed_and_the_gap_is_bounded():
@@ -214,6 +224,49 @@ def test_issue10_11_counts_go_on_when_a_router_is_killed_and_the_gap_is_bounded(
     assert after.unknown == 4 + 30 * 3, "those that were open, and what may have come until it ran again"
     assert after.counts().difference(tally.counts()).lost["refused"] == 1
     assert after.add("cut", 2).counts().lost["cut"] == 2
+
+
+def test_issue10_11_only_connections_that_were_open_may_be_lost():
+    before = Accepted(namespace="n", accepted=40, at=900)  # by a router that ended before
+    tally = Tally(id="t").take(_reading(refused=2), now=1010, kernel=before)
+    tally = tally.take(_reading(refused=2), now=1020, kernel=before)
+    ended = Accepted(namespace="n", accepted=40 + 128 + 7, at=1021)
+    after = tally.take(_reading(pid=8, began=1025), now=1026, kernel=ended)
+    assert after.unknown == 4 + 7, "open at the last reading, and accepted since"
+    assert after.take(_reading(pid=8, began=1025), now=1030, kernel=ended).unknown == 4 + 7
+
+    failing = tally.take(_reading(refused=42), now=1030, kernel=before)
+    ended = Accepted(namespace="n", accepted=40 + 128, at=1032)
+    assert failing.take(_reading(pid=8, began=1033), now=1034, kernel=ended).unknown == 4 + 4 * 2, "4 failed a second"
+
+
+def test_issue10_11_a_router_with_the_pid_and_second_of_the_killed_one_is_another():
+    before, ended = (Accepted(namespace="n", accepted=count, at=1001) for count in (0, 130))
+    tally = Tally(id="t").take(_reading(refused=5), now=1000, kernel=before)
+    after = tally.take(_reading(refused=6), now=1001, kernel=ended)
+    assert (after.counts().lost["refused"], after.unknown) == (11, 4 + 2)
+
+
+def test_issue10_11_sockets_that_were_made_again_bound_nothing():
+    tally = Tally(id="t").take(_reading(), now=1020, kernel=Accepted(namespace="n", accepted=0, at=1000))
+    again = Accepted(namespace="other", accepted=0, at=1021)
+    assert tally.take(_reading(pid=8, began=1022), now=1023, kernel=again).unknown == 4 + 30 * 3
+    reloaded = tally.take(_reading(pid=8, began=1022), now=1023, kernel=Accepted(namespace="n", accepted=0, at=1000))
+    assert reloaded.unknown == 4 + 30 * 3, "none was killed"
+
+
+def test_issue10_12_what_a_killed_replica_may_have_cut_is_bounded():
+    def reading(run: str, *, begun: int = 6) -> Reading:
+        runs = {"web-1": run} if run else {}
+        return replace(_reading(), runs=runs, tunnels={"web-1": Tunnels(open=3, begun=begun)})
+
+    assert _reading().tunnels == {"web-1": Tunnels(open=3, begun=6)}
+    tally = Tally(id="t").take(reading("7 1"), now=1010)
+    assert tally.take(reading("7 1"), now=1011).unknown == 0
+    assert tally.take(reading(""), now=1011).unknown == 0, "devbox removed it, and has counted what it cut"
+    after = tally.take(reading("8 1", begun=8), now=1011)
+    assert after.unknown == 3 + 2, "open at the last reading, and begun since"
+    assert after.take(reading("8 1", begun=9), now=1012).unknown == 3 + 2
 
 
 def test_a_stage_that_was_down_lost_nothing_meanwhile():

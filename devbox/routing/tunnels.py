@@ -1,0 +1,61 @@
+"""Connections that end alike whether their server closes them or is killed: WebSockets and bodies without a length.
+
+The kernel of a killed server closes its connections in order. HAProxy has the same termination state (`--`), counters
+and log line then as after an orderly end: see docs/adr/0074-tunnels.md. So HAProxy counts how many are open at each
+server, and devbox, which knows when a replica ended, how many may have been cut.
+"""
+
+from __future__ import annotations
+
+import re
+
+from devbox.frozen import dataclass
+from devbox.routing.cohort import PANIC, RESCUE
+
+TABLE = "devbox.tunnels"
+ASK = f"show table {TABLE}"
+_TRACKED = 4  # the stick counter; see `seconds.STICK_COUNTERS`
+_ENTRY = re.compile(rf"key=(?:{RESCUE}|{PANIC})?(\S+) .*\bconn_cur=(\d+) gpc0=(\d+)")
+_IS_ONE = "{ var(txn.tunnel) -m bool }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tunnels:
+    """Those of one replica: how many are open, and how many were begun since the router started."""
+
+    open: int
+    begun: int
+
+
+def table() -> str:
+    """The backend that holds the counters. About 0.2 KB for each replica."""
+    return f"""\
+backend {TABLE}
+    stick-table type string len 128 size 1k store conn_cur,gpc(1)
+"""
+
+
+def rules() -> list[str]:
+    """Count a response whose end is not known by its length, as long as it lasts."""
+    no_length = "!{ res.fhdr(content-length) -m found } !{ res.fhdr(transfer-encoding) -m found }"
+    return [
+        "http-response set-var(txn.tunnel) bool(true) if { status 101 }",
+        f"http-response set-var(txn.tunnel) bool(true) if {{ status 200 }} {no_length}",
+        f"http-response track-sc{_TRACKED} srv_name table {TABLE} if {_IS_ONE}",
+        f"http-response sc-inc-gpc(0,{_TRACKED}) if {_IS_ONE}",
+    ]
+
+
+def read(answer: str) -> dict[str, Tunnels]:
+    """By container, from the answer to ASK."""
+    found: dict[str, Tunnels] = {}
+    for line in answer.splitlines():
+        if entry := _ENTRY.search(line):
+            before = found.get(entry[1], Tunnels(open=0, begun=0))
+            found[entry[1]] = Tunnels(open=before.open + int(entry[2]), begun=before.begun + int(entry[3]))
+    return found
+
+
+def cut(before: Tunnels, now: Tunnels | None) -> int:
+    """How many may have been cut, at most, if their replica ended between two readings: those open and begun since."""
+    return before.open + (max(0, now.begun - before.begun) if now else 0)

@@ -1,0 +1,79 @@
+"""The file of lost requests: one reader at a time, and only what was read of one router."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.records.tally import TallyRecord
+from devbox.routing.tally import REFUSED, Reading
+
+ID = "stage"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
+
+
+def reading(refused: int, router: str = "1 7") -> Reading:
+    return Reading(router=router, began=0.0, counts={("web", REFUSED): refused}, open=2, accepted=10)
+
+
+def ended(paths: Paths, accepted: int) -> None:
+    path = Path(paths.connections(ID, "router"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"namespace": "n", "accepted": accepted, "at": 0.0}))
+
+
+def test_issue10_11_a_reading_waits_for_the_one_before(paths: Paths) -> None:
+    """Kept in the wrong order, fewer requests would look like those of another router, and be counted twice."""
+    record, first, order = TallyRecord(paths, ID, router="router"), threading.Event(), []
+
+    def slow() -> Reading:
+        first.set()
+        order.append("slow")
+        while not second.is_alive():
+            pass
+        return reading(3)
+
+    def fast() -> Reading:
+        order.append("fast")
+        return reading(5)
+
+    one = threading.Thread(target=lambda: record.take(slow))
+    second = threading.Thread(target=lambda: record.take(fast))
+    one.start()
+    assert first.wait(10)
+    second.start()
+    one.join(10)
+    second.join(10)
+    counts = record.counts()
+    assert counts is not None
+    assert (order, counts.lost[REFUSED], counts.unknown) == (["slow", "fast"], 5, 0)
+
+
+def test_issue10_11_a_router_that_ends_while_it_is_read_is_read_later(paths: Paths) -> None:
+    record = TallyRecord(paths, ID, router="router")
+    ended(paths, 0)
+    record.take(lambda: reading(5))
+
+    def ends() -> Reading:
+        ended(paths, 12)
+        return reading(6)
+
+    record.take(ends)
+    counts = record.take(lambda: reading(1, router="2 7"))
+    assert counts is not None
+    assert (counts.lost[REFUSED], counts.unknown) == (6, 2 + 2)
+
+
+def test_nothing_is_made_where_there_is_nothing_to_read(paths: Paths) -> None:
+    record = TallyRecord(paths, ID, router="router")
+    assert record.take(lambda: None) is None
+    assert files.read_text(paths.tally(ID)) is None
