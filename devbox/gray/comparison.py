@@ -30,13 +30,17 @@ class Bursts:
     running: dict[str, int] = field(default_factory=dict)
     longest: int = 0
 
-    def after(self, counts: Mapping[str, int], *, follows: bool) -> Bursts:
-        """With one more second of each replica. `follows`: it comes right after the last one."""
+    def after(self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None) -> Bursts:
+        """With one more second of each replica. `follows`: it comes right after the last one.
+
+        `others`: what the other replicas of the same age had on average; what all of them have is no burst of one.
+        """
+        same = others or {}
         other = sum(self.usual.values()) / len(self.usual) if self.usual else 0.0
         running = {
             name: 1 + (self.running.get(name, 0) if follows else 0)
             for name, count in counts.items()
-            if windows.is_hot(count, self.usual.get(name, other))
+            if windows.is_hot(count, max(self.usual.get(name, other), same.get(name, 0.0)))
         }
         return replace(self, running=running, longest=max(self.longest, *running.values(), 0))
 
@@ -164,17 +168,25 @@ class Comparison:
         seen = self
         while moment.at >= seen.since + (seen.closed + 1) * BLOCK:
             seen = seen._closed(BLOCK)
-        follows = not self.moments or self.moments[-1].at == moment.at - 1
-        failed, slow = ({name: each[at] for name, each in moment.stable.items()} for at in (FIRST, SLOW))
         sides = {CANARY: moment.canary, STABLE: moment.stable}
         return replace(
             seen,
             moments=(*(each for each in seen.moments if each.at > moment.at - KEPT), moment),
-            errors=replace(seen.errors, bursts=seen.errors.bursts.after(failed, follows=follows)),
-            slow=replace(seen.slow, bursts=seen.slow.bursts.after(slow, follows=follows)),
+            errors=self._with_burst(seen.errors, moment, FIRST),
+            slow=self._with_burst(seen.slow, moment, SLOW),
             sides={side: moments.total([seen.sides.get(side, {}), counts]) for side, counts in sides.items()},
             timed=moments.total([seen.timed, moment.timed]),
         )
+
+    def _with_burst(self, metric: Metric, moment: Moment, count: int) -> Metric:
+        """With what one more second says of bursts of the control."""
+        counts, others = {name: each[count] for name, each in moment.stable.items()}, {}
+        if self.place is not None and self.place.fresh:
+            whole = sum(each[count] for side in (moment.canary, moment.stable) for each in side.values())
+            many = self.place.canaries + self.place.stables - 1
+            others = {name: (whole - mine) / many for name, mine in counts.items()}
+        follows = not self.moments or self.moments[-1].at == moment.at - 1
+        return replace(metric, bursts=metric.bursts.after(counts, follows=follows, others=others))
 
     def closed_off(self) -> Comparison:
         """With the open block in the sums."""

@@ -55,3 +55,36 @@ def test_worse_releases_take_at_most_so_many_requests(name: str, requests: int):
 def test_issue10_9_slower_releases_are_found(name: str, share: float):
     row = next(each for each in delays.WORSE if each.name == name)
     assert simulate(row, TRIALS, seed=4).aborted["devbox"] >= share - 3
+
+
+@pytest.mark.parametrize(
+    "name", ["new replicas fail 20 % for 10 s", "bursts 1 s per 120 s", "cold start: 40 slow requests"]
+)
+def test_issue10_8_a_baseline_of_new_replicas_takes_few_equal_releases_back(name: str):
+    row = fresh(name)
+    assert simulate(row, 100, seed=5).aborted["devbox"] <= within(row.bound)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "row", [row for row in (*rows.FRESH, *delays.FRESH) if row.fresh and row.bound < 100 and row.rate < 500], ids=named
+)
+def test_issue10_8_with_a_baseline_equal_releases_are_taken_back_no_more_often_than_allowed(
+    row: rows.Row | delays.Slow,
+):
+    assert simulate(row, TRIALS, seed=6).aborted["devbox"] <= within(row.bound)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "name",
+    ["1 → 10 %", "0 → 1 %", "1 → 100 %", "1 → 5 %, old replicas fail 5 %", "+20 %, lognormal 0.5", "×2, Pareto 1.5"],
+)
+def test_issue10_8_with_a_baseline_worse_releases_are_found(name: str):
+    assert simulate(fresh(name), TRIALS, seed=7).aborted["devbox"] >= 97
+
+
+def fresh(name: str) -> rows.Row | delays.Slow:
+    """The row of this name with a baseline."""
+    every = (*rows.FRESH, *rows.FRESH_WORSE, *delays.FRESH, *delays.FRESH_WORSE)
+    return next(row for row in every if row.name.removeprefix("fails: ") == f"{name}, baseline fresh")

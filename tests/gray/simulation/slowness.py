@@ -40,8 +40,9 @@ def _pairs(counts: np.ndarray) -> np.ndarray:
 
 def tail(timed: Timed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By second, the logarithms of both e-values of slow requests, and whether they may abort."""
-    row = SimpleNamespace(steps=STEPS, step=timed.row.step, canaries=2, stables=2, place=timed.row.place)
-    window = twin.windows(timed.history, timed.raw[:, :, 2:])
+    of = timed.row
+    row = SimpleNamespace(steps=STEPS, step=of.step, canaries=2, stables=2, place=of.place, fresh=of.fresh)
+    window = twin.windows(timed.history, timed.raw, row)
     at = np.minimum(window, len(WINDOWS) - 1)[None]
     one, rest = (np.stack(each) for each in zip(*(twin.e1(timed.slow, row, each) for each in WINDOWS), strict=True))
     two = np.stack([twin.second(timed.raw, timed.history, row, each) for each in WINDOWS])

@@ -31,7 +31,7 @@ def judge(drawn: Drawn) -> Judged:
     row = drawn.row
     history = drawn.first[:, : row.known, row.canaries :]
     release = drawn.first[:, row.known :]
-    window = windows(history, release[:, :, row.canaries :])
+    window = windows(history, release, row)
     one, rest = (np.stack(each) for each in zip(*(e1(release, row, each) for each in WINDOWS), strict=True))
     two = np.stack([second(release, history, row, each) for each in WINDOWS])
     at = np.minimum(window, len(WINDOWS) - 1)[None]
@@ -50,16 +50,29 @@ def second(release: np.ndarray, history: np.ndarray, row, window: int) -> np.nda
     return e2_fresh(release, row, window) if is_fresh else e2(release, history, row, window)
 
 
-def windows(history: np.ndarray, release: np.ndarray) -> np.ndarray:
+def windows(history: np.ndarray, release: np.ndarray, row) -> np.ndarray:
     """Index of the window in use, by trial and second of the release; 4 where hot runs are too long."""
     low = np.sort(history, axis=1)[:, : max(1, int(history.shape[1] * 0.9))].mean(axis=1)
-    hot = np.concatenate([history, release], axis=1) > (1 + low + 3 * np.sqrt(low))[:, None, :]
+    control = release[:, :, row.canaries :]
+    usual = np.broadcast_to(low[:, None, :], (*release.shape[:2], low.shape[1]))
+    if row.fresh:
+        others = (release.sum(axis=2, keepdims=True) - control) / (release.shape[2] - 1)
+        usual = np.where(
+            np.array([row.place(share).fresh for share in by_second(row)])[:, None], np.maximum(usual, others), usual
+        )
+    usual = np.concatenate([np.broadcast_to(low[:, None, :], history.shape), usual], axis=1)
+    hot = np.concatenate([history, control], axis=1) > 1 + usual + 3 * np.sqrt(usual)
     run = np.zeros(hot.shape, int)
     run[:, 0] = hot[:, 0]
     for at in range(1, hot.shape[1]):
         run[:, at] = np.where(hot[:, at], run[:, at - 1] + 1, 0)
     longest = np.maximum.accumulate(run.max(axis=2), axis=1)[:, history.shape[1] :]
     return np.searchsorted(np.array(WINDOWS), 2 * longest - 1)
+
+
+def by_second(row) -> list[float]:
+    """The share of the canary in each second of the release."""
+    return [share for share in row.steps for _ in range(row.step)]
 
 
 def partial(counts: np.ndarray, window: int) -> np.ndarray:

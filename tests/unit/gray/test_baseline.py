@@ -64,6 +64,13 @@ def test_issue10_8_worse_code_is_found_though_old_replicas_fail_as_much():
     assert aborted(replace(YOUNG_FAIL, bad=0.6, fresh=True)) == 8
 
 
+def test_issue10_8_worse_code_is_found_though_each_new_replica_fails_second_after_second():
+    """What all new replicas have is no burst of one, which would call for windows that are too long to judge."""
+    young = Row(name="new replicas fail", base=0.5, aged=0.001, rate=200, fresh=True)
+    assert aborted(young) == 0
+    assert aborted(replace(young, bad=0.9)) == 8
+
+
 def test_issue10_8_a_canary_and_its_baseline_are_alike_at_every_share():
     for share in (0.01, 0.3, 0.5):
         place = Place.at(share, canaries=2, stables=3, baselines=2)
