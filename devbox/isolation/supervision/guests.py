@@ -62,9 +62,9 @@ class Guests:
             os.close(child.error_fd)
 
     def dismiss_all(self) -> None:
-        """The instance goes down."""
+        """The instance goes down: no client is waited for, and a runtime may be about to make a container."""
         for name in tuple(self._guests):
-            self.dismiss(name)
+            self.dismiss(name, killed=True)
 
     def _remove(self, guest: Guest, *, killed: bool) -> None:
         """End its processes and delete its container. What fails is written down, and the next step still taken."""
