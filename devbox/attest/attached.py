@@ -20,7 +20,10 @@ _CONTENT = "dev.sigstore.bundle.content"
 
 
 class Attached(NamedTuple):
-    """One thing attached, not believed yet. `digest`: of its manifest. `table`: its layer, as the manifest lists it."""
+    """One thing attached, not believed yet. `digest`: of its manifest. `table`: its layer, as the manifest lists it.
+
+    `raw`: empty if the layer names no blob.
+    """
 
     digest: str
     media_type: str
@@ -91,7 +94,10 @@ def subject_of(digest: str, oci: Layout) -> Descriptor:
 def _contents(target: Descriptor, oci: Layout) -> Iterator[Attached]:
     for layer in _layers(target, oci):
         media_type = str(layer.get("mediaType", ""))
-        raw = oci.read_raw(documents.digest(layer), limit=bundle.LIMIT)
+        try:
+            raw = oci.read_raw(documents.digest(layer), limit=bundle.LIMIT)
+        except ValueError:
+            raw = b""  # verification reports it
         if raw is not None:
             yield Attached(target.digest, media_type, layer, raw)
 

@@ -66,8 +66,12 @@ def keep_newest(directory: str, most: int) -> None:
             os.unlink(entry.path)
 
 
-def read_text(path: str, *, errors: str = "strict") -> str | None:
-    """A file's text, or None where there is none. `errors`: what becomes of bytes that are not UTF-8, as in `open`."""
+def read_text(path: str, *, errors: str = "replace") -> str | None:
+    """Return the text of a file; None if it does not exist.
+
+    `errors`: what becomes of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged
+    file is refused where its content is checked.
+    """
     try:
         with open(path, encoding="utf-8", errors=errors) as source:
             return source.read()

@@ -113,6 +113,14 @@ def test_a_blob_that_was_changed_on_the_disk_is_found(store: Store):
     }
 
 
+def test_issue10_2_a_manifest_that_names_no_digest_fails_and_says_why(store: Store):
+    layer = {"mediaType": bundle.MEDIA_TYPE, "digest": "Sha256:" + "0" * 64, "size": 3}
+    made = store.oci.write_json(layout.MANIFEST, {"schemaVersion": 2, "layers": [layer]})
+    store.oci.set_ref(f"shop:{store.image.digest.replace(':', '-')}.sig", made)
+    (found,) = store.findings()
+    assert (found.verdict, "no sha256 digest" in found.reason) == ("failed", True)
+
+
 def test_a_blob_that_is_gone_is_left_out(store: Store):
     made = store.attach(_bundle(b"{}"))
     layer = json.loads(Path(store.oci.blob(made.digest)).read_text())["layers"][0]

@@ -1,4 +1,4 @@
-"""Directories that must be nobody else's."""
+"""Directories that must be nobody else's, and files as they are read."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def test_what_was_open_is_closed(tmp_path: Path):
 
     for name in ("open", "new"):
         assert stat.S_IMODE(os.stat(files.closed_dir(str(tmp_path / name))).st_mode) == 0o700
+
+
+def test_issue10_2_bytes_that_are_no_text_are_replaced(tmp_path: Path):
+    """A file of a project's state whose bytes were changed is refused as damaged, and is no internal error."""
+    (tmp_path / "place.json").write_bytes(b'{"directory": "\xb3"}')
+
+    assert files.read_text(str(tmp_path / "place.json")) == '{"directory": "\ufffd"}'
+    assert files.read_text(str(tmp_path / "none")) is None
 
 
 def test_a_parent_that_others_may_change_is_refused(tmp_path: Path):
