@@ -64,7 +64,8 @@ class StartRequest:
 
     `files`: texts by their paths in the container, kept in memory only; what is `hidden` stands in no log.
     A one-shot may join the container `joins`: it shares that one's processes, sockets and IPC, and may trace it.
-    `beside` has the images that the spec mounts, by the mounts' sources.
+    `beside` has the images that the spec mounts, by the mounts' sources. `listens`: TCP ports at which connections wait
+    for it while it is started again; it inherits the listening sockets.
     """
 
     spec: ContainerSpec
@@ -76,6 +77,7 @@ class StartRequest:
     files: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
     beside: Mapping[str, Baked] = field(default_factory=dict)
+    listens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

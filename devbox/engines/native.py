@@ -102,7 +102,9 @@ class NativeEngine:
         )
         starter = Starter(self._paths, instance, idmap=idmap, roots=self._lowers)
         item = starter.supervised(request, lowers=self._lowers(request.image), top=top)
-        self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none")
+        # `listens` goes by itself: a supervisor of an earlier version does not know it, and starts without.
+        more = {"listens": list(request.listens)} if request.listens else {}
+        self._ask(instance, "start", item=pack(item), connected=spec.isolation.network != "none", **more)
 
     def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
         """See the contract."""

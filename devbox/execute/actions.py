@@ -20,7 +20,7 @@ from devbox.model.image import Baked, keyed
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
 from devbox.model.resolved import Resolved
-from devbox.plan import branches, keys
+from devbox.plan import branches, keys, staging
 from devbox.plan.diff import connected
 
 if TYPE_CHECKING:
@@ -314,4 +314,5 @@ def of_image(spec: ContainerSpec, image: Baked, *, ports: tuple[BoundPort, ...],
         env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},
         hidden=tuple(fetched.values()),
+        listens=staging.listens(spec),
     )

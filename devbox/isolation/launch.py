@@ -30,7 +30,7 @@ from devbox.isolation import (
     spec,
     syscalls,
 )
-from devbox.isolation.network import bridge
+from devbox.isolation.network import bridge, listening
 from devbox.isolation.types import Bind, Context, Launch, ProcessRef
 
 
@@ -50,12 +50,20 @@ class _Maps(NamedTuple):
     owners: dict[tuple[int, int], int]
 
 
-def launch(context: Context, container: Launch, *, stdin: int, stdout: int, stderr: int) -> Starting:
+def launch(
+    context: Context,
+    container: Launch,
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    held: listening.Held | None = None,
+) -> Starting:
     """Begin to start a container with these streams; returns at once. The caller is its subreaper.
 
-    When the caller dies before it runs, it never will.
+    When the caller dies before it runs, it never will. `held`: its network namespace and the sockets that it inherits.
     """
-    return _start(context, container, streams=(stdin, stdout, stderr), detach=True)
+    return _start(context, container, streams=(stdin, stdout, stderr), detach=True, held=held)
 
 
 def finish(starting: Starting, status: int | None = None) -> ProcessRef:
@@ -112,7 +120,14 @@ def delete(context: Context, name: str, oci_id: str) -> None:
     _forget(directory(context, name))
 
 
-def _start(context: Context, container: Launch, *, streams: tuple[int, int, int], detach: bool) -> Starting:
+def _start(
+    context: Context,
+    container: Launch,
+    *,
+    streams: tuple[int, int, int],
+    detach: bool,
+    held: listening.Held | None = None,
+) -> Starting:
     """Fork the child that becomes the runtime."""
     place = directory(context, container.name)
     os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
@@ -122,18 +137,28 @@ def _start(context: Context, container: Launch, *, streams: tuple[int, int, int]
     maps = _open_maps(context, container.binds)
     start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
     caller = os.getpid()
-    argv = oci.run_argv(start, bundle=place, pid_file=f"{place}/pid", oci_id=container.oci_id, detach=detach)
+    sockets = held.sockets if held else {}
+    argv = oci.run_argv(
+        start,
+        bundle=place,
+        pid_file=f"{place}/pid",
+        oci_id=container.oci_id,
+        detach=detach,
+        descriptors=len(sockets),
+    )
     environment = oci.ENVIRONMENT | contexts.own_mark(context.run_dir)
 
     def become_runtime() -> None:
-        _prepare(context, container, place, maps)
+        _prepare(context, container, place, maps, held)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        listening.inherit(sockets)
         oomscore.give_back()
         _die_with(caller)
         os.execve(argv[0], argv, environment)
 
-    child = forks.fork(become_runtime)
+    with listening.room(sockets):
+        child = forks.fork(become_runtime)
     if maps.store is not None:
         os.close(maps.store)
     joins = detach and joining.wanted(context.runtime, context.cgroups)
@@ -147,17 +172,19 @@ def _die_with(caller: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> None:
+def _prepare(context: Context, container: Launch, place: str, maps: _Maps, held: listening.Held | None) -> None:
     """Make the bundle: file system and network namespace on the stage, config.json beside it."""
     stage = f"{place}/stage"
     if context.idmap.rootless:
         namespaces.join(context.holder, network=False)
     rootfs.make_private(stage)
     cgroups.prepare_view(context.cgroups, context.runtime)
-    plug = None if container.joins else bridge.start_plug(context, container.network)
+    plug = None if container.joins or held else bridge.start_plug(context, container.network)
     rootfs.prepare_top(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
     container = _with_home(container, root)
+    if held is not None:
+        container = container._replace(process=listening.named(container.process, held.sockets))
     if not oci.is_crun(context.runtime):
         accounts.check(root)
     if container.digest:  # not in a bake, where it would become part of a layer
@@ -166,6 +193,8 @@ def _prepare(context: Context, container: Launch, place: str, maps: _Maps) -> No
     netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
     if plug is not None:
         bridge.pin(plug, netns)
+    elif held is not None:
+        bridge.pin_existing(f"/proc/self/fd/{held.netns}", netns)
     staged = spec.Staged(
         rootfs=root,
         binds=binds,

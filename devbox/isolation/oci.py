@@ -53,9 +53,11 @@ def rooted(command: list[str], root: str) -> list[str]:
     return [*command[:2], root, *command[3:]]
 
 
-def run_argv(start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool) -> list[str]:
-    """`run` after the global flags."""
-    mode = ["--detach"] if detach else []
+def run_argv(
+    start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool, descriptors: int = 0
+) -> list[str]:
+    """`run` after the global flags. So many descriptors from 3 on stay open in the container's process."""
+    mode = [*(["--detach"] if detach else []), *(["--preserve-fds", str(descriptors)] if descriptors else [])]
     return [*start, "run", *mode, "--bundle", bundle, "--pid-file", pid_file, oci_id]
 
 

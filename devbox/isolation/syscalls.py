@@ -40,6 +40,7 @@ _RESOLVE_IN_ROOT = 0x10
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -125,6 +126,11 @@ def sync_filesystem(path: str) -> None:
         _check(_libc.syncfs(fd), "syncfs", path)
     finally:
         os.close(fd)
+
+
+def copy_descriptor(pidfd: int, number: int) -> int:
+    """A copy of another process's descriptor `number`, closed on exec. It takes the right to trace that process."""
+    return _check(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), "pidfd_getfd", str(number))
 
 
 def prctl(option: int, value: int) -> None:

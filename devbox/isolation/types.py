@@ -108,6 +108,7 @@ class Launch(NamedTuple):
     joins: ProcessRef | None = None  # pid 1 of a container whose processes, sockets and IPC it shares
     directories: tuple[str, ...] = ()  # that it has, whether a layer holds them or not
     digest: str = ""  # of its image: what the OCI runtime is told, and tells whoever asks it
+    listens: tuple[int, ...] = ()  # TCP ports at which the supervisor listens for it: see `network.listening`
 
 
 class Probe(NamedTuple):

@@ -215,6 +215,12 @@ def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
     )
 
 
+def listens(spec: ContainerSpec) -> tuple[int, ...]:
+    """The ports at which connections wait while the container is started again: those of the router."""
+    is_router = spec.role == "glue" and spec.image == ROUTER
+    return tuple(port.container for port in spec.ports if port.protocol == "tcp") if is_router else ()
+
+
 def _ports(deployment: Deployment, reached: Iterable[Served]) -> tuple[Port, ...]:
     targets = {each.target: each.port for each in reached}
     fixed = []

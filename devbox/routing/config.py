@@ -13,6 +13,7 @@ from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server, is_bac
 DIRECTORY = "/run/router"  # where the container has these files, and the socket of the runtime API
 CONFIG, SHARE, CHECKS, SOCKET = "haproxy.cfg", "share.map", "checks.map", "sock"
 SHARE_KEY = "green"
+INHERITED = "LISTEN_FD_"  # and a port: the number of the socket that listens there, as the supervisor names it
 LIVES = 8404  # answers as long as HAProxy lives, whoever serves; and has the metrics
 
 # Connections to servers are closed after each response: one that its server closes at the moment when a POST is sent
@@ -31,7 +32,7 @@ defaults
     timeout server 60s
 
 frontend devbox.lives
-    bind :{LIVES}
+{{lives}}
     monitor-uri /
 {{metrics}}
 
@@ -66,7 +67,19 @@ def text(state: RouterState) -> str:
 
 
 def _head(told: str) -> str:
-    return _HEAD.replace("{metrics}", told).replace("{counters}", str(seconds.STICK_COUNTERS))
+    head = _HEAD.replace("{metrics}", told).replace("{counters}", str(seconds.STICK_COUNTERS))
+    return head.replace("{lives}", "\n".join(_bind(LIVES)))
+
+
+def _bind(port: int) -> list[str]:
+    """By the socket that HAProxy inherits, else by one of its own: of a port that its supervisor does not know yet."""
+    return [
+        f".if defined({INHERITED}{port})",
+        f'    bind "fd@${{{INHERITED}{port}}}"',
+        ".else",
+        f"    bind :{port}",
+        ".endif",
+    ]
 
 
 def share(state: RouterState) -> str:
@@ -89,7 +102,7 @@ def checks(state: RouterState) -> str:
 def _front(state: RouterState, front: Front) -> str:
     lines = [
         f"frontend {front.process}",
-        f"    bind :{front.port}",
+        *_bind(front.port),
         "    option forwardfor",
         "    http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "    http-request set-header X-Forwarded-Proto http",

@@ -4,7 +4,7 @@ HAProxy counts from 0 when it starts, and forgets everything when it is killed. 
 router that ended, so that counts only grow; what happened between a reading and the end of that router is bounded.
 
 A killed router loses the requests on connections that it had accepted and that were open, at most. The kernel counts
-what is accepted.
+what is accepted; see docs/adr/0073-held-sockets.md.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ class GrayEnvironment:
             if not self._inner.has_router():
                 return self._fallen(trial)
             asked = () if wish and wish.what == "abort" else trial.policy.outside
-            with Measures(asked, self._place(trial)) as measures:
+            with Measures(asked, self._place(trial)) as measures, self._router.counting():
                 return self._controller(sink, trial, wish, measures).run(trial)
 
     def _fallen(self, trial: Trial) -> Trial:

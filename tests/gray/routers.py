@@ -168,16 +168,22 @@ def running(
     """
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
-    (directory / config.SHARE).write_text(config.share(state))
-    (directory / config.CHECKS).write_text(config.checks(state))
-    (directory / metrics.PAGE).write_text(config.page(state))
-    (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
+    written(directory, state)
     text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
     text = text.replace("timeout server 60s", f"timeout server {patience}")
     with haproxy(directory, text, config.CONFIG) as process:
         router = Router(directory, state.fronts[0].port, state, lives, process, services or {})
         wait_for(router.runtime.answers, directory)
         yield router
+
+
+def written(directory: Path, state: RouterState) -> None:
+    """Write the files of a router that is to do this."""
+    (directory / config.CONFIG).write_text(config.text(state))
+    (directory / config.SHARE).write_text(config.share(state))
+    (directory / config.CHECKS).write_text(config.checks(state))
+    (directory / metrics.PAGE).write_text(config.page(state))
+    (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
 
 
 def _service(side: str, port: int, faults: dict[str, str], directory: Path) -> str:

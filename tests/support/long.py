@@ -54,13 +54,15 @@ _ENDS = {EVENTS: b"0\r\n\r\n", SOCKET: b"\x88\x00"}
 class Long:
     """Keeps `each` connections of each kind open until it is left; one that ends is begun again.
 
-    `ended`: (kind, how) → connections. On leaving, those that are under way are waited for.
+    `ended`: (kind, how) → connections; `answers`: of the refused ones, status → connections, "" for none. On leaving,
+    those that are under way are waited for.
     """
 
     url: str
     seconds: int
     each: int = 2
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
     began: int = 0
 
     def __enter__(self) -> Self:
@@ -105,7 +107,11 @@ class Long:
                 began = began or b"\r\n\r\n" in got
                 if began and self._is_whole(kind, got):
                     return WHOLE
-        return CUT if began and got.split()[1] in (b"200", b"101") else REFUSED
+        status = got.split()[1].decode() if began else ""
+        if status in ("200", "101"):
+            return CUT
+        self.answers[status] += 1
+        return REFUSED
 
     def _is_whole(self, kind: str, got: bytes) -> bool:
         if kind == DOWNLOAD:

@@ -122,7 +122,7 @@ def start_plug(context: Context, node: NetNode | None) -> Plug:
         os.close(release[1])
         if not context.idmap.rootless:  # a rootless launch has joined it before
             namespaces.join(context.holder, network=False)
-        _plug_in(context.holder, node)
+        plug_in(context.holder, node)
         os.write(ready[1], b"1")
         os.read(release[0], 1)
 
@@ -135,14 +135,19 @@ def start_plug(context: Context, node: NetNode | None) -> Plug:
 def pin(plug: Plug, path: str) -> None:
     """Wait for the namespace and bind it on the file `path`, in this process's mount namespace."""
     if os.read(plug.ready, 1):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-        syscalls.mount(f"/proc/{plug.child.pid}/ns/net", path, flags=syscalls.MS_BIND)
+        pin_existing(f"/proc/{plug.child.pid}/ns/net", path)
     os.close(plug.ready)
     os.close(plug.release)
     forks.wait(plug.child)
 
 
-def _plug_in(holder: ProcessRef, node: NetNode | None) -> None:
+def pin_existing(netns: str, path: str) -> None:
+    """Bind a network namespace on the file `path`, in this process's mount namespace."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    syscalls.mount(netns, path, flags=syscalls.MS_BIND)
+
+
+def plug_in(holder: ProcessRef, node: NetNode | None) -> None:
     """Make this process's network namespace a new one, with a cable to the bridge."""
     if node is None:
         syscalls.unshare(syscalls.CLONE_NEWNET)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from devbox.host.paths import Paths
 from devbox.isolation.supervision.loop import Callback, Loop
+from devbox.isolation.supervision.sockets import Sockets
 from devbox.isolation.types import Context
 
 
@@ -16,3 +17,4 @@ class Ground(NamedTuple):
     paths: Paths
     context: Context
     changed: Callback
+    sockets: Sockets

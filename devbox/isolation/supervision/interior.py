@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from devbox.isolation import forks, namespaces, oci, oomscore, processes
+from devbox.isolation import forks, launch, namespaces, oci, oomscore, processes
+from devbox.isolation.network.listening import Held
 from devbox.isolation.state import Entry, write_entry
 from devbox.isolation.supervision import openfiles, probes
 from devbox.isolation.supervision.output import Output
@@ -23,6 +24,12 @@ class Interior:
     @property
     def _like(self) -> Process:
         return self._item.command or self._item.launch.process
+
+    def launch(self, held: Held | None) -> launch.Starting:
+        """Begin to start the container, which prints into the log; `held` is what its supervisor keeps for it."""
+        with open(os.devnull, "rb") as nothing, open(self._output.writer(), "rb+", buffering=0) as output:
+            stdin, out = nothing.fileno(), output.fileno()
+            return launch.launch(self._context, self._item.launch, stdin=stdin, stdout=out, stderr=out, held=held)
 
     def open(self, path: str, process: ProcessRef) -> None:
         """Write the entry file: `process` is pid 1, and others may come in."""

@@ -114,6 +114,7 @@ class Keeper:
         self._backoff.crashes = row.crashes
         if row.process is not None:
             self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
+            self._ground.sockets.adopt(self.item.launch, row.process)
             if row.state == "starting":  # it stood just before its supervisor was killed
                 self._row = self._row._replace(started_at=logs.stamp(time.time()))
                 self._interior.open(self._entry, row.process)
@@ -175,6 +176,7 @@ class Keeper:
         self._row = self._row._replace(stopped=True)
         self._cancel_timer()
         if self._row.process is None and self._row.state != "starting":
+            self._ground.sockets.close(self._row.name)
             reason = "" if self._schedule else self._row.reason
             self._row = self._row._replace(state="exited", reason=reason or "stopped")
             self._changed()
@@ -218,10 +220,7 @@ class Keeper:
         self._row = self._row._replace(state="starting", reason="", exit_code=None)
         try:
             self._changed()
-            with open(os.devnull, "rb") as nothing, open(self._output.writer(), "rb+", buffering=0) as output:
-                stdin, out = nothing.fileno(), output.fileno()
-                context, item = self._ground.context, self.item.launch
-                starting = launch.launch(context, item, stdin=stdin, stdout=out, stderr=out)
+            starting = self._interior.launch(self._ground.sockets.open(self.item.launch))
         except (DevboxError, OSError) as error:
             self._failed_to_start(error, answer, again=again)
             return
@@ -269,6 +268,7 @@ class Keeper:
         self._changed()
 
     def _died(self, reason: str) -> None:
+        self._ground.sockets.close(self._row.name)
         self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
         if self._schedule is not None and not self._stopping:
             self._await_time(self._schedule, reason)
@@ -313,6 +313,7 @@ class Keeper:
 
     def _ended(self, status: int | None) -> None:
         code = endings.exit_code(status)
+        self._ground.sockets.count(self._row.name)
         self._output.drain()
         self._cancel_timer()
         restarts = self._row.restarts + self._workload.end()
@@ -331,6 +332,7 @@ class Keeper:
         elif self._schedule is not None and not self._stopping:
             self._await_time(self._schedule, self._row.reason)
         else:
+            self._ground.sockets.close(self._row.name)
             self._row = self._row._replace(state="exited")
         self._changed()
         self._say_stopped()

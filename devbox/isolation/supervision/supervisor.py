@@ -27,6 +27,7 @@ from devbox.isolation.supervision.loop import Callback, Loop, Timer, complain, s
 from devbox.isolation.supervision.relay import Relay
 from devbox.isolation.supervision.segment import Segment
 from devbox.isolation.supervision.server import Connection, Server
+from devbox.isolation.supervision.sockets import Sockets
 from devbox.isolation.types import Launch, Reach, Supervised, pack, unpack
 
 _LOST = "the process that holds the instance's namespaces was killed"
@@ -59,7 +60,8 @@ class Supervisor:
         watch(self._context.holder.pid, self._holder_ended)
         self._segment = Segment(self._loop, self._context, self._save, refused=self._refused)
         self._guests = Guests(self._loop, self._context, self._segment, self._save)
-        self._ground = Ground(self._loop, paths, self._context, self._save)
+        self._sockets = Sockets(self._loop, paths, self._context)
+        self._ground = Ground(self._loop, paths, self._context, self._save, self._sockets)
         self._companion = Companion(self._loop, paths.run(instance))
         self._relay = Relay(self._loop, f"{paths.agent(instance)}/sock", to=paths.agent_link(instance))
         if before is not None:
@@ -111,7 +113,8 @@ class Supervisor:
         if self._saving is not None:
             self._saving.cancel()
         try:
-            self._segment.call({name: keeper.aliases for name, keeper in self._keepers.items() if keeper.aliases})
+            aliases = {name: keeper.aliases for name, keeper in self._keepers.items() if keeper.aliases}
+            self._segment.call(self._sockets.aliases | aliases)
             self._file.write(self._now())
         except OSError as error:
             complain(error)
@@ -174,6 +177,7 @@ class Supervisor:
 
     def _start(self, client: Connection, message: Message) -> None:
         item = unpack(Supervised, message["item"])
+        item = item._replace(launch=item.launch._replace(listens=tuple(message.get("listens", ()))))
         name = item.launch.name
         before = self._keepers.get(name)
         if before is not None and (before.stopping or before.ending):
@@ -229,6 +233,7 @@ class Supervisor:
             self._save()
             client.answer({})
 
+        self._sockets.keep(message["name"])
         keeper.stop(None, stopped)
 
     def _setup_done(self, client: Connection, message: Message) -> None:
@@ -246,6 +251,7 @@ class Supervisor:
             again = self._keepers[message["name"]] = Keeper(self._ground, keeper.item)
             again.start(lambda error: client.fail(error) if error else client.answer({}))
 
+        self._sockets.keep(message["name"])
         keeper.stop(None, stopped)
 
     def _signal(self, client: Connection, message: Message) -> None:

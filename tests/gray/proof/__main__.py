@@ -1,24 +1,30 @@
-"""`python -m gray.proof [--requests N] [--kind KIND]` (from tests/): gray releases under load, and what kills cost."""
+"""`python -m gray.proof [--requests N] [--kind KIND] [--strategy NAME]` (from tests/): what kills cost under load."""
 
 from __future__ import annotations
 
 import argparse
 import time
 
+from gray.proof import strategies
 from gray.proof.drive import proof
 from support.machine import destroy, make_box
 
 
 def main() -> None:
-    """Tell it in a box of its own, and remove that."""
+    """Run it in a box of its own, and remove that: gray releases, or another strategy."""
     parser = argparse.ArgumentParser(prog="python -m gray.proof")
     parser.add_argument("--requests", type=int, default=300_000)
     parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
     parser.add_argument("--long", type=int, default=90, help="seconds that downloads, WebSockets and streams last")
+    parser.add_argument("--strategy", choices=strategies.VICTIMS, help="not gray: each promotion gets so many requests")
     wanted = parser.parse_args()
     box = make_box(wanted.kind)
     begun = time.monotonic()
     try:
+        if wanted.strategy:
+            victims = strategies.VICTIMS[wanted.strategy]
+            strategies.proof(box, wanted.strategy, requests=wanted.requests, seconds=wanted.long, victims=victims)
+            return
         rows = proof(box, requests=wanted.requests, long=wanted.long)
     finally:
         destroy(box)

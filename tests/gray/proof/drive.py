@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from subprocess import Popen
 
+from gray.proof.losses import compare, seen
 from gray.proof.shop import Shop, kill
 from gray.proof.witness import Witness
 from support.load import Load
-from support.long import CUT, REFUSED, SOCKET, Long
+from support.long import Long
 from support.machine import Box, wait_until
 
 from devbox.gray.trial import Trial
@@ -162,7 +162,7 @@ class Story:
         return [row["pid"] for row in self.shop.rows() if row["name"] == "router"]
 
 
-def proof(box: Box, *, requests: int, long: int = 20) -> list[Row]:
+def proof(box: Box, *, requests: int, long: int) -> list[Row]:
     """Tell it with so many requests, and connections of `long` seconds; AssertionError where anything is not right."""
     shop = Shop.opened(box)
     before = shop.counts()
@@ -239,20 +239,9 @@ def _check(story: Story) -> None:
 
 def _check_losses(story: Story, lost: Counts | None) -> None:
     """What clients lost is what was counted, by cause; what a killed router forgot is within its bound."""
-    assert lost is not None
-    seen = Counter(text.rpartition(": ")[2] if text[-3:].isdigit() else _broken(text) for text in story.load.failed)
-    sockets = story.long.ended[SOCKET, CUT]  # whether a killed process or a good one closes a tunnel, none can tell
-    cut = story.long.count(CUT) - sockets
-    print(f"counted: {lost.lost}, at most {lost.unknown} more; clients: {dict(seen)}; long: {dict(story.long.ended)}")
-    assert lost.lost["router"] + lost.lost["refused"] == seen["503"]
-    assert lost.lost["timeout"] == seen["504"]
-    known = lost.lost["cut"] + lost.lost["truncated"]
-    missing = seen["502"] + seen["truncated"] + cut + story.long.count(REFUSED) + seen["no answer"] - known
-    assert -sockets <= missing <= lost.unknown, f"{missing} that clients lost are not counted"
-
-
-def _broken(text: str) -> str:
-    return "truncated" if "truncated" in text else "no answer"
+    clients = seen(story.load, story.long)
+    print(f"clients: {dict(clients)}; long: {dict(story.long.ended)}; counted: {lost}", flush=True)
+    compare(clients, lost)
 
 
 def _check_ledger(entries: tuple[Entry, ...]) -> None:

@@ -70,6 +70,12 @@ def test_publish_fixes_the_address_and_the_rest_is_chosen():
     assert staging.router(deployment(), directory="/r").ports == (Port(container=8000), metrics)
 
 
+def test_issue10_11_connections_wait_at_the_ports_of_the_router_alone():
+    router = staging.router(deployment(), directory="/r")
+    assert staging.listens(router) == (8000, staging.METRICS)
+    assert staging.listens(replace(router, role="service", image="web")) == ()
+
+
 def test_publish_of_a_port_that_nobody_serves_is_refused():
     with pytest.raises(EnvFileError) as error:
         staging.router(deployment(publish=(Port(container=9, host=9000),)), directory="/r")

@@ -11,6 +11,7 @@ from devbox.isolation.supervision.command import Command
 from devbox.isolation.supervision.health import Health
 from devbox.isolation.supervision.keeper import Ground, Keeper
 from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervision.sockets import Sockets
 from devbox.isolation.types import Context, IdMap, Launch, Probe, Process, ProcessRef, Range, Supervised
 
 
@@ -118,7 +119,7 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
         name="a", oci_id="i-a", lowers=(), top=str(tmp_path / "top"), process=Process(argv=(), env=(), cwd="/")
     )
     item = Supervised(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
-    keeper, said = Keeper(Ground(loop, paths, context, lambda: None), item), []
+    keeper, said = Keeper(Ground(loop, paths, context, lambda: None, Sockets(loop, paths, context)), item), []
     keeper.start(said.append)
     assert "could not be started" in str(said[0])
     assert keeper.row.state == "dead"

@@ -1,0 +1,125 @@
+"""The listening sockets that a supervisor holds for its containers, so that no client is refused while one restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from typing import NamedTuple
+
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.isolation.network import listening
+from devbox.isolation.network.listening import Held
+from devbox.isolation.supervision.loop import Loop, Timer, complain, say
+from devbox.isolation.types import Context, Launch, NetNode, ProcessRef
+
+_SUCCESSOR = 60.0  # seconds within which a container that replaces another of its name has to be started
+
+
+class _Entry(NamedTuple):
+    node: NetNode
+    aliases: tuple[str, ...]
+    held: Held
+
+
+class Sockets:
+    """By the name of the container. They are held from its first start until it is stopped.
+
+    A file tells other processes how many connections the container has accepted until its last end: see `count`.
+    """
+
+    def __init__(self, loop: Loop, paths: Paths, context: Context) -> None:
+        self._loop = loop
+        self._paths = paths
+        self._context = context
+        self._entries: dict[str, _Entry] = {}
+        self._kept: dict[str, Timer] = {}
+
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """The further names of containers whose clients wait if they do not run."""
+        return {name: entry.aliases for name, entry in self._entries.items() if entry.aliases}
+
+    def open(self, launch: Launch) -> Held | None:
+        """Listen at the container's ports, as before where it was started before; None for one without any."""
+        name, node = launch.name, launch.network
+        if (timer := self._kept.pop(name, None)) is not None:
+            timer.cancel()
+        before = self._entries.get(name)
+        if not launch.listens or node is None or (before is not None and before.node != node):
+            self.close(name)
+            before = None
+        if not launch.listens or node is None:
+            return None
+        held = self._extend(before, node, launch.listens)
+        self._entries[name] = _Entry(node, launch.aliases, held)
+        if before is None:
+            self._write(name, namespace=_new_name(), accepted=0)
+        return held
+
+    def _extend(self, before: _Entry | None, node: NetNode, ports: tuple[int, ...]) -> Held:
+        """Exactly these ports, in the namespace that there is."""
+        if before is None:
+            return listening.listen(self._context, node, ports)
+        netns, sockets = before.held
+        if missing := [port for port in ports if port not in sockets]:
+            more = listening.listen(self._context, node, missing, netns=netns)
+            os.close(more.netns)
+            sockets = {**sockets, **more.sockets}
+        listening.close_sockets(fd for port, fd in sockets.items() if port not in ports)
+        return Held(netns, {port: sockets[port] for port in ports})
+
+    def adopt(self, launch: Launch, process: ProcessRef) -> None:
+        """Hold what a running container has from a killed supervisor. Where that fails, its next start makes others."""
+        if not launch.listens or launch.network is None:
+            return
+        held = listening.take_back(process, launch.listens)
+        if held is None:
+            say(f"the sockets of {launch.name} can't be held: while it is started again, clients are refused")
+            return
+        self._entries[launch.name] = _Entry(launch.network, launch.aliases, held)
+
+    def keep(self, name: str) -> None:
+        """Go on listening for the container that replaces this one, which is about to be stopped."""
+        if name in self._entries:
+            self._kept[name] = self._loop.after(_SUCCESSOR, lambda: self._give_up(name))
+
+    def _give_up(self, name: str) -> None:
+        del self._kept[name]
+        self.close(name)
+
+    def close(self, name: str) -> None:
+        """The container has ended and is not started again: refuse clients, unless another one replaces it."""
+        if name not in self._kept and (entry := self._entries.pop(name, None)) is not None:
+            listening.close(entry.held)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._paths.connections(self._context.instance, name))
+
+    def count(self, name: str) -> None:
+        """The container's processes have ended: write down how many connections they had accepted."""
+        if (entry := self._entries.get(name)) is None:
+            return
+        try:
+            before = json.loads(files.read_text(self._paths.connections(self._context.instance, name)) or "{}")
+            accepted = listening.accepted(self._context, entry.held)
+        except (DevboxError, OSError, ValueError) as error:
+            say(f"the connections that {name} had accepted are not known: {error}")
+            return
+        self._write(name, namespace=before.get("namespace") or _new_name(), accepted=accepted)
+
+    def _write(self, name: str, *, namespace: str, accepted: int) -> None:
+        """Without the file, the bound of what a killed container lost is an estimate."""
+        facts = {"namespace": namespace, "accepted": accepted, "at": time.time()}
+        path = self._paths.connections(self._context.instance, name)
+        try:
+            files.write_atomic(path, json.dumps(facts), mode=0o600)
+        except OSError as error:
+            complain(error)
+
+
+def _new_name() -> str:
+    """What tells a namespace from all others there ever were."""
+    return os.urandom(8).hex()

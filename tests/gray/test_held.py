@@ -1,0 +1,106 @@
+"""HAProxy takes the sockets that it inherits; a client that connects while it is started again waits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gray.routers import free_ports, wait_for, written
+
+from devbox.routing import config
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import Front, RouterState
+
+_BEGIN = "mount -t tmpfs none /run && mkdir {0} && mount --bind {1} {0} && exec haproxy -W -db -f {0}/{2}"
+
+
+@contextlib.contextmanager
+def started(directory: Path, listeners: dict[int, socket.socket]) -> Iterator[subprocess.Popen[bytes]]:
+    """HAProxy as a stage's router runs it: master and worker, with the sockets of its ports."""
+    script = _BEGIN.format(config.DIRECTORY, directory, config.CONFIG)
+    known = {f"{config.INHERITED}{port}": str(each.fileno()) for port, each in listeners.items()}
+    with open(directory / "haproxy.log", "ab") as log:
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **known},
+            pass_fds=[each.fileno() for each in listeners.values()],
+        )
+    try:
+        wait_for(Runtime(str(directory)).answers, directory)
+        yield process
+    finally:
+        for pid in (*_children(process.pid), process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def asked(port: int) -> socket.socket:
+    link = socket.create_connection(("127.0.0.1", port), timeout=20)
+    link.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return link
+
+
+def answered(link: socket.socket) -> bool:
+    """True if HAProxy answers, though it has no server."""
+    with link:
+        return link.recv(999).startswith(b"HTTP/1.1 503")
+
+
+@pytest.fixture
+def listeners() -> Iterator[dict[int, socket.socket]]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give HAProxy a mount namespace here")
+    with contextlib.ExitStack() as stack:
+        front = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        lives = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        yield {front.getsockname()[1]: front, config.LIVES: lives}
+
+
+def test_issue10_11_clients_of_a_killed_router_wait(tmp_path: Path, listeners: dict[int, socket.socket]):
+    tmp_path.chmod(0o755)
+    port = next(iter(listeners))
+    written(tmp_path, RouterState(fronts=(Front(process="web", port=port),)))
+    with started(tmp_path, listeners):
+        assert answered(asked(port))
+    waiting = asked(port)
+    with started(tmp_path, listeners):
+        assert answered(waiting)
+
+
+def test_issue10_11_a_router_that_reads_its_files_again_refuses_no_client(
+    tmp_path: Path, listeners: dict[int, socket.socket]
+):
+    tmp_path.chmod(0o755)
+    port = next(iter(listeners))
+    (added,) = free_ports(1)
+    written(tmp_path, RouterState(fronts=(Front(process="web", port=port),)))
+    runtime = Runtime(str(tmp_path))
+    with started(tmp_path, listeners) as process:
+        worker = _worker(runtime)
+        written(tmp_path, RouterState(fronts=(Front(process="web", port=port), Front(process="new", port=added))))
+        process.send_signal(signal.SIGUSR2)
+        while _worker(runtime) in ("", worker):
+            assert answered(asked(port))
+        assert answered(asked(port))
+        assert answered(asked(added)), "a port that is not inherited"
+
+
+def _worker(runtime: Runtime) -> str:
+    if not runtime.answers():
+        return ""
+    return next(line for line in runtime.ask("show info").splitlines() if line.startswith("Pid:"))
