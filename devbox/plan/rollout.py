@@ -202,7 +202,7 @@ def _warm(steps: _Steps) -> None:
     steps.let_go(name for name in rollout.others if name in rollout.router.names(idle))
     steps.start(rollout.services)
     steps.admit(rollout.services, idle)
-    steps.admit(rollout.baseline, BASELINE)
+    steps.admit(tuple(sorted(rollout.baseline)), BASELINE)
 
 
 def _take_over(steps: _Steps) -> None:
