@@ -69,7 +69,7 @@ def test_issue10_8_a_baseline_has_as_many_visitors_as_the_canary_and_keeps_them(
             earlier[side] = now
 
 
-def test_issue10_8_above_one_half_the_baseline_has_the_rest_and_at_100_percent_nobody(router: Router):
+def test_issue10_8_above_one_half_the_baseline_has_the_rest_and_at_100_percent_no_visitor(router: Router):
     looked = ground(router)
     for share, rest in ((7500, 2500), (10_000, 0)):
         looked.lend(threshold=share, safe=share)
@@ -174,7 +174,7 @@ def test_issue10_8_servers_of_a_baseline_come_and_go_while_the_router_runs(tmp_p
             for command in ("set server {} state maint", "del server {}"):
                 router.runtime.tell(command.format(place))
         assert "web.baseline" not in router.seen().servers
-        assert sides(ask(router.port, [{}] * 10)) == {GREEN: 5, BLUE: 5}, "nobody is sent where no server is"
+        assert sides(ask(router.port, [{}] * 10)) == {GREEN: 5, BLUE: 5}, "no client is sent where no server is"
         (server,) = router.state.fronts[0].baseline
         again: RouterState = without.beside(
             "web", BASELINE, (Server(name="web-4", address=server.address, port=server.port),)

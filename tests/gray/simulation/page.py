@@ -114,7 +114,8 @@ def _table(name: str, results: Sequence[tuple[Any, Any]]) -> str:
     for row, result in results:
         limit = None if worse or name == "short" else row.bound
         cells = [_cell(each, result, limit=limit, worse=worse) for each in columns]
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+        shown = row.name.removeprefix("fails: ") if name.startswith("fresh") else row.name
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

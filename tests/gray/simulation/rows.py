@@ -141,62 +141,27 @@ SHORT = tuple(
     for row in EQUAL
     if row.name in ("independent 1 %", "retries ×3", "bursts 1 s per 120 s", "bursts 4 s per 300 s")
 )
-_STARTS = ((3, 0.5), (10, 0.2), (30, 0.05))  # seconds, and the share of requests that fail in them
 
 
-def _bound(fresh: bool) -> float:  # noqa: FBT001 - a column
-    """Only where the control is as new as the canary is there a bound."""
-    return 1.5 if fresh else 100.0
+def _both(row: Row) -> tuple[Row, Row]:
+    """Compared with stable as it runs, without a bound, and with a baseline."""
+    return replace(row, bound=100), replace(row, name=f"{row.name}, baseline fresh", fresh=True)
+
+
+def _fresh(rows: tuple[Row, ...], *names: str) -> tuple[Row, ...]:
+    """Those of these names, with a baseline."""
+    return tuple(_both(row)[1] for row in rows if row.name.removeprefix("fails: ").startswith(names))
 
 
 FRESH = (
-    *(
-        replace(row, name=f"{row.name}, baseline fresh", fresh=True)
-        for row in EQUAL
-        if not row.name.startswith("fails")
-    ),
-    *(
-        Row(
-            name=f"new replicas fail {100 * rate:.0f} % for {seconds} s{', baseline fresh' * fresh}",
-            start=(seconds, rate),
-            fresh=fresh,
-            bound=_bound(fresh),
-        )
-        for seconds, rate in _STARTS
-        for fresh in (False, True)
-    ),
-    *(
-        Row(
-            name=f"old replicas fail 5 %, new ones 1 %{', baseline fresh' * fresh}",
-            base=0.01,
-            aged=0.05,
-            fresh=fresh,
-            bound=_bound(fresh),
-        )
-        for fresh in (False, True)
-    ),
-    *(
-        Row(
-            name=f"old replicas fail 1 %, new ones 5 %{', baseline fresh' * fresh}",
-            base=0.05,
-            aged=0.01,
-            fresh=fresh,
-            bound=_bound(fresh),
-        )
-        for fresh in (False, True)
-    ),
-    *(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in EQUAL if row.name.startswith("fails")),
+    *_fresh(EQUAL, "independent", "retries", "1 % of", "2 % of", "bursts", "drift", "common rise"),
+    *_both(Row(name="new replicas fail 50 % for 3 s", start=(3, 0.5))),
+    *_both(Row(name="new replicas fail 20 % for 10 s", start=(10, 0.2))),
+    *_both(Row(name="new replicas fail 5 % for 30 s", start=(30, 0.05))),
+    *_both(Row(name="old replicas fail 5 %, new ones 1 %", base=0.01, aged=0.05)),
+    *_both(Row(name="old replicas fail 1 %, new ones 5 %", base=0.05, aged=0.01)),
 )
 FRESH_WORSE = (
-    *(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in WORSE),
-    *(
-        Row(
-            name=f"1 → 5 %, old replicas fail 5 %{', baseline fresh' * fresh}",
-            base=0.01,
-            bad=0.05,
-            aged=0.05,
-            fresh=fresh,
-        )
-        for fresh in (False, True)
-    ),
+    *_fresh(WORSE, "1 → 10 %", "1 → 2 %", "0 → 1 %", "5 → 10 %", "1 → 100 %"),
+    *_both(Row(name="1 → 5 %, old replicas fail 5 %", base=0.01, bad=0.05, aged=0.05)),
 )
