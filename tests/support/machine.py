@@ -101,7 +101,9 @@ class Box:
 
     def json(self, *words: str | Path, cwd: Path) -> Any:
         """The JSON document a command prints."""
-        return json.loads(self.run(*words, "--json", cwd=cwd).stdout)
+        done = self.run(*words, "--json", cwd=cwd)
+        assert done.stdout, f"devbox {' '.join(map(str, words))}: {done.returncode}\n{done.stderr.decode()}"
+        return json.loads(done.stdout)
 
     def ps(self, cwd: Path) -> dict[str, dict[str, Any]]:
         """The containers of a project by name."""
