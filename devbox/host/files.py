@@ -36,7 +36,15 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when all of it is written; else nothing of it is left."""
+    """A file to write that takes the place of `path` when all of it is written; else nothing of it is left.
+
+    What is not a regular file (`/dev/null`, a FIFO) is written to and stays what it is. Links are followed.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as out:
+            yield out
+        return
     temporary = f"{path}.new-{os.getpid()}-{_thread.get_ident()}"
     try:
         with open(temporary, "xb") as out:

@@ -45,12 +45,8 @@ def put(path: str, data: bytes | str, *, root: str = "") -> None:
         beneath.write(within, inner, data)
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as out:
-            out.write(data.encode() if isinstance(data, str) else data)
-    else:
-        files.write_atomic(target, data)
+    with files.replacing(path) as out:
+        out.write(data.encode() if isinstance(data, str) else data)
 
 
 def failed_tests(result: CellResult) -> list[str]:

@@ -64,3 +64,24 @@ def test_a_parent_of_another_user_is_refused(tmp_path: Path):
 
     with pytest.raises(HostError, match="not safe"):
         files.runtime_dir(str(tmp_path / "theirs/tag"))
+
+
+def test_issue10_0_what_is_no_regular_file_is_written_to_and_stays(tmp_path: Path):
+    """`image export app /dev/null` by root made a file of the device, for the whole machine."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with files.replacing(str(pipe)) as out:
+        out.write(b"archive")
+    assert os.read(reader, 100) == b"archive"
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    with files.replacing(str(tmp_path / "link")) as out:
+        out.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
