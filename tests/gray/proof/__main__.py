@@ -17,13 +17,15 @@ def main() -> None:
     parser.add_argument("--kind", default="root-crun", help="root-crun, root-runc, user-crun or user-runc")
     parser.add_argument("--long", type=int, default=90, help="seconds that downloads, WebSockets and streams last")
     parser.add_argument("--strategy", choices=strategies.VICTIMS, help="not gray: each promotion gets so many requests")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second to it (0: as many as can be)")
     wanted = parser.parse_args()
     box = make_box(wanted.kind)
     begun = time.monotonic()
     try:
         if wanted.strategy:
             victims = strategies.VICTIMS[wanted.strategy]
-            strategies.proof(box, wanted.strategy, requests=wanted.requests, seconds=wanted.long, victims=victims)
+            facts = {"requests": wanted.requests, "seconds": wanted.long, "rate": wanted.rate}
+            strategies.proof(box, wanted.strategy, victims=victims, **facts)
             return
         rows = proof(box, requests=wanted.requests, long=wanted.long)
     finally:
