@@ -161,6 +161,7 @@ class RolloutActions:
         """Stop a container by its own signal, and forget it."""
         if step.resource not in self._engine.observe(self._resolved.instance).containers:
             return "gone already"
+        self._router.settle(step.resource)
         self._engine.remove(self._resolved.instance, step.resource)
         return "stopped"
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import state
+from devbox.isolation import living, state
 from devbox.model.stage import Counts
 from devbox.plan.staging import ROUTER, Served
 from devbox.records.deployed import DeployedRecord
@@ -168,9 +168,12 @@ class Router:
             return None
 
     def _runs(self) -> dict[str, str]:
-        """By container, which process is its first one."""
+        """By container, which process is its first one; "" while it has none, whether that is written down or not."""
         now = state.read(self._paths, self._instance)
-        return {row.name: "{} {}".format(*row.process) if row.process else "" for row in now.containers} if now else {}
+        rows = now.containers if now else ()
+        return {
+            row.name: "{} {}".format(*row.process) if row.process and living.usable(row.process) else "" for row in rows
+        }
 
     def stopping(self) -> None:
         """Keep what it has counted, before it is stopped in order."""
@@ -229,8 +232,12 @@ class Router:
             kept = {each: since for each, since in deployed.draining.items() if each != name}
             self._record.write(replace(deployed, draining=kept))
         self._tally.add(CUT, left)
-        self.counts()  # before its container ends: what was cut here is not counted once more
         return left
+
+    def settle(self, name: str) -> None:
+        """Count what a container cut that was killed just now. It has no connections, and is about to be removed."""
+        self.counts()
+        self._tally.settle(name)
 
     def shut_out(self, name: str) -> None:
         """Have a container serve no more; what is under way there ends soon, or is cut."""

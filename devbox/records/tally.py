@@ -66,6 +66,11 @@ class TallyRecord:
         if count:
             self._update(lambda tally: tally.add(cause, count))
 
+    def settle(self, container: str) -> None:
+        """Keep that a container without connections is about to be removed."""
+        if self.read() is not None:
+            self._update(lambda tally: tally.settle(container))
+
     def close(self) -> None:
         """Keep that the router was stopped in order."""
         if self.read() is not None:

@@ -14,13 +14,14 @@ from dataclasses import field, replace
 
 from devbox.frozen import dataclass
 from devbox.model.stage import Counts
-from devbox.routing.tunnels import Tunnels, cut
+from devbox.routing.tunnels import Tunnels, cut, follow
 
 ROUTER = "router"  # the router had no server to ask
 REFUSED = "refused"  # every connection to a server was refused
 CUT = "cut"  # the server closed the connection before the headers of a response, or devbox after the time to drain
 TRUNCATED = "truncated"  # the connection ended within a response
 TIMEOUT = "timeout"  # the server did not answer in time
+_SHORTEST = 0.05  # seconds between two readings, for a rate
 _RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 
@@ -94,6 +95,14 @@ class Tally:
         """The same with losses that HAProxy does not count."""
         return replace(self, gone={**self.gone, cause: self.gone.get(cause, 0) + count})
 
+    def settle(self, container: str) -> Tally:
+        """The same when a container without connections is about to be removed: its end cuts nothing."""
+        return replace(
+            self,
+            tunnels={name: seen for name, seen in self.tunnels.items() if name != container},
+            runs={name: run for name, run in self.runs.items() if name != container},
+        )
+
     def close(self) -> Tally:
         """The same when the router was stopped in order: the next one is no replacement for a killed one."""
         gone = {cause: count for cause, count in self.counts().lost.items() if count}
@@ -115,7 +124,8 @@ class Tally:
                 cause = key.rpartition(" ")[2]
                 gone[cause] = gone.get(cause, 0) + count
         more = sum(max(0, count - self.last.get(key, 0)) for key, count in found.items())
-        rate = 0.0 if replaced or not self.router else more / max(1.0, now - self.at)
+        rate = 0.0 if replaced or not self.router else more / max(_SHORTEST, now - self.at)
+        ended = self._ended(reading)
         return replace(
             self,
             router=reading.router,
@@ -124,12 +134,16 @@ class Tally:
             gone=gone,
             open=reading.open,
             peak=reading.peak if replaced else max(self.peak, reading.peak),
-            unknown=self.unknown + (self._may_be_lost(reading, kernel) if replaced else self._may_be_cut(reading)),
+            unknown=self.unknown
+            + (self._may_be_lost(reading, kernel) if replaced else self._may_be_cut(reading, ended)),
             namespace=kernel.namespace if kernel else "",
             ended=kernel.accepted if kernel else 0,
             accepted=reading.accepted,
             worst=max(self.worst, rate),
-            tunnels=reading.tunnels,
+            tunnels={
+                name: seen if replaced or name in ended else follow(self.tunnels.get(name), seen, at=now)
+                for name, seen in reading.tunnels.items()
+            },
             runs=reading.runs,
         )
 
@@ -151,7 +165,9 @@ class Tally:
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
         return self.open + math.ceil(self.peak * away)
 
-    def _may_be_cut(self, reading: Reading) -> int:
-        """Tunnels of replicas that have ended since the last reading, and that devbox did not remove."""
-        ended = (name for name, run in self.runs.items() if run and reading.runs.get(name, run) != run)
+    def _ended(self, reading: Reading) -> frozenset[str]:
+        """Replicas whose process is another one, or none, and that devbox did not remove."""
+        return frozenset(name for name, run in self.runs.items() if run and reading.runs.get(name, run) != run)
+
+    def _may_be_cut(self, reading: Reading, ended: frozenset[str]) -> int:
         return sum(cut(self.tunnels[name], reading.tunnels.get(name)) for name in ended if name in self.tunnels)

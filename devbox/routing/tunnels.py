@@ -8,6 +8,7 @@ server, and devbox, which knows when a replica ended, how many may have been cut
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from devbox.frozen import dataclass
 from devbox.routing.cohort import PANIC, RESCUE
@@ -16,15 +17,25 @@ TABLE = "devbox.tunnels"
 ASK = f"show table {TABLE}"
 _TRACKED = 4  # the stick counter; see `seconds.STICK_COUNTERS`
 _ENTRY = re.compile(rf"key=(?:{RESCUE}|{PANIC})?(\S+) .*\bconn_cur=(\d+) gpc0=(\d+)")
+_LATE = 5.0  # seconds until the end of a replica is written down
 _IS_ONE = "{ var(txn.tunnel) -m bool }"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ended:
+    """Tunnels that were there at one reading and gone at the next one, at `at`."""
+
+    at: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tunnels:
-    """Those of one replica: how many are open, and how many were begun since the router started."""
+    """Those of one replica: how many are open, how many were begun since the router started, which ended of late."""
 
     open: int
     begun: int
+    ended: tuple[Ended, ...] = ()
 
 
 def table() -> str:
@@ -56,6 +67,22 @@ def read(answer: str) -> dict[str, Tunnels]:
     return found
 
 
+def follow(before: Tunnels | None, now: Tunnels, *, at: float) -> Tunnels:
+    """A later reading, with those that ended since the one before it, and in the last seconds before that.
+
+    HAProxy sees the end of a killed replica's connections before its supervisor has written down the end.
+    """
+    if before is None or now.begun < before.begun:
+        return now
+    count = before.open + now.begun - before.begun - now.open
+    kept = tuple(each for each in before.ended if each.at > at - _LATE)
+    return replace(now, ended=(*kept, Ended(at=at, count=count)) if count > 0 else kept)
+
+
 def cut(before: Tunnels, now: Tunnels | None) -> int:
-    """How many may have been cut, at most, if their replica ended between two readings: those open and begun since."""
-    return before.open + (max(0, now.begun - before.begun) if now else 0)
+    """How many may have been cut, at most, if their replica is known to have ended since a reading.
+
+    Those open then, begun since, or ended shortly before.
+    """
+    begun = max(0, now.begun - before.begun) if now else 0
+    return before.open + begun + sum(each.count for each in before.ended)

@@ -269,6 +269,21 @@ def test_issue10_12_what_a_killed_replica_may_have_cut_is_bounded():
     assert after.take(reading("8 1", begun=9), now=1012).unknown == 3 + 2
 
 
+def test_issue10_12_a_replica_whose_end_is_known_late_may_have_cut_what_ended_just_before():
+    def reading(run: str, open_: int) -> Reading:
+        return replace(_reading(), runs={"web-1": run}, tunnels={"web-1": Tunnels(open=open_, begun=6)})
+
+    tally = Tally(id="t").take(reading("7 1", 3), now=1010).take(reading("7 1", 1), now=1010.25)
+    tally = tally.take(reading("7 1", 0), now=1010.5)
+    assert tally.unknown == 0, "they may have ended by themselves"
+    after = tally.take(reading("8 1", 0), now=1010.75)
+    assert after.unknown == 3
+    assert after.take(reading("9 1", 0), now=1011).unknown == 3
+    removed = tally.settle("web-1").take(reading("7 1", 0), now=1010.75)
+    assert removed.take(reading("", 0), now=1011).unknown == 0, "it had no connections any more"
+    assert tally.take(reading("7 1", 0), now=1016).take(reading("8 1", 0), now=1016.25).unknown == 0
+
+
 def test_a_stage_that_was_down_lost_nothing_meanwhile():
     tally = Tally(id="t").take(_reading(refused=5), now=1010)
     assert tally.close().take(_reading(refused=5), now=1011).counts().lost["refused"] == 5, "while it stops"
