@@ -269,21 +269,23 @@ _YOUNG = tuple(
     Slow(name=f"new replicas begin {100 * factor - 100:.0f} % slower, for a minute", young=factor, bound=100)
     for factor in (1.2, 1.5)
 )
-_CHOSEN = ("cold start", "pauses", "equal, lognormal 0.5", "canary", "each replica", "1 % of")
+_CHOSEN = ("cold start", "pauses", "equal, lognormal 0.5", "1 % of")
 FRESH = (
     *_YOUNG,
     *(
-        replace(
-            row,
-            name=f"{row.name}, baseline fresh",
-            fresh=True,
-            bound=row.bound if "10 %" in row.name or "10 s" in row.name else 0.75,
-        )
+        replace(row, name=f"{row.name}, baseline fresh", fresh=True, bound=row.bound if "10 s" in row.name else 0.75)
         for row in (*EQUAL, *_YOUNG)
-        if row.name.removeprefix("fails: ").startswith(_CHOSEN) or row in _YOUNG
+        if row in _YOUNG or (row.name.removeprefix("fails: ").startswith(_CHOSEN) and row.rate < 500)
     ),
 )
-FRESH_WORSE = tuple(replace(row, name=f"{row.name}, baseline fresh", fresh=True) for row in WORSE) + tuple(
-    replace(WORSE[0], name=f"+20 %, cold start: {cold} slow requests, baseline fresh", cold=cold, fresh=True)
-    for cold in (3, 8, 40)
+FRESH_WORSE = (
+    *(
+        replace(row, name=f"{row.name}, baseline fresh", fresh=True)
+        for row in WORSE
+        if row.name.startswith(("+20 %, lognormal", "+20 %, Pareto", "×2, lognormal"))
+    ),
+    *(
+        replace(WORSE[0], name=f"+20 %, cold start: {cold} slow requests, baseline fresh", cold=cold, fresh=True)
+        for cold in (3, 8, 40)
+    ),
 )

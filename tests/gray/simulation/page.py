@@ -70,7 +70,8 @@ Aborted, in percent; in brackets, the canary's requests and the seconds until th
 
 With `baseline = "fresh"` the canary is compared with as many new replicas of stable, which have as much traffic
 ([how](gray.md#a-baseline-of-new-replicas)). The other judges are given the same control. Rows without "baseline fresh"
-show what the stable baseline makes of the same traffic. The bound is 1.5 % for rows with a fresh baseline.
+show what the stable baseline makes of the same traffic. The bound is 1.5 % for rows with a fresh baseline; of bursts of
+10 s and of one replica on each side, that of the rows above.
 
 """,
     "fresh worse": """
@@ -80,7 +81,7 @@ show what the stable baseline makes of the same traffic. The bound is 1.5 % for 
     "fresh latency": """
 ## Baseline fresh, response times: equal releases
 
-The bound is 0.75 % for rows with a fresh baseline.
+The bound is 0.75 % for rows with a fresh baseline; of pauses of 10 s, that of the row above.
 
 """,
     "fresh slower": """
