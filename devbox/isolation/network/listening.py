@@ -74,8 +74,15 @@ def take_back(process: ProcessRef, ports: Sequence[int]) -> Held | None:
     """
     for pid in (process.pid, *_children(process.pid)):
         with contextlib.suppress(OSError):
-            if sockets := _sockets_of(pid, ports):
-                return Held(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), sockets)
+            netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            sockets: dict[int, int] = {}
+            try:
+                sockets = _sockets_of(pid, ports)
+            finally:
+                if not sockets:
+                    os.close(netns)
+            if sockets:
+                return Held(netns, sockets)
     return None
 
 
@@ -92,6 +99,9 @@ def _sockets_of(pid: int, ports: Sequence[int]) -> dict[int, int]:
                 found[port] = fd
             else:
                 os.close(fd)
+    except OSError:
+        close_sockets(found.values())
+        raise
     finally:
         os.close(handle)
     return found
