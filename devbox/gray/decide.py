@@ -297,7 +297,8 @@ def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
             if late
             else _waits(seen, lacking)
         )
-    passed = f"{seen.requests} requests, at most {_points(max(j.harm for j in seen.judged.values()))} worse than stable"
+    harm = _points(max(each.harm for each in seen.judged.values()))
+    passed = f"{seen.requests} requests, at most {harm} worse than {policy.control}"
     passed += "".join(f", {metric.name} {seen.outside[metric.name].last or 'good'}" for metric in policy.outside)
     if policy.rehearse and not seen.rehearsed:
         return seen.enter(REHEARSING, "going back is rehearsed")
@@ -315,7 +316,7 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
     if seen.compared is not None and not seen.compared.moments:
         return "for the first whole second at this share"
     if "errors" in seen.judged and seen.here("errors")[1].rate > HALF:
-        return f"for {'the baseline' if policy.fresh else 'stable'}, which fails itself"
+        return f"for {policy.control}, which fails itself"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
             return f"for certainty: {name} may be {_points(harm)} worse, {_points(policy.margin)} would do"

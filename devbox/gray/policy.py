@@ -50,6 +50,11 @@ class Policy:
         """True if the canary is compared with a baseline of new replicas."""
         return self.baseline == FRESH
 
+    @property
+    def control(self) -> str:
+        """What the canary is compared with, in a sentence."""
+        return "the baseline" if self.fresh else "stable"
+
     def share(self, step: int) -> int:
         """The threshold of a step; 0 before the first."""
         return self.steps[step] if step >= 0 else 0
