@@ -93,9 +93,11 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Of a key that stands twice, two readers could take two values."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {_shown(twice)} is there twice")
+        names: set[str] = set()
+        for name, _ in pairs:
+            if name in names:
+                raise ValueError(f"the key {_shown(name)} is there twice")
+            names.add(name)
     return found
 
 

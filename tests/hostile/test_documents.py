@@ -67,6 +67,29 @@ def test_what_is_no_document(name: str) -> None:
         documents.parse(raw)
 
 
+class _Name(str):
+    """A key that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        _Name.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_issue10_1_a_key_that_is_there_twice_is_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 MiB of keys of which the last two are the same: each was compared with all others, for an hour."""
+    monkeypatch.setattr(_Name, "compared", 0)
+    names = [_Name(f"key{number}") for number in range(2000)]
+
+    with pytest.raises(ValueError, match="'last' is there twice"):
+        documents._table([(name, 1) for name in (*names, _Name("last"), _Name("last"))])
+
+    assert _Name.compared < 2 * len(names)
+
+
 @pytest.mark.parametrize("digest", BAD_DIGESTS, ids=repr)
 def test_digests_that_are_none(digest: Any, tmp_path: Path) -> None:
     """A digest becomes a path, and a part of an address."""
