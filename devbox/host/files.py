@@ -74,15 +74,15 @@ def keep_newest(directory: str, most: int) -> None:
             os.unlink(entry.path)
 
 
-def read_text(path: str, *, errors: str = "replace") -> str | None:
-    """Return the text of a file; None if it does not exist.
+def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str | None:
+    """Return the text of a file; None if it does not exist, "" for what is no regular file unless `waits`.
 
     `errors`: what becomes of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged
-    file is refused where its content is checked.
+    file is refused where its content is checked. `waits`: the path is a person's, who may name a pipe or a device.
     """
     try:
-        with open(path, encoding="utf-8", errors=errors) as source:
-            return source.read()
+        with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_at_once) as source:
+            return source.read() if waits or stat.S_ISREG(os.fstat(source.fileno()).st_mode) else ""
     except FileNotFoundError:
         return None
 
@@ -93,12 +93,13 @@ def opened(path: str) -> Iterator[tuple[IO[bytes], str]]:
 
     What is checked is what was opened: a path may have become another file's by then.
     """
-    with open(path, "rb", opener=_open_at_once) as source:
+    with open(path, "rb", opener=open_at_once) as source:
         regular = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
         yield source, os.readlink(f"/proc/self/fd/{source.fileno()}") if regular else ""
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
+    """An opener that waits for no pipe's writer."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 

@@ -88,7 +88,7 @@ class Layout:
     def read_raw(self, digest: str, *, limit: int = documents.LIMIT) -> bytes | None:
         """A document's bytes, None where there is no such blob. Of a larger blob, more than a document may have."""
         try:
-            with open(self.blob(digest), "rb") as source:
+            with open(self.blob(digest), "rb", opener=files.open_at_once) as source:
                 return source.read(limit + 1)
         except FileNotFoundError:
             return None
@@ -150,8 +150,8 @@ class Layout:
     def _entries(self) -> list[dict[str, Any]]:
         path = f"{self.root}/index.json"
         try:
-            with open(path, "rb") as source:
-                entries = documents.tables(documents.parse(source.read(documents.LIMIT + 1)), "manifests")
+            with open(path, "rb", opener=files.open_at_once) as source:
+                entries = documents.tables(documents.parse(source.read(documents.LIMIT + 1) or b""), "manifests")
             for entry in entries:
                 descriptor(entry)
                 _name(entry)

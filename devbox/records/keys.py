@@ -61,17 +61,14 @@ class Keys:
 
     def all(self) -> list[Key]:
         """Every key, by name."""
-        names: list[str] = []
-        with suppress(FileNotFoundError):
-            names = [name.removesuffix(".pub") for name in os.listdir(self._directory) if name.endswith(".pub")]
-        return [self.find(name) for name in sorted(names)]
+        return [self.find(name) for name in self._names()]
 
     def find(self, name: str) -> Key:
         """The key of a name. Raises UsageError where there is none."""
         path = f"{self._directory}/{_checked(name)}"
         public = files.read_text(f"{path}.pub")
         if public is None:
-            known = ", ".join(key.name for key in self.all())
+            known = ", ".join(self._names())
             raise UsageError(f"there is no key {name}", remedy=f"known: {known}" if known else "devbox key create NAME")
         return Key(
             name=name,
@@ -79,6 +76,13 @@ class Keys:
             private=files.read_text(f"{path}.key") or "",
             command=self._files.read(self._paths.key_command(name)) or "",
         )
+
+    def _names(self) -> list[str]:
+        """Those of the public halves; a link that leads nowhere is none."""
+        with suppress(FileNotFoundError):
+            found = (name for name in os.listdir(self._directory) if os.path.exists(f"{self._directory}/{name}"))
+            return sorted(name.removesuffix(".pub") for name in found if name.endswith(".pub"))
+        return []
 
     def remove(self, name: str) -> None:
         """Forget a key. Nobody has its private half then."""

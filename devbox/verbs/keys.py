@@ -62,7 +62,7 @@ def passphrase(name: str, ask: Ask | None) -> str:
 
 def _from_file(path: str) -> str:
     try:
-        text = files.read_text(path, errors="strict")
+        text = files.read_text(path, errors="strict", waits=True)
     except (OSError, UnicodeDecodeError) as error:
         raise SigningError(f"{path} can't be read: {error}", remedy=f"{PASSPHRASE}=file:PATH") from None
     if not (value := (text or "").rstrip("\n")):

@@ -25,7 +25,7 @@ _MOUNT_FROM = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
 
 def read(path: str) -> str:
     """A Dockerfile's text, "" where there is none; bytes that are not UTF-8 stay what they are, as in a comment."""
-    return files.read_text(path, errors="surrogateescape") or ""
+    return files.read_text(path, errors="surrogateescape", waits=True) or ""
 
 
 class Instruction(NamedTuple):

@@ -52,7 +52,7 @@ def _config_file() -> str:
 
 def _read(place: str) -> dict[str, Any]:
     try:
-        text = files.read_text(place)
+        text = files.read_text(place, waits=True)
         return documents.parse(text.encode()) if text else {}
     except ValueError as error:
         raise _broken(place, str(error)) from None

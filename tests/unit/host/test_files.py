@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -85,3 +86,26 @@ def test_a_link_to_a_file_stays_a_link(tmp_path: Path):
         out.write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_issue10_2_a_pipe_or_device_in_place_of_a_file_is_damaged_and_not_waited_for(tmp_path: Path, kind: str):
+    """`promote` waited for ever for a writer of keys/NAME.pub, or read /dev/zero until the memory was full."""
+    path = tmp_path / "state.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    signal.alarm(20)  # ends the tests where it waits
+    try:
+        assert files.read_text(str(path)) == ""
+    finally:
+        signal.alarm(0)
+
+
+def test_a_pipe_that_a_person_names_is_read_to_its_end(tmp_path: Path):
+    source, sink = os.pipe()
+    os.write(sink, b"passphrase\n")
+    os.close(sink)
+    assert files.read_text(f"/dev/fd/{source}", waits=True) == "passphrase\n"
+    os.close(source)

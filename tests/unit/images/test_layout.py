@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 
+import pytest
+
+from devbox.errors import DevboxError
 from devbox.images import layout, manifest
 from devbox.images.layout import Layout
 from devbox.model.image import ImageConfig, Layer
@@ -58,3 +63,21 @@ def test_a_config_says_what_the_image_runs() -> None:
     assert "Entrypoint" not in made["config"]
     assert made["rootfs"]["diff_ids"] == [LAYER.diff_id]
     assert made["created"] == "2025-01-01T00:00:00Z"
+
+
+def test_issue10_2_a_pipe_in_place_of_index_or_blob_is_damaged_and_not_waited_for(tmp_path: Path) -> None:
+    oci = new_layout(tmp_path)
+    target = oci.write_json(layout.INDEX, {})
+    signal.alarm(20)  # ends the tests where it waits for a writer
+    try:
+        for path, read in ((oci.blob(target.digest), lambda: oci.read_json(target.digest)), (_index(oci), oci.refs)):
+            os.unlink(path)
+            os.mkfifo(path)
+            with pytest.raises(DevboxError, match=r"is no index of images|can't be read"):
+                read()
+    finally:
+        signal.alarm(0)
+
+
+def _index(oci: Layout) -> str:
+    return f"{oci.root}/index.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 
 import pytest
@@ -94,3 +95,25 @@ def test_no_passphrase_is_an_error_off_a_terminal(paths, monkeypatch, given):
     monkeypatch.setenv(verbs.PASSPHRASE, given)
     with pytest.raises(SigningError):
         verbs.passphrase("ci", None)
+
+
+def test_issue10_2_a_link_that_leads_nowhere_is_no_key(paths):
+    """Each key that was not found listed all keys, without end."""
+    made = _made(paths, "ci")
+    os.symlink("nowhere", f"{paths.keys}/gone.pub")
+    assert [key.name for key in Keys(paths).all()] == [*made]
+    with pytest.raises(UsageError, match="there is no key gone"):
+        Keys(paths).find("gone")
+
+
+@pytest.mark.parametrize("half", ["pub", "key"])
+def test_issue10_2_a_key_that_is_a_pipe_is_damaged_and_not_waited_for(paths, half):
+    _made(paths, "ci")
+    os.unlink(f"{paths.keys}/ci.{half}")
+    os.mkfifo(f"{paths.keys}/ci.{half}")
+    signal.alarm(20)  # ends the tests where it waits for a writer
+    try:
+        with pytest.raises(SigningError, match="PEM"):
+            verbs.signer(paths, Keys(paths).find("ci"), None)
+    finally:
+        signal.alarm(0)
