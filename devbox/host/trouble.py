@@ -24,14 +24,28 @@ _REMEDIES = {
     errno.ENOMEM: "free some memory, then do this again",
     errno.EAGAIN: "ulimit -u shows how many processes you may have",
 }
+_UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # where something is in the way; else a fault of devbox
 
 
 def of_the_machine(error: OSError) -> HostError | None:
     """The sentence of an error that says something about the machine; None when it is a fault of devbox."""
+    path = str(error.filename or "")
+    if error.errno in _UNCLEAR and (obstacle := _in_the_way(path)):
+        return HostError(
+            f"{path} can't be used: {obstacle} is in the way",
+            remedy=f"see: ls -ld {shlex.quote(obstacle)}; move it away if it does not belong there",
+        )
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None
-    path = str(error.filename or "")
     place = shlex.quote(os.path.dirname(path) or ".")
     sentence = f"this machine refused: {path}: {error.strerror}" if path else f"this machine refused: {error.strerror}"
     return HostError(sentence, remedy=remedy.format(place=place))
+
+
+def _in_the_way(path: str) -> str:
+    """The link that leads nowhere, or what is no directory, on the way to a path; "" if there is none."""
+    place = path
+    while place and not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return place if place and not os.path.isdir(place) else ""
