@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from devbox.attest import attached, bundle, heads, signing, statements, verify
 from devbox.attest.keys import PublicKey
 from devbox.attest.predicates import Promotion
-from devbox.errors import LedgerDamaged, RegistryError
+from devbox.errors import LedgerDamaged, RegistryError, SigningError
 from devbox.execute import exchange
 from devbox.execute.events import Note, Sink
 from devbox.images import documents
@@ -110,8 +110,12 @@ class Recorder:
             raw = None
             with contextlib.suppress(RegistryError):  # what rests on its records is pending
                 raw = artifact.get(bundle.MEDIA_TYPE, self._tag(stage)) if stage.repository else None
-            if raw is not None:
+            if raw is None:
+                continue
+            try:
                 yield f"the head published at {stage.repository}", heads.verify_head(raw, keys).hash
+            except SigningError as error:  # as after a key was replaced; it could as well have been deleted
+                self._sink(Note(text=f"{self._tag(stage).familiar} will be signed again: {error.sentence}"))
 
     def _named(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
         """The entries before the records of this ledger."""

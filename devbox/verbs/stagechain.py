@@ -107,9 +107,9 @@ class StageChains:
 
     def _learn(self, stage: Stage, keys: Mapping[str, PublicKey]) -> str:
         """Enter what is new about one stage; what is not known of it, "" for nothing."""
-        documents, problems = self._read(stage, keys)
         entries = self._ledger.entries()
         own, known = stagerecords.writer_of(entries), stagerecords.known_of(entries, stage.name)
+        documents, problems = self._read(stage, keys, own=own)
         mine = documents.pop(own, None)
         if mine is not None:
             self._check_own(mine, stage)
@@ -125,8 +125,14 @@ class StageChains:
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         return "; ".join(problems)
 
-    def _read(self, stage: Stage, keys: Mapping[str, PublicKey]) -> tuple[dict[str, StageDocument], list[str]]:
-        """The documents about a stage by their writers, and what cannot be believed."""
+    def _read(
+        self, stage: Stage, keys: Mapping[str, PublicKey], *, own: str
+    ) -> tuple[dict[str, StageDocument], list[str]]:
+        """The documents about a stage by their writers, and what cannot be believed.
+
+        This machine's own (`own`) counts as missing then, as after its key was replaced: its ledger has all of it, and
+        the next publication signs it again.
+        """
         named = reference.parse(stage.repository)
         repository = Repository(Connection(settings.origin(named.host)), named)
         tags = repository.tags(f"{_TAG}{stage.name}.")
@@ -137,6 +143,9 @@ class StageChains:
             try:
                 document = stagechain.verify(raw or b"", keys, stage=stage.name, repository=_path(stage))
             except SigningError as error:
+                if tag == f"{_TAG}{stage.name}.{own}":
+                    self._sink(Note(text=f"{stage.repository}:{tag} will be signed again: {error.sentence}"))
+                    continue
                 problems.append(f"{stage.repository}:{tag}: {error.sentence}")
                 continue
             if tag == f"{_TAG}{stage.name}.{document.writer}":

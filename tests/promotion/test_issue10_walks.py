@@ -208,5 +208,26 @@ def test_issue10_1_what_could_not_be_learned_is_pending_and_reported(
         two.promote("production", made.id)
 
 
+def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
+    """What the old key had signed at the registries was believed no more, and each command on each machine refused."""
+    one, _, two = clones()
+    for clone in (one, two):
+        first, second = (clone.use().shop.release(number) for number in (1, 2))
+    for stage in ("test", "staging"):
+        one.use().promote(stage, first.id)
+    two.use().promote("production", first.id)
+    signer = keys.generate(keys.ED25519)
+    for clone in (one, two):
+        (Path(clone.shop.root) / "keys/ci.pub").write_text(signer.public.pem)
+        clone._people["ci"] = signer
+    one.use().promote("test", second.id)
+    assert "none of the keys of the file signed it" in two.learn()["staging"]
+    one.use().promote("staging", first.id)  # there is nothing to do but to publish
+    two.use().promote("production", first.id)
+    one.use().promote("staging", second.id)
+    two.use().promote("production", second.id)
+    assert (one.learn(), two.learn()) == ({}, {})
+
+
 def _unseen(event: object) -> None:
     """Nobody watches."""
