@@ -93,13 +93,20 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):
+    if isinstance(value, list) and all(_is_plain(each) for each in value):
         text = ", ".join(map(_text, value))
     elif isinstance(value, bool) or not isinstance(value, str | int | float):
         text = ids.canonical_json(value).decode()
     else:
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
     return text if len(text) <= _LONGEST and text.isprintable() else ids.key_of(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """True if a list of such values may be joined by commas, and no other list has the same text."""
+    if isinstance(value, str):
+        return ", " not in value and not value.startswith("[")
+    return isinstance(value, int | float)
 
 
 def _is_digest(value: str) -> bool:
