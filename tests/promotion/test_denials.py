@@ -18,6 +18,7 @@ from support.shop import APP, Shop, in_a_child
 from devbox.attest import attached, keys, statements, verify
 from devbox.attest import signing as attest
 from devbox.attest.keys import LocalSigner
+from devbox.envfile import hostaccess
 from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
 from devbox.model.entry import APPLIED, Entry
@@ -29,6 +30,7 @@ from devbox.promotion import coverage
 from devbox.records import keyring
 from devbox.records.keys import Keys
 from devbox.records.ledger import Ledger
+from devbox.records.trust import TrustRecord
 from devbox.verbs import approvals, signing
 from devbox.verbs import promote as verbs
 from devbox.verbs.promote import Moved
@@ -403,3 +405,21 @@ def _promotions(signed: Signed, release: Release) -> list[tuple[verify.Finding, 
 
 def _unseen(event: object) -> None:
     """Nobody watches."""
+
+
+def test_issue10_6_the_record_of_a_gate_that_printed_no_text_can_be_read(tmp_path: Path, home: Path):
+    """NUL is valid JSON and no text: the signed record of the promotion could not be read by anybody."""
+    gate = r"""[stage.staging]
+gates = [{ kind = "command", run = 'printf "a\000b\377\n\033[31mred"' }]
+"""
+    signed = Signed(tmp_path, SIGNED + gate)
+    opened = signed.shop.opened
+    TrustRecord(opened.paths, opened.id).allow((), stages=hostaccess.of_stages(load(opened)))
+    made = signed.built()
+    entry = signed.promote("staging", made).entry
+    known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
+    found = verify.findings(made.image, attached.store(opened.paths), known)
+    assert {each.verdict for each in found} == {"ok"}
+    records = {each.evidence: said.predicate for each, said in verify.signed(found, statements.PROMOTION)}
+    printed = [each["output"] for each in records[str(entry.body["record"])]["gates"] if each.get("output")]
+    assert printed == ["a\ufffdb\ufffd\n\x1b[31mred"]

@@ -21,14 +21,14 @@ def keep(run: BoundedRun, values: tuple[str, ...]) -> str:
     """Mask the values, then cut to KEPT bytes: beginning and end of the output, and between them its size."""
     mask = Mask(values)
     if run.is_whole:
-        whole = mask.text((run.head + run.tail).decode(errors="replace")).encode()
+        whole = _valid(mask.line(run.head + run.tail))
         if len(whole) <= KEPT:
             return _text(whole)
         return _joined(whole[:_HALF], whole[-_HALF:], run.size)
     # A value may lie across the cut, where the mask does not see it: so much is left out on both sides.
     longest = max((len(value.encode(errors="surrogateescape")) for value in values), default=0)
-    head, tail = (mask.text(part.decode(errors="replace")).encode() for part in (run.head, run.tail))
-    return _joined(head[: len(head) - longest][:_HALF], tail[longest:][-_HALF:], run.size)
+    head, tail = (mask.line(part) for part in (run.head, run.tail))
+    return _joined(_valid(head[: len(head) - longest])[:_HALF], _valid(tail[longest:])[-_HALF:], run.size)
 
 
 def of_stage(stage: Stage, release: Release) -> dict[str, Secret]:
@@ -59,6 +59,11 @@ def find_values(
             # The value of an authorization header is a scheme and the credentials: either may be printed alone.
             found += [values[name], *(values[name].split(" ")[1:] if name.endswith(".authorization") else ())]
     return tuple(found), failed
+
+
+def _valid(data: bytes) -> bytes:
+    """UTF-8 without NUL, as signed records may have it."""
+    return data.decode(errors="replace").replace("\0", "\ufffd").encode()
 
 
 def _joined(first: bytes, last: bytes, size: int) -> str:

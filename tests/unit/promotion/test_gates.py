@@ -17,6 +17,7 @@ from support.histories import NOON, TESTS, chained, context, release, stages
 from support.machine import wait_until
 
 from devbox.errors import DevboxError
+from devbox.host.bounded import BoundedRun
 from devbox.model import codec
 from devbox.model.container import Secret
 from devbox.model.entry import APPLIED, TESTED
@@ -24,7 +25,7 @@ from devbox.model.evidence import TestEvidence
 from devbox.model.resolved import HostAccess
 from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
 from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates import command, table
+from devbox.promotion.gates import command, output, table
 from devbox.promotion.gates.contract import Observed, written
 
 ONE, OTHER = release(1), release(2)
@@ -220,6 +221,16 @@ def test_issue10_6_what_is_kept_is_cut_and_masked(tmp_path, monkeypatch):
         assert said.output.startswith("1 *** ***\n***\n2 ")
         assert f"\n{loops} *** ***\n***" in said.output
     assert "in total, cut here" not in said.output
+
+
+@pytest.mark.parametrize("secret", [b"\xff\xfehunter2", "pässwörd".encode()], ids=["no text", "umlauts"])
+def test_issue10_6_a_secret_that_is_no_text_is_masked_where_it_is_cut_as_well(secret):
+    values = (secret.decode(errors="surrogateescape"),)
+    assert output.keep(BoundedRun(code=0, head=b"a " + secret, tail=b"", size=2 + len(secret)), values) == "a ***"
+    for at in range(len(secret)):
+        run = BoundedRun(code=0, head=b"-" * 99 + secret[:at], tail=secret[at:] + b"-" * 99, size=1 << 30)
+        kept = output.keep(run, values)
+        assert not set(kept) - set("-\n… 1024.0 MiB in total, cut here"), kept
 
 
 def test_issue10_6_a_secret_that_cannot_be_fetched_keeps_the_output_out_of_the_ledger(tmp_path):
