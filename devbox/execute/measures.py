@@ -107,7 +107,7 @@ class Measures:
         )
         mask = Mask(tuple(secrets.values()))
         code, out, err = (done.returncode, done.stdout, done.stderr) if done else (None, b"", b"")
-        return judged(metric, code, mask.text(_last(out))[:_SHOWN], mask.text(_last(err))[:_SHOWN], began=began)
+        return judged(metric, code, _last(mask.line(out))[:_SHOWN], _last(mask.line(err))[:_SHOWN], began=began)
 
     def _secrets(self) -> dict[str, str]:
         """Those of the stage, fetched once."""

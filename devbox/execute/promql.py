@@ -40,7 +40,7 @@ def read(answer: bytes) -> float:
         if plain["status"] != "success":
             raise NoNumber(f"Prometheus says: {str(plain.get('error', plain['status']))[:_SHOWN]}")
         number = float(_sample(plain["data"]))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise NoNumber("the answer is none of Prometheus's") from None
     if not math.isfinite(number):
         raise NoNumber(f"the query gives {number}")
@@ -61,7 +61,7 @@ def _sample(data: dict[str, Any]) -> Any:
 def _complaint(error: IO[bytes]) -> str:
     try:
         return f": {str(json.loads(error.read(_MOST))['error'])[:_SHOWN]}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -15,6 +15,7 @@ import pytest
 from gray.prometheus import PASSWORD, USER, prometheus
 
 from devbox.errors import EngineError
+from devbox.execute import promql
 from devbox.execute.measures import Measures, Place
 from devbox.gray.outside import Reading
 from devbox.model.container import Secret
@@ -22,6 +23,9 @@ from devbox.model.stage import Outside
 
 SECRET = "hunter2-hunter2"
 BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+
+
+_RESULT = b'{"status": "success", "data": {"resultType": "scalar", "result": [0, %s]}}'
 
 
 def place(root: Path, *commands: str, **more: object) -> Place:
@@ -93,6 +97,21 @@ def test_a_secret_is_in_no_reason(tmp_path: Path):
     assert found.no
     assert "refused for" in found.said
     assert SECRET not in found.said
+
+
+@pytest.mark.parametrize("secret", ["hunter\u00a0two", "hunter\x1b[1mtwo", "hunter\udcff-two"], ids=ascii)
+def test_issue10_6_a_secret_that_does_not_print_is_in_no_reason(tmp_path: Path, secret: str):
+    """It was masked after what does not print had become escapes."""
+    text = 'printf "%s" "$TOKEN"; exit 1'
+    found = first(command(text), place(tmp_path, text, fetch=lambda _: {"TOKEN": secret}))
+    assert (found.no, found.said) == (True, "***")
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"a":' * 100_000, _RESULT % (b"9" * 400)], ids=["[", "{", "9"])
+def test_issue10_9_an_answer_that_is_no_number_does_not_end_the_asking(answer: bytes):
+    """The thread that asks ended with a RecursionError or OverflowError, and the metric was silent from then on."""
+    with pytest.raises(promql.NoNumber, match="none of Prometheus's"):
+        promql.read(answer)
 
 
 def test_what_was_not_allowed_is_not_run(tmp_path: Path):
