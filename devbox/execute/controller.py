@@ -162,7 +162,8 @@ class Controller:
         """Those that the release has not taken in; none where the router went away just now: the next look has them."""
         known = trial.rollout.compared
         with contextlib.suppress(RouterAway):
-            return self.ground.seconds(after=max(known.until if known else 0, int(now) - HISTORY - 1))
+            until = min(known.until if known else 0, int(now))  # the clock may have been set back
+            return self.ground.seconds(after=max(until, int(now) - HISTORY - 1))
         return ()
 
     def _apply(self, before: Trial, after: Trial, sight: Sight) -> None:

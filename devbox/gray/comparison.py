@@ -16,7 +16,7 @@ from devbox.gray.history import History
 from devbox.gray.incidents import BLOCK, WINDOWS
 from devbox.gray.moments import FAILED, FIRST, FIRST_SLOW, KEPT, REQUESTS, SLOW, Counts, Moment
 from devbox.gray.windows import Counted, Place, Values
-from devbox.model.traffic import BASELINE, CANARY, STABLE, Second
+from devbox.model.traffic import BASELINE, CANARY, HISTORY, STABLE, Second
 
 _NAMED = 4  # replicas in a sentence
 _CHANGING = 2  # seconds after a change of the share in which some requests are still of the old one
@@ -142,6 +142,17 @@ class Comparison:
         """Past seconds in which the share was another one; the open block ends before them."""
         return replace(self.closed_off(), since=int(until) + _CHANGING, closed=0, moments=())
 
+    def set_back(self, *, now: float) -> Comparison:
+        """By a clock that was set back: seconds count that are not later than the last one by the earlier clock.
+
+        After a small step they would be counted twice: the router adds to those that it has.
+        """
+        if self.until <= now:
+            return self
+        again = self.until - 1 if self.until - now <= KEPT else now
+        born = {name: min(at, int(now)) for name, at in self.born.items()}
+        return replace(self.skipped(until=again), until=int(now), born=born)
+
     def after(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
         """With more seconds at the present share.
 
@@ -165,6 +176,8 @@ class Comparison:
 
     def with_moment(self, moment: Moment) -> Comparison:
         """With one more second, later than all others."""
+        if moment.at - self._first > HISTORY:  # the clock was set, or the machine slept: nothing was to be seen
+            return self.skipped(until=moment.at - _CHANGING).with_moment(moment)
         seen = self
         while moment.at >= seen.since + (seen.closed + 1) * BLOCK:
             seen = seen._closed(BLOCK)

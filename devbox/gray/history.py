@@ -37,7 +37,10 @@ class History:
         limits = self.limits
         if limits is None and whole.requests >= fewest and sum(whole.times) > 0:
             limits = Limits.of(whole, quantile=quantile)
-        last, length = max(each.at for each in seconds), len(self.requests)
+        last = max(each.at for each in seconds)
+        if last <= self.at:  # the clock was set back
+            return replace(self, at=0, requests=(), failed={}, slow={}).after(seconds, quantile=quantile, fewest=fewest)
+        length = len(self.requests)
         first = self.at - length + 1 if length else min(each.at for each in seconds)
         add = _Adding(first, last)
         slow = ((each.at, each.replica, limits.slow(each.times)) for each in seconds) if limits else ()
@@ -76,16 +79,18 @@ class History:
 
 
 class _Adding:
-    """Puts counts into series of equal length that end at `last`, and cuts them to HISTORY seconds."""
+    """Puts counts into series of equal length that end at `last`, of HISTORY seconds at most."""
 
     def __init__(self, first: int, last: int) -> None:
-        self._first, self._length = first, last - first + 1
+        self._first = max(first, last - HISTORY + 1)
+        self._gone, self._length = self._first - first, last - self._first + 1
 
     def to(
         self, series: Mapping[str, Sequence[int]], counts: Iterable[tuple[int, str, int]]
     ) -> dict[str, tuple[int, ...]]:
-        whole = {name: [*values, *[0] * (self._length - len(values))] for name, values in series.items()}
+        left = {name: values[self._gone :] for name, values in series.items()}
+        whole = {name: [*values, *[0] * (self._length - len(values))] for name, values in left.items()}
         for at, name, count in counts:
             if self._first <= at:
                 whole.setdefault(name, [0] * self._length)[at - self._first] += count
-        return {name: tuple(values[-HISTORY:]) for name, values in whole.items()}
+        return {name: tuple(values) for name, values in whole.items()}

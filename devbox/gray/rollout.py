@@ -115,7 +115,8 @@ class Rollout:
     def after(self, batch: Batch, policy: Policy, *, now: float) -> Rollout:
         """With what was counted since the last look, and the time that counts of it."""
         since = 0.0 if self.looked_at is None else min(max(0.0, now - self.looked_at), LONGEST_LOOK)
-        seen = replace(self, looked_at=now, watched=self.watched + since)
+        kept = self._set_back(now) if now < (self.looked_at or 0.0) else self
+        seen = replace(kept, looked_at=now, watched=self.watched + since)
         if self.phase == WARM:
             return _warmed(seen, batch, policy)
         if self.phase == BAKE:
@@ -125,6 +126,13 @@ class Rollout:
             judged = {watch.name: self.judged[watch.name].after(watch, batch, step=self.step) for watch in by_side}
             return replace(seen, judged={**self.judged, **judged})
         return seen
+
+    def _set_back(self, now: float) -> Rollout:
+        """By a clock that was set back: nothing was later than now."""
+        shut, baseline_shut = (None if at is None else min(at, now) for at in (self.shut, self.baseline_shut))
+        compared = self.compared.set_back(now=now) if self.compared else None
+        entered = min(self.entered, now)
+        return replace(self, entered=entered, shut=shut, baseline_shut=baseline_shut, compared=compared)
 
     def shut_out(self, *, tripped: bool, reopened: bool) -> Rollout:
         """With whether the router has shut the canary out. `reopened`: it was asked to let requests in again."""

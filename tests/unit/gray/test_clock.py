@@ -1,0 +1,152 @@
+"""The clock on the wall is set while a gray release is under way, or the machine sleeps: it is judged as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from devbox.execute.controller import Controller
+from devbox.gray import windows
+from devbox.gray.comparison import Comparison
+from devbox.gray.decide import Look, decide, wanted
+from devbox.gray.history import History
+from devbox.gray.policy import Policy, Watch
+from devbox.gray.rollout import ABORTING, BAKE, STEP, Rollout
+from devbox.gray.windows import Place
+from devbox.model.traffic import CANARY, HISTORY, STABLE, Batch, Second, Side
+
+BEGAN = 1_795_000_000
+RULES = Policy(
+    steps=(5000,),
+    min_time=1e6,
+    min_requests=1,
+    timeout=1e9,
+    bake=1e6,
+    margin=0.02,
+    watches=(Watch(name="errors", alpha=0.01),),
+)
+
+
+def seconds(at: int, *, failed: int = 0, baking: bool = False) -> tuple[Second, ...]:
+    """One second of two replicas of each side, 20 requests each; so many of each canary replica fail."""
+    bad = {"failed": failed, "first_failed": failed}
+    canary = tuple(Second(at=at, replica=f"new{each}", side=CANARY, requests=20, **bad) for each in (1, 2))
+    old = tuple(Second(at=at, replica=f"web{each}", side=STABLE, requests=20) for each in (1, 2))
+    return canary if baking else (*canary, *old)
+
+
+class Run:
+    """A release, looked at every second by a clock that may be set."""
+
+    def __init__(self, *, baking: bool) -> None:
+        self.baking = baking
+        self.now = BEGAN
+        past = [each for at in range(BEGAN - 90, BEGAN) for each in seconds(at) if each.side == STABLE]
+        self.rollout = Rollout.begin(RULES)
+        self.look(past)
+        assert self.rollout.phase == STEP
+        if baking:
+            self.rollout = self.rollout.enter(BAKE, "promoted")
+
+    def look(self, found: Any) -> None:
+        sums = {CANARY: Side(), STABLE: Side()}
+        for each in found:
+            sums[each.side] += Side(requests=each.requests, errors=each.failed)
+        look = Look(
+            now=self.now + 0.5,
+            batch=Batch(canary=sums[CANARY], stable=sums[STABLE], seconds=tuple(found)),
+            threshold=wanted(self.rollout, RULES).threshold,
+            canary_healthy=True,
+            stable_healthy=True,
+            canary_replicas=2,
+            stable_replicas=2,
+        )
+        self.rollout = decide(self.rollout, look, RULES)
+
+    def go_on(self, count: int, *, failed: int = 0) -> None:
+        for _ in range(count):
+            if self.rollout.phase != ABORTING:
+                self.now += 1
+                self.look(seconds(self.now - 1, failed=failed, baking=self.baking))
+
+
+@pytest.mark.parametrize("baking", [False, True], ids=["step", "bake"])
+@pytest.mark.parametrize("jump", [-30, -3600, -(10**9), 3600, 10**9])
+def test_issue10_9_a_bad_release_is_taken_back_although_the_clock_was_set(jump: int, *, baking: bool):
+    """After it was set back, no second was later than the last one: none was judged until the clock was there again."""
+    run = Run(baking=baking)
+    run.go_on(15)
+    run.now += jump
+    run.go_on(120, failed=12)
+    assert run.rollout.phase == ABORTING, run.rollout.reason
+
+
+@pytest.mark.parametrize("jump", [-30, -3600, 3600, 10**9])
+def test_a_good_release_is_not_taken_back_because_the_clock_was_set(jump: int):
+    run = Run(baking=False)
+    run.go_on(15)
+    run.now += jump
+    run.go_on(120)
+    assert run.rollout.phase == STEP
+
+
+def test_issue10_9_a_canary_that_was_shut_out_is_opened_again_although_the_clock_was_set_back():
+    run = Run(baking=False)
+    run.rollout = replace(run.rollout, shut=run.now + 0.5)
+    run.now -= 3600
+    for _ in range(15):
+        run.now += 1
+        run.rollout = run.rollout.after(Batch(canary=Side(), stable=Side()), RULES, now=run.now)
+    assert wanted(run.rollout, RULES).reopen
+
+
+def test_issue10_9_a_gap_of_weeks_costs_no_more_than_one_of_minutes(monkeypatch: pytest.MonkeyPatch):
+    """Each 20 seconds of the gap were summed up: after a machine had slept for a week, for minutes."""
+    calls = 0
+    after: Callable[..., object] = windows.after
+
+    def counting(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        return after(*args)
+
+    monkeypatch.setattr(windows, "after", counting)
+    place = Place.at(0.5, canaries=2, stables=2)
+    compared = Comparison(until=BEGAN - 1).at(place, since=BEGAN - 2)
+    for at in (BEGAN, BEGAN + 1, BEGAN + 86_400):
+        compared = compared.after(seconds(at, failed=1), requests=20, warmup=10)
+    assert calls <= 2 * (HISTORY // 20 + 2)
+    assert [each.at for each in compared.moments] == [BEGAN + 86_400]
+
+
+@pytest.mark.parametrize("later", [7, HISTORY - 1, HISTORY, 1 << 40])
+def test_issue10_9_a_history_is_ten_minutes_long_however_far_the_clock_was_set(later: int):
+    """It had zeros for each second in between, before they were cut off: 14 GB after a clock of 1970 was set."""
+    past = History().after(seconds(BEGAN), quantile=0.99, fewest=1)
+    past = past.after(seconds(BEGAN + later, failed=3), quantile=0.99, fewest=1)
+    length = min(later + 1, HISTORY)
+    kept = [20 * 4] if later < HISTORY else []
+    assert past.requests == (*kept, *[0] * (length - 1 - len(kept)), 20 * 4)
+    assert past.failed["new1"] == (*[0] * (length - 1), 3)
+    assert past.at == BEGAN + later
+
+
+def test_issue10_9_a_history_begins_again_when_the_clock_was_set_back():
+    past = History().after(seconds(BEGAN), quantile=0.99, fewest=1)
+    past = past.after(seconds(BEGAN - 3600, failed=1), quantile=0.99, fewest=1)
+    assert (past.at, past.requests, past.failed["new1"]) == (BEGAN - 3600, (80,), (1,))
+
+
+def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
+    asked: list[int] = []
+    ground = SimpleNamespace(seconds=lambda *, after: asked.append(after) or ())
+    controller = Controller(trials=None, ground=ground, until=(), on_look=print, on_change=print)
+    trial = SimpleNamespace(rollout=SimpleNamespace(compared=Comparison(until=BEGAN)))
+    controller._seconds(trial, BEGAN - 3600.5)
+    controller._seconds(trial, BEGAN + 1.5)
+    controller._seconds(trial, BEGAN + 3600.5)
+    assert asked == [BEGAN - 3601, BEGAN, BEGAN + 3600 - HISTORY - 1]
