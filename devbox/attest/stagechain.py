@@ -6,6 +6,7 @@ records of all machines by their clocks: a record's is greater than that of ever
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -19,6 +20,7 @@ from devbox.model import codec, ids
 from devbox.model.entry import GENESIS
 
 FORMAT = 1
+_LARGEST = 1 << 53  # of a number, which any reader of JSON keeps
 MOST = 4000  # records in a document, the newest ones: a registry takes 4 MiB
 
 
@@ -95,6 +97,9 @@ def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository:
         raise _broken(f"it is about {found.stage} in {found.repository}")
     if statement.subjects != (found.head,) or not is_chain(found.records):
         raise _broken("its records do not follow on each other")
+    counts = [*found.knows.values(), *found.observed.values()]
+    if not all(type(each) in (int, float) and 0 <= each <= _LARGEST for each in counts):
+        raise _broken("it counts with what is no number")
     return found
 
 
@@ -112,7 +117,17 @@ def is_chain(records: Sequence[StageRecord]) -> bool:
 def _is_sound(record: StageRecord) -> bool:
     plain: dict[str, Any] = codec.dump(record)
     numbers = [plain.pop(name) for name in ("number", "clock")]
-    return all(type(each) is int and each > 0 for each in numbers) and all(isinstance(v, str) for v in plain.values())
+    if not all(type(each) is int and 0 < each <= _LARGEST for each in numbers):
+        return False
+    return all(isinstance(each, str) for each in plain.values()) and _is_time(record.at)
+
+
+def _is_time(text: str) -> bool:
+    """True for a time with its zone: what is entered once is read by every command from then on."""
+    try:
+        return dt.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _broken(why: str) -> SigningError:

@@ -84,3 +84,32 @@ def test_a_long_chain_is_published_with_its_newest_records(monkeypatch):
     document = _document()
     assert [each.number for each in document.records] == [2, 3]
     assert _read(stagechain.sign(document, CI, name="shop")).records == document.records
+
+
+@pytest.mark.parametrize("at", ["", "yesterday", "2026-01-01T00:00:00"])
+def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
+    """It was entered into the ledger, and every command that reads it failed from then on."""
+    record = replace(_document().records[0], at=at)
+    with pytest.raises(SigningError, match="do not follow"):
+        _read(stagechain.sign(_document(records=(record,)), CI, name="shop"))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"knows": {"1" * 12: "3"}},
+        {"knows": {"1" * 12: -1}},
+        {"observed": {ONE.id: "9"}},
+        {"observed": {ONE.id: 10**400}},
+    ],
+    ids=["text", "negative", "observed", "without end"],
+)
+def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
+    with pytest.raises(SigningError, match="no number"):
+        _read(stagechain.sign(_document(**facts), CI, name="shop"))
+
+
+def test_issue10_1_a_clock_that_cannot_go_on_is_not_believed():
+    record = replace(_document().records[0], clock=10**4000)
+    with pytest.raises(SigningError, match="do not follow"):
+        _read(stagechain.sign(_document(records=(record,)), CI, name="shop"))
