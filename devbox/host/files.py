@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -147,9 +148,10 @@ def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bo
     """Hold a file lock; yields False at once when `wait` is false and another process holds it.
 
     The lock ends with the process, so a killed holder leaves none. The file holds the holder's pid, for messages.
+    HostError for what is no regular file: a link would have another file overwritten.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _lock_file(path)
     try:
         flags = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
@@ -163,6 +165,20 @@ def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bo
         yield True
     finally:
         os.close(fd)
+
+
+def _lock_file(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        fd = -1
+    if fd >= 0 and stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    if fd >= 0:
+        os.close(fd)
+    raise HostError(f"{path} is not a lock file", remedy=f"see: ls -ld {path}; move it away")
 
 
 def lock_holder(path: str) -> int | None:

@@ -109,3 +109,21 @@ def test_a_pipe_that_a_person_names_is_read_to_its_end(tmp_path: Path):
     os.close(sink)
     assert files.read_text(f"/dev/fd/{source}", waits=True) == "passphrase\n"
     os.close(source)
+
+
+@pytest.mark.parametrize("kind", ["link", "loop", "pipe", "device", "directory"])
+def test_issue10_2_what_is_no_lock_file_is_refused_and_not_written_to(tmp_path: Path, kind: str):
+    """A link in place of a lock led to the key of the host, which became the number of a process."""
+    key, lock = tmp_path / "host.key", tmp_path / "locks/4d5c"
+    key.write_text("secret")
+    lock.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "directory":
+        lock.mkdir()
+    else:
+        lock.symlink_to({"link": key, "loop": lock, "device": "/dev/null"}[kind])
+    with pytest.raises(HostError, match="not a lock file") as refusal, files.locked(str(lock)):
+        pass
+    assert refusal.value.remedy == f"see: ls -ld {lock}; move it away"
+    assert key.read_text() == "secret"
