@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.records.hostfiles import HostFiles
@@ -48,7 +48,7 @@ class Trials:
         """What is known; None for nothing, or what another version wrote. DevboxError if it is damaged."""
         text = self._files.read(self._file)
         try:
-            plain = json.loads(text) if text else {}
+            plain = jsontext.loads(text) if text else {}
             return codec.load(Trial, plain["trial"]) if plain.get("format") == FORMAT else None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
@@ -72,7 +72,7 @@ class Trials:
         except FileNotFoundError:
             return None
         with contextlib.suppress(ValueError, TypeError):
-            wish = codec.load(Wish, json.loads(files.read_text(taken) or ""))
+            wish = codec.load(Wish, jsontext.loads(files.read_text(taken) or ""))
             mine = trial is None or wish.began in (0.0, trial.began)
             return wish if mine and wish.what in _BY_FILE else None
         return None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from devbox.errors import HostError
 from devbox.frozen import dataclass
-from devbox.host import files, removal
+from devbox.host import files, jsontext, removal
 from devbox.host.paths import Paths
 from devbox.model.entry import GENESIS
 from devbox.records.hostfiles import HostFiles
@@ -87,7 +87,7 @@ class Anchors:
         if text is None:
             return Anchor()
         try:
-            plain = json.loads(text)
+            plain = jsontext.loads(text)
             known = {name: plain[name] for name in ("seq", "hash", "mac", "at")}
             if plain["format"] == FORMAT and isinstance(known["seq"], int):
                 return Anchor(**known)
@@ -112,7 +112,7 @@ class Anchors:
         if not self._id:
             path = f"{self.directory}/home.json"
             try:
-                self._id = str(json.loads(files.read_text(path) or "")["id"])
+                self._id = str(jsontext.loads(files.read_text(path) or "")["id"])
             except (ValueError, KeyError, TypeError):
                 raise HostError(
                     f"cannot read {path}: it is missing or damaged",

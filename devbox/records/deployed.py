@@ -11,6 +11,7 @@ from dataclasses import field, replace
 
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
+from devbox.host import jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.stage import Deployment
@@ -78,7 +79,7 @@ class DeployedRecord:
         if text is None:
             return Deployed()
         try:
-            plain = json.loads(text)
+            plain = jsontext.loads(text)
             if plain["format"] == FORMAT:
                 return codec.load(Deployed, plain["deployed"])
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from devbox.host import beneath, files
+from devbox.host import beneath, files, jsontext
 from devbox.records.stamps import TICK
 
 
@@ -47,7 +47,7 @@ def _facts(facts: os.stat_result) -> list[int]:
 
 def _read(record: str) -> dict[str, list[object]]:
     try:
-        found: dict[str, list[object]] = json.loads(files.read_text(record) or "{}")
+        found: dict[str, list[object]] = jsontext.loads(files.read_text(record) or "{}")
     except ValueError:
         return {}
     return found

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 
 from devbox.errors import DevboxError
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.grant import Grant
@@ -46,7 +46,7 @@ class GrantRecord:
         if text is None:
             return None
         try:
-            plain = json.loads(text)
+            plain = jsontext.loads(text)
             return codec.load(tuple[Grant, ...], plain["grants"]) if plain["format"] == FORMAT else ()
         except (ValueError, KeyError, TypeError):
             return ()

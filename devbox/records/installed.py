@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from devbox.errors import DevboxError
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.install import Journal, Manifest
@@ -69,7 +69,7 @@ class InstalledRecords:
         if text is None:
             return None
         try:
-            plain: dict[str, Any] = json.loads(text)
+            plain: dict[str, Any] = jsontext.loads(text)
             if plain["format"] == FORMAT:
                 return codec.load(cls, plain["record"])
         except (ValueError, KeyError, TypeError):

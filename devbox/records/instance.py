@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from devbox.errors import DevboxError
-from devbox.host import directory, files
+from devbox.host import directory, files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.build import BuildInputs
@@ -161,7 +161,7 @@ class InstanceRecords:
         if text is None:
             return {}
         try:
-            plain: dict[str, Any] = json.loads(text)
+            plain: dict[str, Any] = jsontext.loads(text)
             newer = plain["format"] > FORMAT
         except (ValueError, KeyError, TypeError):
             raise _Damaged(f"{self._path(name)} is damaged", remedy=f"remove it: rm {self._path(name)}") from None

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from devbox.errors import HostError, LedgerDamaged
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec, ids
 from devbox.model.entry import REBUILT, Entry, Head
@@ -196,7 +196,7 @@ class Ledger:
         if not os.path.exists(self._database) or (text is None and self._has_macs()):
             return
         try:
-            head = codec.load(Head, json.loads(text)["head"]) if text is not None else Head()
+            head = codec.load(Head, jsontext.loads(text)["head"]) if text is not None else Head()
         except (ValueError, KeyError, TypeError):
             return
         found = self._read(None)
@@ -293,4 +293,4 @@ def _anchor(entry: Entry, mac: str) -> Anchor:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     plain = dict(zip(_COLUMNS, row, strict=True))
-    return codec.load(Entry, {**plain, "body": json.loads(plain["body"])})
+    return codec.load(Entry, {**plain, "body": jsontext.loads(plain["body"])})

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from devbox.host import files, removal
+from devbox.host import files, jsontext, removal
 from devbox.host.paths import Paths
 from devbox.model import codec, ids
 from devbox.model.matrix import CellInputs, CellResult, KnownMatrix, MatrixRun, Remembered
@@ -150,7 +150,7 @@ class MatrixRecords:
     def _read(path: str) -> dict[str, Any]:
         """A record; one that can't be understood says nothing, and cells run once more."""
         try:
-            plain = json.loads(files.read_text(path) or "{}")
+            plain = jsontext.loads(files.read_text(path) or "{}")
             return plain if isinstance(plain, dict) and plain.get("format") == FORMAT else {}
         except ValueError:
             return {}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from devbox.errors import DevboxError
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 
 FORMAT = 1
@@ -31,7 +31,7 @@ class NamedImages:
         if text is None:
             return {}
         try:
-            plain = json.loads(text)
+            plain = jsontext.loads(text)
             if plain["format"] == FORMAT:
                 images = {str(name): str(digest) for name, digest in plain["images"].items()}
                 if all(map(_DIGEST.fullmatch, images.values())):

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 
 from devbox.errors import UsageError
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.release import Release
@@ -58,7 +58,7 @@ class Releases:
     def _read(path: str) -> Release | None:
         """The release of a file; None for what is none, also if its id is not the hash of what it says."""
         try:
-            plain = json.loads(files.read_text(path) or "{}")
+            plain = jsontext.loads(files.read_text(path) or "{}")
             found = codec.load(Release, plain["release"]) if plain.get("format") == FORMAT else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from devbox.host import beneath, environ, files
+from devbox.host import beneath, environ, files, jsontext
 from devbox.host.paths import on_tmpfs
 from devbox.model import codec
 from devbox.model.resolved import Resolved
@@ -25,7 +25,7 @@ def read(directory: str, reader: str) -> Resolved | None:
     if text is None:
         return None
     try:
-        plain = json.loads(text)
+        plain = jsontext.loads(text)
         if (
             plain["format"] != FORMAT
             or plain["reader"] != reader
@@ -41,7 +41,7 @@ def sources(directory: str) -> tuple[list[str], list[str]] | None:
     """The files and environment variables that the cached model was made from; None where there is none."""
     text = files.read_text(_path(directory))
     try:
-        plain = json.loads(text or "")
+        plain = jsontext.loads(text or "")
         return plain["files"], plain["variables"]
     except (ValueError, KeyError, TypeError):
         return None

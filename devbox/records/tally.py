@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.stage import Counts
@@ -31,7 +31,7 @@ class TallyRecord:
         """What is known; None of a stage in which no router was looked at, or whose file is damaged."""
         text = self._files.read(self._path)
         try:
-            plain = json.loads(text) if text else None
+            plain = jsontext.loads(text) if text else None
             return codec.load(Tally, plain["tally"]) if plain and plain["format"] == FORMAT else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -57,7 +57,7 @@ class TallyRecord:
     def _accepted(self) -> Accepted | None:
         """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""
         try:
-            return codec.load(Accepted, json.loads(files.read_text(self._connections) or "null"))
+            return codec.load(Accepted, jsontext.loads(files.read_text(self._connections) or "null"))
         except ValueError:
             return None
 

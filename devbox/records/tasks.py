@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.observed import TaskDone
@@ -38,7 +38,7 @@ class TaskRecord:
     def _read(self) -> dict[str, object]:
         """All that is known; a file that can't be understood says nothing, and tasks run once more."""
         try:
-            plain = json.loads(files.read_text(self._path) or "{}")
+            plain = jsontext.loads(files.read_text(self._path) or "{}")
             return dict(plain["tasks"]) if plain.get("format") == FORMAT else {}
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}

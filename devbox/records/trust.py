@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.model.ids import key_of
 from devbox.model.resolved import HostAccess
@@ -81,7 +81,7 @@ class TrustRecord:
     def _said(self, what: str) -> str:
         """The key of what was allowed; a file that can't be understood allows nothing."""
         try:
-            plain = json.loads(files.read_text(self._path) or "{}")
+            plain = jsontext.loads(files.read_text(self._path) or "{}")
         except ValueError:
             return ""
         return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 
 from devbox.frozen import dataclass
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.host.paths import Paths
 from devbox.isolation.state import boot_id
 from devbox.records.hostkey import HostKey
@@ -67,7 +67,7 @@ class Watched:
     def _read(self, stage: str) -> tuple[dict[str, float], _Look | None]:
         """What is known; a damaged file says nothing, and the time begins again."""
         try:
-            plain = json.loads(files.read_text(self._path(stage)) or "{}")
+            plain = jsontext.loads(files.read_text(self._path(stage)) or "{}")
             if plain.get("format") != FORMAT:
                 return {}, None
             runs = {str(run): float(seconds) for run, seconds in plain["runs"].items()}

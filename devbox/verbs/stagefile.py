@@ -21,7 +21,7 @@ from devbox.errors import DevboxError, EnvFileError
 from devbox.execute import locks
 from devbox.execute.events import Note, Sink
 from devbox.frozen import dataclass
-from devbox.host import files
+from devbox.host import files, jsontext
 from devbox.model import codec
 from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Deployment
@@ -160,7 +160,7 @@ def _promoted(opened: Project) -> str:
 def _parsed(kind: type[T], text: str | None) -> T | None:
     """A kept copy; None if there is none, or one that this version cannot read."""
     try:
-        plain: Mapping[str, object] = json.loads(text or "{}")
+        plain: Mapping[str, object] = jsontext.loads(text or "{}")
         return codec.load(kind, plain["kept"]) if plain.get("format") == FORMAT else None
     except (ValueError, KeyError, TypeError, AttributeError, DevboxError):
         return None

@@ -348,6 +348,40 @@ def test_issue10_2_files_that_were_tampered_with(world: World, how: str):
     world.check()
 
 
+def _no_sense(raw: bytes) -> dict[str, bytes]:
+    """What may be in place of a file."""
+    return {
+        "empty": b"",
+        "half": raw[: len(raw) // 2],
+        "deep table": b'{"a":' * 100_000,
+        "deep list": b"[" * 100_000,
+        "digits": b"9" * 5_000,
+        "null": b"null",
+        "list": b"[]",
+        "table": b"{}",
+        "NUL": b"\0" * len(raw),
+        "no text": b"\xff\xfe" + raw,
+    }
+
+
+@pytest.mark.parametrize("what", _no_sense(b""))
+def test_issue10_2_files_of_no_sense_are_damaged_and_no_internal_error(world: World, what: str):
+    """Deep nesting ended in a RecursionError."""
+    names = sorted(path for path in world.home.rglob("*.json") if path.parent.name != "sha256")
+    kinds = {path.name if path.parent.name != "releases" else "release": path for path in names}
+    for path in kinds.values():
+        path.write_bytes(_no_sense(path.read_bytes())[what])
+        for why in ("never staged", "revoked"):
+            world.check(why)
+        world.restore()
+
+
+def test_issue10_2_a_ledger_whose_body_is_nested_deeply_is_damaged(world: World):
+    with world.database() as database:
+        database.execute("UPDATE entry SET body = ? WHERE seq = 3", ('{"a":' * 100_000,))
+    world.check("never staged")
+
+
 def _statements(world: World, release: Release, kind: str) -> list[tuple[str, bytes]]:
     """The manifests and bundles about an image of one kind."""
     oci = attached.store(world.shop.opened.paths)
