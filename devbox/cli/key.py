@@ -75,7 +75,7 @@ def text_of(path: str, *, remedy: str) -> str:
     """A file that a person names as one of a key. UsageError where it is not there, or no text."""
     try:
         root, inner = project.of_file(path)
-        text = beneath.read_text(root, inner) if root else files.read_text(path, errors="strict")
+        text = beneath.read_text(root, inner) if root else files.read_text(path, errors="strict", waits=True)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no key: it is no text", remedy=remedy) from None
     if text is None:
