@@ -107,13 +107,13 @@ class Comparison:
         """At another share, or with other replicas, which were brought about at this time."""
         begun = self if self.place is not None else self._begun()
         begun = begun.closed_off()
-        past = begun.history
+        past, same = begun.history, self.place is not None and self.place.shares == place.shares
         return replace(
             begun,
             place=place,
             since=int(since) + _CHANGING,
             closed=0,
-            moments=(),
+            moments=begun.moments if same else (),
             errors=replace(begun.errors, counted=windows.at(begun.errors.counted, place, past.failed)),
             slow=replace(begun.slow, counted=windows.at(begun.slow.counted, place, past.slow)),
         )

@@ -45,16 +45,12 @@ def take_in(
         return replace(rollout, compared=compared.skipped(until=now))
     if place != compared.place:
         baking = place.share >= 1 and compared.place is not None and compared.place.share < 1
-        shifted = compared.place is None or _shares(compared.place) != _shares(place)
+        shifted = compared.place is None or compared.place.shares != place.shares
         compared = (compared.anew() if baking else compared).at(place, since=before if shifted else now)
     if not in_force:
         compared = compared.skipped(until=now)
     seen = compared.after(seconds, requests=policy.warmup_requests, warmup=policy.warmup_seconds)
     return _timed(replace(rollout, compared=seen), compared)
-
-
-def _shares(place: Place) -> tuple[float, float]:
-    return place.share, place.whole
 
 
 def _history(rollout: Rollout, *, quantile: float) -> History:

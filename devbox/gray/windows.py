@@ -52,6 +52,11 @@ class Place:
         return cls(share=share / both, canaries=canaries, stables=baselines, whole=both, before=stables)
 
     @property
+    def shares(self) -> tuple[float, float]:
+        """Where the traffic goes, whatever replicas there are."""
+        return self.share, self.whole
+
+    @property
     def fresh(self) -> bool:
         """True if the control is a baseline, whose replicas are as new as the canary's."""
         return self.before > 0

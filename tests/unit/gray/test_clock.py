@@ -1,4 +1,4 @@
-"""The clock on the wall is set while a gray release is under way, or the machine sleeps: it is judged as before."""
+"""The clock is set during a gray release, the machine sleeps, or replicas come and go: it is judged as before."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Run:
     def __init__(self, *, baking: bool) -> None:
         self.baking = baking
         self.now = BEGAN
+        self.replicas = 2  # of the canary, that may get requests
         past = [each for at in range(BEGAN - 90, BEGAN) for each in seconds(at) if each.side == STABLE]
         self.rollout = Rollout.begin(RULES)
         self.look(past)
@@ -62,7 +63,7 @@ class Run:
             threshold=wanted(self.rollout, RULES).threshold,
             canary_healthy=True,
             stable_healthy=True,
-            canary_replicas=2,
+            canary_replicas=self.replicas,
             stable_replicas=2,
         )
         self.rollout = decide(self.rollout, look, RULES)
@@ -82,6 +83,16 @@ def test_issue10_9_a_bad_release_is_taken_back_although_the_clock_was_set(jump: 
     run.go_on(15)
     run.now += jump
     run.go_on(120, failed=12)
+    assert run.rollout.phase == ABORTING, run.rollout.reason
+
+
+@pytest.mark.parametrize("period", [4, 6, 9])
+def test_issue10_9_a_bad_release_is_taken_back_in_the_bake_although_a_replica_comes_and_goes(period: int):
+    """Each change of their number began the ten seconds again after which the bake's failures are believed."""
+    run = Run(baking=True)
+    for _ in range(40):
+        run.go_on(period, failed=8)
+        run.replicas = 3 - run.replicas
     assert run.rollout.phase == ABORTING, run.rollout.reason
 
 
