@@ -16,30 +16,13 @@ from support.machine import Box, wait_until
 
 pytestmark = pytest.mark.scenario
 
-FILE = (
-    """
-stages = ["gray", "production"]
-"""
-    + staged.FILE.partition("[image.process.migrate]")[0]
-    + """
-[image.process.web]
-command = "exec perl app.pl"
-ports = [8000]
-health = { http = "/healthz", port = 8000, interval = "1s" }
-
-[stage.gray]
-into = "production"
-
-[stage.gray.strategy]
-kind = "gray"
+FILE = staged.gray_file(
+    """\
 steps = [20, 50]
 min_time = "1s"
 min_requests = 20
 margin = 0.5
 bake = "1s"
-
-[stage.production]
-env = { LEVEL = "info" }
 """
 )
 PATIENT = FILE.replace("min_requests = 20", "min_requests = 100000")

@@ -17,33 +17,16 @@ from support.machine import Box, wait_until
 
 pytestmark = pytest.mark.scenario
 
-FILE = (
-    """
-stages = ["gray", "production"]
-"""
-    + staged.FILE.partition("[image.process.migrate]")[0]
-    + """
-[image.process.web]
-command = "exec perl app.pl"
-ports = [8000]
-health = { http = "/healthz", port = 8000, interval = "1s" }
-replicas = 2
-
-[stage.gray]
-into = "production"
-
-[stage.gray.strategy]
-kind = "gray"
+FILE = staged.gray_file(
+    """\
 baseline = "fresh"
 steps = [20, 50]
 min_time = "3s"
 min_requests = 50
 margin = 0.3
 bake = "1s"
-
-[stage.production]
-env = { LEVEL = "info" }
-"""
+""",
+    replicas=2,
 )
 PATIENT = FILE.replace("min_requests = 50", "min_requests = 100000")
 STABLE = FILE.replace('baseline = "fresh"\n', "")

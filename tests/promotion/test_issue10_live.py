@@ -18,33 +18,16 @@ from support.machine import Box
 pytestmark = [pytest.mark.scenario, pytest.mark.long]
 
 RELEASES = 20
-FILE = (
-    """
-stages = ["gray", "production"]
-"""
-    + staged.FILE.partition("[image.process.migrate]")[0]
-    + """
-[image.process.web]
-command = "exec perl app.pl"
-ports = [8000]
-health = { http = "/healthz", port = 8000, interval = "1s" }
-replicas = 2
-
-[stage.gray]
-into = "production"
-
-[stage.gray.strategy]
-kind = "gray"
+FILE = staged.gray_file(
+    """\
 steps = [20, 50]
 min_time = "5s"
 min_requests = 100
 margin = 0.1
 bake = "3s"
 metrics = ["errors", "latency"]
-
-[stage.production]
-env = { LEVEL = "info" }
-"""
+""",
+    replicas=2,
 )
 # The first three requests of each process are slow, but for health checks; the version "bad" fails every fifth one.
 APP = (

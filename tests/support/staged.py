@@ -46,6 +46,28 @@ env = { LEVEL = "info" }
 secrets = { TOKEN = "env:STAGING_TOKEN" }
 """
 
+_GRAY_FILE = (
+    """
+stages = ["gray", "production"]
+"""
+    + FILE.partition("[image.process.migrate]")[0]
+    + """
+[image.process.web]
+command = "exec perl app.pl"
+ports = [8000]
+health = { http = "/healthz", port = 8000, interval = "1s" }
+{replicas}
+[stage.gray]
+into = "production"
+
+[stage.gray.strategy]
+kind = "gray"
+{strategy}
+[stage.production]
+env = { LEVEL = "info" }
+"""
+)
+
 # One connection after the other; a POST says its name in the log, once for each time that it is executed.
 APP = r"""
 use IO::Socket::INET;
@@ -69,6 +91,16 @@ while (1) {
     close $client;
 }
 """
+
+
+def gray_file(strategy: str, *, replicas: int = 0) -> str:
+    """The env file of the project with a gray stage before production. `replicas`: 0 for the default.
+
+    `strategy`: the lines of its strategy but the kind, each with its end.
+    """
+    listed = f"replicas = {replicas}\n" if replicas else ""
+    return _GRAY_FILE.replace("{replicas}\n", f"{listed}\n").replace("{strategy}", strategy)
+
 
 _DRIVER = """
 import sys, json

@@ -23,33 +23,16 @@ from devbox.model.ids import instance_id, stage_id
 from devbox.model.stage import Counts
 from devbox.records.ledger import Ledger
 
-FILE = (
-    """
-stages = ["gray", "production"]
-"""
-    + staged.FILE.partition("[image.process.migrate]")[0]
-    + """
-[image.process.web]
-command = "exec perl app.pl"
-ports = [8000]
-health = { http = "/healthz", port = 8000, interval = "1s" }
-replicas = 2
-
-[stage.gray]
-into = "production"
-
-[stage.gray.strategy]
-kind = "gray"
+FILE = staged.gray_file(
+    """\
 steps = [1, 5, 25, 50]
 min_time = "2s"
 min_requests = 20
 margin = 0.3
 bake = "3s"
 rehearse = true
-
-[stage.production]
-env = { LEVEL = "info" }
-"""
+""",
+    replicas=2,
 )
 # A version is what it is called: "bad" fails every tenth request, "ill" its health check once it has served a while,
 # "crash" ends by itself, again and again.
