@@ -99,7 +99,7 @@ def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository:
         raise _broken("its records do not follow on each other")
     counts = [*found.knows.values(), *found.observed.values()]
     if not all(type(each) in (int, float) and 0 <= each <= _LARGEST for each in counts):
-        raise _broken("it counts with what is no number")
+        raise _broken("a count in it is not a number from 0 to 2^53")
     return found
 
 

@@ -182,7 +182,7 @@ class Router:
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
-        """Read it all the time meanwhile, so that little is unknown of a router that is killed."""
+        """Read its counters continually inside the block, so that a kill leaves few requests uncounted."""
         over = threading.Event()
 
         def read() -> None:

@@ -33,7 +33,7 @@ class Bursts:
     def after(self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None) -> Bursts:
         """With one more second of each replica. `follows`: it comes right after the last one.
 
-        `others`: what the other replicas of the same age had on average; what all of them have is no burst of one.
+        `others`: the mean of the other replicas of the same age; events that all of them have are not a burst.
         """
         same = others or {}
         other = sum(self.usual.values()) / len(self.usual) if self.usual else 0.0

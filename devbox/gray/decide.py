@@ -148,7 +148,7 @@ def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
 
 
 def _lacks_baseline(look: Look, policy: Policy) -> str:
-    """Why there is no baseline to compare with just now; "" where there is, or none is wanted."""
+    """Why the baseline cannot be compared with at present; "" if it can, or the policy has none."""
     if not policy.fresh or (look.baseline_healthy and not look.baseline_tripped):
         return ""
     if look.baseline_tripped:

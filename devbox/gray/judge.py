@@ -168,8 +168,8 @@ def _described(compared: Comparison, watch: Watch, *, baking: bool) -> str:
         counts = f"({canary.requests} and {stable.requests} requests)"
         return f"the canary's responses take longer than {_control(compared)}'s {counts}"
     when = "in the bake " if baking else ""
-    beside = "" if baking else f", {_counted(compared, STABLE, count, stable)} of {_control(compared)}'s"
-    return f"{when}{_counted(compared, CANARY, count, canary)} of the canary's requests {what}{beside}"
+    control = "" if baking else f", {_counted(compared, STABLE, count, stable)} of {_control(compared)}'s"
+    return f"{when}{_counted(compared, CANARY, count, canary)} of the canary's requests {what}{control}"
 
 
 def _counted(compared: Comparison, side: str, count: int, tally: Tally) -> str:

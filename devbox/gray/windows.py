@@ -123,7 +123,7 @@ class Sums:
         """With a block, which need not be whole."""
         windows = -(-block.seconds // size)
         canaries, stables = max(place.canaries, len(block.canary)), max(place.stables, len(block.stable))
-        mine, beside, _ = place.kept
+        mine, control, _ = place.kept
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
         first, worst = incidents.same_time(
             (_windows(each, size) for each in block.once.values()),
@@ -137,8 +137,8 @@ class Sums:
             worst=tuple(map(max, self.worst, worst)),
             hits=_plus(self.hits, self._incidents(block.canary, size, mine)),
             of=self.of + windows * canaries,
-            stable_hits=_plus(self.stable_hits, self._incidents(block.stable, size, beside)),
-            stable_of=self.stable_of + (windows * stables if beside else 0),
+            stable_hits=_plus(self.stable_hits, self._incidents(block.stable, size, control)),
+            stable_of=self.stable_of + (windows * stables if control else 0),
         )
 
     def _incidents(self, replicas: Mapping[str, Sequence[int]], size: int, kept: float) -> tuple[float, ...]:

@@ -76,10 +76,10 @@ def keep_newest(directory: str, most: int) -> None:
 
 
 def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str | None:
-    """Return the text of a file; None if it does not exist, "" for what is no regular file unless `waits`.
+    """Return the text of a file; None if it does not exist, "" if it is not a regular file, unless `waits`.
 
     `errors`: what becomes of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged
-    file is refused where its content is checked. `waits`: the path is a person's, who may name a pipe or a device.
+    file is refused where its content is checked. `waits`: a user chose the path, which may be a pipe or a device.
     """
     try:
         with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_at_once) as source:
@@ -148,7 +148,7 @@ def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bo
     """Hold a file lock; yields False at once when `wait` is false and another process holds it.
 
     The lock ends with the process, so a killed holder leaves none. The file holds the holder's pid, for messages.
-    HostError for what is no regular file: a link would have another file overwritten.
+    HostError if the path is not a regular file: through a link, another file would be overwritten.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     fd = _lock_file(path)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def loads(text: str) -> Any:
-    """Return what a JSON text holds. Raises ValueError for what is none, or is nested too deeply to be read."""
+    """Parse a JSON text. Raises ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:

@@ -44,7 +44,7 @@ def of_the_machine(error: OSError) -> HostError | None:
 
 
 def _in_the_way(path: str) -> str:
-    """The link that leads nowhere, or what is no directory, on the way to a path; "" if there is none."""
+    """The dangling link or non-directory among the parents of a path; "" if there is none."""
     place = path
     while place and not os.path.lexists(place):
         place = os.path.dirname(place)

@@ -173,7 +173,7 @@ def close_sockets(descriptors: Iterable[int]) -> None:
 
 @contextlib.contextmanager
 def room(sockets: Mapping[int, int]) -> Iterator[None]:
-    """No descriptor that is made meanwhile, also by a child, gets one of the numbers of these sockets."""
+    """Reserve the numbers of these sockets: no descriptor opened inside the block, or by a child, gets one."""
     taken: list[int] = []
     try:
         while sockets and (not taken or taken[-1] < FIRST + len(sockets)):

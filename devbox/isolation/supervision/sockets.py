@@ -121,5 +121,5 @@ class Sockets:
 
 
 def _new_name() -> str:
-    """What tells a namespace from all others there ever were."""
+    """A random identifier of a network namespace."""
     return os.urandom(8).hex()

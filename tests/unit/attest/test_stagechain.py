@@ -105,7 +105,7 @@ def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
     ids=["text", "negative", "observed", "without end"],
 )
 def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
-    with pytest.raises(SigningError, match="no number"):
+    with pytest.raises(SigningError, match="not a number"):
         _read(stagechain.sign(_document(**facts), CI, name="shop"))
 
 
