@@ -103,17 +103,17 @@ class Router:
     def reload(self, signal: Callable[[], None]) -> None:
         """Have it read its files; a few requests may be lost, so that is for when there are other fronts."""
         with self._changing:
-            self._await()
-            before = self._worker()
-            self.counts()
-            signal()
-            deadline = time.monotonic() + _TO_ANSWER
-            while self._worker() in ("", before):
-                if time.monotonic() > deadline:
-                    raise EngineError(
-                        "the router did not read its files anew", remedy="devbox logs --stage NAME router"
-                    )
-                time.sleep(_PAUSE)
+            self.runtime.repeat(lambda: self._reload(signal))
+
+    def _reload(self, signal: Callable[[], None]) -> None:
+        before = self._worker()
+        self.counts()
+        signal()
+        deadline = time.monotonic() + _TO_ANSWER
+        while self._worker() in ("", before):
+            if time.monotonic() > deadline:
+                raise EngineError("the router did not read its files anew", remedy="devbox logs --stage NAME router")
+            time.sleep(_PAUSE)
 
     def change(self, how: Callable[[RouterState], RouterState]) -> None:
         """Have it do what `how` makes of what it is to do now."""
@@ -124,24 +124,29 @@ class Router:
     def become(self, wanted: RouterState) -> None:
         """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again.
 
-        Requests under way go on where they are; see `drain` and `finish`.
+        A router that is killed meanwhile is waited for. Requests under way go on where they are; see `drain`, `finish`.
         """
         with self._changing:
-            self._await()
-            before = self.state
-            self._write(replace(_together(before, wanted), share=before.share))
-            for command in converge.admissions(wanted, self.seen()):
-                self.runtime.tell(command)
-            for command in converge.shift(wanted, self.seen()):
-                self.runtime.tell(command)
-            if self.seen().share != wanted.share:
-                raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
-            self._write(replace(_together(before, wanted), share=wanted.share))
-            self._let_go(wanted)
+            self.runtime.repeat(lambda: self._become(wanted))
+
+    def _become(self, wanted: RouterState) -> None:
+        before = self.state
+        self._write(replace(_together(before, wanted), share=before.share))
+        for command in converge.admissions(wanted, self.seen()):
+            self.runtime.tell(command)
+        for command in converge.shift(wanted, self.seen()):
+            self.runtime.tell(command)
+        if self.seen().share != wanted.share:
+            raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
+        self._write(replace(_together(before, wanted), share=wanted.share))
+        self._let_go(wanted)
 
     def count_anew(self, side: str) -> None:
         """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
         self.counts()
+        self.runtime.repeat(lambda: self._count_anew(side))
+
+    def _count_anew(self, side: str) -> None:
         deadline = time.monotonic() + _TO_DELETE
         for front in self.state.fronts:
             key = front.backend(side)
@@ -225,14 +230,17 @@ class Router:
             on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {_minutes(rest)}")
             time.sleep(min(_PAUSE * 4, rest))
         with self._changing:
-            for place in self._places_of(name):
-                self.runtime.tell(f"set server {place} state maint")
-                self._delete(place)
+            self.runtime.repeat(lambda: self._remove(name))
             deployed = self._record.read()
             kept = {each: since for each, since in deployed.draining.items() if each != name}
             self._record.write(replace(deployed, draining=kept))
         self._tally.add(CUT, left)
         return left
+
+    def _remove(self, name: str) -> None:
+        for place in self._places_of(name):
+            self.runtime.tell(f"set server {place} state maint")
+            self._delete(place)
 
     def settle(self, name: str) -> None:
         """Count what a container cut that was killed just now. It has no connections, and is about to be removed."""
@@ -246,7 +254,11 @@ class Router:
 
     def open(self, name: str) -> int:
         """How many requests and long connections a container has that gets no new ones."""
-        places = self._places_of(name) if name in self._record.read().draining else frozenset()
+        if name not in self._record.read().draining:
+            return 0
+        return self.runtime.repeat(lambda: self._active(self._places_of(name)))
+
+    def _active(self, places: frozenset[str]) -> int:
         return converge.active(self.runtime.ask(counters.ASK_STAT), places) if places else 0
 
     def _places_of(self, name: str) -> frozenset[str]:
@@ -294,11 +306,6 @@ class Router:
         except EngineError:
             return ""
         return next((line for line in lines if line.startswith("Pid:")), "")
-
-    def _await(self) -> None:
-        deadline = time.monotonic() + _TO_ANSWER
-        while not self.runtime.answers() and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
 
     def _write(self, state: RouterState) -> None:
         """The record last: what it says is then in the files as well."""

@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from devbox.errors import EngineError, RouterAway
 from devbox.routing.config import SOCKET
 
 _PATIENCE = 10.0
+_AWAY = 30.0  # seconds that a router may take to be started, for the first time or after it was killed
+_PAUSE = 0.05
 # How answers begin that are complaints, whatever their number; success is silent or says what was done.
 _DONE = ("", "New server registered.", "Server deleted.", "Done.")
+
+T = TypeVar("T")
 
 
 class Runtime:
@@ -39,6 +46,37 @@ class Runtime:
                 details=said,
                 remedy="devbox logs --stage NAME router says why",
             )
+
+    def repeat(self, work: Callable[[], T]) -> T:
+        """Do some work with the running router; from its beginning with the next one, if that one ended meanwhile.
+
+        RouterAway if none answers for 30 s. What the work has done already must do no harm when it is done again.
+        """
+        deadline, is_first = time.monotonic() + _AWAY, True
+        while True:
+            router = self._await(deadline)
+            try:
+                return work()
+            except EngineError as error:
+                ended = isinstance(error, RouterAway) or self._running() != router
+                if not router or not ended or (not is_first and time.monotonic() > deadline):
+                    raise
+            if is_first:
+                deadline, is_first = time.monotonic() + _AWAY, False
+
+    def _await(self, deadline: float) -> str:
+        """Which router answers; "" where none does until then."""
+        while not (router := self._running()) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        return router
+
+    def _running(self) -> str:
+        """What tells the router that answers now from one before it: each makes its socket itself. "" for none."""
+        try:
+            made = os.stat(f"{self._directory}/{SOCKET}")
+        except OSError:
+            return ""
+        return f"{made.st_ino} {made.st_ctime_ns}" if self.answers() else ""
 
     def answers(self) -> bool:
         """Whether it is there."""

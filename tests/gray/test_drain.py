@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import http.server
 import socket
+import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gray.routers import free_ports, running, wait_for
+from gray.routers import free_ports, haproxy, running, wait_for
 
 from devbox.execute import router as routers
 from devbox.host.paths import Paths
 from devbox.model.stage import Counts
 from devbox.records.deployed import DeployedRecord
-from devbox.routing.state import BLUE, WHOLE, Front, RouterState, Server
+from devbox.routing import config
+from devbox.routing.runtime import Runtime
+from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState, Server
 
 _UPGRADE = (
     "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -75,6 +79,10 @@ class Client(threading.Thread):
 class Stage:
     """A router with an old and a new server, as a promotion finds it after the switch."""
 
+    started: contextlib.ExitStack
+    lives: int
+    process: subprocess.Popen[bytes]
+
     def __init__(self, home: Path, ports: dict[str, int], front: int) -> None:
         self.paths = Paths(str(home), str(home))
         self.router = routers.Router(self.paths, "shop")
@@ -85,6 +93,14 @@ class Stage:
 
     def switch(self) -> None:
         self.router.change(lambda state: replace(state, share=WHOLE))
+
+    def replace_router(self) -> None:
+        """Kill it, and start the next one with the files as they are then, as its supervisor does."""
+        self.process.kill()
+        self.process.wait()
+        directory = Path(self.router.directory)
+        text = (directory / config.CONFIG).read_text().replace(f":{config.LIVES}", f"127.0.0.1:{self.lives}")
+        self.process = self.started.enter_context(haproxy(directory, text, config.CONFIG))
 
     def losses(self) -> dict[str, int]:
         counts = self.router.counts()
@@ -107,10 +123,11 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
             ports[name] = server.server_address[1]
         front, lives = free_ports(2)
         made = Stage(tmp_path, ports, front)
+        made.started, made.lives = stack, lives
         directory = Path(made.router.directory)
         directory.mkdir(parents=True)
         made.record.write(replace(made.record.read(), router=made.state))
-        stack.enter_context(running(directory, made.state, lives=lives))
+        made.process = stack.enter_context(running(directory, made.state, lives=lives)).process
         wait_for(
             lambda: all(each.up for one in made.router.seen().servers.values() for each in one.values()), directory
         )
@@ -181,6 +198,61 @@ def test_a_release_that_comes_back_while_it_drains_serves_again(stage: Stage):
     assert stage.router.state.live == BLUE
     download.join(8)
     assert download.ended == "whole"
+
+
+def test_issue10_12_a_router_that_is_killed_while_a_release_drains_is_waited_for(stage: Stage):
+    download = Client(stage.port, "/60")
+    wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
+    stage.switch()
+    assert stage.router.drain("web-1-old", _quiet) == 1
+    killer = threading.Timer(0.3, stage.replace_router)
+    killer.start()
+    assert stage.router.finish("web-1-old", seconds=60, on_text=_quiet) == 0, "its connection ended with the router"
+    killer.join()
+    assert not stage.record.read().draining
+    assert stage.router.seen().share == WHOLE
+
+
+@pytest.mark.parametrize("at", range(1, 54, 3))
+def test_issue10_12_a_router_may_be_killed_at_any_step_of_a_promotion(stage: Stage, at: int):
+    """As with `recreate`: the old one goes, then the new one comes, and gets the traffic."""
+    new = stage.state.fronts[0].side(GREEN)
+    stage.router.change(lambda state: state.without(frozenset({"web-1-new"})))
+    runtime = stage.router.runtime = _Killing(stage, at=at)
+    stage.router.drain("web-1-old", _quiet)
+    stage.router.finish("web-1-old", seconds=0, on_text=_quiet)
+    assert stage.router.open("web-1-old") == 0
+    stage.router.count_anew(GREEN)
+    stage.router.change(lambda state: state.beside("web", GREEN, new))
+    stage.switch()
+    assert runtime.left <= 0, f"there are only {at - runtime.left} steps"
+    assert {name for each in stage.router.seen().servers.values() for name in each} == {"web-1-new", "panic-web-1-new"}
+    assert stage.router.seen().share == WHOLE
+    assert visit(stage.port) == b"x" * _PIECES
+
+
+def visit(port: int) -> bytes:
+    """The body of an answer."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/0", timeout=10) as answer:
+        return answer.read()
+
+
+class _Killing(Runtime):
+    """Has the router killed just before one of the exchanges with it, and started again a moment later."""
+
+    def __init__(self, stage: Stage, *, at: int) -> None:
+        super().__init__(stage.router.directory)
+        self._stage, self.left = stage, at
+
+    def _exchange(self, command: str) -> str:
+        self.left -= 1
+        if self.left == 0:
+            self._stage.process.kill()
+            self._stage.process.wait()
+            back = threading.Timer(0.2, self._stage.replace_router)
+            back.start()
+            self._stage.started.callback(back.join)
+        return super()._exchange(command)
 
 
 def stage_directory(stage: Stage) -> Path:

@@ -9,7 +9,7 @@ from support.machine import Box
 pytestmark = pytest.mark.scenario
 
 
-@pytest.mark.parametrize(("strategy", "victims"), [("rolling", ("router",)), ("recreate", ())])
+@pytest.mark.parametrize(("strategy", "victims"), [("rolling", ("router",)), ("recreate", ("router",))])
 def test_issue10_11_12_clients_count_what_the_stage_counts(box: Box, strategy: str, victims: tuple[str, ...]):
     proof(box, strategy, requests=500, seconds=10, victims=victims, rate=200)
 
