@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from devbox.engines.contract import Engine, StartRequest
-from devbox.errors import EngineError, NotReady, RouterAway
+from devbox.errors import EngineError, NotReady
 from devbox.execute.actions import Actions, of_image
 from devbox.execute.asking import Secrets
 from devbox.execute.events import Note, Sink, StepProgress
@@ -119,8 +118,7 @@ class RolloutActions:
     def _count_before(self) -> None:
         """Keep what the old release answered until now: its servers may be gone when the new one is compared."""
         if self._seconds and self._before is None:
-            with contextlib.suppress(RouterAway):
-                self._before = self._verification.traffic()
+            self._before = self._verification.traffic()
 
     def drain(self, step: Step) -> str:
         """Send a container no more requests; those that are short end."""

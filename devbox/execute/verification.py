@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from devbox.engines.contract import Engine
-from devbox.errors import RouterAway, VerifyFailed
+from devbox.errors import VerifyFailed
 from devbox.execute.router import Router
 from devbox.frozen import dataclass
+from devbox.model.observed import ObservedContainer
 from devbox.model.resolved import Instance
 from devbox.model.stage import Stage
 from devbox.plan.rollout import VERIFYING
@@ -18,12 +19,18 @@ from devbox.routing.cohort import PANIC
 
 DEFAULT = 10.0  # seconds: a check of the router that begins to fail is known after at most 5
 RESTARTS = 2  # of one container meanwhile, from which on a release is not well
+FAILURES = 2  # times that a container stops serving without a restart, from which on a release is not well
+RECOVERY = 30.0  # seconds that a container may take to serve again after it has crashed
 MARGIN = 0.05  # so much higher may the share of failed requests be than before
 LEAST = 20  # requests of the new release, before their share says anything
+_NOTICED = 5.0  # seconds after which the router has taken out a server that does not serve
+_ENDING = 2.0  # seconds until a supervisor has seen that a container ended, and that it is to be started again
 _CERTAIN = 3.0  # standard deviations
 _KINDS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 _PAUSE = 0.5
-_AWAY = 30.0  # seconds that a router which was killed may take to come back
+# What a container is like at a look: it serves; its health check fails; it has ended, and is not started again; it is
+# being started, again or for the first time since its supervisor was killed; it is well, but the router's check fails.
+WELL, UNHEALTHY, ENDED, COMING, UNREACHED = "well", "unhealthy", "ended", "coming", "unreached"
 
 
 def seconds_of(stage: Stage, strategy: str) -> float:
@@ -39,30 +46,103 @@ class Traffic:
     requests: int = 0
     failed: int = 0
 
+    def since(self, earlier: Traffic) -> Traffic:
+        """What came after `earlier`; all of it, where the router has begun to count anew meanwhile."""
+        if self.requests < earlier.requests or self.failed < earlier.failed:
+            return self
+        return Traffic(requests=self.requests - earlier.requests, failed=self.failed - earlier.failed)
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(requests=self.requests + other.requests, failed=self.failed + other.failed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """One look at a release. `down`: its containers that the runtime or the router finds unhealthy."""
+    """One look at a release. `conditions`: of its containers, WELL and so on; `restarts`: of those that are there.
 
-    down: tuple[str, ...]
-    restarts: dict[str, int]
+    `traffic`: what they have answered since the start of `router`, which tells one HAProxy from another.
+    """
+
+    conditions: Mapping[str, str]
+    restarts: Mapping[str, int]
     traffic: Traffic
+    router: str = ""
 
 
-def fault(first: Sight, now: Sight, *, before: Traffic, was_down: Collection[str]) -> str:
-    """Why a release is not well; "" if it is. `was_down`: at the look before this one; `before`: the old release."""
-    if again := [name for name in now.down if name in was_down]:
-        return f"{', '.join(again)} failed the health check"
-    for name, count in now.restarts.items():
-        if (often := count - first.restarts.get(name, 0)) >= RESTARTS:
-            return f"{name} was restarted {often} times"
-    return _failing(_since(now.traffic, first.traffic), before)
+class Observation:
+    """What the looks at a release have shown until now. `at`: seconds of one clock that is never set."""
+
+    def __init__(self, first: Sight, *, at: float, before: Traffic) -> None:
+        """`before`: what the old release has answered."""
+        self._last, self._before = first, before
+        self._new = Traffic()  # since the first look, whichever router counted it
+        self._replicas = {
+            name: _Replica(restarts=first.restarts.get(name, 0), began=at) for name in sorted(first.conditions)
+        }
+
+    def take(self, now: Sight, *, at: float) -> str:
+        """Add a look; why the release is not well, "" if it is."""
+        is_same = now.router == self._last.router
+        self._new += now.traffic.since(self._last.traffic) if is_same else now.traffic
+        self._last = now
+        for name, replica in self._replicas.items():
+            if not is_same:
+                replica.doubt(at)
+            if why := replica.take(now.conditions[name], now.restarts.get(name), at=at):
+                return f"{name} {why}"
+        return _failing(self._new, self._before)
+
+    def left(self, until: float, *, at: float) -> float:
+        """For how many more seconds it is to be observed, if it was to be until then; 0: it is over.
+
+        It does not end while a container does not serve, or was started so recently that its failure may not show yet.
+        """
+        is_down = any(condition != WELL for condition in self._last.conditions.values())
+        ends = max((until, *(replica.shows_at for replica in self._replicas.values())))
+        return max(_PAUSE if is_down else 0.0, ends - at)
 
 
-def _since(now: Traffic, first: Traffic) -> Traffic:
-    if now.requests < first.requests or now.failed < first.failed:  # another router counts
-        return now
-    return Traffic(requests=now.requests - first.requests, failed=now.failed - first.failed)
+class _Replica:
+    """A container of the release. `shows_at`: when the router will have found that it does not serve, if so."""
+
+    def __init__(self, *, restarts: int, began: float) -> None:
+        """`began`: since when it may be on its way to serve."""
+        self._restarts, self._began = restarts, began
+        self._crashes = self._failures = 0
+        self._reached = False  # the router has found that it serves since it began
+        self._failing, self._ended_at = False, math.inf
+        self.shows_at = -math.inf
+
+    def take(self, condition: str, restarts: int | None, *, at: float) -> str:
+        """Add a look; why it is not well, "" if it is."""
+        if restarts is not None and restarts > self._restarts:
+            self._crashes += restarts - self._restarts
+            self._restarts, self._began, self.shows_at, self._reached = restarts, at, at + _NOTICED, False
+        if self._crashes >= RESTARTS:
+            return f"was restarted {self._crashes} times"
+        if condition == COMING:  # without a restart: its supervisor was killed
+            self.doubt(at)
+        again, self._failing = self._failing, condition == UNHEALTHY or (condition == UNREACHED and self._reached)
+        if self._failing:
+            return self._fail(again=again)
+        self._ended_at = min(self._ended_at, at) if condition == ENDED else math.inf
+        if condition == ENDED:  # one that is to be started again is so for a moment
+            return "has ended" if at >= self._ended_at + _ENDING else ""
+        if condition == WELL:
+            self._reached = self._reached or at >= self.shows_at
+            return ""
+        return f"did not serve within {RECOVERY:g} s of its start" if at > self._began + RECOVERY else ""
+
+    def doubt(self, at: float) -> None:
+        """Forget that the router reaches it, as when that was started again."""
+        if self._reached:
+            self._reached, self._began = False, at
+
+    def _fail(self, *, again: bool) -> str:
+        self._failures += not again
+        if again:
+            return "failed the health check"
+        return f"failed the health check {self._failures} times" if self._failures >= FAILURES else ""
 
 
 def _failing(new: Traffic, old: Traffic) -> str:
@@ -90,56 +170,57 @@ class Verification:
 
     def traffic(self) -> Traffic:
         """What all other servers have answered since they serve."""
-        return self._traffic(mine=False)
+        return self._router.runtime.repeat(lambda: counted(self._ask()[1], self._names, mine=False))
 
     def run(self, seconds: float, *, before: Traffic, on_text: Callable[[str], None]) -> None:
         """Look at it again and again; VerifyFailed as soon as it is not well, or if it is down at the end."""
-        began = time.monotonic()
-        down: tuple[str, ...] = ()
-        first = self._look()
+        until = time.monotonic() + seconds
+        observation = Observation(self._look(), at=time.monotonic(), before=before)
         while True:
             now = self._look()
-            if found := fault(first, now, before=before, was_down=down):
+            at = time.monotonic()
+            if found := observation.take(now, at=at):
                 raise VerifyFailed(
                     f"the release was not well after it got the traffic: {found}",
                     remedy=f"devbox logs --stage {self._instance.stage}",
                 )
-            down = now.down
-            left = began + seconds - time.monotonic()
-            if left <= 0 and not down:
+            if not (left := observation.left(until, at=at)):
                 return
             on_text(f"observed for {max(1, math.ceil(left))} s more")
             time.sleep(_PAUSE)
 
     def _look(self) -> Sight:
         """RouterAway if the router does not come back."""
-        deadline = time.monotonic() + _AWAY
-        while True:
-            try:
-                return self._seen()
-            except RouterAway:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE)
+        return self._router.runtime.repeat(self._seen)
 
     def _seen(self) -> Sight:
         containers = self._engine.observe(self._instance).containers
-        mine = {name: containers.get(name) for name in self._names}
-        ill = {
-            name
-            for name, seen in mine.items()
-            if seen is None or seen.state != "running" or seen.health not in ("healthy", "none")
-        }
-        for servers in self._router.seen().servers.values():
-            ill |= {name for name, server in servers.items() if name in self._names and server.takes and not server.up}
+        router, stat = self._ask()
+        servers = [named for named in self._router.seen().servers.values() if named.keys() & self._names]
+        unreached = {name for named in servers for name, server in named.items() if server.takes and not server.up}
+        found = {name: _condition(containers.get(name)) for name in self._names}
         return Sight(
-            down=tuple(sorted(ill)),
-            restarts={name: seen.restarts for name, seen in mine.items() if seen},
-            traffic=self._traffic(mine=True),
+            conditions={
+                name: UNREACHED if condition == WELL and name in unreached else condition
+                for name, condition in found.items()
+            },
+            restarts={name: seen.restarts for name, seen in containers.items() if name in self._names},
+            traffic=counted(stat, self._names, mine=True),
+            router=router,
         )
 
-    def _traffic(self, *, mine: bool) -> Traffic:
-        return counted(self._router.runtime.ask(counters.ASK_STAT), self._names, mine=mine)
+    def _ask(self) -> tuple[str, str]:
+        """Which router it is and its statistics, in one answer."""
+        return counters.split(self._router.runtime.ask(counters.ASK_COUNTS))
+
+
+def _condition(seen: ObservedContainer | None) -> str:
+    """As the runtime finds it."""
+    if seen is None or seen.state in ("exited", "dead", "stopping", "created"):
+        return ENDED
+    if seen.state != "running" or seen.health == "starting":
+        return COMING
+    return UNHEALTHY if seen.health == "unhealthy" else WELL
 
 
 def counted(stat: str, names: Collection[str], *, mine: bool) -> Traffic:

@@ -24,6 +24,7 @@ FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures tha
 COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
+ASK_COUNTS = f"{ASK_INFO};{ASK_STAT}"
 ASK_ALL = f"{ASK_INFO};{ASK};{tunnels.ASK};{ASK_STAT}"  # in one answer, so that it is of one router
 _TABLE, _STAT = "# table: ", "# pxname,"
 OWN = "devbox."  # what the router's own frontends and tables are called
@@ -167,6 +168,12 @@ def reading(answer: str) -> Reading | None:
         accepted=sum(_number(row, "conn_tot") for row in fronts),
         tunnels=next((tunnels.read(each) for each in tables if each.startswith(f"{tunnels.TABLE},")), {}),
     )
+
+
+def split(answer: str) -> tuple[str, str]:
+    """Which HAProxy it is, as `counting` says, and its statistics, from the answer to ASK_COUNTS."""
+    info, mark, stat = answer.partition(_STAT)
+    return counting(info), mark + stat
 
 
 def rows(stat: str) -> list[dict[str, str]]:

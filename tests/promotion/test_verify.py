@@ -16,14 +16,20 @@ from support.machine import Box
 
 pytestmark = pytest.mark.scenario
 
-# "ill" fails its health check three seconds after its start, "bad" every request but that one, "crash" ends at times.
-APP = staged.APP.replace(
-    "my $answer =",
-    """my $health = $path =~ /healthz/;
+# "ill" fails its health check three seconds after its start, "bad" every request but that one, "dies" ends at times,
+# "stumbles" once, and takes a while to start again.
+APP = (
+    staged.APP.replace(
+        "my $answer =",
+        """my $health = $path =~ /healthz/;
     exit 3 if $version eq 'dies' && time - $^T >= 2 && !$health;
+    if ($version eq 'stumbles' && time - $^T >= 2 && !-e '/srv/fell') { open my $fell, '>', '/srv/fell'; exit 3 }
     my $oops = ($version eq 'ill' && $health && time - $^T >= 3) || ($version eq 'bad' && !$health);
     my $answer =""",
-).replace('"HTTP/1.1 200 OK', '"HTTP/1.1 " . ($oops ? "503 Ill" : "200 OK") . "')
+    )
+    .replace("my $socket =", "sleep 3 if $version eq 'stumbles' && -e '/srv/fell';\nmy $socket =")
+    .replace('"HTTP/1.1 200 OK', '"HTTP/1.1 " . ($oops ? "503 Ill" : "200 OK") . "')
+)
 FILE = (
     staged.FILE.replace(
         'secrets = { TOKEN = "env:STAGING_TOKEN" }', 'strategy = { kind = "STRATEGY" }\nverify = "SECONDS"'
@@ -107,6 +113,18 @@ def test_issue10_10_a_good_release_stays_and_going_back_is_not_observed(box: Box
     assert load.failed == []
     assert log(box, path)[-1]["kind"] == "applied"
     assert load.bodies.keys() == {"1 info", "2 info"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["blue-green", "rolling", "recreate"])
+def test_issue10_verify_a_release_whose_containers_crash_once_stays(box: Box, strategy: str):
+    path = project(box, strategy, verify="8s")
+    staged.built(box, path, "stumbles")
+    with Load(address(box, path), connections=4, rate=50):
+        box.ok("promote", "staging", cwd=path)
+    assert log(box, path)[-1]["kind"] == "applied"
+    rows = {row["name"]: row for row in box.json("ps", "--stage", "staging", cwd=path)}
+    assert {row["restarts"] for name, row in rows.items() if name.startswith("web")} == {1}
 
 
 @pytest.mark.long

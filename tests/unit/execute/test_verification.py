@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from devbox.execute.verification import DEFAULT, Sight, Traffic, counted, fault, seconds_of
+from devbox.execute import verification
+from devbox.execute.verification import (
+    COMING,
+    DEFAULT,
+    ENDED,
+    RECOVERY,
+    UNHEALTHY,
+    UNREACHED,
+    WELL,
+    Observation,
+    Sight,
+    Traffic,
+    counted,
+    seconds_of,
+)
+from devbox.model.observed import ObservedContainer
 from devbox.model.stage import Stage
 
 STAT = """# pxname,svname,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other
@@ -17,25 +32,118 @@ devbox.lives,x,0,9,0,0,9,0
 """
 
 
-def look(*down: str, restarts: int = 0, requests: int = 0, failed: int = 0) -> Sight:
-    return Sight(down=down, restarts={"web-1": restarts}, traffic=Traffic(requests=requests, failed=failed))
+def look(condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed: int = 0, router: str = "r1") -> Sight:
+    return Sight(
+        conditions={"web-1": condition},
+        restarts={"web-1": restarts},
+        traffic=Traffic(requests=requests, failed=failed),
+        router=router,
+    )
 
 
-def said(
-    now: Sight, *, first: Sight | None = None, before: Traffic | None = None, was_down: tuple[str, ...] = ()
-) -> str:
-    return fault(first or look(), now, before=before or Traffic(), was_down=was_down)
+def said(*looks: Sight, first: Sight | None = None, before: Traffic | None = None, pause: float = 0.5) -> str:
+    """What is wrong after the first look that shows it; they are made one after the other."""
+    observation = Observation(first or look(), at=0, before=before or Traffic())
+    faults = (observation.take(now, at=pause * number) for number, now in enumerate(looks, start=1))
+    return next(filter(None, faults), "")
 
 
 def test_a_health_check_that_fails_twice_is_a_fault():
-    assert said(look("web-1")) == ""
-    assert said(look("web-1"), was_down=("web-2",)) == ""
-    assert said(look("web-1"), was_down=("web-1",)) == "web-1 failed the health check"
+    assert said(look(UNHEALTHY)) == ""
+    assert said(look(UNHEALTHY), look(UNHEALTHY)) == "web-1 failed the health check"
+    assert said(look(), look(UNREACHED), look(UNREACHED)) == "web-1 failed the health check"
 
 
-def test_one_crash_is_none_and_two_are():
+def test_issue10_verify_a_release_that_fails_its_check_at_every_other_look_is_not_well():
+    flaps = (look(), look(UNHEALTHY)) * 2
+    assert said(*flaps) == "web-1 failed the health check 2 times"
+    assert said(*((look(), look(UNREACHED)) * 2)) == "web-1 failed the health check 2 times"
+    two = [
+        Sight(conditions={"a": a, "b": b}, restarts={}, traffic=Traffic()) for a, b in ((UNHEALTHY, WELL), (WELL,) * 2)
+    ]
+    two += [Sight(conditions={"a": WELL, "b": UNHEALTHY}, restarts={}, traffic=Traffic())]
+    assert said(*two, first=two[1]) == "", "each of them once"
+
+
+def crash(*, seconds: int, condition: str = COMING, restarts: int = 1) -> tuple[Sight, ...]:
+    """What is seen of a crash: that it ended, then that it comes, then that the router has not noticed yet."""
+    coming = (look(condition, restarts=restarts),) * (2 * seconds)
+    return (look(), look(ENDED), *coming, *(look(UNREACHED, restarts=restarts),) * 4, look(restarts=restarts))
+
+
+def test_issue10_verify_one_crash_is_no_fault_and_two_are():
+    assert said(*crash(seconds=5), look(restarts=1)) == ""
+    assert said(*crash(seconds=5), look(restarts=2)) == "web-1 was restarted 2 times"
     assert said(look(restarts=4), first=look(restarts=3)) == ""
     assert said(look(restarts=5), first=look(restarts=3)) == "web-1 was restarted 2 times"
+
+
+def test_issue10_verify_a_crash_from_which_a_release_does_not_recover_is_a_fault():
+    seconds = int(RECOVERY) + 2
+    assert said(*crash(seconds=seconds)) == "web-1 did not serve within 30 s of its start"
+    assert said(*crash(seconds=seconds, condition=UNREACHED)) == "web-1 did not serve within 30 s of its start"
+    assert said(*crash(seconds=1, condition=UNHEALTHY)) == "web-1 failed the health check"
+    assert said(look(ENDED)) == "", "it is about to be started again"
+    assert said(*(look(ENDED),) * 4) == "", "its supervisor may be busy"
+    assert said(*(look(ENDED),) * 5) == "web-1 has ended"
+    failing_later = (*crash(seconds=1), *(look(restarts=1),) * 10, *(look(UNREACHED, restarts=1),) * 2)
+    assert said(*failing_later) == "web-1 failed the health check"
+
+
+def test_issue10_verify_does_not_end_before_a_crashed_container_serves_again():
+    observation = Observation(look(), at=0, before=Traffic())
+    assert observation.left(10, at=9) == 1
+    *coming, _ = crash(seconds=2)
+    for at, now in enumerate(coming, start=5):
+        assert observation.take(now, at=at) == ""
+        assert observation.left(10, at=at) > 0, (now, at)
+    assert observation.take(look(restarts=1), at=20) == ""
+    assert observation.left(10, at=20) == 0
+    late = Observation(look(), at=0, before=Traffic())
+    assert late.take(look(restarts=1), at=9.5) == ""
+    assert late.left(10, at=9.5) == 5, "the router does not know yet whether it serves"
+
+
+def test_a_container_whose_supervisor_was_killed_may_be_looked_at_again():
+    assert said(look(), *(look(COMING),) * 10, look()) == ""
+    assert said(look(), *(look(COMING),) * 100) == "web-1 did not serve within 30 s of its start"
+
+
+def test_a_server_that_the_router_has_not_reached_yet_is_given_time():
+    assert said(*(look(UNREACHED),) * 10, look(), first=look(UNREACHED)) == ""
+    assert said(*(look(UNREACHED),) * 100, first=look(UNREACHED)) == "web-1 did not serve within 30 s of its start"
+    again = (look(router="r2"),) * 2
+    assert said(look(), *(look(UNREACHED, router="r2"),) * 4, *again) == "", "a router that was started again"
+
+
+@pytest.mark.parametrize(
+    ("state", "health", "condition"),
+    [
+        ("running", "none", WELL),
+        ("running", "healthy", WELL),
+        ("running", "starting", COMING),
+        ("running", "unhealthy", UNHEALTHY),
+        ("restarting", "none", COMING),
+        ("starting", "none", COMING),
+        ("exited", "none", ENDED),
+        ("dead", "none", ENDED),
+        ("stopping", "healthy", ENDED),
+    ],
+)
+def test_how_the_runtime_finds_a_container(state: str, health: str, condition: str):
+    seen = ObservedContainer(
+        name="web-1",
+        role="run",
+        state=state,
+        health=health,
+        image="",
+        digest="",
+        pid=None,
+        spec_key="",
+        image_key="",
+    )
+    assert verification._condition(seen) == condition
+    assert verification._condition(None) == ENDED
 
 
 @pytest.mark.parametrize(
@@ -60,7 +168,16 @@ def test_only_what_came_since_counts():
     first = look(requests=1_000, failed=900)
     assert said(look(requests=1_100, failed=901), first=first) == ""
     assert said(look(requests=1_100, failed=990), first=first) != ""
-    assert said(look(requests=100, failed=90), first=first) != "", "a router that was started again"
+
+
+def test_issue10_verify_failures_before_a_router_was_started_again_are_not_forgotten():
+    first = look(requests=1_000, failed=900)
+    before = Traffic(requests=1_000, failed=0)
+    new = look(requests=10, failed=0, router="r2")
+    assert said(look(requests=1_015, failed=905), new, first=first, before=before) != "", "5 of 25"
+    assert said(new, first=first, before=before) == ""
+    assert said(look(requests=2_000, failed=950, router="r2"), first=first) != "", "it has counted more by now"
+    assert said(look(requests=100, failed=90), first=first) != "", "a server that is counted anew"
 
 
 def test_responses_are_counted_by_server():
