@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+_MOST = 1 << 22  # characters that are read of a file
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
@@ -26,12 +27,12 @@ def find(lowers: tuple[str, ...], path: str) -> str | None:
 
 
 def read(lowers: tuple[str, ...], path: str) -> str:
-    """The text of a file of the image; empty when it has none."""
+    """The text of a file of the image, at most 4 Mi characters; empty when it has none."""
     found = find(lowers, path)
     if found is None or not os.path.isfile(found) or os.path.islink(found):
         return ""
     with open(found, encoding="utf-8", errors="replace") as source:
-        return source.read()
+        return source.read(_MOST)
 
 
 def _walk(lower: str, parts: list[str]) -> tuple[str | None, bool]:

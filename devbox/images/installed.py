@@ -5,17 +5,20 @@ Names of pip's and npm's packages have the program before them: `pip:flask`, `np
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
 
+from devbox.host import jsontext
 from devbox.images import dpkg, lacking
+from devbox.isolation import inside_root, syscalls
 from devbox.model.image import BakeStep, Bootstrap, Copy, Files, FromTarball, Run, describe
 
 _SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution
 _MODULES = "lib/node_modules"  # npm's global packages
 _ARCHIVE = re.compile(r"(?P<project>.+?)-\d.*\.(whl|tar\.gz|tgz|zip)")
+_MOST = 1 << 26  # characters that are read of a file
 _SEPARATORS = re.compile(r"[-_.]+")
 
 
@@ -54,11 +57,11 @@ def check(step: BakeStep, versions: Mapping[str, str]) -> None:
 
 def _status(tree: str) -> dict[str, str] | None:
     """The packages of dpkg's status file; None where the tree has none."""
-    try:
-        with open(f"{tree}/{dpkg.STATUS}", encoding="utf-8", errors="replace") as status:
-            return {fields["Package"]: fields["Version"] for fields in dpkg.installed(status.read())}
-    except OSError:
+    text = inside_root.read_text(tree, dpkg.STATUS, most=_MOST)
+    if text is None:
         return None
+    stated = (fields for fields in dpkg.installed(text) if "Package" in fields and "Version" in fields)
+    return {fields["Package"]: fields["Version"] for fields in stated}
 
 
 def _python(tree: str) -> dict[str, str]:
@@ -86,15 +89,29 @@ def _put_out(output: str) -> set[str]:
 
 def _node(tree: str) -> dict[str, str]:
     found = {}
-    for root in (f"{tree}/usr/{_MODULES}", f"{tree}/usr/local/{_MODULES}"):
-        for name in _modules(root):
-            with open(f"{root}/{name}/package.json", encoding="utf-8") as package:
-                found[f"npm:{name}"] = str(json.load(package)["version"])
+    for root in (f"usr/{_MODULES}", f"usr/local/{_MODULES}"):
+        for name in _modules(tree, root):
+            text = inside_root.read_text(tree, f"{root}/{name}/package.json", most=_MOST)
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # somebody's own, not npm's
+                found[f"npm:{name}"] = str(jsontext.loads(text or "")["version"])
     return found
 
 
-def _modules(root: str) -> Iterator[str]:
-    """The packages of a directory of modules, scoped ones as `@scope/name`."""
-    names = os.listdir(root) if os.path.isdir(root) else []
-    scoped = [f"{name}/{inner}" for name in names if name.startswith("@") for inner in os.listdir(f"{root}/{name}")]
-    yield from (name for name in (*names, *scoped) if os.path.isfile(f"{root}/{name}/package.json"))
+def _modules(tree: str, root: str) -> Iterator[str]:
+    """What lies in a directory of modules, scoped ones as `@scope/name`. No link is followed, but inside the tree."""
+    for name in _names(tree, root):
+        if name.startswith("@"):
+            yield from (f"{name}/{inner}" for inner in _names(tree, f"{root}/{name}"))
+        else:
+            yield name
+
+
+def _names(tree: str, path: str) -> list[str]:
+    try:
+        directory = syscalls.open_inside(tree, path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    try:
+        return os.listdir(directory)
+    finally:
+        os.close(directory)

@@ -1,6 +1,6 @@
 """The `files` step: small text files written over the layers below, without starting a container.
 
-Directories that were there keep their owner and mode.
+Directories that were there keep their owner and mode. A pipe, socket or device gives way to the file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ def write_files(step: Files, *, lowers: tuple[str, ...], place: str, rootless: b
 
 def _write(path: str, text: str, mode: int) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    _make_room(os.path.realpath(path))
     with open(path, "w", encoding="utf-8") as out:
         out.write(text)
         os.fchmod(out.fileno(), mode)
+
+
+def _make_room(path: str) -> None:
+    """Remove what would not take a file's text: opening a pipe waits for a reader."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        os.unlink(path)

@@ -1,4 +1,4 @@
-"""Users of an image: names to numbers by its own /etc/passwd and /etc/group. Pure but for `read`."""
+"""Users of an image: names to numbers by its own /etc/passwd and /etc/group. Pure but for `read` and `check`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import stat
 
 from devbox.errors import EngineError
-from devbox.isolation import syscalls
+from devbox.isolation import inside_root, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,17 +28,7 @@ class Account:
 
 def read(root: str, path: str) -> str:
     """A file's text as a container sees it whose root this is; empty where it has no such file, but a pipe, say."""
-    try:
-        opened = syscalls.open_inside(root, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    try:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            return ""
-        with open(opened, encoding="utf-8", errors="replace", closefd=False) as source:
-            return source.read(_MOST)
-    finally:
-        os.close(opened)
+    return inside_root.read_text(root, path, most=_MOST) or ""
 
 
 def check(root: str) -> None:

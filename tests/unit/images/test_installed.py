@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,37 @@ def test_commands_install_by_pip_and_npm_too(tmp_path: Path):
         "npm:typescript": "5.9.3",
         "pip:typing-extensions": "4.15.0",
     }
+
+
+def test_what_an_image_put_in_their_places_is_neither_waited_for_nor_followed(tmp_path: Path):
+    host = dpkg(tmp_path / "host", secret="1")
+    modules = host / "usr/lib/node_modules/secret"
+    modules.mkdir(parents=True)
+    (modules / "package.json").write_text('{"version": "1"}')
+    for number, hostile in enumerate(("pipe", "file", "directory", "modules")):
+        tree = tmp_path / str(number)
+        (tree / "var/lib").mkdir(parents=True)
+        (tree / "usr/lib").mkdir(parents=True)
+        match hostile:
+            case "pipe":
+                (tree / "var/lib/dpkg").mkdir()
+                os.mkfifo(tree / "var/lib/dpkg/status")
+            case "file":
+                (tree / "var/lib/dpkg").mkdir()
+                (tree / "var/lib/dpkg/status").symlink_to(host / "var/lib/dpkg/status")
+            case "directory":
+                (tree / "var/lib/dpkg").symlink_to(host / "var/lib/dpkg")
+            case "modules":
+                (tree / "usr/lib/node_modules").symlink_to(host / "usr/lib/node_modules")
+        assert installed.by_step(Run(commands=("x",)), str(tree), (str(tree),)) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "{}", "1"])
+def test_a_package_json_that_is_none_counts_for_nothing(tmp_path: Path, text: str):
+    package = tmp_path / "usr/lib/node_modules/odd"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text(text)
+    assert installed.by_step(Run(commands=("x",)), str(tmp_path), ()) == {}
 
 
 def test_another_version_than_the_lock_s_is_an_error_that_names_both():
