@@ -39,8 +39,8 @@ _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+
 
 def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
-    own = contexts.runtime_program()
-    runtime = wrapped(own, job.place, ca_file=carry.ca_file(), dockerfile=text.read(job.dockerfile))
+    own, written = contexts.runtime_program(), text.read(job.dockerfile)
+    runtime = wrapped(own, job.place, ca_file=carry.ca_file(), dockerfile=written, rootless=idmap.rootless)
     if oci.is_crun(runtime):
         cgroups.prepare_view("none", runtime)
     program, env = process.find("buildah"), _environment(job, idmap)
@@ -58,7 +58,7 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     cache.remember(job.storage, job.use, used, all_of_it=code == 0)
     if code:
         said = output.all().replace(f"{job.context}/", "")
-        error = failure(said, text.read(job.dockerfile), os.path.basename(job.dockerfile))
+        error = failure(said, written, os.path.basename(job.dockerfile))
         if job.terminal >= 0 and (left := _containers(program, storage, env)):
             output.wait_for_terminal(error.sentence, error.details)
             shell = [program, *storage, *shell_options(job, runtime, left[-1])]
@@ -162,7 +162,7 @@ def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
     configuration = f"{job.place}/containers.conf"
     files.write_atomic(configuration, "")  # and not the host's
     storage = f"{job.place}/storage.conf"
-    files.write_atomic(storage, '[storage]\ndriver = "overlay"\n')
+    files.write_atomic(storage, '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nmountopt = "nodev"\n')
     # Of the host's environment only what any program needs: buildah takes passwords, formats and stores from it.
     env = {name: value for name in _INHERITED if (value := environ.get(name))}
     if ca_file := carry.ca_file():  # ADD of an address is buildah's own request

@@ -3,6 +3,9 @@
 buildah takes no variables for RUN but those that become part of the image or of what its cache goes by. So it is given
 a program that adds the host's authorities and mirrors to the container's config.json, the last moment before the real
 runtime reads that; that has a variable be what the later of ARG and ENV says; and that removes mount points after it.
+
+For root, buildah's containers have no user namespace, and no device rules of a cgroup. What keeps a RUN from a device
+node (of a base image, or out of an archive that ADD unpacks) is that its root and all that is mounted is `nodev`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from devbox.host import carry, files
+from devbox.host import carry, files, process
 from devbox.images.dockerfile import mountpoints
 from devbox.images.dockerfile.later import ARG_WINS, ENV_WINS
 
@@ -53,6 +56,14 @@ if added["mountpoints"]:
     note = [sys.executable, "-I", "-S", added["mountpoints"], "note", bundle, f"{{added['place']}}/made-{{words[-1]}}"]
     subprocess.run(note, check=True)
 config.setdefault("mounts", []).extend(added["mounts"])
+if added["nodev"]:
+    for mount in config["mounts"]:
+        options = mount.get("options") or ()
+        if mount.get("type") == "bind" or "bind" in options or "rbind" in options:
+            mount["options"] = [*(each for each in options if each != "dev"), "nodev"]
+    root = os.path.join(bundle, config["root"]["path"])
+    remount = [added["nodev"], "-n", "-o", "remount,bind,nodev", root]
+    config.setdefault("hooks", {{}}).setdefault("createContainer", []).append({{"path": remount[0], "args": remount}})
 with open(f"{{path}}.new", "w", encoding="utf-8", errors="surrogateescape") as out:
     json.dump(config, out)
 os.rename(f"{{path}}.new", path)
@@ -66,13 +77,13 @@ def variables(ca_file: str) -> dict[str, str]:
     return mirrors | (dict.fromkeys(carry.CA_VARIABLES, CA_TARGET) if ca_file else {})
 
 
-def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str) -> str:
+def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless: bool) -> str:
     """A program in `place` that is the runtime and adds this; the runtime itself where there is nothing to add.
 
-    `dockerfile`: the text that buildah is given.
+    `dockerfile`: the text that buildah is given. `rootless`: whose user namespace has no devices anyway.
     """
     env, mounts = variables(ca_file), "--mount" in dockerfile
-    if not (env or mounts or ARG_WINS in dockerfile):
+    if rootless and not (env or mounts or ARG_WINS in dockerfile):
         return runtime
     mount: dict[str, object] = {
         "destination": CA_TARGET,
@@ -81,7 +92,13 @@ def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str) -> str:
         "options": ["bind", "ro", "nosuid", "nodev"],
     }
     edit, wrapper, program = f"{place}/runtime.py", f"{place}/runtime", mountpoints.__file__
-    script = edit_script(env, [mount] if ca_file else [], place=place, program=program if mounts else "")
+    script = edit_script(
+        env,
+        [mount] if ca_file else [],
+        place=place,
+        program=program if mounts else "",
+        nodev="" if rootless else process.find("mount"),
+    )
     files.write_atomic(edit, script)
     words = {"python": sys.executable, "edit": edit, "runtime": runtime, "place": place, "mountpoints": program}
     text = _WRAPPER.format(**{name: shlex.quote(word) for name, word in words.items()})
@@ -89,11 +106,20 @@ def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str) -> str:
     return wrapper
 
 
-def edit_script(env: Mapping[str, str], mounts: list[dict[str, object]], *, place: str = "", program: str = "") -> str:
+def edit_script(
+    env: Mapping[str, str],
+    mounts: list[dict[str, object]],
+    *,
+    place: str = "",
+    program: str = "",
+    nodev: str = "",
+) -> str:
     """The program that adds this to the config.json of the bundle its words name, and becomes the runtime. Pure.
 
     `program`, where there is one, is told of it before that, to note in `place` what was made for its mounts.
+    With `nodev`, the path of mount(8), no device can be opened in the container but those that the runtime makes in
+    `/dev`. crun loses what its root was mounted with: a hook, which runs when the root is mounted, gives it back.
     """
     counted = rf"({ARG_WINS}|{ENV_WINS})(\d+)_(.+)"
-    told = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program}
+    told = {"env": dict(env), "mounts": mounts, "place": place, "mountpoints": program, "nodev": nodev}
     return _EDIT.format(added=json.dumps({**told, "counted": counted, "arg_wins": ARG_WINS}))

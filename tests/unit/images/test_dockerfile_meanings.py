@@ -102,6 +102,25 @@ def test_issue9_ms4_run_has_the_later_of_arg_and_env(tmp_path: Path) -> None:
     assert sorted(found) == ["A=new", "B=env", "C=host", "PATH=/bin"]
 
 
+def test_a_build_of_root_mounts_no_devices(tmp_path: Path) -> None:
+    mounts = [
+        {"destination": "/dev", "type": "tmpfs", "options": ["nosuid"]},
+        {"destination": "/a", "type": "bind", "options": ["rbind", "dev", "ro"]},
+        {"destination": "/dev/b", "options": ["bind"]},
+    ]
+    config = {"process": {}, "root": {"path": "rootfs"}, "mounts": mounts}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    script = tmp_path / "edit.py"
+    script.write_text(edit_script({}, [], nodev="/bin/mount"))
+    words = [sys.executable, "-I", "-S", str(script), "/bin/true", "run", "-b", str(tmp_path), "id"]
+    subprocess.run(words, check=True)
+    edited = json.loads((tmp_path / "config.json").read_text())
+    options = [["nosuid"], ["rbind", "ro", "nodev"], ["bind", "nodev"]]
+    assert [each["options"] for each in edited["mounts"]] == options
+    args = ["/bin/mount", "-n", "-o", "remount,bind,nodev", f"{tmp_path}/rootfs"]
+    assert edited["hooks"]["createContainer"] == [{"path": "/bin/mount", "args": args}]
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A container whose root has a directory, and a link out of it."""
