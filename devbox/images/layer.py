@@ -145,7 +145,11 @@ def _write_entry(
     elif stat.S_ISFIFO(mode):
         entry.type = tarfile.FIFOTYPE
         _write_header(writer, entry)
-    # Sockets and devices never belong to an image: containers get their own /dev.
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # an image's own, which a step gave another owner, mode or name
+        entry.type = tarfile.CHRTYPE if stat.S_ISCHR(mode) else tarfile.BLKTYPE
+        entry.devmajor, entry.devminor = os.major(facts.st_rdev), os.minor(facts.st_rdev)
+        _write_header(writer, entry)
+    # Sockets never belong to an image.
 
 
 def _header(path: str, facts: os.stat_result, ownership: Ownership) -> tarfile.TarInfo:
@@ -171,6 +175,7 @@ def _write_file(
     links: dict[tuple[int, int], str],
 ) -> None:
     identity = (facts.st_dev, facts.st_ino)
+    entry.pax_headers = _kept_xattrs(source)
     if first := links.get(identity):
         entry.type, entry.linkname = tarfile.LNKTYPE, first
         _write_header(writer, entry)
@@ -178,7 +183,6 @@ def _write_file(
     if facts.st_nlink > 1:
         links[identity] = entry.name
     entry.size = facts.st_size
-    entry.pax_headers = _kept_xattrs(source)
     _write_header(writer, entry)
     _write_content(writer, source, facts.st_size)
 

@@ -35,7 +35,7 @@ def inside(
     def enter() -> None:
         os.chdir(place)
         syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount("overlay", "merged", "overlay", options=options)
+        syscalls.mount("overlay", "merged", "overlay", flags=syscalls.MS_NODEV, options=options)
         for name, source in (outside or {}).items():
             _bind(source, f"merged/{OUTSIDE}/{name}")
         os.chroot("merged")

@@ -64,7 +64,8 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     for number, lower in enumerate(lowers):
         target = f"{stage}/l/{number}"
         os.mkdir(target)
-        _attach(lower, target, attributes=syscalls.MOUNT_ATTR_RDONLY, userns=userns, recursive=False)
+        attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV
+        _attach(lower, target, attributes=attributes, userns=userns, recursive=False)
     os.chdir(stage)
     chain = ":".join(f"l/{number}" for number in range(len(lowers))) or "l"  # an image without layers: nothing is below
     options = f"lowerdir={chain},upperdir=t/upper,workdir=t/work,{_OPTIONS}"

@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from comparison.layers import Entry, directory, file, hardlink, other, symlink
+from comparison.layers import Entry, device, directory, file, hardlink, other, symlink
 
 ODD = os.fsdecode(b"caf\xe9-\xff")
 _CAPABILITY = (
@@ -105,9 +105,21 @@ FILES = {
     "symlinks": _layers((symlink("a", "/etc/passwd"), symlink("b", "../../x"), symlink("c", "nowhere"), symlink("d", "d"))),
     "a long symlink": _layers((symlink("long", "x/" * 500),)),
     "hard links": _layers((file("a", "same"), hardlink("b", "a"), directory("d"), hardlink("d/c", "./a"))),
+    "hard links that differ": _layers(
+        (file("a", mode=0o600), hardlink("b", "a", mode=0o4751, uid=7, gid=8), hardlink("c", "a", mode=0o751, uid=7, gid=9))
+    ),
+    "hard links with capabilities": _layers(
+        (file("a", mode=0o755, **_cap("security.capability", _CAPABILITY)), hardlink("b", "a", mode=0o755)),
+        (file("c", mode=0o755), hardlink("d", "c", mode=0o755, **_cap("security.capability", _CAPABILITY))),
+    ),
     "a hard link to a link": _layers((symlink("a", "etc/passwd"), hardlink("b", "a"))),
     "FIFO": _layers((other("fifo", type=tarfile.FIFOTYPE, mode=0o620, gid=100),)),
-    "devices": _layers((other("null", type=tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3),)),
+    "devices": _layers((device("null", 1, 3, mode=0o666), device("disk", 8, 1, block=True, mode=0o660, gid=6))),
+    "devices of an owner": _layers((device("d/tty", 5, 0, mode=0o4620, uid=1000, gid=5), device("high", 4000, 1_000_000))),
+    "devices with links": _layers((device("null", 1, 3), hardlink("again", "null"), symlink("way", "null"))),
+    "devices over files": _layers((file("a"), device("a", 1, 5)), (device("etc/group", 1, 3), file("b")), (file("b/c"),)),
+    "a device that is a whiteout": _layers((file("a"), file("b")), (device("a", 0, 0), device("c", 0, 0, block=True))),
+    "devices in a volume": _layers((directory("data"), device("data/null", 1, 3)), config={"Volumes": {"/data": {}}}),
     "names that are not UTF-8": _layers((file(ODD), directory(f"d{ODD}"), symlink(f"l{ODD}", ODD)), tar=tarfile.GNU_FORMAT),
     "names that are not ASCII": _layers((file("ä/日本"), file("e\u0301"), file("\u00e9"))),
     "names with blanks": _layers((file("a b"), file(" "), file("a\nb"), file("a\tb"), file("-rf"), file("'\"\\"))),

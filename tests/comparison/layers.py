@@ -48,6 +48,12 @@ def hardlink(name: str, target: str, **fields: Any) -> Entry:
     return other(name, b"", **{"type": tarfile.LNKTYPE, "linkname": target, **fields})
 
 
+def device(name: str, major: int, minor: int, *, block: bool = False, **fields: Any) -> Entry:
+    """A device node."""
+    kind = tarfile.BLKTYPE if block else tarfile.CHRTYPE
+    return other(name, b"", **{"type": kind, "devmajor": major, "devminor": minor, "mode": 0o600, **fields})
+
+
 def other(name: str, content: bytes = b"", **fields: Any) -> Entry:
     """An entry of any kind. `pax`: headers of its own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,17 +12,21 @@ from devbox.images import fscaps, layer
 
 LAST_ID = 0x7FFF_FFFF  # the highest that a store may have
 DIRECTORY, FILE, SYMLINK, HARDLINK, FIFO = "directory", "file", "symlink", "hardlink", "fifo"
+CHARACTER, BLOCK = "character", "block"  # device nodes
 WHITEOUT, OPAQUE = "whiteout", "opaque"  # a name, a directory of the layers below is hidden
 _LATEST = 2**33  # seconds: what file systems can hold
 _XATTR_PREFIX = "SCHILY.xattr."
 _MOST_SHOWN = 100
 _MORE_IDS = "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
-# Devices and kinds that nobody knows are left out.
+_MAJOR, _MINOR = 0xFFF, 0xFFFFF  # what the kernel keeps of a device's numbers
+# Kinds that are not here are left out.
 _KINDS = {
     tarfile.DIRTYPE: DIRECTORY,
     tarfile.SYMTYPE: SYMLINK,
     tarfile.LNKTYPE: HARDLINK,
     tarfile.FIFOTYPE: FIFO,
+    tarfile.CHRTYPE: CHARACTER,
+    tarfile.BLKTYPE: BLOCK,
     **dict.fromkeys(tarfile.REGULAR_TYPES, FILE),
 }
 
@@ -39,6 +44,7 @@ class Item(NamedTuple):
     offset: int  # of its content in the tar
     target: str  # of a link
     attributes: dict[str, bytes]
+    device: int = 0  # the number of a device node, as `os.makedev` gives it
 
 
 def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> Item | None:
@@ -54,6 +60,9 @@ def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> Item | None:
         kind, path = (OPAQUE, head or "/") if name == layer.OPAQUE else (WHITEOUT, _hidden(head, name))
     if not kind or not path:
         return None
+    device = _device(entry) if kind in (CHARACTER, BLOCK) else 0
+    if kind == CHARACTER and not device:  # overlayfs's own sign of a whiteout: Docker, too, unpacks it into a lower
+        kind = WHITEOUT
     return Item(
         kind,
         path,
@@ -65,6 +74,7 @@ def judge(entry: tarfile.TarInfo, *, highest: int = LAST_ID) -> Item | None:
         entry.offset_data,
         _inside(entry.linkname) if kind == HARDLINK else entry.linkname,
         _attributes(entry.pax_headers) if entry.pax_headers else {},
+        device,
     )
 
 
@@ -87,6 +97,11 @@ def _hidden(head: str, name: str) -> str:
     """The path that a whiteout hides; "" for other bookkeeping of AUFS, which hides nothing."""
     hidden = name.removeprefix(layer.WHITEOUT)
     return "" if hidden in ("", ".", "..") or hidden.startswith(layer.WHITEOUT) else f"{head}/{hidden}"
+
+
+def _device(entry: tarfile.TarInfo) -> int:
+    """A device's number, of which the kernel keeps as many bits as it has. A header may hold any number."""
+    return os.makedev(entry.devmajor & _MAJOR, entry.devminor & _MINOR)
 
 
 def _check(entry: tarfile.TarInfo, highest: int) -> None:

@@ -1,4 +1,9 @@
-"""Making a layer's files, in `/`, which is the snapshot. Device nodes are never made."""
+"""Making a layer's files, in `/`, which is the snapshot.
+
+A device node is made as Docker makes it: it can be seen in a container, and not opened, since every mount of a snapshot
+is `nodev`. On the host only root can enter the store. In a user namespace (an ordinary user's store, or devbox in a
+container) the kernel lets nobody make one: it is left out there, as by rootless Docker.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +36,7 @@ class Maker:
         self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
         self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
         self._content = content
+        self._left_out: set[str] = set()  # devices that this process may not make, and hard links to them
 
     def make(self, item: Item) -> None:
         """Make one. Raises what the system refuses; EOFError where a file's content ends early."""
@@ -75,11 +81,34 @@ class Maker:
                 os.lchown(item.path, item.uid, item.gid)
                 os.utime(item.path, (item.mtime, item.mtime), follow_symlinks=False)
             case items.HARDLINK:
-                _link(item)
+                self._link(item)
+            case items.CHARACTER | items.BLOCK:
+                self._node(item)
             case items.FIFO:
                 os.mkfifo(item.path, 0o600)
                 _own(item)
                 os.utime(item.path, (item.mtime, item.mtime))
+
+    def _link(self, item: Item) -> None:
+        if item.target in self._left_out and not os.path.lexists(item.target):
+            self._left_out.add(item.path)
+            return
+        try:
+            os.link(item.target, item.path, follow_symlinks=False)
+        except FileNotFoundError:
+            about = f"{shown(item.path)} is a hard link to {shown(item.target)}"
+            raise BakeFailed(f"{about}, which the layer lacks") from None
+        _agree(item)
+
+    def _node(self, item: Item) -> None:
+        kind = stat.S_IFCHR if item.kind == items.CHARACTER else stat.S_IFBLK
+        try:
+            os.mknod(item.path, kind, item.device)
+        except PermissionError:
+            self._left_out.add(item.path)
+            return
+        _own(item)
+        os.utime(item.path, (item.mtime, item.mtime))
 
     def _whiteout(self, path: str) -> None:
         """Hide a name of the layers below, not of this one, whichever comes first."""
@@ -149,12 +178,17 @@ def _set_attribute(fd: int | str, name: str, value: bytes, path: str) -> None:
         raise BakeFailed(f"the attribute {shown(name)} of {shown(path)} can't be kept: {error.strerror}") from None
 
 
-def _link(item: Item) -> None:
-    try:
-        os.link(item.target, item.path, follow_symlinks=False)
-    except FileNotFoundError:
-        about = f"{shown(item.path)} is a hard link to {shown(item.target)}"
-        raise BakeFailed(f"{about}, which the layer lacks") from None
+def _agree(item: Item) -> None:
+    """Have a file be what its hard link's entry says, as in Docker: the last entry of a file counts.
+
+    So a link's entry without the file's capabilities takes them away.
+    """
+    if os.path.islink(item.path):
+        return
+    _own(item)
+    for name, value in item.attributes.items():
+        _set_attribute(item.path, name, value, item.path)
+    os.utime(item.path, (item.mtime, item.mtime))
 
 
 def _own(item: Item) -> None:
@@ -170,7 +204,11 @@ def _is_directory(path: str) -> bool:
 
 
 def _is_whiteout(path: str) -> bool:
-    return os.path.lexists(path) and stat.S_ISCHR(os.lstat(path).st_mode)
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0
 
 
 def _clear(path: str) -> None:

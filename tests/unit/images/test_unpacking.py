@@ -6,11 +6,13 @@ import os
 import signal
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-from support.hostile_layers import END, directory, entry, hardlink
+from support.hostile_layers import END, directory, entry, hardlink, pax
 
 from devbox.errors import BakeFailed, EngineError
 from devbox.images.unpacking.child import Child
@@ -36,7 +38,8 @@ def judged(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[st
         ("l", tarfile.LNKTYPE, "./a/b", ("hardlink", "/l", "/a/b")),
         ("l", tarfile.SYMTYPE, "../../a", ("symlink", "/l", "../../a")),
         ("p", tarfile.FIFOTYPE, "", ("fifo", "/p", "")),
-        ("d", tarfile.BLKTYPE, "", None),
+        ("d", tarfile.BLKTYPE, "", ("block", "/d", "")),
+        ("d", tarfile.CHRTYPE, "", ("whiteout", "/d", "")),  # 0:0, overlayfs's own sign
         ("odd", b"Z", "", None),
         ("a/.wh.b", tarfile.REGTYPE, "", ("whiteout", "/a/b", "")),
         (".wh.b", tarfile.CHRTYPE, "", ("whiteout", "/b", "")),
@@ -54,6 +57,61 @@ def test_what_becomes_of_an_entry(name: str, kind: bytes, link: str, made: tuple
 def test_what_leads_out_is_refused_before_anything_is_made(name: str, link: str) -> None:
     with pytest.raises(BakeFailed, match=r"leads out|deep"):
         judged(name, tarfile.LNKTYPE if link else tarfile.REGTYPE, link)
+
+
+def test_a_device_s_number_is_what_the_kernel_keeps_of_it() -> None:
+    info = tarfile.TarInfo("d")
+    for kind, major, minor, made in (
+        (tarfile.CHRTYPE, 4095, 1_048_575, ("character", 4095, 1_048_575)),
+        (tarfile.CHRTYPE, 4097, 1_048_579, ("character", 1, 3)),
+        (tarfile.BLKTYPE, -1, 8**7, ("block", 4095, 0)),
+        (tarfile.CHRTYPE, 4096, 1 << 20, ("whiteout", 0, 0)),
+    ):
+        info.type, info.devmajor, info.devminor = kind, major, minor
+        item = judge(info)
+        assert item
+        assert (item.kind, os.major(item.device), os.minor(item.device)) == made
+
+
+@needs_root
+def test_a_device_is_made_as_the_layer_has_it(tmp_path: Path) -> None:
+    facts = {"devmajor": 1, "devminor": 3, "mode": 0o4640, "uid": 7, "gid": 8, "mtime": 9}
+    layer = entry("null", b"old") + entry("null", kind=tarfile.CHRTYPE, **facts) + hardlink("again", "null")
+    back = _unpacked(tmp_path, layer + entry("d", kind=tarfile.BLKTYPE, devmajor=8) + entry("d", b"a file") + END)
+    node = os.lstat(back / "null")
+    assert (node.st_mode, node.st_rdev) == (stat.S_IFCHR | 0o644, os.makedev(1, 3))  # the last entry's mode counts
+    assert (node.st_ino, node.st_nlink) == (os.lstat(back / "again").st_ino, 2)
+    assert (back / "d").read_text() == "a file"
+
+
+@needs_root
+def test_in_a_user_namespace_devices_and_links_to_them_are_left_out(tmp_path: Path) -> None:
+    null = entry("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)
+    (tmp_path / "layer").write_bytes(
+        null + hardlink("again", "null") + hardlink("third", "again") + entry("f", b"x") + END
+    )
+    (tmp_path / "fs").mkdir()
+    code = (
+        f"from devbox.images.unpacking.unpack import unpack; unpack('{tmp_path}/layer', '{tmp_path}/fs', rootless=True)"
+    )
+    subprocess.run(["unshare", "--user", "--map-root-user", sys.executable, "-c", code], check=True)
+    assert os.listdir(tmp_path / "fs") == ["f"]
+
+
+@needs_root
+def test_a_hard_link_s_entry_says_what_its_file_is(tmp_path: Path) -> None:
+    capability = pax({"SCHILY.xattr.security.capability": bytes.fromhex("0100000200040000") + bytes(12)})
+    layer = entry("f", b"x", mode=0o600) + capability + entry("l", kind=tarfile.LNKTYPE, link="f", mode=0o4755, uid=7)
+    back = _unpacked(tmp_path, layer + END)
+    assert (os.stat(back / "f").st_uid, stat.S_IMODE(os.stat(back / "f").st_mode)) == (7, 0o4755)
+    assert os.getxattr(back / "f", "security.capability")[:8] == bytes.fromhex("0100000200040000")
+
+
+def _unpacked(tmp_path: Path, layer: bytes) -> Path:
+    (tmp_path / "layer").write_bytes(layer)
+    (tmp_path / "fs").mkdir()
+    unpack(str(tmp_path / "layer"), str(tmp_path / "fs"), rootless=False)
+    return tmp_path / "fs"
 
 
 @needs_root
