@@ -117,7 +117,7 @@ FILES = {
     "devices": _layers((device("null", 1, 3, mode=0o666), device("disk", 8, 1, block=True, mode=0o660, gid=6))),
     "devices of an owner": _layers((device("d/tty", 5, 0, mode=0o4620, uid=1000, gid=5), device("high", 4000, 1_000_000))),
     "devices with links": _layers((device("null", 1, 3), hardlink("again", "null"), symlink("way", "null"))),
-    "devices over files": _layers((file("a"), device("a", 1, 5)), (device("etc/group", 1, 3), file("b")), (file("b/c"),)),
+    "devices over files": _layers((file("a"), file("d/b")), (device("a", 1, 5), device("etc/group", 1, 3), file("d/c"))),
     "a device that is a whiteout": _layers((file("a"), file("b")), (device("a", 0, 0), device("c", 0, 0, block=True))),
     "devices in a volume": _layers((directory("data"), device("data/null", 1, 3)), config={"Volumes": {"/data": {}}}),
     "names that are not UTF-8": _layers((file(ODD), directory(f"d{ODD}"), symlink(f"l{ODD}", ODD)), tar=tarfile.GNU_FORMAT),
