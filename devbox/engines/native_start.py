@@ -200,6 +200,10 @@ class Starter:
             return Bind(source, mount.target, owner=0, group=0)
         if mount.kind == "scratch":
             return Bind(mount.source, mount.target, owner=0, group=0)
+        if mount.kind == "control":
+            if not self._idmap.rootless:
+                os.chown(mount.source, self._idmap.uids[0].outside, self._idmap.gids[0].outside)
+            return Bind(mount.source, mount.target)
         if not os.path.exists(mount.source):
             raise EngineError(
                 f"{mount.source}, which is to be mounted at {mount.target}, does not exist",

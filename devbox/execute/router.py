@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import secrets
 import threading
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from devbox.errors import EngineError
-from devbox.host import files
+from devbox.execute.routerfiles import RouterFiles
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
 from devbox.model.stage import Counts
@@ -43,8 +42,8 @@ class Router:
     """Writers hold the stage's lock; its steps may come from several threads."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
-        self.directory = paths.router(instance)
-        self.runtime = Runtime(self.directory)
+        self.files = RouterFiles(paths, instance)
+        self.directory = self.files.directory  # of the one that is started next
         self._paths, self._instance = paths, instance
         self._record = DeployedRecord(paths, instance)
         self._tally = TallyRecord(paths, instance, router=ROUTER)
@@ -55,14 +54,17 @@ class Router:
         """What it is to do, as it stands on disk."""
         return self._record.read().router
 
+    @property
+    def runtime(self) -> Runtime:
+        """The one that runs."""
+        return Runtime(self.files.used)
+
     def prepare(self, served: Iterable[Served], known: KnownBy | None) -> bool:
         """Have its files there, with a front for each of these; whether a running one has to read them anew.
 
         `known`: how visitors are known again, where that matters.
         """
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        if not os.path.exists(f"{self.directory}/{metrics.ROLLOUT}"):
-            files.write_atomic(f"{self.directory}/{metrics.ROLLOUT}", metrics.rollout(""))
+        self.files.prepare()
         before = self.state
         after = replace(before, fronts=_fronts(before, served), cohort=_cohort(before, known))
         self._write(after)
@@ -77,7 +79,7 @@ class Router:
     def tell(self, text: str, *, keep: bool) -> None:
         """Have it tell Prometheus this of a gray release; `keep`: after a crash, too. One that is deaf is let be."""
         if keep:
-            files.write_atomic(f"{self.directory}/{metrics.ROLLOUT}", metrics.rollout(text))
+            self.files.put(metrics.ROLLOUT, metrics.rollout(text))
         with contextlib.suppress(EngineError):
             version = self.runtime.ask(metrics.prepare(config.DIRECTORY)).rpartition(":")[2].strip()
             for command in metrics.told(text, config.DIRECTORY, version=version):
@@ -86,7 +88,6 @@ class Router:
     def keep(self, how: Callable[[RouterState], RouterState]) -> None:
         """Have on disk what `how` makes of it, where none runs that could be told."""
         with self._changing:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
             self._write(how(self.state))
 
     def forget(self, standing: Collection[str]) -> None:
@@ -161,7 +162,7 @@ class Router:
 
         None where none was ever read. A router that does not answer, or whose files an older devbox made, adds nothing.
         """
-        if not os.path.lexists(f"{self.directory}/{config.SOCKET}"):
+        if not self.files.is_attached:
             return self._tally.counts()
         return self._tally.take(self._read)
 
@@ -309,10 +310,7 @@ class Router:
 
     def _write(self, state: RouterState) -> None:
         """The record last: what it says is then in the files as well."""
-        files.write_atomic(f"{self.directory}/{config.CONFIG}", config.text(state))
-        files.write_atomic(f"{self.directory}/{config.SHARE}", config.share(state))
-        files.write_atomic(f"{self.directory}/{config.CHECKS}", config.checks(state))
-        files.write_atomic(f"{self.directory}/{metrics.PAGE}", config.page(state))
+        self.files.write(state)
         self._keep(state)
 
     def _keep(self, state: RouterState) -> None:

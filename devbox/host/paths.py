@@ -180,7 +180,7 @@ class Paths:
 
     def router(self, instance: str) -> str:
         """The files of a stage's router, and the socket of its runtime API."""
-        return f"{self.project(instance)}/router"
+        return f"{self.host_project(instance)}/router"
 
     def trust(self, instance: str) -> str:
         """What the user has allowed an instance to do on this machine."""

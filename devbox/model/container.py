@@ -21,13 +21,14 @@ class Port:
 class Mount:
     """Something mounted into a container. `source` is a volume's or a cache's name, else a host path.
 
-    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside; an
+    A "cache" is shared by all projects' builds; "scratch" is a directory of devbox's own, which is root's inside;
+    "control" is one that is root's inside also where its file system has no id-mapped mounts, as that of /etc may; an
     "image" is the root of another image, to read. Of what is `private` the container sees the source as it is, and what
     it changes is its own: it goes with its top. `top` names a container that ran before, whose changes are taken over:
     those of its root lie over an image, those of the same private mount are gone on with.
     """
 
-    kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch" | "image"
+    kind: str  # "workspace" | "volume" | "bind" | "tmpfs" | "cache" | "scratch" | "control" | "image"
     target: str
     source: str = ""
     read_only: bool = False

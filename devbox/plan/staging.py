@@ -193,9 +193,10 @@ def served(processes: Mapping[str, Process]) -> tuple[Served, ...]:
     return tuple(found)
 
 
-def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
-    """The router. Its host ports are those that `publish` fixes, else chosen once and kept; the last has the metrics.
+def router(deployment: Deployment, *, directory: str, mount: str = "control") -> ContainerSpec:
+    """The router, whose files lie in `directory`; `mount`: the kind of their mount.
 
+    Its host ports are those that `publish` fixes, else chosen once and kept; the last has the metrics.
     Processes reach each other by the names of the processes, through it.
     """
     reached = served(deployment.processes)
@@ -205,7 +206,7 @@ def router(deployment: Deployment, *, directory: str) -> ContainerSpec:
         role="glue",
         image=ROUTER,
         command=("haproxy", "-W", "-db", "-f", f"{ROUTER_DIRECTORY}/haproxy.cfg"),
-        mounts=(Mount(kind="scratch", source=directory, target=ROUTER_DIRECTORY),),
+        mounts=(Mount(kind=mount, source=directory, target=ROUTER_DIRECTORY),),
         ports=(*_ports(deployment, reached), Port(container=METRICS)),
         aliases=tuple(each.process for each in reached),
         health=Health(http="/", port=METRICS),

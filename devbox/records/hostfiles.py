@@ -41,12 +41,12 @@ class HostFiles:
 
     def exists(self, path: str) -> bool:
         """True if the file exists, or one of an earlier version that would be adopted."""
-        return os.path.lexists(path) or (not self.is_known and os.path.lexists(self._below_home(path)))
+        return os.path.lexists(path) or (not self.is_known and os.path.lexists(self.below_home(path)))
 
     def read(self, path: str) -> str | None:
         """Return the text of a file; None if it does not exist."""
         if not self.is_known:
-            if not os.path.lexists(self._below_home(path)):
+            if not os.path.lexists(self.below_home(path)):
                 return None  # a reader makes nothing
             self._begin()
         try:
@@ -59,7 +59,7 @@ class HostFiles:
 
     def write(self, path: str, text: str) -> None:
         """Replace a file, which only its owner can read. A copy that an earlier version left below the home goes."""
-        self._prepare(path)
+        self.prepare(path)
         files.write_atomic(path, text, mode=0o600)
         self._remove_below_home(path)
 
@@ -76,7 +76,7 @@ class HostFiles:
 
     def locked(self, path: str, *, wait: bool = True) -> AbstractContextManager[bool]:
         """Hold a lock file; see `files.locked`."""
-        self._prepare(path)
+        self.prepare(path)
         return files.locked(path, wait=wait)
 
     def adopt(self) -> None:
@@ -102,7 +102,7 @@ class HostFiles:
         with files.locked(self._key.lock):
             self.adopt()
 
-    def _prepare(self, path: str) -> None:
+    def prepare(self, path: str) -> None:
         """Have the directory of a file."""
         if self.is_known:
             self._key.check_directory()
@@ -156,10 +156,10 @@ class HostFiles:
                         remedy="wait until it ends, then do this again",
                     )
 
-    def _below_home(self, path: str) -> str:
+    def below_home(self, path: str) -> str:
         """Where an earlier version kept a file."""
         return f"{self._paths.home}/{os.path.relpath(path, self._root)}"
 
     def _remove_below_home(self, path: str) -> None:
-        if os.path.lexists(self._below_home(path)):
+        if os.path.lexists(self.below_home(path)):
             beneath.unlink(self._paths.home, os.path.relpath(path, self._root))

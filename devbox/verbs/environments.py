@@ -6,6 +6,7 @@ verb that was killed is simply called again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from devbox.execute.contexts import with_contexts
 from devbox.execute.events import Note, Sink
 from devbox.execute.rollout import RolloutActions
 from devbox.execute.router import SHORT, Router
+from devbox.execute.routerfiles import EARLIER
 from devbox.execute.runner import run
 from devbox.execute.verification import seconds_of
 from devbox.frozen import dataclass
@@ -195,7 +197,8 @@ class StageEnvironment:
         with exclusive(self._place, sink):
             known = self.record.read()
             if volumes:
-                _remove(self.paths.project(self.id))
+                with contextlib.suppress(FileNotFoundError):
+                    removal.remove(self.paths.project(self.id))
                 HostFiles(self.paths).forget(self.id)
             elif known.router.fronts:
                 emptied = known.router.without(known.router.names())
@@ -224,6 +227,8 @@ class StageEnvironment:
 
     def _guard(self, sink: Sink) -> None:
         """From now on it is looked at whether what runs is what was deployed."""
+        if self.router.files.is_earlier:
+            sink(Note(text=EARLIER.format(stage=self.stage)))
         argv = guard.argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
         try:
             self._place.engine.accompany(self._instance(), argv)
@@ -321,7 +326,7 @@ class StageEnvironment:
         replicas = staging.replicas(wanted, needs=backing.containers, exports=backing.exports).together(fresh)
         served = staging.served(wanted.processes)
         again = self.router.prepare(served, file.known_by)
-        router = staging.router(wanted, directory=self.router.directory)
+        router = self.router.files.container(wanted, view.containers.get(staging.ROUTER))
         services = backing.resolved.containers
         found = drift.find(place, self._place.engine, self.record)
         drifted = {each.container for each in found if not each.doubt} & replicas.specs.keys()
@@ -333,7 +338,7 @@ class StageEnvironment:
         containers = {**services, staging.ROUTER: router, **replicas.specs, **others}
         resolved = replace(backing.resolved, containers=containers)
         resolved = self._with_allowed(self._fixed(resolved), wanted, fresh.specs)
-        observed = look(self._place, resolved)
+        observed = self.router.files.recognize(look(self._place, resolved))
         seen = observed.containers.get(staging.ROUTER)
         left_alone = seen is not None and seen.state == "running" and seen.spec_key == keys.spec_key(router)
         names = (*services, *(() if left_alone and observed.supervised else (staging.ROUTER,)))
@@ -390,10 +395,3 @@ class StageEnvironment:
 
 def _stands(router: ObservedContainer | None) -> bool:
     return router is not None and router.state == "running" and router.health == "healthy"
-
-
-def _remove(directory: str) -> None:
-    try:
-        removal.remove(directory)
-    except FileNotFoundError:
-        return

@@ -125,8 +125,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         made = Stage(tmp_path, ports, front)
         made.started, made.lives = stack, lives
         directory = Path(made.router.directory)
-        directory.mkdir(parents=True)
-        made.record.write(replace(made.record.read(), router=made.state))
+        made.router.keep(lambda _: made.state)
         made.process = stack.enter_context(running(directory, made.state, lives=lives)).process
         wait_for(
             lambda: all(each.up for one in made.router.seen().servers.values() for each in one.values()), directory

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from promotion.test_gray import FILE, PATIENT, images, ledger, project, step
 from support import staged
 from support.load import Load
-from support.machine import Box, wait_until
+from support.machine import REPOSITORY, Box, wait_until
 
+from devbox.execute.router import Router
 from devbox.host.paths import Paths
 from devbox.model import codec
 from devbox.model.ids import instance_id, sha256, stage_id
 from devbox.records.deployed import FORMAT, Deployed, DeployedRecord
+from devbox.routing import config
+from devbox.routing.state import WHOLE, RouterState
 
 pytestmark = pytest.mark.scenario
+
+
+# Read by the interpreter at its start: the router's files lie where an earlier version had them.
+_EARLIER = """\
+from devbox.host.paths import Paths
+from devbox.plan import staging
+Paths.router = lambda paths, instance: f"{paths.project(instance)}/router"
+staging.router.__kwdefaults__["mount"] = "scratch"
+"""
 
 
 class Stage:
     """The stage `production` of a project in a box."""
 
     def __init__(self, box: Box, path: Path) -> None:
-        self.paths = Paths(str(box.home), str(box.home), f"{box.home}-config")
+        code = "from devbox.host.paths import default_paths; print(default_paths().runtime)"
+        asked = subprocess.run([sys.executable, "-c", code], env=box.environment(), capture_output=True, check=True)
+        self.paths = Paths(str(box.home), asked.stdout.decode().strip(), f"{box.home}-config")
         self.id = stage_id(instance_id(str(path), "devbox.toml"), "production")
         self.below_home = Path(self.paths.project(self.id))
+        self.router = Path(self.paths.router(self.id))
+        self.earlier_router = self.below_home / "router"
 
     def forge(self, known: Deployed) -> None:
         """This record, where an earlier version read it."""
@@ -37,6 +56,14 @@ class Stage:
         """A request, where an earlier version read it."""
         (self.below_home / "trial").mkdir(exist_ok=True)
         (self.below_home / "trial/wish.json").write_text(json.dumps({"what": what, "by": "ann"}))
+
+    def forge_router(self) -> None:
+        """All traffic to the canary, in the files that an earlier version had."""
+        self.earlier_router.mkdir(exist_ok=True)
+        state = RouterState(share=WHOLE)
+        (self.earlier_router / config.SHARE).write_text(config.share(state))
+        (self.earlier_router / config.CONFIG).write_text(config.text(state))
+        (self.earlier_router / config.SOCKET).write_text("")
 
     def become_earlier(self) -> None:
         """Have the files where an earlier version kept them."""
@@ -52,6 +79,7 @@ class Stage:
 TAMPERING: dict[str, Callable[[Stage, Deployed], None]] = {
     "nothing runs": lambda stage, known: stage.forge(Deployed()),
     "it ran before": lambda stage, known: stage.forge(Deployed(running=known.coming, before=(known.running,))),
+    "its router": lambda stage, known: stage.forge_router(),
     "deleted": lambda stage, known: [path.unlink() for path in stage.below_home.glob("*.json")],
 }
 
@@ -85,14 +113,22 @@ def test_issue10_2_a_tampered_home_skips_no_trial_and_ends_none(box: Box):
     assert len(images(box, path)) == 1
 
 
-def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box):
-    """Its files are taken over while it serves, and no request is lost."""
-    path, address = project(box)
+def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Path):
+    """Its files are taken over while it serves, its router goes on with its own: no request is lost."""
+    (tmp_path / "sitecustomize.py").write_text(_EARLIER)
+    earlier = replace(box, variables={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"})
+    path, address = project(earlier)
     staged.built(box, path, "2")
     with Load(address, connections=6, rate=150) as load:
-        box.ok("promote", "gray", cwd=path)
-        Stage(box, path).become_earlier()
-        box.ok("promote", "production", cwd=path)
+        earlier.ok("promote", "gray", cwd=path)
+        stage = Stage(box, path)
+        stage.become_earlier()
+        (stage.earlier_router / config.SHARE).unlink()
+        assert Router(stage.paths, stage.id).seen().share > 0, "it is asked where it runs"
+        Router(stage.paths, stage.id).keep(lambda state: state)
+        assert (stage.earlier_router / config.SHARE).exists(), "and would start from its files again"
+        done = box.run("promote", "production", cwd=path)
+        assert b"an earlier devbox started the router of production" in done.stderr
         load.bodies.clear()
         load.wait(100)
         assert set(load.bodies) == {"2 info"}
@@ -101,6 +137,12 @@ def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box):
         load.wait(100)
         assert set(load.bodies) == {"1 info"}
     assert load.failed == []
+    box.ok("down", "--stage", "production", cwd=path)
+    first = next(entry["release"] for entry in ledger(box, path) if entry["kind"] == "applied")
+    done = box.run("promote", "production", first, cwd=path)
+    assert (done.returncode, b"an earlier devbox" in done.stderr) == (0, False)
+    assert not stage.earlier_router.exists()
+    assert (stage.router / config.SOCKET).is_socket()
     assert not [entry for entry in ledger(box, path) if entry["kind"] == "drifted"]
 
 

@@ -49,6 +49,7 @@ class Box:
     user: str | None = None
     runtime: str = "crun"
     projects: list[Path] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)  # of every call
 
     def argv(self, *words: str | Path) -> list[str]:
         """The command line that runs devbox with these words."""
@@ -71,7 +72,7 @@ class Box:
         if self.user is not None:
             known |= {"HOME": str(self.home.parent), "USER": self.user}
             known.pop("XDG_RUNTIME_DIR", None)
-        return known | dict(extra or {})
+        return known | self.variables | dict(extra or {})
 
     def run(
         self,
