@@ -44,6 +44,7 @@ class Router:
     def __init__(self, paths: Paths, instance: str) -> None:
         self.files = RouterFiles(paths, instance)
         self.directory = self.files.directory  # of the one that is started next
+        self.runtime = Runtime(lambda: self.files.used)
         self._paths, self._instance = paths, instance
         self._record = DeployedRecord(paths, instance)
         self._tally = TallyRecord(paths, instance, router=ROUTER)
@@ -53,11 +54,6 @@ class Router:
     def state(self) -> RouterState:
         """What it is to do, as it stands on disk."""
         return self._record.read().router
-
-    @property
-    def runtime(self) -> Runtime:
-        """The one that runs."""
-        return Runtime(self.files.used)
 
     def prepare(self, served: Iterable[Served], known: KnownBy | None) -> bool:
         """Have its files there, with a front for each of these; whether a running one has to read them anew.

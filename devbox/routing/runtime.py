@@ -22,10 +22,11 @@ T = TypeVar("T")
 
 
 class Runtime:
-    """The running HAProxy whose files lie in `directory`. RouterAway where it does not answer, else EngineError."""
+    """The running HAProxy whose files lie in a directory. RouterAway where it does not answer, else EngineError."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: str | Callable[[], str]) -> None:
+        """`directory`: a path, or what finds it for each exchange: the next router may have another one."""
+        self._find = directory if callable(directory) else lambda: directory
 
     def ask(self, command: str) -> str:
         """What it answers to a question."""
@@ -73,7 +74,7 @@ class Runtime:
     def _running(self) -> str:
         """What tells the router that answers now from one before it: each makes its socket itself. "" for none."""
         try:
-            made = os.stat(f"{self._directory}/{SOCKET}")
+            made = os.stat(f"{self._find()}/{SOCKET}")
         except OSError:
             return ""
         return f"{made.st_ino} {made.st_ctime_ns}" if self.answers() else ""
@@ -86,7 +87,7 @@ class Runtime:
 
     def _exchange(self, command: str) -> str:
         """The path goes by a descriptor: that of a socket may have 107 bytes at most."""
-        place = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = os.open(self._find(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
                 link.settimeout(_PATIENCE)
