@@ -57,6 +57,10 @@ class Trials:
         """Keep it; only its owner can read it, as it says where secrets are."""
         self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}))
 
+    def begin_log(self) -> contextlib.AbstractContextManager[int]:
+        """Open the log of a detached promotion, emptied, through no link; a descriptor."""
+        return self._files.opened(self.log)
+
     def ask(self, wish: Wish) -> None:
         """Leave a request for the controller's next look. It replaces one that was not taken yet."""
         self._files.write(self._wish, json.dumps(codec.dump(wish)))

@@ -156,7 +156,7 @@ class Paths:
 
     def promotion_log(self, instance: str) -> str:
         """The output of the last detached promotion to a stage's instance."""
-        return f"{self.project(instance)}/promotion.log"
+        return f"{self.trial(instance)}/promotion.log"
 
     def deployed(self, instance: str) -> str:
         """What a stage runs, what comes, what it ran before."""

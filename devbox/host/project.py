@@ -47,11 +47,16 @@ def identify(paths: Paths, root: str, env_file: str) -> str:
     """
     key = instance_id(root, env_file)
     try:
-        with open(paths.moved(key), encoding="ascii", errors="replace") as source:
+        with open(paths.moved(key), encoding="ascii", errors="replace", opener=_open_at_once) as source:
             found = source.read(INSTANCE_ID_LENGTH)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return key
     return found if len(found) == INSTANCE_ID_LENGTH and found.isalnum() else key
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Wait for no writer of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _explicit(path: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -21,6 +22,7 @@ _STAGES = ("deployed.json", "trial/trial.json")  # a process of an earlier versi
 _OTHERS = ("tally.json", "promoted.json", "backing.json")
 _TRIAL = "trial/trial.json"
 _COMMAND = ".cmd"
+_EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class HostFiles:
@@ -62,6 +64,21 @@ class HostFiles:
         self.prepare(path)
         files.write_atomic(path, text, mode=0o600)
         self._remove_below_home(path)
+
+    @contextlib.contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """Open a file to write, emptied; yield its descriptor. HostError if it is a link or not a regular file."""
+        self.prepare(path)
+        try:
+            fd = os.open(path, _EMPTIED, 0o600)
+        except OSError as error:
+            raise beneath.refusal("write", os.path.dirname(path), os.path.basename(path), error) from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise HostError(f"{path} is not a regular file", remedy=f"see: ls -ld {path}; move it away")
+            yield fd
+        finally:
+            os.close(fd)
 
     def remove(self, path: str) -> None:
         """Remove a file, if it exists."""

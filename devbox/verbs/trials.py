@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -113,12 +112,10 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
     environment = next(iter(_environments(opened, stage)), None)
     if environment is None:
         raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
-    log = environment.trials.log
-    files.private_dir(os.path.dirname(log))
     argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
     argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
-    with open(log, "wb") as out:
-        child = spawn(argv, stdout=out.fileno(), stderr=out.fileno(), new_session=True)
+    with environment.trials.begin_log() as out:
+        child = spawn(argv, stdout=out, stderr=out, new_session=True)
     while (code := child.poll()) is None:
         trial = environment.under_way
         if environment.trials.controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
@@ -128,6 +125,7 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
             return
         time.sleep(_PAUSE)
     if code:
+        log = environment.trials.log
         raise DevboxError(f"{stage} was not reached", details=files.read_text(log) or "", remedy=f"all of it: {log}")
 
 

@@ -139,6 +139,27 @@ def test_issue10_2_a_request_about_another_gray_release_is_passed_over(paths: Pa
     assert trials.asked(trial(2.0)) == Wish(what="abort", by="ann", began=2.0)
 
 
+def test_issue10_2_the_log_of_a_detached_promotion_is_written_through_no_link(paths: Paths, tmp_path: Path):
+    """It lay below the home, where a link in its place had another file emptied."""
+    (tmp_path / "precious").write_text("precious")
+    for log in (Path(paths.project(ID), "promotion.log"), Path(paths.promotion_log(ID))):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.symlink_to(tmp_path / "precious")
+    os.chmod(paths.config, 0o700)
+    with pytest.raises(HostError, match=r"cannot write promotion\.log"), Trials(paths, ID).begin_log():
+        pass
+    Path(paths.promotion_log(ID)).unlink()
+    os.mkfifo(paths.promotion_log(ID))
+    with pytest.raises(HostError, match=r"promotion\.log"), Trials(paths, ID).begin_log():
+        pass
+    os.unlink(paths.promotion_log(ID))
+    Path(paths.promotion_log(ID)).write_text("of the last one")
+    with Trials(paths, ID).begin_log() as log:
+        os.write(log, b"hello")
+    assert Path(paths.promotion_log(ID)).read_text() == "hello"
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 @pytest.fixture
 def old(paths: Paths, tmp_path: Path) -> Paths:
     """A home as an earlier version left it: the files below it, digests of gray releases outside of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,4 +111,12 @@ def test_issue10_2_a_file_that_names_no_instance_leads_nowhere(tmp_path: Path, t
     paths, root, key = known(tmp_path)
     os.makedirs(f"{paths.home}/moved")
     Path(paths.moved(instance_id(root, FILE))).write_bytes(text)
+    assert identify(paths, root, FILE) == find_id(paths, root, FILE) == key
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_issue10_2_what_is_no_file_leads_nowhere_and_is_not_waited_for(tmp_path: Path, make: Callable[[str], None]):
+    paths, root, key = known(tmp_path)
+    os.makedirs(f"{paths.home}/moved")
+    make(paths.moved(instance_id(root, FILE)))
     assert identify(paths, root, FILE) == find_id(paths, root, FILE) == key
