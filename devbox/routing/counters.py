@@ -3,7 +3,8 @@
 Counted is every response, also those that HAProxy gives itself where no server could: when its headers are there. A
 request that was the canary's and was answered by stable, because the canary did not, is one that failed. One that no
 server answered is lost as well, and counted by its cause, which HAProxy's termination state tells. A response that ends
-before its end is no longer seen by any rule: those are in HAProxy's own statistics, by backend (`srv_abrt`).
+before its end is no longer seen by any rule: those are in HAProxy's own statistics, by backend (`srv_abrt`). One whose
+body is malformed is not; the line in the log that HAProxy then writes counts it. See docs/adr/0080-broken-off.md.
 """
 
 from __future__ import annotations
@@ -24,13 +25,26 @@ FIRST_WITHOUT = FIRST_TIME + len(TIMES) + 1 + len(_CAUSES)  # first failures tha
 COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
+_MALFORMED = "proc.malformed"  # responses that were cut since their body is malformed
 ASK_COUNTS = f"{ASK_INFO};{ASK_STAT}"
-ASK_ALL = f"{ASK_INFO};{ASK};{tunnels.ASK};{ASK_STAT}"  # in one answer, so that it is of one router
+ASK_ALL = (
+    f"{ASK_INFO};get var {_MALFORMED};{ASK};{tunnels.ASK};{ASK_STAT}"  # in one answer, so that it is of one router
+)
 _TABLE, _STAT = "# table: ", "# pxname,"
 OWN = "devbox."  # what the router's own frontends and tables are called
 _ENTRY = re.compile(r"key=(?P<key>\S+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
+_VALUE = re.compile(rf"^{_MALFORMED}: .*value=<(\d+)>", re.MULTILINE)
 _TAG = re.compile(r"\bgpt(\d+)=(\d+)")
+
+
+# As HAProxy's `option httplog` has it, and the number of malformed responses, which grows by one if this is one.
+# `txn.plain` is missing where the request may be the malformed one: nothing is counted then.
+LOG = (
+    "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r "
+    f"%[txn.sess_term_state,regsub(^PD.*,1),regsub(^[^1].*,0),mul(txn.plain),add({_MALFORMED}),set-var({_MALFORMED})]"
+)
+BEGIN = f"set-var {_MALFORMED} int(0)"  # for the section `global`
 
 
 def tables() -> str:
@@ -60,10 +74,15 @@ def lost_only(process: str) -> list[str]:
     """Count the requests to a process that nobody answered, where no side is compared with another."""
     return [
         f"http-request track-sc1 str({process}) table {SIDES}",
+        _PLAIN,
         "http-response set-var(txn.served) bool(true)",
         *tunnels.rules(),
         *_lost(),
     ]
+
+
+# A request whose body can't be malformed.
+_PLAIN = "http-request set-var(txn.plain) int(1) if HTTP_1.0 or HTTP_1.1 !{ req.fhdr(transfer-encoding) -m found }"
 
 
 def _lost() -> list[str]:
@@ -89,6 +108,7 @@ def rules(file: str) -> list[str]:
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
         f"http-request track-sc1 var(txn.counted) table {SIDES}",
+        _PLAIN,
         "http-response set-var(txn.served) bool(true)",
         *tunnels.rules(),
         "http-after-response set-var(txn.took) date(0,us),sub(txn.began)",
@@ -158,6 +178,8 @@ def reading(answer: str) -> Reading | None:
     reached = [row for row in fronts if not row["pxname"].startswith(OWN)]
     backends = (row for row in shown if row["svname"] == "BACKEND" and not row["pxname"].startswith(OWN))
     counts |= {(row["pxname"], TRUNCATED): _number(row, "srv_abrt") for row in backends}
+    malformed = _VALUE.search(info)
+    counts["malformed", TRUNCATED] = int(malformed[1]) if malformed else 0
     facts = _facts(info)
     return Reading(
         router=counting(info),

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 from gray.routers import KEY, Router, free_ports, running, wait_for
 
-from devbox.routing import counters
+from devbox.routing import config, counters
 from devbox.routing.cohort import Cohort
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 from devbox.routing.tunnels import Tunnels
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _OPENED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
@@ -50,6 +51,14 @@ DOES: dict[str, Callable[[socket.socket], object]] = {
     "/header": lambda link: link.sendall(_HEAD[:12]),
     "/truncated": lambda link: link.sendall(_HEAD + b"012"),
     "/chunked": lambda link: link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    "/size": lambda link: (link.sendall(_CHUNKED), time.sleep(0.1), link.sendall(b"3\r\nabc\r\nzz\r\nabc")),
+    "/longer": lambda link: (link.sendall(_CHUNKED), time.sleep(0.1), link.sendall(b"3\r\nabcdef\r\n")),
+    "/half-chunk": lambda link: (link.sendall(_CHUNKED), time.sleep(0.1), link.sendall(b"ff\r\nabc")),
+    "/half-size": lambda link: (link.sendall(_CHUNKED), time.sleep(0.1), link.sendall(b"3\r\nabc\r\n1")),
+    "/no-last": lambda link: (link.sendall(_CHUNKED), time.sleep(0.1), link.sendall(b"3\r\nabc\r\n")),
+    "/torn-chunk": lambda link: (link.sendall(_CHUNKED + b"ff\r\nabc"), time.sleep(0.1), _reset(link)),
+    "/torn-length": lambda link: (link.sendall(_HEAD + b"012"), time.sleep(0.1), _reset(link)),
+    "/slowly": lambda link: (link.sendall(_CHUNKED + b"3\r\nabc\r\n"), _wait(link)),
     "/hangs": _wait,
     "/stalls": lambda link: (link.sendall(_HEAD + b"012"), _wait(link)),
     "/socket": lambda link: link.sendall(_OPENED + b"hello"),
@@ -153,8 +162,43 @@ def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort
         assert lost(port, "/torn", headers=_UPGRADE) == {TRUNCATED: 1}
         assert lost(port, "/socket", headers=_UPGRADE) == {}, "either may end a WebSocket"
         assert lost(port, "/hangs") == {TIMEOUT: 1}
-        for path in ("/hangs", "/stalls"):
+        for path in ("/hangs", "/stalls", "/slowly"):
             assert lost(port, path, leave=True) == {}, "clients that leave lose nothing"
+
+
+# Their termination states, see docs/adr/0080-broken-off.md: SD-- but for those with a body that HAProxy can't parse.
+BROKEN = ("/truncated", "/torn-length", "/no-last", "/half-chunk", "/half-size", "/torn-chunk", "/size", "/longer")
+
+
+@pytest.mark.parametrize("cohort", [None, Cohort(key=KEY)])
+def test_issue10_5_a_response_that_its_server_breaks_off_is_counted_once(tmp_path: Path, cohort: Cohort | None):
+    tmp_path.chmod(0o755)
+    with service() as up:
+        port, lives = free_ports(2)
+        servers = (Server(name="web-1", address="127.0.0.1", port=up),)
+        state = RouterState(fronts=(Front(process="web", port=port, blue=servers),), cohort=cohort)
+        with running(tmp_path, state, lives=lives) as router:
+            for number, path in enumerate(BROKEN, start=1):
+                visit(port, path, method="GET")
+                wait_for(lambda number=number: losses(router) == {TRUNCATED: number}, tmp_path)
+            for body in (b"zz\r\nabc\r\n", b"3\r\nabcdef\r\n"):
+                _upload(port, body)
+                wait_for(lambda: not _open(router), tmp_path)
+            assert losses(router) == {TRUNCATED: len(BROKEN)}, "a malformed request is its client's fault"
+            log = (tmp_path / f"{config.CONFIG}.log").read_text()
+            states = [state for state in log.split() if state in ("SD--", "PD--")]
+            assert states == ["SD--"] * 6 + ["PD--"] * 4, log
+
+
+def _upload(port: int, malformed: bytes) -> None:
+    """Begin a request with a body, get the beginning of its response, and go on with a chunk that is none."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(b"POST /slowly HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        assert link.recv(999).startswith(b"HTTP/1.1 200 ")
+        link.sendall(malformed)
+        with contextlib.suppress(OSError):
+            while link.recv(999):
+                pass
 
 
 @pytest.mark.parametrize("cohort", [None, Cohort(key=KEY)])
