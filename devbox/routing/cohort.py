@@ -5,7 +5,8 @@ are numbered one after the other, and the buckets of successive numbers lie far 
 right share is on either side. Where the service itself knows its visitors, a header names them instead.
 
 Without a living controller the share can only fall: a raised one is lent for `LEASE` seconds, after which the router
-goes by the last safe one; and a canary at which request after request fails is shut out by the router itself.
+goes by the last safe one. The lease is an entry of a stick table, which expires by HAProxy's own time: the clock of the
+wall may be set at any moment. And a canary at which request after request fails is shut out by the router itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such request
 RESCUE = "rescue-"  # prefix of stable's servers in the canary's backend, used while none of the canary's is up
 PANIC = "panic-"  # prefix of second copies of servers in their own backend, used while none of its servers is up
 GENERATION, SLOW = "generation", "slow"  # keys of the map: see `routing.seconds`
-ISSUED, SIDES = "devbox.issued", "devbox.sides"  # stick tables
+ISSUED, SIDES, LEASES = "devbox.issued", "devbox.sides", "devbox.lease"  # stick tables
+LEASED = "share"  # key of LEASES
 CANARY = {"": "0", "green": "1", "blue": "2"}  # how the map says which side is on trial
 BASELINE = "baseline"  # the group of servers that serves a part of stable's visitors during a trial
 
@@ -49,8 +51,9 @@ class Cohort(KnownBy):
 def keys(*, share: int, canary: str) -> dict[str, str]:
     """What the map holds beside the share, all whole numbers.
 
-    `lease`: until when the share counts, `safe` does afterwards; 0: for ever. `canary`: as in CANARY. `generation`: in
-    which first failures are counted, and first responses slower than `slow` µs; 0: none.
+    `lease`: 0: the share counts for ever; else as long as LEASED is in LEASES, and `safe` does afterwards.
+    `canary`: as in CANARY. `generation`: in which first failures are counted, and first responses slower than
+    `slow` µs; 0: none.
     """
     return {"safe": str(share), "lease": "0", "canary": CANARY[canary], GENERATION: "0", SLOW: "0"}
 
@@ -79,7 +82,7 @@ def share(file: str) -> list[str]:
             "share",
             f"str(safe),map_str_int({file},0)",
             "{ var(txn.lease) -m int gt 0 }",
-            "{ date,sub(txn.lease) gt 0 }",
+            f"!{{ str({LEASED}),in_table({LEASES}) -m bool }}",
         ),
     ]
 

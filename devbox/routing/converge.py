@@ -6,14 +6,17 @@ who is old is let go.
 
 from __future__ import annotations
 
+import re
 from dataclasses import field
 
 from devbox.frozen import dataclass
-from devbox.routing.cohort import GENERATION, SLOW, keys
+from devbox.routing.cohort import GENERATION, LEASED, LEASES, SLOW, keys
 from devbox.routing.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, endpoint, told_of
 from devbox.routing.state import RouterState, Server, is_backup
 
 _COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
+_LEASES = f"# table: {LEASES},"
+_LEASED = re.compile(rf"\bkey={LEASED} .*\bexp=[1-9]")
 _UP = ("1", "2")  # operational states: starting slowly, running
 _MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # of the administrative state, see `management.txt`
 
@@ -29,20 +32,29 @@ class SeenServer:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a running router does now. `more`: what its map holds beside the share."""
+    """What a running router does now. `more`: what its map holds beside the share.
+
+    `lent`: whether a share that is lent counts yet; None where the router goes by its wall clock instead, as one does
+    that an earlier devbox started.
+    """
 
     servers: dict[str, dict[str, SeenServer]] = field(default_factory=dict)
     share: int = 0
     more: dict[str, str] = field(default_factory=dict)
+    lent: bool | None = None
 
     def effective(self, *, clock: int) -> int:
         """The share that it goes by, at a moment in seconds since the epoch: one that was lent may have run out."""
+        return int(self.more.get("safe", "0")) if self.has_run_out(clock=clock) else self.share
+
+    def has_run_out(self, *, clock: int) -> bool:
+        """Whether its share was lent, and counts no more."""
         lease = int(self.more.get("lease", "0"))
-        return int(self.more.get("safe", "0")) if 0 < lease < clock else self.share
+        return lease > 0 and (lease < clock if self.lent is None else not self.lent)
 
 
 ASK_SERVERS = "show servers state"
-ASK_SHARE = f"show map {DIRECTORY}/{SHARE}"
+ASK_SHARE = f"show map {DIRECTORY}/{SHARE};show table {LEASES}"
 
 
 def seen(servers: str, share: str) -> Seen:
@@ -59,8 +71,8 @@ def seen(servers: str, share: str) -> Seen:
         found.setdefault(facts["backend"], {})[server.name] = SeenServer(
             server=server, takes=takes, up=takes and facts["operation"] in _UP
         )
-    held = _map(share)
-    return Seen(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held)
+    held, lent = _map(share), bool(_LEASED.search(share)) if _LEASES in share else None
+    return Seen(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held, lent=lent)
 
 
 def admissions(wanted: RouterState, now: Seen) -> tuple[str, ...]:
@@ -97,15 +109,16 @@ def shift(wanted: RouterState, now: Seen) -> tuple[str, ...]:
 def lend(
     now: Seen, *, share: int, safe: int, until: int, clock: int, generation: int = 0, slow: int = 0
 ) -> tuple[str, ...]:
-    """A share that counts until a moment (seconds since the epoch, as `clock`), and the one that counts after it.
+    """A share that counts for LEASE seconds, and the one that counts after them.
 
-    The order is one in which a share that was lent before, and has run out, does not come up again in between.
+    `until`, `clock`: seconds since the epoch, for a router that goes by them. The order is one in which a share that
+    was lent before, and has run out, does not come up again in between.
     """
-    expired = 0 < int(now.more.get("lease", "0")) < clock
-    order = (SHARE_KEY, "safe", "lease") if expired else ("safe", "lease", SHARE_KEY)
-    values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until)}
+    order = (SHARE_KEY, "safe", "lease") if now.has_run_out(clock=clock) else ("safe", "lease", SHARE_KEY)
+    values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until if now.lent is None else 1)}
     counted = {GENERATION: str(generation), SLOW: str(slow)}
-    return _told({**counted, **{key: values[key] for key in order}}, now)
+    told = _told({**counted, **{key: values[key] for key in order}}, now)
+    return told if now.lent is None else (*told, f"set table {LEASES} key {LEASED} data.gpt0 1")
 
 
 def _told(values: dict[str, str], now: Seen) -> tuple[str, ...]:
@@ -137,5 +150,5 @@ def active(servers: str, places: frozenset[str]) -> int:
 
 
 def _map(text: str) -> dict[str, str]:
-    lines = (line.split() for line in text.splitlines())
+    lines = (line.split() for line in text.splitlines() if line.startswith("0x"))
     return {words[1]: words[2] for words in lines if len(words) == 3}  # noqa: PLR2004 - address, key, value

@@ -13,7 +13,7 @@ import re
 
 from devbox.model.traffic import TIMES, Side
 from devbox.routing import seconds, tunnels
-from devbox.routing.cohort import ISSUED, RESCUE, SIDES, TRIP
+from devbox.routing.cohort import ISSUED, LEASE, LEASES, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
 REQUESTS, FAILED, RESCUED, LOST, FIRST_TIME = 0, 1, 2, 3, 4  # counters of a side; times from FIRST_TIME on
@@ -48,10 +48,13 @@ BEGIN = f"set-var {_MALFORMED} int(0)"  # for the section `global`
 
 
 def tables() -> str:
-    """The backends that hold the counters."""
+    """The backends that hold the counters, and the lease of a share."""
     return f"""\
 backend {ISSUED}
     stick-table type string len 16 size 16 store gpc(1)
+
+backend {LEASES}
+    stick-table type string len 16 size 16 expire {LEASE}s store gpt0
 
 backend {SIDES}
     stick-table type string len 128 size 1k store gpc({COUNTERS}),gpt({_TAGS})

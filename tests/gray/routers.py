@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from devbox.routing import config, converge, counters, metrics
-from devbox.routing.cohort import BASELINE, Cohort
+from devbox.routing.cohort import BASELINE, LEASE, Cohort
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
 
@@ -100,9 +100,8 @@ class Router:
     def seen(self) -> converge.Seen:
         return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
 
-    def lend(self, share: int, *, safe: int = 0, seconds: int = 60) -> None:
-        now = int(time.time())
-        for command in converge.lend(self.seen(), share=share, safe=safe, until=now + seconds, clock=now):
+    def lend(self, share: int, *, safe: int = 0) -> None:
+        for command in converge.lend(self.seen(), share=share, safe=safe, until=0, clock=0):
             self.runtime.tell(command)
 
     def counted(self) -> dict[str, object]:
@@ -117,10 +116,11 @@ def routed(
     share: int = 0,
     canary: str = GREEN,
     faults: dict[str, str] | None = None,
+    lease: int = LEASE,
 ) -> Iterator[Router]:
     """Two services, blue and green, behind a router, and a baseline if the cohort has one.
 
-    `faults`: rules of HAProxy for what is wrong with one.
+    `faults`: rules of HAProxy for what is wrong with one; `lease`: for how many seconds a share is lent.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
@@ -148,7 +148,7 @@ def routed(
             )
             for side, port in ports.items()
         }
-        router = started.enter_context(running(directory, state, lives=lives, services=services))
+        router = started.enter_context(running(directory, state, lives=lives, services=services, lease=lease))
         wait_for(lambda: all_up(router), directory)
         yield router
 
@@ -161,16 +161,18 @@ def running(
     lives: int,
     services: dict[str, subprocess.Popen[bytes]] | None = None,
     patience: str = "60s",
+    lease: int = LEASE,
 ) -> Iterator[Router]:
     """HAProxy with the files of a router that is to do this, its own port at `lives`.
 
-    `patience`: how long a server may take to answer.
+    `patience`: how long a server may take to answer; `lease`: for how many seconds a share is lent.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
     written(directory, state)
     text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
     text = text.replace("timeout server 60s", f"timeout server {patience}")
+    text = text.replace(f"expire {LEASE}s", f"expire {lease}s")
     with haproxy(directory, text, config.CONFIG) as process:
         router = Router(directory, state.fronts[0].port, state, lives, process, services or {})
         wait_for(router.runtime.answers, directory)

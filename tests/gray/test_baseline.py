@@ -130,8 +130,8 @@ def test_issue10_8_testers_choose_the_old_replicas(router: Router, stable: str):
 
 def test_issue10_8_a_share_that_nobody_renews_takes_the_baseline_back_as_well(tmp_path: Path):
     tmp_path.chmod(0o755)
-    with routed(tmp_path, cohort=COHORT) as router:
-        router.lend(5000, safe=100, seconds=1)
+    with routed(tmp_path, cohort=COHORT, lease=1) as router:
+        router.lend(5000, safe=100)
         known = visitors(router)
         wait_for(lambda: sides(ask(router.port, known))[BASELINE] <= 14, tmp_path)
         assert sides(ask(router.port, known))[BLUE] >= 970

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from gray.routers import KEY, Router, ask, routed, sides, wait_for
 
+from devbox.execute.ground import RoutedGround
 from devbox.routing import config, counters
 from devbox.routing.cohort import SIDE_HEADER, SIDES, TRIP, Cohort
 from devbox.routing.state import BLUE, GREEN
@@ -34,7 +36,8 @@ def router(running: Router):
 def visitors(router: Router, count: int) -> list[dict[str, str]]:
     first = ask(router.port, [{}] * count)
     assert all(answer.cookie for answer in first)
-    return [{"Cookie": f"a=b; {NAME}={answer.cookie}"} for answer in first]
+    name = router.state.cohort.cookie
+    return [{"Cookie": f"a=b; {name}={answer.cookie}"} for answer in first]
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
@@ -105,12 +108,37 @@ def test_what_is_counted_is_what_was_answered(router: Router):
         assert sum(seen.times) == seen.requests
 
 
-def test_a_share_that_nobody_renews_falls_to_the_safe_one(router: Router):
-    known = visitors(router, 1000)
-    router.lend(5000, safe=100, seconds=1)
-    wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
-    router.lend(500, safe=100)  # what was lent before does not come up again: 5000 would show
-    assert sides(ask(router.port, known))[GREEN] == pytest.approx(50, abs=4)
+def test_a_share_that_nobody_renews_falls_to_the_safe_one(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=Cohort(key=KEY), lease=1) as router:
+        known = visitors(router, 1000)
+        router.lend(5000, safe=100)
+        wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
+        assert router.seen().has_run_out(clock=0)
+        assert router.seen().effective(clock=0) == 100
+        router.lend(500, safe=100)  # what was lent before does not come up again: 5000 would show
+        assert sides(ask(router.port, known))[GREEN] == pytest.approx(50, abs=4)
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+def test_issue10_gray_a_lease_does_not_depend_on_the_clock_of_the_wall(tmp_path: Path, ahead: float):
+    """As if the clock had been set right after a controller died: back by an hour, or forward."""
+    tmp_path.chmod(0o755)
+    with routed(tmp_path, cohort=Cohort(key=KEY), lease=2) as router:
+        known = visitors(router, 1000)
+        ground = RoutedGround(
+            runtime=router.runtime,
+            canary=GREEN,
+            processes=(),
+            keep=lambda _share: None,
+            restarts=lambda: 0,
+            clock=lambda: time.time() + ahead,
+        )
+        ground.lend(threshold=5000, safe=100)
+        assert ground.sight().threshold == 5000
+        assert sides(ask(router.port, known))[GREEN] == pytest.approx(500, abs=25)
+        wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
+        assert ground.sight().threshold == 100
 
 
 def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router):

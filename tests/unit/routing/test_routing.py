@@ -145,6 +145,32 @@ def test_a_share_that_ran_out_does_not_come_up_again():
     assert [line.split()[3:] for line in told] == [["green", "100"], ["safe", "0"], ["lease", "1030"]]
 
 
+def leased(*, expires: int | None, **held):
+    """A router that has a table of leases; `expires`: milliseconds until the one that is there does."""
+    entry = "" if expires is None else f"0x7f: key=share use=0 exp={expires} shard=0 gpt0=1\n"
+    lines = "".join(f"0x55 {key} {value}\n" for key, value in {"green": 5000, "safe": 100, "lease": 1, **held}.items())
+    return converge.seen(SERVERS, f"{lines}# table: devbox.lease, type: string, size:16, used:1\n{entry}")
+
+
+def test_issue10_gray_a_lease_is_an_entry_that_expires():
+    assert (on_trial().lent, leased(expires=None).lent, leased(expires=0).lent) == (None, False, False)
+    assert leased(expires=29_998).lent
+    assert leased(expires=29_998).effective(clock=10**10) == 5000
+    assert leased(expires=None).effective(clock=0) == 100
+    assert leased(expires=None, lease=0).effective(clock=10**10) == 5000, "for good"
+    renewed = converge.lend(leased(expires=9), share=5000, safe=100, until=1030, clock=1000)
+    assert renewed == ("set table devbox.lease key share data.gpt0 1",)
+    again = converge.lend(leased(expires=None), share=500, safe=50, until=1030, clock=1000)
+    assert [line.split()[3:] for line in again[:-1]] == [["green", "500"], ["safe", "50"]]
+    assert again[-1] == renewed[0], "the share is there before it counts again"
+
+
+def test_a_router_of_an_earlier_version_says_that_it_has_no_leases():
+    seen = converge.seen(SERVERS, "0x55 green 5\n0x56 lease 900\nNo such table\n")
+    assert (seen.share, seen.more, seen.lent) == (5, {"lease": "900"}, None)
+    assert seen.has_run_out(clock=901)
+
+
 def test_a_share_that_is_there_for_good_ends_what_was_lent():
     told = converge.shift(RouterState(cohort=TRIAL.cohort, share=0), on_trial(green=500, safe=100, lease=900))
     assert [line.split()[3:] for line in told] == [["safe", "0"], ["green", "0"], ["lease", "0"], ["canary", "0"]]
