@@ -54,7 +54,9 @@ class StageRecord:
 class StageDocument:
     """The records of one machine (`writer`) about one stage. `knows`: how many of other machines it had seen.
 
-    `observed`: release → for how many seconds this machine saw the stage healthy with it.
+    `observed`: release → for how many seconds this machine saw the stage healthy with it. `signed`: when it was signed.
+    `confirmed`: as of when its machine knew all that any machine published; "" for never. Both times are in ISO 8601,
+    with a zone.
     """
 
     stage: str
@@ -63,6 +65,8 @@ class StageDocument:
     records: tuple[StageRecord, ...]
     knows: Mapping[str, int] = field(default_factory=dict)
     observed: Mapping[str, float] = field(default_factory=dict)
+    signed: str = ""
+    confirmed: str = ""
     by: str = ""  # the fingerprint of the key that signed it; "" while it is not
 
     @property
@@ -100,6 +104,8 @@ def verify(raw: bytes, keys: Mapping[str, PublicKey], *, stage: str, repository:
     counts = [*found.knows.values(), *found.observed.values()]
     if not all(type(each) in (int, float) and 0 <= each <= _LARGEST for each in counts):
         raise _broken("a count in it is not a number from 0 to 2^53")
+    if not all(type(each) is str and (not each or _is_time(each)) for each in (found.signed, found.confirmed)):
+        raise _broken("a time in it is not in ISO 8601 with a zone")
     return found
 
 

@@ -1,4 +1,4 @@
-"""`release log`: everything that was done with releases, in the order it was; `release rebuild`: begin it again."""
+"""`release log`, `rebuild`, `refresh`: what was done with releases; begin its ledger again; confirm it to others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 
 from devbox.cli import confirm, output
 from devbox.cli.display.choose import choose
+from devbox.cli.passphrase import asker
 from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import FAILED
 from devbox.model import codec
 from devbox.verbs import promote as verbs
-from devbox.verbs import rebuilding
+from devbox.verbs import rebuilding, refreshing
 
 if TYPE_CHECKING:
     from devbox.cli.options import Args
     from devbox.model.entry import Entry
 
 _HEAD = ("NO", "AT", "WHAT", "STAGE", "RELEASE", "ABOUT")
+_NOT_CONFIRMED = """
+  → on a machine that knows them: devbox release refresh
+  → if there is none, and nothing is missing in this list: devbox release refresh --accept"""
 _SHORT = 12  # digits that tell releases apart
 
 
@@ -51,8 +55,33 @@ def rebuild(args: Args) -> int:
     return 0
 
 
+def refresh(args: Args) -> int:
+    """Confirm what is known of stages; what other machines published of them is the data."""
+    with choose(args.text("progress")) as display:
+        done = refreshing.refresh(opened(args), display, key=args.text("key"), ask=asker(), accept=args.flag("accept"))
+    if args.flag("json"):
+        sys.stdout.write(f"{json.dumps(codec.dump(done), ensure_ascii=False)}\n")
+        return FAILED if done.lacking else 0
+    rows = [
+        (each.stage, each.writer, str(each.number), each.at[:19], each.kind, _digits(each.release), each.signed[:19])
+        for each in done.chains
+    ]
+    if rows:
+        output.table(("STAGE", "MACHINE", "RECORDS", "LAST", "WHAT", "RELEASE", "SIGNED"), rows)
+    if done.lacking:
+        say(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
+        return FAILED
+    said = f"signed by {done.by}" if done.by else "known here; no key of this machine may sign it"
+    say(f"· all that is known of the stages is {said}")
+    return 0
+
+
 def _short(entry: Entry) -> str:
-    return entry.release.removeprefix("sha256:")[:_SHORT]
+    return _digits(entry.release)
+
+
+def _digits(release: str) -> str:
+    return release.removeprefix("sha256:")[:_SHORT]
 
 
 def _about(entry: Entry) -> str:

@@ -65,8 +65,8 @@ def unless_lacking(
     needed = [name for name in every if name in lacking]
     found = []
     for verdict in verdicts:
-        _, _, name = verdict.subject.partition(" ")
-        doubtful = verdict.verdict == PASS and name in needed
+        what, _, name = verdict.subject.partition(" ")
+        doubtful = name in needed and (verdict.verdict == PASS or (verdict.verdict, what) == (PENDING, "passed"))
         found.append(replace(verdict, verdict=PENDING, reason=lacking[name]) if doubtful else verdict)
     told = [Verdict(subject=f"records {name}", verdict=PENDING, reason=lacking[name]) for name in needed]
     return (*found, *told)

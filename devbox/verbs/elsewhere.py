@@ -26,7 +26,8 @@ from devbox.verbs.stagechain import StageChains
 class Elsewhere:
     """What this machine has to learn before a release goes to a stage. `lacking`: stage → what could not be learned.
 
-    `observed`: stage → release → seconds for which another machine saw it healthy.
+    `observed`: stage → release → seconds for which another machine saw it healthy. `due`: stages whose records this
+    machine should sign again.
     """
 
     def __init__(self, opened: Project, resolved: Resolved, stage: Stage, sink: Sink) -> None:
@@ -40,11 +41,12 @@ class Elsewhere:
         self._learned: set[str] = set()
         self.lacking: dict[str, str] = {}
         self.observed: dict[str, dict[str, float]] = {}
+        self.due: list[Stage] = []
 
     def learn_stages(self) -> None:
         """Enter what other machines did with any stage."""
         chains = StageChains(self._opened, self._resolved, self._sink)
-        self.lacking, self.observed = chains.learn(), chains.observed
+        self.lacking, self.observed, self.due = chains.learn(), chains.observed, chains.due
 
     def image_of(self, name: str) -> str:
         """The image of a release that the stage before has and this machine may not; "" where none is known.

@@ -141,6 +141,7 @@ def promote(
         wanted = Deployment(release=meant, stage=scene.stage)
         recorder = Recorder(opened, scene.resolved, scene.stage, by, sink)
         recorder.check(history.entries, wanted.release.image)
+        recorder.confirm(selected.due)
         planned = course.to_promote(wanted, history, environment.observe())
         copier = scene.copier(sink)
         if planned is None:

@@ -7,6 +7,7 @@ from devbox.execute.events import Sink
 from devbox.frozen import dataclass
 from devbox.opened import Project, load
 from devbox.promotion import stagerecords
+from devbox.records.confirmed import ConfirmedRecord
 from devbox.records.ledger import Ledger
 from devbox.verbs.stagechain import StageChains
 
@@ -29,6 +30,7 @@ def rebuild(opened: Project, sink: Sink) -> Rebuilt:
         raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
     aside = ledger.rebuild({"reason": "devbox release rebuild"})
+    ConfirmedRecord(opened.paths, opened.id).forget()
     StageChains(opened, resolved, sink).learn()
     learned = [entry for entry in ledger.entries() if stagerecords.seen(entry)]
     return Rebuilt(aside=aside, learned=len(learned))

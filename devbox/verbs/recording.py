@@ -87,6 +87,11 @@ class Recorder:
         with self._later("the head of the ledger", self._stage):
             artifact.put(raw, bundle.MEDIA_TYPE, self._tag(self._stage), oci=attached.store(self._opened.paths))
 
+    def confirm(self, stages: Sequence[Stage]) -> None:
+        """Have the chains of these stages signed again, if there is a key."""
+        if self._by is not None:
+            StageChains(self._opened, self._resolved, self._sink).publish(stages, self._by.signer)
+
     def check(self, entries: Sequence[Entry], image: str) -> None:
         """LedgerDamaged where an entry is not there that was recorded at the image or published by a known key."""
         keys = ring(self._opened, self._resolved).known

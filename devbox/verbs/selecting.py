@@ -23,13 +23,15 @@ from devbox.verbs.elsewhere import Elsewhere
 class Selected:
     """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why.
 
-    `observed`: stage → release → seconds for which another machine saw it healthy.
+    `observed`: stage → release → seconds for which another machine saw it healthy. `due`: stages whose records this
+    machine should sign again.
     """
 
     release: Release
     history: History
     lacking: Mapping[str, str]
     observed: Mapping[str, Mapping[str, float]]
+    due: tuple[Stage, ...] = ()
 
 
 def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> Selected:
@@ -47,7 +49,11 @@ def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: S
     release = Releases(opened.paths, opened.id).find(meant.release if meant else name)
     elsewhere.learn(release.image)
     return Selected(
-        release=release, history=History(ledger.entries()), lacking=elsewhere.lacking, observed=elsewhere.observed
+        release=release,
+        history=History(ledger.entries()),
+        lacking=elsewhere.lacking,
+        observed=elsewhere.observed,
+        due=tuple(elsewhere.due),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 
 from devbox.attest import attached, bundle, stagechain
@@ -16,9 +17,10 @@ from devbox.model.entry import APPLIED, REVOKED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 from devbox.opened import Project
-from devbox.promotion import stagerecords
+from devbox.promotion import freshness, stagerecords
 from devbox.promotion.history import History
 from devbox.records import keyring
+from devbox.records.confirmed import ConfirmedRecord, Reading
 from devbox.records.keyring import Keyring
 from devbox.records.ledger import Ledger
 from devbox.records.watched import Watched
@@ -37,11 +39,16 @@ class StageChains:
         self._resolved = resolved
         self._sink = sink
         self._ledger = Ledger(opened.paths, opened.id)
+        self._confirmed = ConfirmedRecord(opened.paths, opened.id)
+        self._now = dt.datetime.now(dt.UTC)
         self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds that another machine saw it healthy
+        self.due: list[Stage] = []  # what this machine published of these was signed long ago
+        self.found: dict[str, tuple[StageDocument, ...]] = {}  # stage → what other machines published
 
-    def learn(self) -> dict[str, str]:
+    def learn(self, *, accept: bool = False) -> dict[str, str]:
         """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
 
+        `accept`: a user says that nothing newer is missing in stages that this machine reads for the first time.
         LedgerDamaged if a repository knows more of what this machine did than its ledger.
         """
         keys = self._ring().known
@@ -49,7 +56,7 @@ class StageChains:
         for stage in self._resolved.stages.values() if keys else ():
             if stage.repository:
                 try:
-                    problem = self._learn(stage, keys)
+                    problem = self._learn(stage, keys, accept=accept)
                 except RegistryError as error:
                     problem = error.sentence
                 if problem:
@@ -57,13 +64,14 @@ class StageChains:
                     self._sink(Note(text=lacking[stage.name]))
         return lacking
 
-    def publish(self, stages: Iterable[Stage], signer: Signer | None) -> None:
+    def publish(self, stages: Iterable[Stage], signer: Signer | None, *, confirm: bool = False) -> None:
         """Have the repositories of stages know what this machine did, signed; what they refuse now, they get later.
 
-        Without a key nothing is published, which is reported if the file names keys.
+        Without a key nothing is published, which is reported if the file names keys. `confirm`: also what it knows of
+        stages with which it did nothing.
         """
         for stage in stages:
-            if stage.repository and self._records(stage):
+            if stage.repository and (self._records(stage) or (confirm and self._reading(stage).confirmed)):
                 try:
                     self._publish(stage, signer)
                 except RegistryError as error:
@@ -94,6 +102,8 @@ class StageChains:
             records=records,
             knows={writer: number for writer, (number, _) in known.items()},
             observed=self._observed(History(entries), stage.name),
+            signed=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            confirmed=self._reading(stage).confirmed,
         )
 
     def _observed(self, history: History, stage: str) -> dict[str, float]:
@@ -105,7 +115,13 @@ class StageChains:
     def _records(self, stage: Stage) -> tuple[StageRecord, ...]:
         return stagerecords.own_records(self._ledger.entries(), stage.name)
 
-    def _learn(self, stage: Stage, keys: Mapping[str, PublicKey]) -> str:
+    def _reading(self, stage: Stage) -> Reading:
+        """How far this machine relies on what it knows. A stage whose chains an earlier version read is known."""
+        found = self._confirmed.read().get(stage.name)
+        has_read = bool(stagerecords.known_of(self._ledger.entries(), stage.name))
+        return found or (Reading(joined="") if has_read else Reading())
+
+    def _learn(self, stage: Stage, keys: Mapping[str, PublicKey], *, accept: bool) -> str:
         """Enter what is new about one stage; what is not known of it, "" for nothing."""
         entries = self._ledger.entries()
         own, known = stagerecords.writer_of(entries), stagerecords.known_of(entries, stage.name)
@@ -113,6 +129,11 @@ class StageChains:
         mine = documents.pop(own, None)
         if mine is not None:
             self._check_own(mine, stage)
+        if self._records(stage) and freshness.is_due(mine, now=self._now):
+            self.due.append(stage)
+        reading, others = self._reading(stage), self.found.setdefault(stage.name, tuple(documents.values()))
+        if not accept and (doubt := freshness.doubt(reading, others, now=self._now)):
+            return "; ".join((*problems, doubt))
         for writer, (number, hashed) in known.items():
             if writer not in documents or not _has(documents[writer], number, hashed):
                 problems.append(f"{stage.repository} lacks records of {writer} that were there before")
@@ -122,6 +143,8 @@ class StageChains:
                 if isinstance(seconds, int | float) and seconds > found.get(release, 0.0):
                     found[release] = float(seconds)
             problems += self._unknown(each, documents, own, stage)
+        after = freshness.after(reading, others, now=self._now, is_whole=not problems, accepted=accept)
+        self._confirmed.write({**self._confirmed.read(), stage.name: after})
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         return "; ".join(problems)
 

@@ -220,9 +220,9 @@ def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
     for clone in (one, two):
         (Path(clone.shop.root) / "keys/ci.pub").write_text(signer.public.pem)
         clone._people["ci"] = signer
-    one.use().promote("test", second.id)
     assert "none of the keys of the file signed it" in two.learn()["staging"]
-    one.use().promote("staging", first.id)  # there is nothing to do but to publish
+    one.use().promote("test", second.id)  # what it published of other stages is signed again as well
+    assert two.learn() == {}
     two.use().promote("production", first.id)
     one.use().promote("staging", second.id)
     two.use().promote("production", second.id)

@@ -120,6 +120,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "release ls": ((),),
     "release log": ((),),
     "release rebuild": (("--yes",),),
+    "release refresh": ((),),
     "release show": ((),),
     "release sign": ((),),
     "release revoke": ((),),

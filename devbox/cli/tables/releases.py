@@ -37,6 +37,12 @@ def _release_rebuild(args: Args) -> int:
     return ledger.rebuild(args)
 
 
+def _release_refresh(args: Args) -> int:
+    from devbox.cli import ledger
+
+    return ledger.refresh(args)
+
+
 def _promote(args: Args) -> int:
     from devbox.cli import promote
 
@@ -137,6 +143,14 @@ TABLE = (
         _release_rebuild,
         Option("-y", "--yes", about="Go on without asking."),
         about="Begin the ledger again from signed records; the old one is put aside.",
+    ),
+    Command(
+        "release refresh",
+        _release_refresh,
+        KEY,
+        Option("--accept", about="Believe records that this machine reads for the first time, however old."),
+        JSON,
+        about="Sign again what this machine knows of stages, so that new machines believe it.",
     ),
     Command(
         "release show",

@@ -1,0 +1,156 @@
+"""A machine that reads a stage for the first time is not deceived by old documents that somebody put back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+from promotion.test_machines import Machine, _staged, _unseen, machines, served
+
+from devbox.attest import attached, bundle, stagechain
+from devbox.attest.stagechain import StageDocument
+from devbox.errors import Denied
+from devbox.images.registry import artifact, reference, settings
+from devbox.images.registry.connection import Connection
+from devbox.images.registry.repository import Repository
+from devbox.model.entry import SEEN
+from devbox.model.verdict import FAIL, PASS, PENDING
+from devbox.opened import load
+from devbox.verbs import promote as verbs
+from devbox.verbs import rebuilding, refreshing
+from devbox.verbs.refreshing import Refreshed
+from devbox.verbs.signing import Named
+
+__all__ = ["machines", "served"]
+
+
+class Documents:
+    """What the repository of a stage holds, as whoever can write to it has it."""
+
+    def __init__(self, machine: Machine, stage: str) -> None:
+        self._machine, self._stage = machine, stage
+        opened = machine.use().opened
+        self._repository = load(opened).stages[stage].repository
+        self._oci = attached.store(opened.paths)
+
+    def copy(self) -> dict[str, bytes]:
+        """All documents, by their tags."""
+        named = reference.parse(self._repository)
+        repository = Repository(Connection(settings.origin(named.host)), named)
+        tags = repository.tags(f"devbox-stage.{self._stage}.")
+        return {tag: artifact.get(bundle.MEDIA_TYPE, self._at(tag), repository=repository) or b"" for tag in tags}
+
+    def put_back(self, documents: dict[str, bytes]) -> None:
+        for tag, raw in documents.items():
+            artifact.put(raw, bundle.MEDIA_TYPE, self._at(tag), oci=self._oci)
+
+    def read(self) -> dict[str, StageDocument]:
+        """The documents by their writers."""
+        return {found.writer: found for found in map(self._verified, self.copy().values())}
+
+    def aged(self, days: float) -> dict[str, bytes]:
+        """The documents as they would be if they had been signed and confirmed so many days earlier."""
+        return {tag: self._signed_earlier(raw, dt.timedelta(days=days)) for tag, raw in self.copy().items()}
+
+    def _signed_earlier(self, raw: bytes, ago: dt.timedelta) -> bytes:
+        found = self._verified(raw)
+        times = {name: getattr(found, name) for name in ("signed", "confirmed")}
+        earlier = {name: text and (dt.datetime.fromisoformat(text) - ago).isoformat() for name, text in times.items()}
+        return stagechain.sign(replace(found, **earlier), self._machine._signer, name="shop")
+
+    def _verified(self, raw: bytes) -> StageDocument:
+        public = self._machine._signer.public
+        path = reference.parse(self._repository).repository
+        return stagechain.verify(raw, {public.fingerprint: public}, stage=self._stage, repository=path)
+
+    def _at(self, tag: str) -> reference.Reference:
+        return reference.parse(self._repository)._replace(tag=tag, digest="")
+
+
+def roll_back(machine: Machine, stage: str) -> None:
+    shop, by = machine.use(), Named("ci", machine._signer)
+    verbs.rollback(shop.opened, _unseen, stage=stage, environments=shop._environments, by=by)
+
+
+def refresh(machine: Machine, *, accept: bool = False) -> Refreshed:
+    return refreshing.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
+
+
+def test_issue10_1_a_first_reader_is_not_deceived_by_documents_that_were_put_back(machines):
+    """Machine 1 rolled back from staging. The documents of the week before say that the release passed it."""
+    one, two = machines
+    _staged(one, 1)
+    bad = _staged(one, 2)
+    documents = Documents(one, "staging")
+    before = documents.aged(8)
+    roll_back(one, "staging")
+    documents.put_back(before)
+    shop = two.use()
+    told = shop.why("production", bad)
+    assert told["records staging"].verdict == PENDING
+    assert "reads them for the first time" in told["records staging"].reason
+    with pytest.raises(Denied, match="reads them for the first time"):
+        two.promote("production", bad.id)
+    with pytest.raises(Denied, match="reads them for the first time"):
+        two.promote("production", bad.id)
+    assert not [entry for entry in shop.entries("staging") if entry.kind == SEEN], "nothing of it was entered"
+    refresh(one)
+    assert two.use().why("production", bad)["passed staging"].verdict == FAIL
+    with pytest.raises(Denied, match="rolled back from staging"):
+        two.promote("production", bad.id)
+
+
+def test_a_machine_that_knows_a_stage_is_not_asked_however_long_the_project_rested(machines):
+    one, two = machines
+    made = _staged(one, 1)
+    assert two.use().why("production", made)["passed staging"].verdict == PASS
+    for stage in ("test", "staging"):
+        documents = Documents(one, stage)
+        documents.put_back(documents.aged(60))
+    assert two.promote("production", made.id).changed
+    assert one.promote("test", made.id).changed is False
+
+
+def test_a_user_accepts_what_no_machine_is_left_to_confirm(machines):
+    one, two = machines
+    made = _staged(one, 1)
+    for stage in ("test", "staging"):
+        documents = Documents(one, stage)
+        documents.put_back(documents.aged(60))
+    said = refresh(two)
+    assert set(said.lacking) == {"test", "staging"}
+    assert [(each.stage, each.number, each.release) for each in said.chains] == [
+        ("test", 1, made.id),
+        ("staging", 1, made.id),
+    ]
+    assert refresh(two, accept=True).lacking == {}
+    assert two.promote("production", made.id).changed
+    (found,) = [each for each in Documents(two, "staging").read().values() if not each.records]
+    assert list(found.knows.values()) == [1], "it tells the next machine what it knows"
+
+
+def test_a_promotion_confirms_what_this_machine_published_whatever_becomes_of_it(machines):
+    one, _ = machines
+    made = _staged(one, 1)
+    documents = Documents(one, "test")
+    documents.put_back(documents.aged(2))
+    two_days_ago = next(iter(documents.read().values())).signed
+    another = one.use().release(2)
+    with pytest.raises(Denied, match="has not been in staging"):
+        one.promote("production", another.id)
+    (found,) = documents.read().values()
+    assert found.signed > two_days_ago
+    assert found.confirmed > two_days_ago
+    assert found.records[-1].release == made.id
+
+
+def test_a_ledger_that_was_begun_again_is_that_of_a_new_machine(machines):
+    """What it remembered is gone, so it could be deceived."""
+    one, two = machines
+    made = _staged(one, 1)
+    assert two.use().why("production", made)["passed staging"].verdict == PASS
+    documents = Documents(one, "staging")
+    documents.put_back(documents.aged(8))
+    rebuilding.rebuild(two.use().opened, _unseen)
+    assert two.use().why("production", made)["records staging"].verdict == PENDING

@@ -1,0 +1,109 @@
+"""What a machine believes of chains that it reads for the first time, and what it confirms itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from devbox.attest.stagechain import StageDocument, StageRecord
+from devbox.promotion import freshness
+from devbox.records.confirmed import NEW, Reading
+
+NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+A, B, C = (digit * 12 for digit in "abc")
+
+
+def days_ago(number: float) -> str:
+    return (NOW - dt.timedelta(days=number)).isoformat(timespec="seconds")
+
+
+def chain(writer: str, number: int, signed: float, *, confirmed: float | None = None, **knows: int) -> StageDocument:
+    """What a machine published so many days ago; `confirmed`: as of how many days ago; `knows`: by first letter."""
+    record = StageRecord(number=number, clock=number, kind="applied", at=days_ago(signed), release="sha256:1")
+    return StageDocument(
+        stage="staging",
+        repository="shop/staging",
+        writer=writer,
+        records=(record,) if number else (),
+        knows={letter * 12: count for letter, count in knows.items()},
+        signed=days_ago(signed),
+        confirmed="" if confirmed is None else days_ago(confirmed),
+    )
+
+
+BELIEVED = {
+    "nothing is there": [],
+    "signed of late": [chain(A, 5, 6.9)],
+    "an old one that another machine knows": [chain(A, 5, 90), chain(B, 2, 1, confirmed=1, a=5)],
+    "an old one that a machine knows which did nothing": [chain(A, 5, 90), chain(B, 0, 1, confirmed=1, a=5)],
+    "a clock that is a little ahead": [chain(A, 5, -0.04)],
+}
+DOUBTED = {
+    "an older one that was put back": [chain(A, 5, 7.1)],
+    "of an earlier version": [StageDocument(**{**vars(chain(A, 5, 1)), "signed": ""})],
+    "signed in the future": [chain(A, 5, -3)],
+    "one of two is old": [chain(A, 5, 8), chain(B, 2, 1)],
+    "another machine knew fewer": [chain(A, 5, 8), chain(B, 2, 1, confirmed=1, a=4)],
+    "another machine confirmed long ago": [chain(A, 5, 8), chain(B, 2, 1, confirmed=7.5, a=5)],
+    "another machine confirmed in the future": [chain(A, 5, 8), chain(B, 2, 1, confirmed=-3, a=5)],
+    "another machine never confirmed": [chain(A, 5, 8), chain(B, 2, 1, a=5)],
+}
+
+
+@pytest.mark.parametrize("others", BELIEVED.values(), ids=BELIEVED)
+def test_a_new_machine_believes_what_was_confirmed_of_late(others: list[StageDocument]):
+    assert freshness.doubt(Reading(), others, now=NOW) == ""
+
+
+@pytest.mark.parametrize("others", DOUBTED.values(), ids=DOUBTED)
+def test_issue10_1_a_new_machine_believes_no_chain_that_nobody_confirmed_of_late(others: list[StageDocument]):
+    said = freshness.doubt(Reading(), others, now=NOW)
+    assert A in said
+    assert "reads them for the first time" in said
+    assert freshness.doubt(Reading(joined=days_ago(90)), others, now=NOW) == "", "it knew the stage before"
+    assert freshness.doubt(Reading(joined=""), others, now=NOW) == ""
+
+
+def test_issue10_1_a_new_machine_passes_no_confirmation_on_as_a_new_one():
+    """Otherwise the next machine would believe for another week what this one should not have believed."""
+    joined = freshness.after(Reading(), [chain(A, 5, 6)], now=NOW)
+    assert joined == Reading(confirmed=days_ago(6), joined=days_ago(0))
+    later = NOW + dt.timedelta(days=3)
+    assert freshness.after(joined, [chain(A, 5, 6)], now=later) == joined
+    own = StageDocument(**{**vars(chain(C, 1, -3, a=5)), "confirmed": joined.confirmed})
+    assert freshness.doubt(Reading(), [chain(A, 5, 6), own], now=later) != ""
+
+
+def test_a_machine_confirms_what_was_confirmed_after_it_joined():
+    reading = Reading(confirmed=days_ago(6), joined=days_ago(3))
+    assert freshness.after(reading, [chain(A, 6, 2)], now=NOW) == Reading(confirmed=days_ago(0), joined="")
+    partly = freshness.after(reading, [chain(A, 6, 2), chain(B, 1, 4)], now=NOW)
+    assert partly == Reading(confirmed=days_ago(4), joined=days_ago(3)), "one of them was not"
+
+
+def test_a_machine_that_is_alone_or_whose_user_accepted_confirms_at_once():
+    now = days_ago(0)
+    assert freshness.after(Reading(), [], now=NOW) == Reading(confirmed=now, joined=NEW)
+    assert freshness.after(Reading(), [chain(B, 0, 9)], now=NOW) == Reading(confirmed=now, joined=NEW)
+    assert freshness.after(Reading(), [chain(A, 5, 90)], now=NOW, accepted=True) == Reading(confirmed=now, joined="")
+    assert freshness.after(Reading(joined=""), [chain(A, 5, 90)], now=NOW) == Reading(confirmed=now, joined="")
+
+
+def test_what_is_not_whole_is_not_confirmed():
+    reading = freshness.after(Reading(), [chain(A, 5, 6)], now=NOW, is_whole=False)
+    assert reading == Reading(confirmed="", joined=days_ago(0)), "it has joined"
+    assert freshness.after(reading, [chain(A, 5, -1)], now=NOW, is_whole=False) == reading
+    assert freshness.after(Reading(), [], now=NOW, is_whole=False) == Reading()
+
+
+def test_a_machine_that_found_nothing_is_still_new_when_it_finds_old_records():
+    """Who can write to the repository may hide them at first."""
+    alone = freshness.after(Reading(), [], now=NOW)
+    assert freshness.doubt(alone, [chain(A, 5, 8)], now=NOW) != ""
+
+
+def test_a_chain_is_signed_again_after_a_day():
+    assert freshness.is_due(None, now=NOW)
+    due = [freshness.is_due(chain(A, 1, days), now=NOW) for days in (0.9, 1.1, -0.01, -3)]
+    assert due == [False, True, False, True]
