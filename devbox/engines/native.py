@@ -5,7 +5,6 @@ What only changing verbs need is imported in them: `observe` is all that an `up`
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from devbox.engines import native_view, native_volumes
 from devbox.engines.contract import Capabilities, InstanceView, LogLine, StartRequest
 from devbox.engines.native_tops import Tops
-from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import logs, state
+from devbox.isolation import launchfile, logs, state
 from devbox.isolation.inside.enter import read_entry
 from devbox.isolation.masking import Mask
 from devbox.isolation.types import Launch, ProcessRef, Publish, pack
@@ -239,8 +237,8 @@ class NativeEngine:
 
     def _mask(self, instance: Instance, name: str) -> Mask:
         """What no line of a running container may show."""
-        text = files.read_text(self._paths.launch_file(instance.id, name))
-        return Mask(tuple(json.loads(text).get("hidden", ())) if text else ())
+        item = launchfile.read(self._paths, instance.id, name)
+        return Mask(tuple(item.get("hidden") or ()) if item else ())
 
     def _runs_already(self, instance: Instance, request: StartRequest) -> bool:
         if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):

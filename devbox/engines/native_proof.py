@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from devbox.errors import CannotRun, EngineError, RegistryError
@@ -10,29 +9,28 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.images import chain, documents, snapshots
 from devbox.images.layout import Layout
-from devbox.isolation import processes, spec
+from devbox.isolation import launchfile, processes, spec
 from devbox.isolation.inside.enter import read_entry
+from devbox.model import jsontext
 
 
 def digest(paths: Paths, instance: str, name: str) -> str:
     """See `Engine.proven`. What a container was launched with lies on tmpfs, in a directory that is devbox's alone."""
-    text = files.read_text(paths.launch_file(instance, name))
-    if text is None:
+    kept = launchfile.read(paths, instance, name)
+    if kept is None:
         return ""
-    kept = json.loads(text)
-    if not documents.is_digest(kept.get("digest") or ""):
+    digest = str(kept.get("digest") or "")
+    if not documents.is_digest(digest):
         return ""
     try:
         entry = read_entry(paths.entry(instance, name), name)
-        wanted = chain.layers(Layout(paths.oci, lock=paths.lock("oci-index")), str(kept["digest"]))
+        wanted = chain.layers(Layout(paths.oci, lock=paths.lock("oci-index")), digest)
     except CannotRun:
         return ""
     except RegistryError as error:
         raise EngineError(f"what {name} runs can't be proven: {error.sentence}", remedy=error.remedy) from None
-    given = tuple(kept["launch"]["lowers"])
-    if given != snapshots.lowers(paths, wanted) or not _is_of(entry, kept["digest"]):
-        return ""
-    return str(kept["digest"])
+    given = tuple(kept["launch"].get("lowers") or ())
+    return digest if given == snapshots.lowers(paths, wanted) and _is_of(entry, digest) else ""
 
 
 def _is_of(entry: dict[str, str], wanted: str) -> bool:
@@ -40,5 +38,8 @@ def _is_of(entry: dict[str, str], wanted: str) -> bool:
     path = processes.saved_config(entry["oci_root"], entry["oci_id"])
     if not os.path.exists(path):
         return True
-    with open(path, encoding="utf-8") as source:
-        return bool(json.load(source).get("annotations", {}).get(spec.DIGEST) == wanted)
+    try:
+        annotations = jsontext.loads(files.read_text(path) or "{}")["annotations"]
+        return bool(annotations.get(spec.DIGEST) == wanted)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return False

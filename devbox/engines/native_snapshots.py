@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 import urllib.parse
+from typing import Any
 
 from devbox.engines import native_volumes
 from devbox.errors import EngineError
@@ -18,6 +20,7 @@ from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.isolation import logs, trees
 from devbox.isolation.idmap import store_map
+from devbox.model import codec, jsontext
 from devbox.model.snapshot import Snapshot
 
 _FORMAT = 1
@@ -122,14 +125,19 @@ class NativeSnapshots:
         if text is None:
             known = ", ".join(each.name for each in self.all()) or "none"
             raise EngineError(f"there is no snapshot {urllib.parse.unquote(entry)}", remedy=f"known: {known}")
-        about = json.loads(text)
-        if about["format"] != _FORMAT:
+        try:
+            about = jsontext.loads(text)
+            if about["format"] == _FORMAT:
+                return _loaded(about)
+        except (ValueError, TypeError, LookupError):
+            place = f"{self._home}/{entry}"
             raise EngineError(
-                f"the snapshot {about['name']} was saved by another version of devbox (format {about['format']})",
-                remedy="upgrade devbox: pip install -U devbox-pipeline",
-            )
-        return Snapshot(
-            name=about["name"], created_at=about["created_at"], volumes=tuple(about["volumes"]), size=about["size"]
+                f"{place}/{_ABOUT} is damaged; its volumes lie next to it",
+                remedy=f"save what you need of them, then: rm -r {shlex.quote(place)}",
+            ) from None
+        raise EngineError(
+            f"the snapshot {about['name']} was saved by another version of devbox (format {about['format']})",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
         )
 
     def _copy(self, source: str, target: str) -> None:
@@ -141,6 +149,14 @@ class NativeSnapshots:
         idmap = store_map(self._paths)
         for tree in trees_:
             trees.remove(idmap, tree)
+
+
+def _loaded(about: dict[str, Any]) -> Snapshot:
+    """ValueError or KeyError where it is none, or names what is no volume."""
+    found = codec.load(Snapshot, {name: about[name] for name in ("name", "created_at", "volumes", "size")})
+    if any("/" in volume or volume.startswith(".") for volume in found.volumes):
+        raise ValueError("it has a volume that is none")
+    return found
 
 
 def _run(argv: list[str]) -> None:

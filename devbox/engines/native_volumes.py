@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from typing import Any
 
@@ -13,6 +14,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import trees
 from devbox.isolation.types import IdMap, Range, pack, unpack
+from devbox.model import jsontext
 
 _MAP = ".idmap"  # beside the volumes: whose ids their files have
 _FRESH = ".new-"
@@ -98,10 +100,15 @@ def _check_map(home: str, idmap: IdMap) -> None:
     path = f"{home}/{_MAP}"
     own = {"format": _FORMAT, "uids": pack(idmap.uids), "gids": pack(idmap.gids)}
     text = files.read_text(path)
-    before = json.loads(text) if text else {"uids": [], "gids": []}
+    try:
+        before = jsontext.loads(text) if text else {"uids": [], "gids": []}
+        extended = before == own or _extends(idmap, before)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        whole = f"write it as it most likely was: echo {shlex.quote(json.dumps(own))} > {shlex.quote(path)}"
+        raise EngineError(f"{path} is damaged", remedy=whole) from None
     if before == own:
         return
-    if not _extends(idmap, before):
+    if not extended:
         raise EngineError(
             f"the volumes in {home} were made with other user ids than this store has now",
             remedy="remove them with devbox down -v, or go back to the DEVBOX_HOME or user that made them",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import IO, Any
+
+from devbox.model import jsontext
 
 _MOST = 1_000_000  # bytes of an answer: a number is far shorter
 _SHOWN = 200  # characters of a complaint
@@ -36,11 +37,11 @@ def ask(query: str, *, url: str, authorization: str = "", timeout: float) -> flo
 def read(answer: bytes) -> float:
     """The number in an answer. Raises NoNumber where it has none, or several."""
     try:
-        plain = json.loads(answer)
+        plain = jsontext.loads(answer)
         if plain["status"] != "success":
             raise NoNumber(f"Prometheus says: {str(plain.get('error', plain['status']))[:_SHOWN]}")
         number = float(_sample(plain["data"]))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
         raise NoNumber("the answer is none of Prometheus's") from None
     if not math.isfinite(number):
         raise NoNumber(f"the query gives {number}")
@@ -60,8 +61,8 @@ def _sample(data: dict[str, Any]) -> Any:
 
 def _complaint(error: IO[bytes]) -> str:
     try:
-        return f": {str(json.loads(error.read(_MOST))['error'])[:_SHOWN]}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f": {str(jsontext.loads(error.read(_MOST))['error'])[:_SHOWN]}"
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

@@ -10,8 +10,9 @@ import contextlib
 import os
 from dataclasses import replace
 
-from devbox.host import beneath, files, jsontext, removal
+from devbox.host import beneath, files, removal
 from devbox.host.paths import Paths
+from devbox.model import jsontext
 from devbox.model.container import ContainerSpec
 from devbox.model.observed import Observed, ObservedContainer
 from devbox.model.stage import Deployment

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
 from devbox.gray.trial import Trial
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1

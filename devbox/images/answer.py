@@ -8,6 +8,7 @@ import os
 from typing import NamedTuple
 
 from devbox.isolation.types import pack, unpack
+from devbox.model import jsontext
 
 AHEAD = "ahead"  # the op of what a worker may be told before its job: to prepare what most jobs need
 
@@ -59,7 +60,7 @@ def say(out: int, answer: Answer) -> None:
 def heard(line: str) -> Answer | None:
     """An answer; None for a line that is none."""
     try:
-        ((kind, plain),) = json.loads(line).items()
+        ((kind, plain),) = jsontext.loads(line).items()
         return unpack(_KINDS[kind], plain)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -9,8 +9,9 @@ import json
 import re
 from typing import Any
 
+from devbox.model import jsontext
+
 LIMIT = 4 * 1024 * 1024  # bytes; registries take no manifest that is larger
-DEEPEST = 64  # tables and lists in each other; an image's own documents have about six
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -25,9 +26,7 @@ def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
     if len(raw) > limit:
         raise ValueError(f"it is larger than {limit >> 20} MiB")
     try:
-        plain = json.loads(raw.decode(), object_pairs_hook=_table, parse_constant=_no_number)
-    except RecursionError:
-        raise _too_deep() from None
+        plain = jsontext.loads(raw.decode(), object_pairs_hook=_table, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     except UnicodeDecodeError:
@@ -106,20 +105,18 @@ def _no_number(name: str) -> Any:
 
 
 def _look_through(plain: Any) -> None:
-    """Refuse depth and texts that would break whoever goes on with them. Not recursive: that is the point."""
-    left = [(plain, 1)]
+    """Refuse texts that would break whoever goes on with them."""
+    left = [plain]
     while left:
-        value, depth = left.pop()
-        if depth > DEEPEST:
-            raise _too_deep()
+        value = left.pop()
         if isinstance(value, str):
             _check_text(value)
         elif isinstance(value, dict):
-            for name, inner in value.items():
+            for name in value:
                 _check_text(name)
-                left.append((inner, depth + 1))
+            left += value.values()
         elif isinstance(value, list):
-            left += [(inner, depth + 1) for inner in value]
+            left += value
 
 
 def _check_text(value: str) -> None:
@@ -132,10 +129,6 @@ def _check_text(value: str) -> None:
 def _of_no_use(why: str) -> ValueError:
     """An error of content, not of our types: a caller knows one kind of error."""
     return ValueError(why)
-
-
-def _too_deep() -> ValueError:
-    return ValueError(f"it is nested more than {DEEPEST} levels deep")
 
 
 def _shown(value: Any) -> str:

@@ -10,9 +10,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from devbox.host import jsontext
 from devbox.images import dpkg, lacking
 from devbox.isolation import inside_root, syscalls
+from devbox.model import jsontext
 from devbox.model.image import BakeStep, Bootstrap, Copy, Files, FromTarball, Run, describe
 
 _SITE = "site-packages"  # Debian's own Python packages lie in dist-packages: they are packages of the distribution

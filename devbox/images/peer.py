@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from typing import IO, Any
@@ -16,6 +15,7 @@ from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph
 from devbox.images.registry.progress import OnTransfer
 from devbox.images.registry.reference import Reference
+from devbox.model import jsontext
 
 _LOOK = 60.0
 _TOLD = 2000  # bytes of what a failed `load` said last
@@ -42,7 +42,11 @@ def load(top: Descriptor, *, paths: Paths, engine: str, name: Reference, on_tran
 
 def _inspected(program: str, engine: str, name: Reference) -> dict[str, Any]:
     raw = _answer([program, "image", "inspect", str(name)], engine, f"does not have {name.familiar} after all")
-    found: dict[str, Any] = json.loads(raw)[0]
+    try:
+        found: dict[str, Any] = jsontext.loads(raw)[0]
+    except (ValueError, LookupError, TypeError):
+        sentence = f"{engine} describes {name.familiar} in no way that devbox knows"
+        raise HostError(sentence, remedy=f"see: {engine} info") from None
     return found
 
 

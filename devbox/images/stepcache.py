@@ -11,7 +11,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
 from devbox.images import snapshots
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.image import Baked, Layer
 
 FORMAT = 1
@@ -85,7 +85,7 @@ class StepCache:
 
     def _read(self, key: str, kind: str) -> Any:
         try:
-            record = json.loads(files.read_text(self._path(key)) or "{}")
+            record = jsontext.loads(files.read_text(self._path(key)) or "{}")
         except ValueError:  # damaged: what it was about is made again
             return None
         return record.get(kind) if isinstance(record, dict) and record.get("format") == FORMAT else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from devbox.images.unpacking import task as unpacking
 from devbox.isolation import idmap as idmaps
 from devbox.isolation import sandbox
 from devbox.isolation.types import IdMap
+from devbox.model import jsontext
 
 if TYPE_CHECKING:
     from devbox.images.inside import Ground
@@ -71,7 +71,7 @@ def _work() -> Done | None:
 
 def _asked() -> dict[str, Any] | None:
     line = sys.stdin.readline()
-    plain: dict[str, Any] | None = json.loads(line) if line else None
+    plain: dict[str, Any] | None = jsontext.loads(line) if line else None
     return plain
 
 

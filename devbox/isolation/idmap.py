@@ -187,8 +187,9 @@ def _without(span: Range, number: int) -> Iterator[Range]:
 
 def _recorded_base(paths: Paths) -> int:
     """The first id of the store's range: from its record, or chosen and recorded now."""
-    import json
     import shlex
+
+    from devbox.model import jsontext
 
     with files.locked(paths.lock("idmap")):
         text = files.read_text(paths.idmap)
@@ -197,8 +198,8 @@ def _recorded_base(paths: Paths) -> int:
             files.write_atomic(paths.idmap, _record(base))
             return base
         try:
-            return int(json.loads(text)["base"])
-        except (ValueError, KeyError, TypeError):
+            return int(jsontext.loads(text)["base"])
+        except (ValueError, KeyError, TypeError, OverflowError):
             again = shlex.quote(_record(_free_base(paths.home)).strip())
             remedy = f"write it as it most likely was: echo {again} > {paths.idmap}"
             raise EngineError(f"{paths.idmap} is damaged", remedy=remedy) from None

@@ -28,9 +28,11 @@ def register(state: str, root: str) -> None:
     """Tell crun once more of a running container, as of one without groups. `state` is what it keeps of it."""
     import json
 
+    from devbox.model import jsontext
+
     forget(root)
     with open(f"{state}/status", encoding="utf-8") as source:
-        status = json.load(source)
+        status = jsontext.loads(source.read())
     again = f"{root}/{os.path.basename(state)}"
     os.makedirs(again, mode=0o700, exist_ok=True)
     for name in os.listdir(state):

@@ -127,11 +127,14 @@ def complaint(log: str) -> str:
             lines = source.read().splitlines()
     except FileNotFoundError:
         return ""
-    import json
+    from devbox.model import jsontext
 
     said = ""
     for line in lines:
-        entry = json.loads(line)
-        if entry.get("level") == "error":
+        try:
+            entry = jsontext.loads(line)
+        except ValueError:  # it was killed in the middle of a line
+            continue
+        if isinstance(entry, dict) and entry.get("level") == "error":
             said = str(entry.get("msg", ""))
     return said

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 
+from devbox.model import jsontext
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ def document(
     `config` is the path of its config.json; `user` is UID:GID. With `tty`, it starts with the size of this terminal.
     """
     with open(config, encoding="utf-8") as source:
-        process = json.load(source)["process"]
+        process = jsontext.loads(source.read())["process"]
     uid, _, gid = user.partition(":")
     process["user"] = {"uid": int(uid), "gid": int(gid), "additionalGids": list(groups)}
     process.pop("consoleSize", None)

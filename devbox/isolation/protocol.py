@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from devbox.errors import DevboxError, EngineError, HostError, NotReady, PortTaken
+from devbox.model import jsontext
 
 Message = dict[str, Any]
 
@@ -27,7 +28,7 @@ def encode(message: Message) -> bytes:
 
 def decode(line: bytes) -> Message:
     """A line as a message. ValueError when it is not JSON, TypeError when it is no object."""
-    message = json.loads(line)
+    message = jsontext.loads(line)
     if not isinstance(message, dict):
         raise TypeError("a message is an object")
     return message

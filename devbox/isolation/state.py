@@ -16,6 +16,7 @@ from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation.living import alive, identify, usable
 from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, unpack
+from devbox.model import jsontext
 
 FORMAT = 1
 
@@ -144,7 +145,7 @@ def read(paths: Paths, instance: str) -> InstanceState | None:
     if not text:
         return None
     try:
-        plain = json.loads(text)
+        plain = jsontext.loads(text)
         if plain["boot"] != boot_id() or plain["format"] < FORMAT:
             return None
         if plain["format"] > FORMAT:
@@ -153,7 +154,7 @@ def read(paths: Paths, instance: str) -> InstanceState | None:
                 remedy="use that devbox, or devbox down, then devbox up with this one",
             )
         return unpack(InstanceState, plain)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise EngineError(f"{path} is damaged", remedy="devbox down, then devbox up") from None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from devbox.frozen import dataclass
+from devbox.model import jsontext
 from devbox.model.observed import BoundPort
 from devbox.model.resolved import SHELL, HostAccess, Resolved
 from devbox.plan import tools
@@ -88,7 +89,7 @@ def left(environment: Environment) -> dict[str, str]:
 
 def _read(text: str) -> tuple[str, dict[str, str | None]]:
     try:
-        plain = json.loads(text or "{}")
+        plain = jsontext.loads(text or "{}")
         kept = {str(name): value for name, value in plain.get("variables", {}).items()}
         return str(plain.get("path", "")), {
             name: value for name, value in kept.items() if value is None or isinstance(value, str)

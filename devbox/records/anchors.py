@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from devbox.errors import HostError
 from devbox.frozen import dataclass
-from devbox.host import files, jsontext, removal
+from devbox.host import files, removal
 from devbox.host.paths import Paths
+from devbox.model import jsontext
 from devbox.model.entry import GENESIS
 from devbox.records.hostfiles import HostFiles
 from devbox.records.hostkey import HostKey

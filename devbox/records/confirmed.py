@@ -11,9 +11,8 @@ from typing import Any
 
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
-from devbox.host import jsontext
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1

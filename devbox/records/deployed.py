@@ -11,9 +11,8 @@ from dataclasses import field, replace
 
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
-from devbox.host import jsontext
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.stage import Deployment
 from devbox.records.hostfiles import HostFiles
 from devbox.routing.state import RouterState

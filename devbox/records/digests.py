@@ -11,7 +11,8 @@ import os
 import time
 from collections.abc import Iterable
 
-from devbox.host import beneath, files, jsontext
+from devbox.host import beneath, files
+from devbox.model import jsontext
 from devbox.records.stamps import TICK
 
 

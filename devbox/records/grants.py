@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable
 
 from devbox.errors import DevboxError
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.grant import Grant
 from devbox.records.hostfiles import HostFiles
 from devbox.records.instance import InstanceRecords

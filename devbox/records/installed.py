@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from devbox.errors import DevboxError
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.install import Journal, Manifest
 
 FORMAT = 1

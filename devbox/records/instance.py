@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from devbox.errors import DevboxError
-from devbox.host import directory, files, jsontext
+from devbox.host import directory, files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.build import BuildInputs
 from devbox.model.observed import LastRun
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
-import json
 import os
 import secrets
 import sqlite3
@@ -20,9 +19,9 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from devbox.errors import HostError, LedgerDamaged
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec, ids
+from devbox.model import codec, ids, jsontext
 from devbox.model.entry import REBUILT, Entry, Head
 from devbox.records import chain, leases
 from devbox.records.anchors import Anchor, Anchors
@@ -149,7 +148,7 @@ class Ledger:
             "seq": last.seq + 1,
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             **fields,
-            "body": json.loads(ids.canonical_json(body)),
+            "body": jsontext.loads(ids.canonical_json(body)),
             "previous": last.hash,
         }
         entry = codec.load(Entry, {**plain, "hash": ids.key_of(plain)})

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from devbox.host import files, jsontext, removal
+from devbox.host import files, removal
 from devbox.host.paths import Paths
-from devbox.model import codec, ids
+from devbox.model import codec, ids, jsontext
 from devbox.model.matrix import CellInputs, CellResult, KnownMatrix, MatrixRun, Remembered
 from devbox.records import resolved_cache
 

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable
 
 from devbox.errors import DevboxError
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.model import jsontext
 
 FORMAT = 1
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")

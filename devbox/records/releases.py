@@ -10,9 +10,9 @@ import os
 from contextlib import suppress
 
 from devbox.errors import UsageError
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.release import Release
 
 FORMAT = 1

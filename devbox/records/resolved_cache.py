@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from devbox.host import beneath, environ, files, jsontext
+from devbox.host import beneath, environ, files
 from devbox.host.paths import on_tmpfs
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.resolved import Resolved
 
 FORMAT = 1

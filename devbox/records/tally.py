@@ -8,9 +8,9 @@ import secrets
 import time
 from collections.abc import Callable
 
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.stage import Counts
 from devbox.records.hostfiles import HostFiles
 from devbox.routing.tally import Accepted, Reading, Tally

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import codec
+from devbox.model import codec, jsontext
 from devbox.model.observed import TaskDone
 
 FORMAT = 1

@@ -11,8 +11,9 @@ import json
 import os
 from collections.abc import Sequence
 
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.model import jsontext
 from devbox.model.ids import key_of
 from devbox.model.resolved import HostAccess
 from devbox.records.hostkey import HostKey

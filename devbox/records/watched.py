@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 
 from devbox.frozen import dataclass
-from devbox.host import files, jsontext
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation.state import boot_id
+from devbox.model import jsontext
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1

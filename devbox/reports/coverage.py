@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.host import beneath, project
+from devbox.model import jsontext
 
 if TYPE_CHECKING:
     from devbox.model.matrix import MatrixRun
@@ -50,7 +51,7 @@ class Target(NamedTuple):
     def remove_earlier(self) -> None:
         """Remove the files that an earlier run put there."""
         try:
-            names = json.loads(beneath.read(self.root, self._path(_LIST)))
+            names = jsontext.loads(beneath.read(self.root, self._path(_LIST)))
         except (OSError, ValueError):
             return
         for name in names if isinstance(names, list) else []:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from devbox.execute import exchange, outputs
 from devbox.execute.events import Sink
 from devbox.host import beneath
 from devbox.images.sbom import attach
-from devbox.model import ids
+from devbox.model import ids, jsontext
 from devbox.model.entry import REVOKED
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
@@ -83,7 +82,7 @@ def sign_built(opened: Project, resolved: Resolved, release: Release, by: Named,
         what.append("provenance")
     if not verify.signed(found, statements.SPDX):
         top = attached.subject_of(release.image, attached.store(paths))
-        bill = json.loads(attach.attached(top, paths)["spdx"])
+        bill = jsontext.loads(attach.attached(top, paths)["spdx"])
         signing.say(release.image, statements.SPDX, bill, by.signer, name=name, paths=paths)
         what.append("bill of materials")
     return Signed(by=by.name, what=tuple(what))

@@ -21,8 +21,8 @@ from devbox.errors import DevboxError, EnvFileError
 from devbox.execute import locks
 from devbox.execute.events import Note, Sink
 from devbox.frozen import dataclass
-from devbox.host import files, jsontext
-from devbox.model import codec
+from devbox.host import files
+from devbox.model import codec, jsontext
 from devbox.model.resolved import Instance, Resolved
 from devbox.model.stage import Deployment
 from devbox.opened import Project, check_grants_by_vars, load

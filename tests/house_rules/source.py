@@ -38,9 +38,11 @@ def imports(path: Path) -> set[str]:
 
 
 def attributes(path: Path) -> set[str]:
-    """What a file reaches for as `module.name`."""
-    return {
-        f"{node.value.id}.{node.attr}"
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    }
+    """What a file reaches for as `module.name`, or imports of a module."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found.add(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found

@@ -16,6 +16,7 @@ from devbox.images.dockerfile import escape
 from devbox.images.dockerfile import text as texts
 from devbox.images.dockerfile.later import ENV_WINS, Later
 from devbox.images.dockerfile.text import Instruction
+from devbox.model import jsontext
 
 _LINK = re.compile(r"(?<=\s)--link(?:=\w+)?(?=\s)")
 _FROM = re.compile(r"(?P<flag>--from=)(?P<name>[^\s,]+)")
@@ -207,7 +208,7 @@ def _shown(lines: list[str], step: Instruction) -> str:
 def _listed(rest: str) -> list[str]:
     """The words of a JSON list; none where it is not one."""
     try:
-        found = json.loads(rest)
+        found = jsontext.loads(rest)
     except ValueError:
         return []
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else []

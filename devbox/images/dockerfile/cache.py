@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
+from devbox.errors import BakeFailed
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
-from devbox.model import ids
+from devbox.model import ids, jsontext
 from devbox.model.image import FromDockerfile
 
 _USED = re.compile(r"^(?:\[\d+/\d+\] )?(?:--> Using cache |Copying config sha256:)([0-9a-f]{64})$", re.MULTILINE)
@@ -92,14 +94,19 @@ def forget_uses(paths: Paths, names: Collection[str]) -> None:
 
 
 def _uses(storage: str, name: str) -> set[str]:
-    return set(json.loads(files.read_text(f"{storage}/uses/{name}.json") or "[]"))
+    """What the last build used; nothing where that is damaged: the next build writes it down again."""
+    try:
+        found = jsontext.loads(files.read_text(f"{storage}/uses/{name}.json") or "[]")
+    except ValueError:
+        return set()
+    return {each for each in found if isinstance(each, str)} if isinstance(found, list) else set()
 
 
 def _read(storage: str) -> _Storage:
     found = {
-        str(each["id"]): str(each.get("layer", "")) for each in _json(f"{storage}/root/overlay-images/images.json")
+        str(each["id"]): str(each.get("layer", "")) for each in listed(f"{storage}/root/overlay-images/images.json")
     }
-    layers = _json(f"{storage}/root/overlay-layers/layers.json")
+    layers = listed(f"{storage}/root/overlay-layers/layers.json")
     return _Storage(found, {str(each["id"]): str(each.get("parent", "")) for each in layers})
 
 
@@ -112,9 +119,16 @@ def _chain(layer: str, storage: _Storage) -> list[str]:
     return found
 
 
-def _json(path: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(files.read_text(path) or "[]")
-    return listed
+def listed(path: str) -> list[dict[str, Any]]:
+    """A list of containers/storage. BakeFailed if it is none: buildah would fail in it as well."""
+    try:
+        found = jsontext.loads(files.read_text(path) or "[]")
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, dict) and "id" in each for each in found):
+        cached = path.partition("/root/")[0]
+        raise BakeFailed(f"{path} is damaged", remedy=f"remove the cache of Dockerfiles: rm -r {shlex.quote(cached)}")
+    return found
 
 
 def _listed(directory: str) -> list[str]:

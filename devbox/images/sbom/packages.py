@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from email.parser import HeaderParser
@@ -11,6 +10,7 @@ from devbox.images import dpkg
 from devbox.images.sbom import licenses
 from devbox.images.sbom.bill import Package, ordered, purl
 from devbox.images.sbom.tree import Tree
+from devbox.model import jsontext
 
 _STATUS = re.compile(rf"{dpkg.STATUS}(?:\.d/[^/]+)?")
 _PYTHON = re.compile(r"(.*(?:site|dist)-packages)/[^/]+\.(?:dist-info/METADATA|egg-info(?:/PKG-INFO)?)")
@@ -97,8 +97,8 @@ def _node(tree: Tree) -> Iterator[Package]:
 
 def _table(text: str) -> dict[str, object]:
     try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError):
+        plain = jsontext.loads(text)
+    except ValueError:
         return {}
     return plain if isinstance(plain, dict) else {}
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from devbox.errors import BakeFailed
 from devbox.images.sbom.bill import Bill, Package, ordered
+from devbox.model import jsontext
 
 _UNSAID = ("NOASSERTION", "NONE")
 
@@ -18,12 +18,12 @@ def parse(raw: bytes) -> Bill:
     `image` is the digest that the document says it is of; "" where it says none.
     """
     try:
-        plain = json.loads(raw)
+        plain = jsontext.loads(raw)
         if str(plain.get("spdxVersion", "")).startswith("SPDX-2"):
             return _spdx(plain)
         if plain.get("bomFormat") == "CycloneDX":
             return _cyclonedx(plain)
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise _unknown(f"it can't be read: {error!r:.200}") from None
     raise _unknown("it is neither SPDX 2 nor CycloneDX")
 

@@ -26,9 +26,7 @@ def _is_met(paths: Paths, instance: str, need: str) -> bool:
 
 def _is_job(paths: Paths, instance: str, need: str) -> bool:
     """Whether it was started as a job. Its dependant was started after it, so it did its work."""
-    import json
+    from devbox.isolation import launchfile
 
-    from devbox.host import files
-
-    text = files.read_text(paths.launch_file(instance, need))
-    return text is not None and json.loads(text).get("kind", "service") != "service"
+    item = launchfile.read(paths, instance, need)
+    return item is not None and item.get("kind", "service") != "service"

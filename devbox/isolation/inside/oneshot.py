@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 
 from devbox.errors import CannotRun, EngineError
-from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import summon
+from devbox.isolation import launchfile, summon
 from devbox.isolation.inside import agent, attached, enter, passing
-from devbox.isolation.types import Context, Launch, NetNode, Reach, Supervised, pack, unpack
+from devbox.isolation.types import Context, Launch, NetNode, Reach, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,10 +70,10 @@ def run_beside(
     nobody supervises it.
     """
     entry = enter.read_entry(paths.entry(instance, source), source)
-    text = files.read_text(paths.launch_file(instance, source))
-    if text is None:
+    item = launchfile.load(paths, instance, source)
+    if item is None:
         raise CannotRun(f"{source} is not supervised", remedy="devbox up")
-    like = unpack(Supervised, json.loads(text)).launch
+    like = item.launch
     agent.follow(paths, instance)
     ids, groups = enter.ids(user, entry)
     if user is not None:

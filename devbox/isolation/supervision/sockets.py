@@ -15,6 +15,7 @@ from devbox.isolation.network import listening
 from devbox.isolation.network.listening import Held
 from devbox.isolation.supervision.loop import Loop, Timer, complain, say
 from devbox.isolation.types import Context, Launch, NetNode, ProcessRef
+from devbox.model import jsontext
 
 _SUCCESSOR = 60.0  # seconds within which a container that replaces another of its name has to be started
 
@@ -103,12 +104,12 @@ class Sockets:
         if (entry := self._entries.get(name)) is None:
             return
         try:
-            before = json.loads(files.read_text(self._paths.connections(self._context.instance, name)) or "{}")
+            before = jsontext.loads(files.read_text(self._paths.connections(self._context.instance, name)) or "{}")
             accepted = listening.accepted(self._context, entry.held)
         except (DevboxError, OSError, ValueError) as error:
             say(f"the connections that {name} had accepted are not known: {error}")
             return
-        self._write(name, namespace=before.get("namespace") or _new_name(), accepted=accepted)
+        self._write(name, namespace=_named(before) or _new_name(), accepted=accepted)
 
     def _write(self, name: str, *, namespace: str, accepted: int) -> None:
         """Without the file, the bound of what a killed container lost is an estimate."""
@@ -118,6 +119,12 @@ class Sockets:
             files.write_atomic(path, json.dumps(facts), mode=0o600)
         except OSError as error:
             complain(error)
+
+
+def _named(connections: object) -> str:
+    """The namespace that was written down; "" for none."""
+    name = connections.get("namespace") if isinstance(connections, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _new_name() -> str:

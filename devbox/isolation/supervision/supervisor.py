@@ -6,16 +6,14 @@ may be killed at any moment: containers, namespaces and network live on, and the
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from typing import NamedTuple
 
 from devbox.errors import DevboxError, EngineError
-from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, living, oomscore, state, syscalls
+from devbox.isolation import contexts, launchfile, living, oomscore, state, syscalls
 from devbox.isolation.protocol import Message
 from devbox.isolation.state import InstanceState, NamedPublish, Row
 from devbox.isolation.supervision import openfiles, respawn, strays
@@ -91,7 +89,8 @@ class Supervisor:
 
     def _adopt(self, before: InstanceState) -> None:
         """The network first, and of everyone at once; then who is in it."""
-        items = {row.name: item for row in before.containers if (item := self._remembered(row.name))}
+        found = ((row.name, launchfile.load(self._paths, self._instance, row.name)) for row in before.containers)
+        items = {name: item for name, item in found if item}
         reach = {guest.name: guest.reach for guest in before.guests}
         reach |= {name: _reach(item.launch) for name, item in items.items() if item.launch.network}
         self._segment.adopt(before, reach)
@@ -101,10 +100,6 @@ class Supervisor:
         for name, keeper in self._keepers.items():
             keeper.adopt(rows[name])
         self._companion.keep(before.companion)
-
-    def _remembered(self, name: str) -> Supervised | None:
-        text = files.read_text(self._paths.launch_file(self._instance, name))
-        return unpack(Supervised, json.loads(text)) if text else None
 
     def _save(self) -> None:
         """Write down how everything is; once more later where that fails, since nobody may wait for it in vain."""
