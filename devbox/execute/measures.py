@@ -19,7 +19,8 @@ from devbox.errors import DevboxError, one_line
 from devbox.execute import promql
 from devbox.frozen import dataclass
 from devbox.gray.outside import Reading
-from devbox.host import environ, process
+from devbox.host import environ
+from devbox.host.bounded import LIMIT, ask_bounded
 from devbox.isolation.masking import Mask
 from devbox.model.container import Secret
 from devbox.model.stage import Outside
@@ -98,16 +99,19 @@ class Measures:
         if f"cmd:{shlex.join(metric.command)}" not in self._place.allowed:
             return Reading(name=metric.name, began=began, trouble="its command is not allowed: devbox trust")
         secrets = self._secrets()
-        done = process.ask(
+        done = ask_bounded(
             metric.command,
             env={**environ.snapshot(), **self._place.env, **secrets, **self._place.names},
             cwd=self._place.root,
             timeout=metric.timeout,
-            over=self._over.wait,
+            is_over=self._over.is_set,
         )
+        if done.is_too_long:
+            trouble = f"`{_shown(metric)}` printed more than {LIMIT >> 20} MiB, and was stopped"
+            return Reading(name=metric.name, began=began, trouble=trouble)
         mask = Mask(tuple(secrets.values()))
-        code, out, err = (done.returncode, done.stdout, done.stderr) if done else (None, b"", b"")
-        return judged(metric, code, _last(mask.line(out))[:_SHOWN], _last(mask.line(err))[:_SHOWN], began=began)
+        printed, complained = (_last(mask.line(stream))[:_SHOWN] for stream in (done.out, done.err))
+        return judged(metric, done.code, printed, complained, began=began)
 
     def _secrets(self) -> dict[str, str]:
         """Those of the stage, fetched once."""
@@ -125,7 +129,7 @@ class Measures:
 
 def judged(metric: Outside, code: int | None, printed: str, complained: str, *, began: float) -> Reading:
     """What a command answered, by how it ended and the last line it printed."""
-    shown = metric.command[-1] if metric.command[: len(_SHELL)] == _SHELL else shlex.join(metric.command)
+    shown = _shown(metric)
     if code is None:
         return Reading(name=metric.name, began=began, trouble=f"`{shown}` gave no answer in {metric.timeout:g} s")
     limited = metric.most is not None or metric.least is not None
@@ -139,6 +143,11 @@ def judged(metric: Outside, code: int | None, printed: str, complained: str, *, 
             return Reading(name=metric.name, began=began, value=number)
     what = repr(printed) if printed else "nothing"
     return Reading(name=metric.name, began=began, trouble=f"`{shown}` printed {what}, not a number")
+
+
+def _shown(metric: Outside) -> str:
+    """Its command as the user wrote it."""
+    return metric.command[-1] if metric.command[: len(_SHELL)] == _SHELL else shlex.join(metric.command)
 
 
 def _last(text: bytes) -> str:

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from devbox.frozen import dataclass
 from devbox.host import process
@@ -15,6 +15,7 @@ from devbox.host import process
 LIMIT = 1 << 20  # bytes of the output that are kept in memory from its beginning
 TAIL = 64 * 1024  # bytes of what follows, kept from its end
 _PIECE = 64 * 1024
+_PAUSE = 0.1
 _LEFT = 1 << 20  # bytes that may wait in the pipe when the program has ended: more than a pipe holds by default
 
 
@@ -61,27 +62,71 @@ def run_bounded(argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeou
     SIGPIPE. When the program ends, times out, or we are interrupted, its process group is killed: what it left in the
     background delays nothing. OSError if the program cannot be started.
     """
-    source, sink = os.pipe()
-    try:
-        program = process.spawn(argv, stdout=sink, stderr=sink, env=env, cwd=cwd, new_session=True)
-    except BaseException:
-        os.close(source)
-        raise
-    finally:
-        os.close(sink)
     kept, ended = _Kept(), False
-    try:
-        with _pidfd(program.pid) as pidfd:
-            ended = _read(source, pidfd, kept, deadline=time.monotonic() + timeout)
-    finally:
-        # Before it is reaped: until then its number belongs to its process group alone.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        code = program.wait()
-        os.close(source)
-    return BoundedRun(
-        code=code if ended else None, head=bytes(kept.head), tail=bytes(kept.tail[-TAIL:]), size=kept.size
-    )
+    with _started(argv, pipes=1, env=env, cwd=cwd) as (program, (source,)), _pidfd(program.pid) as pidfd:
+        ended = _read({source: kept}, pidfd, deadline=time.monotonic() + timeout)
+    code = program.returncode if ended else None
+    return BoundedRun(code=code, head=bytes(kept.head), tail=bytes(kept.tail[-TAIL:]), size=kept.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundedAnswer:
+    """What a program answered. `code`: as in `BoundedRun`; None as well if its answer was too long, or not waited for.
+
+    `out`, `err`: its output streams. `is_too_long`: it printed more than LIMIT bytes, and was killed.
+    """
+
+    code: int | None
+    out: bytes
+    err: bytes
+    is_too_long: bool = False
+
+
+def ask_bounded(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float, is_over: Callable[[], bool]
+) -> BoundedAnswer:
+    """Run a program as `run_bounded` does, for an answer of at most LIMIT bytes; one that prints more is killed.
+
+    `is_over`: asked ten times a second, whether nobody wants the answer any more.
+    """
+    out, err = _Kept(), _Kept()
+
+    def is_enough() -> bool:
+        return out.size + err.size > LIMIT or is_over()
+
+    with _started(argv, pipes=2, env=env, cwd=cwd) as (program, sources), _pidfd(program.pid) as pidfd:
+        kept = dict(zip(sources, (out, err), strict=True))
+        ended = _read(kept, pidfd, deadline=time.monotonic() + timeout, is_enough=is_enough)
+    is_too_long = out.size + err.size > LIMIT
+    code = program.returncode if ended and not is_too_long else None
+    return BoundedAnswer(code=code, out=bytes(out.head), err=bytes(err.head), is_too_long=is_too_long)
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str], *, pipes: int, env: Mapping[str, str], cwd: str
+) -> Iterator[tuple[process.Program, list[int]]]:
+    """A program, and the pipes that it prints to: one for both of its streams, or one for each.
+
+    Its process group is killed at the end, and it is waited for.
+    """
+    with contextlib.ExitStack() as opened:
+        sources, sinks = [], []
+        with contextlib.ExitStack() as ours:
+            for _ in range(pipes):
+                source, sink = os.pipe()
+                opened.callback(os.close, source)
+                ours.callback(os.close, sink)
+                sources.append(source)
+                sinks.append(sink)
+            program = process.spawn(argv, stdout=sinks[0], stderr=sinks[-1], env=env, cwd=cwd, new_session=True)
+        try:
+            yield program, sources
+        finally:
+            # Before it is reaped: until then its number belongs to its process group alone.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
 
 
 @contextlib.contextmanager
@@ -93,18 +138,23 @@ def _pidfd(pid: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _read(source: int, pidfd: int, kept: _Kept, *, deadline: float) -> bool:
-    """Read until the program has ended; False if the deadline comes first."""
-    os.set_blocking(source, False)
+def _read(
+    kept: Mapping[int, _Kept], pidfd: int, *, deadline: float, is_enough: Callable[[], bool] = lambda: False
+) -> bool:
+    """Read until the program has ended; False if the deadline comes first, or it is enough. `kept`: by pipe."""
     poll = select.poll()
-    poll.register(source, select.POLLIN)
     poll.register(pidfd, select.POLLIN)
-    while (left := deadline - time.monotonic()) > 0:
-        ready = {fd for fd, _ in poll.poll(left * 1000)}
-        if source in ready and not _take(source, kept):
-            poll.unregister(source)  # the program has closed its output, and runs on
+    for source in kept:
+        os.set_blocking(source, False)
+        poll.register(source, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0 and not is_enough():
+        ready = {fd for fd, _ in poll.poll(min(left, _PAUSE) * 1000)}
+        for source in kept.keys() & ready:
+            if not _take(source, kept[source]):
+                poll.unregister(source)  # the program has closed its output, and runs on
         if pidfd in ready:
-            _take_rest(source, kept)
+            for source in kept:
+                _take_rest(source, kept[source])
             return True
     return False
 

@@ -7,19 +7,15 @@ import os
 import shlex
 import signal
 import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO
 
 from devbox.errors import CommandFailed, HostError
 from devbox.host import lines
 from devbox.host.programs import PACKAGES, find
 
-__all__ = ["answer", "ask", "find", "run", "spawn", "stream"]  # the two doors share one search
+__all__ = ["Program", "answer", "find", "run", "spawn", "stream"]  # the two doors share one search
 
-_PAUSE = 0.05  # between two looks whether a program has ended
-_TAIL = 10_000  # bytes of what it printed that are wanted
+Program = subprocess.Popen[bytes]  # one that was started
 
 
 def run(
@@ -94,31 +90,6 @@ def answer(
     return subprocess.CompletedProcess(list(argv), program.returncode, said, complained or b"")
 
 
-def ask(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float, over: Callable[[float], bool]
-) -> subprocess.CompletedProcess[bytes] | None:
-    """Run a program for what it prints, off every terminal; None where it took too long.
-
-    `over(seconds)` waits, and says whether nobody wants the answer any more. All that it started ends with it.
-    """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        program = spawn(argv, stdout=out.fileno(), stderr=err.fileno(), env=env, cwd=cwd, new_session=True)
-        deadline = time.monotonic() + timeout
-        while (code := program.poll()) is None and time.monotonic() < deadline and not over(_PAUSE):
-            pass
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-        said, complained = (_end(stream) for stream in (out, err))
-    return None if code is None else subprocess.CompletedProcess(list(argv), code, said, complained)
-
-
-def _end(stream: IO[bytes]) -> bytes:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _TAIL))
-    return stream.read()
-
-
 def stream(
     argv: Sequence[str], *, purpose: str, on_line: Callable[[str], None], env: Mapping[str, str], cwd: str
 ) -> int:
@@ -155,7 +126,7 @@ def spawn(
     pass_fds: Sequence[int] = (),
     new_session: bool = False,
     before_exec: Callable[[], None] | None = None,
-) -> subprocess.Popen[bytes]:
+) -> Program:
     """Start a program and return its handle. Streams are file descriptors; None is /dev/null."""
     return subprocess.Popen(
         list(argv),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import os
+import resource
 import shlex
 import threading
 import time
@@ -133,6 +134,36 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path):
     found = first(command(text, timeout=0.5), place(tmp_path, text))
     assert "gave no answer in 0.5 s" in found.trouble
     assert _gone(int((tmp_path / "child").read_text()))
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_issue10_6_a_command_that_prints_without_end_is_stopped(tmp_path: Path, stream: str):
+    """What it printed went into a file, until it ended or the disk was full."""
+    text = f"sleep 300 & echo $! > child; exec cat /dev/zero >&{stream}"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = first(command(text, most=1, timeout=300), place(tmp_path, text))
+    assert found.trouble == f"`{text}` printed more than 1 MiB, and was stopped"
+    assert (found.value, found.no) == (None, False)
+    assert _gone(int((tmp_path / "child").read_text()))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024, "KiB"
+
+
+def test_issue10_6_a_command_may_print_a_mebibyte_and_its_last_line_counts(tmp_path: Path):
+    text = "head -c 500000 /dev/zero; head -c 500000 /dev/zero >&2; echo; echo 0.5"
+    assert first(command(text, most=1), place(tmp_path, text)).value == 0.5
+
+
+def test_issue10_6_a_command_that_leaves_its_output_open_is_not_waited_for(tmp_path: Path):
+    text = "sleep 300 & echo $! > child; echo 0.5"
+    began = time.monotonic()
+    assert first(command(text, most=1, timeout=300), place(tmp_path, text)).value == 0.5
+    assert time.monotonic() - began < 60
+    assert _gone(int((tmp_path / "child").read_text()))
+
+
+def test_issue10_6_a_command_that_closes_its_output_may_go_on(tmp_path: Path):
+    text = "echo 0.5; exec >&- 2>&-; sleep 0.3; exit 0"
+    assert first(command(text, most=1), place(tmp_path, text)).value == 0.5
 
 
 def test_who_leaves_waits_for_nobody(tmp_path: Path):
