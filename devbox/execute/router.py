@@ -64,7 +64,15 @@ class Router:
         before = self.state
         after = replace(before, fronts=_fronts(before, served), cohort=_cohort(before, known))
         self._write(after)
-        return _shape(before) != _shape(after)
+        return _shape(before) != _shape(after) or self._lacks(after)
+
+    def _lacks(self, state: RouterState) -> bool:
+        """Whether the running one has not read that it is to have a backend, as after a kill before it could."""
+        try:
+            rows = counters.rows(self.runtime.ask(counters.ASK_STAT))
+        except EngineError:
+            return False  # it reads its files when it starts
+        return not state.servers().keys() <= {row["pxname"] for row in rows}
 
     def keep_share(self, share: int) -> None:
         """Have this share on disk, from which a router that crashes starts; the running one is not told."""
@@ -368,11 +376,15 @@ def _shape(state: RouterState) -> tuple[object, ...]:
 
 
 def _cohort(before: RouterState, known: KnownBy | None) -> Cohort | None:
-    """The key stays for good: with another one, every visitor would be a new one."""
+    """The key stays for good: with another one, every visitor would be a new one.
+
+    So do the backends of a baseline: without servers they get nobody, and taking them away would be a reload.
+    """
     if known is None:
         return None
     key = before.cohort.key if before.cohort else base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
-    return Cohort(key=key, cookie=known.cookie, header=known.header, baseline=known.baseline)
+    baseline = known.baseline or (before.cohort is not None and before.cohort.baseline)
+    return Cohort(key=key, cookie=known.cookie, header=known.header, baseline=baseline)
 
 
 def _places(seen: converge.Seen) -> set[str]:

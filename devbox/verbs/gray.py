@@ -130,20 +130,23 @@ class GrayEnvironment:
         elif self.under_way is not None:
             self.abort(lambda _event: None, by="devbox")
 
-    def abort(self, sink: Sink, *, by: str) -> Trial:
-        """Take it back, whoever controlled it before; what it came to."""
+    def abort(self, sink: Sink, *, by: str, began: float = 0.0) -> Trial:
+        """Take it back, whoever controlled it before; what it came to. `began`: of the trial that is meant; 0: any."""
         trial = self.under_way
-        if trial is None:
+        if trial is None or began not in (0.0, trial.began):
             raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
         over = self._controlled(trial, sink, wish=Wish(what="abort", by=by))
         self._settle(sink, about="")
         return over
 
     def steer(self, wish: Wish) -> Trial | None:
-        """Hold it or let it go on, where nobody controls it just now; None where somebody does."""
+        """Hold it or let it go on, where nobody controls it just now; None where somebody does.
+
+        None as well where the trial is not the one that is meant.
+        """
         with self.trials.controlled() as mine:
             trial = self.under_way
-            if not mine or trial is None:
+            if not mine or trial is None or wish.began not in (0.0, trial.began):
                 return None
             seen = replace(trial, rollout=steered(trial.rollout, wish.what))
             self.trials.write(seen)

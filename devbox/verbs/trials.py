@@ -162,6 +162,11 @@ def _done(trials: Trials, before: Trial, what: str) -> Trial:
     deadline = time.monotonic() + _PATIENCE[what]
     while time.monotonic() < deadline:
         now = trials.read() or before
+        if now.began != before.began:
+            raise UsageError(
+                f"the gray release of {before.release} has ended, and another one has begun",
+                remedy="devbox release report",
+            )
         held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
         if {HOLD: held, RESUME: not held and not waits, ABORT: now.over}[what] or now.over:
             return now
@@ -178,7 +183,7 @@ def _abort(opened: Project, environment: GrayEnvironment, before: Trial, sink: S
     """Take it back in this process, and end the promotion that somebody was killed in."""
     ledger = Ledger(opened.paths, opened.id)
     with ledger.held(environment.home, purpose="abort a gray release") as lease:
-        over = environment.abort(sink, by=by)
+        over = environment.abort(sink, by=by, began=before.began)
         pending = History(ledger.entries()).under_way(before.stage)
         if pending is not None and pending.release == before.release:
             body = {"reason": over.rollout.reason, "runs": ""}

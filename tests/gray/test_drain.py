@@ -19,8 +19,10 @@ from gray.routers import free_ports, haproxy, running, wait_for
 from devbox.execute import router as routers
 from devbox.host.paths import Paths
 from devbox.model.stage import Counts
+from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
 from devbox.routing import config
+from devbox.routing.cohort import KnownBy
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState, Server
 
@@ -228,6 +230,25 @@ def test_issue10_12_a_router_may_be_killed_at_any_step_of_a_promotion(stage: Sta
     assert {name for each in stage.router.seen().servers.values() for name in each} == {"web-1-new", "panic-web-1-new"}
     assert stage.router.seen().share == WHOLE
     assert visit(stage.port) == b"x" * _PIECES
+
+
+def test_issue10_8_a_router_is_reloaded_only_for_what_it_does_not_have(stage: Stage):
+    """It keeps the backends of a baseline, and needs none that were not there when a promotion was killed."""
+    front = stage.state.fronts[0]
+    web = Served(process="web", port=front.port, target=8000)
+    assert not stage.router.prepare([web], None)
+    assert stage.router.prepare([web], KnownBy(baseline=True))
+    assert stage.router.prepare([web], KnownBy(baseline=True)), "it was killed before it could reload"
+    stage.replace_router()
+    wait_for(stage.router.runtime.answers, stage_directory(stage))
+    assert not stage.router.prepare([web], KnownBy(baseline=True))
+    assert not stage.router.prepare([web], KnownBy()), "without servers, nobody comes there"
+    assert not stage.router.prepare([web], KnownBy(baseline=True))
+    assert visit(stage.port) == b"x" * _PIECES
+    assert stage.router.prepare([web], KnownBy(cookie="other"))
+    stage.process.kill()
+    stage.process.wait()
+    assert not stage.router.prepare([web], KnownBy(cookie="other")), "the next one reads it when it starts"
 
 
 def visit(port: int) -> bytes:

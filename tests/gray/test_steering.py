@@ -1,0 +1,81 @@
+"""A request to hold, resume or abort a gray release is about the one that its user saw."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from gray.rig import DEPLOYMENT, POLICY
+
+from devbox.errors import UsageError
+from devbox.execute.trials import Trials, Wish
+from devbox.gray.rollout import ABORTED, STEP, Rollout
+from devbox.gray.trial import Trial
+from devbox.host.paths import Paths
+from devbox.model.stage import Stage
+from devbox.records.deployed import DeployedRecord
+from devbox.records.ledger import Ledger
+from devbox.routing.state import GREEN
+from devbox.verbs import trials as verbs
+from devbox.verbs.gray import GrayEnvironment
+
+
+@dataclass
+class Inner:
+    """The environment of a stage in which nothing runs."""
+
+    paths: Paths
+    id: str = "production"
+    router: object = None
+    record: DeployedRecord = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.record = DeployedRecord(self.paths, self.id)
+
+
+def trial(*, began: float) -> Trial:
+    rollout = Rollout.begin(POLICY).enter(STEP, "healthy", step=0)
+    return Trial(stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side=GREEN, began=began)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> GrayEnvironment:
+    paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
+    stage = Stage(name="production", order=0)
+    return GrayEnvironment(
+        Inner(paths), stage=stage, home=stage, through="gray", ledger=Ledger(paths, "shop"), around=None
+    )
+
+
+def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: GrayEnvironment):
+    now = trial(began=time.time())
+    environment.trials.write(now)
+    assert environment.steer(Wish(what="hold", by="me", began=now.began - 1)) is None
+    assert not environment.trials.read().rollout.held
+    held = environment.steer(Wish(what="hold", by="me", began=now.began))
+    assert held is not None
+    assert held.rollout.held
+    assert environment.trials.read() == held
+    assert not environment.steer(Wish(what="resume", by="me")).rollout.held, "0: any"
+
+
+def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayEnvironment):
+    now = trial(began=time.time())
+    environment.trials.write(now)
+    with pytest.raises(UsageError, match="no gray release is under way"):
+        environment.abort(lambda _: None, by="me", began=now.began - 1)
+    assert environment.trials.read() == now
+
+
+def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path):
+    trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
+    before = trial(began=1.0)
+    over = replace(trial(began=2.0), rollout=before.rollout.enter(ABORTED, "it was bad"))
+    for now in (over, trial(began=2.0)):
+        trials.write(now)
+        with pytest.raises(UsageError, match="another one has begun"):
+            verbs._done(trials, before, "abort")
+    trials.write(replace(over, began=1.0))
+    assert verbs._done(trials, before, "abort").over
