@@ -104,7 +104,7 @@ def protected(paths: Paths) -> list[Known]:
 def _uninstall(paths: Paths) -> None:
     """Take away what was installed on the host."""
     records = InstalledRecords(paths)
-    if os.path.isdir(paths.installed):
+    if records.all() or records.broken_off:
         with files.locked(records.lock):
             installing.clear(records)
 

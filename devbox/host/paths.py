@@ -92,7 +92,7 @@ class Paths:
     @property
     def installed(self) -> str:
         """What `devbox install` has put onto this machine."""
-        return f"{self.home}/installed"
+        return f"{self.host_files}/installed"
 
     @property
     def named_images(self) -> str:
@@ -183,7 +183,7 @@ class Paths:
         return f"{self.host_project(instance)}/router"
 
     def trust(self, instance: str) -> str:
-        """What the user has allowed an instance to do on this machine."""
+        """Changes with what the user has allowed an instance, which shells look at; it allows nothing by itself."""
         return f"{self.project(instance)}/trust.json"
 
     def grants(self, instance: str) -> str:

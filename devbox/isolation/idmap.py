@@ -198,11 +198,18 @@ def _recorded_base(paths: Paths) -> int:
             files.write_atomic(paths.idmap, _record(base))
             return base
         try:
-            return int(jsontext.loads(text)["base"])
+            return _checked(int(jsontext.loads(text)["base"]))
         except (ValueError, KeyError, TypeError, OverflowError):
             again = shlex.quote(_record(_free_base(paths.home)).strip())
             remedy = f"write it as it most likely was: echo {again} > {paths.idmap}"
             raise EngineError(f"{paths.idmap} is damaged", remedy=remedy) from None
+
+
+def _checked(base: int) -> int:
+    """The base, if it may be one: with another, as 0, container root would be a user of the host. Raises ValueError."""
+    if not _FIRST_BASE <= base <= _ABOVE.outside - SIZE:
+        raise ValueError
+    return base
 
 
 def _record(base: int) -> str:

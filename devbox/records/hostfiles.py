@@ -1,4 +1,6 @@
-"""Files by which devbox decides about releases. They lie in the configuration directory, next to the key of this host.
+"""Files by which devbox decides about releases, and about what it does to the host.
+
+They lie in the configuration directory, next to the key of this host.
 
 So a process that can only write below DEVBOX_HOME can neither forge nor delete them, nor put an older copy back.
 Earlier versions kept them below the home: those are copied once, at the first use by this version, and not read again.
@@ -19,7 +21,7 @@ from devbox.model import ids
 from devbox.records.hostkey import HostKey
 
 _STAGES = ("deployed.json", "trial/trial.json")  # a process of an earlier version may be about to write these
-_OTHERS = ("tally.json", "promoted.json", "backing.json")
+_OTHERS = ("tally.json", "promoted.json", "backing.json", "trust.json")
 _TRIAL = "trial/trial.json"
 _COMMAND = ".cmd"
 _EMPTIED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,6 +60,19 @@ class HostFiles:
         if text is not None:
             self._key.check_directory()
         return text
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names in a directory, sorted; none if it does not exist."""
+        if not self.is_known:
+            if not os.path.isdir(self.below_home(directory)):
+                return []
+            self._begin()
+        try:
+            found = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return []
+        self._key.check_directory()
+        return found
 
     def write(self, path: str, text: str) -> None:
         """Replace a file, which only its owner can read. A copy that an earlier version left below the home goes."""
@@ -138,10 +153,10 @@ class HostFiles:
                 if name in _STAGES:
                     self._check_idle(instance)
                 yield path, raw
-        for name in self._names("keys"):
-            path = f"keys/{name}"
-            if name.endswith(_COMMAND) and (raw := self._content(path)) is not None:
-                yield path, raw
+        for directory, suffix in (("keys", _COMMAND), ("installed", ".json")):
+            for path in (f"{directory}/{name}" for name in self._names(directory) if name.endswith(suffix)):
+                if (raw := self._content(path)) is not None:
+                    yield path, raw
 
     def _names(self, directory: str) -> list[str]:
         try:

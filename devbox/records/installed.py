@@ -1,17 +1,18 @@
-"""What was installed on this machine, a file each install, of all projects; and the change that is under way."""
+"""What was installed on this machine, a file each install, of all projects; and the change that is under way.
+
+The files lie in the configuration directory: by them, files of the host are replaced and removed.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from devbox.errors import DevboxError
-from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
 from devbox.model.install import Journal, Manifest
+from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1
 _JOURNAL = "journal"
@@ -24,13 +25,12 @@ class InstalledRecords:
 
     def __init__(self, paths: Paths) -> None:
         self._directory = paths.installed
+        self._files = HostFiles(paths)
         self.lock = paths.lock("install")
 
     def all(self) -> list[Manifest]:
         """Every manifest."""
-        names: list[str] = []
-        with suppress(FileNotFoundError):
-            names = sorted(name for name in os.listdir(self._directory) if name.endswith(".json"))
+        names = [name for name in self._files.names(self._directory) if name.endswith(".json")]
         found = (self._read(Manifest, name.removesuffix(".json")) for name in names if name != f"{_JOURNAL}.json")
         return [manifest for manifest in found if manifest is not None]
 
@@ -53,7 +53,7 @@ class InstalledRecords:
     @property
     def broken_off(self) -> bool:
         """Whether a change is under way, or was when its devbox was killed."""
-        return os.path.lexists(f"{self._directory}/{_JOURNAL}.json")
+        return self._files.exists(f"{self._directory}/{_JOURNAL}.json")
 
     def begin(self, journal: Journal) -> None:
         """Write down what is about to happen."""
@@ -65,7 +65,7 @@ class InstalledRecords:
 
     def _read(self, cls: type[T], name: str) -> T | None:
         path = f"{self._directory}/{name}.json"
-        text = files.read_text(path)
+        text = self._files.read(path)
         if text is None:
             return None
         try:
@@ -82,10 +82,8 @@ class InstalledRecords:
         )
 
     def _write(self, name: str, record: Manifest | Journal) -> None:
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
         plain = {"format": FORMAT, "record": codec.dump(record)}
-        files.write_atomic(f"{self._directory}/{name}.json", json.dumps(plain), mode=0o600)
+        self._files.write(f"{self._directory}/{name}.json", json.dumps(plain))
 
     def _drop(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{self._directory}/{name}.json")
+        self._files.remove(f"{self._directory}/{name}.json")

@@ -1,7 +1,8 @@
 """Which projects may make this machine do something for them: trusted once, until what they ask for changes.
 
-A record lies with the project (`projects/ID/trust.json`, 0600) and holds the hash of everything that was shown. What
-stages may have lies in the configuration directory: a gate must not run because of a file below DEVBOX_HOME.
+A record holds the hash of everything that was shown. It lies in the configuration directory: nothing runs on the host
+because of a file below DEVBOX_HOME. `projects/ID/trust.json` there changes with it, for shells to see, and allows
+nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from devbox.host.paths import Paths
 from devbox.model import jsontext
 from devbox.model.ids import key_of
 from devbox.model.resolved import HostAccess
+from devbox.records.hostfiles import HostFiles
 from devbox.records.hostkey import HostKey
 
 FORMAT = 1
+FORMAT_OF_SIGNAL = 2  # earlier versions read what is allowed there, and find nothing
 
 
 class TrustRecord:
     """What the user has allowed one instance."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
-        self._path = paths.trust(instance)
+        self._path = f"{paths.host_project(instance)}/trust.json"
+        self._signal = paths.trust(instance)
+        self._files = HostFiles(paths)
         self._stages = f"{paths.host_state}/stages/{instance}"
         self._host = HostKey(paths)
 
@@ -54,21 +59,21 @@ class TrustRecord:
         stages: Sequence[HostAccess] = (),
     ) -> None:
         """Remember that the user allows this, and what shells, installs and stages may have."""
-        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
         self._allow_stages(stages)
         keys = {"allowed": wanted, "shell": shell, "install": install}
         plain = {"format": FORMAT, **{name: _key(access) for name, access in keys.items()}}
-        files.write_atomic(self._path, json.dumps(plain), mode=0o600)
+        self._files.write(self._path, json.dumps(plain))
+        os.makedirs(os.path.dirname(self._signal), mode=0o711, exist_ok=True)
+        signal = {"format": FORMAT_OF_SIGNAL, "changed": key_of(plain)}
+        files.write_atomic(self._signal, json.dumps(signal), mode=0o600)
 
     def revoke(self) -> bool:
         """Forget it; whether there was something to forget."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._stages)
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            return False
-        return True
+        was_there = self._files.exists(self._path)
+        self._files.remove(self._path)
+        return was_there
 
     def _allow_stages(self, wanted: Sequence[HostAccess]) -> None:
         if wanted:
@@ -82,7 +87,7 @@ class TrustRecord:
     def _said(self, what: str) -> str:
         """The key of what was allowed; a file that can't be understood allows nothing."""
         try:
-            plain = jsontext.loads(files.read_text(self._path) or "{}")
+            plain = jsontext.loads(self._files.read(self._path) or "{}")
         except ValueError:
             return ""
         return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""

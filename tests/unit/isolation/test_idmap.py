@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.errors import HostError
+from devbox.errors import EngineError, HostError
 from devbox.host.paths import Paths
 from devbox.isolation import idmap
 from devbox.isolation.types import IdMap, Range
@@ -55,6 +55,18 @@ def test_a_recorded_range_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "idmap.json").write_text('{"format": 1, "base": 2000000000, "count": 65536}')
 
     assert idmap.store_map(Paths(str(tmp_path), "/run")).gids[0] == Range(0, 2_000_000_000, 65536)
+
+
+@pytest.mark.parametrize("base", [0, 1000, BASE - 65536, (1 << 31) - 65535, -1])
+def test_issue10_2_a_recorded_range_makes_no_user_of_the_host_root_of_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: int
+):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "idmap.json").write_text(json.dumps({"format": 1, "base": base, "count": 65536}))
+
+    with pytest.raises(EngineError, match="is damaged") as error:
+        idmap.store_map(Paths(str(tmp_path), "/run"))
+    assert "write it as it most likely was" in error.value.remedy
 
 
 def test_issue9_a6_a_user_without_subordinate_ids_is_told_a_command_with_a_free_range(

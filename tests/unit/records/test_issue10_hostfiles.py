@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -18,15 +19,19 @@ from devbox.attest import keys as crypto
 from devbox.doctor import clean
 from devbox.doctor.projects import known
 from devbox.errors import HostError
+from devbox.execute import installing
 from devbox.execute.trials import Trials, Wish
 from devbox.gray import policy
 from devbox.gray.rollout import Rollout
 from devbox.gray.trial import Trial
 from devbox.host.paths import Paths
+from devbox.model import codec
 from devbox.model.entry import INTENT
 from devbox.model.ids import sha256
+from devbox.model.install import Journal, Manifest
 from devbox.records.deployed import Deployed, DeployedRecord
 from devbox.records.hostfiles import HostFiles
+from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.keys import Keys
 from devbox.records.ledger import Ledger
@@ -69,6 +74,7 @@ def write_all(paths: Paths, number: int) -> None:
         Keys(paths).add_command("kms", P256, f"sign {number}")
 
 
+MANIFEST = Manifest(name="tools", project="/p", instance=ID, image="sha256:0", installed_at="", files=())
 P256 = crypto.generate(crypto.P256).public
 
 
@@ -189,6 +195,50 @@ def test_issue10_2_the_first_use_of_the_ledger_adopts_them_as_well(old: Paths):
     write_all(Paths(f"{old.home}-2", old.runtime), 2)
     earlier(old, Paths(f"{old.home}-2", old.runtime).host_files)
     assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+
+
+def test_issue10_2_no_file_below_the_home_changes_the_host(paths: Paths, tmp_path: Path):
+    """A forged journal had the next command of any project rename and remove files of the host."""
+    (tmp_path / "precious").write_text("precious")
+    InstalledRecords(paths).keep(MANIFEST)
+    other = Paths(str(tmp_path / "other"), paths.runtime)
+    InstalledRecords(other).begin(_journal(tmp_path, "precious"))
+    earlier(paths, other.host_files)
+    records = InstalledRecords(paths)
+    assert not records.broken_off
+    assert not installing.recover(records)
+    assert records.all() == [MANIFEST]
+    shutil.rmtree(f"{paths.home}/installed")
+    assert records.find(ID, "tools") == MANIFEST
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_issue10_2_an_install_of_an_earlier_version_is_gone_on_with(paths: Paths, tmp_path: Path):
+    (tmp_path / "staged").write_text("new")
+    below = Path(paths.home, "installed")
+    below.mkdir(parents=True)
+    journal = {"format": 1, "record": codec.dump(_journal(tmp_path, "staged"))}
+    (below / "journal.json").write_text(json.dumps(journal))
+    records = InstalledRecords(paths)
+    assert records.broken_off
+    assert installing.recover(records)
+    assert (tmp_path / "placed").read_text() == "new"
+    assert records.all() == [MANIFEST]
+    assert not records.broken_off
+
+
+def _journal(place: Path, name: str) -> Journal:
+    """A change that was broken off when a file was about to get its name."""
+    return Journal(
+        name="tools",
+        instance=ID,
+        staged={str(place / name): str(place / "placed")},
+        remove=(),
+        directories=(),
+        emptied=(),
+        after=MANIFEST,
+        committed=True,
+    )
 
 
 def test_issue10_2_a_gray_release_that_the_earlier_version_did_not_write_last_is_not_adopted(old: Paths):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from devbox.host.paths import Paths
 from devbox.model.resolved import HostAccess
-from devbox.records.trust import TrustRecord
+from devbox.records.trust import TrustRecord, _key
 
 COMMAND = HostAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:3")
 FILE = HostAccess(container="dev", variable="KEY", reference="file:~/.ssh/id", where="devbox.toml:4")
@@ -57,5 +59,39 @@ def test_trust_can_be_taken_back_and_is_private(record, paths):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99, "allowed": "x"}'])
 def test_a_record_that_is_not_understood_allows_nothing(record, paths, text):
     record.allow((COMMAND,))
-    Path(paths.trust("abc")).write_text(text)
+    Path(paths.host_project("abc"), "trust.json").write_text(text)
     assert not record.covers((COMMAND,))
+
+
+def test_issue10_2_no_file_below_the_home_allows_anything(record, paths):
+    """A process that can write there would have the host run what the file of the project names."""
+    record.allow((FILE,))
+    below = Path(paths.trust("abc"))
+    before = below.read_text()
+    earlier = {"format": 1, "allowed": _key((COMMAND,)), "shell": _key((COMMAND,)), "install": _key((COMMAND,))}
+    below.write_text(json.dumps(earlier))
+    assert record.covers((FILE,))
+    assert [record.covers((COMMAND,)), record.activates((COMMAND,)), record.installs((COMMAND,))] == [False] * 3
+    below.unlink()
+    assert record.covers((FILE,))
+    record.allow((COMMAND,))
+    assert below.read_text() != before, "shells that look at it see a change"
+
+
+def test_issue10_2_what_an_earlier_version_was_allowed_counts_once(record, paths):
+    below = Path(paths.trust("abc"))
+    below.parent.mkdir(parents=True)
+    below.write_text(json.dumps({"format": 1, "allowed": _key((COMMAND,)), "shell": "", "install": ""}))
+    assert record.covers((COMMAND,))
+    assert record.revoke()
+    below.write_text(json.dumps({"format": 1, "allowed": _key((COMMAND,)), "shell": "", "install": ""}))
+    assert not record.covers((COMMAND,))
+
+
+def test_issue10_2_a_copied_home_brings_no_trust_along(record, paths, tmp_path):
+    """Neither to another place, nor to another machine."""
+    record.allow((COMMAND,))
+    shutil.copytree(paths.home, tmp_path / "copy")
+    assert not TrustRecord(Paths(str(tmp_path / "copy"), str(tmp_path / "run")), "abc").covers((COMMAND,))
+    elsewhere = Paths(paths.home, paths.runtime, str(tmp_path / "elsewhere"))
+    assert not TrustRecord(elsewhere, "abc").covers((COMMAND,))
