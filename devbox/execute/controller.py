@@ -99,6 +99,7 @@ class Controller:
     on_change: Callable[[Trial], None]
     readings: Callable[[], tuple[Reading, ...]] = tuple
     now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic  # that nobody sets
     pause: Callable[[float], None] = time.sleep
     on_away: Callable[[], None] = lambda: None
     tick: float = TICK
@@ -120,10 +121,10 @@ class Controller:
         try:
             sight = self.ground.sight()
         except RouterAway:
-            since, self._away = self._away, self.now() if self._away is None else self._away
+            since, self._away = self._away, self.clock() if self._away is None else self._away
             if since is None:
                 self.on_away()
-            elif self.now() - since > PATIENCE:
+            elif self.clock() - since > PATIENCE:
                 raise
             return None
         self._away = None

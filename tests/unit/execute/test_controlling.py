@@ -80,6 +80,8 @@ class Desk:
     told: list[tuple[str, int]] = field(default_factory=list)
     went: int = 0
     now: float = BEGAN
+    set_by: float = 0.0  # the clock of the wall
+    set_when_away: float = 0.0
 
     def run(self, wish: Wish | None = None) -> Trial:
         trials = Trials(Paths(str(self.place), str(self.place)), "shop")
@@ -92,13 +94,15 @@ class Desk:
             on_look=lambda _trial, _sight: None,
             on_change=lambda seen: self.told.append((seen.rollout.phase, seen.rollout.step)),
             on_away=self._away,
-            now=lambda: self.now,
+            now=lambda: self.now + self.set_by,
+            clock=lambda: self.now,
             pause=self._pass,
             wish=wish,
         ).run(trial)
 
     def _away(self) -> None:
         self.went += 1
+        self.set_by = self.set_when_away
 
     def _pass(self, seconds: float) -> None:
         self.now += seconds
@@ -124,6 +128,12 @@ def test_it_does_not_wait_for_ever(tmp_path: Path):
     with pytest.raises(RouterAway):
         desk.run()
     assert PATIENCE < desk.now - BEGAN < PATIENCE + 5
+
+
+@pytest.mark.parametrize("set_by", [3600.0, -3600.0])
+def test_issue10_gray_a_clock_that_is_set_makes_nobody_impatient(tmp_path: Path, set_by: float):
+    desk = Desk(Ground(away=lambda asked: 1 < asked < 20), tmp_path, set_when_away=set_by)
+    assert desk.run().rollout.phase == HOLD
 
 
 def test_a_share_that_was_decided_is_lent_when_the_router_is_back(tmp_path: Path):
