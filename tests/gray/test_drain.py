@@ -34,7 +34,7 @@ _PIECES = 60
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """`/SECONDS`: a download that takes so long; `/socket`: a WebSocket that says something until it is closed."""
+    """`/SECONDS`: a download that takes so long; `/fails`: 503; `/socket`: a WebSocket that talks until its end."""
 
     protocol_version = "HTTP/1.1"
 
@@ -49,11 +49,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(b"\x81\x01x")
                     time.sleep(0.1)
-            self.send_response(200)
+            self.send_response(503 if self.path == "/fails" else 200)
             self.send_header("Content-Length", str(_PIECES))
             self.end_headers()
             for _ in range(_PIECES):
-                time.sleep(float(self.path[1:]) / _PIECES)
+                time.sleep(0 if self.path == "/fails" else float(self.path[1:]) / _PIECES)
                 self.wfile.write(b"x")
 
     def log_message(self, *_: object) -> None:
@@ -84,6 +84,7 @@ class Stage:
     started: contextlib.ExitStack
     lives: int
     process: subprocess.Popen[bytes]
+    services: dict[str, http.server.ThreadingHTTPServer]
 
     def __init__(self, home: Path, ports: dict[str, int], front: int) -> None:
         self.paths = Paths(str(home), str(home))
@@ -115,17 +116,17 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     tmp_path.chmod(0o755)
     monkeypatch.setattr(routers, "SHORT", 0.5)
     with contextlib.ExitStack() as stack:
-        ports = {}
+        ports, services = {}, {}
         for name in ("old", "new"):
             server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
-            ports[name] = server.server_address[1]
+            ports[name], services[name] = server.server_address[1], server
         front, lives = free_ports(2)
         made = Stage(tmp_path, ports, front)
-        made.started, made.lives = stack, lives
+        made.started, made.lives, made.services = stack, lives, services
         directory = Path(made.router.directory)
         made.router.keep(lambda _: made.state)
         made.process = stack.enter_context(running(directory, made.state, lives=lives)).process

@@ -1,0 +1,94 @@
+"""A release is observed through a real router, which is killed meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from gray.routers import wait_for
+from gray.test_drain import Stage, stage
+
+from devbox.errors import VerifyFailed
+from devbox.execute.verification import COMING, UNREACHED, WELL, Observation, Traffic, Verification
+from devbox.model.observed import ObservedContainer
+
+__all__ = ["stage"]
+
+
+class Engine:
+    """The runtime, by which the release is well, unless it is said to be otherwise."""
+
+    def __init__(self) -> None:
+        self.state = "running"
+
+    def observe(self, _instance: object) -> SimpleNamespace:
+        new = ObservedContainer(
+            name="web-1-new",
+            role="run",
+            state=self.state,
+            health="none",
+            image="",
+            digest="",
+            pid=None,
+            spec_key="",
+            image_key="",
+        )
+        return SimpleNamespace(containers={new.name: new})
+
+
+def verification(stage: Stage, engine: Engine) -> Verification:
+    return Verification(
+        engine=engine, instance=SimpleNamespace(stage="staging"), router=stage.router, names=["web-1-new"]
+    )
+
+
+def visit(stage: Stage, *, good: int = 0, bad: int = 0) -> None:
+    """Requests, some of which fail."""
+    for path in ("0",) * good + ("fails",) * bad:
+        with (
+            contextlib.suppress(urllib.error.HTTPError),
+            urllib.request.urlopen(f"http://127.0.0.1:{stage.port}/{path}", timeout=10) as answer,
+        ):
+            answer.read()
+
+
+def test_issue10_verify_adds_up_what_the_routers_have_counted(stage: Stage):
+    visit(stage, good=40)
+    seen = verification(stage, Engine())
+    before = seen.traffic()
+    assert before == Traffic(requests=40)
+    stage.switch()
+    observation = Observation(seen._look(), at=0, before=before)
+    visit(stage, good=7, bad=8)
+    assert observation.take(seen._look(), at=1) == "", "too few to say anything"
+    stage.replace_router()
+    after = seen._look()
+    assert observation.take(after, at=2) == ""
+    assert (after.traffic, after.conditions) == (Traffic(), {"web-1-new": WELL})
+    visit(stage, good=15)
+    assert observation.take(seen._look(), at=3) == "26.7% of 30 requests failed (0.0% of 40 before)"
+
+
+def test_issue10_verify_sees_what_a_release_is_like(stage: Stage):
+    engine = Engine()
+    seen = verification(stage, engine)
+    assert seen._look().conditions == {"web-1-new": WELL}
+    engine.state = "restarting"
+    assert seen._look().conditions == {"web-1-new": COMING}
+    engine.state = "running"
+    stage.services["new"].shutdown()
+    stage.services["new"].server_close()
+    wait_for(lambda: seen._look().conditions == {"web-1-new": UNREACHED}, Path(stage.router.directory))
+
+
+def test_issue10_verify_ends_as_soon_as_the_release_is_not_well(stage: Stage):
+    stage.switch()
+    seen = verification(stage, Engine())
+    stage.services["new"].shutdown()
+    stage.services["new"].server_close()
+    with pytest.raises(VerifyFailed, match="web-1-new failed the health check"):
+        seen.run(60, before=Traffic(), on_text=lambda _: None)
