@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -77,6 +79,15 @@ def refresh(machine: Machine, *, accept: bool = False) -> Refreshed:
     return refreshing.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
 
 
+def devbox(machine: Machine, *words: str) -> tuple[int, str, str]:
+    """The command as a user has it: exit code, output, messages."""
+    root = machine.use().root
+    done = subprocess.run(
+        [sys.executable, "-m", "devbox", *words], cwd=root, capture_output=True, check=False, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_issue10_1_a_first_reader_is_not_deceived_by_documents_that_were_put_back(machines):
     """Machine 1 rolled back from staging. The documents of the week before say that the release passed it."""
     one, two = machines
@@ -124,7 +135,13 @@ def test_a_user_accepts_what_no_machine_is_left_to_confirm(machines):
         ("test", 1, made.id),
         ("staging", 1, made.id),
     ]
-    assert refresh(two, accept=True).lacking == {}
+    code, out, err = devbox(two, "release", "refresh")
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["STAGE", "test", "staging"]
+    assert "not confirmed: test, staging" in err
+    code, _, err = devbox(two, "release", "refresh", "--accept")
+    assert (code, "signed by ci" in err) == (0, True)
+    assert refresh(two).lacking == {}
     assert two.promote("production", made.id).changed
     (found,) = [each for each in Documents(two, "staging").read().values() if not each.records]
     assert list(found.knows.values()) == [1], "it tells the next machine what it knows"
