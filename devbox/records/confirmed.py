@@ -6,6 +6,7 @@ knows.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -44,7 +45,10 @@ class ConfirmedRecord:
         try:
             plain: dict[str, Any] = jsontext.loads(text) if text is not None else {"format": FORMAT, "stages": {}}
             if plain["format"] == FORMAT:
-                return {str(name): codec.load(Reading, each) for name, each in plain["stages"].items()}
+                found = {str(name): codec.load(Reading, each) for name, each in plain["stages"].items()}
+                for each in found.values():
+                    _check(each)
+                return found
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
         raise DevboxError(
@@ -52,11 +56,19 @@ class ConfirmedRecord:
             remedy=f"remove it: rm {self._path}; what is known of stages stays",
         )
 
-    def write(self, stages: dict[str, Reading]) -> None:
-        """Keep it."""
-        plain = {name: codec.dump(each) for name, each in stages.items()}
-        self._files.write(self._path, json.dumps({"format": FORMAT, "stages": plain}))
+    def write(self, stage: str, reading: Reading) -> None:
+        """Keep it of one stage. Another process may do so for another one at the same time."""
+        with self._files.locked(f"{self._path}.lock"):
+            plain = {name: codec.dump(each) for name, each in {**self.read(), stage: reading}.items()}
+            self._files.write(self._path, json.dumps({"format": FORMAT, "stages": plain}))
 
     def forget(self) -> None:
         """Count as a machine that has read no stage yet."""
         self._files.remove(self._path)
+
+
+def _check(reading: Reading) -> None:
+    """Raise ValueError or TypeError unless its times are some."""
+    for text in (reading.confirmed, "" if reading.joined == NEW else reading.joined):
+        if text and dt.datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError(text)

@@ -144,7 +144,7 @@ class StageChains:
                     found[release] = float(seconds)
             problems += self._unknown(each, documents, own, stage)
         after = freshness.after(reading, others, now=self._now, is_whole=not problems, accepted=accept)
-        self._confirmed.write({**self._confirmed.read(), stage.name: after})
+        self._confirmed.write(stage.name, after)
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         return "; ".join(problems)
 
