@@ -29,7 +29,7 @@ from devbox.records.ledger import Ledger
 from devbox.records.watched import Watched
 
 PAUSE = 5.0  # seconds between two looks
-_GENERATION = "2"  # another one reads other files: the next deployment replaces a drift monitor that runs with it
+_GENERATION = "3"  # another one reads other files: the next deployment replaces a drift monitor that runs with it
 
 
 class Guard:
