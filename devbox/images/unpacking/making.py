@@ -2,7 +2,8 @@
 
 A device node is made as Docker makes it: it can be seen in a container, and not opened, since every mount of a snapshot
 is `nodev`. On the host only root can enter the store. In a user namespace (an ordinary user's store, or devbox in a
-container) the kernel lets nobody make one: it is left out there, as by rootless Docker.
+container) the kernel lets nobody make one: it is left out there, as by rootless Docker. Those below `/dev` are always
+left out: no container sees them, and whoever copies or searches a store would open the console.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from devbox.images.unpacking.item import Item, shown
 
 OPAQUE_ROOT = "trusted.overlay.opaque"
 OPAQUE_ROOTLESS = "user.overlay.opaque"
+_COVERED = "/dev/"  # each container has its own
 _PERMISSIONS = 0o777
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -36,7 +38,7 @@ class Maker:
         self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
         self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
         self._content = content
-        self._left_out: set[str] = set()  # devices that this process may not make, and hard links to them
+        self._left_out: dict[str, Item] = {}  # devices by their paths
 
     def make(self, item: Item) -> None:
         """Make one. Raises what the system refuses; EOFError where a file's content ends early."""
@@ -90,8 +92,9 @@ class Maker:
                 os.utime(item.path, (item.mtime, item.mtime))
 
     def _link(self, item: Item) -> None:
-        if item.target in self._left_out and not os.path.lexists(item.target):
-            self._left_out.add(item.path)
+        device = self._left_out.get(item.target)
+        if device and not os.path.lexists(item.target):
+            self._node(item._replace(kind=device.kind, device=device.device))
             return
         try:
             os.link(item.target, item.path, follow_symlinks=False)
@@ -102,10 +105,8 @@ class Maker:
 
     def _node(self, item: Item) -> None:
         kind = stat.S_IFCHR if item.kind == items.CHARACTER else stat.S_IFBLK
-        try:
-            os.mknod(item.path, kind, item.device)
-        except PermissionError:
-            self._left_out.add(item.path)
+        if item.path.startswith(_COVERED) or not _made(item.path, kind, item.device):
+            self._left_out[item.path] = item
             return
         _own(item)
         os.utime(item.path, (item.mtime, item.mtime))
@@ -169,6 +170,15 @@ class Maker:
             os.utime(fd, (item.mtime, item.mtime))
         finally:
             os.close(fd)
+
+
+def _made(path: str, kind: int, device: int) -> bool:
+    """Make a device node with no permissions; whether this process may."""
+    try:
+        os.mknod(path, kind, device)
+    except PermissionError:
+        return False
+    return True
 
 
 def _set_attribute(fd: int | str, name: str, value: bytes, path: str) -> None:

@@ -85,6 +85,15 @@ def test_a_device_is_made_as_the_layer_has_it(tmp_path: Path) -> None:
 
 
 @needs_root
+def test_devices_of_dev_are_left_out_and_links_to_them_are_made(tmp_path: Path) -> None:
+    """No container sees them, and `cp -r` of a store would read from the console."""
+    layer = directory("dev") + entry("dev/null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3) + entry("dev/f", b"x")
+    back = _unpacked(tmp_path, layer + hardlink("null", "dev/null") + hardlink("dev/n", "dev/null") + END)
+    assert os.listdir(back / "dev") == ["f"]
+    assert os.lstat(back / "null").st_rdev == os.makedev(1, 3)
+
+
+@needs_root
 def test_in_a_user_namespace_devices_and_links_to_them_are_left_out(tmp_path: Path) -> None:
     null = entry("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3)
     (tmp_path / "layer").write_bytes(
