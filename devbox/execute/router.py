@@ -229,8 +229,8 @@ class Router:
 
         How many were still open then: they are cut, and counted as lost.
         """
-        since = min(self._record.read().draining.get(name, time.time()), time.time())
-        deadline = time.monotonic() + max(0.0, since + seconds - time.time())
+        since = min(self._record.read().draining.get(name, _now()), _now())
+        deadline = time.monotonic() + max(0.0, since + seconds - _now())
         while (left := self.open(name)) and (rest := deadline - time.monotonic()) > 0:
             on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {_minutes(rest)}")
             time.sleep(min(_PAUSE * 4, rest))
@@ -320,10 +320,15 @@ class Router:
     def _keep(self, state: RouterState) -> None:
         deployed = self._record.read()
         before, now = deployed.router.names(), state.names()
-        began = {**dict.fromkeys(before - now, time.time()), **deployed.draining}
+        began = {**dict.fromkeys(before - now, _now()), **deployed.draining}
         draining = {name: since for name, since in began.items() if name not in now}
         if (deployed.router, deployed.draining) != (state, draining):
             self._record.write(replace(deployed, router=state, draining=draining))
+
+
+def _now() -> float:
+    """By the clock of this boot, which nobody sets; no container is older."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _minutes(seconds: float) -> str:

@@ -25,7 +25,7 @@ _KEPT = 10  # of what ran before
 class Deployed:
     """`running` has the traffic, or had it last. `before`: the newest first, each once.
 
-    `draining`: containers that get no requests any more, and since when, in seconds since the epoch.
+    `draining`: containers that get no requests any more, and since when, in seconds since the boot.
     """
 
     running: Deployment | None = None

@@ -188,6 +188,33 @@ def test_issue10_12_a_killed_promotion_is_gone_on_with_for_the_time_that_is_left
     assert longer.ended == "cut"
 
 
+@pytest.mark.parametrize("set_by", [3600, -3600])
+def test_issue10_12_the_time_to_drain_does_not_depend_on_the_clock_of_the_wall(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, set_by: float
+):
+    download = Client(stage.port, "/1.5")
+    wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
+    stage.switch()
+    assert stage.router.drain("web-1-old", _quiet) == 1
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + set_by)
+    another = routers.Router(stage.paths, "shop")
+    assert another.finish("web-1-old", seconds=20, on_text=_quiet) == 0, "it was not cut"
+    download.join(5)
+    assert download.ended == "whole"
+
+
+def test_issue10_12_a_container_that_an_earlier_version_drains_has_the_whole_time(stage: Stage):
+    download = Client(stage.port, "/60")
+    wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
+    stage.switch()
+    stage.router.drain("web-1-old", _quiet)
+    stage.record.write(replace(stage.record.read(), draining={"web-1-old": time.time() - 100}))
+    began = time.monotonic()
+    assert stage.router.finish("web-1-old", seconds=1.5, on_text=_quiet) == 1
+    assert time.monotonic() - began > 1
+
+
 def test_a_release_that_comes_back_while_it_drains_serves_again(stage: Stage):
     download = Client(stage.port, "/2")
     wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
