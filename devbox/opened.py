@@ -84,7 +84,7 @@ def load(
     that were not generated yet are none that anybody will see.
     """
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
-    cached = None if fresh else _cached(lasting, fleeting)
+    cached = None if fresh else _cached(opened, lasting, fleeting)
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
         return _as_it_is(opened, cached)
     if bakes:
@@ -102,13 +102,13 @@ def load(
     resolved = lock.apply(resolved)
     directory = fleeting if env.env_files else lasting
     if keep and (not env.env_files or (held and resolved_cache.may_hold_secrets(directory))):
-        resolved_cache.write(directory, resolved, reader_id(), inputs=(*env.inputs, lock.path), variables=env.variables)
+        inputs, names = (*env.inputs, lock.path), env.variables
+        resolved_cache.write(opened.paths, directory, resolved, reader_id(), inputs=inputs, variables=names)
     return _as_it_is(opened, resolved)
 
 
-def _cached(*directories: str) -> Resolved | None:
-    found = (resolved_cache.read(each, reader_id()) for each in directories)
-    return next((each for each in found if each is not None), None)
+def _cached(opened: Project, *directories: str) -> Resolved | None:
+    return next(filter(None, (resolved_cache.read(opened.paths, each, reader_id()) for each in directories)), None)
 
 
 def _as_it_is(opened: Project, resolved: Resolved) -> Resolved:

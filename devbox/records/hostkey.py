@@ -1,7 +1,7 @@
 """The key of this user on this host: it authenticates what devbox reads back from DEVBOX_HOME to decide on releases.
 
 The key lies in the configuration directory (`Paths.config`), outside of DEVBOX_HOME: a process that can write below the
-home can forge nothing there. `up` and `exec` never read it.
+home can forge nothing there. `exec` never reads it, and `up` makes none.
 """
 
 from __future__ import annotations

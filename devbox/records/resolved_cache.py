@@ -1,26 +1,33 @@
 """The resolved file, kept by the hash of all it was read from, so that a warm `up` parses and validates nothing.
 
-It lies in the project's directory of the store; one that may hold secrets, in the runtime directory of what is up.
+It lies in the project's directory of the store; one that may hold secrets, in the runtime directory of what is up. From
+when this host has a key, one that it has not authenticated counts as none: a container could get anything by it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
+from devbox.errors import HostError
 from devbox.host import beneath, environ, files
-from devbox.host.paths import on_tmpfs
+from devbox.host.paths import Paths, on_tmpfs
 from devbox.model import codec, jsontext
 from devbox.model.resolved import Resolved
+from devbox.records.hostkey import HostKey
 
 FORMAT = 1
+_PURPOSE = "resolved file"
+_MAC = re.compile(r'\{"mac": "([^"\\]*)", ')
 
 
-def read(directory: str, reader: str) -> Resolved | None:
-    """The cached model, or None when it is absent, made by other code, or any of its inputs changed."""
+def read(paths: Paths, directory: str, reader: str) -> Resolved | None:
+    """The cached model, or None when it is absent, made by other code or another host, or any of its inputs changed."""
     text = files.read_text(_path(directory))
     if text is None:
         return None
@@ -30,10 +37,11 @@ def read(directory: str, reader: str) -> Resolved | None:
             plain["format"] != FORMAT
             or plain["reader"] != reader
             or plain["inputs"] != as_now(plain["files"], plain["variables"], root=plain["root"])
+            or not _is_authentic(paths, directory, text)
         ):
             return None
         return codec.load(Resolved, plain["resolved"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, HostError):
         return None
 
 
@@ -52,7 +60,9 @@ def may_hold_secrets(directory: str) -> bool:
     return os.path.isdir(directory) and on_tmpfs(directory)
 
 
-def write(directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]) -> None:
+def write(
+    paths: Paths, directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[str], variables: Iterable[str]
+) -> None:
     """Keep a model with the files and environment variables it was made from. 0600: it holds credentials."""
     names = sorted(set(variables))
     plain: dict[str, Any] = {
@@ -65,7 +75,7 @@ def write(directory: str, resolved: Resolved, reader: str, *, inputs: Iterable[s
     }
     plain["inputs"] = as_now(plain["files"], names, root=plain["root"])
     os.makedirs(directory, mode=0o711, exist_ok=True)
-    files.write_atomic(_path(directory), json.dumps(plain), mode=0o600)
+    files.write_atomic(_path(directory), _authenticated(paths, directory, json.dumps(plain)), mode=0o600)
 
 
 def as_now(paths: Iterable[str], variables: Iterable[str], *, root: str) -> str:
@@ -87,6 +97,29 @@ def _digest(path: str, root: str) -> str:
         return "unusable"
     except OSError:
         return "absent"
+
+
+def _authenticated(paths: Paths, directory: str, text: str) -> str:
+    """The document with a MAC as its first value; without one if this host has no key, or none that can be used."""
+    key = HostKey(paths)
+    if not key.exists:
+        return text
+    with contextlib.suppress(HostError):
+        return f'{{"mac": "{key.mac(_PURPOSE, _content(directory, text))}", {text[1:]}'
+    return text
+
+
+def _is_authentic(paths: Paths, directory: str, text: str) -> bool:
+    """True if the key of this host says so, or there is none. HostError if it cannot be used."""
+    key = HostKey(paths)
+    if not key.exists:
+        return True
+    found = _MAC.match(text)
+    return found is not None and key.verifies(found[1], _PURPOSE, _content(directory, f"{{{text[found.end() :]}"))
+
+
+def _content(directory: str, text: str) -> dict[str, str]:
+    return {"directory": directory, "sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()}
 
 
 def _path(directory: str) -> str:

@@ -29,7 +29,7 @@ def stamps_of_file(opened: Project, *, settled: bool = False) -> tuple[str, ...]
             stamped = (*stamps.of_files(paths), *stamps.of_variables(variables))
             if settled and not stamps.are_settled(paths):
                 return None
-            if resolved_cache.read(directory, reader_id()) is not None:
+            if resolved_cache.read(opened.paths, directory, reader_id()) is not None:
                 return stamped
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from devbox.host.paths import Paths, on_tmpfs
 from devbox.model.observed import LastRun
 from devbox.plan import diff
 from devbox.records import resolved_cache
+from devbox.records.hostkey import HostKey
 from devbox.records.instance import InstanceRecords
 
 SHOP = resolved(container("db"), container("dev", role="dev", needs=("db",)))
@@ -122,12 +124,12 @@ class TestResolvedCache:
         path = tmp_path / "devbox.toml"
         path.write_text("[dev]\n")
         resolved_cache.write(
-            directory(paths), SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",)
+            paths, directory(paths), SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",)
         )
         return path
 
     def read(self, paths, reader="1"):
-        return resolved_cache.read(directory(paths), reader)
+        return resolved_cache.read(paths, directory(paths), reader)
 
     def test_an_unchanged_file_gives_the_model(self, env_file, paths):
         assert self.read(paths) == SHOP
@@ -147,6 +149,35 @@ class TestResolvedCache:
     def test_a_damaged_cache_counts_as_none(self, env_file, paths):
         Path(paths.project(SHOP.instance.id), "resolved.json").write_text("{}")
         assert self.read(paths) is None
+
+    def test_issue10_2_a_forged_cache_counts_as_none(self, env_file, paths, tmp_path, monkeypatch):
+        """Its hash of the file can be computed by anybody; by it, containers get mounts and networks."""
+        cache = Path(paths.project(SHOP.instance.id), "resolved.json")
+        assert self.read(paths) == SHOP
+        HostKey(paths).prepare()
+        assert self.read(paths) is None, "from now on, only what is authenticated counts"
+        resolved_cache.write(paths, directory(paths), SHOP, "1", inputs=(str(env_file),), variables=())
+        authentic = cache.read_text()
+        assert self.read(paths) == SHOP
+        assert json.loads(authentic)["resolved"], "it is still one document"
+        for forged in (
+            authentic.replace('"shop"', '"other"'),
+            "{" + authentic.partition(", ")[2],
+            authentic.replace("hmac-sha256:", "hmac-sha256:0"),
+            authentic[:-1] + ', "mac": ""}',
+            '{"mac": "", ' + authentic.partition(", ")[2],
+        ):
+            assert forged != authentic
+            cache.write_text(forged)
+            assert self.read(paths) is None
+        other = paths.project("another")
+        Path(other).mkdir()
+        Path(other, "resolved.json").write_text(authentic)
+        assert resolved_cache.read(paths, other, "1") is None, "it is another project's"
+        cache.write_text(authentic)
+        assert self.read(paths) == SHOP
+        os.chmod(paths.config, 0o755)
+        assert self.read(paths) is None, "others may know the key"
 
     def test_secrets_are_kept_only_where_they_reach_no_disk(self, tmp_path):
         assert not resolved_cache.may_hold_secrets(str(tmp_path / "absent"))
