@@ -40,7 +40,7 @@ class Bursts:
         running = {
             name: 1 + (self.running.get(name, 0) if follows else 0)
             for name, count in counts.items()
-            if windows.is_hot(count, max(self.usual.get(name, other), same.get(name, 0.0)))
+            if incidents.is_hot(count, max(self.usual.get(name, other), same.get(name, 0.0)))
         }
         return replace(self, running=running, longest=max(self.longest, *running.values(), 0))
 

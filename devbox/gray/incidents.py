@@ -1,9 +1,11 @@
 """Two e-values for failures that depend on each other: in a client (retries), and in a replica (pauses, bursts).
 
 The first compares both sides in the same seconds. If the sides are equal, the first failure of a client is the canary's
-with probability w, the share of buckets. A burst of one replica is bounded: it is worth a few failures at most.
+with probability w, the share of buckets. A burst of one replica is bounded: it is worth a few failures at most, and on
+seconds with unusually many failures of both sides together only a part is staked, so that a burst of stable hides none.
 The second counts incidents, replicas' windows with many first failures, and compares how often they happen with how
-often they happened to stable, before the release as well; all at the traffic of the least busy kind of replica.
+often they happened to stable, before the release as well; all at the traffic of the least busy kind of replica. How
+many incidents are large is compared likewise.
 Each is wrong where the other is right, so both have to be large: see docs/explanation/gray.md.
 """
 
@@ -16,13 +18,19 @@ from collections.abc import Iterable, Sequence
 from devbox.gray.evidence import ODDS
 
 WINDOWS = (2, 5, 10, 20)  # seconds; the shortest that stable's own bursts fit into
-BLOCK = 20  # seconds in which one replica's failures count as three at most
+BLOCK = 20  # seconds in which one replica's failures count as a few at most
 # Failures that make an incident next to a baseline, about whose rate nothing is known before. Each of these is judged;
 # small ones, which are for little traffic, weigh more: 1/2, 1/6, 1/12, … of the mean, as logarithms for each of ODDS.
 LEVELS = tuple(2**power for power in range(11))
 WEIGHTS = tuple(math.log((len(LEVELS) + 1) / ((at + 1) * (at + 2))) for at in range(len(LEVELS)) for _ in ODDS)
 _FAILURES = 3
+_HOT = 3  # standard deviations above the usual failures of a second
+_STAKED = 2 / 3  # of the first e-value, on a second with unusually many failures
+_SIZED = 1 / 2  # of the second one, on how many incidents are large
+_SURE = 500.0  # nats, above which evidence need not grow
 _SHARE = 0.25  # of stable's windows that are incidents, at most
+_LARGE, _TIMES = 0.5, 4  # of these incidents that are large, at most; as many failures as make an incident, at most
+_FEW = 1e-6  # windows, thinned, of which nothing can be said
 _EXACT = 300  # failures on average, up to which a chance is summed up term by term
 
 
@@ -31,16 +39,43 @@ def window(longest: int) -> int | None:
     return next((at for at, seconds in enumerate(WINDOWS) if seconds >= 2 * longest - 1), None)
 
 
+def is_hot(count: int, usual: float) -> bool:
+    """True if a second with so many failures is out of the ordinary, where so many are usual."""
+    return count > 1 + usual + _HOT * math.sqrt(usual)
+
+
+def bounds(usual: float, *, size: int) -> tuple[float, float]:
+    """How much a replica may count in a window of this size, and in a block, in units of a failure.
+
+    `usual`: failures of a second of a replica. What is usual is not bounded as a burst is.
+    """
+    return 1 + math.sqrt(usual * size), _FAILURES + math.sqrt(usual * BLOCK)
+
+
+def hedged(log: float, *, part: float) -> float:
+    """The logarithm of an e-value of which only this part is staked: it loses no more than the factor 1 - part."""
+    return math.log1p(part * math.expm1(min(log, _SURE)))
+
+
 def same_time(
-    canary: Iterable[Sequence[int]], stable: Sequence[int], *, replicas: int, share: float
+    canary: Iterable[Sequence[int]],
+    stable: Sequence[int],
+    *,
+    replicas: int,
+    share: float,
+    size: int,
+    usual: float,
 ) -> tuple[list[float], list[float]]:
     """By ODDS, the logarithm of the first e-value of one block, and what the worst replica adds to it, 0 at least.
 
-    First failures by window: of each canary replica, and of all of stable's. `share`: of the buckets that are the
-    canary's. Silent replicas need not be given.
+    First failures by second: of each canary replica, and of all of stable's. `share`: of the buckets that are the
+    canary's. Silent replicas need not be given. `size`: seconds of a window; `usual`: failures of a second of a replica
+    of the canary, were it as stable in its history.
     """
-    given = [*canary]
+    given, (a_window, a_block) = [*canary], bounds(usual, size=size)
     silent = replicas - len(given)
+    totals = [sum(each) for each in zip(stable, *given, strict=True)]
+    hot = [is_hot(count, usual * replicas / share) for count in totals]
     found: list[float] = []
     worst: list[float] = []
     for odds in ODDS:
@@ -48,13 +83,24 @@ def same_time(
         gain = math.log(odds) - per_any
         most = max(1.0, gain)
         loss = [per_any * other / replicas for other in stable]
-        sums = (
-            math.fsum(min(most, mine * gain - less) for mine, less in zip(each, loss, strict=True)) for each in given
-        )
-        bounded = [min(_FAILURES * most, each) for each in sums]
-        found.append(math.fsum(bounded) - silent * math.fsum(loss))
+        seconds = [_second(each, loss, hot, gain=gain) for each in given]
+        quiet = silent * math.fsum(_second([0] * len(stable), loss, hot, gain=gain)) if silent else 0.0
+        bounded = [
+            min(
+                a_block * most,
+                math.fsum(min(a_window * most, math.fsum(each[at : at + size])) for at in range(0, len(each), size)),
+            )
+            for each in seconds
+        ]
+        found.append(math.fsum(bounded) + quiet)
         worst.append(max([0.0, *bounded]))
     return found, worst
+
+
+def _second(mine: Sequence[int], loss: Sequence[float], hot: Sequence[bool], *, gain: float) -> list[float]:
+    """What each second adds for one replica; hedged where both sides together have unusually many failures."""
+    plain = [count * gain - less for count, less in zip(mine, loss, strict=True)]
+    return [hedged(each, part=_STAKED) if high else each for each, high in zip(plain, hot, strict=True)]
 
 
 def chance(count: int, *, least: int, kept: float) -> float:
@@ -78,10 +124,19 @@ def expected(counts: Counter[int], *, least: int, kept: float) -> float:
     return math.fsum(many * chance(count, least=least, kept=kept) for count, many in counts.items())
 
 
-def threshold(history: Counter[int], *, kept: float) -> int:
-    """The fewest failures that make an incident: at most a quarter of stable's windows are any."""
-    most = _SHARE * history.total()
-    low, high = 0, 1
+def thresholds(history: Counter[int], *, kept: float) -> tuple[int, int]:
+    """The fewest failures that make an incident, and a large one.
+
+    At most a quarter of stable's windows are incidents, and half of these large ones, unless _TIMES as many failures.
+    """
+    least = _threshold(history, kept=kept, most=_SHARE * history.total(), above=0)
+    usual = expected(history, least=least, kept=kept)
+    return least, min(_TIMES * least, _threshold(history, kept=kept, most=_LARGE * usual * (1 + _FEW), above=least))
+
+
+def _threshold(history: Counter[int], *, kept: float, most: float, above: int) -> int:
+    """The fewest failures, more than `above`, that at most so many windows have."""
+    low, high = above, above + 1
     while expected(history, least=high, kept=kept) > most:
         low, high = high, 2 * high
     while high - low > 1:
@@ -99,7 +154,7 @@ def more_often(hits: float, of: float, stable_hits: float, stable_of: float) -> 
     Against one probability for all, the odds of the canary's are so many times those of stable's, with the same mean.
     """
     both, windows = hits + stable_hits, of + stable_of
-    if both <= 0 or not of or not stable_of or both >= windows:
+    if both <= 0 or min(of, stable_of) < _FEW or both >= windows:
         return [0.0] * len(ODDS)
     alike = _part(both, both / windows) + _part(windows - both, 1 - both / windows)
     found = []
@@ -110,6 +165,11 @@ def more_often(hits: float, of: float, stable_hits: float, stable_of: float) -> 
         apart = _part(hits, canary) + _part(of - hits, 1 - canary)
         found.append(apart + _part(stable_hits, stable) + _part(stable_of - stable_hits, 1 - stable) - alike)
     return found
+
+
+def larger(hits: float, of: float, stable_hits: float, stable_of: float) -> list[float]:
+    """The same of how many incidents are large, hedged: more incidents need not be larger ones."""
+    return [hedged(each, part=_SIZED) for each in more_often(hits, of, stable_hits, stable_of)]
 
 
 def _part(count: float, probability: float) -> float:

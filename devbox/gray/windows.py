@@ -13,7 +13,6 @@ from devbox.gray.evidence import ODDS, log_mean
 from devbox.gray.incidents import BLOCK, LEVELS, WEIGHTS, WINDOWS
 
 _NOTHING = (0.0,) * len(ODDS)
-_HOT = 3  # standard deviations above stable's usual failures of a second
 _USUAL = 0.9  # of the seconds of a history, the quietest
 
 
@@ -62,6 +61,11 @@ class Place:
         return self.before > 0
 
     @property
+    def busy(self) -> float:
+        """The traffic of a replica of the canary, as a multiple of that of stable's before the release."""
+        return self.whole * self.share / self.canaries * (self.before or self.stables)
+
+    @property
     def kept(self) -> tuple[float, float, float]:
         """See `incidents.kept`."""
         return incidents.kept(
@@ -86,7 +90,8 @@ class Sums:
 
     `worst`, too: the most that one replica has added to `first` in one block. So many failures as `leasts` says are an
     incident: one number, or several with a baseline. By these, `of` windows of the canary have had `hits` incidents at
-    the present share, and those of the control, with stable's history where stable is the control, likewise.
+    the present share, and those of the control, with stable's history where stable is the control, likewise. `usual`:
+    failures of a second of a replica of the canary, were it as stable in its history.
     """
 
     first: tuple[float, ...] = _NOTHING
@@ -97,26 +102,39 @@ class Sums:
     of: int = 0
     stable_hits: tuple[float, ...] = (0.0,)
     stable_of: int = 0
+    usual: float = 0.0
 
     def at(self, place: Place, history: Mapping[str, Sequence[int]], *, size: int) -> Sums:
         """At another share from now on. The history is of stable: of a baseline there is none."""
+        many = [usual(each) for each in history.values()]
+        often = place.busy * sum(many) / len(many) if many else 0.0
         if place.fresh:
             none = (0.0,) * len(LEVELS)
             begun = self.leasts == LEVELS
             earlier = _plus(self.earlier, self.second) if begun else _NOTHING * len(LEVELS)
-            return Sums(first=self.first, worst=self.worst, earlier=earlier, leasts=LEVELS, hits=none, stable_hits=none)
+            return Sums(
+                first=self.first,
+                worst=self.worst,
+                earlier=earlier,
+                leasts=LEVELS,
+                hits=none,
+                stable_hits=none,
+                usual=often,
+            )
         counts: Counter[int] = Counter()
         for each in history.values():
             counts.update(_windows(each[len(each) % size :], size))
         _, _, kept = place.kept
-        least = incidents.threshold(counts, kept=kept)
+        leasts = incidents.thresholds(counts, kept=kept)
         return Sums(
             first=self.first,
             worst=self.worst,
             earlier=_plus(self.earlier, self.second),
-            leasts=(least,),
-            stable_hits=(incidents.expected(counts, least=least, kept=kept),),
+            leasts=leasts,
+            hits=(0.0, 0.0),
+            stable_hits=tuple(incidents.expected(counts, least=each, kept=kept) for each in leasts),
             stable_of=counts.total(),
+            usual=often,
         )
 
     def after(self, block: Block, place: Place, *, size: int) -> Sums:
@@ -126,10 +144,12 @@ class Sums:
         mine, control, _ = place.kept
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
         first, worst = incidents.same_time(
-            (_windows(each, size) for each in block.once.values()),
-            _windows(summed, size),
+            block.once.values(),
+            summed,
             replicas=canaries,
             share=place.share,
+            size=size,
+            usual=self.usual,
         )
         return replace(
             self,
@@ -147,10 +167,18 @@ class Sums:
 
     @property
     def second(self) -> tuple[float, ...]:
-        """By `leasts` and ODDS, the second e-value at the present share."""
-        hits = zip(self.hits, self.stable_hits, strict=True)
-        found = (incidents.more_often(mine, self.of, other, self.stable_of) for mine, other in hits)
-        return tuple(value for each in found for value in each)
+        """By ODDS, and by `leasts` with a baseline, the second e-value at the present share.
+
+        Without one: how many windows are incidents, and how many of these are large.
+        """
+        hits = tuple(zip(self.hits, self.stable_hits, strict=True))
+        if self.leasts == LEVELS:
+            found = (incidents.more_often(mine, self.of, other, self.stable_of) for mine, other in hits)
+            return tuple(value for each in found for value in each)
+        (mine, other), *large = hits
+        often = incidents.more_often(mine, self.of, other, self.stable_of)
+        size = (incidents.larger(part, mine, other_part, other) for part, other_part in large)
+        return tuple(sum(each) for each in zip(often, *size, strict=True))
 
     @property
     def values(self) -> Values:
@@ -184,11 +212,6 @@ def usual(history: Sequence[int]) -> float:
     """Failures of a quiet second of a replica."""
     quiet = sorted(history)[: max(1, int(len(history) * _USUAL))]
     return sum(quiet) / len(quiet) if quiet else 0.0
-
-
-def is_hot(count: int, usual: float) -> bool:
-    """True if a replica fails much more often in a second than it usually does."""
-    return count > 1 + usual + _HOT * float(usual**0.5)
 
 
 def _windows(counts: Sequence[int], size: int) -> list[int]:

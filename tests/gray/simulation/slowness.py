@@ -43,10 +43,11 @@ def tail(timed: Timed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     of = timed.row
     row = SimpleNamespace(steps=STEPS, step=of.step, canaries=2, stables=2, place=of.place, fresh=of.fresh)
     window = twin.windows(timed.history, timed.raw, row)
-    at = np.minimum(window, len(WINDOWS) - 1)[None]
-    one, rest = (np.stack(each) for each in zip(*(twin.e1(timed.slow, row, each) for each in WINDOWS), strict=True))
-    two = np.stack([twin.second(timed.raw, timed.history, row, each) for each in WINDOWS])
-    one, two, rest = (np.take_along_axis(each, at, 0)[0] for each in (one, two, rest))
+    often = twin.usual(timed.history)
+    one, rest, two = twin.in_use(
+        window,
+        lambda size: (*twin.e1(timed.slow, row, size, often), twin.second(timed.raw, timed.history, row, size)),
+    )
     return one, two, (window < len(WINDOWS)) & (rest > REST)
 
 

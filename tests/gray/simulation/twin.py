@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from gray.simulation.failures import Drawn
 
+from devbox.gray import incidents
 from devbox.gray.incidents import LEVELS, WEIGHTS
 
 ODDS = 2.0 ** np.arange(1, 8)
@@ -32,16 +34,16 @@ def judge(drawn: Drawn) -> Judged:
     history = drawn.first[:, : row.known, row.canaries :]
     release = drawn.first[:, row.known :]
     window = windows(history, release, row)
-    one, rest = (np.stack(each) for each in zip(*(e1(release, row, each) for each in WINDOWS), strict=True))
-    two = np.stack([second(release, history, row, each) for each in WINDOWS])
-    at = np.minimum(window, len(WINDOWS) - 1)[None]
-    return Judged(
-        first=np.take_along_axis(one, at, 0)[0],
-        rest=np.take_along_axis(rest, at, 0)[0],
-        second=np.take_along_axis(two, at, 0)[0],
-        window=window,
-        fast=fast(drawn),
-    )
+    often = usual(history)
+    one, rest, two = in_use(window, lambda size: (*e1(release, row, size, often), second(release, history, row, size)))
+    return Judged(first=one, second=two, rest=rest, window=window, fast=fast(drawn))
+
+
+def in_use(window: np.ndarray, found: Callable[[int], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """By trial and second, what is found with windows of the size in use; other sizes are not tried."""
+    at = np.minimum(window, len(WINDOWS) - 1)
+    every = {index: found(WINDOWS[index]) for index in np.unique(at)}
+    return tuple(np.select([at == index for index in every], each) for each in zip(*every.values(), strict=True))
 
 
 def second(release: np.ndarray, history: np.ndarray, row, window: int) -> np.ndarray:
@@ -52,7 +54,7 @@ def second(release: np.ndarray, history: np.ndarray, row, window: int) -> np.nda
 
 def windows(history: np.ndarray, release: np.ndarray, row) -> np.ndarray:
     """Index of the window in use, by trial and second of the release; 4 where hot runs are too long."""
-    low = np.sort(history, axis=1)[:, : max(1, int(history.shape[1] * 0.9))].mean(axis=1)
+    low = quiet(history)
     control = release[:, :, row.canaries :]
     usual = np.broadcast_to(low[:, None, :], (*release.shape[:2], low.shape[1]))
     if row.fresh:
@@ -75,12 +77,26 @@ def by_second(row) -> list[float]:
     return [share for share in row.steps for _ in range(row.step)]
 
 
+def quiet(history: np.ndarray) -> np.ndarray:
+    """Failures of a quiet second, by trial and replica."""
+    return np.sort(history, axis=1)[:, : max(1, int(history.shape[1] * 0.9))].mean(axis=1)
+
+
+def usual(history: np.ndarray) -> np.ndarray:
+    """The same of a replica on average, by trial."""
+    return quiet(history).mean(axis=1)
+
+
 def partial(counts: np.ndarray, window: int) -> np.ndarray:
-    """Sums since the beginning of each window; counts by trial, second of a step, replica."""
-    trials, seconds, replicas = counts.shape
-    pad = -seconds % window
-    whole = np.pad(counts, ((0, 0), (0, pad), (0, 0))).reshape(trials, -1, window, replicas).cumsum(axis=2)
-    return whole.reshape(trials, -1, replicas)[:, :seconds]
+    """Sums since the beginning of each window; counts by trial, second of a step, replica, and more."""
+    trials, seconds, *rest = counts.shape
+    padded = np.pad(counts, ((0, 0), (0, -seconds % window), *((0, 0) for _ in rest)))
+    return padded.reshape(trials, -1, window, *rest).cumsum(axis=2).reshape(trials, -1, *rest)[:, :seconds]
+
+
+def hedged(logs: np.ndarray, part: float) -> np.ndarray:
+    """The logarithms of e-values of which only this part is staked."""
+    return np.log1p(part * np.expm1(np.minimum(logs, 500.0)))
 
 
 def running(values: np.ndarray, window: int) -> np.ndarray:
@@ -96,22 +112,29 @@ def log_mean(logs: np.ndarray) -> np.ndarray:
     return top[..., 0] + np.log(np.exp(logs - top).mean(axis=-1))
 
 
-def e1(release: np.ndarray, row, window: int) -> tuple[np.ndarray, np.ndarray]:
+def e1(release: np.ndarray, row, window: int, often: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The logarithm of the first e-value, and of it without the worst block of the worst replica."""
     total, rest = [], []
     before, worst = (np.zeros((release.shape[0], 1, len(ODDS))) for _ in range(2))
     for number, share in enumerate(row.steps):
-        c = np.log1p(row.place(share).share * (ODDS - 1))
+        place = row.place(share)
+        c = np.log1p(place.share * (ODDS - 1))
         g = np.log(ODDS) - c
         most = np.maximum(1, g)
-        step = partial(release[:, number * row.step : (number + 1) * row.step], window)
+        bounds = np.array([incidents.bounds(each * place.busy, size=window) for each in often])
+        step = release[:, number * row.step : (number + 1) * row.step]
         mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :].sum(axis=2)
-        ell = np.minimum(mine[..., None] * g - (other / row.canaries)[:, :, None, None] * c, most)
+        whole = often * place.busy * row.canaries / place.share
+        hot = step.sum(axis=2) > (1 + whole + 3 * np.sqrt(whole))[:, None]
+        ell = mine[..., None] * g - (other / row.canaries)[:, :, None, None] * c
+        ell = np.where(hot[:, :, None, None], hedged(ell, 2 / 3), ell)
+        ell = np.minimum(partial(ell, window), bounds[:, :1, None, None] * most)
         trials, seconds = ell.shape[:2]
         pad = -seconds % BLOCK
         blocks = np.pad(ell, ((0, 0), (0, pad), (0, 0), (0, 0)))
         blocks = blocks.reshape(trials * blocks.shape[1] // BLOCK, BLOCK, row.canaries, len(ODDS))
-        inside = np.minimum(running(blocks, window), 3 * most)
+        a_block = np.repeat(bounds[:, 1], len(blocks) // trials)[:, None, None, None]
+        inside = np.minimum(running(blocks, window), a_block * most)
         inside = inside.reshape(trials, -1, row.canaries, len(ODDS))[:, :seconds]
         so_far = running(inside, BLOCK).sum(axis=2) + before
         ends = (np.arange(seconds) % BLOCK == BLOCK - 1) | (np.arange(seconds) == seconds - 1)
@@ -165,7 +188,7 @@ def reached(counts: np.ndarray, level: int, kept: float) -> np.ndarray:
     return tail(size(counts), level, kept)[counts, level]
 
 
-def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60) -> np.ndarray:
+def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 200) -> np.ndarray:
     """The logarithm of the second e-value, with stable's history."""
     total, before = [], np.zeros((release.shape[0], 1, len(ODDS)))
     usable = history.shape[1] // window * window
@@ -177,25 +200,41 @@ def e2(release: np.ndarray, history: np.ndarray, row, window: int, ks: int = 60)
         of_mine, of1, of0 = (
             tail(size(each), ks, kept) for each, kept in zip((mine, other, past), row.place(share).kept, strict=True)
         )
-        shares = np.stack([of0[past, k].mean(axis=1) for k in range(1, 6)])
-        k = 1 + np.argmax(shares <= 0.25, axis=0)
-        k = np.where((shares <= 0.25).any(axis=0), k, 6)
-        for at in np.flatnonzero(k == 6):
-            k[at] = next(each for each in range(6, ks + 2) if each > ks or of0[past[at], each].mean() <= 0.25)
-        before_s = of0[past, k[:, None]].sum(axis=1)
-        seconds = mine.shape[1]
-        in_c = running(of_mine[mine, k[:, None, None]], window).sum(axis=2)
-        in_s = running(of1[other, k[:, None, None]], window).sum(axis=2) + before_s[:, None]
-        so_far = np.ceil((np.arange(seconds) + 1) / window)[None]
-        t, u = so_far * row.canaries, so_far * (row.stables if share < 1 else 0)
-        u = u + past.shape[1]
-        total.append(log_mean(ratio(in_c, in_s, t, u) + before))
-        before = (ratio(in_c, in_s, t, u) + before)[:, -1:]
+        none = np.zeros(len(past), int)
+        least = fewest(of0, past, np.full(len(past), 0.25), above=none, limit=none + ks)
+        usual = of0[past, least[:, None]].mean(axis=1)
+        so_far = np.ceil((np.arange(mine.shape[1]) + 1) / window)[None]
+        t, u = so_far * row.canaries, so_far * (row.stables if share < 1 else 0) + past.shape[1]
+        both = before
+        large = fewest(of0, past, usual / 2 * (1 + 1e-6), above=least, limit=4 * least)
+        for k in (least, large):
+            in_c = running(of_mine[mine, k[:, None, None]], window).sum(axis=2)
+            in_s = running(of1[other, k[:, None, None]], window).sum(axis=2)
+            in_s = in_s + of0[past, k[:, None]].sum(axis=1)[:, None]
+            found = ratio(in_c, in_s, t, u)
+            both = both + (found if k is least else hedged(found, 1 / 2))
+            t, u = in_c, in_s
+        total.append(log_mean(both))
+        before = both[:, -1:]
     return np.concatenate(total, axis=1)
+
+
+def fewest(of: np.ndarray, past: np.ndarray, most: np.ndarray, *, above: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """By trial, the fewest failures, more than `above`, that at most this share of the windows have, up to `limit`."""
+    k, limit = above + 1, np.minimum(limit, of.shape[1] - 1)
+    left = np.arange(len(past))
+    while len(left):
+        over = of[past[left], k[left][:, None]].mean(axis=1) > most[left]
+        left = left[over & (k[left] < limit[left])]
+        k[left] += 1
+    return k
 
 
 def ratio(c, s, t, u) -> np.ndarray:
     """By θ: the likelihood ratio of incident odds θ times as high at the canary."""
+    usable = (np.minimum(t, u) >= 1e-6) & (c + s > 0) & (c + s < np.asarray(t) + u)
+    t, u = np.where(usable, t, 1.0), np.where(usable, u, 1.0)
+    c, s = np.where(usable, c, 0.5), np.where(usable, s, 0.5)
     c, s, t, u = (np.asarray(each, float)[..., None] for each in np.broadcast_arrays(c, s, t, u))
     n, hits = t + u, c + s
     a = u * (ODDS - 1)
@@ -206,7 +245,7 @@ def ratio(c, s, t, u) -> np.ndarray:
         log = lambda x, y: np.where(x > 1e-12, x * np.log(np.maximum(y, 1e-300)), 0.0)  # noqa: E731
         out = log(c, q) + log(t - c, 1 - q) + log(s, p) + log(u - s, 1 - p)
         out = out - log(hits, hits / n) - log(n - hits, 1 - hits / n)
-    return np.where(hits > 0, out, 0.0)
+    return np.where(usable[..., None], out, 0.0)
 
 
 def baked(drawn: Drawn, *, margin: float = 0.02, shortest: int = 10, minute: int = 60, fewest: int = 50) -> np.ndarray:

@@ -11,43 +11,84 @@ from hypothesis import strategies as st
 
 from devbox.gray import incidents
 from devbox.gray.evidence import ODDS, Evidence, Tally, log_mean
-from devbox.gray.incidents import chance, kept, more_often, same_time, threshold, window
+from devbox.gray.incidents import bounds, chance, hedged, kept, larger, more_often, same_time, thresholds, window
+from devbox.gray.windows import Sums
 
 small = st.integers(0, 9)
 
 
-@given(failures=small, share=st.floats(0.01, 0.9))
-def test_of_equal_sides_the_expected_e_value_of_a_block_is_at_most_1(failures: int, share: float):
+@given(failures=small, share=st.floats(0.01, 0.9), usual=st.floats(0, 3))
+def test_of_equal_sides_the_expected_e_value_of_a_block_is_at_most_1(failures: int, share: float, usual: float):
     expected = math.fsum(
         math.comb(failures, k)
         * share**k
         * (1 - share) ** (failures - k)
-        * math.exp(log_mean(tuple(same_time([[k]], [failures - k], replicas=1, share=share)[0])))
+        * math.exp(log_mean(_of_second(k, failures - k, share=share, usual=usual)))
         for k in range(failures + 1)
     )
     assert expected <= 1 + 1e-9
 
 
+def _of_second(canary: int, stable: int, *, share: float, usual: float) -> tuple[float, ...]:
+    found, _ = same_time([[canary]], [stable], replicas=1, share=share, size=2, usual=usual)
+    return tuple(found)
+
+
+@given(failures=small, share=st.floats(0.01, 0.9), usual=st.floats(0, 1))
+def test_nor_is_it_more_where_each_of_two_replicas_is_hedged(failures: int, share: float, usual: float):
+    total = 0.0
+    for one in range(failures + 1):
+        for two in range(failures + 1 - one):
+            rest = failures - one - two
+            ways = math.factorial(failures) / math.factorial(one) / math.factorial(two) / math.factorial(rest)
+            found, _ = same_time([[one], [two]], [rest], replicas=2, share=share, size=2, usual=usual)
+            total += ways * (share / 2) ** (one + two) * (1 - share) ** rest * math.exp(log_mean(tuple(found)))
+    assert total <= 1 + 1e-9
+
+
 @given(canary=st.integers(0, 1), stable=small)
 def test_without_a_burst_it_is_the_likelihood_ratio(canary: int, stable: int):
-    found, _ = same_time([[canary]], [stable], replicas=1, share=0.2)
+    found = _of_second(canary, stable, share=0.2, usual=9.0)
     plain = Evidence().after(canary=Tally(requests=200, bad=canary), stable=Tally(requests=800, bad=stable))
-    assert found == pytest.approx(list(plain.ratios))
+    assert found == pytest.approx(plain.ratios)
+
+
+def test_issue10_7_a_burst_of_stable_hides_no_failures_of_the_canary():
+    """What a replica of stable fails in one second is worth as much, however much it is."""
+    once, always = (
+        same_time([[0, 1, 0, 1], [0, 1, 0, 0]], [stable, 0, 0, 0], replicas=2, share=0.05, size=2, usual=0.03)[0]
+        for stable in (500, 5000)
+    )
+    assert log_mean(tuple(once)) > math.log(100)
+    assert always == pytest.approx(once, abs=0.01)
 
 
 def test_a_burst_of_one_replica_is_worth_a_few_failures():
-    burst, _ = same_time([[0, 500, 500, 0]], [0, 0, 0, 0], replicas=2, share=0.05)
-    more, _ = same_time([[0, 9, 9, 0]], [0, 0, 0, 0], replicas=2, share=0.05)
+    burst, _ = same_time([[0, 500, 500, 0]], [0, 0, 0, 0], replicas=2, share=0.05, size=1, usual=0.0)
+    more, _ = same_time([[0, 9, 9, 0]], [0, 0, 0, 0], replicas=2, share=0.05, size=1, usual=0.0)
     assert burst == pytest.approx(more)
-    whole, worst = same_time([[500] * 10], [0] * 10, replicas=2, share=0.05)
+    whole, worst = same_time([[500] * 10], [0] * 10, replicas=2, share=0.05, size=2, usual=0.0)
     assert worst == whole
     assert whole == pytest.approx([3 * max(1.0, math.log(odds) - math.log1p(0.05 * (odds - 1))) for odds in ODDS])
 
 
+def test_what_is_usual_is_not_bounded_as_a_burst_is():
+    few, _ = same_time([[4] * 20], [8] * 20, replicas=1, share=0.2, size=2, usual=0.01)
+    usual, _ = same_time([[4] * 20], [8] * 20, replicas=1, share=0.2, size=2, usual=2.0)
+    assert usual[0] > few[0]
+    assert bounds(0.0, size=2) == (1, 3)
+    assert bounds(2.0, size=2) == pytest.approx((3, 3 + math.sqrt(40)))
+
+
 def test_replicas_without_requests_count_as_ones_without_failures():
-    assert same_time([[1, 0]], [2, 3], replicas=2, share=0.3)[0] == pytest.approx(
-        same_time([[1, 0], [0, 0]], [2, 3], replicas=2, share=0.3)[0]
-    )
+    silent = same_time([[1, 0]], [2, 3], replicas=2, share=0.3, size=2, usual=0.1)
+    assert silent[0] == pytest.approx(same_time([[1, 0], [0, 0]], [2, 3], replicas=2, share=0.3, size=2, usual=0.1)[0])
+
+
+@given(log=st.floats(-50, 400), part=st.sampled_from([1 / 2, 2 / 3]))
+def test_a_hedged_e_value_loses_no_more_than_what_was_staked(log: float, part: float):
+    assert math.exp(hedged(log, part=part)) == pytest.approx(1 - part + part * math.exp(log))
+    assert hedged(5000.0, part=part) < math.inf
 
 
 @given(count=st.integers(0, 60), least=st.integers(0, 20), part=st.floats(0.01, 0.99))
@@ -65,7 +106,7 @@ def test_large_counts_do_not_underflow():
 @given(counts=st.dictionaries(st.integers(0, 40), st.integers(1, 50), min_size=1), part=st.floats(0.05, 1))
 def test_at_most_a_quarter_of_stables_windows_are_incidents(counts: dict[int, int], part: float):
     history = Counter(counts)
-    least = threshold(history, kept=part)
+    least, _ = thresholds(history, kept=part)
     assert incidents.expected(history, least=least, kept=part) <= history.total() / 4
     assert least == 1 or incidents.expected(history, least=least - 1, kept=part) > history.total() / 4
 
@@ -97,6 +138,28 @@ def test_without_a_contrast_there_is_no_evidence(counts: tuple[int, int, int, in
 def test_incidents_speak_against_a_canary_only_beyond_those_of_before():
     assert log_mean(tuple(more_often(4, 30, 2, 600))) > math.log(100)
     assert log_mean(tuple(more_often(4, 30, 80, 600))) < 1
+
+
+def test_large_incidents_speak_against_a_canary_but_small_ones_hardly_for_it():
+    larger_ones, as_large = (log_mean(tuple(larger(hits, 10, 15, 60))) for hits in (10, 2))
+    assert larger_ones > math.log(20)
+    assert as_large >= -math.log(2)
+
+
+@given(counts=st.dictionaries(st.integers(0, 40), st.integers(1, 50), min_size=1), part=st.floats(0.05, 1))
+def test_a_large_incident_has_more_failures_than_an_incident_and_at_most_four_times_as_many(
+    counts: dict[int, int], part: float
+):
+    history = Counter(counts)
+    least, large = thresholds(history, kept=part)
+    assert least < large <= 4 * least
+    incident, above = (incidents.expected(history, least=each, kept=part) for each in (least, large))
+    assert above <= incident / 2 * (1 + 1e-5) or large == 4 * least
+
+
+def test_the_state_of_an_earlier_devbox_has_one_size_of_incidents():
+    found = Sums(leasts=(1,), hits=(4.0,), of=30, stable_hits=(2.0,), stable_of=600)
+    assert found.second == pytest.approx(more_often(4, 30, 2, 600))
 
 
 def test_every_kind_of_replica_is_thinned_to_the_least_busy_one():
