@@ -232,7 +232,7 @@ class Comparison:
 
     def _spread(self, length: int) -> latency.Logs:
         """The sums of response times with the first seconds of the open block, in pairs."""
-        limits, logs = self.history.limits, self.spread
+        limits, logs = self.history.limits, latency.completed(self.spread)
         if limits is None:
             return logs
         zero = (0,) * (len(limits.classes) + 1)

@@ -2,8 +2,9 @@
 
 At each of three limits, which 50, 25 and 10 % of stable's requests exceeded before the release, a block gives the
 difference of both sides' shares above it, less what 6 % longer times would make of it, in standard deviations z,
-between -3 and 3. If z is as likely as -z, exp(λz)/cosh(λz) is 1 on average, whatever its size; so is the product over
-blocks, and the mean over a few λ and the limits: an e-value. One block is worth at most a factor of 2.
+between -3 and 3; and so does the number of limits that a request exceeds, which says more than each of them where all
+times are longer. If z is as likely as -z, exp(λz)/cosh(λz) is 1 on average, whatever its size; so is the product over
+blocks, and the mean over a few λ, the limits and their number: an e-value. One block is worth at most a factor of 2.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ TOLERANCE = 0.06
 _STRENGTHS = (0.3, 0.6, 1.2, 2.4)
 _MOST = 3.0
 
-Logs = tuple[float, ...]
-NOTHING: Logs = (0.0,) * (len(LIMITS) * len(_STRENGTHS))
+Logs = tuple[float, ...]  # by limit and strength, then of the number of limits, by strength
+NOTHING: Logs = (0.0,) * ((len(LIMITS) + 1) * len(_STRENGTHS))
+_PARTS = (*(1 / len(LIMITS) for _ in LIMITS), 1.0)  # the number weighs as much as all limits together
+_WEIGHTS = tuple(math.log((len(LIMITS) + 1) / 2 * part) for part in _PARTS for _ in _STRENGTHS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +68,30 @@ def compare(canary: Sequence[int], stable: Sequence[int], limits: Limits) -> Log
     """The logarithms that one block adds; both sides as `Limits.above` gives them."""
     if not canary[0] or not stable[0]:
         return NOTHING
+    many = canary[0] + stable[0]
+    both = [(mine + other) / many for mine, other in zip(canary[1:], stable[1:], strict=True)]
+    apart = [mine / canary[0] - other / stable[0] for mine, other in zip(canary[1:], stable[1:], strict=True)]
+    spread = [each * (1 - each) for each in both]
+    squares = math.fsum((2 * at + 1) * each for at, each in enumerate(both))  # of the number of limits exceeded
+    spread.append(max(0.0, squares - math.fsum(both) ** 2))
     found: list[float] = []
-    for mine, other, tolerated in zip(canary[1:], stable[1:], limits.tolerated, strict=True):
-        both = (mine + other) / (canary[0] + stable[0])
-        spread = math.sqrt(both * (1 - both) * (1 / canary[0] + 1 / stable[0]))
-        z = (mine / canary[0] - other / stable[0] - tolerated) / spread if spread else 0.0
-        z = max(-_MOST, min(_MOST, z))
+    for difference, tolerated, square in zip(
+        (*apart, math.fsum(apart)), (*limits.tolerated, math.fsum(limits.tolerated)), spread, strict=True
+    ):
+        deviation = math.sqrt(square * (1 / canary[0] + 1 / stable[0]))
+        z = max(-_MOST, min(_MOST, (difference - tolerated) / deviation)) if deviation else 0.0
         found += (strength * z - math.log(math.cosh(strength * z)) for strength in _STRENGTHS)
     return tuple(found)
 
 
+def completed(logs: Logs) -> Logs:
+    """With nothing yet of the number of limits, where an earlier devbox compared by limits only."""
+    return (*logs, *NOTHING[len(logs) :])
+
+
 def log(logs: Logs) -> float:
     """The e-value in nats."""
-    return log_mean(logs)
+    return log_mean(tuple(each + weight for each, weight in zip(logs, _WEIGHTS, strict=True)))
 
 
 def _limit(times: Sequence[int], share: float) -> int:

@@ -32,6 +32,14 @@ def test_issue10_7_few_equal_releases_are_taken_back(row: rows.Row):
     assert found["before"] > 5, "the judge of before did"
 
 
+@pytest.mark.parametrize(("name", "requests"), [("5 → 10 %", 531), ("1 → 10 %, bursts 1 s per 120 s", 87)])
+def test_issue10_7_usual_failures_and_bursts_of_stable_delay_no_decision(name: str, requests: int):
+    row = next(each for each in rows.WORSE if each.name == name)
+    found = simulate(row, 200, seed=8)
+    assert found.aborted["devbox"] >= 99
+    assert found.requests <= 1.1 * requests
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("row", [*rows.EQUAL, *(each for each in delays.EQUAL if each.rate < 500)], ids=named)
 def test_equal_releases_are_taken_back_no_more_often_than_allowed(row: rows.Row | delays.Slow):
@@ -41,16 +49,30 @@ def test_equal_releases_are_taken_back_no_more_often_than_allowed(row: rows.Row 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "requests"),
-    [("1 → 10 %", 73), ("1 → 10 %, 20 req/s", 73), ("1 → 2 %", 2625), ("1 → 10 %, 1,000 clients", 83)],
+    [
+        ("1 → 10 %", 73),
+        ("1 → 10 %, 20 req/s", 73),
+        ("1 → 2 %", 2625),
+        ("0 → 1 %", 316),
+        ("1 → 10 %, 1,000 clients", 83),
+        ("1 → 10 %, 1+1 replicas", 85),
+        ("1 → 2 %, 1,000 req/s", 3130),
+    ],
 )
-def test_worse_releases_take_at_most_so_many_requests(name: str, requests: int):
+def test_issue10_7_worse_releases_take_at_most_so_many_requests(name: str, requests: int):
     row = next(each for each in rows.WORSE if each.name == name)
     assert simulate(row, TRIALS, seed=3).requests <= 1.1 * requests
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "share"), [("+20 %, lognormal 0.5", 95), ("+20 %, lognormal 1", 80), ("+20 %, Pareto 1.5", 95)]
+    ("name", "share"),
+    [
+        ("+20 %, lognormal 0.5", 95),
+        ("+20 %, lognormal 1", 85),
+        ("+20 %, Pareto 1.5", 95),
+        ("+20 %, lognormal 0.5, 20 req/s", 68),
+    ],
 )
 def test_issue10_9_slower_releases_are_found(name: str, share: float):
     row = next(each for each in delays.WORSE if each.name == name)
