@@ -19,7 +19,7 @@ from gray.simulation.rows import Row
 
 from devbox.gray.judge import REST
 
-TRIALS, SEED = 5000, 2026_11_30
+TRIALS, SEED = 5000, 2026_12_01
 _CELLS = 6_000_000  # counts drawn at once
 
 

@@ -23,9 +23,8 @@ times: 300 s), alpha 1 % (response times: 0.5 %). All judges see the same data:
 - **strikes**: a threshold: the third check of 10 s with more than 2 % failed (slow) requests aborts;
 - **same time**, **more often**: the two e-values, each by itself; **devbox** needs both, or a total failure.
 
-A number in bold misses its bound. The parameters were chosen on other seeds; the rule that the worst 20 s of one
-replica are not enough, after a first run with this one (bursts of 10 s: 3.3 %). With it and a fresh seed, bursts
-of 10 s have 2.3 %, of 4 s 0.7 %, and 1 → 10 % takes 68 requests.
+A number in bold misses its bound. The parameters were chosen on other seeds, with fewer trials; with this seed, nothing
+was chosen.
 """
 _SECTIONS = {
     "errors": """
