@@ -8,6 +8,7 @@ import time
 import pexpect
 import pytest
 from support.machine import Box
+from support.terminals import sized
 
 pytestmark = [pytest.mark.scenario, pytest.mark.long]
 
@@ -52,7 +53,7 @@ def test_up_passes_the_question_on_once_and_fails_at_once_without_a_terminal(box
     env = box.environment() | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
     env.pop("CI", None)
     program, *arguments = box.argv("up")
-    shell = pexpect.spawn(program, arguments, cwd=project, env=env, encoding="utf-8", timeout=60, dimensions=(30, 100))
+    shell = pexpect.spawn(program, arguments, cwd=project, env=env, encoding="utf-8", timeout=60, **sized(30, 100))
     shell.expect("the word, please: ")
     shell.sendline("open sesame")
     shell.expect(pexpect.EOF)

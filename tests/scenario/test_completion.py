@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from support.machine import lacking
+from support.terminals import sized
 
 pytestmark = pytest.mark.scenario
 
@@ -44,7 +45,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[pexpect.sp
     words, load = START[name]
     known = {key: value for key, value in os.environ.items() if not key.startswith("DEVBOX_")}
     env = {**known, **PLAIN, "HOME": str(tmp_path), "TERM": "dumb", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    child = pexpect.spawn(name, words, cwd=str(tmp_path), env=env, dimensions=(40, 120), timeout=20, encoding="utf8")
+    child = pexpect.spawn(name, words, cwd=str(tmp_path), env=env, **sized(40, 120), timeout=20, encoding="utf8")
     child.sendline(f"{load}; echo loa''ded")
     child.expect("loaded")
     yield child

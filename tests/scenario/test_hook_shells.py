@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from support.machine import lacking
+from support.terminals import sized
 
 pytestmark = pytest.mark.scenario
 
@@ -52,9 +53,7 @@ class Shell:
         }
         env = {**known, **PLAIN, **home, "PGUSER": "it's me", "PATH": f"{place}/bin:{os.environ['PATH']}"}
         self.name = name
-        self._child = pexpect.spawn(
-            name, words, cwd=str(place), env=env, dimensions=(40, 400), timeout=60, encoding="utf8"
-        )
+        self._child = pexpect.spawn(name, words, cwd=str(place), env=env, **sized(40, 400), timeout=60, encoding="utf8")
         self.do(load)
 
     def line(self, line: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from support.machine import Box
+from support.terminals import sized
 
 pytestmark = pytest.mark.scenario
 
@@ -32,7 +33,7 @@ def terminal(box: Box, project: Path, *words: str) -> pexpect.spawn:
     program, *arguments = box.argv(*words)
     env = box.environment() | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
     env.pop("CI", None)
-    return pexpect.spawn(program, arguments, cwd=project, env=env, encoding="utf-8", timeout=300, dimensions=(30, 117))
+    return pexpect.spawn(program, arguments, cwd=project, env=env, encoding="utf-8", timeout=300, **sized(30, 117))
 
 
 def interrupt(shell: pexpect.spawn) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 from support.machine import Box
+from support.terminals import sized
 
 pytestmark = pytest.mark.scenario
 
@@ -21,7 +22,7 @@ def shell(any_box: Box) -> Iterator[pexpect.spawn]:
         words,
         cwd=str(project),
         env=any_box.environment({"TERM": "xterm"}),
-        dimensions=(33, 101),
+        **sized(33, 101),
         timeout=20,
         encoding="utf8",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from support.machine import Box, wait_until
+from support.terminals import sized
 
 pytestmark = pytest.mark.scenario
 
@@ -91,7 +92,7 @@ def test_a_signal_reaches_the_tool(box: Box, project: Path):
 def test_a_tool_has_the_caller_s_terminal(box: Box, project: Path):
     box.ok("tool", "t", "true", cwd=project)
     program, *words = box.argv("tool", "t", "test -t 0 && stty size")
-    seen = pexpect.spawn(program, words, cwd=str(project), env=box.environment(), dimensions=(31, 99), timeout=20)
+    seen = pexpect.spawn(program, words, cwd=str(project), env=box.environment(), **sized(31, 99), timeout=20)
     seen.expect(pexpect.EOF)
     assert b"31 99" in seen.before
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pexpect
 import pyte
+from support.terminals import sized
 
 FORMAT = 2  # asciinema's
 CLEAR = "\x1b[H\x1b[2J"
@@ -77,7 +78,7 @@ def record(
         list(argv[1:]),
         cwd=str(cwd),
         env={**env, "TERM": "xterm-256color", "LANG": "C.UTF-8"},
-        dimensions=(rows, columns),
+        **sized(rows, columns),
         timeout=timeout,
         encoding="utf8",
     )
