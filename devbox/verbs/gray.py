@@ -100,9 +100,13 @@ class GrayEnvironment:
             seen,
             release=trial.release,
             config=self._own(trial.deployment).config_digest,
-            healthy=self._ground(trial).sight().canary_healthy,
+            healthy=self._inner.has_router() and self._is_healthy(trial),
             digests=_of(trial.deployment, seen.digests),
         )
+
+    def _is_healthy(self, trial: Trial) -> bool:
+        """Whether the canary answers; a router that is just being started again is waited for."""
+        return self._router.runtime.repeat(lambda: self._ground(trial).sight().canary_healthy)
 
     def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:  # noqa: ARG002 - a trial is one
         """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
@@ -216,7 +220,7 @@ class GrayEnvironment:
             _check_not_held(trial, self._home.name)
             trial = completing(trial)
             wish = Wish(what="complete", by="the promotion") if trial.rollout.phase == HOLD else None
-        elif trial.rollout.phase == HOLD:
+        elif trial.rollout.phase == HOLD and self._inner.has_router():
             return
         self._controlled(trial, sink, wish=wish)
         self._settle(sink, about=trial.release)

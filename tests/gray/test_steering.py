@@ -11,10 +11,10 @@ from gray.rig import DEPLOYMENT, POLICY
 
 from devbox.errors import UsageError
 from devbox.execute.trials import Trials, Wish
-from devbox.gray.rollout import ABORTED, STEP, Rollout
+from devbox.gray.rollout import ABORTED, HOLD, STEP, Rollout
 from devbox.gray.trial import Trial
 from devbox.host.paths import Paths
-from devbox.model.stage import Stage
+from devbox.model.stage import Stage, StageObserved
 from devbox.records.deployed import DeployedRecord
 from devbox.records.ledger import Ledger
 from devbox.routing.state import GREEN
@@ -33,6 +33,12 @@ class Inner:
 
     def __post_init__(self) -> None:
         self.record = DeployedRecord(self.paths, self.id)
+
+    def observe(self) -> StageObserved:
+        return StageObserved()
+
+    def has_router(self) -> bool:
+        return False
 
 
 def trial(*, began: float) -> Trial:
@@ -59,6 +65,19 @@ def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: Gr
     assert held.rollout.held
     assert environment.trials.read() == held
     assert not environment.steer(Wish(what="resume", by="me")).rollout.held, "0: any"
+
+
+def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_stopped(tmp_path: Path):
+    """The router was asked, which does not answer then, and every command failed."""
+    paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
+    gray, home = Stage(name="gray", order=0), Stage(name="production", order=1)
+    environment = GrayEnvironment(
+        Inner(paths), stage=gray, home=home, through="gray", ledger=Ledger(paths, "shop"), around=None
+    )
+    waiting = trial(began=time.time())
+    environment.trials.write(replace(waiting, rollout=waiting.rollout.enter(HOLD, "passed")))
+    seen = environment.observe()
+    assert (seen.release, seen.healthy) == (DEPLOYMENT.release.id, False)
 
 
 def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayEnvironment):
