@@ -16,9 +16,6 @@ SHARE_KEY = "green"
 INHERITED = "LISTEN_FD_"  # and a port: the number of the socket that listens there, as the supervisor names it
 LIVES = 8404  # answers as long as HAProxy lives, whoever serves; and has the metrics
 
-# Fast forwarding closes a client's connection when the server's ends, before HAProxy finds out which of them ended
-# within a body: many responses that their server breaks off would be counted as the client's abort. See
-# docs/adr/0080-broken-off.md.
 # Connections to servers are closed after each response: one that its server closes at the moment when a POST is sent
 # on it would lose that, since nobody may send it again. See docs/adr/0033-router.md.
 _HEAD = f"""\
@@ -28,8 +25,6 @@ global
     maxconn 8192
     tune.stick-counters {{counters}}
     {counters.BEGIN}
-    expose-experimental-directives
-    tune.disable-fast-forward
 
 defaults
     mode http

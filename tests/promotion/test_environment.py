@@ -111,7 +111,7 @@ def test_what_is_not_what_its_digest_says_gets_no_traffic_and_is_told_of(box: Bo
     assert drifted.returncode == 1
     assert name in drifted.stderr.decode()
     wait_until(lambda: b"it gets no traffic" in box.run("ps", "--stage", "staging", cwd=path).stderr, what="the guard")
-    (router,) = (box.home / "projects" / running(box, path).name).glob("router/haproxy.cfg")
+    (router,) = Path(f"{box.home}-config").glob(f"homes/*/files/projects/{running(box, path).name}/router/haproxy.cfg")
     assert (f"server {name} " in router.read_text(), get(address)) == (False, "1 info")
     wait_until(lambda: told_of_drift(box, path) == [name], what="the entry of the ledger")
     assert name in staged.deploy(box, path, first)["digests"]
