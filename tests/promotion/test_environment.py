@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import urllib.request
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from support import staged
 from support.load import Load
 from support.machine import Box, wait_until
+
+from devbox.isolation.living import alive, identify
 
 pytestmark = pytest.mark.scenario
 
@@ -218,9 +221,7 @@ def test_issue9_a5_a_stage_without_its_supervisor_answers_again_without_a_comman
     address = staged.deploy(box, path, first)["address"]
     before = json.loads((running(box, path) / "state.json").read_text())
     pids = [row["pid"] for row in box.json("ps", "--stage", "staging", cwd=path) if row["pid"]]
-    os.kill(before["supervisor"]["pid"], 9)
-    for pid in pids:
-        os.kill(pid, 9)
+    kill([before["supervisor"]["pid"], *pids])
     wait_until(lambda: answers(address) == "1 info", seconds=60, what="the stage's return")
     after = json.loads((running(box, path) / "state.json").read_text())
     assert after["supervisor"] != before["supervisor"]
@@ -233,13 +234,25 @@ def test_a_router_and_a_supervisor_that_are_killed_come_back_to_what_was_safe(bo
     address = staged.deploy(box, path, first)["address"]
     staged.deploy(box, path, second, strategy="blue-green")
     router = box.json("ps", "--stage", "staging", "router", cwd=path)[0]
-    os.kill(router["pid"], 9)
+    kill([router["pid"]])
     wait_until(lambda: answers(address) == "2 info", what="the router's return")
     supervisor = json.loads((running(box, path) / "state.json").read_text())["supervisor"]
-    os.kill(supervisor["pid"], 9)
+    kill([supervisor["pid"]])
     assert get(address) == "2 info"
     seen = staged.deploy(box, path, first, strategy="rolling")
     assert (seen["release"], seen["address"], get(address)) == (first["release"], address, "1 info")
+
+
+def kill(pids: list[int]) -> None:
+    """Kill processes, and wait until they have ended.
+
+    A container's pid 1 ends all others of its own only when it gets to run: until then the stage may answer as before.
+    """
+    killed = [process for pid in pids if (process := identify(pid))]
+    assert len(killed) == len(pids)
+    for process in killed:
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, killed)), what="the end of what was killed")
 
 
 def answers(address: str) -> str:

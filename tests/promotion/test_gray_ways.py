@@ -191,6 +191,23 @@ def test_a_stage_that_is_stopped_meanwhile_has_its_old_release_when_it_comes_bac
 
 
 @pytest.mark.long
+def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_one_when_it_comes_back(box: Box):
+    """Every command failed then, since the router did not answer how the waiting release was."""
+    shop = Shop.opened(box, BASE)
+    shop.built("2")
+    shop.ok("promote", "gray")
+    assert phase(shop) == "hold"
+    shop.ok("down", "--stage", "production")
+    done = shop.run("promote", "gray")
+    assert done.returncode == 1
+    assert b"its environment was stopped meanwhile" in done.stderr
+    with Load(shop.address, connections=2, rate=50) as load:
+        assert served(load) == {"1 info"}
+    shop.ok("promote", "gray")
+    shop.ok("promote", "production")
+
+
+@pytest.mark.long
 def test_who_holds_what_waits_for_its_promotion_keeps_it_from_production(box: Box):
     shop = Shop.opened(box, BASE)
     shop.built("2")
