@@ -64,7 +64,8 @@ class Tally:
     `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
     besides, at most, when routers or replicas were killed. `closed`: the router that was stopped in order last.
     `namespace` and `ended`: the kernel's count at the last reading (`Accepted`); `accepted`: the router's own then.
-    `worst`: lost requests a second between two readings, at most so far. `tunnels`, `runs`: of the last reading.
+    `worst`: lost requests a second between two readings, at most so far; `losing`: whether any were before the last
+    one. `tunnels`, `runs`: of the last reading.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Tally:
     ended: int = 0
     accepted: int = 0
     worst: float = 0.0
+    losing: bool = False
     tunnels: dict[str, Tunnels] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
@@ -140,6 +142,7 @@ class Tally:
             ended=kernel.accepted if kernel else 0,
             accepted=reading.accepted,
             worst=max(self.worst, rate),
+            losing=rate > 0.0,
             tunnels={
                 name: seen if replaced or name in ended else follow(self.tunnels.get(name), seen, at=now)
                 for name, seen in reading.tunnels.items()
@@ -155,12 +158,14 @@ class Tally:
         """Requests that a killed router may have lost: one on each connection that may have been open.
 
         Those are the ones of the last reading, and those that were accepted since. A connection on which more than one
-        request was lost in that time is covered by the highest rate of losses so far.
+        request was lost in that time is covered by the highest rate of losses so far; while requests are being lost, by
+        that of all requests, since only a part of the time before the last reading may have been like that.
         """
         if kernel is not None and kernel.namespace == self.namespace:
             opened = kernel.accepted - self.ended - self.accepted
             if opened >= 0:
-                return self.open + opened + math.ceil(self.worst * max(0.0, kernel.at - self.at))
+                rate = max(self.worst, self.peak) if self.losing else self.worst
+                return self.open + opened + math.ceil(rate * max(0.0, kernel.at - self.at))
         # Nothing counts them: as many a second as requests in the busiest one, until the next router started.
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
         return self.open + math.ceil(self.peak * away)
