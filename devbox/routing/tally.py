@@ -21,6 +21,7 @@ REFUSED = "refused"  # every connection to a server was refused
 CUT = "cut"  # the server closed the connection before the headers of a response, or devbox after the time to drain
 TRUNCATED = "truncated"  # the connection ended within a response
 TIMEOUT = "timeout"  # the server did not answer in time
+_FASTER = 2  # times as many requests a second as in the busiest one: those that fail at once are soon repeated
 _SHORTEST = 0.05  # seconds between two readings, for a rate
 _RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
@@ -159,12 +160,12 @@ class Tally:
 
         Those are the ones of the last reading, and those that were accepted since. A connection on which more than one
         request was lost in that time is covered by the highest rate of losses so far; while requests are being lost, by
-        that of all requests, since only a part of the time before the last reading may have been like that.
+        twice that of all requests: only a part of the time before the last reading may have been like that. An estimate.
         """
         if kernel is not None and kernel.namespace == self.namespace:
             opened = kernel.accepted - self.ended - self.accepted
             if opened >= 0:
-                rate = max(self.worst, self.peak) if self.losing else self.worst
+                rate = max(self.worst, _FASTER * self.peak) if self.losing else self.worst
                 return self.open + opened + math.ceil(rate * max(0.0, kernel.at - self.at))
         # Nothing counts them: as many a second as requests in the busiest one, until the next router started.
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)

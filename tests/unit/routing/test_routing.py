@@ -264,7 +264,7 @@ def test_issue10_11_only_connections_that_were_open_may_be_lost():
     failing = tally.take(_reading(refused=42), now=1030, kernel=before)
     ended = Accepted(namespace="n", accepted=40 + 128, at=1032)
     lost = failing.take(_reading(pid=8, began=1033), now=1034, kernel=ended)
-    assert lost.unknown == 4 + 30 * 2, "all since: the losses may have begun just before the last reading"
+    assert lost.unknown == 4 + 2 * 30 * 2, "all since: the losses may have begun just before the last reading"
     well = failing.take(_reading(refused=42), now=1031, kernel=before)
     lost = well.take(_reading(pid=8, began=1033), now=1034, kernel=ended)
     assert lost.unknown == 4 + 4, "at most as many a second as before"
