@@ -160,7 +160,7 @@ class Tally:
 
         Those are the ones of the last reading, and those that were accepted since. A connection on which more than one
         request was lost in that time is covered by the highest rate of losses so far; while requests are being lost, by
-        twice that of all requests: only a part of the time before the last reading may have been like that. An estimate.
+        twice that of all requests, an estimate: the time before the last reading may have been better.
         """
         if kernel is not None and kernel.namespace == self.namespace:
             opened = kernel.accepted - self.ended - self.accepted

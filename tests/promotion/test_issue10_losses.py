@@ -9,8 +9,8 @@ from support.machine import Box
 pytestmark = pytest.mark.scenario
 
 
-# A router that is killed while `recreate` has no server forgets 503s at a rate that no reading has seen: the bound is an
-# estimate there (docs/adr/0073-held-sockets.md), and did not always hold.
+# A router that is killed while `recreate` has no server forgets 503s at a rate that no reading has seen: the bound is
+# an estimate there (docs/adr/0073-held-sockets.md), and did not always hold.
 QUICK = (
     ("rolling", ("router",)),
     ("recreate", ()),
