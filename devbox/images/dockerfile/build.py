@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple
 
-from devbox.errors import BakeFailed
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import documents, layout, manifest, snapshots
+from devbox.images import layout, manifest, snapshots
 from devbox.images.answer import Progress
 from devbox.images.assembled import assembled
 from devbox.images.dockerfile import cache, context, text
@@ -191,11 +190,5 @@ def _diff_ids(plain: Mapping[str, Any]) -> list[str]:
 
 
 def _json(path: str) -> dict[str, Any]:
-    """Of an image, as buildah has written it. BakeFailed if no store would take it."""
     with open(path, "rb") as source:
-        raw = source.read()
-    try:
-        return documents.parse(raw)
-    except ValueError as error:
-        sentence = f"what buildah says of the image can't be used: {error}"
-        raise BakeFailed(sentence, remedy="look at what the Dockerfile sets") from None
+        return cache.image_document(source.read())

@@ -15,7 +15,7 @@ from typing import Any
 
 from devbox.errors import BakeFailed, CommandFailed
 from devbox.host import carry, environ, files, process
-from devbox.images import documents, packing
+from devbox.images import packing
 from devbox.images.apt import Tick
 from devbox.images.dockerfile import cache, text
 from devbox.images.dockerfile.adapted import ADDED
@@ -68,7 +68,7 @@ def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
     look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
     config = process.run(look, purpose="look at what buildah built", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
-    diff_ids = _parsed(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
+    diff_ids = cache.image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
     if any(not _there(job, diff_id) for diff_id in diff_ids):
         beside = _stood_in(f"{job.place}/new", [diff_id for diff_id in diff_ids if _there(job, diff_id)])
         process.run([program, *storage, *push_options(built, beside)], purpose="take over what buildah built", env=env)
@@ -223,16 +223,7 @@ def _text(path: str) -> str:
 
 
 def _json(path: str) -> dict[str, Any]:
-    return _parsed(_text(path).encode())
-
-
-def _parsed(raw: bytes) -> dict[str, Any]:
-    """What buildah has said or written of an image. BakeFailed if no store would take it."""
-    try:
-        return documents.parse(raw)
-    except ValueError as error:
-        sentence = f"what buildah says of the image can't be used: {error}"
-        raise BakeFailed(sentence, remedy="look at what the Dockerfile sets") from None
+    return cache.image_document(_text(path).encode())
 
 
 def _digits(digest: str) -> str:

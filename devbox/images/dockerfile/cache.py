@@ -17,6 +17,7 @@ from devbox.errors import BakeFailed
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.host.sizes import tree_size
+from devbox.images import documents
 from devbox.model import ids, jsontext
 from devbox.model.image import FromDockerfile
 
@@ -117,6 +118,15 @@ def _chain(layer: str, storage: _Storage) -> list[str]:
         found.append(layer)
         layer = storage.parents.get(layer, "")
     return found
+
+
+def image_document(raw: bytes) -> dict[str, Any]:
+    """Parse what buildah said or wrote about an image. BakeFailed if no store would take it."""
+    try:
+        return documents.parse(raw)
+    except ValueError as error:
+        sentence = f"what buildah says of the image can't be used: {error}"
+        raise BakeFailed(sentence, remedy="look at what the Dockerfile sets") from None
 
 
 def listed(path: str) -> list[dict[str, Any]]:
