@@ -152,7 +152,7 @@ class NativeSnapshots:
 
 
 def _loaded(about: dict[str, Any]) -> Snapshot:
-    """ValueError or KeyError where it is none, or names what is no volume."""
+    """Raise ValueError or KeyError if it is not a snapshot, or names something that is not a volume."""
     found = codec.load(Snapshot, {name: about[name] for name in ("name", "created_at", "volumes", "size")})
     if any("/" in volume or volume.startswith(".") for volume in found.volumes):
         raise ValueError("it has a volume that is none")

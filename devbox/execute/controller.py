@@ -99,7 +99,7 @@ class Controller:
     on_change: Callable[[Trial], None]
     readings: Callable[[], tuple[Reading, ...]] = tuple
     now: Callable[[], float] = time.time
-    clock: Callable[[], float] = time.monotonic  # that nobody sets
+    clock: Callable[[], float] = time.monotonic  # unaffected by changes of the system time
     pause: Callable[[float], None] = time.sleep
     on_away: Callable[[], None] = lambda: None
     tick: float = TICK

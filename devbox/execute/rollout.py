@@ -150,7 +150,7 @@ class RolloutActions:
         return show
 
     def reload(self, step: Step) -> str:
-        """Have the router read its files anew."""
+        """Have the router read its files again."""
         instance = self._resolved.instance
         self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
         return "has read its files"

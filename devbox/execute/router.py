@@ -117,7 +117,7 @@ class Router:
         deadline = time.monotonic() + _TO_ANSWER
         while self._worker() in ("", before):
             if time.monotonic() > deadline:
-                raise EngineError("the router did not read its files anew", remedy="devbox logs --stage NAME router")
+                raise EngineError("the router did not reload its files", remedy="devbox logs --stage NAME router")
             time.sleep(_PAUSE)
 
     def change(self, how: Callable[[RouterState], RouterState]) -> None:
@@ -142,7 +142,7 @@ class Router:
         for command in converge.shift(wanted, self.seen()):
             self.runtime.tell(command)
         if self.seen().share != wanted.share:
-            raise EngineError("the router did not take the share it was told", remedy="devbox doctor")
+            raise EngineError("the router did not apply the requested share", remedy="devbox doctor")
         self._write(replace(_together(before, wanted), share=wanted.share))
         self._let_go(wanted)
 
@@ -327,7 +327,7 @@ class Router:
 
 
 def _now() -> float:
-    """By the clock of this boot, which nobody sets; no container is older."""
+    """Seconds since this boot, unaffected by changes of the system time; no container is older."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -383,7 +383,7 @@ def _shape(state: RouterState) -> tuple[object, ...]:
 def _cohort(before: RouterState, known: KnownBy | None) -> Cohort | None:
     """The key stays for good: with another one, every visitor would be a new one.
 
-    So do the backends of a baseline: without servers they get nobody, and taking them away would be a reload.
+    So do the backends of a baseline: without servers they get no requests, and taking them away would be a reload.
     """
     if known is None:
         return None

@@ -47,7 +47,7 @@ class Traffic:
     failed: int = 0
 
     def since(self, earlier: Traffic) -> Traffic:
-        """What came after `earlier`; all of it, where the router has begun to count anew meanwhile."""
+        """What came after `earlier`; all of it, if the router has restarted its counters since."""
         if self.requests < earlier.requests or self.failed < earlier.failed:
             return self
         return Traffic(requests=self.requests - earlier.requests, failed=self.failed - earlier.failed)

@@ -87,7 +87,7 @@ def ask_bounded(
 ) -> BoundedAnswer:
     """Run a program as `run_bounded` does, for an answer of at most LIMIT bytes; one that prints more is killed.
 
-    `is_over`: asked ten times a second, whether nobody wants the answer any more.
+    `is_over`: asked ten times a second, whether the answer is no longer needed.
     """
     out, err = _Kept(), _Kept()
 

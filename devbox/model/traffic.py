@@ -25,7 +25,7 @@ class Side:
     times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
 
     def since(self, earlier: Side) -> Side:
-        """What came after `earlier`; all of it, where the router has begun to count anew meanwhile."""
+        """What came after `earlier`; all of it, if the router has restarted its counters since."""
         if self.requests < earlier.requests or self.errors < earlier.errors:
             return self
         return Side(
