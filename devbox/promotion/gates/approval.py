@@ -63,13 +63,12 @@ def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
         try:
             approval = predicates.approval(statement.predicate)
             ends = _ends(approval, gate)
-        except ValueError:
+            expires = written(ends)
+        except (ValueError, OverflowError):  # no approval, or of a year that the calendar does not have
             continue
         if each.by in names and approval.stage == context.stage.name:
             fault = "he built it" if each.by in built else _fault(approval, ends, context)
-            yield Said(
-                approver=names[each.by], approval=approval, evidence=each.evidence, expires=written(ends), fault=fault
-            )
+            yield Said(approver=names[each.by], approval=approval, evidence=each.evidence, expires=expires, fault=fault)
 
 
 def _ends(approval: Approval, gate: ApprovalGate) -> dt.datetime:

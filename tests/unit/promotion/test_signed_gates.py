@@ -243,3 +243,17 @@ def _with_image(case: Case) -> Release:
 
 def _revoked(of: GateContext) -> Revocation | None:
     return evidence.revocation(of)
+
+
+@pytest.mark.parametrize(
+    ("gate", "facts"),
+    [
+        (ApprovalGate(expires=366 * DAY), {"issued": "9999-12-31T23:00:00Z"}),
+        (ApprovalGate(), {"expires": "9999-12-31T23:00:00-02:00"}),
+    ],
+)
+def test_issue10_5_an_approval_of_a_year_that_does_not_exist_counts_for_nothing(
+    case: Case, gate: ApprovalGate, facts: dict[str, str]
+):
+    case.approved(ANN, **facts)
+    assert case.judge(gate).verdict == PENDING
