@@ -112,6 +112,7 @@ class RolloutActions:
 
     def verify(self, step: Step) -> str:
         """Observe the release for a while; VerifyFailed if it is not well."""
+        self._count_before()  # a promotion that was killed after the switch: what the old replicas have answered
         self._verification.run(self._seconds, before=self._before or Traffic(), on_text=self._shown(step))
         return "well"
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from devbox.execute import verification
+from devbox.execute.rollout import RolloutActions
 from devbox.execute.verification import (
     COMING,
     DEFAULT,
@@ -30,6 +33,18 @@ web.green,BACKEND,0,900,0,0,900,0
 web.blue,web-1-old,0,50,0,0,0,0
 devbox.lives,x,0,9,0,0,9,0
 """
+
+RUNNING = {
+    "name": "web-1",
+    "role": "run",
+    "state": "running",
+    "health": "healthy",
+    "image": "",
+    "digest": "",
+    "pid": None,
+    "spec_key": "",
+    "image_key": "",
+}
 
 
 def look(condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed: int = 0, router: str = "r1") -> Sight:
@@ -131,17 +146,7 @@ def test_a_server_that_the_router_has_not_reached_yet_is_given_time():
     ],
 )
 def test_how_the_runtime_finds_a_container(state: str, health: str, condition: str):
-    seen = ObservedContainer(
-        name="web-1",
-        role="run",
-        state=state,
-        health=health,
-        image="",
-        digest="",
-        pid=None,
-        spec_key="",
-        image_key="",
-    )
+    seen = ObservedContainer(**{**RUNNING, "state": state, "health": health})
     assert verification._condition(seen) == condition
     assert verification._condition(None) == ENDED
 
@@ -190,3 +195,53 @@ def test_how_long_a_release_is_observed():
     assert [seconds_of(stage, kind) for kind in ("recreate", "rolling", "blue-green")] == [0.0, DEFAULT, DEFAULT]
     assert seconds_of(Stage(name="s", order=0, verify=0.0), "rolling") == 0.0
     assert seconds_of(Stage(name="s", order=0, verify=300.0), "recreate") == 300.0
+
+
+class Answering:
+    """A stage whose old and new replicas fail half of their requests, and answer more at each look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.containers = {"web-1-new": ObservedContainer(**{**RUNNING, "name": "web-1-new"})}
+
+    def observe(self, _instance: object) -> Answering:
+        return self
+
+    @property
+    def runtime(self) -> Answering:
+        return self
+
+    @property
+    def servers(self) -> dict[str, dict[str, object]]:
+        return {}
+
+    def seen(self) -> Answering:
+        return self
+
+    def repeat(self, work):
+        return work()
+
+    def ask(self, _question: str) -> str:
+        self.looks += 1
+        new = f"web.green,web-1-new,0,{100 * self.looks},0,0,{100 * self.looks},0"
+        head = "Start_time_sec: 1\nPid: 7\n# pxname,svname,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other"
+        return f"{head}\nweb.blue,web-1-old,0,500,0,0,500,0\n{new}\n"
+
+
+def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered():
+    """It was compared with nothing: a release that fails as much as the one before was taken back."""
+    stage = Answering()
+    spec = SimpleNamespace(name="web-1-new", kind="service")
+    actions = RolloutActions(
+        base=None,
+        resolved=SimpleNamespace(instance=SimpleNamespace(stage="staging")),
+        replicas=SimpleNamespace(specs={"web-1-new": spec}, digests={}, served={}),
+        engine=stage,
+        store=None,
+        router=stage,
+        secrets=None,
+        sink=lambda _event: None,
+        drain=0.0,
+        verify=0.01,
+    )
+    assert actions.verify(SimpleNamespace(id="verify")) == "well"
