@@ -12,6 +12,7 @@ Each is wrong where the other is right, so both have to be large: see docs/expla
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -109,10 +110,9 @@ def chance(count: int, *, least: int, kept: float) -> float:
         return 0.0
     if kept >= 1:
         return 1.0
-    mean, total = count * kept, 0.0
-    if mean > _EXACT:
+    mean, total, term = count * kept, 0.0, (1 - kept) ** count
+    if mean > _EXACT or term < sys.float_info.min:  # too small to be summed up
         return math.erfc((least - 0.5 - mean) / math.sqrt(2 * mean * (1 - kept))) / 2
-    term = (1 - kept) ** count
     for at in range(least):
         total += term
         term *= (count - at) / (at + 1) * kept / (1 - kept)

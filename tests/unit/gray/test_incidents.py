@@ -171,3 +171,12 @@ def test_every_kind_of_replica_is_thinned_to_the_least_busy_one():
 
 def test_a_window_holds_a_burst_twice_over():
     assert [window(longest) for longest in (0, 1, 2, 3, 4, 5, 6, 10, 11)] == [0, 0, 1, 1, 2, 2, 3, 3, None]
+
+
+@pytest.mark.parametrize(("count", "part"), [(300, 0.95), (320, 0.91), (330, 0.9)])
+def test_issue10_7_a_chance_is_not_1_where_its_first_term_is_too_small_for_a_number(count: int, part: float):
+    assert chance(count, least=count, kept=part) == pytest.approx(part**count, abs=0.05)
+    assert chance(count, least=1, kept=part) == 1.0
+    mean = round(count * part)
+    exact = math.fsum(math.comb(count, k) * part**k * (1 - part) ** (count - k) for k in range(mean, count + 1))
+    assert chance(count, least=mean, kept=part) == pytest.approx(exact, abs=0.05)
