@@ -56,15 +56,15 @@ def _grown(rate: float, tilt: float) -> float:
 def harm(canary: Mapping[int, Tally], stable: Mapping[int, Tally], *, alpha: float) -> float:
     """At most so much is the canary's mean rate of bad requests above what stable's was for the same share of time.
 
-    Both by step, each step with one share: stable's rates are weighted by the canary's requests, so that neither a
-    drifting rate nor a rising share looks like harm, or hides it. Half of `alpha` is for the canary, half for stable.
+    Both by step, from 0 on, each step with one share: stable's rates are weighted by the canary's requests, so that
+    neither a drifting rate nor a rising share looks like harm, or hides it. Half of `alpha` is for the canary, half for
+    stable: 1/2, 1/6, 1/12, … of that half for its steps, less than all of it however many steps follow.
     """
     whole = sum(canary.values(), Tally())
     if not whole.requests:
         return 1.0
-    each = alpha / 2 / len(canary)
     weighted = (
-        tally.requests * lower(stable[step], alpha=each)
+        tally.requests * lower(stable[step], alpha=alpha / 2 / ((step + 1) * (step + 2)))
         for step, tally in canary.items()
         if tally.requests and step in stable
     )

@@ -69,3 +69,19 @@ def test_a_rate_that_fell_while_the_share_rose_is_no_excuse():
 def test_nobody_there_is_no_proof():
     assert bounds.harm({}, {}, alpha=0.05) == 1
     assert bounds.harm({0: Tally()}, {0: Tally(requests=1000)}, alpha=0.05) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_issue10_gray_all_steps_together_have_half_of_alpha(steps: int, monkeypatch: pytest.MonkeyPatch):
+    """Each of n steps had 1/n of it, the first ones more of it before there were n."""
+    asked: dict[Tally, float] = {}
+
+    def lower(tally: Tally, *, alpha: float) -> float:
+        asked[tally] = max(alpha, asked.get(tally, 0.0))
+        return 0.0
+
+    monkeypatch.setattr(bounds, "lower", lower)
+    stable = {step: Tally(requests=1000 + step) for step in range(steps)}
+    for known in range(1, steps + 1):
+        bounds.harm({step: Tally(requests=10) for step in range(known)}, stable, alpha=0.05)
+    assert sum(asked.values()) <= 0.025
