@@ -94,7 +94,7 @@ image <code>{escape(trial.deployment.release.image)}</code><br>
 Began {_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_steps(policy.steps)}, each at least
 {policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
 worse than the old one at most. At 100 % of the evidence it is taken back, at any time: that happens to a release that
-is as good as the old one once in {1 / min(watch.alpha for watch in policy.watches):.0f} times, at most.
+is as good as the old one once in {1 / sum(watch.alpha for watch in policy.watches):.0f} times, at most.
 {fresh}</footer>"""
 
 

@@ -62,7 +62,7 @@ def svg(trial: Trial) -> str:
     panels = _panels(trial) if points else []
     height = _TOP + len(panels) * (_PANEL + _GAP) + 20
     times = [point.at - trial.began for point in points]
-    whole = max(times[-1] if times else 1.0, 1.0)
+    whole = max([1.0, *times])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"',
         ' role="img" font-family="system-ui, sans-serif" font-size="12">',

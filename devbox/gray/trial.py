@@ -71,7 +71,7 @@ class Trial:
     recent: Batch = field(default_factory=lambda: Batch(canary=Side(), stable=Side()))
     points: tuple[Point, ...] = ()
     changes: tuple[Change, ...] = ()
-    thinned: int = 1  # looks that one point of the curves stands for
+    thinned: int = 1  # seconds that one point of the curves stands for, at least
     settled: bool = False
     counts_before: Counts | None = None  # lost requests of the stage until it began, and until now
     counts: Counts | None = None
@@ -109,6 +109,10 @@ class Trial:
         log = self.rollout.judged[watch.name].evidence.log
         return max(0.0, log) / math.log(1 / watch.alpha) if watch.alpha else 0.0
 
+    def evidence(self) -> dict[str, float]:
+        """By metric, what speaks against the canary, in nats."""
+        return {watch.name: self.strength(watch) * math.log(1 / watch.alpha) for watch in self.policy.watches}
+
     def parts(self) -> dict[str, tuple[float, ...]]:
         """See `Point`."""
         compared = self.rollout.compared
@@ -131,7 +135,7 @@ class Trial:
         if (rollout.phase, rollout.step) != (self.rollout.phase, self.rollout.step):
             seen = replace(seen, changes=(*seen.changes, seen.change(now, threshold)))
         last = self.points[-1].at if self.points else 0.0
-        return _pointed(seen, now, threshold) if now - last >= self.thinned else seen
+        return seen if 0 <= now - last < self.thinned else _pointed(seen, now, threshold)  # < 0: by a clock set back
 
     def entry(self) -> dict[str, object]:
         """The body of its entry in the ledger: where it stands, and the counts until now."""
@@ -143,7 +147,7 @@ class Trial:
             "reason": self.rollout.reason,
             "threshold": self.changes[-1].threshold if self.changes else 0,
             **{name: {"requests": side.requests, "errors": side.errors} for name, side in sides.items()},
-            "evidence": {name: round(seen.evidence.log, 3) for name, seen in self.rollout.judged.items()},
+            "evidence": {name: round(nats, 3) for name, nats in self.evidence().items()},
             "lost": self.lost,
             "lost_by_cause": self.losses.lost if self.losses else None,
             "lost_unknown": self.losses.unknown if self.losses else None,
@@ -182,7 +186,7 @@ def _pointed(seen: Trial, now: float, threshold: int) -> Trial:
         stable=(seen.recent.stable.requests, seen.recent.stable.errors),
         canary_p99=seen.recent.canary.quantile(0.99),
         stable_p99=seen.recent.stable.quantile(0.99),
-        evidence={watch.name: seen.strength(watch) * math.log(1 / watch.alpha) for watch in seen.policy.watches},
+        evidence=seen.evidence(),
         parts=seen.parts(),
         baseline=_counts(seen.recent.baseline),
         baseline_p99=seen.recent.baseline.quantile(0.99) if seen.recent.baseline else None,

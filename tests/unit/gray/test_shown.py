@@ -189,3 +189,21 @@ def test_issue10_2_a_file_completes_no_gray_release(tmp_path: Path):
     trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
     trials.ask(Wish(what="complete", by="the promotion"))
     assert trials.asked() is None
+
+
+def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(good: Trial):
+    """Two metrics with 0.5 % each are wrong once in 100 times, not in 200."""
+    assert "once in 100 times, at most" in html(good)
+
+
+def test_issue10_gray_the_ledger_has_the_evidence_that_decides():
+    """It had that of the counts by side, which nothing goes by where the router counts by second."""
+    trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
+    assert trial.entry()["evidence"] == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
+
+
+def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: Trial):
+    trial = replace(good, points=good.points[:9])
+    seen = trial.after(trial.rollout, trial.recent, now=trial.points[-1].at - 3600, threshold=0)
+    assert len(seen.points) == 10
+    assert ET.fromstring(svg(seen)) is not None
