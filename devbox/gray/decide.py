@@ -119,9 +119,9 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
         return _leaving(seen, look)
     if look.asked == "abort":
         return _back(seen, look, policy, f"aborted by {look.by or 'a person'}")
-    if seen.phase == REHEARSING:
-        return _rehearsing(seen, look)
     seen = steered(seen, look.asked)
+    if seen.phase == REHEARSING:
+        return _rehearsing(seen, look, policy)
     if trouble := _trouble(seen, look, policy):
         return _back(seen, look, policy, trouble)
     return _onward(seen, look, policy)
@@ -131,7 +131,9 @@ def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     """With what the router counted since the last look."""
     seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
     goal = wanted(seen, policy).threshold
-    seen = seen.shut_out(tripped=look.tripped, reopened=_may_reopen(rollout, rollout.shut))
+    # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
+    reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
+    seen = seen.shut_out(tripped=look.tripped, reopened=reopened)
     if not look.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
         seen = replace(seen, baseline_shut=look.now if look.baseline_tripped else None)
     has_control = not _lacks_baseline(look, policy) or goal == WHOLE
@@ -323,10 +325,15 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
     return ""
 
 
-def _rehearsing(seen: Rollout, look: Look) -> Rollout:
-    if _gone(look):
+def _rehearsing(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+    """Going back works if the canary gets no requests. Long connections, as of WebSockets, need not have ended."""
+    drained = look.open == 0 or seen.watched > DRAIN
+    if look.threshold == 0 and look.batch.canary == Side() and drained:
         return replace(seen.enter(STEP, "going back works"), rehearsed=True)
-    return _waits(seen, "for the router to send nobody to the canary")
+    lacking = "for the router to send no requests to the canary"
+    if seen.watched > policy.timeout:
+        return _to_a_human(seen, f"going back does not work: in {policy.timeout:.0f} s it waited {lacking}")
+    return _waits(seen, lacking)
 
 
 def _hold(seen: Rollout, look: Look, policy: Policy) -> Rollout:

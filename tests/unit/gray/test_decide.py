@@ -195,9 +195,24 @@ def test_a_canary_that_the_router_shut_out_gets_another_chance_and_no_third():
 def test_a_canary_that_fails_again_as_soon_as_it_is_reopened_goes_back():
     run = Run()
     run.until(phases.STEP)
-    for _ in range(int(SHUT) + 2):
+    for _ in range(int(SHUT) + 1):
         run.look(QUIET, tripped=True)
+    run.look(Batch(canary=side(1, 1), stable=side(30)), tripped=True)
     assert run.rollout.phase == phases.ABORTING
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
+def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, killed: bool):
+    """The record says that it is time to reopen it before the router is asked to."""
+    run = Run()
+    run.until(phases.STEP)
+    for _ in range(int(SHUT) + 1):
+        run.look(QUIET, tripped=True)
+    assert wanted(run.rollout, run.policy).reopen
+    run.rollout = codec.load(Rollout, codec.dump(run.rollout)) if killed else run.rollout
+    assert run.look(QUIET, tripped=True).phase == phases.STEP
+    assert run.rollout.trips == 1
+    assert wanted(run.rollout, run.policy).reopen, "once more"
 
 
 def test_each_step_has_its_own_count_of_being_shut_out():
@@ -300,6 +315,37 @@ def test_a_rehearsal_goes_back_once_and_then_on():
     run.look(QUIET)
     assert (run.rollout.phase, run.rollout.step, run.threshold) == (phases.STEP, 0, 100)
     assert run.until(phases.HOLD).rehearsed
+
+
+def test_issue10_gray_a_rehearsal_does_not_wait_for_long_connections():
+    """It had no end while a WebSocket of the canary was open."""
+    run = Run(replace(POLICY, rehearse=True))
+    run.until(phases.REHEARSING)
+    for _ in range(int(DRAIN)):
+        assert run.look(QUIET, open=1).phase == phases.REHEARSING
+    run.look(QUIET, open=1)
+    assert (run.rollout.phase, run.rollout.rehearsed) == (phases.STEP, True)
+
+
+def test_issue10_gray_a_rehearsal_that_does_not_go_back_asks_for_a_person():
+    run = Run(replace(POLICY, rehearse=True))
+    run.until(phases.REHEARSING)
+    for _ in range(62):
+        run.look(GOOD, seconds=10)
+    assert run.rollout.phase == phases.NEEDS_HUMAN
+    assert "going back does not work" in run.rollout.reason
+    assert run.threshold == 0
+    assert run.look(QUIET, asked="resume").rehearsed, "by now, it does"
+
+
+def test_issue10_gray_hold_is_heard_during_a_rehearsal():
+    """It was taken and forgotten."""
+    run = Run(replace(POLICY, rehearse=True))
+    run.until(phases.REHEARSING)
+    run.look(GOOD, asked="hold")
+    assert run.rollout.held
+    run.look(QUIET)
+    assert run.look(GOOD).reason == "held"
 
 
 def test_a_canary_that_never_comes_up_is_given_up():
