@@ -104,7 +104,7 @@ class Comparison:
         return replace(self, until=until, history=self.history.after(stable, quantile=quantile, fewest=fewest))
 
     def at(self, place: Place, *, since: float) -> Comparison:
-        """At another share, or with other replicas, which were brought about at this time."""
+        """At another share, which the router was given at this time (`since`), or with other numbers of replicas."""
         begun = self if self.place is not None else self._begun()
         begun = begun.closed_off()
         past, same = begun.history, self.place is not None and self.place.shares == place.shares
@@ -117,6 +117,16 @@ class Comparison:
             errors=replace(begun.errors, counted=windows.at(begun.errors.counted, place, past.failed)),
             slow=replace(begun.slow, counted=windows.at(begun.slow.counted, place, past.slow)),
         )
+
+    def resized(self, place: Place, *, now: float) -> Comparison:
+        """With other numbers of replicas at the same share, from the end of the open block on.
+
+        No second is lost, and no block is cut short: a replica that comes and goes would begin one at each look, so
+        that little of what it does would count, and each part of a burst as a burst of its own.
+        """
+        if self._open and now < self._first + BLOCK:
+            return self
+        return self.at(place, since=max(self.until + 1, self.since) - _CHANGING)
 
     def _begun(self) -> Comparison:
         past = self.history
@@ -147,8 +157,8 @@ class Comparison:
 
         After a small step they would be counted twice: the router adds to those that it has.
         """
-        if self.until <= now:
-            return self
+        if self.until <= now:  # but the present share may be newer
+            return replace(self, since=min(self.since, int(now) + _CHANGING))
         again = self.until - 1 if self.until - now <= KEPT else now
         born = {name: min(at, int(now)) for name, at in self.born.items()}
         return replace(self.skipped(until=again), until=int(now), born=born)
@@ -277,6 +287,11 @@ class Comparison:
         """All requests of a side since the first step, and those of them that this counts."""
         found = self.sides.get(side, {}).values()
         return Tally(requests=sum(each[REQUESTS] for each in found), bad=sum(each[count] for each in found))
+
+    @property
+    def served_by(self) -> int:
+        """How many replicas of the canary have answered since the first step."""
+        return sum(1 for name in self.sides.get(CANARY, {}) if name)
 
     def warm(self, side: str) -> Tally:
         """Requests whose response times count, and the slow ones among them."""

@@ -30,7 +30,14 @@ class History:
     limits: Limits | None = None
 
     def after(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> History:
-        """With more seconds of stable, all later than `at`. `fewest`: requests before a quantile is believed."""
+        """With more seconds of stable. `fewest`: requests before a quantile is believed.
+
+        After the clock was set back by a minute or less, seconds that the history has already do not count twice; after
+        more, the history begins again.
+        """
+        if seconds and self.at - max(each.at for each in seconds) > MINUTE:
+            return replace(self, at=0, requests=(), failed={}, slow={}).after(seconds, quantile=quantile, fewest=fewest)
+        seconds = [each for each in seconds if each.at > self.at]
         if not seconds:
             return self
         whole = self.all + sum((Side(requests=each.requests, times=each.times) for each in seconds), Side())
@@ -38,8 +45,6 @@ class History:
         if limits is None and whole.requests >= fewest and sum(whole.times) > 0:
             limits = Limits.of(whole, quantile=quantile)
         last = max(each.at for each in seconds)
-        if last <= self.at:  # the clock was set back
-            return replace(self, at=0, requests=(), failed={}, slow={}).after(seconds, quantile=quantile, fewest=fewest)
         length = len(self.requests)
         first = self.at - length + 1 if length else min(each.at for each in seconds)
         add = _Adding(first, last)

@@ -43,10 +43,11 @@ def take_in(
     now = rollout.looked_at or before
     if place is None:
         return replace(rollout, compared=compared.skipped(until=now))
-    if place != compared.place:
-        baking = place.share >= 1 and compared.place is not None and compared.place.share < 1
-        shifted = compared.place is None or compared.place.shares != place.shares
-        compared = (compared.anew() if baking else compared).at(place, since=before if shifted else now)
+    if compared.place is None or compared.place.shares != place.shares:
+        baking = place.share >= 1 and compared.place is not None
+        compared = (compared.anew() if baking else compared).at(place, since=before)
+    elif place != compared.place:
+        compared = compared.resized(place, now=now)
     if not in_force:
         compared = compared.skipped(until=now)
     seen = compared.after(seconds, requests=policy.warmup_requests, warmup=policy.warmup_seconds)
@@ -128,7 +129,8 @@ def strength(compared: Comparison, watch: Watch) -> float:
     """The evidence as a share of the evidence that aborts; above 1 it does. 0 without traffic, never below."""
     metric, values, limit = _evidence(compared, watch)
     found = min(values.same_time, values.more_often) / limit
-    alone = compared.place is None or compared.place.canaries == 1
+    # One that is down just now is another replica all the same: what it failed before is not enough.
+    alone = compared.place is None or (compared.place.canaries == 1 and compared.served_by <= 1)
     if not metric.fits or (values.rest <= REST and not alone):
         found = min(found, 1.0)
     if watch.name == LATENCY:

@@ -161,3 +161,67 @@ def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
     controller._seconds(trial, BEGAN + 1.5)
     controller._seconds(trial, BEGAN + 3600.5)
     assert asked == [BEGAN - 3601, BEGAN, BEGAN + 3600 - HISTORY - 1]
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 9, 25])
+def test_issue10_9_a_bad_release_is_taken_back_at_a_step_although_a_replica_comes_and_goes(period: int):
+    """Two seconds after each change of their number did not count: with a change every two seconds, none did."""
+    run = Run(baking=False)
+    for _ in range(120 // period):
+        run.go_on(period, failed=8)
+        run.replicas = 3 - run.replicas
+    assert run.rollout.phase == ABORTING, run.rollout.reason
+
+
+def test_issue10_9_a_replica_that_comes_and_goes_neither_hides_seconds_nor_multiplies_its_bursts():
+    """Each change began another block, in which a burst of one replica was worth as much again."""
+    steady, flapping = Run(baking=False), Run(baking=False)
+    for _ in range(4):
+        for run in (steady, flapping):
+            run.go_on(4, failed=1)
+        flapping.replicas = 3 - flapping.replicas
+    found = [run.rollout.compared for run in (steady, flapping)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[1].errors_against() == found[0].errors_against()
+    assert found[1].sides == found[0].sides
+
+
+def test_other_numbers_of_replicas_count_from_the_end_of_a_block_on():
+    run = Run(baking=False)
+    run.go_on(10)
+    run.replicas = 1
+    seen = []
+    for _ in range(30):
+        run.go_on(1)
+        assert run.rollout.compared is not None
+        assert run.rollout.compared.place is not None
+        seen.append(run.rollout.compared.place.canaries)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == 2
+    assert seen.index(1) <= 20
+    assert run.rollout.compared.whole(CANARY, 0).requests == 38 * 40, "all but two seconds after the share changed"
+
+
+def test_issue10_9_a_share_that_is_newer_than_the_clock_is_compared_at_once():
+    """Without requests before the clock was set back, nothing counted until it was there again."""
+    place = Place.at(0.5, canaries=2, stables=2)
+    compared = Comparison().at(place, since=BEGAN).set_back(now=BEGAN - 86_400.5)
+    for at in range(BEGAN - 86_400, BEGAN - 86_390):
+        compared = compared.after(seconds(at, failed=12), requests=20, warmup=10)
+    assert compared.fails_entirely() == ""
+    assert compared.whole(CANARY, 0).requests == 9 * 40, "all but a second"
+
+
+@pytest.mark.parametrize("back", [3, 5, 59])
+def test_issue10_9_a_history_is_kept_when_the_clock_was_set_back_by_seconds(back: int):
+    """It began again, though bursts that it had seen happen all the same."""
+    compared = Comparison()
+    for at in range(BEGAN - 90, BEGAN):
+        compared = compared.warmed(seconds(at, baking=False)[2:], quantile=0.99, fewest=1)
+    compared = compared.set_back(now=BEGAN - back + 0.5)
+    for at in range(BEGAN - back, BEGAN + 10, 3):
+        three = [each for second in range(at, at + 3) for each in seconds(second)[2:]]
+        compared = compared.warmed(three, quantile=0.99, fewest=1)
+    past = compared.history
+    assert past.requests == (40,) * (past.at - BEGAN + 91), "each second once"

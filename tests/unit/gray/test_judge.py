@@ -13,6 +13,7 @@ from support.machine import lacking
 from devbox.gray import judge
 from devbox.gray.policy import Policy
 from devbox.gray.rollout import ABORTING, BAKE, STEP, Rollout
+from devbox.gray.windows import Place
 from devbox.model import codec
 from devbox.model.traffic import STABLE, Side
 
@@ -228,6 +229,18 @@ def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more()
     assert judge.strength(found, ERRORS) == 1.0
     rules = replace(policy(0.05, ERRORS), min_time=30.0, margin=1.0)
     assert "nearly all of them are one replica's" in _judged(drawn, 0, rules, by_second=True, baking=False).reason
+
+
+def test_issue10_7_nor_is_it_where_the_others_are_down_by_now():
+    """The router takes a replica that pauses out: with one left, what the paused one failed was enough."""
+    row = Row(name="burst", base=0.0, known=300, steps=(0.05,), step=40)
+    drawn = failures.draw(row, 1, np.random.default_rng(9))
+    for at in range(row.known + 22, row.known + 34):
+        drawn.first[0, at, 0] = drawn.failed[0, at, 0] = drawn.requests[0, at, 0] = 5
+    found = list(product.comparisons(drawn, 0))[-1]
+    left = found.at(Place.at(0.05, canaries=1, stables=2), since=BEGAN + 40)
+    assert min(left.errors_against()[:2]) > math.log(100)
+    assert judge.strength(left, ERRORS) == 1.0
 
 
 def test_a_total_failure_needs_no_statistics():
