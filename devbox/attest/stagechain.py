@@ -28,8 +28,8 @@ MOST = 4000  # records in a document, the newest ones: a registry takes 4 MiB
 class StageRecord:
     """One thing done. `number` counts a machine's records of the stage, from 1; `previous` is the hash of the last one.
 
-    `kind` is that of the ledger's entry. `left`: the release that the stage ran before. `evidence`: the digest of the
-    manifest that carries an approval or a revocation.
+    `clock` is negative for what an earlier version entered. `kind` is that of the ledger's entry. `left`: the release
+    that the stage ran before. `evidence`: the digest of the manifest that carries an approval or a revocation.
     """
 
     number: int
@@ -122,8 +122,8 @@ def is_chain(records: Sequence[StageRecord]) -> bool:
 
 def _is_sound(record: StageRecord) -> bool:
     plain: dict[str, Any] = codec.dump(record)
-    numbers = [plain.pop(name) for name in ("number", "clock")]
-    if not all(type(each) is int and 0 < each <= _LARGEST for each in numbers):
+    number, clock = (plain.pop(name) for name in ("number", "clock"))
+    if type(number) is not int or type(clock) is not int or not (0 < number <= _LARGEST and abs(clock) <= _LARGEST):
         return False
     return all(isinstance(each, str) for each in plain.values()) and _is_time(record.at)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Mapping
 
-from devbox.model.entry import APPLIED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
+from devbox.model.entry import APPLIED, APPROVED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
+
+OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # the entries that other machines have to know of
 
 _ENDS = (APPLIED, FAILED)
 _CAME = (APPLIED, SEEN)
 _STEPS = (INTENT, COPIED, RUNNING, *_ENDS)
+_EARLIER = 1 << 40  # more than the seconds since 1970: by it, what an earlier version entered has a negative clock
 
 
 class History:
@@ -57,7 +61,8 @@ class History:
         In the order in which it happened, whenever this machine learned of it: by the clocks of the signed chains.
         """
         found = [entry for entry in self.entries if entry.stage == stage and entry.kind in _CAME]
-        return tuple(sorted(found, key=_order))
+        published = clocks(self.entries, stage)
+        return tuple(sorted(found, key=lambda entry: _order(entry, published)))
 
     def run(self, stage: str, release: str) -> tuple[Entry, Entry | None] | None:
         """When a release came to a stage last, and by which other one it was replaced; None if it never came."""
@@ -137,9 +142,32 @@ def since(entry: Entry) -> str:
     return str(entry.body["at"]) if entry.kind == SEEN else entry.at
 
 
-def _order(entry: Entry) -> tuple[int, str, str, int]:
-    clock = entry.body.get("clock", 0)  # 0: an earlier version wrote it
-    return (clock if isinstance(clock, int) else 0, since(entry), entry.release, entry.seq)
+def clock(entry: Entry) -> int:
+    """The clock of an entry, positive; negative for one of an earlier version, which counts by its time."""
+    found = entry.body.get("clock")
+    if isinstance(found, int):
+        return found
+    try:
+        return int(dt.datetime.fromisoformat(since(entry)).timestamp()) - _EARLIER
+    except ValueError:
+        return -_EARLIER
+
+
+def clocks(entries: Iterable[Entry], stage: str) -> dict[int, int]:
+    """The clocks with which this machine publishes what it did with a stage, by the numbers of the entries.
+
+    Each is greater than the one before, also where two processes took the same one.
+    """
+    found: dict[int, int] = {}
+    last = -2 * _EARLIER
+    for entry in entries:
+        if entry.kind in OWN and "seen" not in entry.body and entry.stage in (stage, ""):
+            found[entry.seq] = last = max(last + 1, clock(entry))
+    return found
+
+
+def _order(entry: Entry, published: Mapping[int, int]) -> tuple[int, str, str, int]:
+    return published.get(entry.seq, clock(entry)), since(entry), entry.release, entry.seq
 
 
 def _deployment(entry: Entry) -> tuple[str, str]:

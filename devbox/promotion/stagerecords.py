@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from devbox.attest.stagechain import MOST, StageRecord
-from devbox.model.entry import APPLIED, APPROVED, DOWN, GENESIS, REVOKED, SEEN, Entry
-
-OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # the entries that other machines have to know of
+from devbox.model.entry import APPLIED, GENESIS, REVOKED, SEEN, Entry
+from devbox.promotion.history import OWN, clock, clocks
 
 _DIGITS = 12
 
@@ -24,13 +23,7 @@ def writer_of(entries: Sequence[Entry]) -> str:
 
 def next_clock(entries: Iterable[Entry]) -> int:
     """The clock of something done now: after everything that is known."""
-    return 1 + max((clock(entry) for entry in entries), default=0)
-
-
-def clock(entry: Entry) -> int:
-    """The clock of an entry; 0 for what an earlier version wrote."""
-    found = entry.body.get("clock", 0)
-    return found if isinstance(found, int) else 0
+    return 1 + max((0, *(clock(entry) for entry in entries)))
 
 
 def seen(entry: Entry) -> Mapping[str, Any] | None:
@@ -41,12 +34,13 @@ def seen(entry: Entry) -> Mapping[str, Any] | None:
 
 def own_records(entries: Iterable[Entry], stage: str) -> tuple[StageRecord, ...]:
     """What this machine has to say about a stage, the newest records of it; always the same for the same ledger."""
+    entries = tuple(entries)
+    published = clocks(entries, stage)
     found: list[StageRecord] = []
-    previous, last = GENESIS, 0
+    previous = GENESIS
     for entry in entries:
-        if entry.kind in OWN and seen(entry) is None and entry.stage in (stage, ""):
-            last = max(last + 1, clock(entry))
-            record = _record(entry, number=len(found) + 1, clock=last, previous=previous)
+        if entry.seq in published:
+            record = _record(entry, number=len(found) + 1, clock=published[entry.seq], previous=previous)
             previous = record.hash
             found.append(record)
     return tuple(found[-MOST:])

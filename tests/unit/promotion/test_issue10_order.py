@@ -1,0 +1,54 @@
+"""Two machines put what happened in a stage into the same order, also what an earlier version or a race entered."""
+
+from __future__ import annotations
+
+from support.histories import chained, release
+
+from devbox.model.entry import APPLIED, APPROVED
+from devbox.promotion import stagerecords
+from devbox.promotion.history import History
+
+ONE, TWO = release(1), release(2)
+
+
+def _applied(of, at, *, operation="promote", left="", **body):
+    facts = {"operation": operation, "left": left, "config": "sha256:c", **body}
+    return {"kind": APPLIED, "stage": "staging", "release": of.id, "at": f"2026-11-{at}Z", "body": facts}
+
+
+def _learned(rows, others, writer):
+    """The history of a machine that did `rows` and learned what another one published of `others`."""
+    records = stagerecords.own_records(chained(*others), "staging")
+    made = [stagerecords.entry_of(each, stage="staging", writer=writer, by="ci") for each in records]
+    return History(chained(*rows, *({**each, "at": "2026-11-30T00:00:00Z"} for each in made)))
+
+
+def _known(history):
+    return [(entry.release, entry.body["operation"]) for entry in history.came("staging")]
+
+
+def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_machines():
+    """Machine 2 rolled back what machine 1 had promoted. Both are upgraded, and machine 2 promoted it to production."""
+    one = [_applied(TWO, "01T00:00:00"), _applied(ONE, "02T00:00:00"), _applied(TWO, "03T00:00:00", left=ONE.id)]
+    two = [_applied(ONE, "04T00:00:00", operation="rollback", left=TWO.id)]
+    first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
+    assert _known(first) == _known(second)
+    for history in (first, second):
+        assert history.stands("staging").release == ONE.id
+        assert history.rolled_back("staging", TWO.id) is not None
+
+
+def test_issue10_1_what_an_earlier_version_entered_comes_before_what_this_one_does():
+    one = [_applied(TWO, "03T00:00:00")]
+    two = [_applied(ONE, "02T00:00:00", operation="rollback", left=TWO.id, clock=stagerecords.next_clock(()))]
+    first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
+    assert _known(first) == _known(second) == [(TWO.id, "promote"), (ONE.id, "rollback")]
+
+
+def test_issue10_1_a_clock_that_two_processes_took_at_once_counts_as_it_is_published():
+    """An approval and a promotion took clock 7, so the promotion is published with 8; machine 2 did something at 8."""
+    approved = {"kind": APPROVED, "stage": "staging", "release": ONE.id, "body": {"clock": 7}}
+    one = [approved, _applied(ONE, "03T00:00:00", clock=7)]
+    two = [_applied(TWO, "02T00:00:00", clock=8)]
+    first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
+    assert _known(first) == _known(second)
