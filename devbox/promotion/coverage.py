@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from devbox.model import codec, ids
-from devbox.model.stage import Deployment
+from devbox.model.stage import Deployment, Stage
 
 _LONGEST = 100  # characters of a value that is kept as it is
 _SHOWN = 3  # changes in a sentence
@@ -17,21 +17,35 @@ _OPAQUE = ("env", "secrets")  # values are kept as digests
 _PLACED = ("name", "order", "where", "gates", "strategy", "env", "secrets", "replicas")  # covered elsewhere, or a place
 
 
-def parts(deployment: Deployment, *, order: Sequence[str], keys: Mapping[str, str]) -> dict[str, str]:
+def parts(
+    deployment: Deployment, *, order: Sequence[str], keys: Mapping[str, str], home: Stage | None = None
+) -> dict[str, str]:
     """The parts of a deployment by name. `order`: all stages. `keys`: who builds and approves, by their fingerprints.
 
-    A field that a later version adds to stages, strategies or processes is covered without a change here.
+    `home`: the stage in whose environment it runs, if that is another one: its replicas, variables and secrets are
+    those that run, and its parts are covered as well, without its gates. A field that a later version adds to stages,
+    strategies or processes is covered without a change here.
     """
-    stage = codec.dump(deployment.stage)
     found = {"image": deployment.release.image, "order of stages": ", ".join(order), **keys}
+    found |= _flat("needs", codec.dump(deployment.release.config.needs))
+    for number, gate in enumerate(deployment.stage.gates, start=1):
+        found |= _flat(f"gates.{number}.{gate.op}", codec.dump(gate))
+    found |= _of_stage(deployment)
+    if home is not None and home.name != deployment.stage.name:
+        own = _of_stage(Deployment(release=deployment.release, stage=home))
+        found |= {f"{home.name}: {name}": value for name, value in own.items()}
+    return found
+
+
+def _of_stage(deployment: Deployment) -> dict[str, str]:
+    """What runs in a stage, and how: its processes, its strategy and its other fields, without its gates."""
+    found: dict[str, str] = {}
     for name, process in deployment.processes.items():
         plain = codec.dump(process)
         found[f"replicas.{name}"] = str(plain.pop("replicas"))
         found |= _flat(f"process.{name}", plain)
-    found |= _flat("needs", codec.dump(deployment.release.config.needs))
+    stage = codec.dump(deployment.stage)
     found |= _flat("strategy", stage["strategy"])
-    for number, gate in enumerate(deployment.stage.gates, start=1):
-        found |= _flat(f"gates.{number}.{gate.op}", codec.dump(gate))
     for key, value in stage.items():
         if key not in _PLACED:
             found |= _flat(key, value)

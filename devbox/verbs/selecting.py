@@ -61,7 +61,8 @@ def covered(opened: Project, resolved: Resolved, deployment: Deployment) -> dict
     """The parts of a deployment that an approval covers, by the file and the keys as they are now."""
     order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
     keys = keyring.identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
-    return coverage.parts(deployment, order=[stage.name for stage in order], keys=keys)
+    home = resolved.stages.get(deployment.stage.environment)
+    return coverage.parts(deployment, order=[stage.name for stage in order], keys=keys, home=home)
 
 
 def _next(stage: Stage, resolved: Resolved, history: History) -> Entry | None:

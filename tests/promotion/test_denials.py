@@ -140,6 +140,18 @@ def test_an_approval_ends(signed: Signed):
     assert "counted until" in signed.denied(made, "approval", PENDING)
 
 
+def test_issue10_5_an_approval_of_a_gray_stage_covers_the_stage_that_it_leads_to(tmp_path: Path, home: Path):
+    text = APPROVED + '[stage.staging.strategy]\nkind = "gray"\n[stage.production]\nreplicas = { web = 1 }\n'
+    text = text.replace("[stage.staging]\n", '[stage.staging]\ninto = "production"\n')
+    text = text.replace('"test", "staging"]', '"test", "staging", "production"]')
+    signed = Signed(tmp_path, text)
+    made = signed.built()
+    signed.approve(made, "ann")
+    assert signed.shop.why("staging", made)["approval"].verdict == PASS
+    signed.shop.rewrite(text.replace("web = 1", "web = 9"))
+    assert "production: replicas.web = 1, now 9" in signed.denied(made, "approval", PENDING)
+
+
 @pytest.mark.parametrize("changed", ['{ kind = "approval", count = 2 }', '{ kind = "approval", expires = "9d" }'])
 def test_an_approval_under_older_gates_does_not_count(signed: Signed, changed: str):
     made = signed.built()

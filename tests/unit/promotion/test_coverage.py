@@ -125,3 +125,29 @@ def test_issue10_5_any_value_of_a_stage_that_changes_voids_an_approval(where: st
 )
 def test_issue10_5_what_processes_get_from_a_stage_voids_an_approval(stage: Stage):
     assert coverage.void(_parts(STAGE), _parts(stage)).startswith("approved with")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"LEVEL": "2"}},
+        {"secrets": {"TOKEN": Secret(reference="env:OTHER")}},
+        {"replicas": {"web": 5}},
+        {"drain": 1.0},
+        {"verify": 0.0},
+        {"vars": {"level": "2"}},
+        {"publish": ()},
+        {"external": {}},
+        {"strategy": Strategy(kind="rolling")},
+    ],
+)
+def test_issue10_5_an_approval_covers_the_stage_in_whose_environment_a_release_runs(change):
+    """A gray stage runs its canary with the variables and replicas of the stage that it leads to."""
+    gray = Deployment(release=release(1), stage=Stage(name="gray", order=1, into="production"))
+
+    def parts(home):
+        return coverage.parts(gray, order=["gray", "production"], keys={}, home=home)
+
+    assert "production: " in coverage.void(parts(STAGE), parts(replace(STAGE, **change)))
+    assert not coverage.void(parts(STAGE), parts(replace(STAGE, gates=()))), "it passes no gate of that stage"
+    assert parts(gray.stage) == coverage.parts(gray, order=["gray", "production"], keys={})
