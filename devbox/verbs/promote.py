@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from devbox.envfile import hostaccess
@@ -36,6 +36,7 @@ from devbox.verbs.gray import here
 from devbox.verbs.recording import Recorder
 from devbox.verbs.selecting import Selected, covered, select
 from devbox.verbs.signing import Named
+from devbox.verbs.stagechain import StageChains
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
 
@@ -112,6 +113,16 @@ class _Scene:
         """The release that is meant, and all that is known."""
         return select(self.opened, self.resolved, self.stage, name, sink)
 
+    def catch_up(self, sink: Sink) -> None:
+        """Learn what other machines did with the stage, so that a rollback which is entered next comes after it.
+
+        What cannot be learned is a note: the stage has gone back.
+        """
+        try:
+            StageChains(self.opened, self.resolved, sink).learn(only=self.stage.name)
+        except DevboxError as error:
+            sink(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
+
     def copier(self, sink: Sink) -> Copier:
         """What brings images to where the stage has them."""
         before = [stage.repository for stage in self.resolved.stages.values() if stage.order < self.stage.order]
@@ -175,7 +186,12 @@ def rollback(
         history = scene.history()
         planned = course.to_roll_back(stage, history)
         recorder, copier = Recorder(opened, scene.resolved, scene.stage, by, sink), scene.copier(sink)
-        means = Means(environment=environment, copy=copier.have, attest=recorder.record)
+
+        def attest(intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
+            scene.catch_up(sink)
+            return recorder.record(intent, steps)
+
+        means = Means(environment=environment, copy=copier.have, attest=attest)
         if planned is None and (begun := course.begun(stage, history)) is not None:
             Move(begun, scene.ledger, lease, means, sink).fail("given up by a rollback")
             raise DevboxError(

@@ -29,8 +29,8 @@ def rebuild(opened: Project, sink: Sink) -> Rebuilt:
     if not resolved.stages:
         raise UsageError("the file has no stages, so there is no ledger", remedy="devbox release ls")
     ledger = Ledger(opened.paths, opened.id)
+    ConfirmedRecord(opened.paths, opened.id).forget()  # first: killed here, it still has the ledger that it relied on
     aside = ledger.rebuild({"reason": "devbox release rebuild"})
-    ConfirmedRecord(opened.paths, opened.id).forget()
     StageChains(opened, resolved, sink).learn()
     learned = [entry for entry in ledger.entries() if stagerecords.seen(entry)]
     return Rebuilt(aside=aside, learned=len(learned))

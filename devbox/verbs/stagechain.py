@@ -13,14 +13,14 @@ from devbox.execute.events import Note, Sink
 from devbox.images.registry import artifact, reference, settings
 from devbox.images.registry.connection import Connection
 from devbox.images.registry.repository import Repository
-from devbox.model.entry import APPLIED, REVOKED
+from devbox.model.entry import APPLIED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 from devbox.opened import Project
 from devbox.promotion import freshness, stagerecords
 from devbox.promotion.history import History
 from devbox.records import keyring
-from devbox.records.confirmed import ConfirmedRecord, Reading
+from devbox.records.confirmed import NEW, ConfirmedRecord, Reading
 from devbox.records.keyring import Keyring
 from devbox.records.ledger import Ledger
 from devbox.records.watched import Watched
@@ -45,16 +45,17 @@ class StageChains:
         self.due: list[Stage] = []  # what this machine published of these was signed long ago
         self.found: dict[str, tuple[StageDocument, ...]] = {}  # stage → what other machines published
 
-    def learn(self, *, accept: bool = False) -> dict[str, str]:
+    def learn(self, *, accept: bool = False, only: str = "") -> dict[str, str]:
         """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
 
-        `accept`: a user says that nothing newer is missing in stages that this machine reads for the first time.
+        `only`: with this stage; "" for all stages. `accept`: a user says that nothing newer is missing in stages that
+        this machine reads for the first time.
         LedgerDamaged if a repository knows more of what this machine did than its ledger.
         """
         keys = self._ring().known
         lacking: dict[str, str] = {}
         for stage in self._resolved.stages.values() if keys else ():
-            if stage.repository:
+            if stage.repository and only in ("", stage.name):
                 try:
                     problem = self._learn(stage, keys, accept=accept)
                 except RegistryError as error:
@@ -126,10 +127,11 @@ class StageChains:
         entries = self._ledger.entries()
         own, known = stagerecords.writer_of(entries), stagerecords.known_of(entries, stage.name)
         documents, problems = self._read(stage, keys, own=own)
+        own = own or stagerecords.writer_of(self._ledger.entries())  # another process may have begun the ledger
         mine = documents.pop(own, None)
         if mine is not None:
             self._check_own(mine, stage)
-        if self._records(stage) and freshness.is_due(mine, now=self._now):
+        if self._is_due(mine, stage):
             self.due.append(stage)
         reading, others = self._reading(stage), self.found.setdefault(stage.name, tuple(documents.values()))
         if not accept and (doubt := freshness.doubt(reading, others, now=self._now)):
@@ -143,10 +145,21 @@ class StageChains:
                 if isinstance(seconds, int | float) and seconds > found.get(release, 0.0):
                     found[release] = float(seconds)
             problems += self._unknown(each, documents, own, stage)
+        if reading.joined == NEW:  # until all is entered, whenever this process is killed
+            self._confirmed.write(stage.name, reading)
+        self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         after = freshness.after(reading, others, now=self._now, is_whole=not problems, accepted=accept)
         self._confirmed.write(stage.name, after)
-        self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
         return "; ".join(problems)
+
+    def _is_due(self, mine: StageDocument | None, stage: Stage) -> bool:
+        """True if what this machine published is old, or lacks records: a registry refused them, or devbox was killed.
+
+        None: it published nothing.
+        """
+        records = self._records(stage)
+        lacks = mine is None or _last(mine.records) < _last(records)
+        return bool(records) and (lacks or freshness.is_due(mine, now=self._now))
 
     def _read(
         self, stage: Stage, keys: Mapping[str, PublicKey], *, own: str
@@ -198,7 +211,10 @@ class StageChains:
                 yield f"{document.writer} knew {number} records of {writer}, of which {counts.get(writer, 0)} are there"
 
     def _enter(self, stage: Stage, documents: Mapping[str, StageDocument], known: Mapping[str, int]) -> None:
-        """Add the new records to the ledger, in their order."""
+        """Add the new records to the ledger, in their order.
+
+        A revocation is in the chain of every stage, and is entered for each: by that, this machine knows them whole.
+        """
         people = self._ring()
         fresh = [
             (record.clock, record.at, writer, record)
@@ -206,14 +222,10 @@ class StageChains:
             for record in each.records
             if record.number > known.get(writer, 0)
         ]
-        told = {str(entry.body.get("evidence")) for entry in self._ledger.entries() if entry.kind == REVOKED}
         for _, _, writer, record in sorted(fresh, key=lambda each: each[:3]):
-            if record.kind == REVOKED and record.evidence in told:
-                continue  # it is in the chain of every stage
             by = people.name(documents[writer].by)
             made = stagerecords.entry_of(record, stage=stage.name, writer=writer, by=by)
             if made is not None:
-                told.add(record.evidence)
                 self._ledger.append(made.pop("kind"), **made)
 
     def _ring(self) -> Keyring:
