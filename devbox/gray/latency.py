@@ -5,6 +5,8 @@ difference of both sides' shares above it, less what 6 % longer times would make
 between -3 and 3; and so does the number of limits that a request exceeds, which says more than each of them where all
 times are longer. If z is as likely as -z, exp(λz)/cosh(λz) is 1 on average, whatever its size; so is the product over
 blocks, and the mean over a few λ, the limits and their number: an e-value. One block is worth at most a factor of 2.
+Where most requests of both sides exceed a limit, and few requests of the canary are compared, z is not as likely as
+-z: such blocks say nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ LIMITS = (0.50, 0.25, 0.10)  # of stable's requests that may be slower
 TOLERANCE = 0.06
 _STRENGTHS = (0.3, 0.6, 1.2, 2.4)
 _MOST = 3.0
+_FEWEST = 1.0  # requests of the canary below a limit, on average, without which a block is too one-sided
 
 Logs = tuple[float, ...]  # by limit and strength, then of the number of limits, by strength
 NOTHING: Logs = (0.0,) * ((len(LIMITS) + 1) * len(_STRENGTHS))
@@ -75,13 +78,26 @@ def compare(canary: Sequence[int], stable: Sequence[int], limits: Limits) -> Log
     squares = math.fsum((2 * at + 1) * each for at, each in enumerate(both))  # of the number of limits exceeded
     spread.append(max(0.0, squares - math.fsum(both) ** 2))
     found: list[float] = []
-    for difference, tolerated, square in zip(
-        (*apart, math.fsum(apart)), (*limits.tolerated, math.fsum(limits.tolerated)), spread, strict=True
+    for difference, tolerated, square, above in zip(
+        (*apart, math.fsum(apart)),
+        (*limits.tolerated, math.fsum(limits.tolerated)),
+        spread,
+        (*both, math.fsum(both) / len(both)),
+        strict=True,
     ):
         deviation = math.sqrt(square * (1 / canary[0] + 1 / stable[0]))
-        z = max(-_MOST, min(_MOST, (difference - tolerated) / deviation)) if deviation else 0.0
+        counts = deviation and not _is_one_sided(canary[0], above)
+        z = max(-_MOST, min(_MOST, (difference - tolerated) / deviation)) if counts else 0.0
         found += (strength * z - math.log(math.cosh(strength * z)) for strength in _STRENGTHS)
     return tuple(found)
+
+
+def _is_one_sided(requests: int, above: float) -> bool:
+    """True if so few requests of the canary are compared that z is mostly a little above 0, and seldom far below.
+
+    That happens where both sides are slower than before, so that most requests exceed a limit.
+    """
+    return above > 1 / 2 and requests * (1 - above) < _FEWEST
 
 
 def completed(logs: Logs) -> Logs:
