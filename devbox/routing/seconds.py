@@ -23,6 +23,7 @@ REQUESTS, FAILED, FIRST_FAILED, FIRST_SLOW, FIRST_TIME = 0, 1, 2, 3, 4  # counte
 _COUNTERS = FIRST_TIME + len(TIMES) + 1
 _MOST_CLIENTS = "100k"
 _MOST = "32k"  # replicas × seconds
+_KEY = 192  # bytes, with room for the longest names of process and replica: a key that is cut has no time
 _FAILED_IN, _SLOW_IN = 0, 1  # tags of a client: generations
 _ENTRY = re.compile(r"key=(?P<key>[^\s/]+)/(?P<replica>[^\s@]+)@(?P<at>\d+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
@@ -49,7 +50,7 @@ backend {CLIENTS}
     stick-table type string len 32 size {_MOST_CLIENTS} expire 1h store gpt(2)
 
 backend {SECONDS}
-    stick-table type string len 128 size {_MOST} expire {HISTORY + 60}s store gpt0,gpc({_COUNTERS})
+    stick-table type string len {_KEY} size {_MOST} expire {HISTORY + 60}s store gpt0,gpc({_COUNTERS})
 """
 
 

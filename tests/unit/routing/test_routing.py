@@ -7,7 +7,8 @@ import pytest
 
 from devbox.model.stage import Counts
 from devbox.routing import config, converge, counters
-from devbox.routing.cohort import Cohort
+from devbox.routing import seconds as by_second
+from devbox.routing.cohort import BASELINE, Cohort
 from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server, dump, load
 from devbox.routing.tally import Accepted, Reading, Tally
 from devbox.routing.tunnels import Tunnels
@@ -334,3 +335,11 @@ def test_what_another_router_counted_says_nothing():
     assert Counts(router="b", lost={"web": 5}).since(then) is None
     assert Counts(router="b", lost={"web": 1}).since(None) == 1
     assert Counts(router="a", lost={"web": 2, "old": 1}).since(then) == 1, "counted anew"
+
+
+def test_issue10_9_the_longest_names_leave_room_for_the_time_in_a_key():
+    """A key that was cut at 127 bytes had no time: of a process with a name of 50 characters, nothing was compared."""
+    process = "p" * 63
+    key = f"{process}.{BASELINE}/{process}-999-12345678-baseline@1795000000"
+    assert len(key) < int(re.search(r"len (\d+) size 32k", by_second.tables())[1])
+    assert by_second.read(f"0x1: key={key} use=0 exp=1 gpc0=7")[0].at == 1_795_000_000
