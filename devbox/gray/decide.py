@@ -201,7 +201,9 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
 def _counted_against(seen: Rollout, policy: Policy) -> str:
     """What the router's counts say against it."""
     if seen.compared is not None:
-        return judge.find_harm(seen, policy)
+        harm = judge.find_harm(seen, policy)
+        has_control = seen.phase != BAKE or seen.compared.history.requests
+        return harm if harm or has_control else _baked_badly(seen, policy)
     return _baked_badly(seen, policy) if seen.phase == BAKE else _judgement(seen, policy)
 
 

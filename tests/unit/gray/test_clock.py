@@ -225,3 +225,15 @@ def test_issue10_9_a_history_is_kept_when_the_clock_was_set_back_by_seconds(back
         compared = compared.warmed(three, quantile=0.99, fewest=1)
     past = compared.history
     assert past.requests == (40,) * (past.at - BEGAN + 91), "each second once"
+
+
+@pytest.mark.parametrize(("failed", "phase"), [(10, ABORTING), (0, BAKE)])
+def test_issue10_9_without_a_history_the_bake_is_compared_with_the_steps(failed: int, phase: str):
+    """A stage without requests before the release has no history: only a total failure was taken back."""
+    run = Run(baking=False)
+    assert run.rollout.compared is not None
+    run.rollout = replace(run.rollout, compared=replace(run.rollout.compared, history=History()))
+    run.go_on(30)
+    run.rollout, run.baking = run.rollout.enter(BAKE, "promoted"), True
+    run.go_on(60, failed=failed)
+    assert run.rollout.phase == phase, run.rollout.reason
