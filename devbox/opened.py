@@ -34,6 +34,7 @@ from devbox.records.grants import GrantRecord, is_within_isolated
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 from devbox.records.moves import find_id
+from devbox.records.places import PlaceRecord
 from devbox.records.trust import TrustRecord
 
 if TYPE_CHECKING:
@@ -77,12 +78,14 @@ def load(
     """The file, resolved: from the cache when nothing it was made from has changed. `held`: by the caller, exclusively.
 
     `bakes`: the caller will bake what the file wants. `fresh`: read the file itself, for what decides about releases:
-    the cache lies below DEVBOX_HOME and could lack a gate.
+    the cache lies below DEVBOX_HOME and could lack a gate. HostError if those releases belong to another project.
 
     What comes from env files may be secret and reaches no disk: it is kept in the runtime directory, which only the
     holder of the instance may write to, since `down` removes it. Without `keep` nothing is written, and credentials
     that were not generated yet are none that anybody will see.
     """
+    if fresh:
+        PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
     lasting, fleeting = opened.paths.project(opened.id), opened.paths.run(opened.id)
     cached = None if fresh else _cached(opened, lasting, fleeting)
     if cached is not None and cached.instance == instance(opened, cached.instance.name):
@@ -390,11 +393,5 @@ def stage_of(resolved: Resolved, name: str) -> Stage:
 def instance(opened: Project, name: str) -> Instance:
     """The instance of a project, under this name."""
     facts = os.stat(opened.root)
-    return Instance(
-        id=opened.id,
-        name=name,
-        root=opened.root,
-        env_file=opened.env_file,
-        owner=facts.st_uid,
-        group=facts.st_gid,
-    )
+    owner, group = facts.st_uid, facts.st_gid
+    return Instance(id=opened.id, name=name, root=opened.root, env_file=opened.env_file, owner=owner, group=group)

@@ -28,6 +28,7 @@ from devbox.model.stage import Deployment
 from devbox.opened import Project, check_grants_by_vars, load
 from devbox.plan import order
 from devbox.records.hostfiles import HostFiles
+from devbox.records.places import PlaceRecord
 from devbox.routing.cohort import KnownBy
 
 FORMAT = 1
@@ -43,7 +44,11 @@ class StageFile:
 
 
 def remember(opened: Project, resolved: Resolved) -> None:
-    """Keep what the file says about stages and keys, for `load_or_promoted`; no container's variables."""
+    """Keep what the file says about stages and keys, for `load_or_promoted`; no container's variables.
+
+    And to which project the releases belong.
+    """
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
     kept = Resolved(
         instance=resolved.instance,
         images={},
@@ -59,8 +64,10 @@ def remember(opened: Project, resolved: Resolved) -> None:
 def load_or_promoted(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Resolved:
     """Load the env file; if it is broken, what it said at the last promotion, with a note to `sink`.
 
-    `fresh`: not from the cache. EnvFileError if it is broken and nothing was promoted before.
+    `fresh`: not from the cache. EnvFileError if it is broken and nothing was promoted before. HostError if what was
+    promoted belongs to another project.
     """
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
     try:
         return load(opened, fresh=fresh)
     except EnvFileError as error:
