@@ -1,6 +1,6 @@
-"""Who controls a gray release: looks, decides, has the router do it, keeps it; again and again, until it is over.
+"""The controller of a gray release: observe, decide, record, tell the router; once a second, until the release ends.
 
-Killed anywhere, the next one begins with what was kept: the router has not risen meanwhile, since a share is lent.
+If it is killed, the next one continues from the record. The share has not risen meanwhile: a raised share is only lent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATIENCE = 60.0  # seconds that a router which crashed may take to come back
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What is there at one moment. `began`: since when the router counts; `threshold`: what it goes by.
+    """The router and its servers at one moment. `began`: since when it counts; `threshold`: the canary's buckets.
 
     `canary_replicas`, `stable_replicas`: the servers of each side that may get requests, over all judged processes.
     `baseline`: None without fresh replicas of stable.
@@ -50,7 +50,7 @@ class Sight:
     baseline_tripped: bool = False
 
     def since(self, earlier: Sight) -> Batch:
-        """What came after an earlier sight; all there is, where the router began anew."""
+        """Return what was counted after an earlier sight; all of it if the router was started again since."""
         if self.began != earlier.began:
             return Batch(canary=self.canary, stable=self.stable, baseline=self.baseline)
         return Batch(
@@ -64,7 +64,7 @@ class Ground(Protocol):
     """Where a gray release happens."""
 
     def sight(self) -> Sight:
-        """Look once. RouterAway where there is nothing to see just now."""
+        """Observe once. RouterAway if the router does not answer."""
 
     def seconds(self, *, after: int) -> tuple[Second, ...]:
         """The complete seconds later than `after` (since the epoch), oldest first, by replica.
@@ -73,7 +73,7 @@ class Ground(Protocol):
         """
 
     def lend(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
-        """Have so many buckets go to the canary, for a while; when nobody renews that, `safe` ones. Kept on disk: that.
+        """Send so many buckets to the canary, for a while; without a renewal, `safe` ones, which is also kept on disk.
 
         `generation`: in which the first failure of each client is counted, and the first response slower than `slow`
         microseconds, one of TIMES; 0 where there is none, as before the release and after it. Called at every look: it
@@ -89,7 +89,7 @@ class Controller:
     """One gray release under way. `on_look` sees every look, `on_change` every phase and step that it came to.
 
     `readings`: what metrics from outside said since this was asked last. `until`: phases in which the work of this
-    controller is done. `on_away` is told once that the router is away: nothing is decided until it is back.
+    controller is done. `on_away` is called once when the router is away: nothing is decided until it is back.
     """
 
     trials: Trials
@@ -108,7 +108,7 @@ class Controller:
     _away: float | None = field(default=None, init=False)
 
     def run(self, trial: Trial) -> Trial:
-        """Control it until one of these phases is reached; what it came to."""
+        """Control it until one of these phases is reached; return the result."""
         while trial.rollout.phase not in self.until or self.wish is not None:
             sight = self._sight()
             trial = self._look(trial, sight) if sight else trial
@@ -160,7 +160,7 @@ class Controller:
         return seen
 
     def _seconds(self, trial: Trial, now: float) -> tuple[Second, ...]:
-        """Those that the release has not taken in; none where the router went away just now: the next look has them."""
+        """Return the seconds that the release does not have yet; none if the router is away: the next look has them."""
         known = trial.rollout.compared
         with contextlib.suppress(RouterAway):
             until = min(known.until if known else 0, int(now))  # the clock may have been set back
@@ -168,9 +168,9 @@ class Controller:
         return ()
 
     def _apply(self, before: Trial, after: Trial, sight: Sight) -> None:
-        """The record first where the share rises: whoever comes after a crash may know of more than there is, not less.
+        """Write the record, then tell the router: after a crash, the record may be ahead of the router, never behind.
 
-        A new share begins a new batch. Where the router is away, the next look lends.
+        A new share begins a new batch. If the router is away, the next look lends.
         """
         changed = _place(before.rollout) != _place(after.rollout)
         goal = wanted(after.rollout, after.policy)
@@ -193,5 +193,5 @@ def _place(rollout: Rollout) -> tuple[str, int, bool]:
 
 
 def completing(trial: Trial) -> Trial:
-    """A gray release that waits for its promotion, which has come: it goes on to 100 % by itself."""
+    """Return the gray release so that it goes to 100 % without another promotion: the one it waited for has come."""
     return replace(trial, policy=replace(trial.policy, completes=True))

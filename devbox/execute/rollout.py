@@ -1,4 +1,4 @@
-"""What each op of a rollout does: containers of a release by digest, proven before they get traffic; the router."""
+"""The ops of a rollout: start containers of a release by digest, verify what they run, change the router."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class RolloutActions:
         return f"{'running' if ready.health == 'none' else ready.health}, proven"
 
     def admit(self, step: Step) -> str:
-        """Let a container serve, which is what it should be at this moment."""
+        """Add a container to the router's servers, after checking what it runs."""
         side, _, name = step.resource.partition("/")
         spec = self._specs[name]
         self._prove(spec.name)
@@ -165,7 +165,7 @@ class RolloutActions:
         return "stopped"
 
     def _prove(self, name: str) -> None:
-        """No traffic to what is not proven."""
+        """Take a container out of the router if it does not run what it should; raise EngineError."""
         if fault := self._fault(name):
             if name in self._router.state.names():
                 self._router.shut_out(name)

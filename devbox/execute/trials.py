@@ -1,4 +1,4 @@
-"""Where a gray release is kept between looks, and where users say what they request of it. One per stage environment.
+"""Stores a gray release between looks, and the requests of users about it. One for each stage environment.
 
 The files lie in the configuration directory (`records/hostfiles.py`): nothing below DEVBOX_HOME has a release deployed,
 held or aborted.
@@ -45,7 +45,7 @@ class Trials:
         self.log = paths.promotion_log(instance)
 
     def read(self) -> Trial | None:
-        """What is known; None for nothing, or what another version wrote. DevboxError if it is damaged."""
+        """Read it; None if there is none, or if another version wrote it. DevboxError if it is damaged."""
         text = self._files.read(self._file)
         try:
             plain = jsontext.loads(text) if text else {}
@@ -54,7 +54,7 @@ class Trials:
             raise DevboxError(f"{self._file} is damaged", remedy=f"remove it: rm {self._file}") from None
 
     def write(self, trial: Trial) -> None:
-        """Keep it; only its owner can read it, as it says where secrets are."""
+        """Write it, readable by its owner only: it has references to secrets."""
         self._files.write(self._file, json.dumps({"format": FORMAT, "trial": codec.dump(trial)}))
 
     def begin_log(self) -> contextlib.AbstractContextManager[int]:
@@ -72,7 +72,7 @@ class Trials:
         """
         taken = f"{self._wish}.taken"
         try:
-            os.rename(self._wish, taken)  # what is said from now on is heard next time
+            os.rename(self._wish, taken)  # later requests are for the next look
         except FileNotFoundError:
             return None
         with contextlib.suppress(ValueError, TypeError):
@@ -83,7 +83,7 @@ class Trials:
 
     @contextlib.contextmanager
     def controlled(self) -> Iterator[bool]:
-        """Be the one who controls it; False where another process is. Whoever only asks holds it for a moment, too."""
+        """Hold the lock of its controller; False if another process does. `controller` holds it for a moment, too."""
         deadline = time.monotonic() + _MOMENT
         while True:
             with self._files.locked(self._lock, wait=False) as mine:
@@ -93,8 +93,8 @@ class Trials:
             time.sleep(_MOMENT / 20)
 
     def controller(self) -> int | None:
-        """The process that controls it; None where nobody does."""
+        """Return the process that controls it; None without one."""
         if not os.path.exists(self._lock):
             return None
-        with files.locked(self._lock, shared=True, wait=False) as nobody:
-            return None if nobody else files.lock_holder(self._lock)
+        with files.locked(self._lock, shared=True, wait=False) as is_free:
+            return None if is_free else files.lock_holder(self._lock)

@@ -1,7 +1,7 @@
-"""Both sides compared second by second: what is kept of it between looks, and what it says. Pure.
+"""Both sides compared second by second: the state between two looks, and its e-values. Pure.
 
-Seconds are delivered once and in order, so a controller that is killed anywhere counts none twice. Closed blocks are
-sums; of single seconds only the last minute is kept, and stable's history.
+Each second is added once and in order, so that a controller which is killed counts none twice. Closed blocks are kept
+as sums; single seconds only of the last minute, and of stable's history.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Bursts:
     longest: int = 0
 
     def after(self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None) -> Bursts:
-        """With one more second of each replica. `follows`: it comes right after the last one.
+        """Add one second of each replica. `follows`: it comes right after the last one.
 
         `others`: the mean of the other replicas of the same age; events that all of them have are not a burst.
         """
@@ -62,7 +62,7 @@ class Metric:
 
     @property
     def fits(self) -> bool:
-        """Whether a window is long enough for stable's own bursts."""
+        """True if one of WINDOWS is long enough for stable's own bursts."""
         return incidents.window(self.bursts.longest) is not None
 
     @property
@@ -97,7 +97,7 @@ class Comparison:
     timed: Counts = field(default_factory=dict)
 
     def warmed(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> Comparison:
-        """With seconds before the first step: stable's history."""
+        """Add seconds before the first step to stable's history."""
         new = [each for each in seconds if each.at > self.until]
         stable = [each for each in new if each.side == STABLE]
         until = max((each.at for each in new), default=self.until)
@@ -137,7 +137,7 @@ class Comparison:
         )
 
     def anew(self) -> Comparison:
-        """Without the evidence so far."""
+        """Drop the evidence so far."""
         return replace(
             self,
             place=None,
@@ -149,13 +149,14 @@ class Comparison:
         )
 
     def skipped(self, *, until: float) -> Comparison:
-        """Past seconds in which the share was another one; the open block ends before them."""
+        """Leave out the seconds until then, in which the share was another one; the open block ends before them."""
         return replace(self.closed_off(), since=int(until) + _CHANGING, closed=0, moments=())
 
     def set_back(self, *, now: float) -> Comparison:
-        """By a clock that was set back: seconds count that are not later than the last one by the earlier clock.
+        """Go on after the clock was set back, with seconds that are earlier than the last one taken in.
 
-        After a small step they would be counted twice: the router adds to those that it has.
+        Not after a step of a minute or less: the router adds to the seconds that it has, so that they would count
+        twice; they are waited for.
         """
         if self.until <= now:  # but the present share may be newer
             return replace(self, since=min(self.since, int(now) + _CHANGING))
@@ -164,7 +165,7 @@ class Comparison:
         return replace(self.skipped(until=again), until=int(now), born=born)
 
     def after(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
-        """With more seconds at the present share.
+        """Add seconds at the present share.
 
         Response times count after the first requests and seconds of each replica that is as new as the canary's.
         """
@@ -185,7 +186,7 @@ class Comparison:
         return seen
 
     def with_moment(self, moment: Moment) -> Comparison:
-        """With one more second, later than all others."""
+        """Add one second, later than all others."""
         if moment.at - self._first > HISTORY:  # the clock was set, or the machine slept: nothing was to be seen
             return self.skipped(until=moment.at - _CHANGING).with_moment(moment)
         seen = self
@@ -202,7 +203,7 @@ class Comparison:
         )
 
     def _with_burst(self, metric: Metric, moment: Moment, count: int) -> Metric:
-        """With what one more second says of bursts of the control."""
+        """Add one second to the bursts of the control."""
         counts, others = {name: each[count] for name, each in moment.stable.items()}, {}
         if self.place is not None and self.place.fresh:
             whole = sum(each[count] for side in (moment.canary, moment.stable) for each in side.values())
@@ -212,7 +213,7 @@ class Comparison:
         return replace(metric, bursts=metric.bursts.after(counts, follows=follows, others=others))
 
     def closed_off(self) -> Comparison:
-        """With the open block in the sums."""
+        """Close the open block, however short: add it to the sums."""
         return self._closed(self._open) if self.place is not None and self._open else self
 
     @property

@@ -1,6 +1,6 @@
-"""What comes next in a gray release: (where it stands, what a look saw, now) → where it stands then, and why. Pure.
+"""The state machine of a gray release: (state, what one look observed) → the next state and its reason. Pure.
 
-It goes forward only with data, time and a bound on harm; it goes back at once, and only onto a side that is healthy.
+It goes forward only with enough data, time and a bound on harm; it goes back at once, but only to a healthy side.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _SURE = 0.001  # of a rate in the bake that is compared with another time's
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one look saw. `batch`: since the last look.
+    """What the controller observes in one look. `batch`: requests since the last look.
 
-    `threshold`: what the router goes by; `open`: requests under way at the canary; `tripped`: the router itself has
-    shut the canary out. `asked`: by a person, `by` whom; `readings`: what metrics from outside said since the
-    last look. `canary_replicas`, `stable_replicas`: servers that may get requests. `baseline_…`: the same of the
-    baseline, where there is one.
+    `threshold`: buckets that the canary has now; `open`: requests under way at the canary; `tripped`: the router itself
+    has shut the canary out. `asked`: what a person requested, `by` whom; `readings`: answers of metrics from outside
+    since the last look. `canary_replicas`, `stable_replicas`: servers that may get requests. `baseline_…`: the same of
+    the baseline, if there is one.
     """
 
     now: float
@@ -66,8 +66,9 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the router is to go by. `safe`: what it falls back to by itself; `forced`: whether a header may choose.
+    """The traffic that a state requires.
 
+    `safe`: the share that the router falls back to when its lease ends; `forced`: True if a header may choose the side.
     `generation`: in which each client's first failure counts; `slow`: microseconds above which its first response does.
     `reopen`: requests may go again to a canary that the router has shut out, `reopen_baseline`: to a baseline.
     """
@@ -82,7 +83,7 @@ class Wanted:
 
 
 def wanted(rollout: Rollout, policy: Policy) -> Wanted:
-    """The share that belongs to a state. Where a rollout needs a human, it stays where it was."""
+    """Return the traffic that belongs to a state. In needs_human, that of the state before."""
     phase = rollout.before if rollout.phase == NEEDS_HUMAN else rollout.phase
     found = Wanted(threshold=0, safe=0, forced=phase == WARM)
     if phase in (STEP, HOLD):
@@ -111,7 +112,7 @@ def _slow(rollout: Rollout) -> int:
 
 
 def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
-    """Where it stands after a look. `reason` says why, also when nothing changed: what it waits for."""
+    """Return the state after a look. `reason` says why it changed or, if it did not, what it waits for."""
     if rollout.phase in OVER:
         return rollout
     seen = _taken_in(rollout, look, policy)
@@ -128,7 +129,7 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
 
 
 def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
-    """With what the router counted since the last look."""
+    """Add what the router counted since the last look."""
     seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
     goal = wanted(seen, policy).threshold
     # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
@@ -159,7 +160,7 @@ def _lacks_baseline(look: Look, policy: Policy) -> str:
 
 
 def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
-    """Nothing is wrong: a step forward, or what it waits for."""
+    """Go one step forward if nothing is missing, else say what it waits for; nothing is wrong with the canary."""
     if seen.shut is not None and seen.phase in (STEP, HOLD, BAKE):
         return _waits(seen, f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed")
     match seen.phase:
@@ -175,7 +176,7 @@ def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
 
 
 def steered(rollout: Rollout, asked: str) -> Rollout:
-    """With what a person said: "hold" or "resume"; all else changes nothing here."""
+    """Apply an operator's "hold" or "resume"; ignore other requests."""
     if asked == "hold":
         return replace(rollout, held=True)
     if asked != "resume":
@@ -185,7 +186,7 @@ def steered(rollout: Rollout, asked: str) -> Rollout:
 
 
 def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
-    """Why it must go back at once; "" where nothing is wrong."""
+    """Return why it must go back at once; "" if nothing is wrong."""
     if look.canary_restarts >= CRASHES:
         return f"the canary crashed {look.canary_restarts} times"
     if seen.phase == WARM:
@@ -199,7 +200,7 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
 
 
 def _counted_against(seen: Rollout, policy: Policy) -> str:
-    """What the router's counts say against it."""
+    """Return what the router's counts say against the canary; "" for nothing."""
     if seen.compared is not None:
         harm = judge.find_harm(seen, policy)
         has_control = seen.phase != BAKE or seen.compared.history.requests
@@ -214,7 +215,7 @@ def _alarms(seen: Rollout, policy: Policy) -> list[str]:
 
 
 def _silence(seen: Rollout, look: Look, policy: Policy) -> str:
-    """The first metric from outside that does not say yes just now, and why; "" where all do."""
+    """Return why a metric from outside does not allow the next step at present, the first one; "" if all do."""
     lacking = (
         outside.lacks(metric, seen.outside.get(metric.name, Answers()), now=look.now) for metric in policy.outside
     )
@@ -242,7 +243,7 @@ def _sides(seen: Rollout, name: str) -> tuple[tuple[Tally, ...], tuple[Tally, ..
 
 
 def _baked_badly(seen: Rollout, policy: Policy) -> str:
-    """At 100 % there is nobody to compare with: what stable had before, and the margin, is what is allowed."""
+    """Compare the bake with stable's failures during the steps, plus the margin: at 100 % there is no control."""
     if seen.baking.requests >= ALL_ERRORS and seen.baking.bad == seen.baking.requests:
         return f"all {seen.baking.requests} requests failed in the bake"
     if "errors" not in seen.judged:
@@ -257,7 +258,7 @@ def _baked_badly(seen: Rollout, policy: Policy) -> str:
 
 
 def _back(seen: Rollout, look: Look, policy: Policy, why: str) -> Rollout:
-    """Onto the old side, where that is healthy and may be."""
+    """Go back to stable if that is healthy and the release is reversible; else ask for a person."""
     if policy.irreversible and seen.phase != WARM:
         return _to_a_human(seen, f"{why}; it is irreversible, so the share stays")
     if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
@@ -312,7 +313,7 @@ def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
 
 
 def _lacks(seen: Rollout, policy: Policy) -> str:
-    """What is lacking to go on, the cheapest first; "" where nothing is."""
+    """Return what is missing for the next step, the cheapest to know first; "" for nothing."""
     if seen.watched < policy.min_time:
         return f"for its time: {policy.min_time - seen.watched:.0f} s more"
     if seen.requests < max(1, policy.min_requests):
@@ -358,7 +359,7 @@ def _bake(seen: Rollout, look: Look, policy: Policy) -> Rollout:
 
 
 def _leaving(seen: Rollout, look: Look) -> Rollout:
-    """Nobody goes there any more, and whoever was there has his answer: then it is over. The reason stays."""
+    """End an abort when the canary gets no requests and has answered all, or DRAIN is over. Keep the reason."""
     late = seen.watched > DRAIN
     return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_gone(look) or late) else seen
 

@@ -1,4 +1,4 @@
-"""Stable's last ten minutes before a gray release: how it fails by itself. Pure."""
+"""Stable's last ten minutes before a gray release: how often it fails on its own. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class History:
     limits: Limits | None = None
 
     def after(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> History:
-        """With more seconds of stable. `fewest`: requests before a quantile is believed.
+        """Add seconds of stable. `fewest`: requests before a quantile is believed.
 
         After the clock was set back by a minute or less, seconds that the history has already do not count twice; after
         more, the history begins again.

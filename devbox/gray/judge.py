@@ -1,6 +1,6 @@
-"""What the comparison by second says of a release: that it does harm, or that this is not clear yet. Pure.
+"""Decides by the comparison by second whether a release does harm, or whether that is not clear yet. Pure.
 
-Where the router does not count by second there is no comparison: `decide` goes by the counts of both sides then.
+A router that does not count by second allows no such comparison: `decide` then uses the totals of both sides.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from devbox.model.traffic import CANARY, STABLE, Second
 
 ERRORS, LATENCY = "errors", "latency"
 _SHORTEST = 10  # seconds of the bake after which its share of failures is believed
-REST = 1e-6  # of evidence without one replica's worst 20 seconds, that there has to be more of than nothing
+REST = 1e-6  # nats that have to be left without the worst replica's worst 20 seconds: more than rounding
 _TESTS = 2  # of response times, which share alpha
 
 
 def take_in(
     rollout: Rollout, seconds: Sequence[Second], policy: Policy, *, place: Place | None, before: float, in_force: bool
 ) -> Rollout:
-    """With seconds that the router counted. `place` None: nothing is compared at present.
+    """Add the seconds that the router counted. `place` None: nothing is compared at present.
 
-    `before`: when it came to this phase. `in_force`: the router goes by the share that this phase has.
+    `before`: when the release entered this phase. `in_force`: True if the router applies the share of this phase.
     """
     if rollout.compared is None and not seconds:
         return rollout
@@ -55,14 +55,14 @@ def take_in(
 
 
 def _history(rollout: Rollout, *, quantile: float) -> History:
-    """The history where the first whole second comes after the first step: only the response times counted by side."""
+    """Return the history of a release whose first whole second comes after the first step: response times only."""
     if rollout.phase == WARM or rollout.warm.requests < FEWEST_FOR_A_LIMIT:
         return History()
     return History(all=rollout.warm, limits=Limits.of(rollout.warm, quantile=quantile))
 
 
 def _limited(rollout: Rollout) -> Rollout:
-    """With stable's quantile from its history, and from nothing else."""
+    """Set the limit of response times to stable's quantile, from its history alone."""
     limits = rollout.compared.history.limits if rollout.compared else None
     if LATENCY not in rollout.judged:
         return rollout
@@ -71,7 +71,7 @@ def _limited(rollout: Rollout) -> Rollout:
 
 
 def _timed(rollout: Rollout, before: Comparison) -> Rollout:
-    """With the response times of warm replicas in the bound on harm."""
+    """Add the response times of replicas that are past their warm-up to the bound on harm."""
     if LATENCY not in rollout.judged or rollout.compared is None or rollout.phase == BAKE:
         return rollout
     counts = []
@@ -83,7 +83,7 @@ def _timed(rollout: Rollout, before: Comparison) -> Rollout:
 
 
 def find_harm(rollout: Rollout, policy: Policy) -> str:
-    """Why it must go back; "" where nothing speaks against it."""
+    """Return why the release must go back; "" if nothing speaks against it."""
     compared = rollout.compared
     if compared is None:
         return ""
@@ -97,7 +97,7 @@ def find_harm(rollout: Rollout, policy: Policy) -> str:
 
 
 def find_doubt(rollout: Rollout, policy: Policy) -> str:
-    """What has to become clear before it goes on; "" where nothing."""
+    """Return what has to become clear before the next step; "" for nothing."""
     compared = rollout.compared
     if compared is None or compared.place is None or compared.place.share >= 1:
         return ""
@@ -152,7 +152,7 @@ def _evidence(compared: Comparison, watch: Watch) -> tuple[Metric, Values, float
 
 
 def _baked_badly(compared: Comparison, watch: Watch, margin: float) -> bool:
-    """At 100 % stable is not there to compare with: its history is, and the margin."""
+    """True if the bake is worse than stable's history by more than the margin: at 100 % there is no other control."""
     _, found, limit = _evidence(compared, watch)
     errors = watch.name == ERRORS
     lately = compared.lately(FIRST if errors else SLOW)

@@ -1,6 +1,6 @@
-"""Metrics from outside: a number that is held against limits, as often as somebody looks. Pure.
+"""Metrics from outside: a number that is compared with limits at each answer. Pure.
 
-A limit is no test: it knows nothing of chance, so it has no part of alpha. Without a number nothing is promoted.
+A limit is not a statistical test, so that it takes no part of alpha. Without an answer nothing is promoted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answers:
     value: float | None = None
 
     def after(self, metric: Outside, reading: Reading) -> Answers:
-        """With one more. No answer says nothing for the release, and nothing against it."""
+        """Add an answer. A missing one speaks neither for the release nor against it."""
         if reading.trouble:
             return replace(self, good=None, last=reading.trouble, value=None)
         fault = _fault(metric, reading)

@@ -1,4 +1,4 @@
-"""A gray release as one HTML page: what came of it, the curves, and every step with its reason. Pure."""
+"""A gray release as one HTML page: its result, the curves, and every step with its reason. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 
 
 def html(trial: Trial) -> str:
-    """The page; it needs nothing beside itself."""
+    """Return the page, which refers to no other files."""
     home, seen = trial.deployment.stage.name, glance(trial)
     title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
     rows = "\n".join(_row(change, trial) for change in trial.changes)

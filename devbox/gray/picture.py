@@ -57,7 +57,7 @@ class _Panel:
 
 
 def svg(trial: Trial) -> str:
-    """The picture; it needs nothing beside itself."""
+    """Return the picture, which refers to no other files."""
     points = trial.points
     panels = _panels(trial) if points else []
     height = _TOP + len(panels) * (_PANEL + _GAP) + 20
@@ -148,7 +148,7 @@ def _pair(points: Sequence[Point], smooth: Callable[[Sequence[Point], str], list
 
 
 def _rates(points: Sequence[Point], side: str) -> list[float | None]:
-    """Percent that failed, of the last so many requests: one of three is no rate."""
+    """Percent that failed, of the last so many requests: of three, a share says nothing."""
     counts: list[tuple[int, int]] = [getattr(point, side) or (0, 0) for point in points]
     found: list[float | None] = []
     for at, (here, _) in enumerate(counts):

@@ -1,4 +1,4 @@
-"""The state of a gray release: where it stands, and what was seen on the way. Pure; kept by the ledger as JSON."""
+"""The state of a gray release: phase, step, and what was counted so far. Pure; stored as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold
 ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
 OVER = (STABLE, ABORTED)
 
-LONGEST_LOOK = 10.0  # of the time between two looks, what counts: nobody watched the rest
+LONGEST_LOOK = 10.0  # seconds between two looks that count at most: during the rest, nothing was observed
 FEWEST_FOR_A_LIMIT = 200  # requests of stable before its quantile is believed
 
 
@@ -113,7 +113,7 @@ class Rollout:
         return max(self.generation + 1, int(self.looked_at or 0))
 
     def after(self, batch: Batch, policy: Policy, *, now: float) -> Rollout:
-        """With what was counted since the last look, and the time that counts of it."""
+        """Add what was counted since the last look, and the time that has passed."""
         since = 0.0 if self.looked_at is None else min(max(0.0, now - self.looked_at), LONGEST_LOOK)
         kept = self._set_back(now) if now < (self.looked_at or 0.0) else self
         seen = replace(kept, looked_at=now, watched=self.watched + since)
@@ -128,14 +128,14 @@ class Rollout:
         return seen
 
     def _set_back(self, now: float) -> Rollout:
-        """By a clock that was set back: nothing was later than now."""
+        """Adapt to a clock that was set back: no stored time is later than now."""
         shut, baseline_shut = (None if at is None else min(at, now) for at in (self.shut, self.baseline_shut))
         compared = self.compared.set_back(now=now) if self.compared else None
         entered = min(self.entered, now)
         return replace(self, entered=entered, shut=shut, baseline_shut=baseline_shut, compared=compared)
 
     def shut_out(self, *, tripped: bool, reopened: bool) -> Rollout:
-        """With whether the router has shut the canary out. `reopened`: it was asked to let requests in again."""
+        """Record whether the router has shut the canary out. `reopened`: it had let requests in again since."""
         if not tripped:
             return replace(self, shut=None)
         if self.shut is not None and not reopened:
@@ -143,7 +143,7 @@ class Rollout:
         return replace(self, trips=self.trips + 1, shut=self.looked_at)
 
     def told(self, readings: Iterable[Reading], policy: Policy) -> Rollout:
-        """With what metrics from outside said; what was asked for before it came here says nothing about here."""
+        """Add what metrics from outside said. Ignore answers to questions from before the present phase or step."""
         outside = dict(self.outside)
         for reading in readings:
             metric = next((each for each in policy.outside if each.name == reading.name), None)
@@ -152,7 +152,7 @@ class Rollout:
         return replace(self, outside=outside)
 
     def trusted_again(self) -> Rollout:
-        """Back from needs_human to where it was: a person has looked at the evidence, and wants new one."""
+        """Return from needs_human to the state before, without the evidence: a person has seen it, and resumed."""
         judged = {name: replace(seen, evidence=Evidence()) for name, seen in self.judged.items()}
         compared = self.compared.anew() if self.compared else None
         resumed = self.enter(self.before, "resumed")

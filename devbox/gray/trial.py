@@ -75,7 +75,7 @@ class Trial:
     settled: bool = False
     counts_before: Counts | None = None  # lost requests of the stage until it began, and until now
     counts: Counts | None = None
-    baseline: Side | None = None  # of fresh replicas of stable, where the policy wants them; not in `stable`
+    baseline: Side | None = None  # fresh replicas of stable, if the policy has them; not part of `stable`
 
     @property
     def release(self) -> str:

@@ -1,12 +1,12 @@
-"""Which side a visitor is on, as rules of HAProxy: the same one at every request, until the share passes him.
+"""Which side a client is sent to, as rules of HAProxy: always the same one, until the share reaches its bucket.
 
-A visitor's bucket comes from his number, in a cookie that only the router can sign: he can't choose it. New visitors
-are numbered one after the other, and the buckets of successive numbers lie far apart, so that of any few of them the
-right share is on either side. Where the service itself knows its visitors, a header names them instead.
+A client's bucket follows from its number, in a cookie that only the router can sign, so that clients cannot choose it.
+New clients are numbered one after the other, and the buckets of successive numbers lie far apart: even of a few
+clients, the right share is on each side. If the service knows its clients itself, a header names them instead.
 
-Without a living controller the share can only fall: a raised one is lent for `LEASE` seconds, after which the router
-goes by the last safe one. The lease is an entry of a stick table, which expires by HAProxy's own time: the clock of the
-wall may be set at any moment. And a canary at which request after request fails is shut out by the router itself.
+Without a running controller the share can only fall: a raised one is lent for `LEASE` seconds, then the router returns
+to the last safe one. The lease is an entry of a stick table, which expires by HAProxy's own time, whatever the system
+clock is set to. A canary that fails request after request is shut out by the router itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from devbox.frozen import dataclass
 
 LEASE = 30  # seconds
 TRIP = 20  # failed requests of the canary in a row, after which it gets no more
-SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are judged by nobody
+SIDE_HEADER = "X-Devbox-Side"  # "canary" or "stable": for testers; such requests are not judged
 RESCUE = "rescue-"  # prefix of stable's servers in the canary's backend, used while none of the canary's is up
 PANIC = "panic-"  # prefix of second copies of servers in their own backend, used while none of its servers is up
 GENERATION, SLOW = "generation", "slow"  # keys of the map: see `routing.seconds`
@@ -49,7 +49,7 @@ class Cohort(KnownBy):
 
 
 def keys(*, share: int, canary: str) -> dict[str, str]:
-    """What the map holds beside the share, all whole numbers.
+    """Return what the map has in addition to the share, all whole numbers.
 
     `lease`: 0: the share counts for ever; else as long as LEASED is in LEASES, and `safe` does afterwards.
     `canary`: as in CANARY. `generation`: in which first failures are counted, and first responses slower than
@@ -120,7 +120,7 @@ def _by_header(cohort: Cohort, hashed: str, named: str) -> list[str]:
 
 
 def _canary(process: str, file: str) -> list[str]:
-    """The canary shut out, where it has failed too often; and whoever asks for a side by a header."""
+    """Shut the canary out if it has failed too often; else follow the header that asks for a side."""
     failed = f"{{ str({process}.),concat(,txn.canary),table_gpt(0,{SIDES}) gt 0 }}"
     return [
         _set("trial", f"str(canary),map_str_int({file},0)"),

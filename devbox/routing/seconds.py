@@ -1,11 +1,11 @@
-"""What a router counts of each replica in each second, for a judge that knows how failures depend on each other.
+"""What a router counts of each replica in each second, for a judge of failures that depend on each other.
 
-A table has one entry per replica and second, which expires after eleven minutes, so that there is a history whoever
-looked meanwhile. Another has each client: the generation in which it failed first, and in which it met a slow response
-first. A generation is a number that the controller gives the router, else the time in units of HISTORY.
+One table has an entry for each replica and second, which expires after eleven minutes: there is a history even if no
+controller was running. Another has an entry for each client: the last generation in which it had a failed response, and
+that in which it had a slow one. A generation is a number that the controller sets, else the time in units of HISTORY.
 
-Responses that no server of the side gave, of the router itself or of stable in the canary's place, are counted by side,
-as no rule that counts by server runs for them.
+Responses that no server of the side gave (those of the router itself, or of stable in the canary's place) are counted
+by side only: no rule that counts by server runs for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gate `approval`: enough of the people who may said yes, to this very deployment at this stage."""
+"""The gate `approval`: enough approvers have signed that exactly this deployment may go to this stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate is asked, and what it answers. A kind of gate is one module beside this one and a line in `table.py`."""
+"""The input of a gate. Each kind of gate is one module in this package and a line in `table.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gates `signature` and `provenance`: who signed the image, and who says that he built it."""
+"""The gates `signature` and `provenance`: who signed the image, and which builder states that it built the release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of gate and what judges it. What is missing, fails, errs or is out of date is no pass."""
+"""Every kind of gate and its judge. Evidence that is missing, failed, in error or out of date never passes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE: dict[str, Judge] = {
 
 
 def judge(gate: Gate, context: GateContext) -> Verdict:
-    """The verdict of one gate about a release that wants into a stage."""
+    """Return the verdict of one gate about a release that is to be promoted to a stage."""
     function = TABLE.get(gate.op)
     if function is None:
         return Verdict(subject=gate.op, verdict=FAIL, reason="this version of devbox can't judge it")
