@@ -140,8 +140,8 @@ def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False
             time.sleep(_FOLLOW_PAUSE)
 
 
-def last_lines(path: str, count: int, *, since: str = "") -> list[str]:
-    """The text of the last lines a container wrote, of those not before `since` (see `stamp`)."""
+def last_lines(path: str, count: int | None = None, *, since: str = "") -> list[str]:
+    """The text of the last lines a container wrote, of those not before `since` (see `stamp`); None: of all."""
     return [text for _, at, text in _Reader("", path).history(count) if at >= since]
 
 
@@ -172,7 +172,7 @@ class _Reader:
         """What came since the last call."""
         data = b""
         try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return []
         try:
@@ -191,7 +191,7 @@ class _Reader:
         """The end of the file that was renamed while we followed it."""
         offset, self._offset = self._offset, 0
         try:
-            fd = os.open(f"{self._path}.1", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._path}.1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
         try:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.isolation import logs
 from devbox.model import codec, jsontext
 from devbox.model.stage import Counts
 from devbox.records.hostfiles import HostFiles
+from devbox.routing import counters
 from devbox.routing.tally import Accepted, Reading, Tally
 
 FORMAT = 1
@@ -26,6 +28,7 @@ class TallyRecord:
         self._path = paths.tally(instance)
         self._files = HostFiles(paths)
         self._connections = paths.connections(instance, router)
+        self._log = paths.log(instance, router)
 
     def read(self) -> Tally | None:
         """What is known; None of a stage in which no router was looked at, or whose file is damaged."""
@@ -51,8 +54,15 @@ class TallyRecord:
             before, now = self._accepted(), time.time()
             found = read()
             if found is not None and self._accepted() == before:
-                self._keep(self._known().take(found, now=now, kernel=before))
+                known = self._known()
+                if known.is_replaced(found, before):
+                    known = known.add_logged(self._logged(known.started))
+                self._keep(known.take(found, now=now, kernel=before))
             return self.counts()
+
+    def _logged(self, started: str) -> dict[tuple[str, str], int]:
+        """What the router that started then had counted, by its log; nothing of one that has no counts there."""
+        return counters.logged(logs.last_lines(self._log), started=started) if started else {}
 
     def _accepted(self) -> Accepted | None:
         """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""

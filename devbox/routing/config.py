@@ -24,7 +24,7 @@ global
     stats socket {DIRECTORY}/{SOCKET} mode 600 level admin
     maxconn 8192
     tune.stick-counters {{counters}}
-    {counters.BEGIN}
+    {{begin}}
 
 defaults
     mode http
@@ -72,6 +72,7 @@ def _head(told: str) -> str:
         _HEAD.replace("{log}", counters.LOG)
         .replace("{metrics}", told)
         .replace("{counters}", str(seconds.STICK_COUNTERS))
+        .replace("{begin}", "\n    ".join(counters.BEGIN))
     )
     return head.replace("{lives}", "\n".join(_bind(LIVES)))
 

@@ -5,11 +5,15 @@ request that was the canary's and was answered by stable, because the canary did
 server answered is lost as well, and counted by its cause, which HAProxy's termination state tells. A response that ends
 before its end is no longer seen by any rule: those are in HAProxy's own statistics, by backend (`srv_abrt`). One whose
 body is malformed is not; the line in the log that HAProxy then writes counts it. See docs/adr/0080-broken-off.md.
+
+HAProxy writes a line into its log for each request that failed. It has the counters of that moment, so that the log of
+a router that was killed tells what it had counted since the last reading. See docs/adr/0081-counted-in-the-log.md.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from devbox.model.traffic import TIMES, Side
 from devbox.routing import seconds, tunnels
@@ -26,25 +30,31 @@ COUNTERS = FIRST_WITHOUT + 1
 ASK = f"show table {SIDES}"
 ASK_INFO, ASK_STAT = "show info", "show stat"
 _MALFORMED = "proc.malformed"  # responses that were cut since their body is malformed
+_STARTED = "proc.started"  # when HAProxy started, in µs since the epoch: tells it from the one before
 ASK_COUNTS = f"{ASK_INFO};{ASK_STAT}"
 ASK_ALL = (
-    f"{ASK_INFO};get var {_MALFORMED};{ASK};{tunnels.ASK};{ASK_STAT}"  # in one answer, so that it is of one router
+    # in one answer, so that it is of one router
+    f"{ASK_INFO};get var {_MALFORMED};get var {_STARTED};{ASK};{tunnels.ASK};{ASK_STAT}"
 )
 _TABLE, _STAT = "# table: ", "# pxname,"
 OWN = "devbox."  # what the router's own frontends and tables are called
 _ENTRY = re.compile(r"key=(?P<key>\S+) .*")
 _COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
-_VALUE = re.compile(rf"^{_MALFORMED}: .*value=<(\d+)>", re.MULTILINE)
+_VALUE = re.compile(r"^(proc\.\S+): .*value=<(\d+)>", re.MULTILINE)
 _TAG = re.compile(r"\bgpt(\d+)=(\d+)")
 
 
-# As HAProxy's `option httplog` has it, and the number of malformed responses, which grows by one if this is one.
-# `txn.plain` is missing where the request may be the malformed one: nothing is counted then.
+# As HAProxy's `option httplog` has it. Before the request, which may be long: the number of malformed responses, which
+# grows by one if this is one; and STARTED/KEY=…, what was lost until now, in the order of _CAUSES. `txn.plain` is
+# missing where the request may be the malformed one: nothing is counted then.
 LOG = (
-    "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r "
-    f"%[txn.sess_term_state,regsub(^PD.*,1),regsub(^[^1].*,0),mul(txn.plain),add({_MALFORMED}),set-var({_MALFORMED})]"
+    "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq "
+    f"%[txn.sess_term_state,regsub(^PD.*,1),regsub(^[^1].*,0),mul(txn.plain),add({_MALFORMED}),set-var({_MALFORMED})] "
+    f"%[var({_STARTED})]/%[var(txn.lost_at)]={','.join(f'%[sc_get_gpc({at},1)]' for at in _CAUSES.values())} %{{+Q}}r"
 )
-BEGIN = f"set-var {_MALFORMED} int(0)"  # for the section `global`
+BEGIN = (f"set-var {_MALFORMED} int(0)", f"set-var {_STARTED} date(0,us)")  # for the section `global`
+# Nothing that a client has sent stands before the first quotation mark.
+_LOGGED = re.compile(r'^[^"]* (?P<started>\d{1,18})/(?P<key>\S{1,128})=(?P<counts>\d{1,18}(?:,\d{1,18})*) "')
 
 
 def tables() -> str:
@@ -76,7 +86,8 @@ def without_server(table: str) -> dict[str, tuple[int, int]]:
 def lost_only(process: str) -> list[str]:
     """Count the requests to a process that nobody answered, where no side is compared with another."""
     return [
-        f"http-request track-sc1 str({process}) table {SIDES}",
+        f"http-request set-var(txn.lost_at) str({process})",
+        f"http-request track-sc1 var(txn.lost_at) table {SIDES}",
         _PLAIN,
         "http-response set-var(txn.served) bool(true)",
         *tunnels.rules(),
@@ -110,6 +121,7 @@ def rules(file: str) -> list[str]:
     failed = "{ status ge 500 }"
     rescued = f"{{ srv_name -m beg {RESCUE} }}"
     return [
+        "http-request set-var(txn.lost_at) var(txn.counted)",
         f"http-request track-sc1 var(txn.counted) table {SIDES}",
         _PLAIN,
         "http-response set-var(txn.served) bool(true)",
@@ -181,11 +193,12 @@ def reading(answer: str) -> Reading | None:
     reached = [row for row in fronts if not row["pxname"].startswith(OWN)]
     backends = (row for row in shown if row["svname"] == "BACKEND" and not row["pxname"].startswith(OWN))
     counts |= {(row["pxname"], TRUNCATED): _number(row, "srv_abrt") for row in backends}
-    malformed = _VALUE.search(info)
-    counts["malformed", TRUNCATED] = int(malformed[1]) if malformed else 0
+    values = dict(_VALUE.findall(info))
+    counts["malformed", TRUNCATED] = int(values.get(_MALFORMED, "0"))
     facts = _facts(info)
     return Reading(
         router=counting(info),
+        started=values.get(_STARTED, ""),
         began=float(facts.get("Start_time_sec", "0")),
         counts=counts,
         open=sum(_number(row, "scur") for row in reached),
@@ -193,6 +206,16 @@ def reading(answer: str) -> Reading | None:
         accepted=sum(_number(row, "conn_tot") for row in fronts),
         tunnels=next((tunnels.read(each) for each in tables if each.startswith(f"{tunnels.TABLE},")), {}),
     )
+
+
+def logged(lines: Iterable[str], *, started: str) -> dict[tuple[str, str], int]:
+    """What the router that started then had counted when it wrote the last of these lines: (key, cause) → requests."""
+    counts: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if (found := _LOGGED.match(line)) and found["started"] == started:
+            for cause, count in zip(_CAUSES, map(int, found["counts"].split(",")), strict=False):
+                counts[found["key"], cause] = max(count, counts.get((found["key"], cause), 0))
+    return counts
 
 
 def split(answer: str) -> tuple[str, str]:

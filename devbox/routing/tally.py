@@ -1,15 +1,15 @@
 """Requests of a stage that failed for a client without an answer of the application, by cause. Pure.
 
 HAProxy counts from 0 when it starts, and forgets everything when it is killed. A tally keeps the last reading of each
-router that ended, so that counts only grow; what happened between a reading and the end of that router is bounded.
-
-A killed router loses the requests on connections that it had accepted and that were open, at most. The kernel counts
-what is accepted; see docs/adr/0073-held-sockets.md.
+router that ended, so that counts only grow. What was answered between that reading and the kill is in the router's log
+(docs/adr/0081-counted-in-the-log.md). What was not answered is bounded: requests on connections that it had accepted
+and that were open, at most one on each. The kernel counts what is accepted (docs/adr/0073-held-sockets.md).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import field, replace
 
 from devbox.frozen import dataclass
@@ -21,8 +21,6 @@ REFUSED = "refused"  # every connection to a server was refused
 CUT = "cut"  # the server closed the connection before the headers of a response, or devbox after the time to drain
 TRUNCATED = "truncated"  # the connection ended within a response
 TIMEOUT = "timeout"  # the server did not answer in time
-_FASTER = 2  # times as many requests a second as in the busiest one: those that fail at once are soon repeated
-_SHORTEST = 0.05  # seconds between two readings, for a rate
 _RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 
@@ -31,14 +29,16 @@ CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 class Reading:
     """What one router has counted since it started. `counts`: (what was asked, cause) → requests.
 
-    `began`: seconds since the epoch; `open`: connections of clients; `peak`: requests in its busiest second;
-    `accepted`: connections since it started, at all its ports; `tunnels`: by container. `runs`: by container, what
-    tells its process from the one before, "" for none.
+    `began`: seconds since the epoch; `started`: the same in µs, as in its log, "" for one that has no counts there.
+    `open`: connections of clients; `peak`: requests in its busiest second; `accepted`: connections since it started, at
+    all its ports; `tunnels`: by container. `runs`: by container, what tells its process from the one before, "" for
+    none.
     """
 
     router: str
     began: float
     counts: dict[tuple[str, str], int]
+    started: str = ""
     open: int = 0
     peak: int = 0
     accepted: int = 0
@@ -65,8 +65,7 @@ class Tally:
     `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
     besides, at most, when routers or replicas were killed. `closed`: the router that was stopped in order last.
     `namespace` and `ended`: the kernel's count at the last reading (`Accepted`); `accepted`: the router's own then.
-    `worst`: lost requests a second between two readings, at most so far; `losing`: whether any were before the last
-    one. `tunnels`, `runs`: of the last reading.
+    `started`, `tunnels`, `runs`: of the last reading.
     """
 
     id: str
@@ -81,8 +80,7 @@ class Tally:
     namespace: str = ""
     ended: int = 0
     accepted: int = 0
-    worst: float = 0.0
-    losing: bool = False
+    started: str = ""
     tunnels: dict[str, Tunnels] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
@@ -111,6 +109,13 @@ class Tally:
         gone = {cause: count for cause, count in self.counts().lost.items() if count}
         return Tally(id=self.id, gone=gone, unknown=self.unknown, closed=self.router)
 
+    def add_logged(self, logged: Mapping[tuple[str, str], int]) -> Tally:
+        """The same when the router has ended; `logged`: what it had counted by the last lines of its log."""
+        last = dict(self.last)
+        for (key, cause), count in logged.items():
+            last[f"{key} {cause}"] = max(count, last.get(f"{key} {cause}", 0))
+        return replace(self, last=last)
+
     def take(self, reading: Reading, *, now: float, kernel: Accepted | None = None) -> Tally:
         """The same after another reading, begun at `now`. `kernel`: what held at its beginning and at its end.
 
@@ -120,14 +125,12 @@ class Tally:
         if reading.router == self.closed:  # looked at once more while it stops
             return self
         found = {f"{key} {cause}": count for (key, cause), count in reading.counts.items()}
-        replaced = bool(self.router) and (self.router != reading.router or self._was_replaced(kernel))
+        replaced = self.is_replaced(reading, kernel)
         gone = dict(self.gone)
         for key, count in self.last.items():
             if replaced or found.get(key, 0) < count:  # another router, or a counter that was reset
                 cause = key.rpartition(" ")[2]
                 gone[cause] = gone.get(cause, 0) + count
-        more = sum(max(0, count - self.last.get(key, 0)) for key, count in found.items())
-        rate = 0.0 if replaced or not self.router else more / max(_SHORTEST, now - self.at)
         ended = self._ended(reading)
         return replace(
             self,
@@ -142,8 +145,7 @@ class Tally:
             namespace=kernel.namespace if kernel else "",
             ended=kernel.accepted if kernel else 0,
             accepted=reading.accepted,
-            worst=max(self.worst, rate),
-            losing=rate > 0.0,
+            started=reading.started,
             tunnels={
                 name: seen if replaced or name in ended else follow(self.tunnels.get(name), seen, at=now)
                 for name, seen in reading.tunnels.items()
@@ -151,22 +153,22 @@ class Tally:
             runs=reading.runs,
         )
 
-    def _was_replaced(self, kernel: Accepted | None) -> bool:
-        """True if a router has ended since the last reading, also if the next one has its pid and second of start."""
-        return kernel is not None and kernel.namespace == self.namespace and kernel.accepted != self.ended
+    def is_replaced(self, reading: Reading, kernel: Accepted | None) -> bool:
+        """True if the router has ended since the last reading, also if the next one has its pid and second of start."""
+        has_ended = kernel is not None and kernel.namespace == self.namespace and kernel.accepted != self.ended
+        return bool(self.router) and (self.router != reading.router or has_ended)
 
     def _may_be_lost(self, reading: Reading, kernel: Accepted | None) -> int:
         """Requests that a killed router may have lost: one on each connection that may have been open.
 
-        Those are the ones of the last reading, and those that were accepted since. A connection on which more than one
-        request was lost in that time is covered by the highest rate of losses so far; while requests are being lost, by
-        twice that of all requests, an estimate: the time before the last reading may have been better.
+        Those are the ones of the last reading, and those that were accepted since. One that fails without an answer
+        ends its connection; one that the router answers itself is in its log.
         """
         if kernel is not None and kernel.namespace == self.namespace:
             opened = kernel.accepted - self.ended - self.accepted
             if opened >= 0:
-                rate = max(self.worst, _FASTER * self.peak) if self.losing else self.worst
-                return self.open + opened + math.ceil(rate * max(0.0, kernel.at - self.at))
+                answered = 0 if self.started else math.ceil(self.peak * max(0.0, kernel.at - self.at))
+                return self.open + opened + answered
         # Nothing counts them: as many a second as requests in the busiest one, until the next router started.
         away = min(max(0.0, reading.began + 1 - self.at), _RESTART)
         return self.open + math.ceil(self.peak * away)

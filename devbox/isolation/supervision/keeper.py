@@ -313,8 +313,8 @@ class Keeper:
 
     def _ended(self, status: int | None) -> None:
         code = endings.exit_code(status)
+        self._output.drain()  # whoever reads that it has ended finds all its lines
         self._ground.sockets.count(self._row.name)
-        self._output.drain()
         self._cancel_timer()
         restarts = self._row.restarts + self._workload.end()
         self._row = self._row._replace(process=None, command=None, health="none", restarts=restarts)

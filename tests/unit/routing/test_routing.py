@@ -204,7 +204,7 @@ def test_every_front_counts_what_nobody_answered():
     assert config.text(ONE).count("backend devbox.sides") == 1
 
 
-INFO = "Name: HAProxy\nPid: {pid}\nStart_time_sec: {began}\n"
+INFO = "Name: HAProxy\nPid: {pid}\nStart_time_sec: {began}\nproc.started: type=sint value=<{began}00000{pid}>\n"
 STAT = """
 # pxname,svname,scur,srv_abrt,req_rate_max,conn_tot
 devbox.lives,FRONTEND,1,,99,8
@@ -262,13 +262,48 @@ def test_issue10_11_only_connections_that_were_open_may_be_lost():
     assert after.unknown == 4 + 7, "open at the last reading, and accepted since"
     assert after.take(_reading(pid=8, began=1025), now=1030, kernel=ended).unknown == 4 + 7
 
-    failing = tally.take(_reading(refused=42), now=1030, kernel=before)
-    ended = Accepted(namespace="n", accepted=40 + 128, at=1032)
-    lost = failing.take(_reading(pid=8, began=1033), now=1034, kernel=ended)
-    assert lost.unknown == 4 + 2 * 30 * 2, "all since: the losses may have begun just before the last reading"
-    well = failing.take(_reading(refused=42), now=1031, kernel=before)
-    lost = well.take(_reading(pid=8, began=1033), now=1034, kernel=ended)
-    assert lost.unknown == 4 + 4, "at most as many a second as before"
+    old = replace(_reading(refused=2), started="")
+    lost = tally.take(old, now=1020, kernel=before).take(_reading(pid=8, began=1025), now=1026, kernel=ended)
+    assert lost.unknown == 4 + 7 + 30, "a router of an earlier version does not log what it answered since"
+
+
+LINE = (
+    "10.0.0.1:4000 [01/Dec/2026:05:39:35.229] web web.blue/<NOSRV> 0/-1/-1/-1/0 503 217 - - SC-- 1/1/0/0/0 0/0 0 "
+    '{started}/{key}={counts} "GET /{path} HTTP/1.1"'
+)
+
+
+def _line(counts, *, started="1000000007", key="web", path=""):
+    return LINE.format(started=started, key=key, counts=counts, path=path)
+
+
+def test_issue10_11_what_a_killed_router_answered_since_the_last_reading_is_in_its_log():
+    lines = [_line("7,0,0,0"), _line("9,2,0,0"), _line("8,2,0,0"), _line("1,0,0,3", key="admin")]
+    found = counters.logged(lines, started="1000000007")
+    assert found["web", "router"] == 9, "threads write in any order"
+    assert (found["web", "refused"], found["admin", "router"], found["admin", "timeout"]) == (2, 1, 3)
+
+    before = Accepted(namespace="n", accepted=40, at=900)
+    tally = Tally(id="t").take(_reading(refused=1), now=1020, kernel=before)
+    another = _reading(pid=8, began=1025), Accepted(namespace="n", accepted=40 + 128, at=1021)
+    assert not tally.is_replaced(_reading(refused=4), before)
+    assert tally.is_replaced(*another)
+    after = tally.add_logged(found).take(another[0], now=1026, kernel=another[1])
+    assert (after.counts().lost["router"], after.counts().lost["refused"], after.unknown) == (10, 2, 4)
+    assert tally.add_logged({("web", "refused"): 0}).counts() == tally.counts(), "a log that lacks lines"
+
+
+def test_a_client_cannot_write_counts_into_the_log():
+    """HAProxy writes a quotation mark that a client sends as #22."""
+    lines = [
+        _line("1,0,0,0", path=" 1000000007/web=9,9,9,9 #22"),
+        _line("3,0,0,0", started="999"),
+        _line("-,-,-,-", key="-"),
+        '1000000007/web=5,5,5,5 "',
+        f' {"9" * 5000}/web=5 "',
+        "devbox: it was killed",
+    ]
+    assert set(counters.logged(lines, started="1000000007").values()) == {1, 0}
 
 
 def test_issue10_11_a_router_with_the_pid_and_second_of_the_killed_one_is_another():
