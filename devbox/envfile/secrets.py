@@ -89,29 +89,31 @@ def _from_file(variable: str, reference: str, root: str, where: str, allowed: fr
 
 def _from_command(variable: str, command: str, root: str, where: str, terminal: int | None) -> str:
     """What a command of the project prints on this machine; its own complaint goes into the error, its output never."""
-    from devbox.host import process
+    from devbox.host import bounded
 
     env = environ.snapshot()
     if terminal is None:
         env = {name: value for name, value in env.items() if name not in _TERMINALS}
     elif os.isatty(terminal):
         env |= {"GPG_TTY": os.ttyname(terminal)}
-    done = process.answer(["/bin/sh", "-c", command], env=env, cwd=root, terminal=terminal, timeout=_PATIENCE)
-    value = done.stdout.decode(errors="replace").rstrip("\n") if done else ""
-    if done is not None and done.returncode == 0 and value:
+    done = bounded.ask_bounded(["/bin/sh", "-c", command], env=env, cwd=root, terminal=terminal, timeout=_PATIENCE)
+    value = done.out.decode(errors="replace").rstrip("\n")
+    if done.code == 0 and value:
         return value
     said = "printed nothing"
-    if done is None:
+    if done.is_too_long:
+        said = f"printed more than {bounded.LIMIT >> 20} MiB, and was stopped"
+    elif done.code is None:
         said = f"gave no answer in {_PATIENCE:.0f} s"
-    elif done.returncode:
-        said = f"ended with {done.returncode}"
+    elif done.code:
+        said = f"ended with {done.code}"
     remedy = f"try it by hand, in {root}: {command}"
     if terminal is None:
         remedy += "; what asks a person can do so only where devbox runs on a terminal"
     raise CommandFailed(
         f"the secret {variable} is missing: its command `{command}` {said}",
         where=where,
-        details=done.stderr.decode(errors="replace") if done else "",
+        details="" if done.is_too_long else done.err.decode(errors="replace"),
         remedy=remedy,
     )
 

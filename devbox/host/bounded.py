@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -83,20 +84,34 @@ class BoundedAnswer:
 
 
 def ask_bounded(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float, is_over: Callable[[], bool]
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    timeout: float,
+    is_over: Callable[[], bool] = lambda: False,
+    terminal: int | None = None,
 ) -> BoundedAnswer:
     """Run a program as `run_bounded` does, for an answer of at most LIMIT bytes; one that prints more is killed.
 
-    `is_over`: asked ten times a second, whether the answer is no longer needed.
+    `is_over`: asked ten times a second, whether the answer is no longer needed. `terminal`: a descriptor of one where
+    the program may ask its user, and prints its errors. It has no time limit then, stays in our process group, so that
+    Ctrl-C reaches it, and nothing that it leaves in the background is killed.
     """
     out, err = _Kept(), _Kept()
 
     def is_enough() -> bool:
         return out.size + err.size > LIMIT or is_over()
 
-    with _started(argv, pipes=2, env=env, cwd=cwd) as (program, sources), _pidfd(program.pid) as pidfd:
-        kept = dict(zip(sources, (out, err), strict=True))
-        ended = _read(kept, pidfd, deadline=time.monotonic() + timeout, is_enough=is_enough)
+    pipes, deadline = (2, time.monotonic() + timeout) if terminal is None else (1, math.inf)
+    with (
+        _started(argv, pipes=pipes, env=env, cwd=cwd, terminal=terminal) as (program, sources),
+        _pidfd(program.pid) as pidfd,
+    ):
+        kept = dict(zip(sources, (out, err), strict=False))
+        ended = _read(kept, pidfd, deadline=deadline, is_enough=is_enough)
+        if not ended and terminal is not None:
+            program.kill()
     is_too_long = out.size + err.size > LIMIT
     code = program.returncode if ended and not is_too_long else None
     return BoundedAnswer(code=code, out=bytes(out.head), err=bytes(err.head), is_too_long=is_too_long)
@@ -104,12 +119,13 @@ def ask_bounded(
 
 @contextlib.contextmanager
 def _started(
-    argv: Sequence[str], *, pipes: int, env: Mapping[str, str], cwd: str
+    argv: Sequence[str], *, pipes: int, env: Mapping[str, str], cwd: str, terminal: int | None = None
 ) -> Iterator[tuple[process.Program, list[int]]]:
     """A program, and the pipes that it prints to: one for both of its streams, or one for each.
 
-    Its process group is killed at the end, and it is waited for.
+    It is waited for at the end. Without a terminal its process group is killed before.
     """
+    alone = terminal is None
     with contextlib.ExitStack() as opened:
         sources, sinks = [], []
         with contextlib.ExitStack() as ours:
@@ -119,13 +135,16 @@ def _started(
                 ours.callback(os.close, sink)
                 sources.append(source)
                 sinks.append(sink)
-            program = process.spawn(argv, stdout=sinks[0], stderr=sinks[-1], env=env, cwd=cwd, new_session=True)
+            stderr = sinks[-1] if alone else terminal
+            program = process.spawn(
+                argv, stdin=terminal, stdout=sinks[0], stderr=stderr, env=env, cwd=cwd, new_session=alone
+            )
         try:
             yield program, sources
         finally:
-            # Before it is reaped: until then its number belongs to its process group alone.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(program.pid, signal.SIGKILL)
+            if alone:  # before it is reaped: until then its number belongs to its process group
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(program.pid, signal.SIGKILL)
             program.wait()
 
 

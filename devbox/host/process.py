@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,7 +10,7 @@ from devbox.errors import CommandFailed, HostError
 from devbox.host import lines
 from devbox.host.programs import PACKAGES, find
 
-__all__ = ["Program", "answer", "find", "run", "spawn", "stream"]  # the two doors share one search
+__all__ = ["Program", "find", "run", "spawn", "stream"]  # the two doors share one search
 
 Program = subprocess.Popen[bytes]  # one that was started
 
@@ -56,38 +53,6 @@ def run(
             remedy=f"to see it again: {shlex.join(argv)}",
         )
     return done
-
-
-def answer(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: str, terminal: int | None, timeout: float
-) -> subprocess.CompletedProcess[bytes] | None:
-    """Run a program for what it prints. On a `terminal` (a descriptor) it may ask, and complains there, not to us.
-
-    Off one it finds nobody to ask: no input, no controlling terminal, and it is killed with all that it started after
-    `timeout` seconds, which is None, and when we are interrupted: Ctrl-C does not reach it.
-    """
-    alone = terminal is None
-    with subprocess.Popen(
-        list(argv),
-        stdin=subprocess.DEVNULL if alone else terminal,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if alone else terminal,
-        env=dict(env),
-        cwd=cwd,
-        start_new_session=alone,
-    ) as program:
-        try:
-            said, complained = program.communicate(timeout=timeout if alone else None)
-        except subprocess.TimeoutExpired:
-            os.killpg(program.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # what left its session may hold the pipes for longer
-                program.communicate(timeout=1)
-            return None
-        except BaseException:
-            if alone:
-                os.killpg(program.pid, signal.SIGKILL)
-            raise
-    return subprocess.CompletedProcess(list(argv), program.returncode, said, complained or b"")
 
 
 def stream(

@@ -106,6 +106,15 @@ def test_a_command_that_never_answers_is_killed_with_what_it_started(tmp_path, m
     wait_until(lambda: not alive(pid), what="the end of what it started")
 
 
+@pytest.mark.parametrize("on_a_terminal", [False, True])
+def test_issue10_6_a_command_that_prints_without_an_end_is_stopped(tmp_path, on_a_terminal):
+    references = {"A": "cmd:exec yes"}
+    _, theirs = pty.openpty()
+    terminal = theirs if on_a_terminal else None
+    with pytest.raises(DevboxError, match="printed more than 1 MiB, and was stopped"):
+        fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path), terminal=terminal)
+
+
 def alive(pid: str) -> bool:
     """Whether a process runs; one that nobody has reaped yet does not."""
     try:

@@ -15,9 +15,9 @@ from devbox.host import user
 
 _ASK = """
 import sys
-from devbox.host import process
+from devbox.host import bounded
 command = f"sleep 1; echo $$ > {sys.argv[1]}; exec sleep 60"  # by then it is known who it was
-process.answer(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", terminal=None, timeout=60)
+bounded.ask_bounded(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", timeout=60)
 """
 
 
