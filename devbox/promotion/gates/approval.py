@@ -67,7 +67,7 @@ def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
         except (ValueError, OverflowError):  # no approval, or of a year that the calendar does not have
             continue
         if each.by in names and approval.stage == context.stage.name:
-            fault = "he built it" if each.by in built else _fault(approval, ends, context)
+            fault = "the same key signed the build" if each.by in built else _fault(approval, ends, context)
             yield Said(approver=names[each.by], approval=approval, evidence=each.evidence, expires=expires, fault=fault)
 
 

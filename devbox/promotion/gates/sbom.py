@@ -91,7 +91,7 @@ def _listed(root: str, path: str, where: str) -> list[Denied]:
             raise EnvFileError(f"there is no file {path}, the list of vulnerable packages", where=where, remedy=_FORM)
         return read(text)
     except (HostError, ValueError) as error:
-        raise EnvFileError(f"{path} is no list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
+        raise EnvFileError(f"{path} is not a list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
 
 
 def _names(package: Package) -> Iterator[tuple[str, str]]:

@@ -27,11 +27,11 @@ def judge_signature(gate: SignatureGate, context: GateContext) -> Verdict:
 
 
 def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
-    """Whether one of the gate's builders says that he built this release."""
+    """Judge whether one of the gate's builders states that it built this release."""
     ring = evidence.ring(context)
     keys = ring.of(gate.builders or ring.builders)
     if not keys:
-        return _denied("provenance", "the file has no [builders], so nobody's word counts")
+        return _denied("provenance", "the file has no [builders], so no provenance counts")
     found = evidence.findings(context, keys)
     for each, told in evidence.builds(found):
         if (told.release, told.source) == (context.release.id, context.release.source):
@@ -40,7 +40,7 @@ def judge_provenance(gate: ProvenanceGate, context: GateContext) -> Verdict:
     said = [each for each in found if each.what == statements.PROVENANCE]
     wanted = " or ".join(gate.builders or ring.builders)
     others = "; what is attached is by others, or about other sources" if said else ""
-    return _denied("provenance", f"{wanted} did not say that he built this release{others}", said)
+    return _denied("provenance", f"{wanted} did not state that it built this release{others}", said)
 
 
 def _denied(subject: str, reason: str, found: list[Finding] | None = None) -> Verdict:
