@@ -114,8 +114,8 @@ class Comparison:
             since=int(since) + _CHANGING,
             closed=0,
             moments=begun.moments if same else (),
-            errors=replace(begun.errors, counted=windows.at(begun.errors.counted, place, past.failed)),
-            slow=replace(begun.slow, counted=windows.at(begun.slow.counted, place, past.slow)),
+            errors=replace(begun.errors, counted=windows.at(begun.errors.counted, place, past.lived(past.failed))),
+            slow=replace(begun.slow, counted=windows.at(begun.slow.counted, place, past.lived(past.slow))),
         )
 
     def resized(self, place: Place, *, now: float) -> Comparison:

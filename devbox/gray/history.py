@@ -12,6 +12,7 @@ from devbox.model.traffic import HISTORY, Second, Side
 
 MINUTE = 60
 _FEWEST = 50  # requests of a minute that has a share
+_LATE = 10  # seconds after the others in which a replica need not have had a request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class History:
     """Counts by second, oldest first and up to `at`, zeros where a replica had no requests.
 
     `failed` and `slow` by replica: first failures, and requests slower than `limits.tail`; `requests`: of all replicas.
-    `all`: response times, from the beginning. `limits`: None until there are enough requests.
+    `all`: response times, from the beginning. `limits`: None until there are enough requests. `born`: the first second
+    of each replica.
     """
 
     at: int = 0
@@ -28,6 +30,7 @@ class History:
     slow: dict[str, tuple[int, ...]] = field(default_factory=dict)
     all: Side = field(default_factory=Side)
     limits: Limits | None = None
+    born: dict[str, int] = field(default_factory=dict)
 
     def after(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> History:
         """Add seconds of stable. `fewest`: requests before a quantile is believed.
@@ -36,7 +39,8 @@ class History:
         more, the history begins again.
         """
         if seconds and self.at - max(each.at for each in seconds) > MINUTE:
-            return replace(self, at=0, requests=(), failed={}, slow={}).after(seconds, quantile=quantile, fewest=fewest)
+            empty = replace(self, at=0, requests=(), failed={}, slow={}, born={})
+            return empty.after(seconds, quantile=quantile, fewest=fewest)
         seconds = [each for each in seconds if each.at > self.at]
         if not seconds:
             return self
@@ -58,15 +62,25 @@ class History:
             slow=add.to(self.slow, slow),
             all=whole,
             limits=limits,
+            born={**{each.replica: each.at for each in sorted(seconds, key=lambda each: -each.at)}, **self.born},
         )
+
+    def lived(self, counts: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+        """Cut series by replica to the time since a replica came, if it came late: it did not fail before, either.
+
+        What the router answers itself (replica "") is counted from the beginning.
+        """
+        began = self.at - len(self.requests) + 1
+        late = {name: at - began for name, at in self.born.items() if name and at - began > _LATE}
+        return {name: each[late.get(name, 0) :] for name, each in counts.items()}
 
     def usual(self) -> dict[str, float]:
         """First failures of a quiet second, by replica."""
-        return {name: windows.usual(counts) for name, counts in self.failed.items()}
+        return {name: windows.usual(counts) for name, counts in self.lived(self.failed).items()}
 
     def usual_slow(self) -> dict[str, float]:
         """Slow requests of a quiet second, by replica."""
-        return {name: windows.usual(counts) for name, counts in self.slow.items()}
+        return {name: windows.usual(counts) for name, counts in self.lived(self.slow).items()}
 
     def worst(self, counts: Mapping[str, Sequence[int]]) -> float:
         """The largest share of requests, of these counts by replica, that any minute had."""

@@ -237,3 +237,15 @@ def test_issue10_9_without_a_history_the_bake_is_compared_with_the_steps(failed:
     run.rollout, run.baking = run.rollout.enter(BAKE, "promoted"), True
     run.go_on(60, failed=failed)
     assert run.rollout.phase == phase, run.rollout.reason
+
+
+def test_issue10_9_a_replica_of_stable_that_came_a_minute_ago_has_a_history_of_a_minute():
+    """The time before it came counted as quiet: so its usual failures were a burst that no window fits."""
+    compared = Comparison()
+    for at in range(BEGAN - 600, BEGAN):
+        both = [replace(each, first_failed=4 + at % 3) for each in seconds(at)[2:]]
+        compared = compared.warmed(both if at >= BEGAN - 50 else both[:1], quantile=0.99, fewest=1)
+    begun = compared.at(Place.at(0.5, canaries=2, stables=2), since=BEGAN)
+    assert begun.history.usual()["web2"] == pytest.approx(begun.history.usual()["web1"], rel=0.05)
+    assert begun.errors.fits
+    assert begun.errors.counted[0].stable_of == (600 + 50) // 2
