@@ -85,7 +85,7 @@ class Elsewhere:
         releases = {release.id: release for release in document.attached(image, attached.store(self._opened.paths))}
         for release in releases.values():
             if not self.is_known(release.id):
-                self._releases.add(release)
+                self._releases.add(release, is_built=False)
         keys = ring(self._opened, self._resolved)
         found = verify.findings(image, attached.store(self._opened.paths), keys.known)
         entered = {str(entry.body.get("evidence", "")) for entry in self._ledger.entries() if entry.kind == REVOKED}

@@ -37,7 +37,8 @@ class Selected:
 def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> Selected:
     """The release that is meant, and all that is known: here, and elsewhere as far as registries tell.
 
-    Without a name, it is the one on its way into the stage, else what the stage before runs, else the newest.
+    Without a name, it is the one on its way into the stage, else what the stage before runs, else the newest. Into the
+    first stage that is one that was built here: no other one has been proven by a stage.
     """
     elsewhere, ledger = Elsewhere(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
     elsewhere.learn_stages()
@@ -46,7 +47,8 @@ def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: S
         elsewhere.learn(elsewhere.image_of(name))
     elif not elsewhere.is_known(meant.release):
         elsewhere.learn(str(meant.body.get("image", "")))
-    release = Releases(opened.paths, opened.id).find(meant.release if meant else name)
+    before = admission.previous(stage, resolved.stages)
+    release = Releases(opened.paths, opened.id).find(meant.release if meant else name, elsewhere=before is not None)
     elsewhere.learn(release.image)
     return Selected(
         release=release,
