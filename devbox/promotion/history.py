@@ -86,6 +86,20 @@ class History:
             before = entry.release
         return begun
 
+    def counts_still(self, stage: str, release: str, writer: str = "") -> bool:
+        """True if what a machine saw of its last run of a release counts: the stage has not gone back from it since.
+
+        `writer`: the name of another machine's chain; "" for this machine.
+        """
+        found, before = False, ""
+        for entry in self.came(stage):
+            if entry.release == release:
+                found = found or _writer(entry) == writer
+            elif entry.body.get("operation") == "rollback" and (self.left(entry) or before) == release:
+                found = False
+            before = entry.release
+        return found
+
     def rolled_back(self, stage: str, release: str) -> Entry | None:
         """The entry by which a stage went back from a release; None if it did not, or the release came again since."""
         found: Entry | None = None
@@ -164,6 +178,12 @@ def clocks(entries: Iterable[Entry], stage: str) -> dict[int, int]:
         if entry.kind in OWN and "seen" not in entry.body and entry.stage in (stage, ""):
             found[entry.seq] = last = max(last + 1, clock(entry))
     return found
+
+
+def _writer(entry: Entry) -> str:
+    """The machine that published what an entry was learned from; "" for what was done here."""
+    origin = entry.body.get("seen")
+    return str(origin.get("writer", "")) if isinstance(origin, Mapping) else ""
 
 
 def _order(entry: Entry, published: Mapping[int, int]) -> tuple[int, str, str, int]:

@@ -96,7 +96,8 @@ class _Scene:
 
     def _observed(self, selected: Selected, stage: str, release: str) -> Observed:
         """For how long a stage was seen healthy with a release: here, or by the signed word of another machine."""
-        watched, run = Watched(self.opened.paths, self.opened.id), selected.history.run_here(stage, release)
+        watched, history = Watched(self.opened.paths, self.opened.id), selected.history
+        run = history.run_here(stage, release) if history.counts_still(stage, release) else None
         elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
         if run is None:
             return Observed(seconds=elsewhere, elsewhere=True)

@@ -140,17 +140,22 @@ class StageChains:
             if writer not in documents or not _has(documents[writer], number, hashed):
                 problems.append(f"{stage.repository} lacks records of {writer} that were there before")
         for each in documents.values():
-            for release, seconds in each.observed.items():
-                found = self.observed.setdefault(stage.name, {})
-                if isinstance(seconds, int | float) and seconds > found.get(release, 0.0):
-                    found[release] = float(seconds)
             problems += self._unknown(each, documents, own, stage)
         if reading.joined == NEW:  # until all is entered, whenever this process is killed
             self._confirmed.write(stage.name, reading)
         self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
+        self._observe(stage, documents)
         after = freshness.after(reading, others, now=self._now, is_whole=not problems, accepted=accept)
         self._confirmed.write(stage.name, after)
         return "; ".join(problems)
+
+    def _observe(self, stage: Stage, documents: Mapping[str, StageDocument]) -> None:
+        """Keep for how long other machines saw releases healthy: in runs that were not rolled back since."""
+        history, found = History(self._ledger.entries()), self.observed.setdefault(stage.name, {})
+        for writer, each in documents.items():
+            for release, seconds in each.observed.items():
+                if history.counts_still(stage.name, release, writer):
+                    found[release] = max(float(seconds), found.get(release, 0.0))
 
     def _is_due(self, mine: StageDocument | None, stage: Stage) -> bool:
         """True if what this machine published is old, or lacks records: a registry refused them, or devbox was killed.

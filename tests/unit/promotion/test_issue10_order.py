@@ -52,3 +52,19 @@ def test_issue10_1_a_clock_that_two_processes_took_at_once_counts_as_it_is_publi
     two = [_applied(TWO, "02T00:00:00", clock=8)]
     first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
     assert _known(first) == _known(second)
+
+
+def test_issue10_4_what_was_seen_before_a_rollback_counts_for_no_later_run():
+    """Machine 2 saw it healthy for days and rolled it back; machine 1 promoted it again: its soak begins again."""
+    two = [_applied(ONE, "01T00:00:00", clock=1), _applied(TWO, "01T01:00:00", clock=2)]
+    back = [*two, _applied(ONE, "03T00:00:00", clock=3, operation="rollback", left=TWO.id)]
+    again = _learned([_applied(TWO, "04T00:00:00", clock=4)], back, "2" * 12)
+    assert again.counts_still("staging", TWO.id, "2" * 12) is False
+    assert again.counts_still("staging", TWO.id) is True
+    assert again.counts_still("staging", ONE.id, "2" * 12) is True
+    second = _learned(back, [_applied(TWO, "04T00:00:00", clock=4)], "1" * 12)
+    assert second.counts_still("staging", TWO.id) is False, "nor on the machine that rolled it back"
+    assert second.counts_still("staging", TWO.id, "1" * 12) is True
+    before = _learned([], two, "2" * 12)
+    assert before.counts_still("staging", TWO.id, "2" * 12) is True
+    assert before.counts_still("staging", TWO.id, "3" * 12) is False
