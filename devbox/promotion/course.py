@@ -6,11 +6,13 @@ by whoever wants the same again, and given up by whoever wants something else.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from devbox.errors import DevboxError
 from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.model.entry import COPIED, INTENT, RUNNING, Entry
-from devbox.model.stage import Deployment, StageObserved
+from devbox.model.stage import Deployment, Stage, StageObserved
 from devbox.promotion.history import History
 
 PROMOTE, ROLLBACK = "promote", "rollback"
@@ -58,7 +60,7 @@ def to_promote(wanted: Deployment, history: History, observed: StageObserved) ->
     pending = history.under_way(stage)
     new = Course(operation=PROMOTE, wanted=wanted, attempt=history.attempts(stage, release) + 1)
     if pending is not None:
-        if _is(pending, PROMOTE, wanted, history):
+        if _goes_on(pending, wanted, history):
             return Course(
                 operation=PROMOTE,
                 wanted=wanted,
@@ -126,8 +128,23 @@ def _same(entry: Entry, wanted: Deployment, history: History) -> bool:
     return intent is not None and (entry.release, intent.body["config"]) == (wanted.release.id, wanted.config_digest)
 
 
-def _is(entry: Entry, operation: str, wanted: Deployment, history: History) -> bool:
-    return _operation(entry, history) == operation and _same(entry, wanted, history)
+def _goes_on(pending: Entry, wanted: Deployment, history: History) -> bool:
+    """True if an attempt is the promotion that is wanted: what it entered is what is deployed.
+
+    One that has deployed already goes on as it was, also if the strategy of its stage changed since.
+    """
+    if _operation(pending, history) != PROMOTE or not _same(pending, wanted, history):
+        return False
+    try:
+        known = deployed(pending, history)
+    except DevboxError:  # entered by another version: begun again
+        known = None
+    return pending.kind == RUNNING or (known is not None and _stage(known) == _stage(wanted))
+
+
+def _stage(deployment: Deployment) -> Stage:
+    """Its stage, wherever in the file that is written."""
+    return replace(deployment.stage, where="")
 
 
 def _operation(entry: Entry, history: History) -> str:

@@ -1,0 +1,60 @@
+"""A promotion that was killed and goes on: what is recorded is what is deployed."""
+
+from __future__ import annotations
+
+import pytest
+from support.shop import APP, Shop
+
+from devbox.errors import Denied
+from devbox.model.entry import APPLIED, FAILED
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def _killed_at(shop: Shop, where: str) -> None:
+    def point(name: str) -> None:
+        if name == where:
+            raise _Killed
+
+    shop.point = point
+
+
+IRREVERSIBLE = '[stage.test]\nstrategy = { kind = "rolling", irreversible = true }\n'
+
+
+def test_issue10_5_an_attempt_that_goes_on_with_another_strategy_is_another_one(shop: Shop):
+    """The file became irreversible meanwhile; the ledger said otherwise, and the rollback was made."""
+    shop.promote("test", shop.release(1))
+    made = shop.release(2)
+    _killed_at(shop, "deploying")
+    with pytest.raises(_Killed):
+        shop.promote("test", made)
+    shop.point = lambda _: None
+    shop.rewrite(APP + IRREVERSIBLE)
+    assert shop.promote("test", made).deployment.stage.strategy.irreversible
+    with pytest.raises(Denied, match="irreversible"):
+        shop.rollback("test")
+    assert [entry.attempt for entry in shop.entries("test") if entry.kind == FAILED] == [1]
+
+
+def test_an_attempt_goes_on_after_a_change_of_lines_only(shop: Shop):
+    made = shop.release(1)
+    _killed_at(shop, "deploying")
+    with pytest.raises(_Killed):
+        shop.promote("test", made)
+    shop.point = lambda _: None
+    shop.rewrite(f"# a comment\n{APP}")
+    shop.promote("test", made)
+    assert [entry.attempt for entry in shop.entries("test") if entry.kind in (APPLIED, FAILED)] == [1]
+
+
+def test_what_runs_already_is_entered_as_it_was_deployed(shop: Shop):
+    made = shop.release(1)
+    _killed_at(shop, "deployed")
+    with pytest.raises(_Killed):
+        shop.promote("test", made)
+    shop.point = lambda _: None
+    shop.promote("test", made)
+    assert shop.runs("test") == made.id
