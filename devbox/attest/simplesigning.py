@@ -35,7 +35,7 @@ def subject(raw: bytes) -> str:
 
 
 def signature(layer: dict[str, Any]) -> bytes:
-    """The signature that stands beside a payload, in an annotation of its layer. Raises ValueError."""
+    """The signature of a payload, from an annotation of its layer. Raises ValueError."""
     try:
         return base64.b64decode(documents.text(documents.table(layer, "annotations"), ANNOTATION), validate=True)
     except ValueError:

@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What it is, in a person's words."""
+        """What it is called in messages."""
         return statements.NAMES.get(self.what, self.what)
 
 

@@ -39,7 +39,7 @@ class Copier:
         self._sink = sink
 
     def copy(self, wanted: Deployment) -> Mapping[str, Any]:
-        """Have the image where the stage wants it, with all that is attached to it, and hash it there anew."""
+        """Copy the image, with all that is attached to it, to where the stage keeps its images, and hash it there again."""
         digest, repository = wanted.release.image, wanted.stage.repository
         self._gather(digest, but=repository)
         top = self._hashed(digest)
@@ -70,7 +70,7 @@ class Copier:
             self._sink(Note(text=f"{wanted.stage.repository} does not know of it yet: {error.sentence}"))
 
     def have(self, wanted: Deployment) -> Mapping[str, Any]:
-        """Have the image in the store; no registry is asked where it is there. The way back needs nobody's consent."""
+        """Have the image in the store; ask no registry if it is there already. A rollback needs no approval."""
         digest = wanted.release.image
         if not self._oci.has(digest):
             self._gather(digest, but="")
@@ -91,7 +91,7 @@ class Copier:
             raise lacking
 
     def _hashed(self, digest: str) -> Descriptor:
-        """The image in the store, its manifests hashed anew."""
+        """The image in the store, its manifests hashed again."""
         raw = self._oci.read_raw(digest)
         if raw is None:
             raise RegistryError(
@@ -106,7 +106,7 @@ class Copier:
 
 
 def digest_of(reference: Reference) -> str:
-    """The digest that a tag names just now, "" where there is no such tag."""
+    """The digest that a tag names now; "" if there is no such tag."""
     return Repository(Connection(settings.origin(reference.host)), reference).digest(reference.tag)
 
 

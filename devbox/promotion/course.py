@@ -1,7 +1,7 @@
 """What a promotion or a rollback has to do, by what the ledger says happened before. Pure.
 
-A move is an attempt of a few steps, each entered into the ledger when it is done. One that was killed is gone on with
-by whoever wants the same again, and given up by whoever wants something else.
+A move is an attempt of a few steps, each entered into the ledger when it is done. After a kill, the next command
+continues the attempt if it wants the same deployment, and ends it otherwise.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def to_roll_back(stage: str, history: History) -> Course | None:
 
 
 def begun(stage: str, history: History) -> Course | None:
-    """The course that somebody was killed on, as it is; None where nothing is under way."""
+    """The course of a promotion or rollback that was killed, as it is; None if nothing is under way."""
     pending = history.under_way(stage)
     wanted = deployed(pending, history) if pending else None
     if pending is None or wanted is None:

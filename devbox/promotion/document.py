@@ -1,6 +1,6 @@
-"""The document of a release: what it runs beside the image, attached to the image, so that any machine can run it.
+"""The document of a release: its config and source, attached to its image, so that any machine can run it.
 
-It says itself whether it is whole: a release's id is the hash of its image, its config and its source.
+It is not signed. A release's id is the hash of image, config and source: a changed document is that of another release.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def write(path: str, call: Call, stamped: tuple[str, ...]) -> None:
 
 
 def read(path: str) -> Call | None:
-    """How it is called; None where nobody made it ready, or its file is another one since."""
+    """How it is called; None if it was not made ready, or its file has changed since."""
     text = files.read_text(path)
     if text is None or not text.startswith(f"{_FORMAT}\0"):
         return None

@@ -350,4 +350,4 @@ def _denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
 
 
 def _unseen(event: Event) -> None:
-    """Nobody watches."""
+    """Ignore an event."""

@@ -1,4 +1,4 @@
-"""Records of moves, signed: they travel with the image, and tell on a ledger that has lost some of what they name."""
+"""Signed records of moves: they travel with the image, and reveal a ledger that lost entries which they name."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Recorder:
                     exchange.fetch(image, [stage], paths=self._opened.paths)
 
     def record(self, intent: Entry, steps: Sequence[Entry]) -> Mapping[str, str]:
-        """Attach the record of an attempt to its image, once; what the ledger is told of it, nothing without a key."""
+        """Attach the record of an attempt to its image, once. Return the fields for the ledger; without a key, none."""
         if self._by is None:
             return {}
         wanted = codec.load(Deployment, intent.body["deployment"])

@@ -1,4 +1,4 @@
-"""What `down --stage` leaves in the ledger, and in the chain of the stage: it runs nothing, by the will of a person."""
+"""What `down --stage` enters into the ledger and the chain of the stage: a user stopped it, so that it runs nothing."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from devbox.errors import UsageError
+from devbox.errors import RegistryError, UsageError
 from devbox.host.paths import Paths
 from devbox.images import gate, inspect, layout, reach
 from devbox.images.epoch import SOURCE_DATE_EPOCH
@@ -50,9 +50,15 @@ def ensure(top: Descriptor, paths: Paths) -> None:
 
 
 def bill(top: Descriptor, oci: Layout) -> Bill:
-    """What the image holds, as this machine runs it."""
+    """What the image holds, as this machine runs it. Layers and the documents that list them are hashed.
+
+    RegistryError if the store's copy of a document is damaged.
+    """
     node = inspect.own_node(top, oci)
     config = oci.read_json(node.blobs[0].digest)
+    for digest in (top.digest, node.descriptor.digest, node.blobs[0].digest):
+        if ids.sha256(oci.read_raw(digest) or b"") != digest:
+            raise RegistryError(f"the store's copy of {digest} is damaged", remedy="devbox image verify")
     layers = layers_of(node, config)
     if not all(oci.has(layer.digest) for layer in layers):
         raise UsageError(f"the store lacks layers of {top.digest}", remedy="devbox up, or devbox image pull")
