@@ -12,11 +12,12 @@ from devbox.execute.asking import Secrets
 from devbox.execute.events import Note, Sink, StepProgress
 from devbox.execute.router import Router
 from devbox.execute.runner import Action
-from devbox.execute.verification import Traffic, Verification
+from devbox.execute.verification import Verification
 from devbox.images.store import ImageStore
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Step
 from devbox.model.resolved import Resolved
+from devbox.model.traffic import Side
 from devbox.plan.staging import Replicas
 from devbox.routing.state import RouterState, Server, all_on
 
@@ -56,7 +57,7 @@ class RolloutActions:
         self._seconds = verify
         services = [spec.name for spec in replicas.specs.values() if spec.kind != "job"]
         self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
-        self._before: Traffic | None = None  # of what ran until now
+        self._before: Side | None = None  # of what ran until now
 
     def table(self) -> Mapping[str, Action]:
         """Which function does which op."""
@@ -113,7 +114,7 @@ class RolloutActions:
     def verify(self, step: Step) -> str:
         """Observe the release for a while; VerifyFailed if it is not well."""
         self._count_before()  # a promotion that was killed after the switch: what the old replicas have answered
-        self._verification.run(self._seconds, before=self._before or Traffic(), on_text=self._shown(step))
+        self._verification.run(self._seconds, before=self._before or Side(), on_text=self._shown(step))
         return "well"
 
     def _count_before(self) -> None:

@@ -13,6 +13,7 @@ from devbox.frozen import dataclass
 from devbox.model.observed import ObservedContainer
 from devbox.model.resolved import Instance
 from devbox.model.stage import Stage
+from devbox.model.traffic import Side
 from devbox.plan.rollout import VERIFYING
 from devbox.routing import counters
 from devbox.routing.cohort import PANIC
@@ -40,23 +41,6 @@ def seconds_of(stage: Stage, strategy: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """Responses of some servers and how many of them were 500 and above."""
-
-    requests: int = 0
-    failed: int = 0
-
-    def since(self, earlier: Traffic) -> Traffic:
-        """What came after `earlier`; all of it, if the router has restarted its counters since."""
-        if self.requests < earlier.requests or self.failed < earlier.failed:
-            return self
-        return Traffic(requests=self.requests - earlier.requests, failed=self.failed - earlier.failed)
-
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(requests=self.requests + other.requests, failed=self.failed + other.failed)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sight:
     """One look at a release. `conditions`: of its containers, WELL and so on; `restarts`: of those that are there.
 
@@ -65,17 +49,17 @@ class Sight:
 
     conditions: Mapping[str, str]
     restarts: Mapping[str, int]
-    traffic: Traffic
+    traffic: Side
     router: str = ""
 
 
 class Observation:
     """What the looks at a release have shown until now. `at`: seconds of one clock that is never set."""
 
-    def __init__(self, first: Sight, *, at: float, before: Traffic) -> None:
+    def __init__(self, first: Sight, *, at: float, before: Side) -> None:
         """`before`: what the old release has answered."""
         self._last, self._before = first, before
-        self._new = Traffic()  # since the first look, whichever router counted it
+        self._new = Side()  # since the first look, whichever router counted it
         self._replicas = {
             name: _Replica(restarts=first.restarts.get(name, 0), began=at) for name in sorted(first.conditions)
         }
@@ -145,13 +129,13 @@ class _Replica:
         return f"failed the health check {self._failures} times" if self._failures >= FAILURES else ""
 
 
-def _failing(new: Traffic, old: Traffic) -> str:
+def _failing(new: Side, old: Side) -> str:
     """More failed requests than before, by more than MARGIN and beyond chance; without an old release, by itself."""
     if new.requests < LEAST:
         return ""
-    share = new.failed / new.requests
-    usual = old.failed / old.requests if old.requests else 0.0
-    both = (new.failed + old.failed) / (new.requests + max(old.requests, LEAST))
+    share = new.errors / new.requests
+    usual = old.errors / old.requests if old.requests else 0.0
+    both = (new.errors + old.errors) / (new.requests + max(old.requests, LEAST))
     spread = math.sqrt(both * (1 - both) * (1 / new.requests + 1 / max(old.requests, LEAST)))
     if share <= usual + MARGIN or share - usual <= _CERTAIN * spread:
         return ""
@@ -168,11 +152,11 @@ class Verification:
         self._router = router
         self._names = frozenset(names)
 
-    def traffic(self) -> Traffic:
+    def traffic(self) -> Side:
         """What all other servers have answered since they serve."""
         return self._router.runtime.repeat(lambda: counted(self._ask()[1], self._names, mine=False))
 
-    def run(self, seconds: float, *, before: Traffic, on_text: Callable[[str], None]) -> None:
+    def run(self, seconds: float, *, before: Side, on_text: Callable[[str], None]) -> None:
         """Look at it again and again; VerifyFailed as soon as it is not well, or if it is down at the end."""
         until = time.monotonic() + seconds
         observation = Observation(self._look(), at=time.monotonic(), before=before)
@@ -223,7 +207,7 @@ def _condition(seen: ObservedContainer | None) -> str:
     return UNHEALTHY if seen.health == "unhealthy" else WELL
 
 
-def counted(stat: str, names: Collection[str], *, mine: bool) -> Traffic:
+def counted(stat: str, names: Collection[str], *, mine: bool) -> Side:
     """Responses of the servers of these names, or of all others, from HAProxy's statistics."""
     requests = failed = 0
     for row in counters.rows(stat):
@@ -232,4 +216,4 @@ def counted(stat: str, names: Collection[str], *, mine: bool) -> Traffic:
         if (row["svname"].removeprefix(PANIC) in names) is mine:
             requests += sum(int(row.get(f"hrsp_{kind}") or 0) for kind in _KINDS)
             failed += int(row.get("hrsp_5xx") or 0)
-    return Traffic(requests=requests, failed=failed)
+    return Side(requests=requests, errors=failed)

@@ -13,8 +13,9 @@ from gray.routers import wait_for
 from gray.test_drain import Stage, stage
 
 from devbox.errors import VerifyFailed
-from devbox.execute.verification import COMING, UNREACHED, WELL, Observation, Traffic, Verification
+from devbox.execute.verification import COMING, UNREACHED, WELL, Observation, Verification
 from devbox.model.observed import ObservedContainer
+from devbox.model.traffic import Side
 
 __all__ = ["stage"]
 
@@ -60,7 +61,7 @@ def test_issue10_verify_adds_up_what_the_routers_have_counted(stage: Stage):
     visit(stage, good=40)
     seen = verification(stage, Engine())
     before = seen.traffic()
-    assert before == Traffic(requests=40)
+    assert before == Side(requests=40)
     stage.switch()
     observation = Observation(seen._look(), at=0, before=before)
     visit(stage, good=7, bad=8)
@@ -68,7 +69,7 @@ def test_issue10_verify_adds_up_what_the_routers_have_counted(stage: Stage):
     stage.replace_router()
     after = seen._look()
     assert observation.take(after, at=2) == ""
-    assert (after.traffic, after.conditions) == (Traffic(), {"web-1-new": WELL})
+    assert (after.traffic, after.conditions) == (Side(), {"web-1-new": WELL})
     visit(stage, good=15)
     assert observation.take(seen._look(), at=3) == "26.7% of 30 requests failed (0.0% of 40 before)"
 
@@ -91,4 +92,4 @@ def test_issue10_verify_ends_as_soon_as_the_release_is_not_well(stage: Stage):
     stage.services["new"].shutdown()
     stage.services["new"].server_close()
     with pytest.raises(VerifyFailed, match="web-1-new failed the health check"):
-        seen.run(60, before=Traffic(), on_text=lambda _: None)
+        seen.run(60, before=Side(), on_text=lambda _: None)

@@ -18,12 +18,12 @@ from devbox.execute.verification import (
     WELL,
     Observation,
     Sight,
-    Traffic,
     counted,
     seconds_of,
 )
 from devbox.model.observed import ObservedContainer
 from devbox.model.stage import Stage
+from devbox.model.traffic import Side
 
 STAT = """# pxname,svname,hrsp_1xx,hrsp_2xx,hrsp_3xx,hrsp_4xx,hrsp_5xx,hrsp_other
 web,FRONTEND,0,900,0,0,900,0
@@ -51,14 +51,14 @@ def look(condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed:
     return Sight(
         conditions={"web-1": condition},
         restarts={"web-1": restarts},
-        traffic=Traffic(requests=requests, failed=failed),
+        traffic=Side(requests=requests, errors=failed),
         router=router,
     )
 
 
-def said(*looks: Sight, first: Sight | None = None, before: Traffic | None = None, pause: float = 0.5) -> str:
+def said(*looks: Sight, first: Sight | None = None, before: Side | None = None, pause: float = 0.5) -> str:
     """What is wrong after the first look that shows it; they are made one after the other."""
-    observation = Observation(first or look(), at=0, before=before or Traffic())
+    observation = Observation(first or look(), at=0, before=before or Side())
     faults = (observation.take(now, at=pause * number) for number, now in enumerate(looks, start=1))
     return next(filter(None, faults), "")
 
@@ -73,10 +73,8 @@ def test_issue10_verify_a_release_that_fails_its_check_at_every_other_look_is_no
     flaps = (look(), look(UNHEALTHY)) * 2
     assert said(*flaps) == "web-1 failed the health check 2 times"
     assert said(*((look(), look(UNREACHED)) * 2)) == "web-1 failed the health check 2 times"
-    two = [
-        Sight(conditions={"a": a, "b": b}, restarts={}, traffic=Traffic()) for a, b in ((UNHEALTHY, WELL), (WELL,) * 2)
-    ]
-    two += [Sight(conditions={"a": WELL, "b": UNHEALTHY}, restarts={}, traffic=Traffic())]
+    two = [Sight(conditions={"a": a, "b": b}, restarts={}, traffic=Side()) for a, b in ((UNHEALTHY, WELL), (WELL,) * 2)]
+    two += [Sight(conditions={"a": WELL, "b": UNHEALTHY}, restarts={}, traffic=Side())]
     assert said(*two, first=two[1]) == "", "each of them once"
 
 
@@ -106,7 +104,7 @@ def test_issue10_verify_a_crash_from_which_a_release_does_not_recover_is_a_fault
 
 
 def test_issue10_verify_does_not_end_before_a_crashed_container_serves_again():
-    observation = Observation(look(), at=0, before=Traffic())
+    observation = Observation(look(), at=0, before=Side())
     assert observation.left(10, at=9) == 1
     *coming, _ = crash(seconds=2)
     for at, now in enumerate(coming, start=5):
@@ -114,7 +112,7 @@ def test_issue10_verify_does_not_end_before_a_crashed_container_serves_again():
         assert observation.left(10, at=at) > 0, (now, at)
     assert observation.take(look(restarts=1), at=20) == ""
     assert observation.left(10, at=20) == 0
-    late = Observation(look(), at=0, before=Traffic())
+    late = Observation(look(), at=0, before=Side())
     assert late.take(look(restarts=1), at=9.5) == ""
     assert late.left(10, at=9.5) == 5, "the router does not know yet whether it serves"
 
@@ -154,14 +152,14 @@ def test_how_the_runtime_finds_a_container(state: str, health: str, condition: s
 @pytest.mark.parametrize(
     ("requests", "failed", "before", "is_fault"),
     [
-        (19, 19, Traffic(), False),  # too few
-        (20, 20, Traffic(), True),
-        (200, 12, Traffic(requests=5_000, failed=100), False),  # 6 % after 2 %: below the margin
-        (200, 30, Traffic(requests=5_000, failed=100), True),
-        (200, 60, Traffic(requests=5_000, failed=1_500), False),  # as bad as before
-        (30, 4, Traffic(requests=30, failed=2), False),  # may be chance
-        (1_000, 80, Traffic(), False),  # nothing to compare with
-        (1_000, 400, Traffic(), True),
+        (19, 19, Side(), False),  # too few
+        (20, 20, Side(), True),
+        (200, 12, Side(requests=5_000, errors=100), False),  # 6 % after 2 %: below the margin
+        (200, 30, Side(requests=5_000, errors=100), True),
+        (200, 60, Side(requests=5_000, errors=1_500), False),  # as bad as before
+        (30, 4, Side(requests=30, errors=2), False),  # may be chance
+        (1_000, 80, Side(), False),  # nothing to compare with
+        (1_000, 400, Side(), True),
     ],
 )
 def test_failed_requests_are_held_against_those_before(requests, failed, before, is_fault):
@@ -177,7 +175,7 @@ def test_only_what_came_since_counts():
 
 def test_issue10_verify_failures_before_a_router_was_started_again_are_not_forgotten():
     first = look(requests=1_000, failed=900)
-    before = Traffic(requests=1_000, failed=0)
+    before = Side(requests=1_000, errors=0)
     new = look(requests=10, failed=0, router="r2")
     assert said(look(requests=1_015, failed=905), new, first=first, before=before) != "", "5 of 25"
     assert said(new, first=first, before=before) == ""
@@ -186,8 +184,8 @@ def test_issue10_verify_failures_before_a_router_was_started_again_are_not_forgo
 
 
 def test_responses_are_counted_by_server():
-    assert counted(STAT, {"web-1-new"}, mine=True) == Traffic(requests=108, failed=3)
-    assert counted(STAT, {"web-1-new"}, mine=False) == Traffic(requests=50, failed=0)
+    assert counted(STAT, {"web-1-new"}, mine=True) == Side(requests=108, errors=3)
+    assert counted(STAT, {"web-1-new"}, mine=False) == Side(requests=50, errors=0)
 
 
 def test_how_long_a_release_is_observed():
