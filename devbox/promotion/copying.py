@@ -39,7 +39,7 @@ class Copier:
         self._sink = sink
 
     def copy(self, wanted: Deployment) -> Mapping[str, Any]:
-        """Copy the image, with all that is attached to it, to where the stage keeps its images, and hash it there again."""
+        """Copy the image and all that is attached to it to where the stage keeps its images, and hash it again."""
         digest, repository = wanted.release.image, wanted.stage.repository
         self._gather(digest, but=repository)
         top = self._hashed(digest)
