@@ -92,7 +92,8 @@ def to_roll_back(stage: str, history: History) -> Course | None:
             asks=False,
             back_to=intent.body["back_to"],
         )
-    goal = history.current(stage) if pending is not None else history.before(stage)
+    is_half_way = pending is not None or history.is_unsettled(stage)
+    goal = history.current(stage) if is_half_way else history.before(stage)
     wanted = deployed(goal, history) if goal is not None else None
     if goal is None or wanted is None:
         return None

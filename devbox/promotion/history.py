@@ -125,6 +125,11 @@ class History:
         last = next((entry for entry in self._newest(stage) if entry.kind in _STEPS), None)
         return last if last is not None and last.kind not in _ENDS else None
 
+    def is_unsettled(self, stage: str) -> bool:
+        """True if the last attempt has failed, or was given up, and the stage may run a part of it still."""
+        last = next((entry for entry in self._newest(stage) if entry.kind in _STEPS), None)
+        return last is not None and last.kind == FAILED and last.body.get("restored") is False
+
     def intent(self, entry: Entry) -> Entry | None:
         """The intent of the attempt that a step belongs to."""
         key = (entry.stage, entry.release, entry.attempt)

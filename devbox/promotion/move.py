@@ -78,7 +78,7 @@ class Move:
             self._go_back(wanted)
         except DevboxError as error:  # what failed first is what is told; the stage is looked after by the next command
             self._sink(Note(text=f"{self._wanted.stage.name} could not be brought back: {error.sentence}"))
-            back = ""
+            return self._enter(FAILED, {"reason": reason, "runs": "", "restored": False})
         return self._enter(FAILED, {"reason": reason, "runs": back})
 
     def _go_back(self, before: Deployment | None) -> None:
@@ -145,7 +145,7 @@ class Move:
         other = self._planned.gives_up
         if other is not None:
             wanted = f"{self._planned.operation} {self._wanted.release.short}"
-            body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": ""}
+            body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": "", "restored": False}
             self._ledger.append(
                 FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from devbox.attest import predicates, statements, verify
 from devbox.attest.predicates import Approval
@@ -13,6 +13,7 @@ from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion import coverage
 from devbox.promotion.gates import evidence
 from devbox.promotion.gates.contract import GateContext, expiry, moment, told, written
+from devbox.records.keyring import Keyring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,17 @@ def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
         except (ValueError, OverflowError):  # no approval, or of a year that the calendar does not have
             continue
         if each.by in names and approval.stage == context.stage.name:
-            fault = "the same key signed the build" if each.by in built else _fault(approval, ends, context)
+            fault = _builder(each.by, built, ring) or _fault(approval, ends, context)
             yield Said(approver=names[each.by], approval=approval, evidence=each.evidence, expires=expires, fault=fault)
+
+
+def _builder(key: str, built: Collection[str], ring: Keyring) -> str:
+    """Why an approval by this key does not count: it signed the build, or may have signed it. "" if it did not."""
+    if key in built:
+        return "the same key signed the build"
+    if not built and key in {each.fingerprint for each in ring.builders.values()}:
+        return "its key is a builder's, and no signed provenance says who made the build"
+    return ""
 
 
 def _ends(approval: Approval, gate: ApprovalGate) -> dt.datetime:

@@ -90,6 +90,16 @@ def test_a_rollback_gives_up_a_promotion_under_way_and_stays_at_what_ran():
     assert course.to_roll_back("test", _history(_intent(ONE))) is None
 
 
+def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran():
+    """Killed between giving up THREE and the next attempt: the stage may run THREE still."""
+    given_up = (_intent(THREE), _step(FAILED, THREE, runs="", restored=False))
+    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
+    assert (made.wanted, made.back_to, made.gives_up) == (TWO, 4, None)
+    taken_back = (_intent(THREE), _step(FAILED, THREE, runs=TWO.release.id))
+    assert course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).wanted == ONE
+    assert course.to_roll_back("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).wanted == ONE
+
+
 def test_a_rollback_under_way_goes_on():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
     made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))

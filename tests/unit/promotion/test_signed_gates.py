@@ -194,6 +194,16 @@ def test_who_built_it_can_t_approve_it(case: Case):
     assert case.judge(ApprovalGate()).verdict == PASS
 
 
+def test_issue10_5_a_builder_can_t_approve_while_provenance_is_missing(case: Case):
+    """Whoever deletes the provenance from the image store must not make the builder an approver of its own build."""
+    builders = {"ci": "ci.pub", "robot": "ann.pub"}
+    case.approved(ANN)
+    verdict = case.judge(ApprovalGate(), builders=builders)
+    assert (verdict.verdict, "no signed provenance says who made the build" in verdict.reason) == (PENDING, True)
+    case.built(CI)
+    assert case.judge(ApprovalGate(), builders=builders).verdict == PASS, "another builder's build"
+
+
 def test_more_than_there_are_can_never_approve(case: Case):
     assert case.judge(ApprovalGate(count=3)).verdict == FAIL
 
