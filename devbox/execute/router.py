@@ -32,6 +32,7 @@ _PAUSE = 0.05
 _TO_ANSWER = 30.0  # a router that is just being started
 SHORT = 10.0  # a connection that is older is a long one: a download, a WebSocket, a stream of events
 _TO_DELETE = 10.0
+_TO_RELOAD = 3.0
 _KEY_BYTES = 32
 _READ_EVERY = 0.25
 
@@ -111,11 +112,14 @@ class Router:
             self.runtime.repeat(lambda: self._reload(signal))
 
     def _reload(self, signal: Callable[[], None]) -> None:
+        """HAProxy drops a signal that comes before its master, which starts after the worker, is there to handle it."""
         before = self._worker()
         self.counts()
-        signal()
-        deadline = time.monotonic() + _TO_ANSWER
-        while self._worker() in ("", before):
+        deadline, again = time.monotonic() + _TO_ANSWER, 0.0
+        while (worker := self._worker()) in ("", before):
+            if worker == before and time.monotonic() > again:
+                signal()
+                again = time.monotonic() + _TO_RELOAD
             if time.monotonic() > deadline:
                 raise EngineError("the router did not reload its files", remedy="devbox logs --stage NAME router")
             time.sleep(_PAUSE)

@@ -138,7 +138,8 @@ class StageChains:
             return "; ".join((*problems, doubt))
         for writer, (number, hashed) in known.items():
             if writer not in documents or not _has(documents[writer], number, hashed):
-                problems.append(f"{stage.repository} lacks records of {writer} that were there before")
+                lost = f"{stage.repository} lacks records of {writer} that were there before"
+                problems.append(f"{lost} (if its machine is gone for good: devbox release rebuild)")
         for each in documents.values():
             problems += self._unknown(each, documents, own, stage)
         if reading.joined == NEW:  # until all is entered, whenever this process is killed

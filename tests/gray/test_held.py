@@ -7,12 +7,15 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gray.routers import free_ports, wait_for, written
 
+from devbox.execute.router import Router
+from devbox.host.paths import Paths
 from devbox.routing import config
 from devbox.routing.runtime import Runtime
 from devbox.routing.state import Front, RouterState
@@ -93,9 +96,20 @@ def test_issue10_11_a_router_that_reads_its_files_again_refuses_no_client(
     with started(tmp_path, listeners) as process:
         worker = _worker(runtime)
         written(tmp_path, RouterState(fronts=(Front(process="web", port=port), Front(process="new", port=added))))
-        process.send_signal(signal.SIGUSR2)
-        while _worker(runtime) in ("", worker):
+        router = Router(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "stage")
+        router.runtime = runtime
+        sent: list[int] = []
+
+        def signalled() -> None:
+            """The first signal is dropped, as by a master that has only just started."""
+            sent.append(signal.SIGUSR2)
+            process.send_signal(0 if len(sent) == 1 else signal.SIGUSR2)
+
+        reload = threading.Thread(target=router.reload, args=(signalled,))
+        reload.start()
+        while reload.is_alive():
             assert answered(asked(port))
+        assert (_worker(runtime) not in ("", worker), len(sent)) == (True, 2)
         assert answered(asked(port))
         assert answered(asked(added)), "a port that is not inherited"
 
