@@ -119,8 +119,7 @@ class HostKey:
             )
         return key
 
-    @staticmethod
-    def _check(facts: os.stat_result, path: str, is_kind: Any, mode: str) -> None:
+    def _check(self, facts: os.stat_result, path: str, is_kind: Any, mode: str) -> None:
         """Raise HostError if another user could have read, written or replaced a path."""
         if not is_kind(facts.st_mode):
             raise HostError(f"{path} is {stat.filemode(facts.st_mode)}, not a plain {_kind(mode)}", remedy=f"rm {path}")
@@ -129,9 +128,14 @@ class HostKey:
                 f"{path} belongs to uid {facts.st_uid}, not to you", remedy=f"sudo rm -r {path}, {_ELSEWHERE}"
             )
         if facts.st_mode & 0o077:
+            if not self.exists:
+                raise HostError(
+                    f"{path} is open to other users ({stat.filemode(facts.st_mode)})", remedy=f"chmod {mode} {path}"
+                )
             raise HostError(
                 f"{path} is open to other users ({stat.filemode(facts.st_mode)}): the key in it may be known",
-                remedy=f"close it: chmod {mode} {path}; to replace the key: rm {path}, then devbox release rebuild",
+                remedy=f"close it: chmod {mode} {path}; "
+                f"to replace the key: rm {self._path}, then devbox release rebuild",
             )
 
 

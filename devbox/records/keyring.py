@@ -64,8 +64,11 @@ def _read(root: str, path: str, whose: str) -> PublicKey:
     except HostError as error:
         raise SigningError(f"the key of the {whose} can't be read: {error}", remedy=f"see: ls -l {path}") from None
     if text is None:
+        folder = path.rpartition("/")[0]
+        export = f"devbox key export NAME > {path}"
         raise SigningError(
-            f"there is no file {path}, the public key of the {whose}", remedy=f"devbox key export NAME > {path}"
+            f"there is no file {path}, the public key of the {whose}",
+            remedy=(f"mkdir -p {folder} && {export}" if folder else export) + "; a new key: devbox key create NAME",
         )
     return read_public(text, where=path)
 

@@ -69,7 +69,9 @@ class Keys:
         public = files.read_text(f"{path}.pub")
         if public is None:
             known = ", ".join(self._names())
-            raise UsageError(f"there is no key {name}", remedy=f"known: {known}" if known else "devbox key create NAME")
+            raise UsageError(
+                f"there is no key {name}", remedy=f"known: {known}" if known else f"devbox key create {name}"
+            )
         return Key(
             name=name,
             public=keys.read_public(public, where=f"{path}.pub"),
