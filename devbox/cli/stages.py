@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devbox.cli import confirm, terminal
 from devbox.cli.project import Place, opened
-from devbox.errors import FAILED, CannotRun
+from devbox.errors import FAILED, CannotRun, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,11 +29,16 @@ def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def must_be_known(args: Args) -> None:
-    """UsageError where the file has no such stage. For a stage of which nothing is found; others may be old ones."""
+    """Raise UsageError unless a stage of which nothing was found is in the file, with containers of its own."""
     from devbox.opened import stage_of
     from devbox.verbs.stagefile import load_or_promoted
 
-    stage_of(load_or_promoted(opened(args)), args.text("stage"))
+    stage = stage_of(load_or_promoted(opened(args)), args.text("stage"))
+    if stage.into:
+        raise UsageError(
+            f"{stage.name} has no containers of its own: its releases run in {stage.into}",
+            remedy=f"use --stage {stage.into}",
+        )
 
 
 def container(args: Args, place: Place, name: str) -> str:

@@ -180,3 +180,28 @@ def test_how_long_ago(seconds: int, text: str):
     now = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
     at = (now - dt.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert table.since(at, now) == text
+
+
+GRAY = """\
+stages = ["gray", "production"]
+[base.base]
+recipe = "debian"
+[image]
+from = "base"
+[image.process.web]
+command = "true"
+[stage.gray]
+into = "production"
+strategy = { kind = "gray" }
+[stage.production]
+"""
+
+
+@pytest.mark.parametrize("command", ["ps", "logs", "open", "exec", "down"])
+def test_issue10_a_stage_that_shifts_traffic_in_another_names_that_one(place: Place, command: str, capsys):
+    Path(place.root, "devbox.toml").write_text(GRAY)
+    words = ["web", "--", "true"] if command == "exec" else []
+    assert run(place, command, "--stage", "gray", *words) == 2
+    said = capsys.readouterr().err
+    assert "its releases run in production" in said
+    assert "use --stage production" in said
