@@ -169,7 +169,8 @@ class GrayEnvironment:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
                 self._nobody = goal
-                sink(Note(text=f"{self._home.name} runs nothing yet, so there is nobody to shift"))
+                name = self._home.name
+                sink(Note(text=f"{name} runs nothing yet: no traffic to shift; next: devbox promote {name}"))
             return True
         if own and self._stage.strategy.kind != GRAY:
             raise UsageError(

@@ -233,6 +233,9 @@ def why_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | No
     adopt(scene.ledger, sink)
     selected = scene.asked(release, sink)
     image = selected.release.image
+    current = selected.history.current(stage)
+    runs = current is not None and current.release == selected.release.id
+    sink(Note(text=f"release {selected.release.short}{f', which {stage} runs' if runs else ''}"))
     Recorder(opened, scene.resolved, scene.stage, None, sink).check(selected.history.entries, image)
     verdicts = scene.verdicts(selected)
     holder = scene.ledger.holder(scene.stage.environment)

@@ -89,22 +89,35 @@ def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
     for environment in _environments(opened, stage):
         trial = environment.under_way
         if trial is not None and not (release and _digits(trial.release).startswith(_digits(release))):
-            sink(Note(text=f"{trial.release} is superseded"))
+            sink(Note(text=f"taking back the gray release {trial.deployment.release.short}"))
             say(opened, sink, what=ABORT, stage=stage)
 
 
 def queue(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
     """Wait until nobody moves another release there; one that is held for its promotion is not waited for."""
-    told = False
+    shown = ""
     for environment in _environments(opened, stage):
         while _busy(opened, environment):
             trial = environment.under_way
             if trial is not None and release and _digits(trial.release).startswith(_digits(release)):
                 break  # the same: whoever controls it goes on
-            if not told and trial is not None:
-                sink(Note(text=f"queued behind {trial.release}; devbox promote {stage} --supersede takes that back"))
-                told = True
+            if trial is not None and (text := waits_for(trial, stage=stage, release=release)) != shown:
+                sink(Note(text=text))
+                shown = text
             time.sleep(_PAUSE)
+
+
+def waits_for(trial: Trial, *, stage: str, release: str = "") -> str:
+    """Return what a promotion to a stage waits for while a gray release is under way, and what ends the wait."""
+    name, rollout = trial.deployment.release.short, trial.rollout
+    if rollout.phase == NEEDS_HUMAN:
+        waits = f"needs a decision ({rollout.reason}); continue it: devbox release resume"
+    elif rollout.held:
+        waits = "is on hold; continue it: devbox release resume"
+    else:
+        waits = "is under way; follow it: devbox release report"
+    again = " ".join(["devbox promote", stage, *([release] if release else ()), "--supersede"])
+    return f"waiting: the gray release {name} {waits}; or take it back: {again}"
 
 
 def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
@@ -119,9 +132,8 @@ def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -
     while (code := child.poll()) is None:
         trial = environment.under_way
         if environment.trials.controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
-            sink(
-                Note(text=f"{trial.release} is on trial, under pid {child.pid}; devbox release report says how it goes")
-            )
+            name = trial.deployment.release.short
+            sink(Note(text=f"the gray release {name} is under way (pid {child.pid}); follow it: devbox release report"))
             return
         time.sleep(_PAUSE)
     if code:

@@ -1,0 +1,43 @@
+"""A promotion that waits for a gray release says what that one waits for, and which command ends the wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gray.rig import DEPLOYMENT, POLICY
+
+from devbox.gray.rollout import NEEDS_HUMAN, STEP, Rollout
+from devbox.gray.trial import Trial
+from devbox.routing.state import GREEN
+from devbox.verbs.trials import waits_for
+
+STEPPING = Trial(
+    stage="gray",
+    deployment=DEPLOYMENT,
+    policy=POLICY,
+    rollout=Rollout.begin(POLICY).enter(STEP, "healthy", step=0),
+    side=GREEN,
+    began=1.0,
+)
+
+
+def test_issue10_a_release_that_goes_on_is_followed():
+    said = waits_for(STEPPING, stage="production")
+    assert "devbox release report" in said
+    assert "devbox release resume" not in said
+    assert said.endswith("devbox promote production --supersede")
+
+
+def test_issue10_a_release_on_hold_goes_on_after_resume():
+    held = replace(STEPPING, rollout=replace(STEPPING.rollout, held=True))
+    assert "is on hold; continue it: devbox release resume" in waits_for(held, stage="production")
+
+
+def test_issue10_a_release_that_needs_a_decision_says_why():
+    asks = replace(STEPPING, rollout=STEPPING.rollout.enter(NEEDS_HUMAN, "no data"))
+    assert "needs a decision (no data); continue it: devbox release resume" in waits_for(asks, stage="production")
+
+
+def test_issue10_the_release_that_waits_is_part_of_the_command_that_supersedes():
+    said = waits_for(STEPPING, stage="production", release="0123abcd")
+    assert said.endswith("devbox promote production 0123abcd --supersede")
