@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from devbox.isolation import forks, syscalls
 
 # What is mounted here is no part of a layer.
 OUTSIDE = ".devbox"
+
+
+class Outside(NamedTuple):
+    """A directory of the host that is shown to the work."""
+
+    path: str
+    read_only: bool
 
 
 def inside(
@@ -17,12 +25,12 @@ def inside(
     lowers: tuple[str, ...],
     place: str,
     rootless: bool,
-    outside: Mapping[str, str] | None = None,
+    outside: Mapping[str, Outside] | None = None,
 ) -> str:
     """Do the work; the directory that then holds its changes. The caller is root of the store.
 
     `place` is an empty directory of the store. Directories of the host can be had below /.devbox: `outside` has them
-    by their names there.
+    by their names there, to be read alone or not.
     """
     for name in ("upper", "work", "merged", "l"):
         os.mkdir(f"{place}/{name}", 0o755)
@@ -36,8 +44,8 @@ def inside(
         os.chdir(place)
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("overlay", "merged", "overlay", flags=syscalls.MS_NODEV, options=options)
-        for name, source in (outside or {}).items():
-            _bind(source, f"merged/{OUTSIDE}/{name}")
+        if outside:
+            _show(outside, f"merged/{OUTSIDE}")
         os.chroot("merged")
         os.chdir("/")
         os.umask(0o022)
@@ -47,10 +55,21 @@ def inside(
     return f"{place}/upper"
 
 
-def _bind(source: str, target: str) -> None:
-    """Show a directory of the host. The image's own `/.devbox`, which may be a link, counts for nothing."""
-    directory = os.path.dirname(target)
-    if os.path.islink(directory) or os.path.isfile(directory):
-        os.unlink(directory)
-    os.makedirs(target, exist_ok=True)
-    syscalls.mount(source, target, flags=syscalls.MS_BIND)
+def _show(outside: Mapping[str, Outside], place: str) -> None:
+    """Show directories of the host. What the image has at this place, a link maybe, is not seen meanwhile."""
+    if os.path.islink(place) or (os.path.exists(place) and not os.path.isdir(place)):
+        os.unlink(place)
+    os.makedirs(place, exist_ok=True)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", place, "tmpfs", flags=flags, options="mode=0755")
+    for name, shown in outside.items():
+        os.mkdir(f"{place}/{name}")
+        attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+        if shown.read_only:
+            attributes |= syscalls.MOUNT_ATTR_RDONLY
+        tree = syscalls.clone_mount(shown.path, recursive=False)
+        try:
+            syscalls.set_mount_attributes(tree, attributes, recursive=False)
+            syscalls.attach_mount(tree, f"{place}/{name}")
+        finally:
+            os.close(tree)

@@ -10,14 +10,15 @@ from devbox.errors import BakeFailed
 from devbox.images.epoch import SOURCE_DATE_EPOCH
 
 
-def copy(source: str, target: str) -> None:
+def copy(source: str, target: str, *, but: str = "") -> None:
     """Copy a file, link or tree into a place that is free, or merge it into the directory that is there.
 
-    Links are copied as they are. What is no file, link or directory is left out.
+    Links are copied as they are. What is no file, link or directory is left out, and so is the directory `but`.
     """
     facts = os.lstat(source)
     if stat.S_ISDIR(facts.st_mode):
-        _copy_directory(source, target, stat.S_IMODE(facts.st_mode))
+        if source != but:
+            _copy_directory(source, target, stat.S_IMODE(facts.st_mode), but=but)
     elif stat.S_ISLNK(facts.st_mode):
         _make_room(target)
         os.symlink(os.readlink(source), target)
@@ -38,13 +39,13 @@ def into(source: str, target: str, *, what: str) -> None:
     copy(source, target.rstrip("/") or "/")
 
 
-def _copy_directory(source: str, target: str, mode: int) -> None:
+def _copy_directory(source: str, target: str, mode: int, *, but: str) -> None:
     if not os.path.isdir(target):
         _make_room(target)
         os.mkdir(target)
         os.chmod(target, mode)
     for name in sorted(os.listdir(source), key=os.fsencode):
-        copy(f"{source}/{name}", f"{target}/{name}")
+        copy(os.path.join(source, name), f"{target}/{name}", but=but)
 
 
 def _make_room(target: str) -> None:

@@ -9,6 +9,7 @@ from devbox.errors import BakeFailed
 from devbox.images import overlay
 from devbox.images.build import copying
 from devbox.images.job import OUTPUT, WORK
+from devbox.images.overlay import Outside
 from devbox.isolation import forks
 from devbox.model.image import Copy
 
@@ -33,9 +34,11 @@ def copy_in(step: Copy, *, source: str, lowers: tuple[str, ...], place: str, roo
 
     def copy() -> None:
         for path, target in step.paths.items():
+            _led(target)
             copying.into(f"/{overlay.OUTSIDE}/source/{OUTPUT}/{path}", target, what=path)
 
-    return overlay.inside(copy, lowers=lowers, place=place, rootless=rootless, outside={"source": source})
+    outside = {"source": Outside(source, read_only=True)}
+    return overlay.inside(copy, lowers=lowers, place=place, rootless=rootless, outside=outside)
 
 
 def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, target: str, rootless: bool) -> None:
@@ -43,12 +46,28 @@ def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, tar
 
     def copy() -> None:
         for number, path in enumerate(paths):
-            real = os.path.realpath(path)
+            real = _led(path)
             if not os.path.exists(real):
                 raise BakeFailed(f"the image has no {path}")
-            copying.copy(real, f"/{overlay.OUTSIDE}/target/{number}")
+            if not (os.path.isfile(real) or os.path.isdir(real)):
+                raise BakeFailed(
+                    f"{path} of the image is neither a file nor a directory", remedy="name another path of the image"
+                )
+            copying.copy(real, f"/{overlay.OUTSIDE}/target/{number}", but=f"/{overlay.OUTSIDE}")
 
-    overlay.inside(copy, lowers=lowers, place=place, rootless=rootless, outside={"target": target})
+    outside = {"target": Outside(target, read_only=False)}
+    overlay.inside(copy, lowers=lowers, place=place, rootless=rootless, outside=outside)
+
+
+def _led(path: str) -> str:
+    """Where a path of the image leads. BakeFailed where that is what is shown of the host."""
+    real = os.path.realpath(path)
+    if f"{real}/".startswith(f"/{overlay.OUTSIDE}/"):
+        raise BakeFailed(
+            f"{path} of the image leads to /{overlay.OUTSIDE}, which devbox uses itself",
+            remedy="name another path of the image",
+        )
+    return real
 
 
 def _named(pattern: str) -> list[str]:

@@ -38,7 +38,7 @@ class Maker:
         self._times: dict[str, int] = {}  # of directories: what is made in them later would change theirs
         self._there = "/"  # a directory that is certainly there: most items lie in that of the one before
         self._content = content
-        self._left_out: dict[str, Item] = {}  # devices by their paths
+        self._left_out: dict[str, Item] = {}  # devices by where they would lie
 
     def make(self, item: Item) -> None:
         """Make one. Raises what the system refuses; EOFError where a file's content ends early."""
@@ -92,7 +92,7 @@ class Maker:
                 os.utime(item.path, (item.mtime, item.mtime))
 
     def _link(self, item: Item) -> None:
-        device = self._left_out.get(item.target)
+        device = self._left_out.get(_place(item.target)) if self._left_out else None
         if device and not os.path.lexists(item.target):
             self._node(item._replace(kind=device.kind, device=device.device))
             return
@@ -101,12 +101,18 @@ class Maker:
         except FileNotFoundError:
             about = f"{shown(item.path)} is a hard link to {shown(item.target)}"
             raise BakeFailed(f"{about}, which the layer lacks") from None
+        if _is_device(item.path) and _is_covered(item.path):
+            facts = os.lstat(item.path)
+            os.unlink(item.path)
+            kind = items.CHARACTER if stat.S_ISCHR(facts.st_mode) else items.BLOCK
+            self._left_out[_place(item.path)] = item._replace(kind=kind, device=facts.st_rdev)
+            return
         _agree(item)
 
     def _node(self, item: Item) -> None:
         kind = stat.S_IFCHR if item.kind == items.CHARACTER else stat.S_IFBLK
-        if item.path.startswith(_COVERED) or not _made(item.path, kind, item.device):
-            self._left_out[item.path] = item
+        if _is_covered(item.path) or not _made(item.path, kind, item.device):
+            self._left_out[_place(item.path)] = item
             return
         _own(item)
         os.utime(item.path, (item.mtime, item.mtime))
@@ -170,6 +176,21 @@ class Maker:
             os.utime(fd, (item.mtime, item.mtime))
         finally:
             os.close(fd)
+
+
+def _place(path: str) -> str:
+    """Where a path lies, whose directory links of this layer may lead to."""
+    head, name = os.path.split(path)
+    return os.path.join(os.path.realpath(head), name)
+
+
+def _is_covered(path: str) -> bool:
+    return _place(path).startswith(_COVERED)
+
+
+def _is_device(path: str) -> bool:
+    mode = os.lstat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _made(path: str, kind: int, device: int) -> bool:

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support.hostile_layers import END, directory, entry, hardlink, pax
+from support.hostile_layers import END, directory, entry, hardlink, pax, symlink
 
 from devbox.errors import BakeFailed, EngineError
 from devbox.images.unpacking.child import Child
@@ -91,6 +91,16 @@ def test_devices_of_dev_are_left_out_and_links_to_them_are_made(tmp_path: Path) 
     back = _unpacked(tmp_path, layer + hardlink("null", "dev/null") + hardlink("dev/n", "dev/null") + END)
     assert os.listdir(back / "dev") == ["f"]
     assert os.lstat(back / "null").st_rdev == os.makedev(1, 3)
+
+
+@needs_root
+def test_issue9_no_link_leads_a_device_into_dev(tmp_path: Path) -> None:
+    zero = {"kind": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}
+    layer = directory("dev") + symlink("way", "/dev") + entry("way/zero", **zero) + hardlink("again", "dev/zero")
+    layer += hardlink("third", "way/zero") + entry("z", **zero) + hardlink("dev/z", "z") + hardlink("last", "way/z")
+    back = _unpacked(tmp_path, layer + END)
+    assert os.listdir(back / "dev") == []
+    assert {os.lstat(back / name).st_rdev for name in ("again", "third", "z", "last")} == {os.makedev(1, 5)}
 
 
 @needs_root
