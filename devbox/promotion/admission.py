@@ -44,6 +44,8 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
             reason = f"it is on its way into {before.name}: devbox promote {before.name} goes on with it"
         else:
             reason = f"the release has not been in {before.name}: devbox promote {before.name}"
+            if not before.repository and stage.repository:
+                reason += f" (as far as this machine knows: [stage.{before.name}] has no repository)"
         return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
     if back := history.rolled_back(before.name, release.id):
         reason = f"it was rolled back from {before.name}, {told(since(back))}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from support.histories import chained, release, stages
 
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
@@ -49,3 +51,11 @@ def test_a_revoked_release_goes_nowhere():
     assert _verdicts(ONE, "test", _row(REVOKED, stage="", body={"reason": "CVE"})) == [FAIL]
     assert _verdicts(ONE, "staging", _row(APPLIED), _row(REVOKED, stage="")) == [FAIL, PASS]
     assert _verdicts(TWO, "test", _row(REVOKED, stage="")) == []
+
+
+def test_issue10_a_stage_before_that_publishes_nothing_is_named():
+    shared = replace(STAGES["production"], repository="registry.example/shop")
+    (told,) = admit(ONE, shared, {**STAGES, "production": shared}, History(()))
+    assert "as far as this machine knows: [stage.staging] has no repository" in told.reason
+    (told,) = admit(ONE, STAGES["production"], STAGES, History(()))
+    assert "as far as this machine knows" not in told.reason
