@@ -78,10 +78,12 @@ def shown(name: str, before: str, now: str) -> str:
 
 
 def _sentence(name: str, before: str, now: str) -> str:
+    home, separator, own = name.partition(": ")
+    name = f"{own} of {home}" if separator else name
     if not now:
         return f"with {name}, which is gone"
     if not before:
-        return f"without {name}"
+        return f"without {name}, which is new"
     if _is_digest(before) and _is_digest(now):
         return f"with another {name}"
     return f"with {name} = {_value(before)}, now {_value(now)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 
 from devbox.attest import attached, signing, statements, verify
 from devbox.attest.predicates import Approval
@@ -108,8 +109,7 @@ def _differences(
     opened: Project, resolved: Resolved, stage: Stage, parts: dict[str, str], history: History
 ) -> Iterator[str]:
     """What is approved, held against what the stage runs, a line each."""
-    current = history.current(stage.name)
-    running = course.deployed(current, history) if current else None
+    running, environment = _deployed(stage.name, history), _deployed(stage.environment, history)
     stands = history.stands(stage.name)
     if running is None and stands is not None:
         yield f"{stage.name} runs {stands.release.removeprefix('sha256:')[:SHORT]}, on another machine: all may be new"
@@ -117,11 +117,21 @@ def _differences(
     if running is None:
         yield f"{stage.name} runs nothing on this machine: all of it is new"
         return
-    found = coverage.differences(covered(opened, resolved, running), parts)
+    if environment is None:
+        before = covered(opened, resolved, running)
+    else:  # of a stage that shifts traffic in another: what that one runs meets visitors, as it was deployed there
+        before = covered(opened, resolved, replace(running, release=environment.release), home=environment.stage)
+    found = coverage.differences(before, parts)
     if not found:
         yield f"{stage.name} runs exactly this"
     for each in found:
         yield coverage.shown(*each)
+
+
+def _deployed(name: str, history: History) -> Deployment | None:
+    """Return what this machine deployed last to a stage, if anything."""
+    current = history.current(name)
+    return course.deployed(current, history) if current else None
 
 
 def _people(resolved: Resolved, stage: Stage) -> list[str]:

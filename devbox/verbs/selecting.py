@@ -59,11 +59,16 @@ def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: S
     )
 
 
-def covered(opened: Project, resolved: Resolved, deployment: Deployment) -> dict[str, str]:
-    """The parts of a deployment that an approval covers, by the file and the keys as they are now."""
+def covered(
+    opened: Project, resolved: Resolved, deployment: Deployment, *, home: Stage | None = None
+) -> dict[str, str]:
+    """Return the parts of a deployment that an approval covers, by the file and the keys as they are now.
+
+    `home`: the stage in whose environment it runs, if it is not as in the file.
+    """
     order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
     keys = keyring.identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
-    home = resolved.stages.get(deployment.stage.environment)
+    home = home or resolved.stages.get(deployment.stage.environment)
     return coverage.parts(deployment, order=[stage.name for stage in order], keys=keys, home=home)
 
 

@@ -149,7 +149,7 @@ def test_issue10_5_an_approval_of_a_gray_stage_covers_the_stage_that_it_leads_to
     signed.approve(made, "ann")
     assert signed.shop.why("staging", made)["approval"].verdict == PASS
     signed.shop.rewrite(text.replace("web = 1", "web = 9"))
-    assert "production: replicas.web = 1, now 9" in signed.denied(made, "approval", PENDING)
+    assert "replicas.web of production = 1, now 9" in signed.denied(made, "approval", PENDING)
 
 
 @pytest.mark.parametrize("changed", ['{ kind = "approval", count = 2 }', '{ kind = "approval", expires = "9d" }'])
@@ -243,6 +243,21 @@ def test_issue10_5_approve_shows_how_it_differs_from_what_the_stage_runs(signed:
     assert done.differences[0] == f"image: {one.image[:19]} → {two.image[:19]}"
     assert done.differences[1].startswith("process.web.env.LEVEL: — → sha256:")
     assert done.differences[2:] == ("replicas.web: 1 → 3",)
+
+
+def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Signed):
+    """An approval covers the stage in whose environment visitors are shifted, so its changes are shown as well."""
+    text = SIGNED.replace('"test", "staging"', '"test", "gray", "production"').replace("[stage.staging]", "")
+    text += '[stage.gray]\ninto = "production"\n[stage.gray.strategy]\nkind = "gray"\n[stage.production]\n'
+    signed.shop.rewrite(text)
+    one = signed.built(1)
+    for stage in ("gray", "production"):
+        signed.promote(stage, one)
+    two = signed.built(2)
+    signed.shop.rewrite(f"{text}replicas = {{ web = 3 }}\n")
+    opened = signed.shop.opened
+    done = approvals.approve(opened, load(opened), "gray", two.id, _unseen, key="ann", ask=None)
+    assert done.differences == (f"image: {one.image[:19]} → {two.image[:19]}", "production: replicas.web: 1 → 3")
 
 
 def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):

@@ -48,7 +48,7 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     waiting = [name for name in able if name not in counting]
     missing = gate.count - have
     whom = ", ".join(waiting) if missing == len(waiting) else f"{missing} of {', '.join(waiting)}"
-    reason = f"{have} of {gate.count} approved; waiting for {whom}"
+    reason = f"{have} of {gate.count} approved; waiting for {whom}: devbox approve {context.stage.name}"
     faults = "; ".join(f"that of {each.approver} does not count: {each.fault}" for each in said if each.fault)
     return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
 

@@ -148,6 +148,6 @@ def test_issue10_5_an_approval_covers_the_stage_in_whose_environment_a_release_r
     def parts(home):
         return coverage.parts(gray, order=["gray", "production"], keys={}, home=home)
 
-    assert "production: " in coverage.void(parts(STAGE), parts(replace(STAGE, **change)))
+    assert "of production" in coverage.void(parts(STAGE), parts(replace(STAGE, **change)))
     assert not coverage.void(parts(STAGE), parts(replace(STAGE, gates=()))), "it passes no gate of that stage"
     assert parts(gray.stage) == coverage.parts(gray, order=["gray", "production"], keys={})

@@ -140,7 +140,7 @@ def test_approvals_are_counted_by_person(case: Case):
     case.approved(ANN)
     case.approved(ANN, comment="again")
     one = case.judge(gate)
-    assert (one.verdict, one.reason) == (PENDING, "1 of 2 approved; waiting for bob")
+    assert (one.verdict, one.reason) == (PENDING, "1 of 2 approved; waiting for bob: devbox approve production")
     case.approved(BOB)
     both = case.judge(gate)
     assert (both.verdict, both.reason) == (PASS, "approved by ann, bob")
