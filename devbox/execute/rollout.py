@@ -125,19 +125,19 @@ class RolloutActions:
     def drain(self, step: Step) -> str:
         """Send a container no more requests; those that are short end."""
         left = self._router.drain(step.resource, self._shown(step))
-        return f"{left} long connections go on" if left else "nothing under way"
+        return f"{_connections(left)} go{'es' * (left == 1)} on" if left else "nothing under way"
 
     def finish(self, step: Step) -> str:
         """Let long connections of a container end, as long as the stage allows, and count those that are cut."""
         if cut := self._router.finish(step.resource, seconds=self._drain, on_text=self._shown(step)):
-            self._sink(Note(text=f"{step.resource}: cut {cut} long connections, open after {self._drain:g} s"))
-            return f"cut {cut} long connections"
+            self._sink(Note(text=f"{step.resource}: cut {_connections(cut)}, open after {self._drain:g} s"))
+            return f"cut {_connections(cut)}"
         return "nothing under way"
 
     def retire(self, step: Step) -> str:
         """Stop a container that has no connections any more; one that has is stopped later, by `remove`."""
         if left := self._router.open(step.resource):
-            return f"kept for {left} long connections"
+            return f"kept for {_connections(left)}"
         return self.remove(step)
 
     def _shown(self, step: Step) -> Callable[[str], None]:
@@ -186,3 +186,7 @@ class RolloutActions:
         """Whether a container is what would be started; a job has ended, and is not asked what it ran."""
         same = (seen.spec_key, seen.image_key) == (wanted.spec_key, wanted.image.key)
         return same and (seen.state != "running" or wanted.spec.kind == "job" or not self._fault(seen.name))
+
+
+def _connections(number: int) -> str:
+    return f"{number} long connection{'s' * (number != 1)}"

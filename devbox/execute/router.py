@@ -224,7 +224,7 @@ class Router:
         self.change(lambda state: state.without(frozenset({name})))
         deadline = time.monotonic() + SHORT
         while (left := self.open(name)) and time.monotonic() < deadline:
-            on_text(f"{left} requests under way")
+            on_text(f"{left} request{'s' * (left > 1)} under way")
             time.sleep(_PAUSE)
         return left
 
