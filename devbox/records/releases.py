@@ -19,7 +19,7 @@ from devbox.model.release import SHORT, Release
 from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1
-_FEWEST_DIGITS = 4
+FEWEST_DIGITS = 4
 
 
 class Releases:
@@ -59,9 +59,9 @@ class Releases:
         if not name and known and not elsewhere:
             return self._built_last(known)
         digits = _digits(name)
-        if known and 0 < len(digits) < _FEWEST_DIGITS:
+        if known and 0 < len(digits) < FEWEST_DIGITS:
             raise UsageError(
-                f"{name} is too short to name a release: {_FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
+                f"{name} is too short to name a release: {FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
             )
         found = [release for release in known if _digits(release.id).startswith(digits)] if name else known[:1]
         if len(found) == 1:

@@ -68,11 +68,19 @@ class Elsewhere:
             return
         self._learned.add(image)
         oci = attached.store(self._opened.paths)
-        if not oci.has(image) and self._before is not None and self._before.repository:
-            exact = parse(self._before.repository)._replace(tag="", digest=image)
+        if not oci.has(image) and (repository := self._repository()):
+            exact = parse(repository)._replace(tag="", digest=image)
             transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
         Recorder(self._opened, self._resolved, self._stage, None, self._sink).gather(image)
         self._adopt(image)
+
+    def _repository(self) -> str:
+        """Return where the stage before has its images, or the last stage before that one which has a repository."""
+        if self._before is None:
+            return ""
+        order = sorted(self._resolved.stages.values(), key=lambda stage: -stage.order)
+        named = (stage.repository for stage in order if stage.order <= self._before.order and stage.repository)
+        return next(named, "")
 
     def is_known(self, name: str) -> bool:
         """True if this machine has a release whose id begins so."""

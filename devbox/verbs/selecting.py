@@ -15,7 +15,7 @@ from devbox.promotion import admission, coverage
 from devbox.promotion.history import History
 from devbox.records import keyring
 from devbox.records.ledger import Ledger
-from devbox.records.releases import Releases
+from devbox.records.releases import FEWEST_DIGITS, Releases
 from devbox.verbs.elsewhere import Elsewhere
 
 
@@ -42,7 +42,8 @@ def select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: S
     """
     elsewhere, ledger = Elsewhere(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
     elsewhere.learn_stages()
-    meant = None if name else _next(stage, resolved, History(ledger.entries()))
+    history = History(ledger.entries())
+    meant = (None if elsewhere.is_known(name) else _named(name, history)) if name else _next(stage, resolved, history)
     if meant is None:
         elsewhere.learn(elsewhere.image_of(name))
     elif not elsewhere.is_known(meant.release):
@@ -70,6 +71,15 @@ def covered(
     keys = keyring.identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
     home = home or resolved.stages.get(deployment.stage.environment)
     return coverage.parts(deployment, order=[stage.name for stage in order], keys=keys, home=home)
+
+
+def _named(name: str, history: History) -> Entry | None:
+    """Return an entry about the only release of the ledger whose id begins so: one that another machine promoted."""
+    digits = name.removeprefix("sha256:")
+    found = [entry for entry in history.entries if entry.release.removeprefix("sha256:").startswith(digits)]
+    with_image = [entry for entry in found if entry.body.get("image")]
+    is_one = len({entry.release for entry in found}) == 1 and len(digits) >= FEWEST_DIGITS
+    return with_image[-1] if is_one and with_image else None
 
 
 def _next(stage: Stage, resolved: Resolved, history: History) -> Entry | None:

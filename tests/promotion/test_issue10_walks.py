@@ -231,3 +231,25 @@ def test_issue10_1_a_key_can_be_replaced(clones: Callable[[], list[Clone]]):
 
 def _unseen(event: object) -> None:
     """Nobody watches."""
+
+
+def test_issue10_a_few_digits_name_a_release_that_another_machine_promoted(clones: Callable[[], list[Clone]]):
+    one, _, two = clones()
+    made = one.use().shop.release(1)
+    one.promote("test", made.id)
+    one.promote("staging", made.id)
+    two.use().promote("production", made.id.removeprefix("sha256:")[:6])
+    assert two.shop.runs("production") == made.id
+
+
+def test_issue10_a_release_is_found_where_the_stage_before_has_no_repository(clones: Callable[[], list[Clone]]):
+    """It was not found at all; now it is pending, and the reason says what is missing."""
+    one, _, two = clones()
+    for clone in (one, two):
+        lines = Path(clone.shop.root, "devbox.toml").read_text().splitlines()
+        clone.use().shop.rewrite("\n".join(line for line in lines if "/staging" not in line) + "\n")
+    made = one.use().shop.release(1)
+    one.promote("test", made.id)
+    one.promote("staging", made.id)
+    with pytest.raises(Denied, match=r"\[stage.staging\] has no repository"):
+        two.use().promote("production", made.id.removeprefix("sha256:")[:6])
