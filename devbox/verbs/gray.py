@@ -119,7 +119,7 @@ class GrayEnvironment:
             if not self._ran(goal, known):
                 raise UsageError(
                     f"a gray release of {trial.release} is under way in {self._home.name}",
-                    remedy=f"devbox release abort {self._home.name}, or --supersede",
+                    remedy=f"continue it: devbox promote {trial.stage}; take it back: devbox release abort",
                 )
             self.abort(sink, by="a rollback")
             trial = None

@@ -233,9 +233,7 @@ def why_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | No
     adopt(scene.ledger, sink)
     selected = scene.asked(release, sink)
     image = selected.release.image
-    current = selected.history.current(stage)
-    runs = current is not None and current.release == selected.release.id
-    sink(Note(text=f"release {selected.release.short}{f', which {stage} runs' if runs else ''}"))
+    sink(Note(text=f"release {selected.release.short}{_where(selected, stage)}"))
     Recorder(opened, scene.resolved, scene.stage, None, sink).check(selected.history.entries, image)
     verdicts = scene.verdicts(selected)
     holder = scene.ledger.holder(scene.stage.environment)
@@ -245,6 +243,16 @@ def why_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | No
         *verdicts,
         Verdict(subject=f"target {scene.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
     )
+
+
+def _where(selected: Selected, stage: str) -> str:
+    """Return how a release stands to a stage, as the end of a sentence."""
+    moving, current = selected.history.under_way(stage), selected.history.current(stage)
+    if moving is not None and moving.release == selected.release.id:
+        return f", which is on its way into {stage}; devbox promote {stage} goes on with it"
+    if current is not None and current.release == selected.release.id:
+        return f", which {stage} runs"
+    return ""
 
 
 def log(opened: Project, sink: Sink | None = None) -> tuple[Entry, ...]:

@@ -21,7 +21,7 @@ from devbox.attest.keys import LocalSigner
 from devbox.envfile import hostaccess
 from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
-from devbox.model.entry import APPLIED, Entry
+from devbox.model.entry import APPLIED, INTENT, Entry
 from devbox.model.release import Release
 from devbox.model.stage import Deployment
 from devbox.model.verdict import FAIL, PASS, PENDING
@@ -258,6 +258,18 @@ def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Si
     opened = signed.shop.opened
     done = approvals.approve(opened, load(opened), "gray", two.id, _unseen, key="ann", ask=None)
     assert done.differences == (f"image: {one.image[:19]} → {two.image[:19]}", "production: replicas.web: 1 → 3")
+
+
+def test_issue10_why_names_the_release_and_how_it_stands_to_the_stage(signed: Signed):
+    made = signed.built()
+    notes: list[Any] = []
+    verbs.why_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
+    verbs.why_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    said = [note.text for note in notes]
+    assert said == [f"release {made.short}, which test runs", f"release {made.short}"]
+    signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
+    verbs.why_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    assert "devbox promote staging goes on with it" in notes[-1].text
 
 
 def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):

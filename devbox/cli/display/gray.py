@@ -49,7 +49,7 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
         Line(""),
         Line(f"  {_track(glance, unicode=unicode)}", "bold"),
         Line(f"  {place(glance)}", color),
-        Line(f"  {_next(glance)}", color),
+        Line(f"  {_next(glance, controlled=controlled)}", color),
         Line(""),
         Line(_row("", "requests", "failed", "99 % within"), "dim"),
         *(Line(_row(name, *_side(side))) for name, side in rows(glance)),
@@ -66,10 +66,11 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
     return [*found, Line(f"  {hint}", "dim")] if (hint := _hint(glance)) else found
 
 
-def _next(glance: Glance) -> str:
+def _next(glance: Glance, *, controlled: bool) -> str:
     """What comes next, and what it waits for."""
     if glance.held and glance.phase in ("warm", "step", "hold", "bake"):
-        return "held: it is watched on, and goes on after devbox release resume"
+        watched = ", and is watched meanwhile" if controlled else ""
+        return f"held: it goes on after devbox release resume{watched}"
     reason = one_line(glance.reason)
     if glance.phase == "step" and reason.startswith("waits "):
         later = glance.steps[glance.step :]

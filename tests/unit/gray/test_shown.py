@@ -207,3 +207,10 @@ def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: Trial):
     seen = trial.after(trial.rollout, trial.recent, now=trial.points[-1].at - 3600, threshold=0)
     assert len(seen.points) == 10
     assert ET.fromstring(svg(seen)) is not None
+
+
+def test_issue10_without_a_controller_a_release_on_hold_is_not_said_to_be_watched(good: Trial):
+    seen = replace(glance(good), phase="step", held=True)
+    shown = ["\n".join(line.text for line in text.lines(seen, unicode=True, controlled=each)) for each in (True, False)]
+    assert ["is watched meanwhile" in each for each in shown] == [True, False]
+    assert all("it goes on after devbox release resume" in each for each in shown)
