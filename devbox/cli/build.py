@@ -76,14 +76,20 @@ def ls(args: Args) -> int:
     found, states = verbs.releases(project), promote.states(project)
     if args.flag("json"):
         return output.document([_plain(release, states.get(release.id, {})) for release in found])
-    now = dt.datetime.now(dt.UTC)
+    now, revoked = dt.datetime.now(dt.UTC), promote.revoked(project)
     lines = [
         (
             release.id.removeprefix("sha256:")[:_SHORT],
             release.image.removeprefix("sha256:")[:_SHORT],
             table.since(release.created_at, now),
             _source(release.source),
-            ", ".join(_state(stage, state) for stage, state in states.get(release.id, {}).items()) or "-",
+            ", ".join(
+                [
+                    *(["revoked"] if release.id in revoked else ()),
+                    *(_state(stage, state) for stage, state in states.get(release.id, {}).items()),
+                ]
+            )
+            or "-",
         )
         for release in found
     ]

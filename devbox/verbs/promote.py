@@ -12,7 +12,7 @@ from devbox.errors import Denied, DevboxError, EnvFileError, NotTrusted, NotYet,
 from devbox.execute.events import Event, Note, Sink
 from devbox.frozen import dataclass
 from devbox.matrix.identity import ReleaseTests
-from devbox.model.entry import APPLIED, Entry
+from devbox.model.entry import APPLIED, REVOKED, Entry
 from devbox.model.release import Release
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Deployment, Stage
@@ -278,6 +278,11 @@ def states(opened: Project) -> Mapping[str, Mapping[str, str]]:
             if state == state_table.RUNS:
                 stages[stage] = _running_state(opened, stage, history)
     return told
+
+
+def revoked(opened: Project) -> frozenset[str]:
+    """Return the releases that go into no stage any more."""
+    return frozenset(entry.release for entry in log(opened) if entry.kind == REVOKED)
 
 
 def _running_state(opened: Project, stage: str, history: History) -> str:

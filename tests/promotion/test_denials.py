@@ -18,6 +18,7 @@ from support.shop import APP, Shop, in_a_child
 from devbox.attest import attached, keys, statements, verify
 from devbox.attest import signing as attest
 from devbox.attest.keys import LocalSigner
+from devbox.cli import main
 from devbox.envfile import hostaccess
 from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
@@ -270,6 +271,15 @@ def test_issue10_why_names_the_release_and_how_it_stands_to_the_stage(signed: Si
     signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
     verbs.why_stage(signed.shop.opened, stage="staging", sink=notes.append)
     assert "devbox promote staging goes on with it" in notes[-1].text
+
+
+def test_issue10_release_ls_marks_what_was_revoked(signed: Signed, capsys: pytest.CaptureFixture[str]):
+    made, opened = signed.built(), signed.shop.opened
+    assert main.run(["-C", signed.shop.root, "release", "ls"]) == 0
+    assert "revoked" not in capsys.readouterr().out
+    signing.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
+    assert main.run(["-C", signed.shop.root, "release", "ls"]) == 0
+    assert "revoked, test" in capsys.readouterr().out
 
 
 def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
