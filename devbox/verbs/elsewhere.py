@@ -6,7 +6,7 @@ So several machines promote one project, and one that did not build can run what
 from __future__ import annotations
 
 from devbox.attest import attached, statements, verify
-from devbox.errors import RegistryError
+from devbox.errors import RegistryError, RegistryUnavailable
 from devbox.execute import transfer
 from devbox.execute.events import Note, Sink
 from devbox.images.registry.reference import parse
@@ -68,19 +68,32 @@ class Elsewhere:
             return
         self._learned.add(image)
         oci = attached.store(self._opened.paths)
-        if not oci.has(image) and (repository := self._repository()):
-            exact = parse(repository)._replace(tag="", digest=image)
-            transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
+        if not oci.has(image):
+            self._pull(image)
         Recorder(self._opened, self._resolved, self._stage, None, self._sink).gather(image)
         self._adopt(image)
 
-    def _repository(self) -> str:
-        """Return where the stage before has its images, or the last stage before that one which has a repository."""
+    def _pull(self, image: str) -> None:
+        """Pull an image from the first repository that has it: of the stage before, earlier stages, then later ones.
+
+        Raises RegistryError if a registry cannot be reached, or no repository has the image.
+        """
         if self._before is None:
-            return ""
-        order = sorted(self._resolved.stages.values(), key=lambda stage: -stage.order)
-        named = (stage.repository for stage in order if stage.order <= self._before.order and stage.repository)
-        return next(named, "")
+            return
+        last = self._before.order
+        order = sorted(self._resolved.stages.values(), key=lambda stage: (stage.order > last, -stage.order))
+        places = list(dict.fromkeys(stage.repository for stage in order if stage.repository))
+        for place in places:
+            try:
+                exact = parse(place)._replace(tag="", digest=image)
+                transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
+            except RegistryUnavailable:
+                raise
+            except RegistryError:
+                if place == places[-1]:
+                    raise
+            else:
+                return
 
     def is_known(self, name: str) -> bool:
         """True if this machine has a release whose id begins so."""

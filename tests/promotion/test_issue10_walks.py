@@ -253,3 +253,16 @@ def test_issue10_a_release_is_found_where_the_stage_before_has_no_repository(clo
     one.promote("staging", made.id)
     with pytest.raises(Denied, match=r"\[stage.staging\] has no repository"):
         two.use().promote("production", made.id.removeprefix("sha256:")[:6])
+
+
+def test_issue10_a_release_is_found_in_the_repository_of_another_stage(clones: Callable[[], list[Clone]]):
+    """It was promoted before the stage before got a repository: that one does not have the image."""
+    one, _, two = clones()
+    made = one.use().shop.release(1)
+    one.promote("test", made.id)
+    one.promote("staging", made.id)
+    text = Path(two.use().shop.root, "devbox.toml").read_text()
+    two.shop.rewrite(text.replace('/staging"', '/later"'))
+    with pytest.raises(Denied, match="has not been in staging"):
+        two.promote("production", made.id)
+    assert two.shop.why("production", made)["passed staging"].verdict == "pending"

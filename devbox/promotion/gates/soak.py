@@ -34,7 +34,7 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     reason = f"seen healthy in {gate.stage} for {told}"
     if seen.elsewhere:
-        reason = f"{reason}, by what another machine published; devbox promote {gate.stage} publishes it there again"
+        reason = f"{reason}, by what another machine published; run there: devbox promote {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     if not seen.healthy:
         reason = f"{reason}; it is not seen healthy just now, so no time passes: devbox ps --stage {gate.stage}"
