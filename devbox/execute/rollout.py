@@ -114,8 +114,8 @@ class RolloutActions:
     def verify(self, step: Step) -> str:
         """Observe the release for a while; VerifyFailed if it is not well."""
         self._count_before()  # a promotion that was killed after the switch: what the old replicas have answered
-        self._verification.run(self._seconds, before=self._before or Side(), on_text=self._shown(step))
-        return "well"
+        requests = self._verification.run(self._seconds, before=self._before or Side(), on_text=self._shown(step))
+        return f"well, {requests} requests" if requests else "well by its health checks; there were no requests"
 
     def _count_before(self) -> None:
         """Keep what the old release answered until now: its servers may be gone when the new one is compared."""

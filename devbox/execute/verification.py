@@ -64,6 +64,11 @@ class Observation:
             name: _Replica(restarts=first.restarts.get(name, 0), began=at) for name in sorted(first.conditions)
         }
 
+    @property
+    def requests(self) -> int:
+        """How many requests the release has answered since the first look."""
+        return self._new.requests
+
     def take(self, now: Sight, *, at: float) -> str:
         """Add a look; why the release is not well, "" if it is."""
         is_same = now.router == self._last.router
@@ -156,8 +161,11 @@ class Verification:
         """What all other servers have answered since they serve."""
         return self._router.runtime.repeat(lambda: counted(self._ask()[1], self._names, mine=False))
 
-    def run(self, seconds: float, *, before: Side, on_text: Callable[[str], None]) -> None:
-        """Look at it again and again; VerifyFailed as soon as it is not well, or if it is down at the end."""
+    def run(self, seconds: float, *, before: Side, on_text: Callable[[str], None]) -> int:
+        """Look at it again and again; VerifyFailed as soon as it is not well, or if it is down at the end.
+
+        Return the number of requests that it has answered meanwhile.
+        """
         until = time.monotonic() + seconds
         observation = Observation(self._look(), at=time.monotonic(), before=before)
         while True:
@@ -169,7 +177,7 @@ class Verification:
                     remedy=f"devbox logs --stage {self._instance.stage}",
                 )
             if not (left := observation.left(until, at=at)):
-                return
+                return observation.requests
             on_text(f"observed for {max(1, math.ceil(left))} s more")
             time.sleep(_PAUSE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -242,4 +243,12 @@ def test_issue10_verify_goes_on_after_a_kill_with_what_the_old_release_answered(
         drain=0.0,
         verify=0.01,
     )
-    assert actions.verify(SimpleNamespace(id="verify")) == "well"
+    assert re.fullmatch("well, [0-9]+ requests", actions.verify(SimpleNamespace(id="verify")))
+
+
+def test_issue10_verify_says_that_there_was_nothing_to_observe():
+    silent = SimpleNamespace(run=lambda *_, **__: 0, traffic=Side)
+    actions = RolloutActions.__new__(RolloutActions)
+    actions._verification, actions._seconds, actions._before = silent, 1.0, None
+    actions._shown = lambda _step: None
+    assert actions.verify(SimpleNamespace(id="verify")) == "well by its health checks; there were no requests"
