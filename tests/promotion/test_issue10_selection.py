@@ -1,4 +1,4 @@
-"""Which release a command means without a name: none that somebody put below DEVBOX_HOME, or attached to an image."""
+"""Which release a command means without a name: not one that was placed below DEVBOX_HOME, or attached to an image."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_issue10_2_without_the_newest_release_no_older_one_is_meant(signed: Sign
 
 
 def test_issue10_2_a_release_that_was_attached_at_a_registry_is_not_the_newest(machines: tuple[Machine, Machine]):
-    """Whoever can write to one repository attached another command to an image of it."""
+    """An attacker who may write to one repository attaches another command to an image in it."""
     one, two = machines
     made = one.use().release(1)
     one.promote("test", made.id)

@@ -313,7 +313,7 @@ class Keeper:
 
     def _ended(self, status: int | None) -> None:
         code = endings.exit_code(status)
-        self._output.drain()  # whoever reads that it has ended finds all its lines
+        self._output.drain()  # its lines are in the log before its end is written down
         self._ground.sockets.count(self._row.name)
         self._cancel_timer()
         restarts = self._row.restarts + self._workload.end()

@@ -195,7 +195,7 @@ def test_who_built_it_can_t_approve_it(case: Case):
 
 
 def test_issue10_5_a_builder_can_t_approve_while_provenance_is_missing(case: Case):
-    """Whoever deletes the provenance from the image store must not make the builder an approver of its own build."""
+    """Deleting the provenance from the image store must not make the builder an approver of its own build."""
     builders = {"ci": "ci.pub", "robot": "ann.pub"}
     case.approved(ANN)
     verdict = case.judge(ApprovalGate(), builders=builders)
