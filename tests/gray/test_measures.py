@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from gray.prometheus import PASSWORD, USER, prometheus
+from support import procfs
 
 from devbox.errors import EngineError
 from devbox.execute import promql
@@ -182,10 +183,7 @@ def _gone(pid: int) -> bool:
     """Whether it ends soon; one that nobody has waited for is dead, too."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z"):
-                return True
-        except FileNotFoundError:
+        if not procfs.is_running(pid):
             return True
         time.sleep(0.05)
     return False

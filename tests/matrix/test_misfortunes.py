@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import procfs
 from support.machine import Box, wait_until
 
 pytestmark = [pytest.mark.scenario, pytest.mark.long]
@@ -69,7 +70,13 @@ def start(box: Box, path: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def supervisors(box: Box) -> set[int]:
-    return {pid for pid in box.pids() if "supervision.supervisor" in Path(f"/proc/{pid}/cmdline").read_text()}
+    return {pid for pid in box.pids() if b"supervision.supervisor" in procfs.read(pid, "cmdline")}
+
+
+def _run_of(supervisor: int) -> str:
+    """The id of the run that a supervisor looks after; "?" if it has ended."""
+    words = procfs.read(supervisor, "cmdline").decode().split("\0")
+    return words[-2] if len(words) > 1 else "?"
 
 
 def asleep(box: Box, words: str) -> set[int]:
@@ -176,7 +183,7 @@ def test_a_cell_goes_on_without_its_supervisor(box: Box):
     try:
         (slow,) = wait_until(lambda: asleep(box, "sleep 4"), seconds=300, what="the slow cell")
         ours = Path(f"/proc/{slow}/cgroup").read_text()
-        killed = [pid for pid in supervisors(box) if Path(f"/proc/{pid}/cmdline").read_text().split("\0")[-2] in ours]
+        killed = [pid for pid in supervisors(box) if _run_of(pid) in ours]
         assert killed, "the supervisor of the cell"
         for pid in killed:
             os.kill(pid, signal.SIGKILL)

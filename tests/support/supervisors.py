@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+
+from support import procfs
 
 
 def respawner(supervisor: int) -> int:
     """The shell that becomes the next supervisor; 0 where there is none."""
-    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-        if b"devbox-respawn" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+    for child in procfs.read(supervisor, f"task/{supervisor}/children").decode().split():
+        if b"devbox-respawn" in procfs.read(child, "cmdline").split(b"\0"):
             return int(child)
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import builders
+from support import builders, procfs
 from support.builders import container
 from support.machine import wait_until
 
@@ -103,7 +103,7 @@ def test_a_command_that_never_answers_is_killed_with_what_it_started(tmp_path, m
     with pytest.raises(DevboxError, match="gave no answer in"):
         fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path))
     pid = (tmp_path / "pid").read_text().strip()
-    wait_until(lambda: not alive(pid), what="the end of what it started")
+    wait_until(lambda: not procfs.is_running(pid), what="the end of what it started")
 
 
 @pytest.mark.parametrize("on_a_terminal", [False, True])
@@ -113,14 +113,6 @@ def test_issue10_6_a_command_that_prints_without_an_end_is_stopped(tmp_path, on_
     terminal = theirs if on_a_terminal else None
     with pytest.raises(DevboxError, match="printed more than 1 MiB, and was stopped"):
         fetch(references, root=str(tmp_path), where="", allowed=wanted(references, tmp_path), terminal=terminal)
-
-
-def alive(pid: str) -> bool:
-    """Whether a process runs; one that nobody has reaped yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_on_a_terminal_it_may_ask_each_question_once(tmp_path):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import procfs
 from support.machine import wait_until
 
 from devbox.host import user
@@ -30,14 +31,7 @@ def test_a_program_without_a_terminal_ends_with_who_is_interrupted(tmp_path: Pat
             asking.wait(20)
         finally:
             asking.kill()
-    wait_until(lambda: _is_gone(int(file.read_text())))
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return "(zombie)" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
+    wait_until(lambda: not procfs.is_running(file.read_text().strip()))
 
 
 def test_a_user_without_a_name_is_called_by_the_number(monkeypatch: pytest.MonkeyPatch):

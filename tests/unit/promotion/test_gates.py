@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from support import procfs
 from support.histories import NOON, TESTS, chained, context, release, stages
 from support.machine import wait_until
 
@@ -251,14 +251,7 @@ def test_issue10_6_what_a_gate_leaves_running_does_not_hang_it_and_ends_with_it(
     if left.startswith("setsid"):  # it left the process group on purpose
         os.kill(pid, signal.SIGKILL)
     else:
-        wait_until(lambda: _is_gone(pid))
-
-
-def _is_gone(pid):
-    try:
-        return "(zombie)" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+        wait_until(lambda: not procfs.is_running(pid))
 
 
 def test_issue10_6_a_gate_that_does_not_end_is_killed_and_fails(tmp_path, monkeypatch):
