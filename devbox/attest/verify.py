@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return statements.NAMES.get(self.what, self.what)
 
 

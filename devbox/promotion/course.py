@@ -1,7 +1,7 @@
 """What a promotion or a rollback has to do, by what the ledger says happened before. Pure.
 
 A move is an attempt of a few steps, each entered into the ledger when it is done. After a kill, the next command
-continues the attempt if it wants the same deployment, and ends it otherwise.
+continues the attempt if it is about the same deployment, and ends it otherwise.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _same(entry: Entry, wanted: Deployment, history: History) -> bool:
 
 
 def _goes_on(pending: Entry, wanted: Deployment, history: History) -> bool:
-    """True if an attempt is the promotion that is wanted: what it entered is what is deployed.
+    """True if an attempt is this promotion: the deployment that it entered is the one to deploy.
 
     One that has deployed already goes on as it was, also if the strategy of its stage changed since.
     """

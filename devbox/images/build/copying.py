@@ -13,7 +13,7 @@ from devbox.images.epoch import SOURCE_DATE_EPOCH
 def copy(source: str, target: str, *, but: str = "") -> None:
     """Copy a file, link or tree into a place that is free, or merge it into the directory that is there.
 
-    Links are copied as they are. What is no file, link or directory is left out, and so is the directory `but`.
+    Links are copied as they are. FIFOs, sockets, devices and the directory `but` are left out.
     """
     facts = os.lstat(source)
     if stat.S_ISDIR(facts.st_mode):

@@ -219,11 +219,17 @@ def test_a_reason_names_clients_and_replicas():
     ), found.reason
 
 
-def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more():
+def _burst() -> failures.Drawn:
+    """One replica of the canary fails everything for twelve seconds; nothing else fails."""
     row = Row(name="burst", base=0.0, known=300, steps=(0.05,), step=40)
     drawn = failures.draw(row, 1, np.random.default_rng(9))
     for at in range(row.known + 22, row.known + 34):
         drawn.first[0, at, 0] = drawn.failed[0, at, 0] = drawn.requests[0, at, 0] = 5
+    return drawn
+
+
+def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more():
+    drawn = _burst()
     found = list(product.comparisons(drawn, 0))[-1]
     assert min(found.errors_against()[:2]) > math.log(100)
     assert judge.strength(found, ERRORS) == 1.0
@@ -233,10 +239,7 @@ def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more()
 
 def test_issue10_7_nor_is_it_where_the_others_are_down_by_now():
     """The router takes a replica that pauses out: with one left, what the paused one failed was enough."""
-    row = Row(name="burst", base=0.0, known=300, steps=(0.05,), step=40)
-    drawn = failures.draw(row, 1, np.random.default_rng(9))
-    for at in range(row.known + 22, row.known + 34):
-        drawn.first[0, at, 0] = drawn.failed[0, at, 0] = drawn.requests[0, at, 0] = 5
+    drawn = _burst()
     found = list(product.comparisons(drawn, 0))[-1]
     left = found.at(Place.at(0.05, canaries=1, stables=2), since=BEGAN + 40)
     assert min(left.errors_against()[:2]) > math.log(100)
