@@ -18,6 +18,7 @@ from devbox.errors import EngineError
 from devbox.execute.routerfiles import RouterFiles
 from devbox.host.paths import Paths
 from devbox.isolation import living, state
+from devbox.model.duration import format_duration
 from devbox.model.stage import Counts
 from devbox.plan.staging import ROUTER, Served
 from devbox.records.deployed import DeployedRecord
@@ -236,7 +237,8 @@ class Router:
         since = min(self._record.read().draining.get(name, _now()), _now())
         deadline = time.monotonic() + max(0.0, since + seconds - _now())
         while (left := self.open(name)) and (rest := deadline - time.monotonic()) > 0:
-            on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {_minutes(rest)}")
+            rest_shown = format_duration(max(1, round(rest)))
+            on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {rest_shown}")
             time.sleep(min(_PAUSE * 4, rest))
         with self._changing:
             self.runtime.repeat(lambda: self._remove(name))
@@ -333,11 +335,6 @@ class Router:
 def _now() -> float:
     """Seconds since this boot, unaffected by changes of the system time; no container is older."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _minutes(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"  # noqa: PLR2004 - a minute
 
 
 def _together(before: RouterState, after: RouterState) -> RouterState:

@@ -113,8 +113,9 @@ def _row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None
 
 def _said(row: tuple[object, ...]) -> str:
     _, pid, _, _, who, purpose, since, expires = row
-    begun, until = (time.strftime("%H:%M:%S", time.localtime(float(str(at)))) for at in (since, expires))
-    return f"{who} (pid {pid}): {purpose}, since {begun}, at least until {until}"
+    begun, until = (time.gmtime(float(str(at))) for at in (since, expires))
+    times = f"since {time.strftime('%H:%M:%S', begun)}, at least until {time.strftime('%H:%M:%S', until)} UTC"
+    return f"{who} (pid {pid}): {purpose}, {times}"
 
 
 def _keep(lease: Lease, done: threading.Event) -> None:

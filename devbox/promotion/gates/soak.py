@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from devbox.model.duration import format_duration
 from devbox.model.stage import SoakGate
 from devbox.model.verdict import PASS, PENDING, Verdict
 from devbox.promotion.gates.contract import GateContext, expiry, written
@@ -24,11 +25,12 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
     seen = context.observed(gate.stage, context.release.id)
     lasted = seen.seconds
     if lasted >= gate.duration:
-        reason = f"seen healthy in {gate.stage} for {_shown(lasted)}, {_shown(gate.duration)} are asked for"
+        needed = format_duration(gate.duration)
+        reason = f"seen healthy in {gate.stage} for {format_duration(lasted)}, at least {needed} required"
         over = dt.datetime.fromisoformat(since(ended)) if ended else context.now
         expires = expiry(written(over - dt.timedelta(seconds=lasted - gate.duration)), gate.expires)
         return Verdict(subject=subject, verdict=PASS, reason=reason, evidence=begun.hash, expires_at=expires)
-    told = f"{_shown(lasted)} of {_shown(gate.duration)}"
+    told = f"{format_duration(lasted)} of {format_duration(gate.duration)}"
     if ended:
         reason = f"it left {gate.stage}, where it was seen healthy for {told}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
@@ -41,11 +43,3 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
     opens = written(context.now + dt.timedelta(seconds=gate.duration - lasted))
     return Verdict(subject=subject, verdict=PENDING, reason=reason, opens_at=opens, evidence=begun.hash)
-
-
-def _shown(seconds: float) -> str:
-    """A duration in the largest unit that leaves something to tell: `45 s`, `90 min`, `30 h`, `3 d`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
-            return f"{seconds / size:.4g} {unit}"
-    return f"{seconds:.0f} s"
