@@ -82,10 +82,10 @@ class Ledger:
             return ()
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
-        if not self._fault(found, anchor):
+        if not self._fault(found, anchor) and found.anchor.seq == anchor.seq:
             return found.entries
         with files.locked(self._lock):  # somebody may have written between the two looks
-            return self._checked().entries
+            return self._remembering().entries
 
     def head(self) -> Head:
         """The last entry, on which all others hang."""
@@ -108,9 +108,7 @@ class Ledger:
         """Add an entry; it is on the disk when this returns. With a `lease`, TargetHeld where that is lost."""
         self._begin()
         with files.locked(self._lock):
-            last = self._checked().anchor
-            if last != self._anchors.read(self._instance):  # a killed writer's: no second one may come on top of it
-                self._anchors.write(self._instance, last)
+            last = self._remembering().anchor
             fields = {"kind": kind, "release": release, "stage": stage, "attempt": attempt}
             return self._add(last, fields, body, lease)
 
@@ -220,6 +218,13 @@ class Ledger:
     @property
     def _old_head(self) -> str:
         return f"{self._directory}/head.json"
+
+    def _remembering(self) -> _Found:
+        """The same, remembered up to its end: what a killed writer entered, and was read, cannot be cut off. Locked."""
+        found = self._checked()
+        if found.anchor != self._anchors.read(self._instance):
+            self._anchors.write(self._instance, found.anchor)
+        return found
 
     def _checked(self) -> _Found:
         anchor = self._anchors.read(self._instance)
