@@ -17,6 +17,7 @@ from devbox.isolation import state
 from devbox.records.deployed import DeployedRecord
 from devbox.records.hostfiles import HostFiles
 from devbox.records.instance import InstanceRecords
+from devbox.records.places import PlaceRecord
 
 _LISTED = 3
 
@@ -95,10 +96,13 @@ def owners_of_deployments(instances: Iterable[Known], paths: Paths) -> frozenset
 
 
 def removable(paths: Paths, instances: list[Known]) -> list[Known]:
-    """The instances whose env file is missing, without deployed ones and those whose directory is known elsewhere."""
+    """The instances whose env file is missing, without deployed ones and those whose directory is known elsewhere.
+
+    Where releases of an instance belong is known to this host, whatever a file below DEVBOX_HOME says of its place.
+    """
     owners = owners_of_deployments(instances, paths)
     gone = (each for each in instances if each.is_gone and each.id not in owners)
-    return [each for each in gone if not moved.find(paths, each.id)]
+    return [each for each in gone if not (moved.find(paths, each.id) or PlaceRecord(paths, each.id).is_there())]
 
 
 def running_names(paths: Paths, instance: str) -> list[str]:

@@ -21,6 +21,7 @@ from devbox.opened import Project, carry_out, complete_lock, exclusive, fixed, l
 from devbox.plan import building
 from devbox.plan.ports import remember
 from devbox.records import lockfile
+from devbox.records.places import PlaceRecord
 from devbox.records.releases import Releases
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def build(opened: Project, sink: Sink, *, locked: bool = False, by: Named | None
     `by`: who signs it, and says from what it was built.
     """
     started = dt.datetime.now(dt.UTC)
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
     with exclusive(opened, sink):
         resolved = load_trusted(opened)
         config = resolved.release

@@ -18,6 +18,7 @@ from devbox.model.release import Release
 from devbox.opened import Project, load
 from devbox.promotion.gates.contract import written
 from devbox.records.ledger import Ledger
+from devbox.records.places import PlaceRecord
 from devbox.verbs.signing import Named
 
 _PASSED = ("passed", "cached")  # in an entry, `cached` stands for what passed by an earlier entry
@@ -27,7 +28,11 @@ class Keeper:
     """The evidence of one run against one release."""
 
     def __init__(self, opened: Project, release: Release, written: Iterable[str]) -> None:
-        """Look at the tests before they run. Raises EnvFileError, and UsageError for a file without [test]."""
+        """Look at the tests before they run. Raises EnvFileError, and UsageError for a file without [test].
+
+        HostError if the releases belong to another project.
+        """
+        PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
         self._opened = opened
         self._release = release
         tests = ReleaseTests(opened)
@@ -39,7 +44,8 @@ class Keeper:
         """The cells of which the ledger says that they passed in this image, by these very tests."""
         found: dict[str, bool] = {}
         for entry in self._ledger.entries():
-            run = _run(entry.body.get("run")) if entry.kind == TESTED else None
+            is_own = entry.kind == TESTED and "seen" not in entry.body
+            run = _run(entry.body.get("run")) if is_own else None
             if run and run.digest == self._release.image and not run.differs(self._before):
                 found |= {name: state in _PASSED for name, state in run.cells.items() if state != "skipped"}
         return frozenset(name for name, passed in found.items() if passed)

@@ -7,14 +7,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.resolving import write_project
 from support.shop import APP, Shop
 
+from devbox.doctor import projects
 from devbox.errors import Denied, HostError
 from devbox.host.paths import default_paths
+from devbox.model.entry import REVOKED
 from devbox.model.ids import instance_id
 from devbox.opened import open_project
 from devbox.records.instance import InstanceRecords
+from devbox.verbs import build
 from devbox.verbs import promote as verbs
+from devbox.verbs.testevidence import Keeper
 
 GATED = APP + '[stage.production]\ngates = [{ kind = "approval" }]\n'
 
@@ -59,6 +64,61 @@ def test_issue10_2_another_env_file_of_the_project_promotes_nothing_with_its_his
     assert opened.id == gated.opened.id
     with pytest.raises(HostError, match="belong to the project"):
         verbs.promote(opened, lambda _: None, stage="production", environments=gated._environments)
+
+
+def test_issue10_2_a_project_that_is_led_away_from_its_releases_promotes_nothing(shops: tuple[Shop, Shop]):
+    """The instance without history had no revocation either: a revoked release was promoted to the first stage."""
+    gated, _ = shops
+    made, known = gated.release(7), gated.opened.id
+    gated.ledger.append(REVOKED, release=made.id, body={"reason": "bad"})
+    paths = default_paths()
+    _lead(known, "f" * 12)
+    shutil.copytree(paths.project(known), paths.project("f" * 12))
+    assert gated.opened.id != known
+    for act in (lambda: gated.promote("test", made), lambda: gated.why("test", made), lambda: gated.rollback("test")):
+        with pytest.raises(HostError, match="leads to the instance ffffffffffff") as refusal:
+            act()
+    os.unlink(refusal.value.remedy.removeprefix("rm -f ").partition(";")[0])
+    assert gated.opened.id == known
+    with pytest.raises(Denied, match="revoked"):
+        gated.promote("test", made)
+
+
+def test_issue10_2_a_project_with_releases_is_not_pruned_for_a_file_below_the_home(shops: tuple[Shop, Shop]):
+    """With a forged place, `doctor --prune` forgot where its releases belong."""
+    gated, toy = shops
+    paths = default_paths()
+    for shop in shops:
+        InstanceRecords(paths, shop.opened.id).remember_place(f"{shop.root}-gone", "devbox.toml")
+    known = {each.id for each in projects.removable(paths, projects.known(paths))}
+    assert not known & {gated.opened.id, toy.opened.id}
+    known_toy = toy.opened.id
+    shutil.rmtree(toy.root)
+    assert known_toy in {each.id for each in projects.removable(paths, projects.known(paths))}
+
+
+def test_issue10_2_a_project_at_the_place_of_one_that_was_moved_has_a_history_of_its_own(shops: tuple[Shop, Shop]):
+    _, toy = shops
+    known, before = toy.opened.id, toy.root
+    InstanceRecords(default_paths(), known).remember_place(before, "devbox.toml")
+    os.rename(before, f"{before}-moved")
+    write_project(before, APP)
+    assert toy.opened.id != known
+    assert toy.promote("test", toy.release(5)).changed
+
+
+def test_issue10_2_a_project_that_is_led_to_another_one_leaves_no_release_and_no_evidence_there(
+    shops: tuple[Shop, Shop], monkeypatch: pytest.MonkeyPatch
+):
+    """What it built was the newest release of the other one, and went into its first stage."""
+    gated, toy = shops
+    newest = gated.release(8)
+    monkeypatch.setattr(build, "make", lambda *_words, **_named: pytest.fail("it was built"))
+    _lead(instance_id(toy.root, "devbox.toml"), gated.opened.id)
+    with pytest.raises(HostError, match="belong to the project"):
+        build.build(toy.opened, lambda _: None)
+    with pytest.raises(HostError, match="belong to the project"):
+        Keeper(toy.opened, newest, ())
 
 
 def test_a_project_that_is_moved_goes_on_with_its_history(shops: tuple[Shop, Shop]):
