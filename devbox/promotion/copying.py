@@ -84,8 +84,12 @@ class Copier:
             if source != but or not self._oci.has(digest):
                 exact = parse(source)._replace(tag="", digest=digest)
                 try:
-                    transfer.pull(self._transfers, exact, self._sink, all_platforms=True)
+                    if has_image(source, digest):
+                        transfer.pull(self._transfers, exact, self._sink, all_platforms=True)
+                    else:
+                        lacking = no_image(source, digest)
                 except RegistryError as error:
+                    self._sink(Note(text=f"what {source} has of it is not known: {error.sentence}"))
                     lacking = error
         if lacking and not self._oci.has(digest):
             raise lacking
@@ -103,6 +107,18 @@ class Copier:
             if found is not None and ids.sha256(found) != each.digest:
                 raise RegistryError(f"the store's copy of {digest} is damaged", remedy="devbox image verify")
         return top
+
+
+def has_image(repository: str, digest: str) -> bool:
+    """True if a repository has an image. Raises RegistryError if it cannot be asked."""
+    return bool(digest_of(parse(repository)._replace(tag=digest, digest="")))
+
+
+def no_image(repository: str, digest: str) -> RegistryError:
+    """The error of an image that a repository does not have."""
+    return RegistryError(
+        f"{repository} does not have the image {digest}", remedy=f"devbox image pull REPOSITORY@{digest}"
+    )
 
 
 def digest_of(reference: Reference) -> str:
