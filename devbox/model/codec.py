@@ -35,6 +35,25 @@ def load(cls: type[T], plain: Any) -> T:
     return typing.cast("T", _load(cls, plain))
 
 
+def conforms(value: Any, hint: Any) -> bool:
+    """True if a loaded value has the types that its model declares; `load` checks names only, not scalars."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        fields = _hints(hint).items()
+        return isinstance(value, hint) and all(conforms(getattr(value, name), own) for name, own in fields)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(conforms(each, args[0]) for each in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and conforms(each, args[1]) for key, each in value.items()
+        )
+    if origin in (typing.Union, types.UnionType):
+        return any(conforms(value, each) for each in args)
+    if origin is typing.Literal:
+        return value in args
+    return type(value) in ((int, float) if hint is float else (hint,))
+
+
 def _load(hint: Any, plain: Any) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):

@@ -69,6 +69,14 @@ class Release:
         """The id that a release of this image, config and source must have."""
         return release_id(image=self.image, config=self.config, source=self.source)
 
+    @property
+    def is_sound(self) -> bool:
+        """True if its id is the hash of what it says, and every value has its type.
+
+        Anybody may have written it who can write below DEVBOX_HOME, or attach a document to an image at a registry.
+        """
+        return codec.conforms(self, Release) and _is_time(self.created_at) and self.id == self.computed_id
+
 
 def config_digest(config: ReleaseConfig) -> str:
     """The digest of a config's canonical JSON."""
@@ -78,3 +86,12 @@ def config_digest(config: ReleaseConfig) -> str:
 def release_id(*, image: str, config: ReleaseConfig, source: str) -> str:
     """sha256 over the canonical JSON of image digest, config digest and source revision."""
     return ids.key_of({"config": config_digest(config), "image": image, "source": source})
+
+
+def _is_time(text: str) -> bool:
+    import datetime as dt
+
+    try:
+        return dt.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -44,7 +44,7 @@ def attached(image: str, oci: Layout) -> Iterator[Release]:
                 continue
             raw = oci.read_raw(documents.digest(documents.tables(plain, "layers")[0]))
             release = codec.load(Release, documents.parse(raw or b""))
-        except (ValueError, IndexError, RegistryError):
+        except (ValueError, TypeError, AttributeError, IndexError, RegistryError):
             continue
-        if release.image == image and release.id == release.computed_id:
+        if release.image == image and release.is_sound:
             yield release
