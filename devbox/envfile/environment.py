@@ -10,8 +10,10 @@ from devbox.envfile.load import EnvFile
 from devbox.errors import EnvFileError
 from devbox.frozen import dataclass
 from devbox.host.data import data_dir
+from devbox.model import ids
 from devbox.model.image import ImageSpec
 from devbox.model.resolved import Instance, Resolved
+from devbox.roles.parts import Source
 from devbox.roles.recipes import use
 from devbox.routing.cohort import KnownBy
 
@@ -60,6 +62,22 @@ def backing(
         containers={name: called[known[name]] for name in wanted},
         exports={name: expansion.offers(known[name]) for name in wanted},
     )
+
+
+def identities(env: EnvFile, wanted: Iterable[str]) -> dict[str, str]:
+    """The digest of what the file says of each service behind these needs, by its label: the same on every machine.
+
+    Their images, which the lock pins, and recipes of devbox's own are not part of it.
+    """
+    document, known, tables = env.document, names.needable(env.document), env.document.tables()
+    found: dict[str, str] = {}
+    for label in resolve.with_needs(document, [known[name] for name in wanted if name in known]):
+        table = tables[label]
+        plain = table.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        name = table.recipe if isinstance(table, Source) else None
+        is_own = name is not None and recipes.find(name, env.root) == recipes.candidates(name, env.root)[0]
+        found[label] = ids.key_of({"table": plain, "recipe": env.recipe_digests[name] if name and is_own else ""})
+    return found
 
 
 def release_images(env: EnvFile, credentials: Mapping[str, str]) -> dict[str, ImageSpec]:

@@ -18,15 +18,21 @@ _PLACED = ("name", "order", "where", "gates", "strategy", "env", "secrets", "rep
 
 
 def parts(
-    deployment: Deployment, *, order: Sequence[str], keys: Mapping[str, str], home: Stage | None = None
+    deployment: Deployment,
+    *,
+    order: Sequence[str],
+    keys: Mapping[str, str],
+    services: Mapping[str, str] | None = None,
+    home: Stage | None = None,
 ) -> dict[str, str]:
     """The parts of a deployment by name. `order`: all stages. `keys`: who builds and approves, by their fingerprints.
 
-    `home`: the stage in whose environment it runs, if that is another one: its replicas, variables and secrets are
-    those that run, and its parts are covered as well, without its gates. A field that a later version adds to stages,
-    strategies or processes is covered without a change here.
+    `services`: those behind the release, each with the digest of what the file says of it. `home`: the stage in whose
+    environment it runs, if that is another one: its replicas, variables and secrets are those that run, and its parts
+    are covered as well, without its gates. A field that a later version adds to stages, strategies or processes is
+    covered without a change here.
     """
-    found = {"image": deployment.release.image, "order of stages": ", ".join(order), **keys}
+    found = {"image": deployment.release.image, "order of stages": ", ".join(order), **keys, **(services or {})}
     found |= _flat("needs", codec.dump(deployment.release.config.needs))
     for number, gate in enumerate(deployment.stage.gates, start=1):
         found |= _flat(f"gates.{number}.{gate.op}", codec.dump(gate))
@@ -49,7 +55,9 @@ def _of_stage(deployment: Deployment) -> dict[str, str]:
     for key, value in stage.items():
         if key not in _PLACED:
             found |= _flat(key, value)
-    return found
+    # A need that is met from outside without any variable has no values below its name.
+    bare = [need for need, variables in deployment.stage.external.items() if not variables]
+    return found | {f"external.{need}": "no variables" for need in bare}
 
 
 def digest(covered: Mapping[str, str]) -> str:
@@ -115,7 +123,7 @@ def _text(value: Any) -> str:
         text = ids.canonical_json(value).decode()
     else:
         text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
-    return text if len(text) <= _LONGEST and text.isprintable() else ids.key_of(value)
+    return text if len(text) <= _LONGEST and text.isprintable() and not _is_digest(text) else ids.key_of(value)
 
 
 def _is_plain(value: Any) -> bool:

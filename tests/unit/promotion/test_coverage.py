@@ -127,6 +127,21 @@ def test_issue10_5_what_processes_get_from_a_stage_voids_an_approval(stage: Stag
     assert coverage.void(_parts(STAGE), _parts(stage)).startswith("approved with")
 
 
+def test_issue10_5_a_need_that_is_met_from_outside_without_variables_voids_an_approval():
+    """The stage no longer has its own database, and the approval was given for one that had it."""
+    outside = replace(STAGE, external={**STAGE.external, "cache": {}})
+    assert Deployment(release=release(1), stage=STAGE).config_digest != (
+        Deployment(release=release(1), stage=outside).config_digest
+    )
+    assert coverage.void(_parts(STAGE), _parts(outside)) == "approved without external.cache, which is new"
+
+
+def test_issue10_5_a_value_that_reads_as_the_digest_of_another_one_is_another_one():
+    long = "x" * 200
+    text = _parts(replace(STAGE, vars={"level": long}))["vars.level"]
+    assert coverage.void(_parts(replace(STAGE, vars={"level": text})), _parts(replace(STAGE, vars={"level": long})))
+
+
 @pytest.mark.parametrize(
     "change",
     [
