@@ -13,10 +13,13 @@ from devbox.cli.project import opened
 from devbox.cli.terminal import say
 from devbox.errors import FAILED
 from devbox.model import codec
+from devbox.model.entry import REVOKED
 from devbox.verbs import promote as verbs
 from devbox.verbs import rebuilding, refreshing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from devbox.cli.options import Args
     from devbox.model.entry import Entry
 
@@ -36,8 +39,13 @@ def log(args: Args) -> int:
     if not entries:
         say("· nothing was promoted yet\n  → devbox promote STAGE")
         return 0
-    rows = [(str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry)) for entry in entries]
-    output.table(_HEAD, rows)
+    output.table(
+        _HEAD,
+        [
+            (str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry))
+            for entry in _without_repeated(entries)
+        ],
+    )
     return 0
 
 
@@ -74,6 +82,17 @@ def refresh(args: Args) -> int:
     said = f"signed by {done.by}" if done.by else "known here; no key of this machine may sign it"
     say(f"· all that is known of the stages is {said}")
     return 0
+
+
+def _without_repeated(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Leave out a revocation that is known: it is in the chain of every stage, and entered for each."""
+    known: set[tuple[str, str]] = set()
+    for entry in entries:
+        revocation = (entry.release, str(entry.body.get("evidence", "")))
+        if entry.kind != REVOKED or revocation not in known:
+            yield entry
+        if entry.kind == REVOKED:
+            known.add(revocation)
 
 
 def _short(entry: Entry) -> str:

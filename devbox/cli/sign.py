@@ -19,7 +19,7 @@ from devbox.opened import load
 from devbox.records import keyring
 from devbox.records.keyring import Keyring
 from devbox.records.releases import Releases
-from devbox.verbs import approvals, signing, verifying
+from devbox.verbs import approvals, selecting, signing, verifying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,10 +81,11 @@ def revoke(args: Args) -> int:
         raise UsageError("release revoke wants a release", remedy="devbox release ls")
     project = opened(args)
     with choose(args.text("progress")) as display:
+        resolved = load(project, fresh=True)
         release, evidence = signing.revoke(
             project,
-            load(project, fresh=True),
-            args.text("release"),
+            resolved,
+            selecting.find_named(project, resolved, args.text("release"), display).id,
             display,
             reason=args.text("reason"),
             key=args.text("key"),

@@ -1,17 +1,20 @@
 """The releases of one project on this machine, a file each. What stages make of them is the ledger's to record.
 
 A release is found by its id or the first digits of it, as git finds a commit. Anybody who can write below DEVBOX_HOME,
-or attach documents to an image at a registry, can add one. So the configuration directory records which release was
-built last here: without a name, that one is meant.
+or attach documents to an image at a registry, can add one, also one whose id begins with the same digits. So the
+configuration directory records what was built here: without a name, the last one is meant, and digits mean one of these
+or one that the ledger names.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from contextlib import suppress
 
 from devbox.errors import UsageError
+from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
@@ -20,12 +23,27 @@ from devbox.records.hostfiles import HostFiles
 
 FORMAT = 1
 FEWEST_DIGITS = 4
+_MOST_BUILT = 1000  # releases of which it is remembered that they were built here
+_WHOLE = 64  # digits of an id
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Built:
+    """The release that was built last, when that was, and the ids of all that were built here.
+
+    Earlier versions recorded the last one only.
+    """
+
+    newest: str = ""
+    created_at: str = ""
+    every: tuple[str, ...] = ()
 
 
 class Releases:
     """The releases of one instance."""
 
     def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths, self._instance = paths, instance
         self._directory = paths.releases(instance)
         self._newest = f"{paths.host_project(instance)}/newest-release.json"
         self._files = HostFiles(paths)
@@ -53,7 +71,8 @@ class Releases:
         """The release of an id or its first digits; the newest for "". UsageError if there is none, or several.
 
         The newest is one that was built here. `elsewhere`: or learned from other machines; for what proves itself that
-        the release came from the stage before.
+        the release came from the stage before. Digits mean a release that was built here or is in the ledger; another
+        one is found by its whole id.
         """
         known = self.all()
         if not name and known and not elsewhere:
@@ -63,16 +82,48 @@ class Releases:
             raise UsageError(
                 f"{name} is too short to name a release: {FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
             )
-        found = [release for release in known if _digits(release.id).startswith(digits)] if name else known[:1]
-        if len(found) == 1:
+        if name and known and len(digits) < _WHOLE:
+            return self._named(name, known)
+        found = [release for release in known if _digits(release.id) == digits] if name else known[:1]
+        if found:
             return found[0]
-        what = "several releases begin" if found else "there is no release that begins"
-        sentence = f"{what} with {name}" if name else "there is no release yet"
-        raise UsageError(sentence, remedy="devbox release ls" if known else "devbox build makes one")
+        raise _none(name, known)
+
+    def _named(self, name: str, known: list[Release]) -> Release:
+        """The release that digits mean. UsageError unless it is one of those that no other process can have added."""
+        digits = _digits(name)
+        found = [release for release in known if _digits(release.id).startswith(digits)]
+        proven = sorted(each for each in self._proven() if _digits(each).startswith(digits))
+        if len(proven) > 1 or (not proven and len(found) > 1):
+            raise UsageError(f"several releases begin with {name}", remedy="devbox release ls")
+        for release in found:
+            if release.id in proven:
+                return release
+        if proven:
+            raise UsageError(
+                f"the release {_digits(proven[0])[:SHORT]} is missing from {self._directory}",
+                remedy="devbox build makes it again, from the same sources; or name another one of: devbox release ls",
+            )
+        if found:
+            raise UsageError(
+                f"cannot tell whether {name} is the release that you mean: it was not built on this machine, "
+                "and no record of a stage names it",
+                remedy=f"look at it, and use its whole id: devbox release show {found[0].id}",
+            )
+        raise _none(name, known)
+
+    def _proven(self) -> frozenset[str]:
+        """The ids of the releases that were built here, or that an entry of the ledger names."""
+        from devbox.records.ledger import Ledger
+
+        has_ledger = os.path.lexists(self._paths.ledger(self._instance))  # reading one makes the key of this host
+        entries = Ledger(self._paths, self._instance).entries() if has_ledger else ()
+        named, built = (entry.release for entry in entries), self._remembered()
+        return frozenset(filter(None, (built.newest, *built.every, *named)))
 
     def _built_last(self, known: list[Release]) -> Release:
         """The newest release that was built here. UsageError if that is not known, or its file is gone."""
-        newest, _ = self._remembered()
+        newest = self._remembered().newest
         if not newest:
             raise UsageError(
                 "cannot tell which release is the newest: none is recorded as built on this machine",
@@ -87,20 +138,30 @@ class Releases:
         )
 
     def _remember(self, release: Release) -> None:
-        with self._files.locked(f"{self._newest}.lock"):
-            if self._remembered()[1] <= release.created_at:
-                plain = {"format": FORMAT, "id": release.id, "created_at": release.created_at}
-                self._files.write(self._newest, json.dumps(plain))
+        """Enter that it was built here; as the last one unless another process built a newer one meanwhile.
 
-    def _remembered(self) -> tuple[str, str]:
-        """The id of the release that was built last, and when that was; two empty strings if it is not known."""
+        One of the future is no newer one: the clock was set back since.
+        """
+        now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        with self._files.locked(f"{self._newest}.lock"):
+            known = self._remembered()
+            is_newest = known.created_at <= release.created_at or known.created_at > now
+            newest = (release.id, release.created_at) if is_newest else (known.newest, known.created_at)
+            before = [each for each in dict.fromkeys((known.newest, *known.every)) if each not in ("", release.id)]
+            built = [*before[-_MOST_BUILT + 1 :], release.id]
+            plain = {"format": FORMAT, "id": newest[0], "created_at": newest[1], "built": built}
+            self._files.write(self._newest, json.dumps(plain))
+
+    def _remembered(self) -> _Built:
+        """What was built here, as far as it is known."""
         try:
             plain = jsontext.loads(self._files.read(self._newest) or "{}")
             if plain["format"] == FORMAT:
-                return str(plain["id"]), str(plain["created_at"])
+                every = tuple(str(each) for each in plain.get("built", ()))
+                return _Built(newest=str(plain["id"]), created_at=str(plain["created_at"]), every=every)
         except (ValueError, KeyError, TypeError):
             pass
-        return "", ""
+        return _Built()
 
     @staticmethod
     def _read(path: str) -> Release | None:
@@ -110,7 +171,12 @@ class Releases:
             found = codec.load(Release, plain["release"]) if plain.get("format") == FORMAT else None
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return found if found is not None and found.id == found.computed_id else None
+        return found if found is not None and found.is_sound else None
+
+
+def _none(name: str, known: list[Release]) -> UsageError:
+    sentence = f"there is no release that begins with {name}" if name else "there is no release yet"
+    return UsageError(sentence, remedy="devbox release ls" if known else "devbox build makes one")
 
 
 def _digits(identity: str) -> str:

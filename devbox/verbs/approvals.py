@@ -25,7 +25,7 @@ from devbox.records import keyring
 from devbox.records.ledger import Ledger
 from devbox.verbs import signing as verbs
 from devbox.verbs.keys import Ask
-from devbox.verbs.selecting import covered, select
+from devbox.verbs.selecting import Selected, covered, select
 from devbox.verbs.stagechain import StageChains
 
 WEEK = 7 * 24 * 3600.0
@@ -61,7 +61,7 @@ def approve(
     Without a name, it is the release that `promote` would take. How it differs from what the stage runs is a note each.
     """
     stage = stage_of(resolved, stage_name)
-    selected = select(opened, resolved, stage, name, sink)
+    selected = _select(opened, resolved, stage, name, sink)
     release, history = selected.release, selected.history
     parts = covered(opened, resolved, Deployment(release=release, stage=stage))
     differences = tuple(_differences(opened, resolved, stage, parts, history))
@@ -103,6 +103,17 @@ def approve(
     exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
     StageChains(opened, resolved, sink).publish([stage], by.signer)
     return Approved(release=release, approval=said, evidence=told, differences=differences)
+
+
+def _select(opened: Project, resolved: Resolved, stage: Stage, name: str, sink: Sink) -> Selected:
+    """Return the release that is meant. UsageError where anybody who can write below DEVBOX_HOME could have made it."""
+    found = select(opened, resolved, stage, name, sink)
+    if found.is_guess:
+        raise UsageError(
+            f"no release is known to have been in the stage before {stage.name}, so it is not clear which one is meant",
+            remedy=f"devbox approve {stage.name} RELEASE",
+        )
+    return found
 
 
 def _differences(
