@@ -13,9 +13,9 @@ from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.model.entry import COPIED, INTENT, RUNNING, Entry
 from devbox.model.stage import Deployment, Stage, StageObserved
-from devbox.promotion.history import History
+from devbox.promotion.history import ROLLBACK, History
 
-PROMOTE, ROLLBACK = "promote", "rollback"
+PROMOTE = "promote"
 STEPS = (INTENT, COPIED, RUNNING)  # of an attempt, in their order
 
 
@@ -24,7 +24,8 @@ class Course:
     """One move. `done`: the last step that an earlier try of this attempt did, "" for a new one.
 
     `gives_up`: the newest step of another attempt that ends here. `asks`: whether the gates have a say. `back_to`: the
-    number of the entry by which a stage ran first what a rollback brings back.
+    number of the entry by which a stage ran first what a rollback brings back. `repairs`: the stage only starts again
+    what it was to run.
     """
 
     operation: str
@@ -34,6 +35,7 @@ class Course:
     gives_up: Entry | None = None
     asks: bool = True
     back_to: int | None = None
+    repairs: bool = False
 
     def lacks(self, step: str) -> bool:
         """Whether a step is still to be done."""
@@ -61,12 +63,15 @@ def to_promote(wanted: Deployment, history: History, observed: StageObserved) ->
     new = Course(operation=PROMOTE, wanted=wanted, attempt=history.attempts(stage, release) + 1)
     if pending is not None:
         if _goes_on(pending, wanted, history):
+            intent = history.intent(pending)
+            repairs = intent is not None and bool(intent.body.get("repairs"))
             return Course(
                 operation=PROMOTE,
                 wanted=wanted,
                 attempt=pending.attempt,
                 done=pending.kind,
-                asks=pending.kind != RUNNING,
+                asks=pending.kind != RUNNING and not repairs,
+                repairs=repairs,
             )
         return Course(operation=PROMOTE, wanted=wanted, attempt=new.attempt, gives_up=pending)
     current = history.current(stage)
@@ -74,7 +79,7 @@ def to_promote(wanted: Deployment, history: History, observed: StageObserved) ->
         return new
     if runs(observed, wanted):
         return None
-    return Course(operation=PROMOTE, wanted=wanted, attempt=new.attempt, asks=False)  # it was let in before
+    return replace(new, asks=False, repairs=True)  # it was let in before
 
 
 def to_roll_back(stage: str, history: History) -> Course | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from devbox.model.entry import APPLIED, APPROVED, COPIED, DOWN, FAILED, INTENT, REVOKED, RUNNING, SEEN, Entry
 
 OWN = (APPLIED, APPROVED, DOWN, REVOKED)  # the entries that other machines have to know of
+ROLLBACK, REPAIR = "rollback", "repair"  # operations; a repair starts again what the stage ran, and no gate is asked
 
 _ENDS = (APPLIED, FAILED)
 _CAME = (APPLIED, SEEN)
@@ -77,13 +78,19 @@ class History:
         return (begun, ended) if begun is not None else None
 
     def run_here(self, stage: str, release: str) -> Entry | None:
-        """The entry by which a release came to a stage of this machine last, without another one in between."""
+        """The entry by which a release came to a stage of this machine last, without another one in between.
+
+        What is applied after another machine rolled the release back begins a new run.
+        """
         begun: Entry | None = None
         before = ""
-        for entry in self.of(APPLIED, stage=stage):
-            if entry.release == release and before != release:
-                begun = entry
-            before = entry.release
+        for entry in self.came(stage):
+            if entry.kind == APPLIED:
+                if entry.release == release and before != release:
+                    begun = entry
+                before = entry.release
+            elif _operation(entry) == ROLLBACK and self.left(entry) == before:
+                before = ""
         return begun
 
     def counts_still(self, stage: str, release: str, writer: str = "") -> bool:
@@ -94,20 +101,23 @@ class History:
         found, before = False, ""
         for entry in self.came(stage):
             if entry.release == release:
-                found = found or _writer(entry) == writer
-            elif entry.body.get("operation") == "rollback" and (self.left(entry) or before) == release:
+                found = found or (_writer(entry) == writer and _operation(entry) != REPAIR)
+            elif _operation(entry) == ROLLBACK and (self.left(entry) or before) == release:
                 found = False
             before = entry.release
         return found
 
     def rolled_back(self, stage: str, release: str) -> Entry | None:
-        """The entry by which a stage went back from a release; None if it did not, or the release came again since."""
+        """The entry by which a stage went back from a release; None if it did not, or the release came again since.
+
+        A stage that only starts again what it ran (a repair) has not got it again.
+        """
         found: Entry | None = None
         before = ""
         for entry in self.came(stage):
             if entry.release == release:
-                found = None
-            elif entry.body.get("operation") == "rollback" and (self.left(entry) or before) == release:
+                found = found if _operation(entry) == REPAIR else None
+            elif _operation(entry) == ROLLBACK and (self.left(entry) or before) == release:
                 found = entry
             before = entry.release
         return found
@@ -183,6 +193,10 @@ def clocks(entries: Iterable[Entry], stage: str) -> dict[int, int]:
         if entry.kind in OWN and "seen" not in entry.body and entry.stage in (stage, ""):
             found[entry.seq] = last = max(last + 1, clock(entry))
     return found
+
+
+def _operation(entry: Entry) -> str:
+    return str(entry.body.get("operation", ""))
 
 
 def _writer(entry: Entry) -> str:

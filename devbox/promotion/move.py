@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from devbox.errors import DevboxError, EngineError, LedgerDamaged, TargetHeld
+from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, TargetHeld
 from devbox.execute.events import Note, Sink
 from devbox.frozen import dataclass
 from devbox.model import codec
 from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING, Entry
 from devbox.model.stage import Counts, Deployment, StageObserved
 from devbox.model.verdict import Verdict
-from devbox.promotion import course, stagerecords
+from devbox.promotion import admission, course, stagerecords
 from devbox.promotion.course import Course
 from devbox.promotion.environment import Environment
-from devbox.promotion.history import History
+from devbox.promotion.history import REPAIR, History
 from devbox.records.leases import Lease
 from devbox.records.ledger import Ledger
 
 Copy = Callable[[Deployment], Mapping[str, Any]]  # to where the stage's images are kept; what is known of it then
 Attest = Callable[[Entry, Sequence[Entry]], Mapping[str, Any]]  # the record of an attempt, from its intent and steps
+
+_AHEAD = 1 << 20  # more than machines do without learning of each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,11 @@ class Move:
         self._lease = lease
         self._means = means
         self._sink = sink
+        self._clock = 0
 
     def run(self, *, policy: str, verdicts: Sequence[Verdict]) -> Entry:
         """Do what is still to be done; the entry by which the stage runs it. What fails is undone as far as can be."""
+        self._clock = stagerecords.next_clock(self._ledger.entries())
         self._give_up_other()
         if self._planned.lacks(INTENT):
             self._enter(INTENT, self._intent(policy, verdicts))
@@ -94,7 +98,9 @@ class Move:
         if not self._planned.lacks(RUNNING) and course.runs(environment.observe(), wanted):
             return
         self._lease.renew()
+        self._check_not_revoked()
         environment.deploy(wanted, self._sink, verify=self._planned.operation == course.PROMOTE)
+        self._check_not_revoked()
         seen = environment.observe()
         if not course.runs(seen, wanted):
             raise EngineError(
@@ -102,6 +108,16 @@ class Move:
                 remedy=f"devbox ps --stage {wanted.stage.name}",
             )
         self._enter(RUNNING, {"digests": seen.digests, "address": seen.address, **losses(self._lost(seen))})
+
+    def _check_not_revoked(self) -> None:
+        """Denied if the release was revoked since it was let in: a gray release takes hours."""
+        found = admission.not_revoked(self._wanted.release, self._history())
+        if found and self._planned.operation == course.PROMOTE:
+            stage = self._wanted.stage.name
+            raise Denied(
+                f"{self._wanted.release.short} may not go to {stage}: {found[0].reason}",
+                remedy=f"devbox why {stage}",
+            )
 
     def _lost(self, seen: StageObserved) -> Counts | None:
         """Requests that were lost since the attempt began; None where that is not known."""
@@ -120,6 +136,7 @@ class Move:
             "gates": codec.dump(list(verdicts)),
             "from": {"release": before.release, "seq": before.seq} if before else None,
             "back_to": self._planned.back_to,
+            "repairs": self._planned.repairs,
             "counts": codec.dump(self._means.environment.observe().counts),
         }
 
@@ -129,10 +146,14 @@ class Move:
         steps = [entry for entry in mine if entry.seq > intent.seq]
         said = self._means.attest(intent, steps)
         facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
+        facts |= {"operation": REPAIR} if intent.body.get("repairs") else {}
         facts |= last_losses(steps)
         origin = intent.body.get("from")
         facts["left"] = origin["release"] if origin else ""
-        facts["clock"] = stagerecords.next_clock(self._ledger.entries())
+        # A promotion was decided when it began; a rollback comes after what others decided without knowing of it.
+        is_promotion = self._planned.operation == course.PROMOTE
+        now = stagerecords.next_clock(self._ledger.entries()) + _AHEAD
+        facts["clock"] = self._clock if is_promotion else now
         return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
 
     def _mine(self) -> list[Entry]:

@@ -1,0 +1,137 @@
+"""A release that another machine rolled back from a stage: what counts as its coming again, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from promotion.test_issue10_first_reader import roll_back
+from promotion.test_machines import Machine, _staged, _unseen, machines, served
+
+from devbox.errors import Denied
+from devbox.model.release import Release
+from devbox.model.verdict import FAIL, PENDING
+from devbox.opened import load
+from devbox.records import watched
+from devbox.records.watched import Watched
+from devbox.verbs import stopping
+from devbox.verbs.stagechain import StageChains
+
+__all__ = ["machines", "served"]
+
+SOAK = 'gates = [{ kind = "soak", stage = "staging", duration = "60s" }]\n'
+
+
+def _rolled_back_elsewhere(machines: tuple[Machine, Machine]) -> Release:
+    """Both machines have staged it; the second one has rolled it back."""
+    for machine in machines:
+        _staged(machine, 1)
+        bad = _staged(machine, 2)
+    roll_back(machines[1], "staging")
+    return bad
+
+
+def _restart(machine: Machine) -> None:
+    """Stop `staging`, as a reboot would, and start it again."""
+    shop = machine.use()
+    shop.environment("staging").retire()
+    stopping.record_down(shop.opened, "staging", _unseen, ask=None)
+
+
+def test_issue10_1_a_stage_that_is_started_again_forgets_no_rollback(machines: tuple[Machine, Machine]):
+    """Machine 1 was rebooted: what it ran still was entered as if it had been let in again, and went to production."""
+    one, _ = machines
+    bad = _rolled_back_elsewhere(machines)
+    _restart(one)
+    assert one.promote("staging", bad.id).changed
+    for machine in machines:
+        verdict = machine.use().why("production", bad)["passed staging"]
+        assert (verdict.verdict, "rolled back" in verdict.reason) == (FAIL, True)
+        with pytest.raises(Denied, match="rolled back from staging"):
+            machine.promote("production", bad.id)
+    assert one.shop.runs("staging") == bad.id
+
+
+def test_issue10_1_a_restart_that_was_killed_is_a_restart_still(machines: tuple[Machine, Machine]):
+    one, _ = machines
+    bad = _rolled_back_elsewhere(machines)
+    _restart(one)
+
+    class Killed(BaseException):
+        """Stands for SIGKILL."""
+
+    def point(where: str) -> None:
+        if where == "deployed":
+            raise Killed
+
+    one.shop.point = point
+    with pytest.raises(Killed):
+        one.promote("staging", bad.id)
+    one.shop.point = lambda _: None
+    assert one.promote("staging", bad.id).changed
+    assert one.shop.why("production", bad)["passed staging"].verdict == FAIL
+
+
+def test_issue10_1_a_release_that_is_promoted_again_by_its_gates_has_come_again(machines: tuple[Machine, Machine]):
+    one, two = machines
+    bad = _rolled_back_elsewhere(machines)
+    two.promote("staging", bad.id)
+    assert one.use().why("production", bad)["passed staging"].verdict == "pass"
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "it learns of it"])
+def test_issue10_1_a_promotion_that_began_before_a_rollback_does_not_come_after_it(
+    machines: tuple[Machine, Machine], meanwhile: str
+):
+    """It came after the rollback if another command of its machine had learned of that meanwhile."""
+    one, two = machines
+    _staged(one, 1)
+    _staged(two, 1)
+    bad = _staged(two, 2)
+    assert one.use().release(2) == bad
+    one.promote("test", bad.id)
+    one.use()
+
+    def point(where: str) -> None:
+        if where == "deploying":
+            one.shop.point = lambda _: None
+            roll_back(two, "staging")
+            opened = one.use().opened
+            if meanwhile != "nothing":
+                StageChains(opened, load(opened), _unseen).learn()
+
+    one.shop.point = point
+    one.promote("staging", bad.id)
+    for machine in machines:
+        assert machine.use().why("production", bad)["passed staging"].verdict == FAIL
+
+
+def test_issue10_4_what_was_seen_before_a_rollback_elsewhere_counts_for_no_later_run(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+):
+    """Machine 1 promoted the release again with another config: its soak went on where it had been."""
+    one, _ = machines
+    text = Path(one.use().root, "devbox.toml").read_text()
+    gated = text.replace("[stage.production]\n", f"[stage.production]\n{SOAK}")
+    for machine in machines:
+        machine.use().rewrite(gated)
+    one.use()
+    _staged(one, 1)
+    bad = _staged(one, 2)
+    opened = one.use().opened
+    run = one.shop.history().run_here("staging", bad.id)
+    clock = watched.time.clock_gettime
+    with monkeypatch.context() as patch:
+        for ahead in (0, 30, 60, 90):
+            patch.setattr(watched.time, "clock_gettime", lambda kind, at=ahead: clock(kind) + at)
+            Watched(opened.paths, opened.id).look("staging", run.hash, healthy=True)
+    assert one.shop.why("production", bad)["soak staging"].verdict == "pass"
+    two = machines[1]
+    _staged(two, 1)
+    two.use().release(2)
+    two.promote("test", bad.id)
+    two.promote("staging", bad.id)
+    roll_back(two, "staging")
+    one.use().rewrite(gated.replace("[stage.staging]\n", '[stage.staging]\nenv = { LEVEL = "debug" }\n'))
+    one.promote("staging", bad.id)
+    assert one.shop.why("production", bad)["soak staging"].verdict == PENDING
