@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from devbox.envfile import secrets
 from devbox.errors import DevboxError
+from devbox.host import environ
 from devbox.host.bounded import BoundedRun
 from devbox.isolation.masking import Mask
 from devbox.model.container import Secret
@@ -13,6 +14,7 @@ from devbox.model.release import Release
 from devbox.model.resolved import HostAccess
 from devbox.model.stage import Stage
 
+_PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 KEPT = 4096  # bytes of the output that the ledger and records contain
 _HALF = 2000  # bytes from its beginning and from its end, with room for the line between them
 
@@ -47,9 +49,11 @@ def find_values(
 ) -> tuple[tuple[str, ...], str]:
     """Fetch the values to mask, and the name of one whose command fails ("" for none), which could be printed as well.
 
+    The passphrase of a key that signs is among the values if a variable has it.
+
     A variable that is not set and a file that does not exist have no value that a program here could print.
     """
-    found, failed, allowed = [], "", tuple(allowed)
+    found, failed, allowed = _passphrase(), "", tuple(allowed)
     for name, secret in wanted.items():
         try:
             values = secrets.fetch({name: secret}, root=root, where=where, allowed=allowed)
@@ -59,6 +63,12 @@ def find_values(
             # The value of an authorization header is a scheme and the credentials: either may be printed alone.
             found += [values[name], *(values[name].split(" ")[1:] if name.endswith(".authorization") else ())]
     return tuple(found), failed
+
+
+def _passphrase() -> list[str]:
+    """The passphrase of the keys that sign here, which a command gets with the environment."""
+    value = environ.get(_PASSPHRASE)
+    return [] if not value or value.startswith(("file:", "cmd:")) else [value]
 
 
 def _valid(data: bytes) -> bytes:
