@@ -5,13 +5,17 @@ So several machines promote one project, and one that did not build can run what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from devbox.attest import attached, statements, verify
+from devbox.attest.verify import Finding
 from devbox.errors import RegistryError, RegistryUnavailable
 from devbox.execute import transfer
 from devbox.execute.events import Note, Sink
 from devbox.images.registry.reference import parse
 from devbox.images.registry.transfers import Transfers
-from devbox.model.entry import REVOKED
+from devbox.model.entry import REVOKED, TESTED
 from devbox.model.resolved import Resolved
 from devbox.model.stage import Stage
 from devbox.opened import Project
@@ -78,22 +82,22 @@ class Elsewhere:
 
         Raises RegistryError if a registry cannot be reached, or no repository has the image.
         """
-        if self._before is None:
-            return
-        last = self._before.order
+        last = self._before.order if self._before else self._stage.order
         order = sorted(self._resolved.stages.values(), key=lambda stage: (stage.order > last, -stage.order))
         places = list(dict.fromkeys(stage.repository for stage in order if stage.repository))
         for place in places:
             try:
-                exact = parse(place)._replace(tag="", digest=image)
-                transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
+                if copying.has_image(place, image):
+                    exact = parse(place)._replace(tag="", digest=image)
+                    transfer.pull(Transfers(self._opened.paths), exact, self._sink, all_platforms=True)
+                    return
             except RegistryUnavailable:
                 raise
             except RegistryError:
                 if place == places[-1]:
                     raise
-            else:
-                return
+        if places:
+            raise copying.no_image(", ".join(places), image)
 
     def is_known(self, name: str) -> bool:
         """True if this machine has a release whose id begins so."""
@@ -102,18 +106,25 @@ class Elsewhere:
         return bool(name) and any(each.startswith(digits) for each in every)
 
     def _adopt(self, image: str) -> None:
-        """Keep the releases that the image is, and enter the revocations of them that are not in the ledger yet."""
-        releases = {release.id: release for release in document.attached(image, attached.store(self._opened.paths))}
-        for release in releases.values():
+        """Keep the releases that the image is, and enter what is signed against them and not in the ledger yet."""
+        for release in document.attached(image, attached.store(self._opened.paths)):
             if not self.is_known(release.id):
                 self._releases.add(release, is_built=False)
         keys = ring(self._opened, self._resolved)
         found = verify.findings(image, attached.store(self._opened.paths), keys.known)
-        entered = {str(entry.body.get("evidence", "")) for entry in self._ledger.entries() if entry.kind == REVOKED}
+        entered = {str(entry.body.get("evidence", "")) for entry in self._ledger.entries()}
         for each, statement in verify.signed(found, statements.REVOCATION):
-            said, name = statement.predicate, str(statement.predicate.get("release", ""))
-            if name in releases and each.evidence not in entered:
-                body = {"evidence": each.evidence, "by": keys.name(each.by), "at": str(said.get("issued", ""))}
-                body |= {"reason": str(said.get("reason", ""))}
-                more = {"clock": stagerecords.next_clock(self._ledger.entries()), "seen": {"image": image}}
-                self._ledger.append(REVOKED, release=name, body={**body, **more})
+            if each.evidence not in entered and statement.predicate.get("release"):
+                self._enter_revocation(image, each, statement.predicate, by=keys.name(each.by))
+        builders = {key.fingerprint for key in keys.builders.values()}
+        for each, statement in verify.signed(found, statements.TESTS):
+            if each.evidence not in entered and each.by in builders and statement.predicate.get("passed") is False:
+                body = {"run": statement.predicate, "evidence": each.evidence, "seen": {"image": image}}
+                name = str(statement.predicate.get("release", ""))
+                self._ledger.append(TESTED, release=name, body={**body, "key": each.by, "by": keys.name(each.by)})
+
+    def _enter_revocation(self, image: str, found: Finding, said: Mapping[str, Any], *, by: str) -> None:
+        """Enter a revocation that is in no chain: whoever gave it was killed. This machine publishes it."""
+        body = {"evidence": found.evidence, "image": image, "by": by, "reason": str(said.get("reason", ""))}
+        clock = stagerecords.next_clock(self._ledger.entries())
+        self._ledger.append(REVOKED, release=str(said.get("release", "")), body={**body, "clock": clock})

@@ -12,9 +12,9 @@ from devbox.attest import keys as crypto
 from devbox.attest.keys import Signer
 from devbox.attest.predicates import Revocation
 from devbox.attest.provenance import Provenance
-from devbox.errors import UsageError
+from devbox.errors import RegistryError, UsageError
 from devbox.execute import exchange, outputs
-from devbox.execute.events import Sink
+from devbox.execute.events import Note, Sink
 from devbox.host import beneath
 from devbox.images.sbom import attach
 from devbox.model import ids, jsontext
@@ -119,7 +119,11 @@ def revoke(
     clock = stagerecords.next_clock(ledger.entries())
     body = {"by": by.name, "reason": reason, "evidence": evidence, "image": release.image, "clock": clock}
     ledger.append(REVOKED, release=release.id, body=body)
-    exchange.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    for stage in resolved.stages.values():
+        try:
+            exchange.send(release.image, [stage], sink, paths=opened.paths)
+        except RegistryError as error:  # those that answer have to know of it
+            sink(Note(text=f"{stage.repository} does not know of it yet: {error.sentence}"))
     StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
     return release, evidence
 

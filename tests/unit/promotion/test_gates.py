@@ -150,6 +150,15 @@ def test_issue10_3_a_run_from_the_future_does_not_count(tmp_path):
     assert _judge(tmp_path, TestsGate(), entries=_ran(run)).verdict == PENDING
 
 
+@pytest.mark.parametrize("at", [-3600, 3600], ids=["set back", "set forward"])
+def test_issue10_3_of_two_runs_on_this_host_the_later_one_counts_whatever_its_clock_said(tmp_path, at):
+    """The tests passed, the clock was set, and they failed: that run was taken for an earlier one, or for none."""
+    passed, failed = _evidence(), _evidence(passed=False, at=written(_later(at)), cells={"a": "failed"})
+    assert _judge(tmp_path, TestsGate(), entries=_ran(passed, failed), now=_later(60)).verdict == FAIL
+    again = _evidence(at=written(_later(30)))
+    assert _judge(tmp_path, TestsGate(), entries=_ran(passed, failed, again), now=_later(60)).verdict == PASS
+
+
 def test_a_freeze_is_pending_until_it_opens(tmp_path):
     gate = FreezeGate(windows=("Wed 10:00 - Thu 08:00",), zone="Europe/Berlin")
     verdict = _judge(tmp_path, gate)
@@ -239,6 +248,14 @@ def test_issue10_6_a_secret_that_cannot_be_fetched_keeps_the_output_out_of_the_l
     asked = dataclasses.replace(context(str(tmp_path), of=ONE, stage=stage), allowed=allowed)
     said = table.judge(CommandGate(run=("echo", "who knows")), asked)
     assert (said.verdict, "who knows" in said.output) == (PASS, False)
+
+
+def test_issue10_6_the_passphrase_of_a_key_is_masked(tmp_path, monkeypatch):
+    """A command that printed its environment put it into a signed record, at a registry."""
+    monkeypatch.setenv("DEVBOX_KEY_PASSPHRASE", "correct horse")
+    said = _judge(tmp_path, CommandGate(run=("/bin/sh", "-c", "env")))
+    assert "DEVBOX_KEY_PASSPHRASE=***" in said.output
+    assert "correct horse" not in f"{said.output}{said.reason}"
 
 
 @pytest.mark.parametrize("left", ["sleep 1000 & echo $!", "setsid sleep 1000 & echo $!", "(yes | cat) & echo $!"])
