@@ -108,7 +108,7 @@ class GrayEnvironment:
         """Whether the canary answers; a router that is just being started again is waited for."""
         return self._router.runtime.repeat(lambda: self._ground(trial).sight().canary_healthy)
 
-    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:  # noqa: ARG002 - a trial is one
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
         """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
         if self._went_back:  # what ran before runs
             return
@@ -123,7 +123,8 @@ class GrayEnvironment:
                 )
             self.abort(sink, by="a rollback")
             trial = None
-        if self._needs_no_trial(goal, known, trial, sink):
+        again = verify and self._was_rolled_back(goal)
+        if self._needs_no_trial(goal, known, trial, sink, again=again):
             return
         self._carry_through(trial or self._begun(goal), sink)
 
@@ -159,12 +160,17 @@ class GrayEnvironment:
 
     # One gray release.
 
-    def _needs_no_trial(self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink) -> bool:
-        """Whether there is nobody to compare with, or nothing to decide; done then, where something is to be done."""
+    def _needs_no_trial(
+        self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink, *, again: bool
+    ) -> bool:
+        """Whether there is nobody to compare with, or nothing to decide; done then, where something is to be done.
+
+        `again`: it is promoted after a rollback.
+        """
         own = self._stage is self._home
         if trial is not None:
             return False
-        if known.running is None or known.runs(goal) or (own and self._ran(goal, known)):
+        if known.running is None or known.runs(goal) or (own and not again and self._ran(goal, known)):
             if own:
                 self._inner.deploy(goal, sink)
             elif known.running is None:
@@ -193,6 +199,10 @@ class GrayEnvironment:
         history = History(self._ledger.entries())
         applied = history.of(APPLIED, release=goal.release.id, stage=self._home.name)
         return known.has_run(goal) or any(entry.body.get("config") == goal.config_digest for entry in applied)
+
+    def _was_rolled_back(self, goal: Deployment) -> bool:
+        """True if the environment went back from the release, here or on another machine, and did not get it since."""
+        return History(self._ledger.entries()).rolled_back(self._home.name, goal.release.id) is not None
 
     def _begun(self, goal: Deployment) -> Trial:
         """A new trial, written before anything is done about it. What was said about another one is forgotten."""

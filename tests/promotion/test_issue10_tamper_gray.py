@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.shop import APP, Shop
 
-from devbox.errors import DevboxError
+from devbox.errors import DevboxError, UsageError
 from devbox.execute.events import Sink
 from devbox.execute.trials import Trials, Wish
 from devbox.gray import policy
@@ -110,6 +110,10 @@ class World:
         """The second release, as production would have it."""
         return Deployment(release=self.two, stage=load(self.shop.opened).stages["production"])
 
+    def plain(self, opened: Project, resolved: Resolved, _stage: Stage) -> Recorded:
+        """Production as if no traffic was shifted there."""
+        return self._inner(opened, resolved)
+
     def _environment(self, opened: Project, resolved: Resolved, stage: Stage) -> GrayEnvironment:
         return GrayEnvironment(
             self._inner(opened, resolved),
@@ -177,6 +181,18 @@ def test_issue10_2_a_record_that_is_gone_is_restored_from_the_ledger(world: Worl
     assert world.deployed == [world.one.id]
     (entry,) = [each for each in world.shop.entries("production") if each.kind == "applied"]
     assert entry.release == world.one.id
+
+
+def test_issue10_3_a_release_that_was_rolled_back_is_tried_when_it_is_promoted_again(world: World):
+    """It got all traffic at once, as a rollback to it would."""
+    opened = world.shop.opened
+    for stage in load(opened).stages:
+        verbs.promote(opened, lambda _: None, stage=stage, release=world.two.id, environments=world.plain)
+    verbs.rollback(opened, lambda _: None, stage="production", environments=world.plain)
+    world.deployed.clear()
+    with pytest.raises((TrialBegan, UsageError), match=None if world.stage == "production" else "is not in gray"):
+        world.promote("production", world.two)
+    assert world.two.id not in world.deployed
 
 
 @pytest.mark.parametrize("what", ["hold", "resume", "abort"])
