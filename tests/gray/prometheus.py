@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,15 +60,13 @@ def prometheus(
 
 
 def _await(url: str, process: subprocess.Popen[bytes], directory: Path) -> None:
+    """Wait until it has loaded its database: before, it answers 503; to a request without the password, 401 at once."""
+    token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(f"{url}/-/ready", headers={"Authorization": f"Basic {token}"})
     end = time.monotonic() + 60
     while True:
         with contextlib.suppress(OSError):
-            try:
-                urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code != 401:  # it asks who we are, so it is there
-                    raise
+            urllib.request.urlopen(request, timeout=5).close()
             return
         if process.poll() is not None or time.monotonic() > end:
             raise AssertionError((directory / "log").read_text())
