@@ -195,7 +195,8 @@ def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_
     """Every command failed then, since the router did not answer how the waiting release was."""
     shop = Shop.opened(box, BASE)
     shop.built("2")
-    shop.ok("promote", "gray")
+    with Load(shop.address, connections=2, rate=50):
+        shop.ok("promote", "gray")
     assert phase(shop) == "hold"
     shop.ok("down", "--stage", "production")
     done = shop.run("promote", "gray")
@@ -203,8 +204,8 @@ def test_issue10_gray_a_stage_that_is_stopped_while_a_release_waits_has_its_old_
     assert b"its environment was stopped meanwhile" in done.stderr
     with Load(shop.address, connections=2, rate=50) as load:
         assert served(load) == {"1 info"}
-    shop.ok("promote", "gray")
-    shop.ok("promote", "production")
+        shop.ok("promote", "gray")
+        shop.ok("promote", "production")
 
 
 @pytest.mark.long
