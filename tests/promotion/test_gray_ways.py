@@ -130,7 +130,8 @@ def test_a_production_that_is_gray_itself_does_all_in_one_and_a_newer_release_qu
 
 @pytest.mark.long
 def test_what_is_irreversible_stops_and_is_not_rolled_back(box: Box, started: list[subprocess.Popen[bytes]]):
-    shop = Shop.opened(box, BASE.replace("margin = 0.3", "margin = 0.1").replace("bake =", "irreversible = true\nbake ="))
+    text = BASE.replace("margin = 0.3", "margin = 0.1").replace("bake =", "irreversible = true\nbake =")
+    shop = Shop.opened(box, text)
     shop.built("bad")
     with Load(shop.address, connections=6, rate=100) as load:
         started.append(shop.begin("promote", "gray"))
