@@ -64,14 +64,14 @@ def backing(
     )
 
 
-def identities(env: EnvFile, wanted: Iterable[str]) -> dict[str, str]:
-    """The digest of what the file says of each service behind these needs, by its label: the same on every machine.
+def identities(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
+    """Return the digest of each service's table behind these needs, by label; equal on every machine.
 
     Their images, which the lock pins, and recipes of devbox's own are not part of it.
     """
     document, known, tables = env.document, names.needable(env.document), env.document.tables()
     found: dict[str, str] = {}
-    for label in resolve.with_needs(document, [known[name] for name in wanted if name in known]):
+    for label in resolve.with_needs(document, [known[name] for name in needs if name in known]):
         table = tables[label]
         plain = table.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         name = table.recipe if isinstance(table, Source) else None

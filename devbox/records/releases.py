@@ -140,7 +140,7 @@ class Releases:
     def _remember(self, release: Release) -> None:
         """Enter that it was built here; as the last one unless another process built a newer one meanwhile.
 
-        One of the future is no newer one: the clock was set back since.
+        A release dated in the future does not count as newer: the clock was set back since.
         """
         now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         with self._files.locked(f"{self._newest}.lock"):

@@ -124,7 +124,7 @@ class Elsewhere:
                 self._ledger.append(TESTED, release=name, body={**body, "key": each.by, "by": keys.name(each.by)})
 
     def _enter_revocation(self, image: str, found: Finding, said: Mapping[str, Any], *, by: str) -> None:
-        """Enter a revocation that is in no chain: whoever gave it was killed. This machine publishes it."""
+        """Enter a revocation that no chain has because its command was killed; this machine publishes it."""
         body = {"evidence": found.evidence, "image": image, "by": by, "reason": str(said.get("reason", ""))}
         clock = stagerecords.next_clock(self._ledger.entries())
         self._ledger.append(REVOKED, release=str(said.get("release", "")), body={**body, "clock": clock})

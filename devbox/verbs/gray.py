@@ -163,7 +163,7 @@ class GrayEnvironment:
     def _needs_no_trial(
         self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink, *, again: bool
     ) -> bool:
-        """Whether there is nobody to compare with, or nothing to decide; done then, where something is to be done.
+        """Return True if there is no release to compare with, or nothing to decide; deploy in that case, if required.
 
         `again`: it is promoted after a rollback.
         """

@@ -30,11 +30,11 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
         over = dt.datetime.fromisoformat(since(ended)) if ended else context.now
         expires = expiry(written(over - dt.timedelta(seconds=lasted - gate.duration)), gate.expires)
         return Verdict(subject=subject, verdict=PASS, reason=reason, evidence=begun.hash, expires_at=expires)
-    told = f"{format_duration(lasted)} of {format_duration(gate.duration)}"
+    progress = f"{format_duration(lasted)} of {format_duration(gate.duration)}"
     if ended:
-        reason = f"it left {gate.stage}, where it was seen healthy for {told}"
+        reason = f"it left {gate.stage}, where it was seen healthy for {progress}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
-    reason = f"seen healthy in {gate.stage} for {told}"
+    reason = f"seen healthy in {gate.stage} for {progress}"
     if seen.elsewhere:
         reason = f"{reason}, by what another machine published; run there: devbox promote {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
