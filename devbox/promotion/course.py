@@ -24,8 +24,8 @@ class Course:
     """One move. `done`: the last step that an earlier try of this attempt did, "" for a new one.
 
     `gives_up`: the newest step of another attempt that ends here. `asks`: whether the gates have a say. `back_to`: the
-    number of the entry by which a stage ran first what a rollback brings back. `repairs`: the stage only starts again
-    what it was to run.
+    number of the entry by which a stage ran first what a rollback brings back. `repairs`: the stage only
+    starts its recorded release again.
     """
 
     operation: str

@@ -175,7 +175,7 @@ class Releases:
 
 
 def _none(name: str, known: list[Release]) -> UsageError:
-    sentence = f"there is no release that begins with {name}" if name else "there is no release yet"
+    sentence = f"release not found: {name}" if name else "no release was built yet"
     return UsageError(sentence, remedy="devbox release ls" if known else "devbox build makes one")
 
 

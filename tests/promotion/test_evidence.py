@@ -100,7 +100,8 @@ def test_issue10_3_a_file_that_a_report_was_written_to_is_none_of_the_tests(test
 
 
 @pytest.fixture
-def machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
+def tested_machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
+    """Two machines; `staging` requires tests."""
     text = f'{FILE}[builders]\nci = "keys/ci.pub"\n'
     for stage in ("test", "staging"):
         text += f'[stage.{stage}]\nrepository = "{served.host}/shop/{stage}"\n{GATE if stage == "staging" else ""}'
@@ -109,8 +110,8 @@ def machines(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return one, two
 
 
-def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(machines: tuple[Machine, Machine]):
-    one, two = machines
+def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(tested_machines: tuple[Machine, Machine]):
+    one, two = tested_machines
     shop = one.use()
     made = shop.release(1)
     _keep(shop, made)
@@ -121,8 +122,10 @@ def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(machines: tup
     assert two.promote("staging").changed
 
 
-def test_issue10_3_the_word_of_anybody_else_or_about_another_image_does_not_count(machines: tuple[Machine, Machine]):
-    one, _ = machines
+def test_issue10_3_the_word_of_anybody_else_or_about_another_image_does_not_count(
+    tested_machines: tuple[Machine, Machine],
+):
+    one, _ = tested_machines
     shop = one.use()
     made, other = shop.release(1), shop.release(2)
     one.promote("test", made.id)

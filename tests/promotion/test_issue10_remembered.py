@@ -1,4 +1,4 @@
-"""What this machine has learned against a release stays known, whoever deletes it, and whenever devbox is killed."""
+"""A machine remembers failed tests and revocations after their attachments are deleted, and after devbox is killed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from promotion.test_denials import APPROVED, Signed
-from promotion.test_evidence import FILE, GATE, _keep
+from promotion.test_evidence import _keep, tested_machines
 from promotion.test_machines import Machine, _staged, machines, served
 from support.registry import Registry
 
-from devbox.attest import attached, keys, signing, statements
+from devbox.attest import attached, signing, statements
 from devbox.errors import Denied, LedgerDamaged
 from devbox.execute import exchange
 from devbox.images import documents, layout
@@ -32,7 +32,7 @@ from devbox.verbs import signing as words
 from devbox.verbs.signing import Named
 from devbox.verbs.testevidence import Keeper
 
-__all__ = ["machines", "served"]
+__all__ = ["machines", "served", "tested_machines"]
 
 
 class _Killed(BaseException):
@@ -49,22 +49,11 @@ def _without_attachments(machine: Machine, registry: Registry) -> None:
         shutil.rmtree(tag)
 
 
-@pytest.fixture
-def tested(served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Machine, Machine]:
-    """Two machines; `staging` asks for tests."""
-    text = f'{FILE}[builders]\nci = "keys/ci.pub"\n'
-    for stage in ("test", "staging"):
-        text += f'[stage.{stage}]\nrepository = "{served.host}/shop/{stage}"\n{GATE if stage == "staging" else ""}'
-    signer = keys.generate(keys.ED25519)
-    one, two = (Machine(tmp_path / name, text, signer, monkeypatch) for name in ("one", "two"))
-    return one, two
-
-
 def test_issue10_2_tests_that_failed_on_another_machine_are_not_forgotten(
-    tested: tuple[Machine, Machine], served: Registry
+    tested_machines: tuple[Machine, Machine], served: Registry
 ):
     """Whoever deleted the attachment of the failed run had an older run count that passed."""
-    one, two = tested
+    one, two = tested_machines
     made = one.use().release(1)
     by = Named("ci", one._signer)
     _keep(one.shop, made, by=by)
@@ -122,7 +111,7 @@ def test_issue10_1_a_revocation_whose_command_was_killed_reaches_other_machines(
 
 
 def test_issue10_1_a_revocation_reaches_the_repositories_that_answer(machines: tuple[Machine, Machine]):
-    """One registry was down, and no other one was told."""
+    """One registry was down, and the others did not receive the revocation."""
     one, two = machines
     made = _staged(one)
     text = Path(one.use().root, "devbox.toml").read_text()

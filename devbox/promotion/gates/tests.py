@@ -2,7 +2,7 @@
 
 A run counts by the ledger of this machine, which the host's key authenticates, or by the word of a builder, signed and
 attached to the image. A run that failed by such a word is kept in the ledger: deleting the attachment changes nothing.
-What lies below DEVBOX_HOME besides counts for nothing.
+Other files below DEVBOX_HOME are not read.
 """
 
 from __future__ import annotations
