@@ -33,9 +33,12 @@ BAD_APP = staged.APP.replace(
 )
 
 
-def project(box: Box, text: str = FILE) -> tuple[Path, str]:
-    """The project with its version 1 in production, and the address."""
+def project(box: Box, text: str = FILE, *, approver: str = "") -> tuple[Path, str]:
+    """The project with its version 1 in production, and the address. `approver`: the name of a key to create."""
     path = box.project(text, "greeter", {"greeter/app.pl": BAD_APP, "greeter/version": "1\n"})
+    if approver:
+        (path / "keys").mkdir()
+        (path / f"keys/{approver}.pub").write_text(box.ok("key", "create", approver, "--no-passphrase", cwd=path))
     staged.built(box, path, "1")
     box.ok("promote", "gray", cwd=path)
     first = box.json("promote", "production", cwd=path)
@@ -155,6 +158,46 @@ def test_a_newer_release_supersedes_the_one_under_way(box: Box):
         newer = staged.built(box, path, "3")
         box.ok("promote", "gray", newer["release"], "--supersede", "-d", cwd=path)
         assert json.loads(box.ok("release", "report", "--json", cwd=path))["release"] == newer["release"]
+        box.ok("release", "abort", cwd=path)
+    assert load.failed == []
+
+
+@pytest.mark.long
+def test_issue10_a_release_revoked_during_its_gray_release_is_rolled_back(box: Box):
+    slow = FILE.replace('min_time = "1s"', 'min_time = "5s"')
+    path, address = project(box, slow + '\n[approvers]\nann = "keys/ann.pub"\n', approver="ann")
+    second = staged.built(box, path, "2")
+    with Load(address, connections=4, rate=100) as load:
+        running = begun(box, path)
+        try:
+            wait_until(lambda: step(box, path) == 1, seconds=60, what="the first step")
+            box.ok("release", "revoke", second["release"], "--key", "ann", cwd=path)
+        finally:
+            _, said = running.communicate(timeout=120)
+        assert running.returncode == 1
+        assert b"was revoked" in said
+        load.bodies.clear()
+        load.wait(100)
+        assert set(load.bodies) == {"1 info"}
+    assert load.failed == []
+    assert len(images(box, path)) == 1
+    assert ledger(box, path)[-1]["kind"] == "failed"
+
+
+@pytest.mark.long
+def test_issue10_a_release_that_was_rolled_back_gets_another_gray_release(box: Box):
+    path, address = project(box)
+    second = staged.built(box, path, "2")
+    with Load(address, connections=4, rate=100) as load:
+        box.ok("promote", "gray", cwd=path)
+        box.ok("promote", "production", cwd=path)
+        box.ok("rollback", "production", cwd=path)
+        before = len(phases(box, path))
+        box.ok("promote", "gray", second["release"], cwd=path)
+        assert phases(box, path)[before:] == ["step", "step", "hold"]
+        load.bodies.clear()
+        load.wait(200)
+        assert set(load.bodies) == {"1 info", "2 info"}
         box.ok("release", "abort", cwd=path)
     assert load.failed == []
 
