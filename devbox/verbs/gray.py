@@ -163,7 +163,7 @@ class GrayEnvironment:
     def _needs_no_trial(
         self, goal: Deployment, known: Deployed, trial: Trial | None, sink: Sink, *, again: bool
     ) -> bool:
-        """Return True if there is no release to compare with, or nothing to decide; deploy in that case, if required.
+        """Return True if no gray release is needed: no stable release, or the goal ran here. The home deploys it then.
 
         `again`: it is promoted after a rollback.
         """
