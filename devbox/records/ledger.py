@@ -293,7 +293,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise LedgerDamaged(f"the ledger {path} can't be used: {error}", remedy=_REMEDY) from error
 
-
     @staticmethod
     def _check_files(path: str) -> None:
         """LedgerDamaged if a file of a database is something else: SQLite would wait for the writer of a pipe."""
