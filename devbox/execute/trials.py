@@ -62,8 +62,17 @@ class Trials:
         return self._files.opened(self.log)
 
     def ask(self, wish: Wish) -> None:
-        """Leave a request for the controller's next look. It replaces one that was not taken yet."""
-        self._files.write(self._wish, json.dumps(codec.dump(wish)))
+        """Leave a request for the controller's next look. It replaces one that was not taken yet, but no abort."""
+        with self._files.locked(f"{self._wish}.lock"):
+            before = self.pending()
+            if before is None or (before.what, before.began) != ("abort", wish.began):
+                self._files.write(self._wish, json.dumps(codec.dump(wish)))
+
+    def pending(self) -> Wish | None:
+        """The request that was not taken yet, if any."""
+        with contextlib.suppress(ValueError, TypeError):
+            return codec.load(Wish, jsontext.loads(files.read_text(self._wish) or ""))
+        return None
 
     def asked(self, trial: Trial | None = None) -> Wish | None:
         """Take the pending request, if any. None if it is about another trial than this one.

@@ -134,7 +134,9 @@ def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     goal = wanted(seen, policy).threshold
     # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
     reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
-    seen = seen.shut_out(tripped=look.tripped, reopened=reopened)
+    stable = look.batch.stable
+    stable_fails = stable.requests > 0 and stable.errors >= HALF * stable.requests
+    seen = seen.shut_out(tripped=look.tripped, reopened=reopened, stable_fails=stable_fails)
     if not look.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
         seen = replace(seen, baseline_shut=look.now if look.baseline_tripped else None)
     has_control = not _lacks_baseline(look, policy) or goal == WHOLE

@@ -64,8 +64,8 @@ class Rollout:
     `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
     `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
     `compared`: both sides by second, None where the router does not count so. `generation`: see `Batch`; 0 before the
-    first step. `trips`: how often the router has shut the canary out in this phase or step; `shut`: since when it has,
-    None where it has not; `baseline_shut`: the same of the baseline.
+    first step. `trips`: how often the router has shut the canary out in this phase or step while stable served;
+    `shut`: since when it has, None where it has not; `baseline_shut`: the same of the baseline.
     """
 
     phase: str = WARM
@@ -134,13 +134,16 @@ class Rollout:
         entered = min(self.entered, now)
         return replace(self, entered=entered, shut=shut, baseline_shut=baseline_shut, compared=compared)
 
-    def shut_out(self, *, tripped: bool, reopened: bool) -> Rollout:
-        """Record whether the router has shut the canary out. `reopened`: it had let requests in again since."""
+    def shut_out(self, *, tripped: bool, reopened: bool, stable_fails: bool) -> Rollout:
+        """Record whether the router has shut the canary out. `reopened`: it had let requests in again since.
+
+        `stable_fails`: stable fails as well, so that this says nothing against the canary, which is opened again.
+        """
         if not tripped:
             return replace(self, shut=None)
         if self.shut is not None and not reopened:
             return self
-        return replace(self, trips=self.trips + 1, shut=self.looked_at)
+        return replace(self, trips=self.trips + (not stable_fails), shut=self.looked_at)
 
     def told(self, readings: Iterable[Reading], policy: Policy) -> Rollout:
         """Add what metrics from outside said. Ignore answers to questions from before the present phase or step."""

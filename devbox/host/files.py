@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import IO
 
 
+LONGEST = 64 << 20  # characters of a file of devbox's own: a longer one is damaged, and fills no memory
+
+
 def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write a whole file so that a reader sees the old text or the new, also after a crash."""
     raw = data.encode(errors="surrogateescape") if isinstance(data, str) else data
@@ -76,14 +79,17 @@ def keep_newest(directory: str, most: int) -> None:
 
 
 def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str | None:
-    """Return the text of a file; None if it does not exist, "" if it is not a regular file, unless `waits`.
+    """Return the text of a file; None if it does not exist, "" if it is too long or not regular, unless `waits`.
 
     `errors`: what becomes of bytes that are not UTF-8, as in `open`. By default they become U+FFFD, so that a damaged
     file is refused where its content is checked. `waits`: a user chose the path, which may be a pipe or a device.
     """
     try:
         with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_at_once) as source:
-            return source.read() if waits or stat.S_ISREG(os.fstat(source.fileno()).st_mode) else ""
+            if waits:
+                return source.read()
+            text = source.read(LONGEST + 1) if stat.S_ISREG(os.fstat(source.fileno()).st_mode) else ""
+            return text if len(text) <= LONGEST else ""
     except FileNotFoundError:
         return None
 

@@ -31,11 +31,15 @@ _AHEAD = 1 << 20  # more than machines do without learning of each other
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What a move is made with: who runs the stage, who copies, who writes the record that travels with the image."""
+    """What a move is made with: who runs the stage, who copies, who writes the record that travels with the image.
+
+    `learn`: enters what other machines did meanwhile.
+    """
 
     environment: Environment
     copy: Copy
     attest: Attest
+    learn: Callable[[], None] = lambda: None
 
 
 class Move:
@@ -110,9 +114,11 @@ class Move:
         self._enter(RUNNING, {"digests": seen.digests, "address": seen.address, **losses(self._lost(seen))})
 
     def _check_not_revoked(self) -> None:
-        """Denied if the release was revoked since it was let in: a gray release takes hours."""
-        found = admission.not_revoked(self._wanted.release, self._history())
-        if found and self._planned.operation == course.PROMOTE:
+        """Denied if the release was revoked since it was let in, here or elsewhere: a gray release takes hours."""
+        if self._planned.operation != course.PROMOTE:
+            return
+        self._means.learn()
+        if found := admission.not_revoked(self._wanted.release, self._history()):
             stage = self._wanted.stage.name
             raise Denied(
                 f"{self._wanted.release.short} may not go to {stage}: {found[0].reason}",

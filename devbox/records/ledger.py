@@ -14,6 +14,7 @@ import functools
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)}, mac FROM entry ORDER BY seq LIMIT ?"  
 _INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _COLUMNS)}, :mac)"  # noqa: S608
 _HAS_MAC = "SELECT 1 FROM pragma_table_info('entry') WHERE name = 'mac'"
 _FOREIGN = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+_BESIDE = ("-journal", "-wal", "-shm")  # what the files that SQLite has next to a database are called behind it
 _PATIENCE = 20.0  # seconds to wait for another writer
 _LONGEST = 64 << 20  # bytes of one value that is read
 _ASIDE = "set-aside"  # what the directory of a ledger that was given up is called behind its instance
@@ -279,6 +281,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _connected(self, path: str) -> Iterator[sqlite3.Connection]:
+        self._check_files(path)
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
                 database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
@@ -289,6 +292,16 @@ class Ledger:
                 yield database
         except sqlite3.Error as error:
             raise LedgerDamaged(f"the ledger {path} can't be used: {error}", remedy=_REMEDY) from error
+
+    @staticmethod
+    def _check_files(path: str) -> None:
+        """LedgerDamaged if a file of a database is something else: SQLite would wait for the writer of a pipe."""
+        for each in (path, *(f"{path}{suffix}" for suffix in _BESIDE)):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(each).st_mode):
+                    raise LedgerDamaged(
+                        f"{each} is not a regular file", remedy=f"see: ls -ld {each}; move it away: devbox makes none"
+                    )
 
 
 def _anchor(entry: Entry, mac: str) -> Anchor:

@@ -345,7 +345,7 @@ class GrayEnvironment:
             self._inner.deploy(trial.deployment, sink)
         elif known.running is not None:
             self._inner.deploy(known.running, sink)
-        self.trials.write(replace(trial, settled=True))
+        self.trials.write(replace(trial.counted(self._router.counts()), settled=True))
         if not good and trial.release == about:
             self._went_back = True
             raise TakenBack(

@@ -11,6 +11,7 @@ from devbox.envfile import hostaccess
 from devbox.errors import Denied, DevboxError, EnvFileError, NotTrusted, NotYet, UsageError
 from devbox.execute.events import Event, Note, Sink
 from devbox.frozen import dataclass
+from devbox.images.registry import patience
 from devbox.matrix.identity import ReleaseTests
 from devbox.model.entry import APPLIED, REVOKED, Entry
 from devbox.model.release import Release
@@ -37,6 +38,8 @@ from devbox.verbs.recording import Recorder
 from devbox.verbs.selecting import Selected, covered, select
 from devbox.verbs.signing import Named
 from devbox.verbs.stagechain import StageChains
+
+_URGENT = 10.0  # seconds that a rollback waits to learn what was revoked elsewhere
 
 Environments = Callable[[Project, Resolved, Stage], Environment]
 
@@ -114,15 +117,22 @@ class _Scene:
         """The release that is meant, and all that is known."""
         return select(self.opened, self.resolved, self.stage, name, sink)
 
-    def catch_up(self, sink: Sink) -> None:
-        """Learn what other machines did with the stage, so that a rollback which is entered next comes after it.
+    def catch_up(self, sink: Sink, *, within: float = patience.ANSWER) -> None:
+        """Learn what other machines did with the stage; with any, if it has no repository. For at most some seconds.
 
-        What cannot be learned is a note: the stage has gone back.
+        So a rollback that is entered next comes after it. What cannot be learned is a note: nothing waits for it.
         """
+        notes: list[Event] = []
+        only = self.stage.name if self.stage.repository else ""
+        chains = StageChains(self.opened, self.resolved, notes.append)
         try:
-            StageChains(self.opened, self.resolved, sink).learn(only=self.stage.name)
+            patience.within(lambda: chains.learn(only=only), most=within)
+        except patience.TooSlow:
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer for {within:g} s"))
         except DevboxError as error:
-            sink(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
+        for note in tuple(notes):
+            sink(note)
 
     def copier(self, sink: Sink) -> Copier:
         """What brings images to where the stage has them."""
@@ -161,7 +171,8 @@ def promote(
                 copier.mark(wanted)
             recorder.publish(wanted.release.image)
             return _standing(wanted, history, environment)
-        means = Means(environment=environment, copy=copier.copy, attest=recorder.record)
+        learn = functools.partial(scene.catch_up, sink)
+        means = Means(environment=environment, copy=copier.copy, attest=recorder.record, learn=learn)
         move = Move(planned, scene.ledger, lease, means, sink)
         verdicts = scene.verdicts(selected) if planned.asks else admission.not_revoked(wanted.release, history)
         if any(verdict.verdict != PASS for verdict in verdicts):
@@ -184,6 +195,7 @@ def rollback(
     adopt(scene.ledger, sink)
     environment = environments(opened, scene.resolved, scene.stage)
     with scene.ledger.held(scene.stage.environment, purpose=f"roll back {stage}") as lease:
+        scene.catch_up(sink, within=_URGENT)
         history = scene.history()
         planned = course.to_roll_back(stage, history)
         recorder, copier = Recorder(opened, scene.resolved, scene.stage, by, sink), scene.copier(sink)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
 from devbox.errors import Denied, DevboxError, UsageError
 from devbox.execute.events import Note, Sink
-from devbox.execute.trials import Trials, Wish
+from devbox.execute.trials import Wish
 from devbox.gray.rollout import NEEDS_HUMAN, WARM
 from devbox.gray.trial import Trial
 from devbox.host import files, user
@@ -23,6 +24,8 @@ from devbox.verbs.stagefile import load_or_promoted
 
 HOLD, RESUME, ABORT = "hold", "resume", "abort"
 _PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds until who controls it must have done it
+_DONE = {HOLD: "held", RESUME: "resumed", ABORT: "taken back"}
+_REPLACED = 10.0  # seconds after which a request that is gone was not taken, but replaced by another one
 _PAUSE = 0.1
 
 
@@ -49,17 +52,21 @@ def around(opened: Project, trial: Trial) -> tuple[bool, str]:
 
 
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
-    """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it."""
+    """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it, if anybody."""
     environment, before = _under_way(opened, stage, sink)
     wish = Wish(what=what, by=user.name(), began=before.began)
-    if not _busy(opened, environment):
-        if what == ABORT:
-            return _abort(opened, environment, before, sink, by=wish.by)
-        if seen := environment.steer(wish):
-            sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
+    deadline = time.monotonic() + _PATIENCE[what]
+    while True:
+        if not _busy(opened, environment):
+            if what == ABORT:
+                return _abort(opened, environment, before, sink, by=wish.by)
+            if seen := environment.steer(wish):
+                environment.trials.asked(before)  # not to be done again by the next one
+                sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
+                return seen
+        environment.trials.ask(wish)
+        if seen := _done(opened, environment, before, wish, deadline=deadline):
             return seen
-    environment.trials.ask(wish)
-    return _done(environment.trials, before, what)
 
 
 def give_way(opened: Project, sink: Sink, *, stage: str) -> bool:
@@ -169,9 +176,9 @@ def _under_way(opened: Project, stage: str, sink: Sink) -> tuple[GrayEnvironment
     raise UsageError("no gray release is under way", remedy="devbox release report says how the last one went")
 
 
-def _done(trials: Trials, before: Trial, what: str) -> Trial:
-    """What it came to when who controls it has done what was asked."""
-    deadline = time.monotonic() + _PATIENCE[what]
+def _done(opened: Project, environment: GrayEnvironment, before: Trial, wish: Wish, *, deadline: float) -> Trial | None:
+    """What it came to when who controls it has done what was asked. None if who did has ended."""
+    trials, taken = environment.trials, math.inf
     while time.monotonic() < deadline:
         now = trials.read() or before
         if now.began != before.began:
@@ -179,16 +186,30 @@ def _done(trials: Trials, before: Trial, what: str) -> Trial:
                 f"the gray release of {before.release} has ended, and another one has begun",
                 remedy="devbox release report",
             )
-        held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
-        if {HOLD: held, RESUME: not held and not waits, ABORT: now.over}[what] or now.over:
+        if _is_done(now, before, wish.what):
             return now
-        if what == ABORT and waits and now.rollout.reason != before.rollout.reason:
-            return now  # it may not be taken back; the reason says why
+        taken = math.inf if trials.pending() == wish else min(taken, time.monotonic())
+        if time.monotonic() > taken + _REPLACED:
+            raise DevboxError(
+                f"another request came at the same time, and it was not {_DONE[wish.what]}",
+                remedy=f"devbox release report; or again: devbox release {wish.what}",
+            )
+        if trials.controller() is None and not _busy(opened, environment):
+            return None
         time.sleep(_PAUSE)
     raise DevboxError(
-        f"the process that controls it (pid {trials.controller()}) did not {what} it",
-        remedy="look at it; when it is gone, devbox release abort does it itself",
+        f"the process that controls it (pid {trials.controller()}) has not {_DONE[wish.what]} it yet",
+        remedy="it does so when it looks again; when it is gone, devbox release abort does it itself",
     )
+
+
+def _is_done(now: Trial, before: Trial, what: str) -> bool:
+    """True if a gray release is as requested, or nothing can come of the request any more."""
+    held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
+    if {HOLD: held, RESUME: not held and not waits, ABORT: now.over}[what] or now.over:
+        return True
+    # It may not be taken back; the reason says why.
+    return what == ABORT and waits and now.rollout.reason != before.rollout.reason
 
 
 def _abort(opened: Project, environment: GrayEnvironment, before: Trial, sink: Sink, *, by: str) -> Trial:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
 from promotion.test_issue10_first_reader import roll_back
 from promotion.test_machines import Machine, _staged, _unseen, machines, served
+from support.registry import Registry
 
 from devbox.errors import Denied
+from devbox.execute.events import Event
+from devbox.images.registry import patience
 from devbox.model.release import Release
 from devbox.model.verdict import FAIL, PENDING
 from devbox.opened import load
 from devbox.records import watched
 from devbox.records.watched import Watched
-from devbox.verbs import stopping
+from devbox.verbs import promote, signing, stopping
 from devbox.verbs.stagechain import StageChains
 
 __all__ = ["machines", "served"]
@@ -135,3 +140,68 @@ def test_issue10_4_what_was_seen_before_a_rollback_elsewhere_counts_for_no_later
     one.use().rewrite(gated.replace("[stage.staging]\n", '[stage.staging]\nenv = { LEVEL = "debug" }\n'))
     one.promote("staging", bad.id)
     assert one.shop.why("production", bad)["soak staging"].verdict == PENDING
+
+
+def _revoke(machine: Machine, release: Release) -> None:
+    """On a machine that has learned of it."""
+    opened = machine.use().opened
+    StageChains(opened, load(opened), _unseen).learn()
+    signing.revoke(opened, load(opened), release.id, _unseen, reason="bad", key="ci", ask=None)
+
+
+@pytest.mark.parametrize("when", ["deploying", "deployed"])
+def test_issue10_1_a_release_that_another_machine_revokes_on_its_way_does_not_arrive(
+    machines: tuple[Machine, Machine], when: str
+):
+    """A gray release takes hours; at its end, only what its own machine had revoked was denied."""
+    one, two = machines
+    made = _staged(one)
+    two.use().release(1)
+    one.use()
+
+    def point(where: str) -> None:
+        if where == when:
+            one.shop.point = lambda _: None
+            _revoke(two, made)
+            one.use()
+
+    one.shop.point = point
+    with pytest.raises(Denied, match="revoked"):
+        one.promote("production", made.id)
+    assert one.shop.runs("production") == ""
+    assert one.shop.history().under_way("production") is None
+
+
+def test_issue10_1_a_rollback_does_not_go_back_to_what_another_machine_revoked(machines: tuple[Machine, Machine]):
+    """Its machine learned of the revocation when the stage had gone back."""
+    one, two = machines
+    first = _staged(one, 1)
+    _staged(one, 2)
+    _staged(one, 3)
+    two.use().release(2)
+    second = one.use().release(2)
+    _revoke(two, second)
+    roll_back(one, "staging")
+    assert one.shop.runs("staging") == first.id
+
+
+def test_issue10_1_a_rollback_waits_for_no_silent_registry(
+    machines: tuple[Machine, Machine], served: Registry, monkeypatch: pytest.MonkeyPatch
+):
+    one, _ = machines
+    first = _staged(one, 1)
+    _staged(one, 2)
+    monkeypatch.setattr(promote, "_URGENT", 0.3)
+    monkeypatch.setattr(patience, "ANSWER", 0.6)
+    notes: list[Event] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(served.wire, "_target", lambda: silent.getsockname()[1])
+        begun = time.monotonic()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one.shop, "point", lambda where: deployed.append(time.monotonic() - begun))
+            deployed: list[float] = []
+            opened = one.use().opened
+            promote.rollback(opened, notes.append, stage="staging", environments=one.shop._environments)
+    assert one.shop.runs("staging") == first.id
+    assert deployed[0] < 1.5
+    assert any("not all records of staging are known: no answer for 0.3 s" in note.text for note in notes)

@@ -47,8 +47,8 @@ class TooSlow(Exception):
     """An answer took longer than anybody waits."""
 
 
-def within(work: Callable[[], T], *, sent: int = 0) -> T:
-    """What `work` gives, a request and its answer; TooSlow where that takes too long. `sent`: bytes that it sends.
+def within(work: Callable[[], T], *, sent: int = 0, most: float | None = None) -> T:
+    """What `work` gives, as a request and its answer; TooSlow where that takes too long. `sent`: bytes that it sends.
 
     Limits between two bytes do not end an answer that drips. The thread that still waits ends with this process.
     """
@@ -62,7 +62,7 @@ def within(work: Callable[[], T], *, sent: int = 0) -> T:
 
     threading.Thread(target=attempt, daemon=True).start()
     try:
-        result, error = done.get(timeout=ANSWER + sent / _SLOWEST_UPLOAD)
+        result, error = done.get(timeout=(ANSWER if most is None else most) + sent / _SLOWEST_UPLOAD)
     except queue.Empty:
         raise TooSlow from None
     if error is not None:

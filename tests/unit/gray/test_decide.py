@@ -201,6 +201,21 @@ def test_a_canary_that_fails_again_as_soon_as_it_is_reopened_goes_back():
     assert run.rollout.phase == phases.ABORTING
 
 
+def test_issue10_7_a_canary_is_opened_again_after_a_failure_that_stable_had_too():
+    """What both rely on was away for 15 s: all requests of both failed, and the new release was taken back."""
+    run = Run()
+    run.until(phases.STEP)
+    for number in range(3 * int(SHUT)):
+        failing = Batch(canary=side(1, 1) if wanted(run.rollout, run.policy).reopen else side(0), stable=side(30, 30))
+        assert run.look(failing, tripped=True).phase == phases.STEP, number
+        assert run.rollout.trips == 0
+    run.look(QUIET, tripped=False)
+    for _ in range(int(SHUT) + 1):
+        run.look(Batch(canary=side(0), stable=side(30, 14)), tripped=True)
+    run.look(Batch(canary=side(1, 1), stable=side(30, 14)), tripped=True)
+    assert "router shut the canary out 2 times" in run.rollout.reason, "stable serves"
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
 def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, killed: bool):
     """The record says that it is time to reopen it before the router is asked to."""

@@ -127,3 +127,13 @@ def test_issue10_2_what_is_no_lock_file_is_refused_and_not_written_to(tmp_path: 
         pass
     assert refusal.value.remedy == f"see: ls -ld {lock}; move it away"
     assert key.read_text() == "secret"
+
+
+def test_issue10_2_a_huge_file_is_damaged_and_fills_no_memory(tmp_path: Path):
+    """A sparse file of 3 GiB in place of a release's, below the home: `why` took a minute and all memory."""
+    path = tmp_path / "release.json"
+    with path.open("wb") as out:
+        out.truncate(files.LONGEST + 1)
+    assert files.read_text(str(path)) == ""
+    path.write_text("a" * 1000)
+    assert files.read_text(str(path)) == "a" * 1000

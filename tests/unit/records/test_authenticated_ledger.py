@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 
@@ -265,3 +266,20 @@ def test_issue10_2_what_stages_may_run_is_not_allowed_by_a_file_below_the_home(p
     shutil.rmtree(paths.home)
     shutil.copytree(tmp_path / "old", paths.home)
     assert not record.promotes(wanted)
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db-journal", "ledger.db-wal", "ledger.db-shm"])
+def test_issue10_2_a_pipe_in_place_of_a_file_of_the_ledger_stops_no_command(paths, name):
+    """SQLite opened ledger.db-journal and waited for a writer: every command about releases hung."""
+    _fill(paths)
+    path = Path(paths.ledger("p"), name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        with contextlib.suppress(LedgerDamaged):
+            Ledger(paths, "p").entries()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
