@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from devbox.cli import output, terminal
@@ -63,7 +64,7 @@ def _tell(args: Args, project: Project, trial: Trial) -> None:
         return
     color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
     say(f"release  {trial.release}", stream=sys.stdout)
-    for line in shown.lines(seen, unicode=unicode, controlled=controlled):
+    for line in shown.lines(seen, unicode=unicode, controlled=controlled, now=time.time()):
         say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
     if metrics:
         say(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)

@@ -131,6 +131,8 @@ def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
 def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
     """Add what the router counted since the last look."""
     seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
+    if _both_unhealthy(look):
+        seen = replace(seen, watched=rollout.watched)  # no time under observation
     goal = wanted(seen, policy).threshold
     # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
     reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
@@ -163,8 +165,8 @@ def _lacks_baseline(look: Look, policy: Policy) -> str:
 
 def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     """Go one step forward if nothing is missing, else say what it waits for; nothing is wrong with the canary."""
-    if seen.shut is not None and seen.phase in (STEP, HOLD, BAKE):
-        return _waits(seen, f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed")
+    if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _obstacle(seen, look)):
+        return _waits(seen, obstacle)
     match seen.phase:
         case "warm":
             return _warm(seen, look, policy)
@@ -175,6 +177,20 @@ def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
         case "bake":
             return _bake(seen, look, policy)
     return seen  # a person is to say
+
+
+def _obstacle(seen: Rollout, look: Look) -> str:
+    """Return what a release waits for that says nothing against it; "" for nothing."""
+    if _both_unhealthy(look):
+        return "for the health of both sides"
+    if seen.shut is not None:
+        return f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed"
+    return ""
+
+
+def _both_unhealthy(look: Look) -> bool:
+    """True if what both sides rely on may be away."""
+    return not look.canary_healthy and not look.stable_healthy
 
 
 def steered(rollout: Rollout, asked: str) -> Rollout:
@@ -195,7 +211,7 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
         return ""
     if seen.trips >= TRIPS:
         return f"the router shut the canary out {seen.trips} times: request after request failed"
-    if not look.canary_healthy:
+    if not look.canary_healthy and look.stable_healthy:
         return "the canary's health check fails"
     alarms = _alarms(seen, policy)
     return alarms[0] if alarms else _counted_against(seen, policy)

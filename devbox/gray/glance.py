@@ -50,7 +50,8 @@ class Glance:
     """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: whose visitors.
 
     `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on. `baseline`: fresh replicas
-    of stable, which the canary is compared with; None where that is stable.
+    of stable, which the canary is compared with; None where that is stable. `looked_at`: time of the controller's last
+    look, in seconds since the epoch. `safe`: the share, in percent, that the router returns to without further looks.
     """
 
     stage: str
@@ -72,12 +73,15 @@ class Glance:
     lost_by_cause: dict[str, int]
     lost_unknown: int
     baseline: SideSeen | None = None
+    looked_at: float | None = None
+    safe: float = 0.0
 
 
 def glance(trial: Trial) -> Glance:
     """What is shown of a look."""
     rollout, policy = trial.rollout, trial.policy
     lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
+    traffic = wanted(rollout, policy)
     return Glance(
         stage=trial.stage,
         home=trial.deployment.stage.name,
@@ -85,7 +89,7 @@ def glance(trial: Trial) -> Glance:
         phase=rollout.phase,
         step=rollout.step + 1,
         steps=tuple(step * 100 / WHOLE for step in policy.steps),
-        share=wanted(rollout, policy).threshold * 100 / WHOLE,
+        share=traffic.threshold * 100 / WHOLE,
         held=rollout.held,
         reason=rollout.reason,
         left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,
@@ -98,6 +102,8 @@ def glance(trial: Trial) -> Glance:
         lost_by_cause={cause: count for cause, count in trial.losses.lost.items() if count} if trial.losses else {},
         lost_unknown=trial.losses.unknown if trial.losses else 0,
         baseline=_side(trial.baseline or Side(), [point.baseline_p99 for point in lately]) if policy.fresh else None,
+        looked_at=rollout.looked_at,
+        safe=traffic.safe * 100 / WHOLE,
     )
 
 

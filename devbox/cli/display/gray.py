@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from devbox.errors import one_line
 from devbox.gray.glance import losses, rows
+from devbox.routing.cohort import LEASE
 
 if TYPE_CHECKING:
     from devbox.gray.glance import Against, Glance, SideSeen, Told
@@ -42,8 +43,11 @@ def changed(glance: Glance) -> Line:
     return Line(f"{mark} {glance.stage}: {place(glance)}{why}", color)
 
 
-def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Line]:
-    """Where it stands, for the bottom of a terminal. `controlled`: somebody looks after it."""
+def lines(glance: Glance, *, unicode: bool, controlled: bool = True, now: float | None = None) -> list[Line]:
+    """Return the state of a gray release, for the bottom of a terminal.
+
+    `controlled`: its controller runs. `now`: the time, in seconds since the epoch, if the last look may be old.
+    """
     color = {"needs_human": "yellow", "aborting": "red", "aborted": "red", "stable": "green"}.get(glance.phase, "")
     found = [
         Line(""),
@@ -60,10 +64,20 @@ def lines(glance: Glance, *, unicode: bool, controlled: bool = True) -> list[Lin
         Line(""),
         Line(f"  lost requests: {losses(glance)}", "red" if glance.lost or glance.lost_unknown else "dim"),
     ]
+    if now is not None and (fallen := _fallen_back(glance, now)):
+        found.append(Line(f"  {fallen}", "yellow"))
     if not controlled and glance.phase not in ENDS:
         text = f"  nobody controls it: devbox promote {glance.stage} goes on, devbox release abort takes it back"
         return [*found, Line(text, "yellow")]
     return [*found, Line(f"  {hint}", "dim")] if (hint := _hint(glance)) else found
+
+
+def _fallen_back(glance: Glance, now: float) -> str:
+    """Say that the router returned to the safe share by itself when the lease ended; "" if it did not."""
+    since = now - (now if glance.looked_at is None else glance.looked_at)
+    if since <= LEASE or glance.safe >= glance.share:
+        return ""
+    return f"no controller has looked for {since:.0f} s: the router returned to {_percent(glance.safe)} by itself"
 
 
 def _next(glance: Glance, *, controlled: bool) -> str:

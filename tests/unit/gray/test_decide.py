@@ -216,6 +216,30 @@ def test_issue10_7_a_canary_is_opened_again_after_a_failure_that_stable_had_too(
     assert "router shut the canary out 2 times" in run.rollout.reason, "stable serves"
 
 
+def test_issue10_7_health_checks_that_fail_on_both_sides_say_nothing_against_the_canary():
+    """A database was away for a minute: the new release was taken back for a check that stable failed as well."""
+    run = Run()
+    run.until(phases.STEP)
+    before = run.rollout.watched
+    for _ in range(60):
+        run.look(QUIET, canary_healthy=False, stable_healthy=False)
+        assert run.rollout.phase == phases.STEP
+    assert run.rollout.reason == "waits for the health of both sides"
+    assert run.rollout.watched == before, "an outage is no observation"
+    run.look(QUIET, canary_healthy=False)
+    assert (run.rollout.phase, run.rollout.reason) == (phases.ABORTING, "the canary's health check fails")
+
+
+def test_issue10_7_a_bake_is_not_over_because_both_sides_were_down():
+    run = Run()
+    run.until(phases.HOLD)
+    run.look(asked="complete")
+    for _ in range(100):
+        run.look(QUIET, seconds=5, canary_healthy=False, stable_healthy=False)
+    assert run.rollout.phase == phases.BAKE
+    assert run.look(QUIET).phase == phases.BAKE
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
 def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, killed: bool):
     """The record says that it is time to reopen it before the router is asked to."""

@@ -146,6 +146,16 @@ def test_without_a_controller_it_says_so(good: Trial):
     assert lines[-1].strip() == "nobody controls it: devbox promote gray goes on, devbox release abort takes it back"
 
 
+def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_there(good: Trial):
+    """The controller was stopped for 40 s: the report said 20 %, and nobody was sent to the new release."""
+    seen = replace(glance(good), phase="step", share=20.0, safe=0.0, looked_at=1000.0)
+    found = {now: "\n".join(line.text for line in text.lines(seen, unicode=True, now=now)) for now in (1010.0, 1040.0)}
+    said = "no controller has looked for 40 s: the router returned to 0 % by itself"
+    assert [said in each for each in found.values()] == [False, True]
+    same = replace(seen, safe=20.0)
+    assert "by itself" not in "\n".join(line.text for line in text.lines(same, unicode=True, now=1040.0))
+
+
 def test_what_is_over_waits_for_no_answer(good: Trial):
     assert "orders" not in shown(good, outside=(Told(metric="orders", good=None, said=""),))
 
