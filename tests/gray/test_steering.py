@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from gray.rig import DEPLOYMENT, POLICY
@@ -90,11 +92,15 @@ def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayEnvironme
 
 def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path):
     trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
-    before = trial(began=1.0)
+    environment: Any = SimpleNamespace(trials=trials)
+    project: Any = None
+    before, wish = trial(began=1.0), Wish(what="abort", by="ann", began=1.0)
     over = replace(trial(began=2.0), rollout=before.rollout.enter(ABORTED, "it was bad"))
     for now in (over, trial(began=2.0)):
         trials.write(now)
         with pytest.raises(UsageError, match="another one has begun"):
-            verbs._done(trials, before, "abort")
+            verbs._done(project, environment, before, wish, deadline=time.monotonic() + 5)
     trials.write(replace(over, began=1.0))
-    assert verbs._done(trials, before, "abort").over
+    done = verbs._done(project, environment, before, wish, deadline=time.monotonic() + 5)
+    assert done is not None
+    assert done.over
