@@ -166,7 +166,8 @@ def _lacks_baseline(look: Look, policy: Policy) -> str:
 def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     """Go one step forward if nothing is missing, else say what it waits for; nothing is wrong with the canary."""
     if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _obstacle(seen, look)):
-        return _waits(seen, obstacle)
+        late = _both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
+        return _to_a_human(seen, f"it waited {obstacle}") if late else _waits(seen, obstacle)
     match seen.phase:
         case "warm":
             return _warm(seen, look, policy)

@@ -52,7 +52,7 @@ def around(opened: Project, trial: Trial) -> tuple[bool, str]:
 
 
 def say(opened: Project, sink: Sink, *, what: str, stage: str = "") -> Trial:
-    """Hold it where it is, let it go on, or take it back; what it came to. Whoever controls it does it, if anybody."""
+    """Hold, resume or abort a gray release; return its state. Its controller does it, or this process if none runs."""
     environment, before = _under_way(opened, stage, sink)
     wish = Wish(what=what, by=user.name(), began=before.began)
     deadline = time.monotonic() + _PATIENCE[what]

@@ -240,6 +240,15 @@ def test_issue10_7_a_bake_is_not_over_because_both_sides_were_down():
     assert run.look(QUIET).phase == phases.BAKE
 
 
+def test_issue10_7_a_person_is_asked_for_when_both_sides_stay_down():
+    """The release itself may have broken what both rely on."""
+    run = Run()
+    run.until(phases.STEP)
+    for _ in range(int(run.policy.timeout) + 2):
+        run.look(QUIET, canary_healthy=False, stable_healthy=False)
+    assert (run.rollout.phase, run.rollout.reason) == (phases.NEEDS_HUMAN, "it waited for the health of both sides")
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["the router did not answer", "the controller was killed"])
 def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, killed: bool):
     """The record says that it is time to reopen it before the router is asked to."""
