@@ -153,10 +153,10 @@ class Router:
 
     def count_anew(self, side: str) -> None:
         """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
-        self.counts()
         self.runtime.repeat(lambda: self._count_anew(side))
 
     def _count_anew(self, side: str) -> None:
+        self.counts()  # of this router: the one before may have been killed since it was last read
         deadline = time.monotonic() + _TO_DELETE
         for front in self.state.fronts:
             key = front.backend(side)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -69,6 +70,8 @@ def _look(project: Project, path: str) -> os.stat_result | None:
 
 def _content(project: Project, path: str, facts: os.stat_result, known: dict[str, str]) -> str:
     if not _is_file(facts):
-        return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
+        with contextlib.suppress(OSError):  # it is no link any more
+            return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
+        return "special"
     digest = known.get(path, f"unreadable:{facts.st_size}:{facts.st_mtime_ns}")
     return f"{'program' if facts.st_mode & stat.S_IXUSR else 'file'}:{digest}"

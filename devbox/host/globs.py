@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -54,6 +55,7 @@ def _digest(project: beneath.Project, path: str, facts: os.stat_result) -> str:
         with open(project.open(path), "rb") as source:
             return beneath.digest(source)
     except OSError:
-        if stat.S_ISLNK(facts.st_mode):
-            return f"link:{project.readlink(path)}"
+        with contextlib.suppress(OSError):  # it is no link any more
+            if stat.S_ISLNK(facts.st_mode):
+                return f"link:{project.readlink(path)}"
     return ""

@@ -56,13 +56,24 @@ class TallyRecord:
             if found is not None and self._accepted() == before:
                 known = self._known()
                 if known.is_replaced(found, before):
-                    known = known.add_logged(self._logged(known.started))
+                    known = self._with_logged(known, but=found.started)
                 self._keep(known.take(found, now=now, kernel=before))
             return self.counts()
 
-    def _logged(self, started: str) -> dict[tuple[str, str], int]:
-        """What the router that started then had counted, by its log; nothing of one that has no counts there."""
-        return counters.logged(logs.last_lines(self._log), started=started) if started else {}
+    def _with_logged(self, known: Tally, *, but: str) -> Tally:
+        """Add the counts in the log: of the last router that was read, and of those that ended since, but for `but`.
+
+        A router with lines from before that reading was counted then; a reload leaves it until its connections end.
+        """
+        if not known.started:
+            return known
+        lines, fresh = logs.last_lines(self._log), logs.last_lines(self._log, since=logs.stamp(known.at))
+        earlier = counters.list_routers(lines[: max(0, len(lines) - len(fresh))])
+        known = known.add_logged(counters.logged(lines, started=known.started))
+        for started in counters.list_routers(fresh) - earlier - {known.started, but}:
+            for (_, cause), count in counters.logged(lines, started=started).items():
+                known = known.add(cause, count)
+        return known
 
     def _accepted(self) -> Accepted | None:
         """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""

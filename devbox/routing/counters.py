@@ -218,6 +218,11 @@ def logged(lines: Iterable[str], *, started: str) -> dict[tuple[str, str], int]:
     return counts
 
 
+def list_routers(lines: Iterable[str]) -> set[str]:
+    """Return the start times of the routers that wrote these lines of a log."""
+    return {found["started"] for line in lines if (found := _LOGGED.match(line))}
+
+
 def split(answer: str) -> tuple[str, str]:
     """Which HAProxy it is, as `counting` says, and its statistics, from the answer to ASK_COUNTS."""
     info, mark, stat = answer.partition(_STAT)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError, HostError
+from devbox.execute import sourcetree
 from devbox.host import beneath, globs, project
 
 SECRET = "root:hunter2"
@@ -293,3 +294,13 @@ def test_issue9_a3_a_link_to_another_project_leads_out_of_this_one(tmp_path: Pat
     assert project.of_file(f"{tmp_path}/entry/dev.tar") == (mine, "dev.tar")
     with pytest.raises(HostError, match="a link out of the project"), beneath.replacing(mine, "out/dev.tar"):
         pass
+
+
+def test_a_link_that_becomes_a_file_while_it_is_read_is_no_error(root: Path) -> None:
+    (root / "link").symlink_to("file")
+    facts = os.lstat(root / "link")
+    (root / "link").unlink()
+    os.mkfifo(root / "link")
+    with beneath.Project(str(root)) as opened:
+        assert globs._digest(opened, "link", facts) == ""
+        assert sourcetree._content(opened, "link", facts, {}) == "special"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devbox.host import files
 from devbox.host.paths import Paths
+from devbox.isolation import logs
 from devbox.records.tally import TallyRecord
-from devbox.routing.tally import REFUSED, Reading
+from devbox.routing.tally import REFUSED, ROUTER, Reading
 
 ID = "stage"
 
@@ -71,6 +74,37 @@ def test_issue10_11_a_router_that_ends_while_it_is_read_is_read_later(paths: Pat
     counts = record.take(lambda: reading(1, router="2 7"))
     assert counts is not None
     assert (counts.lost[REFUSED], counts.unknown) == (6, 2 + 2)
+
+
+def _log(paths: Paths, at: float, started: str, count: int) -> str:
+    request = f'x 503 0 - - SC-- 1/1/0/0/0 0/0 0 {started}/web={count},0,0,0 "GET / HTTP/1.1"'
+    return f"{logs.stamp(at)} {request}\n"
+
+
+def test_issue10_11_a_router_that_ended_before_it_was_ever_read_is_in_the_log(paths: Paths) -> None:
+    """The router is killed, the next one answers 503 and ends as well, and only then one is read."""
+    record, now = TallyRecord(paths, ID, router="router"), time.time()
+    ended(paths, 0)
+    record.take(lambda: replace(reading(0), started="100"))
+    path = Path(paths.log(ID, "router"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        _log(paths, now - 60, "50", 9),  # of one that was counted when it was replaced
+        _log(paths, now + 1, "100", 65),
+        _log(paths, now + 2, "50", 9),  # and still has a connection
+        _log(paths, now + 2, "200", 104),
+        _log(paths, now + 2, "200", 105),
+        _log(paths, now + 3, "300", 2),
+    ]
+    path.write_text("".join(lines))
+    ended(paths, 30)
+    last = replace(reading(0, router="3 7"), started="300", counts={("web", ROUTER): 2})
+    counts = record.take(lambda: last)
+    assert counts is not None
+    assert counts.lost[ROUTER] == 65 + 105 + 2
+    again = record.take(lambda: last)
+    assert again is not None
+    assert again.lost[ROUTER] == 65 + 105 + 2
 
 
 def test_nothing_is_made_where_there_is_nothing_to_read(paths: Paths) -> None:
