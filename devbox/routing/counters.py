@@ -161,16 +161,17 @@ def reopen(key: str) -> str:
 
 def read(table: str) -> dict[str, Side]:
     """By `PROCESS.SIDE`, from the answer to ASK."""
-    found = {}
+    found: dict[str, Side] = {}
     for line in table.splitlines():
         if entry := _ENTRY.search(line):
             counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
-            found[entry["key"]] = Side(
+            side = Side(
                 requests=counts.get(REQUESTS, 0),
                 errors=counts.get(FAILED, 0) + counts.get(RESCUED, 0),
                 lost=counts.get(LOST, 0),
                 times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
             )
+            found[entry["key"]] = found[entry["key"]] + side if entry["key"] in found else side
     return found
 
 
@@ -187,7 +188,8 @@ def reading(answer: str) -> Reading | None:
             found = {int(at): int(count) for at, count in _COUNT.findall(line)}
             own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
             own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
-            counts |= {(entry["key"], cause): count for cause, count in own.items()}
+            for cause, count in own.items():  # a key whose first requests come at once may have an entry of each thread
+                counts[entry["key"], cause] = counts.get((entry["key"], cause), 0) + count
     shown = rows(_STAT + stat)
     fronts = [row for row in shown if row["svname"] == "FRONTEND"]
     reached = [row for row in fronts if not row["pxname"].startswith(OWN)]

@@ -229,6 +229,18 @@ def _reading(*, pid=7, began=1000, refused=0, truncated=3):
     return counters.reading(INFO.format(pid=pid, began=began) + table + stat)
 
 
+def test_issue10_11_two_entries_of_one_key_count_together():
+    """HAProxy makes an entry for each thread if the first requests of a key come at once."""
+    at = counters._CAUSES["router"]
+    table = "\n# table: devbox.sides, type: string\n" + "".join(
+        f"0x{number}f: key=web use=0 exp=0 shard=0 gpc0={count} gpc3={count} gpc{at}={count}\n"
+        for number, count in enumerate((106, 1))
+    )
+    found = counters.reading(INFO.format(pid=7, began=1000) + table + STAT)
+    assert found.counts["web", "router"] == 107
+    assert counters.read(table)["web"].requests == 107
+
+
 def test_requests_that_nobody_answered_are_counted_by_cause():
     found = counters.reading(INFO.format(pid=7, began=1000) + TABLE + STAT)
     assert (found.router, found.open, found.peak, found.accepted) == ("1000 7", 4, 30, 128)
