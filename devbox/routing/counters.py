@@ -188,7 +188,7 @@ def reading(answer: str) -> Reading | None:
             found = {int(at): int(count) for at, count in _COUNT.findall(line)}
             own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
             own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
-            for cause, count in own.items():  # a key whose first requests come at once may have an entry of each thread
+            for cause, count in own.items():  # a key may have several entries
                 counts[entry["key"], cause] = counts.get((entry["key"], cause), 0) + count
     shown = rows(_STAT + stat)
     fronts = [row for row in shown if row["svname"] == "FRONTEND"]
