@@ -145,6 +145,11 @@ def last_lines(path: str, count: int | None = None, *, since: str = "") -> list[
     return [text for _, at, text in _Reader("", path).history(count) if at >= since]
 
 
+def stamped_lines(path: str) -> list[tuple[str, str]]:
+    """All lines a container wrote, each as (when, text); see `stamp`."""
+    return [(at, text) for _, at, text in _Reader("", path).history(None)]
+
+
 def _time(line: Line) -> str:
     return line[1]
 

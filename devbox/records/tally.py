@@ -67,10 +67,11 @@ class TallyRecord:
         """
         if not known.started:
             return known
-        lines, fresh = logs.last_lines(self._log), logs.last_lines(self._log, since=logs.stamp(known.at))
-        earlier = counters.list_routers(lines[: max(0, len(lines) - len(fresh))])
+        stamped, then = logs.stamped_lines(self._log), logs.stamp(known.at)
+        lines = [text for _, text in stamped]
+        earlier = counters.list_routers(text for at, text in stamped if at < then)
         known = known.add_logged(counters.logged(lines, started=known.started))
-        for started in counters.list_routers(fresh) - earlier - {known.started, but}:
+        for started in counters.list_routers(lines) - earlier - {known.started, but}:
             for (_, cause), count in counters.logged(lines, started=started).items():
                 known = known.add(cause, count)
         return known

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 
 from devbox.model.traffic import TIMES, Side
-from devbox.routing import seconds, tunnels
+from devbox.routing import seconds, sticktable, tunnels
 from devbox.routing.cohort import ISSUED, LEASE, LEASES, RESCUE, SIDES, TRIP
 from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
 
@@ -38,10 +38,7 @@ ASK_ALL = (
 )
 _TABLE, _STAT = "# table: ", "# pxname,"
 OWN = "devbox."  # what the router's own frontends and tables are called
-_ENTRY = re.compile(r"key=(?P<key>\S+) .*")
-_COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
 _VALUE = re.compile(r"^(proc\.\S+): .*value=<(\d+)>", re.MULTILINE)
-_TAG = re.compile(r"\bgpt(\d+)=(\d+)")
 
 
 # As HAProxy's `option httplog` has it. Before the request, which may be long: the number of malformed responses, which
@@ -75,12 +72,8 @@ backend {SIDES}
 
 def without_server(table: str) -> dict[str, tuple[int, int]]:
     """By `PROCESS.SIDE`: requests that no server of the side answered, and first failures among them."""
-    found = {}
-    for line in table.splitlines():
-        if entry := _ENTRY.search(line):
-            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
-            found[entry["key"]] = (counts.get(LOST, 0) + counts.get(RESCUED, 0), counts.get(FIRST_WITHOUT, 0))
-    return found
+    found = {key: entry.counts for key, entry in sticktable.read(table).items()}
+    return {key: (counts[LOST] + counts[RESCUED], counts[FIRST_WITHOUT]) for key, counts in found.items()}
 
 
 def lost_only(process: str) -> list[str]:
@@ -161,18 +154,16 @@ def reopen(key: str) -> str:
 
 def read(table: str) -> dict[str, Side]:
     """By `PROCESS.SIDE`, from the answer to ASK."""
-    found: dict[str, Side] = {}
-    for line in table.splitlines():
-        if entry := _ENTRY.search(line):
-            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
-            side = Side(
-                requests=counts.get(REQUESTS, 0),
-                errors=counts.get(FAILED, 0) + counts.get(RESCUED, 0),
-                lost=counts.get(LOST, 0),
-                times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
-            )
-            found[entry["key"]] = found[entry["key"]] + side if entry["key"] in found else side
-    return found
+    found = {key: entry.counts for key, entry in sticktable.read(table).items()}
+    return {
+        key: Side(
+            requests=counts[REQUESTS],
+            errors=counts[FAILED] + counts[RESCUED],
+            lost=counts[LOST],
+            times=tuple(counts[FIRST_TIME + at] for at in range(len(TIMES) + 1)),
+        )
+        for key, counts in found.items()
+    }
 
 
 def reading(answer: str) -> Reading | None:
@@ -183,13 +174,10 @@ def reading(answer: str) -> Reading | None:
     if table is None:
         return None
     counts: dict[tuple[str, str], int] = {}
-    for line in table.splitlines():
-        if entry := _ENTRY.search(line):
-            found = {int(at): int(count) for at, count in _COUNT.findall(line)}
-            own = {cause: found.get(at, 0) for cause, at in _CAUSES.items()}
-            own[ROUTER] += max(0, found.get(LOST, 0) - sum(own.values()))  # of a router that knows no causes
-            for cause, count in own.items():  # a key may have several entries
-                counts[entry["key"], cause] = counts.get((entry["key"], cause), 0) + count
+    for key, entry in sticktable.read(table).items():
+        own = {cause: entry.counts[at] for cause, at in _CAUSES.items()}
+        own[ROUTER] += max(0, entry.counts[LOST] - sum(own.values()))  # of a router that knows no causes
+        counts |= {(key, cause): count for cause, count in own.items()}
     shown = rows(_STAT + stat)
     fronts = [row for row in shown if row["svname"] == "FRONTEND"]
     reached = [row for row in fronts if not row["pxname"].startswith(OWN)]
@@ -254,9 +242,5 @@ def counting(info: str) -> str:
 
 def tripped(table: str, key: str) -> bool:
     """Whether the router has shut out the side of this key, by the answer to ASK."""
-    for line in table.splitlines():
-        entry = _ENTRY.search(line)
-        if entry and entry["key"] == key:
-            tags: dict[str, str] = dict(_TAG.findall(line))
-            return tags.get(str(_TRIPPED if len(tags) == _TAGS else _ROW), "0") != "0"
-    return False
+    entry = sticktable.read(table).get(key, sticktable.Entry())
+    return entry.tags.get(_TRIPPED if len(entry.tags) == _TAGS else _ROW, 0) != 0

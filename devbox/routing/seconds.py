@@ -14,6 +14,7 @@ import re
 
 from devbox.frozen import dataclass
 from devbox.model.traffic import HISTORY, TIMES
+from devbox.routing import sticktable
 from devbox.routing.cohort import GENERATION, PANIC, RESCUE, SLOW
 
 CLIENTS, SECONDS = "devbox.clients", "devbox.seconds"
@@ -25,8 +26,7 @@ _MOST_CLIENTS = "100k"
 _MOST = "32k"  # replicas × seconds
 _KEY = 192  # bytes, with room for the longest names of process and replica: a key that is cut has no time
 _FAILED_IN, _SLOW_IN = 0, 1  # tags of a client: generations
-_ENTRY = re.compile(r"key=(?P<key>[^\s/]+)/(?P<replica>[^\s@]+)@(?P<at>\d+) .*")
-_COUNT = re.compile(r"\bgpc(\d+)=(\d+)")
+_REPLICA_AND_SECOND = re.compile(r"(?P<key>[^/]+)/(?P<replica>[^@]+)@(?P<at>\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,19 +97,19 @@ def time_class(at: int) -> str:
 def read(table: str) -> tuple[Counted, ...]:
     """From the answer to `ask`, in no order; nothing of a router that does not count so."""
     found = []
-    for line in table.splitlines():
-        if entry := _ENTRY.search(line):
-            counts = {int(at): int(count) for at, count in _COUNT.findall(line)}
+    for key, entry in sticktable.read(table).items():
+        if match := _REPLICA_AND_SECOND.fullmatch(key):
+            counts = entry.counts
             found.append(
                 Counted(
-                    key=entry["key"],
-                    replica=entry["replica"],
-                    at=int(entry["at"]),
-                    requests=counts.get(REQUESTS, 0),
-                    failed=counts.get(FAILED, 0),
-                    first_failed=counts.get(FIRST_FAILED, 0),
-                    first_slow=counts.get(FIRST_SLOW, 0),
-                    times=tuple(counts.get(FIRST_TIME + at, 0) for at in range(len(TIMES) + 1)),
+                    key=match["key"],
+                    replica=match["replica"],
+                    at=int(match["at"]),
+                    requests=counts[REQUESTS],
+                    failed=counts[FAILED],
+                    first_failed=counts[FIRST_FAILED],
+                    first_slow=counts[FIRST_SLOW],
+                    times=tuple(counts[FIRST_TIME + at] for at in range(len(TIMES) + 1)),
                 )
             )
     return tuple(found)

@@ -11,12 +11,13 @@ import re
 from dataclasses import replace
 
 from devbox.frozen import dataclass
+from devbox.routing import sticktable
 from devbox.routing.cohort import PANIC, RESCUE
 
 TABLE = "devbox.tunnels"
 ASK = f"show table {TABLE}"
 _TRACKED = 4  # the stick counter; see `seconds.STICK_COUNTERS`
-_ENTRY = re.compile(rf"key=(?:{RESCUE}|{PANIC})?(\S+) .*\bconn_cur=(\d+) gpc0=(\d+)")
+_ROLE = re.compile(f"^(?:{RESCUE}|{PANIC})")  # before the name of a server that stands in for another side
 _LATE = 5.0  # seconds until the end of a replica is written down
 _IS_ONE = "{ var(txn.tunnel) -m bool }"
 
@@ -60,10 +61,10 @@ def rules() -> list[str]:
 def read(answer: str) -> dict[str, Tunnels]:
     """By container, from the answer to ASK."""
     found: dict[str, Tunnels] = {}
-    for line in answer.splitlines():
-        if entry := _ENTRY.search(line):
-            before = found.get(entry[1], Tunnels(open=0, begun=0))
-            found[entry[1]] = Tunnels(open=before.open + int(entry[2]), begun=before.begun + int(entry[3]))
+    for key, entry in sticktable.read(answer).items():
+        name = _ROLE.sub("", key)
+        before = found.get(name, Tunnels(open=0, begun=0))
+        found[name] = Tunnels(open=before.open + entry.open, begun=before.begun + entry.counts[0])
     return found
 
 

@@ -230,15 +230,25 @@ def _reading(*, pid=7, began=1000, refused=0, truncated=3):
 
 
 def test_issue10_11_two_entries_of_one_key_count_together():
-    """HAProxy makes an entry for each thread if the first requests of a key come at once."""
+    """HAProxy 3.0.11 may make several if the first requests of a key come at once."""
     at = counters._CAUSES["router"]
-    table = "\n# table: devbox.sides, type: string\n" + "".join(
-        f"0x{number}f: key=web use=0 exp=0 shard=0 gpc0={count} gpc3={count} gpc{at}={count}\n"
-        for number, count in enumerate((106, 1))
+    sides = "\n# table: devbox.sides, type: string\n" + "".join(
+        f"0x{number}f: key=web use=0 exp=0 shard=0 gpt0={tripped} gpt1=0 gpt2=0 "
+        f"gpc0={count} gpc2=1 gpc3={count} gpc{at}={count} gpc{counters.FIRST_WITHOUT}=1\n"
+        for number, count, tripped in ((0, 106, 1), (1, 1, 0))
     )
-    found = counters.reading(INFO.format(pid=7, began=1000) + table + STAT)
+    opened = "".join(f"0x{number}d: key=web-1 use=2 exp=0 shard=0 conn_cur=2 gpc0=5\n" for number in range(2))
+    found = counters.reading(
+        INFO.format(pid=7, began=1000) + f"{sides}\n# table: devbox.tunnels, type: string\n{opened}" + STAT
+    )
     assert found.counts["web", "router"] == 107
-    assert counters.read(table)["web"].requests == 107
+    assert found.tunnels == {"web-1": Tunnels(open=4, begun=10)}
+    assert (counters.read(sides)["web"].requests, counters.read(sides)["web"].errors) == (107, 2)
+    assert counters.without_server(sides) == {"web": (109, 2)}
+    assert counters.tripped(sides, "web")
+    second = "0x{}: key=web.green/web-1@1795000000 use=0 exp=1 gpt0=1795000000 gpc0={} gpc1=1\n"
+    (row,) = by_second.read("".join(second.format(number, number) for number in (1, 30)))
+    assert (row.requests, row.failed) == (31, 2)
 
 
 def test_requests_that_nobody_answered_are_counted_by_cause():
