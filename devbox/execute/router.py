@@ -165,6 +165,7 @@ class Router:
                 if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
                     raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
                 time.sleep(_PAUSE)
+        self.counts()  # from here on, its log counts from 0 as well
 
     def counts(self) -> Counts | None:
         """Read what the running router has counted, and keep it; the totals of this stage's routers until now.

@@ -61,20 +61,18 @@ class TallyRecord:
             return self.counts()
 
     def _with_logged(self, known: Tally, *, but: str) -> Tally:
-        """Add the counts in the log: of the last router that was read, and of those that ended since, but for `but`.
+        """Add what the log has of routers that ended since the last reading: all but `but`, which runs now.
 
-        A router with lines from before that reading was counted then; a reload leaves it until its connections end.
+        One with lines from before that reading was counted then; a reload leaves it until its connections end.
         """
-        if not known.started:
+        try:
+            lines, then = logs.stamped_lines(self._log), logs.stamp(known.at)
+        except OSError:
             return known
-        stamped, then = logs.stamped_lines(self._log), logs.stamp(known.at)
-        lines = [text for _, text in stamped]
-        earlier = counters.list_routers(text for at, text in stamped if at < then)
-        known = known.add_logged(counters.logged(lines, started=known.started))
-        for started in counters.list_routers(lines) - earlier - {known.started, but}:
-            for (_, cause), count in counters.logged(lines, started=started).items():
-                known = known.add(cause, count)
-        return known
+        before = counters.logged(text for at, text in lines if at < then)
+        since = counters.logged(text for at, text in lines if at >= then)
+        counted = {*before, but} - {known.started}
+        return known.add_logged({started: counts for started, counts in since.items() if started not in counted})
 
     def _accepted(self) -> Accepted | None:
         """The kernel's count, as the supervisor writes it down; None of a router that has its own sockets."""

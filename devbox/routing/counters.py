@@ -198,19 +198,15 @@ def reading(answer: str) -> Reading | None:
     )
 
 
-def logged(lines: Iterable[str], *, started: str) -> dict[tuple[str, str], int]:
-    """What the router that started then had counted when it wrote the last of these lines: (key, cause) → requests."""
-    counts: dict[tuple[str, str], int] = {}
+def logged(lines: Iterable[str]) -> dict[str, dict[tuple[str, str], int]]:
+    """By when a router started that wrote some of these lines: its highest counts, (key, cause) → requests."""
+    routers: dict[str, dict[tuple[str, str], int]] = {}
     for line in lines:
-        if (found := _LOGGED.match(line)) and found["started"] == started:
+        if found := _LOGGED.match(line):
+            counts = routers.setdefault(found["started"], {})
             for cause, count in zip(_CAUSES, map(int, found["counts"].split(",")), strict=False):
                 counts[found["key"], cause] = max(count, counts.get((found["key"], cause), 0))
-    return counts
-
-
-def list_routers(lines: Iterable[str]) -> set[str]:
-    """Return the start times of the routers that wrote these lines of a log."""
-    return {found["started"] for line in lines if (found := _LOGGED.match(line))}
+    return routers
 
 
 def split(answer: str) -> tuple[str, str]:

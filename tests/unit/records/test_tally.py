@@ -107,6 +107,42 @@ def test_issue10_11_a_router_that_ended_before_it_was_ever_read_is_in_the_log(pa
     assert again.lost[ROUTER] == 65 + 105 + 2
 
 
+def test_issue10_11_what_was_counted_before_a_reset_is_not_counted_again_by_the_log(paths: Paths) -> None:
+    """The canary's side is counted anew before each gray release; then the router is killed."""
+    record, now = TallyRecord(paths, ID, router="router"), time.time()
+    ended(paths, 0)
+    path = Path(paths.log(ID, "router"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_log(paths, now - 9, "100", 1) + _log(paths, now - 8, "100", 20))
+    for count in (20, 0):
+        record.take(lambda count=count: replace(reading(0), started="100", counts={("web", ROUTER): count}))
+    path.write_text(path.read_text() + _log(paths, time.time() + 1, "100", 3))
+    ended(paths, 30)
+    counts = record.take(lambda: replace(reading(0, router="2 7"), started="200"))
+    assert counts is not None
+    assert counts.lost[ROUTER] == 20 + 3
+
+
+def test_issue10_11_the_log_of_a_router_counts_once_whatever_the_clock_says(paths: Paths) -> None:
+    record = TallyRecord(paths, ID, router="router")
+    path = Path(paths.log(ID, "router"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number, started in enumerate(("100", "200", "300")):
+        ended(paths, 30 * number)
+        record.take(lambda number=number, started=started: replace(reading(0, router=f"{number} 7"), started=started))
+        path.write_text(_log(paths, time.time() + 3600, "100", 5))  # written before the clock was set back
+    counts = record.counts()
+    assert counts is not None
+    assert counts.lost[ROUTER] == 5
+
+    path.unlink()
+    path.mkdir()
+    ended(paths, 120)
+    counts = record.take(lambda: replace(reading(0, router="9 7"), started="900"))
+    assert counts is not None
+    assert counts.lost[ROUTER] == 5, "no log to read"
+
+
 def test_nothing_is_made_where_there_is_nothing_to_read(paths: Paths) -> None:
     record = TallyRecord(paths, ID, router="router")
     assert record.take(lambda: None) is None

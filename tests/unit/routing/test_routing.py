@@ -301,7 +301,8 @@ def _line(counts, *, started="1000000007", key="web", path=""):
 
 def test_issue10_11_what_a_killed_router_answered_since_the_last_reading_is_in_its_log():
     lines = [_line("7,0,0,0"), _line("9,2,0,0"), _line("8,2,0,0"), _line("1,0,0,3", key="admin")]
-    found = counters.logged(lines, started="1000000007")
+    logged = counters.logged(lines)
+    found = logged["1000000007"]
     assert found["web", "router"] == 9, "threads write in any order"
     assert (found["web", "refused"], found["admin", "router"], found["admin", "timeout"]) == (2, 1, 3)
 
@@ -310,9 +311,11 @@ def test_issue10_11_what_a_killed_router_answered_since_the_last_reading_is_in_i
     another = _reading(pid=8, began=1025), Accepted(namespace="n", accepted=40 + 128, at=1021)
     assert not tally.is_replaced(_reading(refused=4), before)
     assert tally.is_replaced(*another)
-    after = tally.add_logged(found).take(another[0], now=1026, kernel=another[1])
+    after = tally.add_logged(logged).take(another[0], now=1026, kernel=another[1])
     assert (after.counts().lost["router"], after.counts().lost["refused"], after.unknown) == (10, 2, 4)
-    assert tally.add_logged({("web", "refused"): 0}).counts() == tally.counts(), "a log that lacks lines"
+    assert tally.add_logged({"1000000007": {("web", "refused"): 0}}).counts() == tally.counts(), (
+        "a log that lacks lines"
+    )
 
 
 def test_a_client_cannot_write_counts_into_the_log():
@@ -325,7 +328,7 @@ def test_a_client_cannot_write_counts_into_the_log():
         f' {"9" * 5000}/web=5 "',
         "devbox: it was killed",
     ]
-    assert set(counters.logged(lines, started="1000000007").values()) == {1, 0}
+    assert set(counters.logged(lines)["1000000007"].values()) == {1, 0}
 
 
 def test_issue10_11_a_router_with_the_pid_and_second_of_the_killed_one_is_another():
