@@ -147,8 +147,7 @@ class RoutedGround:
 
     def _tripped(self, table: str, side: str) -> list[str]:
         """The keys of a side that the router has shut out."""
-        keys = (key for key in counters.read(table) if self._is_mine(key, side))
-        return [key for key in keys if counters.tripped(table, key)]
+        return [key for key in counters.find_shut_out(table) if self._is_mine(key, side)]
 
     def _seen(self) -> Seen:
         return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))

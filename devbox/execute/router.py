@@ -156,7 +156,7 @@ class Router:
         self.runtime.repeat(lambda: self._count_anew(side))
 
     def _count_anew(self, side: str) -> None:
-        self.counts()  # of this router: the one before may have been killed since it was last read
+        self.counts()  # repeated as well: the previous router may have been killed since its last reading
         deadline = time.monotonic() + _TO_DELETE
         for front in self.state.fronts:
             key = front.backend(side)
@@ -165,7 +165,7 @@ class Router:
                 if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
                     raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
                 time.sleep(_PAUSE)
-        self.counts()  # from here on, its log counts from 0 as well
+        self.counts()  # the log lines before this reading have the counts before the reset
 
     def counts(self) -> Counts | None:
         """Read what the running router has counted, and keep it; the totals of this stage's routers until now.

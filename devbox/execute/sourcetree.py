@@ -70,7 +70,7 @@ def _look(project: Project, path: str) -> os.stat_result | None:
 
 def _content(project: Project, path: str, facts: os.stat_result, known: dict[str, str]) -> str:
     if not _is_file(facts):
-        with contextlib.suppress(OSError):  # the link was replaced meanwhile
+        with contextlib.suppress(OSError):  # a link that was replaced after the stat
             return f"link:{project.readlink(path)}" if stat.S_ISLNK(facts.st_mode) else "special"
         return "special"
     digest = known.get(path, f"unreadable:{facts.st_size}:{facts.st_mtime_ns}")

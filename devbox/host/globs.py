@@ -55,7 +55,7 @@ def _digest(project: beneath.Project, path: str, facts: os.stat_result) -> str:
         with open(project.open(path), "rb") as source:
             return beneath.digest(source)
     except OSError:
-        with contextlib.suppress(OSError):  # the link was replaced meanwhile
+        with contextlib.suppress(OSError):  # a link that was replaced after the stat
             if stat.S_ISLNK(facts.st_mode):
                 return f"link:{project.readlink(path)}"
     return ""

@@ -140,13 +140,13 @@ def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False
             time.sleep(_FOLLOW_PAUSE)
 
 
-def last_lines(path: str, count: int | None = None, *, since: str = "") -> list[str]:
-    """The text of the last lines a container wrote, of those not before `since` (see `stamp`); None: of all."""
+def last_lines(path: str, count: int, *, since: str = "") -> list[str]:
+    """The text of the last lines a container wrote, of those not before `since` (see `stamp`)."""
     return [text for _, at, text in _Reader("", path).history(count) if at >= since]
 
 
-def stamped_lines(path: str) -> list[tuple[str, str]]:
-    """All lines a container wrote, each as (when, text); see `stamp`."""
+def read_stamped_lines(path: str) -> list[tuple[str, str]]:
+    """Return all lines in the log of a container as (timestamp, text); see `stamp`."""
     return [(at, text) for _, at, text in _Reader("", path).history(None)]
 
 

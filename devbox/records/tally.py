@@ -56,21 +56,21 @@ class TallyRecord:
             if found is not None and self._accepted() == before:
                 known = self._known()
                 if known.is_replaced(found, before):
-                    known = self._with_logged(known, but=found.started)
+                    known = self._add_logged(known, but=found.started)
                 self._keep(known.take(found, now=now, kernel=before))
             return self.counts()
 
-    def _with_logged(self, known: Tally, *, but: str) -> Tally:
-        """Add what the log has of routers that ended since the last reading: all but `but`, which runs now.
+    def _add_logged(self, known: Tally, *, but: str) -> Tally:
+        """Add the counts in the log of routers that ended since the last reading; `but`: the router that runs now.
 
-        One with lines from before that reading was counted then; a reload leaves it until its connections end.
+        A router with lines before that reading was counted then; after a reload, it runs until its connections end.
         """
         try:
-            lines, then = logs.stamped_lines(self._log), logs.stamp(known.at)
+            lines, then = logs.read_stamped_lines(self._log), logs.stamp(known.at)
         except OSError:
             return known
-        before = counters.logged(text for at, text in lines if at < then)
-        since = counters.logged(text for at, text in lines if at >= then)
+        before = counters.read_log(text for at, text in lines if at < then)
+        since = counters.read_log(text for at, text in lines if at >= then)
         counted = {*before, but} - {known.started}
         return known.add_logged({started: counts for started, counts in since.items() if started not in counted})
 

@@ -72,7 +72,7 @@ backend {SIDES}
 
 def without_server(table: str) -> dict[str, tuple[int, int]]:
     """By `PROCESS.SIDE`: requests that no server of the side answered, and first failures among them."""
-    found = {key: entry.counts for key, entry in sticktable.read(table).items()}
+    found = {key: entry.counts for key, entry in sticktable.read_entries(table).items()}
     return {key: (counts[LOST] + counts[RESCUED], counts[FIRST_WITHOUT]) for key, counts in found.items()}
 
 
@@ -154,7 +154,7 @@ def reopen(key: str) -> str:
 
 def read(table: str) -> dict[str, Side]:
     """By `PROCESS.SIDE`, from the answer to ASK."""
-    found = {key: entry.counts for key, entry in sticktable.read(table).items()}
+    found = {key: entry.counts for key, entry in sticktable.read_entries(table).items()}
     return {
         key: Side(
             requests=counts[REQUESTS],
@@ -174,7 +174,7 @@ def reading(answer: str) -> Reading | None:
     if table is None:
         return None
     counts: dict[tuple[str, str], int] = {}
-    for key, entry in sticktable.read(table).items():
+    for key, entry in sticktable.read_entries(table).items():
         own = {cause: entry.counts[at] for cause, at in _CAUSES.items()}
         own[ROUTER] += max(0, entry.counts[LOST] - sum(own.values()))  # of a router that knows no causes
         counts |= {(key, cause): count for cause, count in own.items()}
@@ -198,8 +198,8 @@ def reading(answer: str) -> Reading | None:
     )
 
 
-def logged(lines: Iterable[str]) -> dict[str, dict[tuple[str, str], int]]:
-    """By when a router started that wrote some of these lines: its highest counts, (key, cause) → requests."""
+def read_log(lines: Iterable[str]) -> dict[str, dict[tuple[str, str], int]]:
+    """Return the highest counts of each router in these lines: start time → (key, cause) → requests."""
     routers: dict[str, dict[tuple[str, str], int]] = {}
     for line in lines:
         if found := _LOGGED.match(line):
@@ -236,7 +236,7 @@ def counting(info: str) -> str:
     return f"{facts.get('Start_time_sec', '')} {facts.get('Pid', '')}"
 
 
-def tripped(table: str, key: str) -> bool:
-    """Whether the router has shut out the side of this key, by the answer to ASK."""
-    entry = sticktable.read(table).get(key, sticktable.Entry())
-    return entry.tags.get(_TRIPPED if len(entry.tags) == _TAGS else _ROW, 0) != 0
+def find_shut_out(table: str) -> list[str]:
+    """Return the keys of the sides that the router has shut out, by the answer to ASK."""
+    entries = sticktable.read_entries(table).items()
+    return [key for key, entry in entries if entry.tags.get(_TRIPPED if len(entry.tags) == _TAGS else _ROW)]

@@ -97,7 +97,7 @@ def time_class(at: int) -> str:
 def read(table: str) -> tuple[Counted, ...]:
     """From the answer to `ask`, in no order; nothing of a router that does not count so."""
     found = []
-    for key, entry in sticktable.read(table).items():
+    for key, entry in sticktable.read_entries(table).items():
         if match := _REPLICA_AND_SECOND.fullmatch(key):
             counts = entry.counts
             found.append(

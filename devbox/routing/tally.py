@@ -22,7 +22,7 @@ CUT = "cut"  # the server closed the connection before the headers of a response
 TRUNCATED = "truncated"  # the connection ended within a response
 TIMEOUT = "timeout"  # the server did not answer in time
 _RESTART = 60.0  # seconds within which a killed router is there again; without one for longer, a stage is down
-_REMEMBERED = 100  # routers whose logs were counted
+_REMEMBERED = 100  # routers in `counted`
 CAUSES = (ROUTER, REFUSED, CUT, TRUNCATED, TIMEOUT)
 
 
@@ -66,7 +66,7 @@ class Tally:
     `gone`: by cause, of routers that ended and of counters that were reset. `unknown`: requests that may have been lost
     besides, at most, when routers or replicas were killed. `closed`: the router that was stopped in order last.
     `namespace` and `ended`: the kernel's count at the last reading (`Accepted`); `accepted`: the router's own then.
-    `started`, `tunnels`, `runs`: of the last reading. `counted`: when routers started whose logs are in `gone`.
+    `started`, `tunnels`, `runs`: of the last reading. `counted`: start times of routers whose log lines are in `gone`.
     """
 
     id: str
@@ -109,13 +109,14 @@ class Tally:
     def close(self) -> Tally:
         """The same when the router was stopped in order: the next one is no replacement for a killed one."""
         gone = {cause: count for cause, count in self.counts().lost.items() if count}
-        counted = self._with_counted(self.started)
+        counted = self._extend_counted(self.started)
         return Tally(id=self.id, gone=gone, unknown=self.unknown, closed=self.router, counted=counted)
 
     def add_logged(self, logged: Mapping[str, Mapping[tuple[str, str], int]]) -> Tally:
-        """The same when routers have ended; `logged`: by when each started, what it had counted by its lines.
+        """Add the counts of routers that have ended; `logged`: the counts in the log by start time.
 
-        The last one's are those since the last reading: its counters may have been reset before. Others count once.
+        Those of the last router must be newer than its last reading: its counters may have been reset before it. Every
+        other router counts once.
         """
         last, gone = dict(self.last), dict(self.gone)
         for (key, cause), count in logged.get(self.started, {}).items():
@@ -123,9 +124,9 @@ class Tally:
         others = logged.keys() - {self.started, *self.counted}
         for (_, cause), count in (each for started in others for each in logged[started].items()):
             gone[cause] = gone.get(cause, 0) + count
-        return replace(self, last=last, gone=gone, counted=self._with_counted(*sorted(others)))
+        return replace(self, last=last, gone=gone, counted=self._extend_counted(*sorted(others)))
 
-    def _with_counted(self, *started: str) -> tuple[str, ...]:
+    def _extend_counted(self, *started: str) -> tuple[str, ...]:
         more = [each for each in started if each and each not in self.counted]
         return (*self.counted, *more)[-_REMEMBERED:]
 
@@ -164,7 +165,7 @@ class Tally:
                 for name, seen in reading.tunnels.items()
             },
             runs=reading.runs,
-            counted=self._with_counted(self.started) if replaced else self.counted,
+            counted=self._extend_counted(self.started) if replaced else self.counted,
         )
 
     def is_replaced(self, reading: Reading, kernel: Accepted | None) -> bool:

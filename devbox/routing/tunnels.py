@@ -61,7 +61,7 @@ def rules() -> list[str]:
 def read(answer: str) -> dict[str, Tunnels]:
     """By container, from the answer to ASK."""
     found: dict[str, Tunnels] = {}
-    for key, entry in sticktable.read(answer).items():
+    for key, entry in sticktable.read_entries(answer).items():
         name = _ROLE.sub("", key)
         before = found.get(name, Tunnels(open=0, begun=0))
         found[name] = Tunnels(open=before.open + entry.open, begun=before.begun + entry.counts[0])

@@ -174,7 +174,7 @@ def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort
         answered = {key: count for key, count in seen.counts.items() if count and key[1] != TRUNCATED}
         log = (tmp_path / f"{config.CONFIG}.log").read_text().splitlines()
         assert len(answered) >= 4
-        assert {key: n for key, n in counters.logged(log).get(seen.started, {}).items() if n} == answered
+        assert {key: n for key, n in counters.read_log(log).get(seen.started, {}).items() if n} == answered
 
 
 # Their termination states, see docs/adr/0080-broken-off.md: SD-- but for those with a body that HAProxy can't parse.

@@ -245,7 +245,7 @@ def test_issue10_11_two_entries_of_one_key_count_together():
     assert found.tunnels == {"web-1": Tunnels(open=4, begun=10)}
     assert (counters.read(sides)["web"].requests, counters.read(sides)["web"].errors) == (107, 2)
     assert counters.without_server(sides) == {"web": (109, 2)}
-    assert counters.tripped(sides, "web")
+    assert counters.find_shut_out(sides) == ["web"]
     second = "0x{}: key=web.green/web-1@1795000000 use=0 exp=1 gpt0=1795000000 gpc0={} gpc1=1\n"
     (row,) = by_second.read("".join(second.format(number, number) for number in (1, 30)))
     assert (row.requests, row.failed) == (31, 2)
@@ -301,7 +301,7 @@ def _line(counts, *, started="1000000007", key="web", path=""):
 
 def test_issue10_11_what_a_killed_router_answered_since_the_last_reading_is_in_its_log():
     lines = [_line("7,0,0,0"), _line("9,2,0,0"), _line("8,2,0,0"), _line("1,0,0,3", key="admin")]
-    logged = counters.logged(lines)
+    logged = counters.read_log(lines)
     found = logged["1000000007"]
     assert found["web", "router"] == 9, "threads write in any order"
     assert (found["web", "refused"], found["admin", "router"], found["admin", "timeout"]) == (2, 1, 3)
@@ -328,7 +328,7 @@ def test_a_client_cannot_write_counts_into_the_log():
         f' {"9" * 5000}/web=5 "',
         "devbox: it was killed",
     ]
-    assert set(counters.logged(lines)["1000000007"].values()) == {1, 0}
+    assert set(counters.read_log(lines)["1000000007"].values()) == {1, 0}
 
 
 def test_issue10_11_a_router_with_the_pid_and_second_of_the_killed_one_is_another():
