@@ -26,11 +26,11 @@ class DevboxError(Exception):
     def __init__(
         self, sentence: str, *, where: str = "", details: str = "", remedy: str = "", exit_code: int | None = None
     ) -> None:
-        self.sentence = one_line(sentence)
+        self.sentence = to_one_line(sentence)
         super().__init__(self.sentence)
         self.where = where
         self.details = details
-        self.remedy = one_line(remedy)
+        self.remedy = to_one_line(remedy)
         if exit_code is not None:
             self.exit_code = exit_code
 
@@ -44,10 +44,10 @@ class DevboxError(Exception):
         lines += [f"  | {line}" for line in self.details.strip().splitlines()[-8:]]
         if self.remedy:
             lines.append(f"  → {self.remedy}")
-        return "\n".join(map(one_line, lines))
+        return "\n".join(map(to_one_line, lines))
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """A text without colours, and with what does not print, line ends too, as an escape."""
     if text.isprintable():
         return text
@@ -71,7 +71,7 @@ class EnvFileError(DevboxError):
     exit_code = USAGE
 
 
-class NotYet(EnvFileError):
+class NotSupported(EnvFileError):
     """The file asks for something that this version can't do. An error only where it is used."""
 
 
@@ -111,7 +111,7 @@ class LedgerDamaged(DevboxError):
     """The ledger of releases is not what devbox wrote: an entry was changed, taken away, or is an old copy."""
 
 
-class TargetHeld(DevboxError):
+class TargetLocked(DevboxError):
     """Another devbox moves a release into that stage just now."""
 
     retryable = True
@@ -144,7 +144,7 @@ class EngineError(DevboxError):
     """A container could not be started, stopped or reached."""
 
 
-class RouterAway(EngineError):
+class RouterUnavailable(EngineError):
     """The router of a stage does not answer just now: it is being started again, or gone."""
 
     retryable = True
@@ -162,7 +162,7 @@ class NotReady(DevboxError):
     """A container started but did not become ready in time."""
 
 
-class TakenBack(DevboxError):
+class RolledBack(DevboxError):
     """A release that was shifted to step by step was not good enough, or a person stopped it. All is as before."""
 
 

@@ -27,7 +27,7 @@ def render(text: str, variables: Mapping[str, object]) -> str:
     from jinja2 import TemplateError
 
     try:
-        return _environment().from_string(text).render(variables)
+        return _create_environment().from_string(text).render(variables)
     except (TemplateError, TypeError) as error:  # TypeError: a template that wants to include another
         raise RenderError(str(error)) from None
 
@@ -59,7 +59,7 @@ def render_all(value: Any, variables: Mapping[str, object]) -> Any:
 
 
 @functools.cache
-def _environment() -> SandboxedEnvironment:
+def _create_environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 

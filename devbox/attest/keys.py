@@ -7,12 +7,61 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import textwrap
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from devbox.attest import pkcs8
 from devbox.errors import SigningError
 from devbox.host import environ, process
+
+LABEL = "ENCRYPTED PRIVATE KEY"
+# OWASP's choice for 16 MiB; with more memory, OpenSSL would refuse to read the key.
+_COST, _BLOCK, _LANES = 1 << 14, 8, 5
+_AES_BLOCK = 16
+
+_SEQUENCE, _INTEGER, _OCTETS = 0x30, 0x02, 0x04
+_PBES2 = bytes.fromhex("06092a864886f70d01050d")
+_SCRYPT = bytes.fromhex("06092b06010401da47040b")
+_AES_256_CBC = bytes.fromhex("060960864801650304012a")
+
+
+def encrypt_key(plain: bytes, passphrase: str) -> str:
+    """A PKCS#8 structure as a PEM text that opens with the passphrase."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    salt, start = os.urandom(16), os.urandom(_AES_BLOCK)
+    key = hashlib.scrypt(passphrase.encode(), salt=salt, n=_COST, r=_BLOCK, p=_LANES, dklen=32)
+    missing = _AES_BLOCK - len(plain) % _AES_BLOCK
+    encryptor = Cipher(algorithms.AES256(key), modes.CBC(start)).encryptor()
+    secret = encryptor.update(plain + bytes([missing]) * missing) + encryptor.finalize()
+    derivation = _encode_der(
+        _SEQUENCE,
+        _SCRYPT,
+        _encode_der(_SEQUENCE, _encode_der(_OCTETS, salt), *map(_encode_number, (_COST, _BLOCK, _LANES))),
+    )
+    cipher = _encode_der(_SEQUENCE, _AES_256_CBC, _encode_der(_OCTETS, start))
+    how = _encode_der(_SEQUENCE, _PBES2, _encode_der(_SEQUENCE, derivation, cipher))
+    return _encode_pem(_encode_der(_SEQUENCE, how, _encode_der(_OCTETS, secret)))
+
+
+def _encode_der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    size = len(content)
+    if size < 0x80:  # noqa: PLR2004 - the short form of a length
+        return bytes([tag, size]) + content
+    digits = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(digits)]) + digits + content
+
+
+def _encode_number(value: int) -> bytes:
+    return _encode_der(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1))
+
+
+def _encode_pem(der: bytes) -> str:
+    lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
+    return "\n".join((f"-----BEGIN {LABEL}-----", *lines, f"-----END {LABEL}-----", ""))
+
 
 ED25519, P256 = "ed25519", "ecdsa-p256"
 KINDS = (P256, ED25519)
@@ -62,7 +111,7 @@ class LocalSigner:
 
     def __init__(self, private: Any) -> None:
         self._private = private
-        self.public = _public(private.public_key())
+        self.public = _build_public(private.public_key())
 
     def sign(self, data: bytes) -> bytes:
         """The signature of data."""
@@ -73,7 +122,7 @@ class LocalSigner:
         signature: bytes = self._private.sign(data, *how)
         return signature
 
-    def stored(self, passphrase: str) -> str:
+    def to_pem(self, passphrase: str) -> str:
         """The private half as a PEM text, encrypted unless the passphrase is empty."""
         from cryptography.hazmat.primitives import serialization
 
@@ -81,7 +130,7 @@ class LocalSigner:
         if not passphrase:
             text: bytes = self._private.private_bytes(serialization.Encoding.PEM, form, plain)
             return text.decode()
-        return pkcs8.sealed(self._private.private_bytes(serialization.Encoding.DER, form, plain), passphrase)
+        return encrypt_key(self._private.private_bytes(serialization.Encoding.DER, form, plain), passphrase)
 
 
 class CommandSigner:
@@ -100,10 +149,10 @@ class CommandSigner:
             ["/bin/sh", "-c", self._command],
             purpose="sign by the key's command",
             input=hashlib.sha256(data).digest(),
-            env=environ.snapshot(),
+            env=environ.copy_environment(),
             timeout=_PATIENCE,
         )
-        for signature in (done.stdout, _unpacked(done.stdout)):
+        for signature in (done.stdout, _decode_base64(done.stdout)):
             if signature and self.public.verifies(signature, data):
                 return signature
         raise SigningError(
@@ -116,7 +165,9 @@ def generate(kind: str) -> LocalSigner:
     """A new key."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-    return LocalSigner(ed25519.Ed25519PrivateKey.generate() if kind == ED25519 else ec.generate_private_key(_curve()))
+    return LocalSigner(
+        ed25519.Ed25519PrivateKey.generate() if kind == ED25519 else ec.generate_private_key(_load_curve())
+    )
 
 
 def read_public(text: str, *, where: str) -> PublicKey:
@@ -125,7 +176,7 @@ def read_public(text: str, *, where: str) -> PublicKey:
     from cryptography.hazmat.primitives import serialization
 
     try:
-        return _public(serialization.load_pem_public_key(text.encode()))
+        return _build_public(serialization.load_pem_public_key(text.encode()))
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError(
             "this is no public key in PEM", where=where, remedy="devbox key export NAME > FILE"
@@ -154,12 +205,12 @@ def read_private(text: str, passphrase: str, *, where: str) -> LocalSigner:
         ) from None
 
 
-def _public(key: Any) -> PublicKey:
+def _build_public(key: Any) -> PublicKey:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == _curve().name:
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == _load_curve().name:
         kind = P256
     elif isinstance(key, ed25519.Ed25519PublicKey):
         kind = ED25519
@@ -170,13 +221,13 @@ def _public(key: Any) -> PublicKey:
     return PublicKey(pem=text, kind=kind, fingerprint=hashlib.sha256(der).hexdigest())
 
 
-def _curve() -> Any:
+def _load_curve() -> Any:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.SECP256R1()
 
 
-def _unpacked(text: bytes) -> bytes:
+def _decode_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(b"".join(text.split()), validate=True)
     except ValueError:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import field, fields
+from typing import Any, NamedTuple, TypeVar
 
-from devbox.images import documents
-from devbox.model import ids
+from devbox.host.version import VERSION
+from devbox.images.store import documents
+from devbox.model import codec, ids
+from devbox.model.frozen import dataclass
+from devbox.model.plan import Verdict
 
 _TYPE = "https://in-toto.io/Statement/v1"
 _KNOWN_TYPES = (_TYPE, "https://in-toto.io/Statement/v0.1")
@@ -43,10 +48,10 @@ class Statement(NamedTuple):
     predicate: dict[str, Any]
 
 
-def write(subject: str, predicate_type: str, predicate: dict[str, Any], *, name: str) -> bytes:
+def write_statement(subject: str, predicate_type: str, predicate: dict[str, Any], *, name: str) -> bytes:
     """The statement about one digest, as it is signed. `name` is for people."""
     algorithm, _, digits = subject.partition(":")
-    return ids.canonical_json(
+    return ids.encode_canonical_json(
         {
             "_type": _TYPE,
             "subject": [{"name": name, "digest": {algorithm: digits}}],
@@ -56,11 +61,170 @@ def write(subject: str, predicate_type: str, predicate: dict[str, Any], *, name:
     )
 
 
-def read(raw: bytes, *, limit: int = documents.LIMIT) -> Statement:
+def read_statement(raw: bytes, *, limit: int = documents.LIMIT) -> Statement:
     """The statement of a payload. Raises ValueError for what is none."""
     plain = documents.parse(raw, limit=limit)
-    if documents.text(plain, "_type") not in _KNOWN_TYPES:
+    if documents.read_text(plain, "_type") not in _KNOWN_TYPES:
         raise ValueError("it is no in-toto statement")
-    listed = (documents.table(each, "digest") for each in documents.tables(plain, "subject"))
-    subjects = tuple(f"sha256:{documents.text(each, 'sha256')}" for each in listed)
-    return Statement(subjects, documents.text(plain, "predicateType"), documents.table(plain, "predicate"))
+    listed = (documents.read_table(each, "digest") for each in documents.read_tables(plain, "subject"))
+    subjects = tuple(f"sha256:{documents.read_text(each, 'sha256')}" for each in listed)
+    return Statement(subjects, documents.read_text(plain, "predicateType"), documents.read_table(plain, "predicate"))
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A person lets a release into a stage, deployed as `parts` say (`promotion.coverage`). Not after `expires`.
+
+    `deployment` is the digest of the parts. Approvals of earlier versions have neither.
+    """
+
+    release: str
+    stage: str
+    policy: str
+    approver: str  # as [approvers] calls them; who it is, the key says
+    issued: str
+    expires: str
+    comment: str = ""
+    deployment: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+    """A release that must enter no stage any more."""
+
+    release: str
+    reason: str
+    issued: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A release has come into a stage. `previous`: the last entry before it in the ledger that begins with `ledger`."""
+
+    release: str
+    origin: str  # the stage it came from; "" for the first
+    stage: str
+    operation: str  # "promote" | "rollback"
+    attempt: int
+    policy: str
+    strategy: str
+    gates: tuple[Verdict, ...]
+    approvals: tuple[str, ...]  # digests of their manifests
+    lost_requests: int | None
+    lost_by_cause: dict[str, int] | None  # cause → requests, without causes of none
+    lost_unknown: int | None  # at most so many more, on connections of a router or a replica that was killed
+    ledger: str
+    previous: str
+    issued: str
+
+    def to_predicate(self) -> dict[str, Any]:
+        """As the statement has it."""
+        return {
+            "release": self.release,
+            "from": self.origin,
+            "to": self.stage,
+            "operation": self.operation,
+            "attempt": self.attempt,
+            "policy": self.policy,
+            "strategy": self.strategy,
+            "gates": [codec.dump(gate) for gate in self.gates],
+            "approvals": list(self.approvals),
+            "lostRequests": self.lost_requests,
+            "lostByCause": self.lost_by_cause,
+            "lostUnknown": self.lost_unknown,
+            "ledger": self.ledger,
+            "previous": self.previous,
+            "issued": self.issued,
+        }
+
+
+def read_approval(predicate: dict[str, Any]) -> Approval:
+    """The approval that a predicate is. Raises ValueError for what is none."""
+    parts = documents.read_table(predicate, "parts")
+    if not all(isinstance(each, str) for each in parts.values()):
+        raise ValueError("parts are not all texts")
+    known = {each.name: documents.read_text(predicate, each.name) for each in fields(Approval) if each.name != "parts"}
+    return Approval(**known, parts=parts)
+
+
+def read_texts(cls: type[T], predicate: dict[str, Any]) -> T:
+    """A predicate whose values are all texts. Raises ValueError for what it is not."""
+    return cls(**{each.name: documents.read_text(predicate, each.name) for each in fields(cls)})  # type: ignore[arg-type]
+
+
+_BUILD_TYPE = "urn:devbox:build:v1"
+_BUILDER = "urn:devbox:builder:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """A build of devbox. `source` as a release has it; `files`, `images`: what went in, by digest."""
+
+    release: str
+    config: str
+    source: str
+    builder: str  # as [builders] calls it
+    env_file: str
+    files: Mapping[str, str] = field(default_factory=dict)  # the file, its lock and recipes, the inputs of [build]
+    images: Mapping[str, str] = field(default_factory=dict)  # references as the lock fixes them
+    started: str
+    finished: str
+
+    def to_predicate(self) -> dict[str, Any]:
+        """As SLSA has it."""
+        return {
+            "buildDefinition": {
+                "buildType": _BUILD_TYPE,
+                "externalParameters": {"file": self.env_file, "source": self.source},
+                "internalParameters": {"release": self.release, "config": self.config},
+                "resolvedDependencies": list(self._list_materials()),
+            },
+            "runDetails": {
+                "builder": {"id": f"{_BUILDER}{self.builder}", "version": {"devbox": VERSION}},
+                "metadata": {"startedOn": self.started, "finishedOn": self.finished},
+            },
+        }
+
+    def _list_materials(self) -> Iterator[dict[str, Any]]:
+        kind, _, revision = self.source.partition(":")
+        if kind == "git":
+            commit, mark, dirty = revision.partition("-")
+            yield {"name": f"source{mark}{dirty}", "digest": {"gitCommit": commit}}
+        for name, digest in sorted(self.files.items()):
+            yield {"name": name, "digest": {"sha256": _strip_algorithm(digest)}}
+        for reference, digest in sorted(self.images.items()):
+            yield {"name": reference, "uri": f"docker://{reference}", "digest": {"sha256": _strip_algorithm(digest)}}
+
+
+class ProvenanceClaim(NamedTuple):
+    """What a provenance says: of any builder."""
+
+    builder: str
+    release: str  # "" unless devbox built it
+    source: str
+
+
+def read_provenance(predicate: dict[str, Any]) -> ProvenanceClaim:
+    """What a predicate says. Raises ValueError for what is no provenance."""
+    definition, details = (
+        documents.read_table(predicate, "buildDefinition"),
+        documents.read_table(predicate, "runDetails"),
+    )
+    builder = documents.read_text(documents.read_table(details, "builder"), "id")
+    if not builder:
+        raise ValueError("it names no builder")
+    internal, external = (documents.read_table(definition, f"{side}ternalParameters") for side in ("in", "ex"))
+    source = external.get("source")
+    return ProvenanceClaim(
+        builder.removeprefix(_BUILDER),
+        documents.read_text(internal, "release"),
+        source if isinstance(source, str) else "",
+    )
+
+
+def _strip_algorithm(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from devbox.attest import attached, bundle, dsse, simplesigning, statements
-from devbox.attest.attached import Attached
-from devbox.attest.keys import PublicKey
+from devbox.attest import attachments, envelopes, statements
+from devbox.attest.attachments import Attachment
+from devbox.attest.keys import PublicKey, Signer
 from devbox.attest.statements import Statement
-from devbox.frozen import dataclass
-from devbox.images import documents
-from devbox.images.layout import Layout
+from devbox.host.paths import Paths
+from devbox.images.store import documents
+from devbox.images.store.layout import Layout
 from devbox.model import ids
+from devbox.model.frozen import dataclass
 
 Verdict = Literal["ok", "unknown", "failed"]
 _SHORT = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AttachmentFinding:
     """What one attachment is worth. `evidence`: the digest of its manifest.
 
     ok: signed by the key `by`, about this image. unknown: by a key that is not among those asked for. failed: it
@@ -39,12 +40,14 @@ class Finding:
         return statements.NAMES.get(self.what, self.what)
 
 
-def findings(subject: str, oci: Layout, keys: Mapping[str, PublicKey]) -> list[Finding]:
+def list_findings(subject: str, oci: Layout, keys: Mapping[str, PublicKey]) -> list[AttachmentFinding]:
     """All that is attached to the manifest of this digest, by these keys (by fingerprint) or others."""
-    return [finding for each in attached.of(subject, oci) for finding in _findings(each, subject, keys)]
+    return [
+        finding for each in attachments.list_attached(subject, oci) for finding in _verify_attached(each, subject, keys)
+    ]
 
 
-def signed(found: Iterable[Finding], predicate_type: str) -> list[tuple[Finding, Statement]]:
+def list_signed(found: Iterable[AttachmentFinding], predicate_type: str) -> list[tuple[AttachmentFinding, Statement]]:
     """The statements of a type that one of the keys signed."""
     return [
         (each, each.statement)
@@ -53,45 +56,47 @@ def signed(found: Iterable[Finding], predicate_type: str) -> list[tuple[Finding,
     ]
 
 
-def _findings(each: Attached, subject: str, keys: Mapping[str, PublicKey]) -> Iterator[Finding]:
+def _verify_attached(each: Attachment, subject: str, keys: Mapping[str, PublicKey]) -> Iterator[AttachmentFinding]:
     try:
-        if ids.sha256(each.raw) != documents.digest(each.table):
+        if ids.compute_sha256(each.raw) != documents.read_digest(each.table):
             raise ValueError("its bytes are not what its digest says")  # noqa: TRY301 - one sentence for all
-        if each.media_type == simplesigning.MEDIA_TYPE:
-            yield _signature(each, subject, keys)
-        elif each.media_type.startswith(bundle.ANY_VERSION):
-            found = bundle.read(each.raw)
-            yield _attestation(each, found.envelope, subject, keys, found.hint)
-        elif each.media_type == attached.DSSE:
-            envelope = dsse.read(documents.parse(each.raw, limit=bundle.LIMIT))
-            yield _attestation(each, envelope, subject, keys, "")
+        if each.media_type == envelopes.SIMPLE_SIGNING_TYPE:
+            yield _verify_signature(each, subject, keys)
+        elif each.media_type.startswith(envelopes.ANY_VERSION):
+            found = envelopes.read_bundle(each.raw)
+            yield _verify_attestation(each, found.envelope, subject, keys, found.hint)
+        elif each.media_type == attachments.DSSE:
+            envelope = envelopes.read_envelope(documents.parse(each.raw, limit=envelopes.LIMIT))
+            yield _verify_attestation(each, envelope, subject, keys, "")
     except ValueError as error:
-        yield Finding(verdict="failed", what=each.media_type, evidence=each.digest, reason=f"it can't be read: {error}")
+        yield AttachmentFinding(
+            verdict="failed", what=each.media_type, evidence=each.digest, reason=f"it can't be read: {error}"
+        )
 
 
-def _signature(each: Attached, subject: str, keys: Mapping[str, PublicKey]) -> Finding:
-    signature = simplesigning.signature(each.table)
+def _verify_signature(each: Attachment, subject: str, keys: Mapping[str, PublicKey]) -> AttachmentFinding:
+    signature = envelopes.read_signature(each.table)
     key = next((key for key in keys.values() if key.verifies(signature, each.raw)), None)
     what = statements.SIGNATURE
     if key is None:
-        return Finding(verdict="unknown", what=what, evidence=each.digest, reason="by none of the known keys")
-    about = simplesigning.subject(each.raw)
+        return AttachmentFinding(verdict="unknown", what=what, evidence=each.digest, reason="by none of the known keys")
+    about = envelopes.read_subject(each.raw)
     if about != subject:
-        return _elsewhere(each, what, key.fingerprint, about)
-    return Finding(verdict="ok", what=what, evidence=each.digest, by=key.fingerprint)
+        return _build_mismatch(each, what, key.fingerprint, about)
+    return AttachmentFinding(verdict="ok", what=what, evidence=each.digest, by=key.fingerprint)
 
 
-def _attestation(
-    each: Attached, envelope: dsse.Envelope, subject: str, keys: Mapping[str, PublicKey], hint: str
-) -> Finding:
-    if envelope.payload_type != dsse.IN_TOTO:
+def _verify_attestation(
+    each: Attachment, envelope: envelopes.Envelope, subject: str, keys: Mapping[str, PublicKey], hint: str
+) -> AttachmentFinding:
+    if envelope.payload_type != envelopes.IN_TOTO:
         raise ValueError(f"its payload is {envelope.payload_type}, not an in-toto statement")
-    statement = statements.read(envelope.payload, limit=bundle.LIMIT)
-    what, key = statement.predicate_type, envelope.signer(keys.values())
+    statement = statements.read_statement(envelope.payload, limit=envelopes.LIMIT)
+    what, key = statement.predicate_type, envelope.find_signer(keys.values())
     if key is None:
         claimed = {hint, *(one.key for one in envelope.signatures)} & set(keys)
         reason = "it was not signed by the key that it names" if claimed else "by none of the known keys"
-        return Finding(
+        return AttachmentFinding(
             verdict="failed" if claimed else "unknown",
             what=what,
             evidence=each.digest,
@@ -100,9 +105,35 @@ def _attestation(
             statement=statement,
         )
     if subject not in statement.subjects:
-        return _elsewhere(each, what, key.fingerprint, ", ".join(statement.subjects) or "nothing")
-    return Finding(verdict="ok", what=what, evidence=each.digest, by=key.fingerprint, statement=statement)
+        return _build_mismatch(each, what, key.fingerprint, ", ".join(statement.subjects) or "nothing")
+    return AttachmentFinding(verdict="ok", what=what, evidence=each.digest, by=key.fingerprint, statement=statement)
 
 
-def _elsewhere(each: Attached, what: str, by: str, about: str) -> Finding:
-    return Finding(verdict="failed", what=what, evidence=each.digest, by=by, reason=f"it is about {about[:19]}…")
+def _build_mismatch(each: Attachment, what: str, by: str, about: str) -> AttachmentFinding:
+    return AttachmentFinding(
+        verdict="failed", what=what, evidence=each.digest, by=by, reason=f"it is about {about[:19]}…"
+    )
+
+
+def sign_image(digest: str, signer: Signer, *, name: str, paths: Paths) -> bool:
+    """Have the image signed by a key, in both of cosign's forms; False where it was. `name` is for people."""
+    oci, mine = attachments.open_store(paths), {signer.public.fingerprint: signer.public}
+    found = [one for one in list_findings(digest, oci, mine) if one.what == statements.SIGNATURE]
+    forms = {one.statement is not None for one in found if one.verdict == "ok"}
+    if False not in forms:
+        payload = envelopes.build_payload(digest, name=name)
+        subject = attachments.find_subject(digest, oci)
+        attachments.attach_legacy(payload, signer.sign(payload), subject=subject, paths=paths)
+    if True not in forms:
+        attach_statement(digest, statements.SIGNATURE, {}, signer, name=name, paths=paths)
+    return forms != {True, False}
+
+
+def attach_statement(
+    digest: str, predicate_type: str, predicate: dict[str, Any], signer: Signer, *, name: str, paths: Paths
+) -> str:
+    """Attach a signed statement about an image of the store; the digest of the manifest that carries it."""
+    subject = attachments.find_subject(digest, attachments.open_store(paths))
+    envelope = envelopes.sign_payload(statements.write_statement(digest, predicate_type, predicate, name=name), signer)
+    raw = envelopes.write_bundle(envelope, key=signer.public)
+    return attachments.attach(raw, predicate_type=predicate_type, subject=subject, paths=paths).digest

@@ -10,7 +10,7 @@ import sys
 
 from devbox.errors import DevboxError
 from devbox.host import environ, project
-from devbox.host.paths import default_paths
+from devbox.host.paths import get_default_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,39 +23,39 @@ WATCHED = ("trust.json", "ports.json")  # one line each: the shell asks again wh
 
 def activate(words: Sequence[str]) -> int:
     """Print the script for a shell ("bash", "zsh", "fish") that is now where this process is."""
-    from devbox.cli.terminal import say
+    from devbox.cli.terminal import print_line
     from devbox.plan import activation
 
-    shell, environment = words[0] if words else "", environ.snapshot()
+    shell, environment = words[0] if words else "", environ.copy_environment()
     wanted, watched = None, ""
     try:
-        wanted, watched = _here()
+        wanted, watched = _find_activation()
     except DevboxError as error:
-        say(error.render())
-    after = activation.left(environment)
+        print_line(error.render())
+    after = activation.leave(environment)
     if wanted is not None:
-        after = activation.entered(after, wanted)
-    sys.stdout.write(script(shell, environment, after, watched))
+        after = activation.enter(after, wanted)
+    sys.stdout.write(render_script(shell, environment, after, watched))
     return 0
 
 
-def _here() -> tuple[Activation | None, str]:
+def _find_activation() -> tuple[Activation | None, str]:
     """What the project around this directory may set, and the directory of what it hangs on; nothing without one."""
-    if not _in_a_project():
+    if not _is_in_project():
         return None, ""
     root, env_file = project.find(".")
-    paths = default_paths()
+    paths = get_default_paths()
     key = project.identify(paths, root, env_file)
     watched = paths.project(key)
     if not os.path.exists(paths.trust(key)):
         return None, watched
     from devbox import flow
-    from devbox.opened import open_project
+    from devbox.project import open_project
 
-    return flow.activation(open_project(root)), watched
+    return flow.load_activation(open_project(root)), watched
 
 
-def _in_a_project() -> bool:
+def _is_in_project() -> bool:
     at = os.path.realpath(".")
     while not os.path.lexists(f"{at}/{project.ENV_FILE}"):
         if at == "/":
@@ -64,32 +64,34 @@ def _in_a_project() -> bool:
     return True
 
 
-def script(shell: str, before: Mapping[str, str], after: Mapping[str, str], watched: str) -> str:
+def render_script(shell: str, before: Mapping[str, str], after: Mapping[str, str], watched: str) -> str:
     """The lines that turn one environment into another. `watched` is told to the shell alone."""
-    say = _fish if shell == "fish" else _posix
+    say = _format_fish if shell == "fish" else _format_posix
     changed = {name: value for name, value in after.items() if before.get(name) != value}
     gone = [name for name in before if name not in after]
     lines = [say(name, None) for name in gone] + [say(name, value) for name, value in changed.items()]
     told = (
-        f"set -g _devbox_watched {_quoted_fish(watched)}" if shell == "fish" else f"_devbox_watched={_quoted(watched)}"
+        f"set -g _devbox_watched {_quote_fish(watched)}"
+        if shell == "fish"
+        else f"_devbox_watched={_quote_posix(watched)}"
     )
     return "\n".join([*lines, told]) + "\n"
 
 
-def _posix(name: str, value: str | None) -> str:
-    return f"unset {name}" if value is None else f"export {name}={_quoted(value)}"
+def _format_posix(name: str, value: str | None) -> str:
+    return f"unset {name}" if value is None else f"export {name}={_quote_posix(value)}"
 
 
-def _fish(name: str, value: str | None) -> str:
+def _format_fish(name: str, value: str | None) -> str:
     if value is None:
         return f"set -e {name}"
     words = value.split(":") if name == "PATH" else [value]
-    return f"set -gx {name} {' '.join(map(_quoted_fish, words))}"
+    return f"set -gx {name} {' '.join(map(_quote_fish, words))}"
 
 
-def _quoted(text: str) -> str:
+def _quote_posix(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _quoted_fish(text: str) -> str:
+def _quote_fish(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -7,22 +7,22 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import output, table
-from devbox.cli.display.choose import choose
-from devbox.cli.project import opened
-from devbox.cli.terminal import say
-from devbox.host.sizes import shown
-from devbox.opened import load
-from devbox.verbs import build as verbs
+from devbox.cli import output, ps
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.terminal import print_line
+from devbox.commands import build as verbs
+from devbox.host.disk import format_size
+from devbox.project import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from devbox.cli.options import Args
+    from devbox.commands.signing import NamedSigner
+    from devbox.commands.table.options import Args
     from devbox.model.container import Health
     from devbox.model.release import Process, Release
-    from devbox.opened import Project
-    from devbox.verbs.signing import Named
+    from devbox.project import Project
 
 _SHELL = ("/bin/sh", "-c")
 _SHORT = 12  # digits of a digest that tell releases apart
@@ -30,115 +30,117 @@ _SHORT = 12  # digits of a digest that tell releases apart
 
 def build(args: Args) -> int:
     """Make a release; its id and digest are the data, with the size of each layer."""
-    project = opened(args)
-    by = _signer(project, args.text("key"))
-    with choose(args.text("progress")) as display:
-        made = verbs.build(project, display, locked=args.flag("locked"), by=by)
+    project = open_from_args(args)
+    by = _choose_signer(project, args.get_text("key"))
+    with choose(args.get_text("progress")) as display:
+        made = verbs.build(project, display, locked=args.get_flag("locked"), by=by)
     release, layers = made.release, made.image.layers
-    if args.flag("json"):
+    if args.get_flag("json"):
         plain = [{"digest": layer.digest, "size": layer.size} for layer in layers]
         signed = {"signed_by": made.signed.by} if made.signed else {}
-        return output.document({"release": release.id, "digest": release.image, "layers": plain, **signed})
-    if args.text("progress") not in ("quiet", "json") and not made.plan:
-        say("· nothing to do: this was built before")
-    say(f"release  {release.id}", stream=sys.stdout)
-    say(f"digest   {release.image}", stream=sys.stdout)
-    say(f"source   {release.source}", stream=sys.stdout)
+        return output.print_document({"release": release.id, "digest": release.image, "layers": plain, **signed})
+    if args.get_text("progress") not in ("quiet", "json") and not made.plan:
+        print_line("· nothing to do: this was built before")
+    print_line(f"release  {release.id}", stream=sys.stdout)
+    print_line(f"digest   {release.image}", stream=sys.stdout)
+    print_line(f"source   {release.source}", stream=sys.stdout)
     if made.signed:
-        say(f"signed   {made.signed.by}", stream=sys.stdout)
+        print_line(f"signed   {made.signed.by}", stream=sys.stdout)
     for layer in layers:
-        say(f"layer    {_layer(layer.digest)}  {shown(layer.size)}", stream=sys.stdout)
-    say(f"size     {shown(sum(layer.size for layer in layers))}", stream=sys.stdout)
+        print_line(f"layer    {_format_layer(layer.digest)}  {format_size(layer.size)}", stream=sys.stdout)
+    print_line(f"size     {format_size(sum(layer.size for layer in layers))}", stream=sys.stdout)
     return 0
 
 
-def _layer(digest: str) -> str:
+def _format_layer(digest: str) -> str:
     """What tells a layer from others; all of its digest for who reads no line that is broken."""
-    return f"{digest[: len('sha256:') + _SHORT]}…" if output.columns() else digest
+    return f"{digest[: len('sha256:') + _SHORT]}…" if output.find_data_width() else digest
 
 
-def _signer(project: Project, key: str) -> Named | None:
+def _choose_signer(project: Project, key: str) -> NamedSigner | None:
     """Who signs what is built, asked for the passphrase before anything is; None where nobody does."""
     resolved = load(project, bakes=True)
     if not key and not resolved.builders:
         return None
-    from devbox.cli import passphrase
-    from devbox.verbs import signing
+    from devbox.cli import prompts
+    from devbox.commands import signing
 
-    return signing.builder(project, resolved, key, passphrase.asker())
+    return signing.choose_builder(project, resolved, key, prompts.find_passphrase_prompt())
 
 
 def ls(args: Args) -> int:
     """The releases of the project, and what became of each."""
-    from devbox.verbs import promote
+    from devbox.commands import promote
 
-    project = opened(args)
-    found, states = verbs.releases(project), promote.states(project)
-    if args.flag("json"):
-        return output.document([_plain(release, states.get(release.id, {})) for release in found])
-    now, revoked = dt.datetime.now(dt.UTC), promote.revoked(project)
+    project = open_from_args(args)
+    found, states = verbs.list_releases(project), promote.list_states(project)
+    if args.get_flag("json"):
+        return output.print_document([_to_plain(release, states.get(release.id, {})) for release in found])
+    now, revoked = dt.datetime.now(dt.UTC), promote.list_revoked(project)
     lines = [
         (
             release.id.removeprefix("sha256:")[:_SHORT],
             release.image.removeprefix("sha256:")[:_SHORT],
-            table.since(release.created_at, now),
-            _source(release.source),
+            ps.format_age(release.created_at, now),
+            _format_source(release.source),
             ", ".join(
                 [
                     *(["revoked"] if release.id in revoked else ()),
-                    *(_state(stage, state) for stage, state in states.get(release.id, {}).items()),
+                    *(_format_state(stage, state) for stage, state in states.get(release.id, {}).items()),
                 ]
             )
             or "-",
         )
         for release in found
     ]
-    output.table(("RELEASE", "DIGEST", "AGE", "SOURCE", "STAGES"), lines)
+    output.print_table(("RELEASE", "DIGEST", "AGE", "SOURCE", "STAGES"), lines)
     return 0
 
 
 def show(args: Args) -> int:
     """All about one release; its JSON is what a stage will be given."""
-    project = opened(args)
-    release = verbs.release(project, args.text("release"))
-    from devbox.verbs import promote, trials
+    project = open_from_args(args)
+    release = verbs.find_release(project, args.get_text("release"))
+    from devbox.commands import gray_releases, promote
 
-    stages = promote.states(project).get(release.id, {})
-    trial = trials.under_way(project, release.id) if stages else None
-    if args.flag("json"):
+    stages = promote.list_states(project).get(release.id, {})
+    trial = gray_releases.find_running(project, release.id) if stages else None
+    if args.get_flag("json"):
         from devbox.model import codec
 
         config = {"digest": release.config_digest, **codec.dump(release.config)}
-        return output.document({**_plain(release, stages), "config": config})
-    say(f"release  {release.id}", stream=sys.stdout)
-    say(f"digest   {release.image}", stream=sys.stdout)
-    say(f"config   {release.config_digest}", stream=sys.stdout)
-    say(f"source   {release.source}", stream=sys.stdout)
-    say(f"built    {release.created_at}", stream=sys.stdout)
+        return output.print_document({**_to_plain(release, stages), "config": config})
+    print_line(f"release  {release.id}", stream=sys.stdout)
+    print_line(f"digest   {release.image}", stream=sys.stdout)
+    print_line(f"config   {release.config_digest}", stream=sys.stdout)
+    print_line(f"source   {release.source}", stream=sys.stdout)
+    print_line(f"built    {release.created_at}", stream=sys.stdout)
     if stages:
-        say(f"stages   {', '.join(_state(stage, state) for stage, state in stages.items())}", stream=sys.stdout)
+        print_line(
+            f"stages   {', '.join(_format_state(stage, state) for stage, state in stages.items())}", stream=sys.stdout
+        )
     if trial is not None:
         from devbox.cli.display import gray
-        from devbox.gray.glance import glance
+        from devbox.gray.summary import summarize
 
-        say(f"gray     {gray.place(glance(trial))} (devbox release report)", stream=sys.stdout)
+        print_line(f"gray     {gray.format_position(summarize(trial))} (devbox release report)", stream=sys.stdout)
     if release.config.needs:
-        say(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
+        print_line(f"needs    {', '.join(release.config.needs)}", stream=sys.stdout)
     if release.config.processes:
-        lines = [(name, *_told(process)) for name, process in release.config.processes.items()]
-        output.table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
+        lines = [(name, *_format_process(process)) for name, process in release.config.processes.items()]
+        output.print_table(("PROCESS", "KIND", "PORTS", "HEALTH", "SECRETS", "COMMAND"), lines)
     return 0
 
 
-def _told(process: Process) -> tuple[str, ...]:
+def _format_process(process: Process) -> tuple[str, ...]:
     """A process for a person: kind, ports, health, names of secrets, command."""
     ports = ", ".join(f"{port.container}{'/udp' if port.protocol == 'udp' else ''}" for port in process.ports)
     kind = process.kind if process.replicas == 1 else f"{process.kind} ×{process.replicas}"
     command = process.command[2] if process.command[:2] == _SHELL else shlex.join(process.command)
-    return kind, ports or "-", _health(process.health), ", ".join(process.secrets) or "-", command
+    return kind, ports or "-", _format_health(process.health), ", ".join(process.secrets) or "-", command
 
 
-def _health(health: Health | None) -> str:
+def _format_health(health: Health | None) -> str:
     if health is None:
         return "-"
     if health.command:
@@ -146,12 +148,12 @@ def _health(health: Health | None) -> str:
     return f"http {health.http}" if health.http else f"tcp {health.port}"
 
 
-def _state(stage: str, state: str) -> str:
+def _format_state(stage: str, state: str) -> str:
     """As people say it: a stage by its name alone is one that runs the release."""
     return stage if state == "running" else f"{stage} ({state})"
 
 
-def _plain(release: Release, stages: Mapping[str, str]) -> dict[str, object]:
+def _to_plain(release: Release, stages: Mapping[str, str]) -> dict[str, object]:
     return {
         "release": release.id,
         "digest": release.image,
@@ -161,7 +163,7 @@ def _plain(release: Release, stages: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _source(source: str) -> str:
+def _format_source(source: str) -> str:
     """`git 1f2e3d4c5b6a`, with `dirty` where the files were not the commit's."""
     kind, _, rest = source.partition(":")
     digits, dirty, _ = rest.removeprefix("sha256:").partition("-dirty")

@@ -1,67 +1,148 @@
-"""`completion`: the script that teaches a shell to complete devbox. It asks `devbox __complete` at every Tab."""
+"""`devbox __complete WORDS…`: what may stand in place of the last word. Shells ask at every Tab: light.
+
+Each line is a candidate, a tab, and what it is. `:files` and `:directories` leave the word to the shell itself.
+"""
 
 from __future__ import annotations
 
-from devbox.cli import shellscripts
-from devbox.cli.names import SHELLS
+from devbox.cli import names
+from devbox.commands.table.index import GROUPS, find, list_commands
+from devbox.commands.table.options import FLAG, GLOBALS, MANY, Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
+    from collections.abc import Iterable, Iterator, Sequence
 
-_BASH = r"""# bash completion of devbox:  source <(devbox completion bash)
-_devbox() {
-    local value
-    COMPREPLY=()
-    while IFS=$'\t' read -r value _; do
-        case $value in
-            :files) compopt -o default ;;
-            :directories) compopt -o dirnames ;;
-            *) COMPREPLY+=("$value") ;;
-        esac
-    done < <("${1/#\~/$HOME}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
-}
-complete -o nosort -F _devbox devbox
-"""
+    from devbox.commands.table.options import Command
 
-_ZSH = r"""#compdef devbox
-# zsh completion of devbox:  source <(devbox completion zsh)   after compinit, or as _devbox on fpath
-_devbox() {
-    local value about
-    local -a found
-    while IFS=$'\t' read -r value about; do
-        case $value in
-            :files) _files; return ;;
-            :directories) _files -/; return ;;
-            *) found+=("${value//:/\\:}:$about") ;;
-        esac
-    done < <("${words[1]/#\~/$HOME}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
-    _describe -V devbox found
-}
-if [[ $funcstack[1] == _devbox ]]; then _devbox "$@"; else compdef _devbox devbox; fi
-"""
+Candidate = tuple[str, str]
 
-_FISH = r"""# fish completion of devbox:  devbox completion fish | source
-function __devbox_complete
-    set -l words (commandline -opc)
-    set -l current (commandline -ct)
-    for line in ($words[1] __complete $words[2..-1] "$current" 2>/dev/null)
-        switch $line
-            case :files
-                __fish_complete_path "$current"
-            case :directories
-                __fish_complete_directories "$current"
-            case '*'
-                printf '%s\n' $line
-        end
-    end
-end
-complete -c devbox -f -k -a '(__devbox_complete)'
-"""
-
-SCRIPTS = dict(zip(SHELLS, (_BASH, _ZSH, _FISH), strict=True))
+_SHELLS_OWN = ("files", "directories")
 
 
-def completion(args: Args) -> int:
-    """Print the script of a shell."""
-    return shellscripts.show(args, SCRIPTS, command="completion")
+def complete(words: Sequence[str]) -> list[str]:
+    """The lines for a command line of which the last word is being written."""
+    if not words:
+        return []
+    line = _CommandLine(words[:-1])
+    found = line.list_candidates(words[-1])
+    return [f"{value}\t{about}".rstrip("\t") for value, about in found]
+
+
+class _CommandLine:
+    """The words before the one being written, as far as they say what it can be."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.positional: list[str] = []
+        self.given: set[str] = set()
+        self.places = {"directory": ".", "file": ""}
+        self.foreign = False  # behind `--`, where words are a program's own
+        self.passed_on = False  # to a program of the project's, which as a rule takes names of files
+        self.pending: Option | None = None  # the option whose value is being written
+        for word in words:
+            self._consume(word)
+
+    @property
+    def command(self) -> Command | None:
+        """The command, when its name is complete."""
+        return find(self._name)
+
+    def list_candidates(self, word: str) -> list[Candidate]:
+        """What the word may become."""
+        if self.passed_on:
+            return [(":files", "")]
+        if self.foreign:
+            return []
+        lead = ""
+        if word.startswith("--") and "=" in word:
+            flag, _, word = word.partition("=")
+            self.pending, lead = self._find_option(flag), f"{flag}="
+            if self.pending is None:
+                return []
+        found = self._list_values(self.pending) if self.pending else self._list_words(word)
+        return [(lead + value, about) for value, about in found if value.startswith((word, ":"))]
+
+    def _consume(self, word: str) -> None:
+        if self.passed_on:
+            return
+        if word == "=" and self.pending:  # bash parts --progress=plain into three words
+            return
+        if self.pending:
+            self._record_value(self.pending, word)
+            self.pending = None
+        elif word == "--":
+            self.foreign = True
+        elif word.startswith("-") and word != "-":
+            self._consume_flag(word)
+        else:
+            self.positional.append(word)
+            self.passed_on = bool(self.command and self.command.passes and self.positional[1:])
+
+    def _consume_flag(self, word: str) -> None:
+        flag, glued, value = word.partition("=")
+        option = self._find_option(flag)
+        if option is None or option.kind == FLAG:
+            self.given |= {option.name} if option else set()
+        elif glued:
+            self._record_value(option, value)
+        else:
+            self.pending = option
+
+    def _record_value(self, option: Option, value: str) -> None:
+        self.given |= {option.name} if option.kind != MANY else set()
+        if option.name in self.places:
+            self.places[option.name] = value
+
+    def _find_option(self, flag: str) -> Option | None:
+        return next((option for option in self._list_options() if flag in option.flags), None)
+
+    def _list_options(self) -> tuple[Option, ...]:
+        return self.command.options if self.command else GLOBALS
+
+    @property
+    def _name(self) -> str:
+        """The one or two words that name a command."""
+        return " ".join(self.positional[: 2 if self.positional[:1] and self.positional[0] in GROUPS else 1])
+
+    def _list_words(self, word: str) -> Iterable[Candidate]:
+        if word.startswith("-"):
+            return self._list_flags(word)
+        if self.command:
+            return self._list_arguments(self.command)
+        return _list_commands(self.positional)
+
+    def _list_flags(self, word: str) -> Iterator[Candidate]:
+        """Long options; the short ones as well when only the dash is there."""
+        for option in self._list_options():
+            if option.name not in self.given:
+                shown = option.flags if word == "-" else option.flags[-1:]
+                yield from ((flag, option.about) for flag in shown)
+        if word != "-":
+            yield "--help", "What it does and takes."
+
+    def _list_values(self, option: Option) -> Iterable[Candidate]:
+        if option.choices:
+            return [(choice, "") for choice in option.choices]
+        return self._list_of_kind(option.words)
+
+    def _list_arguments(self, command: Command) -> Iterable[Candidate]:
+        taken = self.positional[len(command.name.split()) :]
+        if command.argument is None or (taken and not command.argument.many):
+            return []
+        return [(value, about) for value, about in self._list_of_kind(command.argument.words) if value not in taken]
+
+    def _list_of_kind(self, kind: str) -> Iterable[Candidate]:
+        if kind in _SHELLS_OWN:
+            return [(f":{kind}", "")]
+        return names.list_names(kind, self.places["directory"], self.places["file"]) if kind else []
+
+
+def _list_commands(before: Sequence[str]) -> Iterator[Candidate]:
+    """The next word of a command's name."""
+    depth = len(before)
+    for name, command in list_commands().items():
+        words = name.split()
+        if words[:depth] == list(before) and len(words) == depth + 1:
+            yield words[-1], command.about
+    if not before:
+        yield from GROUPS.items()

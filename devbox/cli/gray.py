@@ -10,64 +10,78 @@ from typing import TYPE_CHECKING
 
 from devbox.cli import output, terminal
 from devbox.cli.display import gray as shown
-from devbox.cli.display.choose import choose
-from devbox.cli.project import opened
-from devbox.cli.terminal import say
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.terminal import print_line
+from devbox.commands import gray_releases as verbs
 from devbox.errors import FAILED
 from devbox.reports import files
-from devbox.verbs import trials as verbs
 
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
-    from devbox.gray.trial import Trial
-    from devbox.opened import Project
+    from devbox.commands.table.options import Args
+    from devbox.gray.release import GrayRelease
+    from devbox.project import Project
 
 _HEAD = ("AFTER", "CAME TO", "VISITORS", "NEW: FAILED", "OLD: FAILED", "WHY")
 _BASELINE = "BASELINE: FAILED"
 
 
-def steer(args: Args, what: str) -> int:
-    """Hold it, let it go on, or take it back; what it came to is the data."""
-    with choose(args.text("progress")) as display:
-        project = opened(args)
-        trial = verbs.say(project, display, what=what, stage=args.text("stage"))
-    _tell(args, project, trial)
-    return FAILED if what == verbs.ABORT and not trial.over else 0
+def hold(args: Args) -> int:
+    """Keep the gray release at its step."""
+    return _steer(args, verbs.HOLD)
+
+
+def resume(args: Args) -> int:
+    """Let a held gray release go on."""
+    return _steer(args, verbs.RESUME)
+
+
+def abort(args: Args) -> int:
+    """Take the gray release back."""
+    return _steer(args, verbs.ABORT)
+
+
+def _steer(args: Args, what: str) -> int:
+    with choose(args.get_text("progress")) as display:
+        project = open_from_args(args)
+        trial = verbs.request_action(project, display, what=what, stage=args.get_text("stage"))
+    _print_status(args, project, trial)
+    return FAILED if what == verbs.ABORT and not trial.is_over else 0
 
 
 def report(args: Args) -> int:
     """How it goes, or went: for a person, as JSON, as a page or a picture."""
-    project = opened(args)
-    trial = verbs.last(project, args.text("stage"))
-    _tell(args, project, trial)
+    project = open_from_args(args)
+    trial = verbs.find_last(project, args.get_text("stage"))
+    _print_status(args, project, trial)
     for option, suffix in (("html", "page"), ("svg", "picture")):
-        if path := args.text(option):
-            files.put(os.path.join(args.text("directory"), path), _drawn(trial, suffix))
-            say(f"· {path}: written")
+        if path := args.get_text(option):
+            files.write_file(os.path.join(args.get_text("directory"), path), _draw(trial, suffix))
+            print_line(f"· {path}: written")
     return 0
 
 
-def _drawn(trial: Trial, kind: str) -> str:
-    from devbox.gray import page, picture
+def _draw(trial: GrayRelease, kind: str) -> str:
+    from devbox.gray import chart, page
 
-    return page.html(trial) if kind == "page" else picture.svg(trial)
+    return page.render_html(trial) if kind == "page" else chart.render_svg(trial)
 
 
-def _tell(args: Args, project: Project, trial: Trial) -> None:
-    from devbox.gray.glance import glance
+def _print_status(args: Args, project: Project, trial: GrayRelease) -> None:
+    from devbox.gray.summary import summarize
 
-    seen, (controlled, metrics) = glance(trial), verbs.around(project, trial)
-    if args.flag("json"):
+    seen, (controlled, metrics) = summarize(trial), verbs.find_control_state(project, trial)
+    if args.get_flag("json"):
         more = {"controlled": controlled, "metrics": metrics}
         changes = [dataclasses.asdict(each) for each in trial.changes]
-        output.document({**dataclasses.asdict(seen), **more, "changes": changes})
+        output.print_document({**dataclasses.asdict(seen), **more, "changes": changes})
         return
     color, unicode = terminal.has_color(sys.stdout), terminal.has_unicode(sys.stdout)
-    say(f"release  {trial.release}", stream=sys.stdout)
-    for line in shown.lines(seen, unicode=unicode, controlled=controlled, now=time.time()):
-        say(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
+    print_line(f"release  {trial.release}", stream=sys.stdout)
+    for line in shown.format_lines(seen, unicode=unicode, controlled=controlled, now=time.time()):
+        print_line(terminal.paint(line.text, line.color, when=color and bool(line.color)), stream=sys.stdout)
     if metrics:
-        say(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)
+        print_line(terminal.paint(f"  for Prometheus: {metrics}", "dim", when=color), stream=sys.stdout)
     rows, fresh = [], seen.baseline is not None
     for change in trial.changes:
         name = f"step {change.step + 1}" if change.phase == "step" else change.phase
@@ -75,5 +89,5 @@ def _tell(args: Args, project: Project, trial: Trial) -> None:
         counts = [f"{failed} of {requests}" for requests, failed in sides]
         minutes, seconds = divmod(int(max(0.0, change.at - trial.began)), 60)
         rows.append((f"{minutes}:{seconds:02d}", name, f"{change.threshold / 100:g} %", *counts, change.reason))
-    say("", stream=sys.stdout)
-    output.table((*_HEAD[:4], *((_BASELINE,) if fresh else ()), *_HEAD[4:]), rows)
+    print_line("", stream=sys.stdout)
+    output.print_table((*_HEAD[:4], *((_BASELINE,) if fresh else ()), *_HEAD[4:]), rows)

@@ -4,58 +4,59 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
 
-from devbox.cli.display.choose import choose
-from devbox.cli.project import opened
-from devbox.cli.terminal import say
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.terminal import print_line
+from devbox.commands import images
 from devbox.errors import DevboxError, UsageError
 from devbox.execute import transfer
-from devbox.host.paths import default_paths
+from devbox.host import files, project, safe_files
+from devbox.host.paths import get_default_paths
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
-from devbox.records.named_images import NamedImages
-from devbox.verbs import images
+from devbox.records.installed import NamedImages
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
-    from devbox.images.layout import Descriptor
+    from devbox.commands.table.options import Args
+    from devbox.images.store.layout import Descriptor
 
 _PUSH_WORDS = 2
 
 
 def pull(args: Args) -> int:
     """Get an image of a registry into the store; its digest is the data."""
-    wanted = args.text("ref")
+    wanted = args.get_text("ref")
     if not wanted:
         raise UsageError("image pull wants the name of an image", remedy="devbox image pull debian:trixie-slim")
-    named, paths = reference.parse(wanted), default_paths()
-    with choose(args.text("progress")) as display:
-        found = transfer.pull(Transfers(paths), named, display, all_platforms=args.flag("all_platforms"))
-    NamedImages(paths).keep([(str(named), found.digest)])
+    named, paths = reference.parse(wanted), get_default_paths()
+    with choose(args.get_text("progress")) as display:
+        found = transfer.pull(Transfers(paths), named, display, all_platforms=args.get_flag("all_platforms"))
+    NamedImages(paths).store([(str(named), found.digest)])
     _print(args, {"reference": str(named), "digest": found.digest})
     return 0
 
 
 def rm(args: Args) -> int:
     """Drop names that images were pulled or imported by; `image gc` removes those that nothing else needs."""
-    names = args.many("names")
+    names = args.get_texts("names")
     if not names:
         raise UsageError("missing argument: NAME", remedy="devbox image ls")
-    kept = NamedImages(default_paths())
-    known = kept.all()
-    wanted = {name: next((each for each in (name, _canonical(name)) if each in known), "") for name in names}
+    kept = NamedImages(get_default_paths())
+    known = kept.read_images()
+    wanted = {name: next((each for each in (name, _expand_reference(name)) if each in known), "") for name in names}
     if unknown := [name for name, found in wanted.items() if not found]:
         remedy = f"known: {', '.join(sorted(known))}" if known else "devbox image pull NAME keeps one"
         raise UsageError(f"image {unknown[0]} was not pulled or imported by this name", remedy=remedy)
     for name in wanted.values():
         kept.drop(name)
-        say(name, stream=sys.stdout)
-    say("  → devbox image gc removes what nothing else needs")
+        print_line(name, stream=sys.stdout)
+    print_line("  → devbox image gc removes what nothing else needs")
     return 0
 
 
-def _canonical(name: str) -> str:
+def _expand_reference(name: str) -> str:
     """The full reference of a short one, such as docker.io/library/debian:13 of debian:13; "" if it is none."""
     try:
         return str(reference.parse(name))
@@ -65,17 +66,17 @@ def _canonical(name: str) -> str:
 
 def push(args: Args) -> int:
     """Send an image of the store to a registry; its digest is the data."""
-    words = args.many("what")
+    words = args.get_texts("what")
     if len(words) != _PUSH_WORDS:
         raise UsageError(
             "image push wants an image of the store and where it is to go",
             remedy="devbox image push dev registry.example.org/team/app:1.0",
         )
     named = reference.parse(words[1])
-    paths = default_paths()
+    paths = get_default_paths()
     transfers = Transfers(paths)
     image = find(args, transfers, words[0])
-    with choose(args.text("progress")) as display:
+    with choose(args.get_text("progress")) as display:
         done = transfer.push(transfers, image, named, display, paths=paths)
     _print(args, {"reference": str(named), "digest": done.digest, "sent": done.sent, "skipped": done.skipped})
     return 0
@@ -83,29 +84,104 @@ def push(args: Args) -> int:
 
 def sbom(args: Args) -> int:
     """Print the bill of materials of an image (data), which is attached to it then."""
-    name = args.text("image")
+    name = args.get_text("image")
     if not name:
         raise UsageError("image sbom wants the name of an image", remedy="devbox image sbom dev")
     from devbox.images.sbom import attach
 
-    paths = default_paths()
-    documents = attach.attached(find(args, Transfers(paths), name), paths)
-    sys.stdout.write(documents[args.text("format") or "spdx"].decode())
+    paths = get_default_paths()
+    documents = attach.attach_sbom(find(args, Transfers(paths), name), paths)
+    sys.stdout.write(documents[args.get_text("format") or "spdx"].decode())
     return 0
 
 
 def find(args: Args, transfers: Transfers, name: str) -> Descriptor:
     """An image of the project's file by its table's name; else one of the store by digest or reference."""
     try:
-        project = opened(args)
+        project = open_from_args(args)
     except UsageError:
         return transfers.find(name)
-    baked = images.baked(project, name)
+    baked = images.find_baked_image(project, name)
     return transfers.find(baked.digest if baked else name)
 
 
 def _print(args: Args, facts: dict[str, object]) -> None:
-    if args.flag("json"):
+    if args.get_flag("json"):
         sys.stdout.write(f"{json.dumps(facts)}\n")
     else:
-        say(str(facts["digest"]), stream=sys.stdout)
+        print_line(str(facts["digest"]), stream=sys.stdout)
+
+
+_STREAM = "-"
+_EXPORT_WORDS = 2
+
+
+def export(args: Args) -> int:
+    """Write an image of the store as one file, or hand it to an engine."""
+    if engine := args.get_text("to"):
+        return _hand_over(args, engine)
+    words = args.get_texts("what")
+    if len(words) != _EXPORT_WORDS:
+        raise UsageError(
+            "image export wants an image of the store and a file, or - for the standard output",
+            remedy="devbox image export dev app.tar",
+        )
+    paths = get_default_paths()
+    image = find(args, Transfers(paths), words[0])
+    kind, name = args.get_text("format") or "oci", args.get_text("tag")
+    if words[1] == _STREAM and sys.stdout.isatty():
+        raise UsageError("an archive is not for a terminal", remedy=f"devbox image export {words[0]} app.tar")
+    with choose(args.get_text("progress")) as display:
+        if words[1] == _STREAM:
+            transfer.export(paths, image, kind, name, sys.stdout.buffer, display)
+            return 0
+        within, inner = project.find_by_file(words[1])
+        with safe_files.open_replacement(within, inner) if within else files.open_replacement(words[1]) as out:
+            transfer.export(paths, image, kind, name, out, display)
+    return 0
+
+
+def _hand_over(args: Args, engine: str) -> int:
+    """Give an image to Docker or Podman; its digest there is the data."""
+    words = args.get_texts("what")
+    if len(words) != 1 or not args.get_text("tag"):
+        raise UsageError(
+            f"image export --to {engine} wants an image of the store and the name it gets there",
+            remedy=f"devbox image export dev --to {engine} --tag team/app:1.0",
+        )
+    if args.get_text("format"):
+        raise UsageError(f"--format is for files; {engine} is given what it takes", remedy="leave --format out")
+    paths = get_default_paths()
+    image, name = find(args, Transfers(paths), words[0]), reference.parse(args.get_text("tag"))
+    with choose(args.get_text("progress")) as display:
+        loaded = transfer.hand_over(paths, image, engine, name, display)
+    if args.get_flag("json"):
+        facts = {"engine": engine, "reference": name.familiar_name, "id": loaded, "digest": image.digest}
+        sys.stdout.write(f"{json.dumps(facts)}\n")
+    else:
+        print_line(loaded, stream=sys.stdout)
+    return 0
+
+
+def import_(args: Args) -> int:
+    """Have the images of an archive in the store; their digests are the data."""
+    source = args.get_text("archive")
+    if not source:
+        raise UsageError(
+            "image import wants an archive, the directory of an OCI image layout, or - for the standard input",
+            remedy="devbox image import app.tar",
+        )
+    if source == _STREAM and sys.stdin.isatty():
+        raise UsageError("an archive does not come from a terminal", remedy="docker save IMAGE | devbox image import -")
+    name = reference.parse(args.get_text("tag")) if args.get_text("tag") else None
+    with choose(args.get_text("progress")) as display:
+        given = sys.stdin.buffer if source == _STREAM else source
+        found = transfer.import_(get_default_paths(), given, name, display)
+    NamedImages(get_default_paths()).store((each.name, each.top.digest) for each in found)
+    if args.get_flag("json"):
+        rows = [{"reference": each.name, "digest": each.top.digest} for each in found]
+        sys.stdout.write(f"{json.dumps(rows)}\n")
+    else:
+        for digest in dict.fromkeys(each.top.digest for each in found):
+            print_line(digest, stream=sys.stdout)
+    return 0

@@ -7,75 +7,75 @@ import sys
 from typing import TYPE_CHECKING
 
 from devbox.attest import keys as crypto
-from devbox.cli import confirm, output, passphrase
-from devbox.cli.terminal import say
+from devbox.cli import output, prompts
+from devbox.cli.terminal import print_line
+from devbox.commands import signing as verbs
 from devbox.errors import FAILED, UsageError
-from devbox.host import beneath, environ, files, project
-from devbox.host.paths import default_paths
-from devbox.records.keys import Key, Keys
-from devbox.verbs import keys as verbs
+from devbox.host import environ, files, project, safe_files
+from devbox.host.paths import get_default_paths
+from devbox.records.keyring import Key, KeyStore
 
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
+    from devbox.commands.table.options import Args
 
 _SHORT = 16  # digits of a fingerprint in a table
 
 
 def create(args: Args) -> int:
     """Make a key; its public half is the data."""
-    name = _name(args, "create")
-    Keys(default_paths()).check_free(name)
-    signer = crypto.generate(args.text("type") or crypto.P256)
-    key = Keys(default_paths()).add(name, signer, _passphrase(args, name))
-    return _added(key)
+    name = _require_name(args, "create")
+    KeyStore(get_default_paths()).check_free(name)
+    signer = crypto.generate(args.get_text("type") or crypto.P256)
+    key = KeyStore(get_default_paths()).add(name, signer, _choose_passphrase(args, name))
+    return _print_added(key)
 
 
 def ls(args: Args) -> int:
     """Every key."""
-    found = Keys(default_paths()).all()
-    if args.flag("json"):
-        return output.document([_plain(key) for key in found])
-    lines = [(key.name, key.public.kind, _kept(key), key.public.fingerprint[:_SHORT]) for key in found]
-    output.table(("NAME", "TYPE", "KEPT", "FINGERPRINT"), lines)
+    found = KeyStore(get_default_paths()).list_keys()
+    if args.get_flag("json"):
+        return output.print_document([_to_plain(key) for key in found])
+    lines = [(key.name, key.public.kind, _describe_storage(key), key.public.fingerprint[:_SHORT]) for key in found]
+    output.print_table(("NAME", "TYPE", "KEPT", "FINGERPRINT"), lines)
     return 0
 
 
 def show(args: Args) -> int:
     """All about one key."""
-    say(json.dumps(_plain(_found(args, "show")), indent=2), stream=sys.stdout)
+    print_line(json.dumps(_to_plain(_find_key(args, "show")), indent=2), stream=sys.stdout)
     return 0
 
 
 def export(args: Args) -> int:
     """One half of a key."""
-    key = _found(args, "export")
-    if args.flag("private") and not key.private:
+    key = _find_key(args, "export")
+    if args.get_flag("private") and not key.private:
         raise UsageError(f"the private half of {key.name} is not here: {key.command} signs", remedy="devbox key show")
-    sys.stdout.write(key.private if args.flag("private") else key.public.pem)
+    sys.stdout.write(key.private if args.get_flag("private") else key.public.pem)
     return 0
 
 
 def import_(args: Args) -> int:
     """Keep a key of a file."""
-    words = args.many("words")
+    words = args.get_texts("words")
     if len(words) != len(("NAME", "FILE")):
         raise UsageError("key import wants a name and a file", remedy="devbox key import ci ci.pem")
     name, path = words
-    text = text_of(path, remedy="devbox key import NAME FILE")
-    store = Keys(default_paths())
+    text = read_key_text(path, remedy="devbox key import NAME FILE")
+    store = KeyStore(get_default_paths())
     store.check_free(name)
-    if command := args.text("sign_with"):
-        return _added(store.add_command(name, crypto.read_public(text, where=path), command.removeprefix("cmd:")))
-    old = verbs.passphrase(path, passphrase.asker()) if crypto.is_encrypted(text) else ""
+    if command := args.get_text("sign_with"):
+        return _print_added(store.add_command(name, crypto.read_public(text, where=path), command.removeprefix("cmd:")))
+    old = verbs.read_passphrase(path, prompts.find_passphrase_prompt()) if crypto.is_encrypted(text) else ""
     signer = crypto.read_private(text, old, where=path)
-    return _added(store.add(name, signer, old or _passphrase(args, name)))
+    return _print_added(store.add(name, signer, old or _choose_passphrase(args, name)))
 
 
-def text_of(path: str, *, remedy: str) -> str:
+def read_key_text(path: str, *, remedy: str) -> str:
     """A file that a person names as one of a key. UsageError where it is not there, or no text."""
     try:
-        root, inner = project.of_file(path)
-        text = beneath.read_text(root, inner) if root else files.read_text(path, errors="strict", waits=True)
+        root, inner = project.find_by_file(path)
+        text = safe_files.read_text(root, inner) if root else files.read_text(path, errors="strict", waits=True)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no key: it is no text", remedy=remedy) from None
     if text is None:
@@ -85,54 +85,57 @@ def text_of(path: str, *, remedy: str) -> str:
 
 def rm(args: Args) -> int:
     """Remove a key, asking first."""
-    key = _found(args, "rm")
+    key = _find_key(args, "rm")
     question = f"Remove the key {key.name}? It cannot sign any more."
-    if not args.flag("yes") and not confirm.confirm(question, command=f"key rm {key.name}"):
-        confirm.nothing_removed()
+    if not args.get_flag("yes") and not prompts.confirm(question, command=f"key rm {key.name}"):
+        prompts.print_nothing_removed()
         return FAILED
-    Keys(default_paths()).remove(key.name)
-    say(f"· removed the key {key.name}")
+    KeyStore(get_default_paths()).remove(key.name)
+    print_line(f"· removed the key {key.name}")
     return 0
 
 
-def _passphrase(args: Args, name: str) -> str:
+def _choose_passphrase(args: Args, name: str) -> str:
     """What a new key is encrypted with."""
-    if args.flag("no_passphrase"):
+    if args.get_flag("no_passphrase"):
         return ""
-    if environ.get(verbs.PASSPHRASE) or passphrase.asker() is None:
-        return verbs.passphrase(name, None)
-    return passphrase.new(name)
+    if environ.get(verbs.PASSPHRASE) or prompts.find_passphrase_prompt() is None:
+        return verbs.read_passphrase(name, None)
+    return prompts.prompt_new_passphrase(name)
 
 
-def _added(key: Key) -> int:
+def _print_added(key: Key) -> int:
     sys.stdout.write(key.public.pem)
     sys.stdout.flush()
-    say(f"· the key {key.name} is kept {_kept(key)}; its public half is above\n  → devbox key export {key.name}")
+    print_line(
+        f"· the key {key.name} is kept {_describe_storage(key)}; its public half is above\n"
+        f"  → devbox key export {key.name}"
+    )
     return 0
 
 
-def _found(args: Args, verb: str) -> Key:
-    return Keys(default_paths()).find(_name(args, verb))
+def _find_key(args: Args, verb: str) -> Key:
+    return KeyStore(get_default_paths()).find(_require_name(args, verb))
 
 
-def _name(args: Args, verb: str) -> str:
-    if name := args.text("name"):
+def _require_name(args: Args, verb: str) -> str:
+    if name := args.get_text("name"):
         return name
     raise UsageError(f"key {verb} wants the name of a key", remedy=f"devbox key {verb} ci")
 
 
-def _kept(key: Key) -> str:
+def _describe_storage(key: Key) -> str:
     if key.command:
         return "by a command"
     return "encrypted" if key.is_encrypted else "unencrypted"
 
 
-def _plain(key: Key) -> dict[str, object]:
+def _to_plain(key: Key) -> dict[str, object]:
     return {
         "name": key.name,
         "type": key.public.kind,
         "fingerprint": key.public.fingerprint,
-        "kept": _kept(key),
+        "kept": _describe_storage(key),
         "command": key.command or None,
         "public": key.public.pem,
     }

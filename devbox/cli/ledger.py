@@ -6,22 +6,22 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli import confirm, output
-from devbox.cli.display.choose import choose
-from devbox.cli.passphrase import asker
-from devbox.cli.project import opened
-from devbox.cli.terminal import say
+from devbox.cli import output, prompts
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.prompts import find_passphrase_prompt
+from devbox.cli.terminal import print_line
+from devbox.commands import ledger
+from devbox.commands import promote as verbs
 from devbox.errors import FAILED
 from devbox.model import codec
-from devbox.model.entry import REVOKED
-from devbox.verbs import promote as verbs
-from devbox.verbs import rebuilding, refreshing
+from devbox.model.ledger import REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from devbox.cli.options import Args
-    from devbox.model.entry import Entry
+    from devbox.commands.table.options import Args
+    from devbox.model.ledger import LedgerEntry
 
 _HEAD = ("NO", "AT", "WHAT", "STAGE", "RELEASE", "ABOUT")
 _NOT_CONFIRMED = """
@@ -32,18 +32,18 @@ _SHORT = 12  # digits that tell releases apart
 
 def log(args: Args) -> int:
     """The ledger: a line each, or each entry as JSON on a line of its own."""
-    entries = verbs.log(opened(args), output.notes)
-    if args.flag("json"):
+    entries = verbs.read_log(open_from_args(args), output.print_notes)
+    if args.get_flag("json"):
         sys.stdout.writelines(f"{json.dumps(codec.dump(entry), ensure_ascii=False)}\n" for entry in entries)
         return 0
     if not entries:
-        say("· nothing was promoted yet\n  → devbox promote STAGE")
+        print_line("· nothing was promoted yet\n  → devbox promote STAGE")
         return 0
-    output.table(
+    output.print_table(
         _HEAD,
         [
-            (str(entry.seq), entry.at[:19], entry.kind, entry.stage, _short(entry), _about(entry))
-            for entry in _without_repeated(entries)
+            (str(entry.seq), entry.at[:19], entry.kind, entry.stage, _format_release(entry), _describe_entry(entry))
+            for entry in _skip_repeated(entries)
         ],
     )
     return 0
@@ -52,39 +52,53 @@ def log(args: Args) -> int:
 def rebuild(args: Args) -> int:
     """Put a ledger aside that is refused, and begin again from signed records; where the old one lies is the data."""
     question = "Give up the ledger of this project, and begin again from signed records?"
-    if not (args.flag("yes") or confirm.confirm(question, command="release rebuild")):
-        say("· nothing was changed")
+    if not (args.get_flag("yes") or prompts.confirm(question, command="release rebuild")):
+        print_line("· nothing was changed")
         return FAILED
-    with choose(args.text("progress")) as display:
-        done = rebuilding.rebuild(opened(args), display)
+    with choose(args.get_text("progress")) as display:
+        done = ledger.rebuild(open_from_args(args), display)
     if done.aside:
-        say(done.aside, stream=sys.stdout)
-    say(f"· {done.learned} entries come from signed records\n  → devbox release log · devbox why STAGE")
+        print_line(done.aside, stream=sys.stdout)
+    print_line(f"· {done.learned} entries come from signed records\n  → devbox release log · devbox why STAGE")
     return 0
 
 
 def refresh(args: Args) -> int:
     """Confirm what is known of stages; what other machines published of them is the data."""
-    with choose(args.text("progress")) as display:
-        done = refreshing.refresh(opened(args), display, key=args.text("key"), ask=asker(), accept=args.flag("accept"))
-    if args.flag("json"):
+    with choose(args.get_text("progress")) as display:
+        done = ledger.refresh(
+            open_from_args(args),
+            display,
+            key=args.get_text("key"),
+            ask=find_passphrase_prompt(),
+            accept=args.get_flag("accept"),
+        )
+    if args.get_flag("json"):
         sys.stdout.write(f"{json.dumps(codec.dump(done), ensure_ascii=False)}\n")
         return FAILED if done.lacking else 0
     rows = [
-        (each.stage, each.writer, str(each.number), each.at[:19], each.kind, _digits(each.release), each.signed[:19])
+        (
+            each.stage,
+            each.writer,
+            str(each.number),
+            each.at[:19],
+            each.kind,
+            _shorten_id(each.release),
+            each.signed[:19],
+        )
         for each in done.chains
     ]
     if rows:
-        output.table(("STAGE", "MACHINE", "RECORDS", "LAST", "WHAT", "RELEASE", "SIGNED"), rows)
+        output.print_table(("STAGE", "MACHINE", "RECORDS", "LAST", "WHAT", "RELEASE", "SIGNED"), rows)
     if done.lacking:
-        say(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
+        print_line(f"· not confirmed: {', '.join(done.lacking)}{_NOT_CONFIRMED}")
         return FAILED
     said = f"signed by {done.by}" if done.by else "known here; no key of this machine may sign it"
-    say(f"· all that is known of the stages is {said}")
+    print_line(f"· all that is known of the stages is {said}")
     return 0
 
 
-def _without_repeated(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _skip_repeated(entries: Iterable[LedgerEntry]) -> Iterator[LedgerEntry]:
     """Leave out a revocation that is known: it is in the chain of every stage, and entered for each."""
     known: set[tuple[str, str]] = set()
     for entry in entries:
@@ -95,15 +109,15 @@ def _without_repeated(entries: Iterable[Entry]) -> Iterator[Entry]:
             known.add(revocation)
 
 
-def _short(entry: Entry) -> str:
-    return _digits(entry.release)
+def _format_release(entry: LedgerEntry) -> str:
+    return _shorten_id(entry.release)
 
 
-def _digits(release: str) -> str:
+def _shorten_id(release: str) -> str:
     return release.removeprefix("sha256:")[:_SHORT]
 
 
-def _about(entry: Entry) -> str:
+def _describe_entry(entry: LedgerEntry) -> str:
     """What an entry says beside what it is."""
     body = entry.body
     if reason := body.get("reason"):

@@ -29,7 +29,7 @@ def main() -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """Run a command line; its exit code. Nothing but BaseExceptions of the interpreter leaves here."""
     try:
-        code = _command(argv)
+        code = _run_command(argv)
         sys.stdout.flush()
     except DevboxError as error:
         return _fail(error.render(), error.exit_code)
@@ -39,16 +39,16 @@ def run(argv: Sequence[str]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except OSError as error:
-        from devbox.host.trouble import of_the_machine
+        from devbox.host.os_errors import from_os_error
 
-        known = of_the_machine(error)
-        return _fail(known.render(), known.exit_code) if known else _unexpected(error)
+        known = from_os_error(error)
+        return _fail(known.render(), known.exit_code) if known else _report_unexpected(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a sentence, not a trace
-        return _unexpected(error)
+        return _report_unexpected(error)
     return code
 
 
-def _command(argv: Sequence[str]) -> int:
+def _run_command(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:
         from devbox.host.version import VERSION
 
@@ -60,21 +60,21 @@ def _command(argv: Sequence[str]) -> int:
         from devbox.cli.activate import activate
 
         return activate(argv[1:])
-    from devbox.cli.commands import every, find
-    from devbox.cli.parse import NotUnderstood, parse
+    from devbox.cli.parser import ParseError, load_handler, parse
+    from devbox.commands.table.index import find, list_commands
 
     try:
         command, args = parse(argv, find)
-    except NotUnderstood:
-        from devbox.cli.app import explain
+    except ParseError:
+        from devbox.cli.help import explain
 
-        return explain(argv, every())
-    return command.handler(args)
+        return explain(argv, list_commands())
+    return load_handler(command)(args)
 
 
 def _complete(words: Sequence[str]) -> int:
     """What the shells' completion asks for."""
-    from devbox.cli.complete import complete
+    from devbox.cli.completion import complete
 
     sys.stdout.writelines(f"{line}\n" for line in complete(words))
     return 0
@@ -86,13 +86,13 @@ def _drop_stdout() -> None:
 
 
 def _fail(text: str, code: int) -> int:
-    from devbox.cli.terminal import say
+    from devbox.cli.terminal import print_line
 
-    say(text)
+    print_line(text)
     return code
 
 
-def _unexpected(error: Exception) -> int:
+def _report_unexpected(error: Exception) -> int:
     from devbox.host import environ
 
     if environ.get("DEVBOX_DEBUG"):

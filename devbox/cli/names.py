@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 
 
-def of_kind(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
+def list_names(kind: str, directory: str, file: str) -> list[tuple[str, str]]:
     """The names of a kind (`containers`, `tasks`, …) and what each is; none where there is no readable file."""
     directory = os.path.expanduser(directory)
     if find := _ELSEWHERE.get(kind):
         return find(directory, file)
-    return [pair for document in _documents(directory, file) for pair in _IN_FILE[kind](document)]
+    return [pair for document in _read_documents(directory, file) for pair in _IN_FILE[kind](document)]
 
 
-def _documents(directory: str, file: str) -> list[Document]:
+def _read_documents(directory: str, file: str) -> list[Document]:
     """The env file and its local override, as far as they can be read."""
     import tomllib
 
-    from devbox.host import beneath, project
+    from devbox.host import project, safe_files
 
     try:
         root, name = project.find(directory, file=os.path.expanduser(file) or None)
@@ -37,45 +37,45 @@ def _documents(directory: str, file: str) -> list[Document]:
     found: list[Document] = []
     for path in (name, project.LOCAL_FILE):
         try:
-            found.append(tomllib.loads(beneath.read(root, path).decode()))
+            found.append(tomllib.loads(safe_files.read(root, path).decode()))
         except (OSError, ValueError):
             continue
     return found
 
 
-def _containers(document: Document) -> list[tuple[str, str]]:
+def _list_containers(document: Document) -> list[tuple[str, str]]:
     dev = [("dev", "the dev container")] if "dev" in document else []
-    return dev + _table("service")(document)
+    return dev + _make_lister("service")(document)
 
 
-def _table(role: str) -> Callable[[Document], list[tuple[str, str]]]:
+def _make_lister(role: str) -> Callable[[Document], list[tuple[str, str]]]:
     """The names of `[role.NAME]`, each with what it is made from."""
 
     def read(document: Document) -> list[tuple[str, str]]:
         tables = document.get(role)
-        return [(name, _source(table)) for name, table in tables.items()] if isinstance(tables, dict) else []
+        return [(name, _describe_source(table)) for name, table in tables.items()] if isinstance(tables, dict) else []
 
     return read
 
 
-def _tools(document: Document) -> list[tuple[str, str]]:
+def _list_tools(document: Document) -> list[tuple[str, str]]:
     """The tools and the commands that they put on PATH."""
     tables = document.get("tool")
     if not isinstance(tables, dict):
         return []
-    found = {name: _source(table) for name, table in tables.items()}
+    found = {name: _describe_source(table) for name, table in tables.items()}
     for name, table in tables.items():
         for shim in table.get("shims", ()) if isinstance(table, dict) else ():
             found.setdefault(str(shim), f"of {name}")
     return list(found.items())
 
 
-def _debuggers(document: Document) -> list[tuple[str, str]]:
+def _list_debuggers(document: Document) -> list[tuple[str, str]]:
     """What looks into a container: programs of devbox's own image, and the tools of the file."""
-    return [(name, "") for name in ("strace", "gdb", "ps", "ss", "lsof", "tcpdump")] + _tools(document)
+    return [(name, "") for name in ("strace", "gdb", "ps", "ss", "lsof", "tcpdump")] + _list_tools(document)
 
 
-def _source(table: object) -> str:
+def _describe_source(table: object) -> str:
     if isinstance(table, str):  # a task of one command
         return table.partition("\n")[0]
     if not isinstance(table, dict):
@@ -83,14 +83,14 @@ def _source(table: object) -> str:
     return next((f"{key} {table[key]}" for key in ("recipe", "from", "image", "run") if key in table), "")
 
 
-def _stages(document: Document) -> list[tuple[str, str]]:
+def _list_stages(document: Document) -> list[tuple[str, str]]:
     """The stages, in the order in which a release passes them where that is written."""
     tables, order = document.get("stage"), document.get("stages")
     names = [*(order if isinstance(order, list) else ()), *(tables if isinstance(tables, dict) else ())]
     return [(str(name), "") for name in dict.fromkeys(names)]
 
 
-def _cells(document: Document) -> list[tuple[str, str]]:
+def _list_cells(document: Document) -> list[tuple[str, str]]:
     """The cells of the tests, as far as they can be told without the file's variables."""
     from devbox.model.matrix import Matrix
     from devbox.plan import matrix
@@ -101,30 +101,30 @@ def _cells(document: Document) -> list[tuple[str, str]]:
     found = table.get("matrix")
     axes = found if isinstance(found, dict) else {}
     lists = {name: values for name, values in axes.items() if isinstance(values, list)}
-    included, excluded = (_combinations(lists.pop(name, [])) for name in ("include", "exclude"))
+    included, excluded = (_parse_combinations(lists.pop(name, [])) for name in ("include", "exclude"))
     lists.pop("allow_failure", None)
     whole = Matrix(
         axes={name: tuple(map(str, values)) for name, values in lists.items()}, include=included, exclude=excluded
     )
-    return [(cell.name, "") for cell in matrix.cells(whole)]
+    return [(cell.name, "") for cell in matrix.expand_cells(whole)]
 
 
-def _combinations(values: list[object]) -> tuple[dict[str, str], ...]:
+def _parse_combinations(values: list[object]) -> tuple[dict[str, str], ...]:
     cells = [cell for cell in values if isinstance(cell, dict)]
     return tuple({str(name): str(value) for name, value in cell.items()} for cell in cells)
 
 
-def _templates(_directory: str, _file: str) -> list[tuple[str, str]]:
-    from devbox.cli import scaffold
+def _list_templates(_directory: str, _file: str) -> list[tuple[str, str]]:
+    from devbox.cli import init
 
-    return list(scaffold.templates().items())
+    return list(init.list_templates().items())
 
 
-def _recipes(directory: str, file: str) -> list[tuple[str, str]]:
+def _list_recipes(directory: str, file: str) -> list[tuple[str, str]]:
     from devbox.host import project
-    from devbox.host.data import data_dir
+    from devbox.host.environ import find_data_dir
 
-    places = [(data_dir("recipes"), "")]
+    places = [(find_data_dir("recipes"), "")]
     with contextlib.suppress(DevboxError):
         places.append((f"{project.find(directory, file=file or None)[0]}/recipes", "of this project"))
     found = {}
@@ -134,74 +134,74 @@ def _recipes(directory: str, file: str) -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
-def _snapshots(directory: str, file: str) -> list[tuple[str, str]]:
-    from devbox.host.paths import default_paths
+def _list_snapshots(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import get_default_paths
 
-    return _entries(directory, file, default_paths().saved)
-
-
-def _volumes(directory: str, file: str) -> list[tuple[str, str]]:
-    from devbox.host.paths import default_paths
-
-    return _entries(directory, file, default_paths().volumes)
+    return _list_entries(directory, file, get_default_paths().volume_snapshots)
 
 
-def _entries(directory: str, file: str, place: Callable[[str], str]) -> list[tuple[str, str]]:
+def _list_volumes(directory: str, file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import get_default_paths
+
+    return _list_entries(directory, file, get_default_paths().volumes)
+
+
+def _list_entries(directory: str, file: str, place: Callable[[str], str]) -> list[tuple[str, str]]:
     """What lies in a directory of the instance, by its unquoted names."""
     from urllib.parse import unquote
 
     from devbox.host import project
-    from devbox.host.paths import default_paths
+    from devbox.host.paths import get_default_paths
 
     with contextlib.suppress(DevboxError, OSError):
-        key = project.identify(default_paths(), *project.find(directory, file=file or None))
+        key = project.identify(get_default_paths(), *project.find(directory, file=file or None))
         return sorted((unquote(name), "") for name in os.listdir(place(key)) if not name.startswith("."))
     return []
 
 
-def _releases(directory: str, file: str) -> list[tuple[str, str]]:
+def _list_releases(directory: str, file: str) -> list[tuple[str, str]]:
     from devbox.host import project
-    from devbox.host.paths import default_paths
+    from devbox.host.paths import get_default_paths
     from devbox.records.releases import Releases
 
     try:
         place = project.find(directory, file=file or None)
     except DevboxError:
         return []
-    found = Releases(default_paths(), project.identify(default_paths(), *place)).all()
+    found = Releases(get_default_paths(), project.identify(get_default_paths(), *place)).list_releases()
     return [(release.id.removeprefix("sha256:")[:12], release.created_at[:16]) for release in found]
 
 
-def _keys(_directory: str, _file: str) -> list[tuple[str, str]]:
-    from devbox.host.paths import default_paths
-    from devbox.records.keys import Keys
+def _list_keys(_directory: str, _file: str) -> list[tuple[str, str]]:
+    from devbox.host.paths import get_default_paths
+    from devbox.records.keyring import KeyStore
 
     with contextlib.suppress(DevboxError, OSError):
-        return [(key.name, key.public.kind) for key in Keys(default_paths()).all()]
+        return [(key.name, key.public.kind) for key in KeyStore(get_default_paths()).list_keys()]
     return []
 
 
-def _shells(_directory: str, _file: str) -> list[tuple[str, str]]:
+def _list_shells(_directory: str, _file: str) -> list[tuple[str, str]]:
     return [(name, "") for name in SHELLS]
 
 
 _IN_FILE = {
-    "containers": _containers,
-    "tasks": _table("tasks"),
-    "services": _table("service"),
-    "bases": _table("base"),
-    "tools": _tools,
-    "debuggers": _debuggers,
-    "installs": _table("install"),
-    "stages": _stages,
-    "cells": _cells,
+    "containers": _list_containers,
+    "tasks": _make_lister("tasks"),
+    "services": _make_lister("service"),
+    "bases": _make_lister("base"),
+    "tools": _list_tools,
+    "debuggers": _list_debuggers,
+    "installs": _make_lister("install"),
+    "stages": _list_stages,
+    "cells": _list_cells,
 }
 _ELSEWHERE = {
-    "templates": _templates,
-    "recipes": _recipes,
-    "releases": _releases,
-    "keys": _keys,
-    "shells": _shells,
-    "snapshots": _snapshots,
-    "volumes": _volumes,
+    "templates": _list_templates,
+    "recipes": _list_recipes,
+    "releases": _list_releases,
+    "keys": _list_keys,
+    "shells": _list_shells,
+    "snapshots": _list_snapshots,
+    "volumes": _list_volumes,
 }

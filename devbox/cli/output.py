@@ -4,38 +4,57 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+import textwrap
 
 from devbox.cli import terminal
-from devbox.cli.columns import aligned
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from devbox.execute.events import Event
 
+_NARROWEST = 20  # of a last column
 
-def document(plain: object) -> int:
+
+def align_columns(rows: Iterable[tuple[str, ...]], *, width: int = 0) -> list[str]:
+    """Rows as lines, their columns below each other; with a width the last column goes on below itself.
+
+    What people copy stays whole: no line is broken within a word.
+    """
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    before = sum(widths[:-1]) + 2 * len(widths[:-1])
+    lines = []
+    for row in cells:
+        front = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths[:-1], strict=False))
+        room = max(width - before, _NARROWEST) if width else sys.maxsize
+        parts = textwrap.wrap(row[-1], room, break_long_words=False, break_on_hyphens=False) or [""]
+        lines += [f"{front}{parts[0]}".rstrip(), *(" " * before + part for part in parts[1:])]
+    return lines
+
+
+def print_document(plain: object) -> int:
     """Print a JSON document; the exit code of a command that has done its work."""
     sys.stdout.write(f"{json.dumps(plain)}\n")
     return 0
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Print rows below a head; on a terminal the last column goes on below itself."""
     color = terminal.has_color(sys.stdout)
-    for at, line in enumerate(aligned([head, *rows], width=columns())):
-        terminal.say(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
+    for at, line in enumerate(align_columns([head, *rows], width=find_data_width())):
+        terminal.print_line(terminal.paint(line, "dim", when=color and at == 0), stream=sys.stdout)
 
 
-def columns() -> int:
+def find_data_width() -> int:
     """How many columns data may take; 0 for any number, where no terminal shows it."""
-    return terminal.width(sys.stdout) if sys.stdout.isatty() else 0
+    return terminal.get_width(sys.stdout) if sys.stdout.isatty() else 0
 
 
-def notes(event: Event) -> None:
+def print_notes(event: Event) -> None:
     """Show the notes among events, a line each on stderr: for commands without progress."""
     from devbox.execute.events import Note
 
     if isinstance(event, Note):
-        terminal.say(f"· {event.text}")
+        terminal.print_line(f"· {event.text}")

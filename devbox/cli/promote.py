@@ -6,70 +6,72 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from devbox.cli.display.choose import choose
-from devbox.cli.passphrase import asker
-from devbox.cli.project import opened
-from devbox.cli.terminal import say
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.prompts import find_passphrase_prompt
+from devbox.cli.terminal import print_line
+from devbox.commands import gray_releases
+from devbox.commands import promote as verbs
+from devbox.commands.promotion_records import choose_promoter
+from devbox.deploy.stage_file import load_with_fallback
 from devbox.errors import UsageError
-from devbox.opened import load
-from devbox.verbs import promote as verbs
-from devbox.verbs import trials
-from devbox.verbs.recording import promoter
-from devbox.verbs.stagefile import load_or_promoted
+from devbox.project import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from devbox.cli.options import Args
-    from devbox.model.resolved import Resolved
-    from devbox.opened import Project
-    from devbox.verbs.promote import Moved
-    from devbox.verbs.signing import Named
+    from devbox.commands.promote import PromotionResult
+    from devbox.commands.signing import NamedSigner
+    from devbox.commands.table.options import Args
+    from devbox.model.spec import Spec
+    from devbox.project import Project
 
 
 def promote(args: Args) -> int:
     """Have a stage run a release; what it runs is the data."""
-    stage, release = _words(args)
-    project, by = _signed(args)
-    with choose(args.text("progress")) as display:
-        if args.flag("supersede"):
-            trials.supersede(project, display, stage=stage, release=release)
-        trials.queue(project, display, stage=stage, release=release)
-        if args.flag("detach"):
-            trials.detach(project, display, stage=stage, release=release, key=args.text("key"))
+    stage, release = _parse_words(args)
+    project, by = _open_with_signer(args)
+    with choose(args.get_text("progress")) as display:
+        if args.get_flag("supersede"):
+            gray_releases.supersede(project, display, stage=stage, release=release)
+        gray_releases.wait_for_turn(project, display, stage=stage, release=release)
+        if args.get_flag("detach"):
+            gray_releases.detach(project, display, stage=stage, release=release, key=args.get_text("key"))
             return 0
         moved = verbs.promote(project, display, stage=stage, release=release, by=by)
-    return _tell(args, moved)
+    return _print_result(args, moved)
 
 
 def rollback(args: Args) -> int:
     """Have a stage run what it ran before; what it runs is the data."""
-    stage = args.text("stage")
+    stage = args.get_text("stage")
     if not stage:
         raise UsageError("rollback wants a stage", remedy="devbox rollback production")
-    project, by = _signed(args, load=load_or_promoted)
-    with choose(args.text("progress")) as display:
-        went = trials.give_way(project, display, stage=stage)
-        moved = verbs.now(project, stage=stage) if went else verbs.rollback(project, display, stage=stage, by=by)
-    return _tell(args, moved)
+    project, by = _open_with_signer(args, load=load_with_fallback)
+    with choose(args.get_text("progress")) as display:
+        went = gray_releases.abort_for_rollback(project, display, stage=stage)
+        moved = (
+            verbs.read_current(project, stage=stage) if went else verbs.rollback(project, display, stage=stage, by=by)
+        )
+    return _print_result(args, moved)
 
 
-def _signed(args: Args, *, load: Callable[..., Resolved] = load) -> tuple[Project, Named | None]:
+def _open_with_signer(args: Args, *, load: Callable[..., Spec] = load) -> tuple[Project, NamedSigner | None]:
     """The project, and whose key signs the record of the move; its passphrase is asked for before anything moves."""
-    project = opened(args)
-    return project, promoter(project, load(project, fresh=True), args.text("key"), asker())
+    project = open_from_args(args)
+    return project, choose_promoter(project, load(project, fresh=True), args.get_text("key"), find_passphrase_prompt())
 
 
-def _words(args: Args) -> tuple[str, str]:
-    words = args.many("what")
+def _parse_words(args: Args) -> tuple[str, str]:
+    words = args.get_texts("what")
     if len(words) not in (len(("STAGE",)), len(("STAGE", "RELEASE"))):
         raise UsageError("promote expects a stage and optionally a release", remedy="devbox promote staging")
     return words[0], "".join(words[1:])
 
 
-def _tell(args: Args, moved: Moved) -> int:
+def _print_result(args: Args, moved: PromotionResult) -> int:
     release, stage = moved.deployment.release, moved.deployment.stage
-    if args.flag("json"):
+    if args.get_flag("json"):
         plain = {
             "stage": stage.name,
             "release": release.id,
@@ -85,9 +87,9 @@ def _tell(args: Args, moved: Moved) -> int:
         }
         sys.stdout.write(f"{json.dumps(plain)}\n")
         return 0
-    if not moved.changed and args.text("progress") not in ("quiet", "json"):
-        say(f"· nothing to do: {stage.name} runs this")
+    if not moved.changed and args.get_text("progress") not in ("quiet", "json"):
+        print_line(f"· nothing to do: {stage.name} runs this")
     for name, value in (("release", release.id), ("digest", release.image), ("address", moved.address)):
         if value:
-            say(f"{name.ljust(8)} {value}", stream=sys.stdout)
+            print_line(f"{name.ljust(8)} {value}", stream=sys.stdout)
     return 0

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from devbox.cli import output, terminal
-from devbox.cli.columns import aligned
-from devbox.cli.options import Args
-from devbox.envfile import recipefacts, recipes
-from devbox.envfile.recipefacts import ParameterFacts, RecipeFacts, ServiceFacts
+from devbox.cli.output import align_columns
+from devbox.commands.table.options import Args
+from devbox.envfile import recipes
+from devbox.envfile.recipes import ParameterFacts, RecipeFacts, ServiceFacts
 from devbox.errors import EnvFileError, UsageError
 from devbox.host import project
 from devbox.model import codec
@@ -23,58 +23,60 @@ _INDENT = 2
 
 def ls(args: Args) -> int:
     """Every recipe in a line; one of the project that can't be read says why."""
-    root = _root(args)
-    found = [_summary(name, root) for name in recipes.known(root)]
-    if args.flag("json"):
-        return output.document(found)
-    rows = [(str(each["name"]), _few(each["versions"]), _about(each)) for each in found]
-    output.table(_HEAD, rows)
+    root = _find_root(args)
+    found = [_summarize(name, root) for name in recipes.list_names(root)]
+    if args.get_flag("json"):
+        return output.print_document(found)
+    rows = [(str(each["name"]), _shorten_versions(each["versions"]), _describe_row(each)) for each in found]
+    output.print_table(_HEAD, rows)
     return 0
 
 
 def show(args: Args) -> int:
     """All about one recipe."""
-    name = args.text("name")
+    name = args.get_text("name")
     if not name:
         raise UsageError("recipe show wants the name of a recipe", remedy="devbox recipe ls")
-    found = recipefacts.facts(name, _root(args))
-    if args.flag("json"):
-        return output.document(codec.dump(found))
+    found = recipes.describe_recipe(name, _find_root(args))
+    if args.get_flag("json"):
+        return output.print_document(codec.dump(found))
     color = terminal.has_color(sys.stdout)
-    for line in page(found, width=output.columns()):
+    for line in format_page(found, width=output.find_data_width()):
         title = bool(line) and not line.startswith(" ")
-        terminal.say(terminal.paint(line, "bold", when=color and title), stream=sys.stdout)
+        terminal.print_line(terminal.paint(line, "bold", when=color and title), stream=sys.stdout)
     return 0
 
 
-def page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
+def format_page(found: RecipeFacts, *, width: int = 0) -> Iterator[str]:
     """A recipe for a person, in lines of at most `width` columns where there is one."""
     inner = max(width - _INDENT, 0)
     yield f"{found.name}: {found.description}"
-    yield f"  {_origin(found)}"
-    yield from _section("Parameters", aligned((_parameter(each) for each in found.parameters), width=inner))
-    yield from _section("Image", found.steps)
+    yield f"  {_describe_origin(found)}"
+    yield from _format_section(
+        "Parameters", align_columns((_format_parameter(each) for each in found.parameters), width=inner)
+    )
+    yield from _format_section("Image", found.steps)
     if found.service:
-        yield from _section("Service", aligned(_service(found.service), width=inner))
-        yield from _section("Gives to whoever needs it", aligned(found.service.exports.items()))
+        yield from _format_section("Service", align_columns(_format_service(found.service), width=inner))
+        yield from _format_section("Gives to whoever needs it", align_columns(found.service.exports.items()))
     if found.tool:
-        yield from _section("Tool", [shlex.join(found.tool)])
-    yield from _section("To paste", recipefacts.example(found).split("\n"))
+        yield from _format_section("Tool", [shlex.join(found.tool)])
+    yield from _format_section("To paste", recipes.render_example(found).split("\n"))
 
 
-def _root(args: Args) -> str:
+def _find_root(args: Args) -> str:
     """The project's root; outside of projects, where only the recipes of devbox are known, none."""
     try:
-        return project.find(args.text("directory") or ".", file=args.text("file") or None)[0]
+        return project.find(args.get_text("directory") or ".", file=args.get_text("file") or None)[0]
     except UsageError:
-        if args.text("file") or not os.path.isdir(args.text("directory") or "."):
+        if args.get_text("file") or not os.path.isdir(args.get_text("directory") or "."):
             raise
         return ""
 
 
-def _summary(name: str, root: str) -> dict[str, object]:
+def _summarize(name: str, root: str) -> dict[str, object]:
     try:
-        found = recipefacts.facts(name, root)
+        found = recipes.describe_recipe(name, root)
     except EnvFileError as error:
         return {"name": name, "versions": [], "default": None, "description": "", "own": True, "error": error.sentence}
     return {
@@ -89,39 +91,39 @@ def _summary(name: str, root: str) -> dict[str, object]:
     }
 
 
-def _about(row: dict[str, object]) -> str:
+def _describe_row(row: dict[str, object]) -> str:
     if error := row.get("error"):
         return f"✗ {error}"
     mark = " (yours, instead of devbox's)" if row["shadows"] else " (yours)" if row["own"] else ""
     return f"{row['description']}{mark}"
 
 
-def _few(versions: object) -> str:
+def _shorten_versions(versions: object) -> str:
     """`16 … 26` where all of them are too long for a column."""
     names = [str(version) for version in versions] if isinstance(versions, list) else []
     text = " ".join(names)
     return text if len(text) <= _WIDEST else f"{names[0]} … {names[-1]}"
 
 
-def _origin(found: RecipeFacts) -> str:
+def _describe_origin(found: RecipeFacts) -> str:
     if not found.own:
         return "comes with devbox"
     return f"of this project: {found.file}{', instead of the one that devbox brings' if found.shadows else ''}"
 
 
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+def _format_section(title: str, lines: Iterable[str]) -> Iterator[str]:
     shown = list(lines)
     if shown:
         yield from ("", title, *(f"{' ' * _INDENT}{line}".rstrip() for line in shown))
 
 
-def _parameter(each: ParameterFacts) -> tuple[str, str, str]:
+def _format_parameter(each: ParameterFacts) -> tuple[str, str, str]:
     default = "must be set" if each.default is None else f'"{each.default}"'
     choices = f" ({', '.join(each.choices)})" if each.choices else ""
     return each.name, default, f"{each.description}{choices}"
 
 
-def _service(service: ServiceFacts) -> list[tuple[str, str]]:
+def _format_service(service: ServiceFacts) -> list[tuple[str, str]]:
     volumes = [("volume", f"{name} at {target}") for name, target in service.volumes.items()]
     mounts = [("mounts", f"{source} of the project at {target}") for source, target in service.mounts.items()]
     return [("port", str(service.port)), *volumes, *mounts, ("healthy", f"when {service.health}")]

@@ -6,8 +6,8 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 
-from devbox.envfile import recipefacts, recipes
-from devbox.envfile.recipefacts import ParameterFacts, RecipeFacts, ServiceFacts
+from devbox.envfile import recipes
+from devbox.envfile.recipes import ParameterFacts, RecipeFacts, ServiceFacts
 
 _HEAD = """\
 # Recipes
@@ -21,50 +21,52 @@ A recipe is used by `recipe = "NAME"`, its parameters are set by `with`:
 """
 
 
-def manual() -> str:
+def render_manual() -> str:
     """The whole page."""
-    found = [recipefacts.facts(name, "") for name in sorted(recipes.shipped())]
+    found = [recipes.describe_recipe(name, "") for name in sorted(recipes.list_shipped())]
     parts = [_HEAD, "| Recipe | What it is | Versions |", "|---|---|---|"]
     parts += [f"| [{each.name}](#{each.name}) | {each.description} | {', '.join(each.versions)} |" for each in found]
     for each in found:
-        parts += _section(each)
+        parts += _render_section(each)
     return "\n".join(parts) + "\n"
 
 
-def _section(found: RecipeFacts) -> Iterator[str]:
+def _render_section(found: RecipeFacts) -> Iterator[str]:
     yield from ("", f"## {found.name}", "", f"{found.description}.", "", "```toml")
-    yield recipefacts.example(found)
+    yield recipes.render_example(found)
     yield from ("```", "", "| Parameter | Default | Meaning |", "|---|---|---|")
-    yield from (_parameter(each) for each in found.parameters)
+    yield from (_render_parameter(each) for each in found.parameters)
     yield from ("", f"Layers: {'; '.join(found.steps)}.")
     if found.service:
-        yield from _service(found.service)
+        yield from _render_service(found.service)
     if found.tool:
-        yield from ("", f"As a tool it runs {_code(shlex.join(found.tool))}.")
+        yield from ("", f"As a tool it runs {_render_code(shlex.join(found.tool))}.")
 
 
-def _parameter(each: ParameterFacts) -> str:
-    default = "must be set" if each.default is None else _code(each.default) if each.default else "none"
+def _render_parameter(each: ParameterFacts) -> str:
+    default = "must be set" if each.default is None else _render_code(each.default) if each.default else "none"
     choices = f": {', '.join(each.choices)}" if each.choices else ""
     return f"| `{each.name}` | {default} | {each.description}{choices} |"
 
 
-def _service(service: ServiceFacts) -> Iterator[str]:
-    kept = [f"{_code(target)} (volume `{name}`)" for name, target in service.volumes.items()]
-    seen = [f"{_code(source)} of the project at {_code(target)}" for source, target in service.mounts.items()]
+def _render_service(service: ServiceFacts) -> Iterator[str]:
+    kept = [f"{_render_code(target)} (volume `{name}`)" for name, target in service.volumes.items()]
+    seen = [
+        f"{_render_code(source)} of the project at {_render_code(target)}" for source, target in service.mounts.items()
+    ]
     facts = [f"port {service.port}", *(f"data in {each}" for each in kept), *(f"reads {each}" for each in seen)]
     yield from ("", f"As a service: {', '.join(facts)}; healthy when {service.health}. Whoever needs it gets:", "")
-    yield from _table(service.exports.items())
+    yield from _render_table(service.exports.items())
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _render_table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield from ("| Variable | Value for a service of this name |", "|---|---|")
-    yield from (f"| `{name}` | {_code(value)} |" for name, value in rows)
+    yield from (f"| `{name}` | {_render_code(value)} |" for name, value in rows)
 
 
-def _code(text: str) -> str:
+def _render_code(text: str) -> str:
     return f"`{text}`"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(manual())
+    sys.stdout.write(render_manual())

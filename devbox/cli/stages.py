@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from devbox.cli import confirm, terminal
-from devbox.cli.project import Place, opened
+from devbox.cli import prompts, terminal
+from devbox.cli.locate import ProjectLocation, open_from_args
 from devbox.errors import FAILED, CannotRun, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from devbox.cli.options import Args
+    from devbox.commands.table.options import Args
 
 _MAIN = "web"
 _BASELINE = "-baseline"  # as in plan.staging, which `exec` and `ps` do not load
 
 
-def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
+def find_replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """The containers that a name means: that one, or those of a process, as NAME-NUMBER-DIGITS or NAME-DIGITS.
 
     Those of a baseline have one word more.
@@ -28,12 +28,11 @@ def replicas(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(each for each, own in plain.items() if name in (own.rpartition("-")[0], own.rsplit("-", 2)[0])))
 
 
-def must_be_known(args: Args) -> None:
+def check_known(args: Args) -> None:
     """Raise UsageError unless a stage of which nothing was found is in the file, with containers of its own."""
-    from devbox.opened import stage_of
-    from devbox.verbs.stagefile import load_or_promoted
+    from devbox.deploy.stage_file import find_stage, load_with_fallback
 
-    stage = stage_of(load_or_promoted(opened(args)), args.text("stage"))
+    stage = find_stage(load_with_fallback(open_from_args(args)), args.get_text("stage"))
     if stage.into:
         raise UsageError(
             f"{stage.name} has no containers of its own: its releases run in {stage.into}",
@@ -41,52 +40,56 @@ def must_be_known(args: Args) -> None:
         )
 
 
-def container(args: Args, place: Place, name: str) -> str:
+def find_container(args: Args, place: ProjectLocation, name: str) -> str:
     """The running container to go into: the first replica of a process, that of the release where none is named."""
-    from devbox.cli import rows
+    from devbox.cli import ps_rows
 
-    running = {str(row["name"]): row for row in rows.read(place) if row["pid"]}
+    running = {str(row["name"]): row for row in ps_rows.read(place) if row["pid"]}
     if not running:
-        must_be_known(args)
+        check_known(args)
         raise CannotRun(f"nothing runs in {place.stage}", remedy=f"devbox promote {place.stage}")
     own = [each for each, row in running.items() if row["role"] == "image"]
-    found = replicas(name or _MAIN, running) or (() if name else tuple(own))
+    found = find_replicas(name or _MAIN, running) or (() if name else tuple(own))
     if not found:
         raise CannotRun(f"nothing called {name} runs in {place.stage}", remedy=f"running are: {', '.join(running)}")
     return found[0]
 
 
-def say_drift(args: Args) -> int:
+def print_drift(args: Args) -> int:
     """Tell what runs that was not deployed; the exit code that says whether there is such a thing."""
-    from devbox.verbs.environments import StageEnvironment
+    from devbox.deploy.targets.local import LocalTarget
 
-    found = StageEnvironment(opened(args), args.text("stage")).drift()
+    found = LocalTarget(open_from_args(args), args.get_text("stage")).find_drift()
     for sentence in found:
-        terminal.say(f"devbox: {sentence}\n  → devbox promote {args.text('stage')}")
+        terminal.print_line(f"devbox: {sentence}\n  → devbox promote {args.get_text('stage')}")
     return FAILED if found else 0
 
 
 def down(args: Args, stage: str) -> int:
     """Stop all of a stage; with `-v` also remove its data, its releases' way back and its address, once confirmed."""
-    from devbox.cli.display.choose import choose
-    from devbox.cli.passphrase import asker
-    from devbox.verbs import stopping
-    from devbox.verbs.environments import StageEnvironment
+    from devbox.cli.display.select import choose
+    from devbox.cli.prompts import find_passphrase_prompt
+    from devbox.commands import gray_releases
+    from devbox.deploy.targets.local import LocalTarget
 
-    project = opened(args)
-    environment = StageEnvironment(project, stage)
+    project = open_from_args(args)
+    environment = LocalTarget(project, stage)
     has_run = environment.has_run
-    if args.flag("volumes") and environment.has_run and not _is_confirmed(args, stage, protected=environment.protected):
-        confirm.nothing_removed()
+    if (
+        args.get_flag("volumes")
+        and environment.has_run
+        and not _is_confirmed(args, stage, protected=environment.is_protected)
+    ):
+        prompts.print_nothing_removed()
         return FAILED
-    with choose(args.text("progress")) as display:
-        made = environment.down(display, volumes=args.flag("volumes"))
+    with choose(args.get_text("progress")) as display:
+        made = environment.down(display, volumes=args.get_flag("volumes"))
         if has_run:
-            stopping.record_down(project, stage, display, ask=asker())
+            gray_releases.record_down(project, stage, display, ask=find_passphrase_prompt())
     if not made:
-        must_be_known(args)
-    if not made and args.text("progress") not in ("quiet", "json"):
-        terminal.say(f"· nothing ran in {stage}")
+        check_known(args)
+    if not made and args.get_text("progress") not in ("quiet", "json"):
+        terminal.print_line(f"· nothing ran in {stage}")
     return 0
 
 
@@ -94,6 +97,6 @@ def _is_confirmed(args: Args, stage: str, *, protected: bool) -> bool:
     """True if the user agrees to lose the stage's data; a protected stage has to be named."""
     what, command = f"the data of {stage}", f"down -v --stage {stage}"
     if protected:
-        return confirm.confirm_names((stage,), args.many("confirm"), what=what, command=command)
-    agreed = args.flag("yes") or stage in args.many("confirm")
-    return agreed or confirm.confirm(f"Remove {what}?", command=command)
+        return prompts.confirm_names((stage,), args.get_texts("confirm"), what=what, command=command)
+    agreed = args.get_flag("yes") or stage in args.get_texts("confirm")
+    return agreed or prompts.confirm(f"Remove {what}?", command=command)

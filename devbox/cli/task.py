@@ -7,41 +7,41 @@ import threading
 from typing import TYPE_CHECKING
 
 from devbox.cli import terminal
-from devbox.cli.display.choose import choose
-from devbox.cli.project import opened
-from devbox.opened import load
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.commands import tasks
 from devbox.plan import tasks as plans
-from devbox.verbs import tasks
+from devbox.project import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from devbox.cli.options import Args
+    from devbox.commands.table.options import Args
 
 _COLORS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 def run(args: Args, name: str, *, start: Callable[[], None], execute: Callable[[tuple[str, ...]], int]) -> int:
     """Run a task; its exit code, or that of the first it needs that fails. `start` brings dev up."""
-    project = opened(args)
+    project = open_from_args(args)
     known = load(project).tasks
-    plans.find(name, known, env_file=project.env_file)
+    plans.find_task(name, known, env_file=project.env_file)
     start()
     # Lines of several tasks are no place for a live display.
-    kind = args.text("progress")
+    kind = args.get_text("progress")
     with choose(kind if kind in ("json", "quiet") else "plain") as display:
         return tasks.run(
             project,
             name,
             display,
-            line=_Prefixed([step.resource for step in plans.needed(name, known).steps]).line,
+            line=_PrefixWriter([step.resource for step in plans.plan_needs(name, known).steps]).write_line,
             execute=execute,
             arguments=args.after or (),
-            force=args.flag("force"),
+            force=args.get_flag("force"),
         )
 
 
-class _Prefixed:
+class _PrefixWriter:
     """Writes lines of several tasks as they come, each whole, with its task's name before it."""
 
     def __init__(self, names: list[str]) -> None:
@@ -53,7 +53,7 @@ class _Prefixed:
         }
         self._lock = threading.Lock()
 
-    def line(self, name: str, text: str) -> None:
+    def write_line(self, name: str, text: str) -> None:
         """One line."""
         with self._lock:
-            terminal.say(f"{self._fronts[name]} | {text}", stream=sys.stdout)
+            terminal.print_line(f"{self._fronts[name]} | {text}", stream=sys.stdout)

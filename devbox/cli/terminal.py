@@ -29,7 +29,7 @@ def is_interactive() -> bool:
     return os.isatty(0) and os.isatty(1)
 
 
-def for_shells(*, wanted: bool) -> int | None:
+def find_shell_terminal(*, wanted: bool) -> int | None:
     """The terminal's descriptor for `--shell-on-fail`; None where it was not asked for. UsageError off a terminal."""
     if not wanted:
         return None
@@ -42,7 +42,7 @@ def for_shells(*, wanted: bool) -> int | None:
     )
 
 
-def for_questions(*, progress: str) -> int | None:
+def find_prompt_terminal(*, progress: str) -> int | None:
     """The terminal's descriptor, for programs that may ask the person; None off one, and where a program reads."""
     return 0 if os.isatty(0) and os.isatty(2) and progress != "json" else None
 
@@ -68,7 +68,7 @@ def has_unicode(stream: TextIO) -> bool:
     return encoding.startswith("utf") and (not locale or "utf" in locale.lower())
 
 
-def width(stream: TextIO) -> int:
+def get_width(stream: TextIO) -> int:
     """Columns of the terminal behind a stream."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or DEFAULT_WIDTH
@@ -88,7 +88,7 @@ def to_ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def say(text: str, *, stream: TextIO | None = None) -> None:
+def print_line(text: str, *, stream: TextIO | None = None) -> None:
     """One whole line for the person, on stderr unless told, in one write."""
     out = stream or sys.stderr
     out.write(f"{text if has_unicode(out) else to_ascii(text)}\n")

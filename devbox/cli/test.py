@@ -2,64 +2,169 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from dataclasses import dataclass
 
-from devbox.cli import output, testreport
-from devbox.cli.display.matrix.choose import choose
-from devbox.cli.project import opened
+from devbox.cli import exec, output, terminal
+from devbox.cli.display import matrix_plain
+from devbox.cli.display.select import choose, choose_matrix
+from devbox.cli.locate import open_from_args
+from devbox.commands import test as verbs
+from devbox.commands import test_shell
 from devbox.errors import UsageError
-from devbox.matrix.looking import Asked
-from devbox.verbs import test as verbs
+from devbox.isolation.exec import run_in_container
+from devbox.matrix.schedule import MatrixRequest
+from devbox.reports import files, grid
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
-    from devbox.matrix.looking import Decided
-    from devbox.opened import Project
-    from devbox.verbs.signing import Named
+    from devbox.commands.signing import NamedSigner
+    from devbox.commands.table.options import Args
+    from devbox.matrix.schedule import CellDecision
+    from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.project import Project
+
+_TAIL = 20  # lines of each failed cell
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """The files that a person asked for, by their absolute paths; "" where no coverage is wanted."""
+
+    reports: tuple[str, ...] = ()
+    coverage: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Everything that is going to be written; a directory ends with a slash."""
+        return (*self.reports, *([f"{self.coverage}/"] if self.coverage else ()))
+
+
+def parse_report_request(args: Args) -> ReportRequest:
+    """What is to be written. What can't be is refused before anything runs."""
+    start = os.path.abspath(args.get_text("directory") or ".")
+    reports, coverage = args.get_texts("report"), args.get_text("coverage")
+    if reports:
+        from devbox.reports import files
+
+        files.check(reports)
+    return ReportRequest(
+        tuple(os.path.join(start, path) for path in reports), coverage and os.path.join(start, coverage)
+    )
+
+
+def show(args: Args, run: MatrixRun, asked: ReportRequest, *, root: str) -> int:
+    """Print and write all that was asked for of the project at `root`; the exit code of the run."""
+    if args.get_text("progress") not in ("quiet", "json"):
+        _print_tails(run)
+        terminal.print_line("")
+    _write(asked, run, root)
+    if args.get_flag("json"):
+        from devbox.reports import files
+
+        sys.stdout.write(files.render_json(run))
+    else:
+        from devbox.reports import files, text
+
+        color = terminal.has_color(sys.stdout)
+
+        def paint(shown: str, shade: str) -> str:
+            return terminal.paint(shown, shade, when=color)
+
+        for line in text.render_report(
+            run, failed=files.list_failed_tests, width=terminal.get_width(sys.stdout), paint=paint
+        ):
+            terminal.print_line(line, stream=sys.stdout)
+        _print_hints(args, run)
+    return run.exit_code
+
+
+def _write(asked: ReportRequest, run: MatrixRun, root: str) -> None:
+    if asked.reports:
+        from devbox.reports import files
+
+        files.write(run, asked.reports, root=root)
+    if asked.coverage:
+        from devbox.reports import coverage
+
+        coverage.collect(run, asked.coverage, root=root)
+
+
+def _print_tails(run: MatrixRun) -> None:
+    """The last lines of what did not pass."""
+    shown, more = matrix_plain.select_tails(run)
+    color = terminal.has_color(sys.stderr)
+    for result in shown:
+        ending = files.read_tail(result, most_lines=_TAIL)
+        if ending:
+            terminal.print_line("")
+            terminal.print_line(terminal.paint(f"── {_format_headline(result)} ──", "bold", when=color))
+            for line in ending:
+                terminal.print_line(line)
+            terminal.print_line(terminal.paint(f"   all of it: {result.log}", "dim", when=color))
+    if more:
+        terminal.print_line(more)
+
+
+def _format_headline(result: CellResult) -> str:
+    return matrix_plain.format_ended(result, width=0, room=100)
+
+
+def _print_hints(args: Args, run: MatrixRun) -> None:
+    """What a person does about red cells, or about none that was meant, at a terminal."""
+    if args.get_text("progress") in ("quiet", "json"):
+        return
+    if not run.interrupted and all(result.state == "skipped" for result in run.cells):
+        terminal.print_line("  every cell was left out, and no test is no success")
+        terminal.print_line("  → devbox test --list  shows what there is to test")
+    bad = next((result for result in run.cells if grid.is_bad(result) and result.state != "interrupted"), None)
+    if bad is None:
+        return
+    terminal.print_line(f"  → devbox test --shell {bad.cell.name}  looks around in it")
+    terminal.print_line("  → devbox test --last-failed  runs only what failed")
 
 
 def test(args: Args) -> int:
     """Run what has to run, and show what came of all; or list the cells; or open a shell in one."""
-    if args.text("shell"):
-        from devbox.cli import testshell
-
-        return testshell.shell(args)
+    if args.get_text("shell"):
+        return shell(args)
     if args.after is not None:
         raise UsageError("test takes a command only for --shell", remedy="devbox test --shell CELL -- COMMAND")
-    if args.text("against") and (args.flag("list") or args.flag("keep")):
+    if args.get_text("against") and (args.get_flag("list") or args.get_flag("keep")):
         raise UsageError("--against goes with neither --list nor --keep", remedy="devbox test --against release")
-    reports = testreport.wanted(args)
-    asked = Asked(
-        expression=args.text("k"),
-        shard=args.text("shard"),
-        last_failed=args.flag("last_failed"),
-        everything=args.flag("all"),
-        jobs=_jobs(args.text("jobs")),
-        keep=args.flag("keep"),
-        locked=args.flag("locked"),
+    reports = parse_report_request(args)
+    asked = MatrixRequest(
+        expression=args.get_text("k"),
+        shard=args.get_text("shard"),
+        last_failed=args.get_flag("last_failed"),
+        everything=args.get_flag("all"),
+        jobs=_parse_jobs(args.get_text("jobs")),
+        keep=args.get_flag("keep"),
+        locked=args.get_flag("locked"),
         writes=reports.paths,
-        against=args.text("against"),
+        against=args.get_text("against"),
     )
-    project = opened(args)
-    by = _signer(args, project) if asked.against else None
-    with choose(args.text("progress")) as display:
-        if args.flag("list"):
-            found = verbs.listed(project, asked, display)
+    project = open_from_args(args)
+    by = _choose_signer(args, project) if asked.against else None
+    with choose_matrix(args.get_text("progress")) as display:
+        if args.get_flag("list"):
+            found = verbs.list_cells(project, asked, display)
         else:
             run = verbs.test(project, asked, display, display, by=by)
-    return _list(args, found) if args.flag("list") else testreport.show(args, run, reports, root=project.root)
+    return _list(args, found) if args.get_flag("list") else show(args, run, reports, root=project.root)
 
 
-def _signer(args: Args, project: Project) -> Named | None:
+def _choose_signer(args: Args, project: Project) -> NamedSigner | None:
     """Whose key signs what the tests say about a release; its passphrase is asked for before they run."""
-    from devbox.cli.passphrase import asker
-    from devbox.opened import load
-    from devbox.verbs import signing
+    from devbox.cli.prompts import find_passphrase_prompt
+    from devbox.commands import signing
+    from devbox.project import load
 
-    return signing.builder(project, load(project, fresh=True), args.text("key"), asker())
+    return signing.choose_builder(project, load(project, fresh=True), args.get_text("key"), find_passphrase_prompt())
 
 
-def _jobs(text: str) -> int:
+def _parse_jobs(text: str) -> int:
     """How many cells at once; 0 where devbox decides."""
     if text in ("", "auto"):
         return 0
@@ -68,8 +173,8 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _list(args: Args, found: list[Decided]) -> int:
-    if args.flag("json"):
+def _list(args: Args, found: list[CellDecision]) -> int:
+    if args.get_flag("json"):
         plain = [
             {
                 "name": each.cell.name,
@@ -80,6 +185,23 @@ def _list(args: Args, found: list[Decided]) -> int:
             }
             for each in found
         ]
-        return output.document({"cells": plain})
-    output.table(("CELL", "WOULD", "REASON"), ((each.cell.name, each.verdict, each.reason) for each in found))
+        return output.print_document({"cells": plain})
+    output.print_table(("CELL", "WOULD", "REASON"), ((each.cell.name, each.verdict, each.reason) for each in found))
     return 0
+
+
+def shell(args: Args) -> int:
+    """Bring the cell up, go in, and take it down again; its data stay. The exit code of what ran there."""
+    return exec.separate_exit_codes(_shell, args)
+
+
+def _shell(args: Args) -> int:
+    project = open_from_args(args)
+    with test_shell.bring_up_cell(project, args.get_text("shell"), lambda: choose(args.get_text("progress"))) as (
+        instance,
+        container,
+    ):
+        command = args.after or exec.SHELL
+        return run_in_container(
+            project.paths, instance, container, command, tty=exec.is_tty(args), env=exec.build_environment(args)
+        )

@@ -5,64 +5,63 @@ from __future__ import annotations
 import os
 import sys
 
-from devbox.cli.inside import environment, is_tty, told_apart
-from devbox.cli.project import locate
+from devbox.cli.exec import build_environment, is_tty, separate_exit_codes
+from devbox.cli.locate import locate
 from devbox.errors import CannotRun, UsageError
-from devbox.isolation.inside.enter import enter
-from devbox.isolation.inside.needs import needs_run
-from devbox.records import calls
+from devbox.isolation.exec import are_needs_met, run_in_container
+from devbox.records import noop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.cli.options import Args
-    from devbox.cli.project import Place
+    from devbox.cli.locate import ProjectLocation
+    from devbox.commands.table.options import Args
 
 
 def tool(args: Args) -> int:
     """Run a tool; its exit code."""
-    if args.flag("shims"):
-        return _shims(args)
-    return told_apart(_tool, args)
+    if args.get_flag("shims"):
+        return _print_shims(args)
+    return separate_exit_codes(_run_tool, args)
 
 
-def _tool(args: Args) -> int:
-    name = args.text("name")
+def _run_tool(args: Args) -> int:
+    name = args.get_text("name")
     if not name:
-        raise UsageError("tool takes the name of a tool", remedy=f"devbox tool NAME; known: {_known(args)}")
+        raise UsageError("tool takes the name of a tool", remedy=f"devbox tool NAME; known: {_list_known(args)}")
     place = locate(args)
-    call = _warm(place, name) or _made_ready(args, name)
-    return enter(
+    call = _find_warm_call(place, name) or _make_ready(args, name)
+    return run_in_container(
         place.paths,
         place.id,
         call.container,
         (*call.command, *(args.after or call.default)),
         tty=is_tty(args),
-        env=environment(args),
-        cwd=call.workdir or _inside(place, call.workspace, args.text("directory") or "."),
+        env=build_environment(args),
+        cwd=call.workdir or _translate_directory(place, call.workspace, args.get_text("directory") or "."),
     )
 
 
-def _warm(place: Place, name: str) -> calls.Call | None:
+def _find_warm_call(place: ProjectLocation, name: str) -> noop.ToolCall | None:
     """How the tool is called, when it is up as the file has it, and so is what it needs."""
-    call = calls.read(place.paths.call(place.id, name))
+    call = noop.read_tool_call(place.paths.tool_call(place.id, name))
     if call is None:
         return None
     try:
-        return call if needs_run(place.paths, place.id, call.container) else None
+        return call if are_needs_met(place.paths, place.id, call.container) else None
     except CannotRun:
         return None
 
 
-def _made_ready(args: Args, name: str) -> calls.Call:
-    from devbox.cli.display.choose import choose
-    from devbox.cli.project import opened
-    from devbox.verbs import tools
+def _make_ready(args: Args, name: str) -> noop.ToolCall:
+    from devbox.cli.display.select import choose
+    from devbox.cli.locate import open_from_args
+    from devbox.commands import tools
 
-    with choose(args.text("progress")) as display:
-        return tools.ready(opened(args), name, display)
+    with choose(args.get_text("progress")) as display:
+        return tools.make_ready(open_from_args(args), name, display)
 
 
-def _inside(place: Place, workspace: str, directory: str) -> str:
+def _translate_directory(place: ProjectLocation, workspace: str, directory: str) -> str:
     """A directory of the project as the container has it; the workspace itself for one outside."""
     here = os.path.realpath(directory)
     if here.startswith(f"{place.root}/"):
@@ -70,21 +69,42 @@ def _inside(place: Place, workspace: str, directory: str) -> str:
     return workspace
 
 
-def _shims(args: Args) -> int:
-    from devbox.cli.project import opened
-    from devbox.verbs import tools
+def _print_shims(args: Args) -> int:
+    from devbox.cli.locate import open_from_args
+    from devbox.commands import tools
 
-    directory, names = tools.write_shims(opened(args))
+    directory, names = tools.write_shims(open_from_args(args))
     sys.stdout.write(f"{directory}\n")
     if not names and sys.stdout.isatty():
-        from devbox.cli.terminal import say
+        from devbox.cli.terminal import print_line
 
-        say("· the file has no tools, so nothing is there")
+        print_line("· the file has no tools, so nothing is there")
     return 0
 
 
-def _known(args: Args) -> str:
+def _list_known(args: Args) -> str:
     from devbox.cli import names
 
-    found = [name for name, _ in names.of_kind("tools", args.text("directory") or ".", args.text("file"))]
+    found = [name for name, _ in names.list_names("tools", args.get_text("directory") or ".", args.get_text("file"))]
     return ", ".join(found) or "none"
+
+
+def debug(args: Args) -> int:
+    """Look into a container; the exit code of what looks."""
+    return separate_exit_codes(_debug, args)
+
+
+def _debug(args: Args) -> int:
+    from devbox.cli.display.select import choose
+    from devbox.cli.locate import open_from_args
+    from devbox.commands import tools as verb
+    from devbox.plan.tasks import DebugRequest
+
+    target = args.get_text("container") or "dev"
+    wanted = DebugRequest(tool=args.get_text("tool"), image=args.get_text("image"), command=args.after or ())
+    if wanted.image and wanted.tool:
+        raise UsageError(
+            "--image and --tool exclude each other", remedy=f"devbox debug {target} --image REF -- COMMAND"
+        )
+    with choose(args.get_text("progress")) as display:
+        return verb.debug(open_from_args(args), target, wanted, display, env=build_environment(args), tty=is_tty(args))

@@ -10,25 +10,31 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devbox.doctor.projects import Known, known, removable, running_names, unused_volumes
-from devbox.engines.select import select
+from devbox.doctor.leftovers import (
+    KnownInstance,
+    find_removable,
+    find_unused_volumes,
+    list_instances,
+    list_running_names,
+)
+from devbox.engines.select import select_engine
 from devbox.errors import DevboxError
 from devbox.execute import installing
-from devbox.host import files, removal
+from devbox.host import disk, files
+from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
-from devbox.host.sizes import tree_size
-from devbox.images import snapshots
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
+from devbox.images.store import snapshots
 from devbox.model.install import Manifest
-from devbox.model.resolved import Instance
-from devbox.records import anchors
-from devbox.records.hostfiles import HostFiles
+from devbox.model.spec import Instance
+from devbox.records import host_files
+from devbox.records.host_files import HostFiles
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
 
 
 @dataclass(frozen=True)
-class Item:
+class CleanupItem:
     """Something that is to go: what it is, where it lies, how many bytes it takes."""
 
     what: str
@@ -36,15 +42,22 @@ class Item:
     size: int
 
 
-def everything(paths: Paths) -> list[Item]:
+def list_everything(paths: Paths) -> list[CleanupItem]:
     """All that `clean` would remove."""
-    instances = known(paths)
-    parents = {os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.saved("any"))}
-    rest = [_item(what, (path,)) for path, what in paths.contents().items() if path not in parents]
-    installed = [_item(f"{each.label}: on this machine", _files(each)) for each in InstalledRecords(paths).all()]
-    host = _item("what this host keeps about releases, and its key if no other home needs it", _of_host(paths))
+    instances = list_instances(paths)
+    parents = {
+        os.path.dirname(path) for path in (paths.project("any"), paths.volumes("any"), paths.volume_snapshots("any"))
+    }
+    rest = [_make_item(what, (path,)) for path, what in paths.describe_contents().items() if path not in parents]
+    installed = [
+        _make_item(f"{each.label}: on this machine", _list_files(each))
+        for each in InstalledRecords(paths).list_manifests()
+    ]
+    host = _make_item(
+        "what this host keeps about releases, and its key if no other home needs it", _list_host_paths(paths)
+    )
     return [
-        *(_of_instance(paths, instance) for instance in instances),
+        *(_make_instance_item(paths, instance) for instance in instances),
         *installed,
         *(item for item in (*rest, host) if item.paths),
     ]
@@ -52,106 +65,112 @@ def everything(paths: Paths) -> list[Item]:
 
 def clean(paths: Paths) -> None:
     """Stop and remove everything. DevboxError when another devbox is at work."""
-    for instance in known(paths):
+    for instance in list_instances(paths):
         _remove_instance(paths, instance)
     _uninstall(paths)
     ImageStore(paths).destroy()
-    for path in paths.contents():
+    for path in paths.describe_contents():
         _remove(path)
     _remove(paths.runtime)
-    anchors.forget(paths)
+    host_files.forget(paths)
     for directory in (paths.home, os.path.dirname(paths.runtime)):
         with contextlib.suppress(OSError):  # it holds something that is not devbox's, or another DEVBOX_HOME's
             os.rmdir(directory)
 
 
-def orphans(paths: Paths) -> list[Item]:
+def list_orphans(paths: Paths) -> list[CleanupItem]:
     """All that `prune` would remove."""
-    instances = known(paths)
-    gone = [_of_instance(paths, instance) for instance in removable(paths, instances)]
+    instances = list_instances(paths)
+    gone = [_make_instance_item(paths, instance) for instance in find_removable(paths, instances)]
     unused = [
-        _item(f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),))
+        _make_item(
+            f"project {instance.label}: {volume}, of a branch that is gone", (paths.volume(instance.id, volume),)
+        )
         for instance in instances
-        for volume in unused_volumes(paths, instance)
+        for volume in find_unused_volumes(paths, instance)
     ]
-    return [*gone, *unused, *(_item("a bake that was broken off", (path,)) for path in snapshots.abandoned(paths))]
+    return [
+        *gone,
+        *unused,
+        *(_make_item("a bake that was broken off", (path,)) for path in snapshots.list_abandoned(paths)),
+    ]
 
 
 def prune(paths: Paths) -> None:
     """Remove what belongs to projects and branches that are no longer there, and what killed bakes left."""
-    instances = known(paths)
-    for instance in removable(paths, instances):
+    instances = list_instances(paths)
+    for instance in find_removable(paths, instances):
         _remove_instance(paths, instance)
     for instance in instances:
-        if volumes := unused_volumes(paths, instance):
-            with _held(paths, instance):
+        if volumes := find_unused_volumes(paths, instance):
+            with _lock_instance(paths, instance):
                 for volume in volumes:
-                    select(paths).snapshots(_shell(instance)).drop(volume)
+                    select_engine(paths).open_snapshots(_make_instance_stub(instance)).remove_volume(volume)
     ImageStore(paths).sweep()
 
 
-def kept(paths: Paths) -> list[str]:
+def list_kept_reasons(paths: Paths) -> list[str]:
     """Why `prune` keeps stages whose env file is missing, a sentence each."""
-    return [f"kept: {each.kept_since}" for each in known(paths) if each.is_gone and each.is_deployed(paths)]
+    return [f"kept: {each.kept_reason}" for each in list_instances(paths) if each.is_gone and each.is_deployed(paths)]
 
 
-def protected(paths: Paths) -> list[Known]:
+def list_protected(paths: Paths) -> list[KnownInstance]:
     """The deployed stages that only a command naming them may destroy."""
-    deployed = [each for each in known(paths) if each.is_deployed(paths)]
+    deployed = [each for each in list_instances(paths) if each.is_deployed(paths)]
     return [each for each in deployed if InstanceRecords(paths, each.id).is_protected()]
 
 
 def _uninstall(paths: Paths) -> None:
     """Take away what was installed on the host."""
     records = InstalledRecords(paths)
-    if records.all() or records.broken_off:
-        with files.locked(records.lock):
+    if records.list_manifests() or records.is_interrupted:
+        with files.lock_file(records.lock):
             installing.clear(records)
 
 
-def _files(manifest: Manifest) -> tuple[str, ...]:
+def _list_files(manifest: Manifest) -> tuple[str, ...]:
     return tuple(each.path for each in manifest.files)
 
 
-def _of_instance(paths: Paths, instance: Known) -> Item:
-    running = running_names(paths, instance.id)
+def _make_instance_item(paths: Paths, instance: KnownInstance) -> CleanupItem:
+    running = list_running_names(paths, instance.id)
     what = f"project {instance.label}: containers, volumes, credentials, logs"
-    return _item(f"{what}; STOPS {', '.join(running)}" if running else what, instance.directories(paths))
+    return _make_item(f"{what}; STOPS {', '.join(running)}" if running else what, instance.list_directories(paths))
 
 
-def _of_host(paths: Paths) -> tuple[str, ...]:
+def _list_host_paths(paths: Paths) -> tuple[str, ...]:
     return (paths.host_state,)
 
 
-def _item(what: str, candidates: tuple[str, ...]) -> Item:
+def _make_item(what: str, candidates: tuple[str, ...]) -> CleanupItem:
     found = tuple(path for path in candidates if os.path.lexists(path))
-    return Item(what, found, sum(map(tree_size, found)))
+    return CleanupItem(what, found, sum(map(measure_tree, found)))
 
 
-def _remove_instance(paths: Paths, instance: Known) -> None:
-    with _held(paths, instance):
-        shell = _shell(instance)
-        engine = select(paths)
-        engine.teardown(shell, volumes=True)
-        for snapshot in engine.snapshots(shell).all():
-            engine.snapshots(shell).forget(snapshot.name)
+def _remove_instance(paths: Paths, instance: KnownInstance) -> None:
+    with _lock_instance(paths, instance):
+        shell = _make_instance_stub(instance)
+        engine = select_engine(paths)
+        engine.tear_down(shell, volumes=True)
+        for snapshot in engine.open_snapshots(shell).list_all():
+            engine.open_snapshots(shell).delete(snapshot.name)
         _remove(paths.project(instance.id))
         HostFiles(paths).forget(instance.id)
 
 
-def _shell(instance: Known) -> Instance:
+def _make_instance_stub(instance: KnownInstance) -> Instance:
     """What an engine has to know of it."""
     return Instance(id=instance.id, name=instance.id, root=instance.root, env_file=instance.env_file, owner=0, group=0)
 
 
 @contextlib.contextmanager
-def _held(paths: Paths, instance: Known) -> Iterator[None]:
+def _lock_instance(paths: Paths, instance: KnownInstance) -> Iterator[None]:
     """The instance's lock; nobody is pulled the ground from under the feet."""
     path = paths.lock(instance.id)
-    with files.locked(path, wait=False) as mine:
+    with files.lock_file(path, wait=False) as mine:
         if not mine:
             raise DevboxError(
-                f"another devbox (pid {files.lock_holder(path)}) is at work on {instance.label}",
+                f"another devbox (pid {files.read_lock_holder(path)}) is at work on {instance.label}",
                 remedy="wait until it ends, then do this again",
             )
         yield
@@ -159,6 +178,6 @@ def _held(paths: Paths, instance: Known) -> Iterator[None]:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        removal.remove(path)
+        disk.remove(path)
     elif os.path.lexists(path):
         os.unlink(path)

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from devbox.doctor import kernel, network, ports, programs, projects, storage
-from devbox.doctor.finding import PROBLEM, Finding, Ground
+from devbox.doctor import kernel, leftovers, network, ports, programs, storage
+from devbox.doctor.checks import PROBLEM, CheckContext, CheckResult
 from devbox.errors import DevboxError
 
-CHECKS: tuple[Callable[[Ground], Iterator[Finding]], ...] = (
-    kernel.version,
-    kernel.user_namespaces,
-    kernel.overlay,
-    kernel.idmapped_mounts,
-    kernel.seccomp,
-    kernel.control_groups,
-    kernel.tun,
-    kernel.bridge_filter,
-    programs.programs,
-    programs.optional,
-    programs.runtime,
-    programs.keyrings,
-    storage.home,
-    storage.host_key,
-    storage.disk,
-    storage.runtime_state,
-    storage.subordinate_ids,
-    network.reach,
-    network.carried,
-    ports.project,
-    projects.leftovers,
+CHECKS: tuple[Callable[[CheckContext], Iterator[CheckResult]], ...] = (
+    kernel.check_version,
+    kernel.check_user_namespaces,
+    kernel.check_overlay,
+    kernel.check_idmapped_mounts,
+    kernel.check_seccomp,
+    kernel.check_control_groups,
+    kernel.check_tun,
+    kernel.check_bridge_filter,
+    programs.check_programs,
+    programs.check_optional,
+    programs.check_oci_runtime,
+    programs.check_keyrings,
+    storage.check_home,
+    storage.check_host_key,
+    storage.check_disk,
+    storage.check_runtime_state,
+    storage.check_subordinate_ids,
+    network.check_mirrors,
+    network.check_host_settings,
+    ports.check_project,
+    leftovers.check_leftovers,
 )
 
 
-def examine(ground: Ground) -> Iterator[Finding]:
+def examine(ground: CheckContext) -> Iterator[CheckResult]:
     """Everything that is found. A check that stumbles is a finding, and the others go on."""
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
         try:
             yield from check(ground)
         except DevboxError as error:
-            yield Finding(name, PROBLEM, error.sentence, error.remedy)
+            yield CheckResult(name, PROBLEM, error.sentence, error.remedy)
         except Exception as error:  # noqa: BLE001 - whoever asks a doctor has trouble enough
-            yield Finding(name, PROBLEM, f"this check failed: {error}", "DEVBOX_DEBUG=1 devbox up shows where")
+            yield CheckResult(name, PROBLEM, f"this check failed: {error}", "DEVBOX_DEBUG=1 devbox up shows where")

@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_error
+from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import DevboxError, HostError
 from devbox.host import files, programs
-from devbox.host.paths import system_of
+from devbox.host.paths import read_filesystem_type
 from devbox.isolation import cgroups, delegation, forks, idmap, syscalls
 from devbox.isolation.network import egress
 from devbox.isolation.types import IdMap, Range
@@ -28,101 +28,107 @@ _TRIAL_IDS = (Range(0, 0x4000_0000, idmap.SIZE),)
 _LOCAL = "move it to a local file system (ext4, xfs, btrfs), or run devbox as an ordinary user"
 
 
-def version(ground: Ground) -> Iterator[Finding]:
+def check_version(ground: CheckContext) -> Iterator[CheckResult]:
     """New enough for the mount calls that isolation makes."""
     release = os.uname().release
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
-    oldest = _OLDEST_ROOTLESS if ground.rootless else _OLDEST
+    oldest = _OLDEST_ROOTLESS if ground.is_rootless else _OLDEST
     if numbers < oldest:
         wanted = ".".join(map(str, oldest))
         remedy = "upgrade the system" if numbers < _OLDEST_ROOTLESS else "run devbox as an ordinary user"
-        sentence = f"Linux {release} is too old, devbox needs {wanted} {'' if ground.rootless else 'as root'}".rstrip()
-        yield Finding("kernel", PROBLEM, sentence, remedy)
+        sentence = (
+            f"Linux {release} is too old, devbox needs {wanted} {'' if ground.is_rootless else 'as root'}".rstrip()
+        )
+        yield CheckResult("kernel", PROBLEM, sentence, remedy)
     else:
-        yield Finding("kernel", OK, f"Linux {release}")
+        yield CheckResult("kernel", OK, f"Linux {release}")
 
 
-def user_namespaces(ground: Ground) -> Iterator[Finding]:
+def check_user_namespaces(ground: CheckContext) -> Iterator[CheckResult]:
     """Every instance has a user namespace of its own, in which it may mount."""
     try:
-        forks.inside(lambda: _become_root_of_trial(rootless=ground.rootless))
+        forks.run_in_child(lambda: _become_root_of_trial(rootless=ground.is_rootless))
     except DevboxError as error:
-        shut = [f"{name.replace('/', '.', 1)}={opens}" for name, closed, opens in _GATES if _setting(name) == closed]
+        shut = [
+            f"{name.replace('/', '.', 1)}={opens}" for name, closed, opens in _GATES if _read_setting(name) == closed
+        ]
         remedy = f"sudo sysctl -w {' '.join(shut)}" if shut else error.remedy
-        yield Finding("user namespaces", PROBLEM, f"the kernel refuses them: {error.sentence}", remedy)
+        yield CheckResult("user namespaces", PROBLEM, f"the kernel refuses them: {error.sentence}", remedy)
     else:
-        yield Finding("user namespaces", OK, "allowed")
+        yield CheckResult("user namespaces", OK, "allowed")
 
 
-def overlay(ground: Ground) -> Iterator[Finding]:
+def check_overlay(ground: CheckContext) -> Iterator[CheckResult]:
     """Containers are layers with a writable top, on the file system of DEVBOX_HOME."""
-    if not os.access(ground.standing, os.W_OK):
+    if not os.access(ground.nearest_existing, os.W_OK):
         return  # said by the check of DEVBOX_HOME
     try:
-        with _place(ground.standing) as place:
-            forks.inside(lambda: _mount_overlay(place, rootless=ground.rootless))
+        with _create_scratch_dir(ground.nearest_existing) as place:
+            forks.run_in_child(lambda: _mount_overlay(place, rootless=ground.is_rootless))
     except DevboxError as error:
-        sentence = f"overlays can't be mounted below {ground.standing}: {error.sentence}"
-        yield Finding("overlay", PROBLEM, sentence, "export DEVBOX_HOME=DIR of a local file system (ext4, xfs, btrfs)")
+        sentence = f"overlays can't be mounted below {ground.nearest_existing}: {error.sentence}"
+        yield CheckResult(
+            "overlay", PROBLEM, sentence, "export DEVBOX_HOME=DIR of a local file system (ext4, xfs, btrfs)"
+        )
     else:
-        yield Finding("overlay", OK, "can be mounted")
+        yield CheckResult("overlay", OK, "can be mounted")
 
 
-def idmapped_mounts(ground: Ground) -> Iterator[Finding]:
+def check_idmapped_mounts(ground: CheckContext) -> Iterator[CheckResult]:
     """Root gives containers a range of ids of their own; layers and the project are shown to it in them."""
-    if ground.rootless:
+    if ground.is_rootless:
         return
-    for path in (ground.standing, ground.project[0] if ground.project else ""):
+    for path in (ground.nearest_existing, ground.project[0] if ground.project else ""):
         if path:
-            yield _idmapped(path)
+            yield _check_idmapped(path)
 
 
-def seccomp(_ground: Ground) -> Iterator[Finding]:
+def check_seccomp(_ground: CheckContext) -> Iterator[CheckResult]:
     """The filter of system calls."""
     if os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
-        yield Finding("seccomp", OK, "available")
+        yield CheckResult("seccomp", OK, "available")
     else:
-        yield Finding(
+        yield CheckResult(
             "seccomp", PROBLEM, "this kernel has no seccomp filters", "boot a kernel with CONFIG_SECCOMP_FILTER"
         )
 
 
-def tun(_ground: Ground) -> Iterator[Finding]:
+def check_tun(_ground: CheckContext) -> Iterator[CheckResult]:
     """pasta, the way of containers to the network, opens /dev/net/tun."""
     try:
         egress.require_tun()
     except HostError as error:
-        yield of_error("tun", error)
+        yield convert_error("tun", error)
     else:
-        yield Finding("tun", OK, "/dev/net/tun can be opened")
+        yield CheckResult("tun", OK, "/dev/net/tun can be opened")
 
 
-def bridge_filter(ground: Ground) -> Iterator[Finding]:
+def check_bridge_filter(ground: CheckContext) -> Iterator[CheckResult]:
     """No container passes for another: the bridge between them lets nobody use another's address."""
     try:
         nft = programs.find("nft")
     except HostError:
         return  # said by the check of programs
     try:
-        forks.inside(lambda: _filter_a_bridge(nft, rootless=ground.rootless))
+        forks.run_in_child(lambda: _filter_bridge(nft, rootless=ground.is_rootless))
     except DevboxError as error:
         sentence = f"containers can forge addresses, and none with isolation.egress can start: {error.sentence}"
-        yield Finding("bridge filter", WARNING, sentence, "boot a kernel with CONFIG_NF_TABLES_BRIDGE")
+        yield CheckResult("bridge filter", WARNING, sentence, "boot a kernel with CONFIG_NF_TABLES_BRIDGE")
     else:
-        yield Finding("bridge filter", OK, "available")
+        yield CheckResult("bridge filter", OK, "available")
 
 
-def control_groups(ground: Ground) -> Iterator[Finding]:
+def check_control_groups(ground: CheckContext) -> Iterator[CheckResult]:
     """Limits (memory, cpus, pids) are enforced by them."""
     kind = cgroups.detect()
     if kind != "none":
-        yield Finding("control groups", OK, f"{kind}: limits are enforced")
-    elif obstacle := delegation.obstacle() if ground.rootless else None:
+        yield CheckResult("control groups", OK, f"{kind}: limits are enforced")
+    elif obstacle := delegation.find_obstacle() if ground.is_rootless else None:
         why, remedy = obstacle
-        yield Finding("control groups", WARNING, f"memory, cpus and pids limits are not enforced: {why}", remedy)
+        yield CheckResult("control groups", WARNING, f"memory, cpus and pids limits are not enforced: {why}", remedy)
     else:
         sentence = "none can be made here: memory, cpus and pids limits are not enforced"
-        yield Finding("control groups", WARNING, sentence, "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+        yield CheckResult("control groups", WARNING, sentence, "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 
 def _become_root_of_trial(*, rootless: bool) -> None:
@@ -136,7 +142,7 @@ def _become_root_of_trial(*, rootless: bool) -> None:
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
 
 
-def _filter_a_bridge(nft: str, *, rootless: bool) -> None:
+def _filter_bridge(nft: str, *, rootless: bool) -> None:
     if rootless:
         _become_root_of_trial(rootless=True)
     syscalls.unshare(syscalls.CLONE_NEWNET)
@@ -155,7 +161,7 @@ def _mount_overlay(place: str, *, rootless: bool) -> None:
 
 
 @contextlib.contextmanager
-def _place(directory: str) -> Iterator[str]:
+def _create_scratch_dir(directory: str) -> Iterator[str]:
     """A directory for one overlay, gone afterwards."""
     place = tempfile.mkdtemp(prefix=".devbox-doctor-", dir=directory)
     try:
@@ -168,20 +174,20 @@ def _place(directory: str) -> Iterator[str]:
         shutil.rmtree(place)
 
 
-def _idmapped(path: str) -> Finding:
-    kind = f"{path} ({system_of(path)})"
+def _check_idmapped(path: str) -> CheckResult:
+    kind = f"{path} ({read_filesystem_type(path)})"
     try:
         tree = syscalls.clone_mount(path, recursive=True)
         try:
-            trial = idmap.userns_fd(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
+            trial = idmap.open_userns(IdMap(rootless=False, uids=_TRIAL_IDS, gids=_TRIAL_IDS))
             syscalls.set_mount_attributes(tree, syscalls.MOUNT_ATTR_IDMAP, userns=trial, recursive=True)
         finally:
             os.close(tree)
     except (OSError, DevboxError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        return Finding("id-mapped mounts", PROBLEM, f"{kind} can't be mounted id-mapped: {reason}", _LOCAL)
-    return Finding("id-mapped mounts", OK, f"{kind} can be mounted id-mapped")
+        return CheckResult("id-mapped mounts", PROBLEM, f"{kind} can't be mounted id-mapped: {reason}", _LOCAL)
+    return CheckResult("id-mapped mounts", OK, f"{kind} can be mounted id-mapped")
 
 
-def _setting(name: str) -> str:
+def _read_setting(name: str) -> str:
     return (files.read_text(f"/proc/sys/{name}") or "").strip()

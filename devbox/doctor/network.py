@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
+from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult
 from devbox.errors import HostError
-from devbox.host import carry, environ
-from devbox.images import mirrors
-from devbox.isolation.network.bridge import free_subnet, gateway_of
+from devbox.host import environ, host_settings
+from devbox.images.bake import bootstrap
+from devbox.isolation.network.bridge import find_free_subnet, get_subnet_gateway
 
 _PATIENCE = 3.0  # seconds for all mirrors together
 _SUITES = {"debian": "trixie", "ubuntu": "noble"}
@@ -22,20 +22,20 @@ _OFF = 300.0  # seconds a clock may be off before signatures seem old, or not va
 
 
 @dataclass
-class _Answer:
+class _MirrorAnswer:
     """What a mirror said: the offset of its clock, or why there was none."""
 
     offset: float | None = None
     failure: str = ""
 
 
-def reach(ground: Ground) -> Iterator[Finding]:
+def check_mirrors(ground: CheckContext) -> Iterator[CheckResult]:
     """The package mirrors answer, and agree with this machine on the time."""
     if ground.offline:
         return
-    answers = {distribution: _Answer(failure=f"no answer in {_PATIENCE:.0f} s") for distribution in _SUITES}
+    answers = {distribution: _MirrorAnswer(failure=f"no answer in {_PATIENCE:.0f} s") for distribution in _SUITES}
     threads = [
-        threading.Thread(target=_ask, args=(distribution, answer), daemon=True)
+        threading.Thread(target=_query_mirror, args=(distribution, answer), daemon=True)
         for distribution, answer in answers.items()
     ]
     for thread in threads:
@@ -44,42 +44,45 @@ def reach(ground: Ground) -> Iterator[Finding]:
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     for distribution, answer in answers.items():
-        yield _mirror(distribution, answer)
-    yield from _clock([answer.offset for answer in answers.values() if answer.offset is not None])
+        yield _check_mirror(distribution, answer)
+    yield from _check_clock([answer.offset for answer in answers.values() if answer.offset is not None])
 
 
-def carried(_ground: Ground) -> Iterator[Finding]:
+def check_host_settings(_ground: CheckContext) -> Iterator[CheckResult]:
     """The authorities and the proxy of this machine, as bakes and dev get them."""
     try:
-        taken = carry.carry(gateway_of(free_subnet()))
+        taken = host_settings.collect_settings(get_subnet_gateway(find_free_subnet()))
     except HostError as error:
-        yield Finding("certificates", PROBLEM, error.sentence, error.remedy)
+        yield CheckResult("certificates", PROBLEM, error.sentence, error.remedy)
         return
     if not taken.ca_file:
         sentence = "this machine has no CA bundle: https fails inside of bakes"
-        yield Finding("certificates", WARNING, sentence, "sudo apt-get install ca-certificates")
+        yield CheckResult("certificates", WARNING, sentence, "sudo apt-get install ca-certificates")
     else:
-        yield Finding("certificates", OK, f"carried into bakes and dev: {taken.ca_file}")
-    for name in carry.PROXY_VARIABLES:
+        yield CheckResult("certificates", OK, f"carried into bakes and dev: {taken.ca_file}")
+    for name in host_settings.PROXY_VARIABLES:
         if taken.env.get(name):
-            yield _proxy(name, taken.env[name], carry.set_on_host(name))
+            yield _check_proxy(name, taken.env[name], host_settings.read_setting(name))
 
 
-def _proxy(name: str, inside: str, on_host: str) -> Finding:
+def _check_proxy(name: str, inside: str, on_host: str) -> CheckResult:
     place = urlsplit(inside if "//" in inside else f"//{inside}")
     shown = inside if name == "no_proxy" else f"{place.hostname}:{place.port or ''}".rstrip(":")  # no password
     own = name != "no_proxy" and inside != on_host
-    return Finding("proxy", OK, f"carried into bakes and dev: {name}={shown}{', which is this machine' if own else ''}")
+    return CheckResult(
+        "proxy", OK, f"carried into bakes and dev: {name}={shown}{', which is this machine' if own else ''}"
+    )
 
 
-def _ask(distribution: str, answer: _Answer) -> None:
+def _query_mirror(distribution: str, answer: _MirrorAnswer) -> None:
     """Ask a mirror for the head of its newest list."""
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
-    url = _url(distribution)
+    url = _build_url(distribution)
     try:
-        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE, context=carry.tls_context()) as reply:  # noqa: S310 - the mirror's own scheme
+        request, context = Request(url, method="HEAD"), host_settings.create_tls_context()  # noqa: S310
+        with urlopen(request, timeout=_PATIENCE, context=context) as reply:  # noqa: S310
             date = email.utils.parsedate_to_datetime(reply.headers["Date"]) if reply.headers["Date"] else None
         answer.offset = time.time() - date.timestamp() if date else 0.0
     except HTTPError as error:
@@ -89,26 +92,26 @@ def _ask(distribution: str, answer: _Answer) -> None:
         answer.failure = getattr(reason, "strerror", None) or str(reason)
 
 
-def _url(distribution: str) -> str:
-    return f"{mirrors.mirror_of(distribution)}/dists/{_SUITES[distribution]}/InRelease"
+def _build_url(distribution: str) -> str:
+    return f"{bootstrap.find_mirror(distribution)}/dists/{_SUITES[distribution]}/InRelease"
 
 
-def _mirror(distribution: str, answer: _Answer) -> Finding:
-    mirror = mirrors.mirror_of(distribution)
+def _check_mirror(distribution: str, answer: _MirrorAnswer) -> CheckResult:
+    mirror = bootstrap.find_mirror(distribution)
     if answer.offset is not None:
-        return Finding("mirror", OK, f"{distribution}: {mirror} answers")
-    variable = mirrors.variable_of(distribution)
-    remedy = f"try: curl -I {_url(distribution)}; another mirror: export {variable}=URL"
+        return CheckResult("mirror", OK, f"{distribution}: {mirror} answers")
+    variable = bootstrap.get_mirror_variable(distribution)
+    remedy = f"try: curl -I {_build_url(distribution)}; another mirror: export {variable}=URL"
     if environ.get(variable):
         remedy = f"correct {variable}, or unset it"
     sentence = f"{distribution}: {mirror} can't be reached: {answer.failure}"
-    return Finding("mirror", _STATES[distribution], sentence, remedy)
+    return CheckResult("mirror", _STATES[distribution], sentence, remedy)
 
 
-def _clock(offsets: list[float]) -> Iterator[Finding]:
+def _check_clock(offsets: list[float]) -> Iterator[CheckResult]:
     if offsets and (off := min(offsets, key=abs)) and abs(off) > _OFF:
         way = "ahead of" if off > 0 else "behind"
         sentence = f"this machine is {abs(off) / 60:.0f} min {way} the mirror: package lists seem not valid"
-        yield Finding("clock", PROBLEM, sentence, "sudo timedatectl set-ntp true")
+        yield CheckResult("clock", PROBLEM, sentence, "sudo timedatectl set-ntp true")
     elif offsets:
-        yield Finding("clock", OK, "agrees with the mirror")
+        yield CheckResult("clock", OK, "agrees with the mirror")

@@ -6,61 +6,61 @@ import os
 import stat
 from collections.abc import Iterator
 
-from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_error
+from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
 from devbox.errors import HostError
 from devbox.host.programs import find
-from devbox.images import mirrors
-from devbox.isolation import contexts
+from devbox.images.bake import bootstrap
+from devbox.isolation import namespaces
 
 _ALWAYS = ("pasta", "nft", "mmdebstrap", "catatonit")
 _SOMETIMES = {"buildah": "images from Dockerfiles need it"}
 _ROOTLESS = ("newuidmap", "newgidmap")
 
 
-def programs(ground: Ground) -> Iterator[Finding]:
+def check_programs(ground: CheckContext) -> Iterator[CheckResult]:
     """Each program by name, with the package that brings it."""
-    for name in (*_ALWAYS, *(_ROOTLESS if ground.rootless else ())):
+    for name in (*_ALWAYS, *(_ROOTLESS if ground.is_rootless else ())):
         try:
             path = find(name)
         except HostError as error:
-            yield of_error(name, error)
+            yield convert_error(name, error)
             continue
-        if name in _ROOTLESS and not _may_map(path):
+        if name in _ROOTLESS and not _can_map(path):
             sentence = f"{path} lacks the right to map ids (set-uid, or file capabilities)"
-            yield Finding(name, PROBLEM, sentence, f"sudo chmod u+s {path}")
+            yield CheckResult(name, PROBLEM, sentence, f"sudo chmod u+s {path}")
         else:
-            yield Finding(name, OK, path)
+            yield CheckResult(name, OK, path)
 
 
-def optional(_ground: Ground) -> Iterator[Finding]:
+def check_optional(_ground: CheckContext) -> Iterator[CheckResult]:
     """The programs that only some env files need."""
     for name, why in _SOMETIMES.items():
         try:
-            yield Finding(name, OK, find(name))
+            yield CheckResult(name, OK, find(name))
         except HostError as error:
-            yield Finding(name, WARNING, f"{error.sentence}; {why}", error.remedy)
+            yield CheckResult(name, WARNING, f"{error.sentence}; {why}", error.remedy)
 
 
-def runtime(_ground: Ground) -> Iterator[Finding]:
+def check_oci_runtime(_ground: CheckContext) -> Iterator[CheckResult]:
     """The OCI runtime that is used: crun, runc, or what $DEVBOX_RUNTIME names."""
     try:
-        path = contexts.check_runtime()
+        path = namespaces.check_runtime()
     except HostError as error:
-        yield of_error("OCI runtime", error)
+        yield convert_error("OCI runtime", error)
     else:
-        yield Finding("OCI runtime", OK, path)
+        yield CheckResult("OCI runtime", OK, path)
 
 
-def keyrings(_ground: Ground) -> Iterator[Finding]:
+def check_keyrings(_ground: CheckContext) -> Iterator[CheckResult]:
     """Bases are made from signed packages: most from Debian's, some from Ubuntu's."""
     for distribution, state in (("debian", PROBLEM), ("ubuntu", WARNING)):
         try:
-            yield Finding("package keys", OK, f"{distribution}: {mirrors.require_keyring(distribution)}")
+            yield CheckResult("package keys", OK, f"{distribution}: {bootstrap.require_keyring(distribution)}")
         except HostError as error:
-            yield of_error("package keys", error, state=state)
+            yield convert_error("package keys", error, state=state)
 
 
-def _may_map(path: str) -> bool:
+def _can_map(path: str) -> bool:
     if os.stat(path).st_mode & stat.S_ISUID:
         return True
     try:

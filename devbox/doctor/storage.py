@@ -2,91 +2,145 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground, of_error
-from devbox.errors import HostError
-from devbox.host.paths import system_of
-from devbox.host.sizes import shown
-from devbox.isolation.idmap import highest, store_map
-from devbox.records.hostkey import HostKey
+from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult, convert_error
+from devbox.errors import DevboxError, HostError
+from devbox.host import directory
+from devbox.host.disk import format_size
+from devbox.host.paths import Paths, read_filesystem_type
+from devbox.isolation import state
+from devbox.isolation.idmap import find_highest_id, load_store_map
+from devbox.records.host_key import HostKey
+from devbox.records.instance import InstanceRecords
 
 _TIGHT, _FULL = 5_000_000_000, 1_000_000_000  # bytes: a few images; less than one
 _FEWEST_FILES = 50_000  # of one image with its layers
 
 
-def home(ground: Ground) -> Iterator[Finding]:
+def check_home(ground: CheckContext) -> Iterator[CheckResult]:
     """DEVBOX_HOME can be written, and is the caller's own."""
-    path, standing = ground.paths.home, ground.standing
+    path, standing = ground.paths.home, ground.nearest_existing
     elsewhere = "export DEVBOX_HOME=DIR to keep it elsewhere"
-    if blocking := _no_directory(path):
-        yield Finding("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
+    if blocking := _find_obstacle(path):
+        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{blocking} is not a directory", elsewhere)
     elif path == standing and os.stat(path).st_uid != os.geteuid():
         sentence = f"{path} belongs to uid {os.stat(path).st_uid}, not to you"
-        yield Finding("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {elsewhere}")
+        yield CheckResult("DEVBOX_HOME", PROBLEM, sentence, f"sudo chown {os.geteuid()} {path}, or {elsewhere}")
     elif not os.access(standing, os.W_OK | os.X_OK):
-        yield Finding("DEVBOX_HOME", PROBLEM, f"{path} can't be written", elsewhere)
+        yield CheckResult("DEVBOX_HOME", PROBLEM, f"{path} can't be written", elsewhere)
     else:
-        yield Finding("DEVBOX_HOME", OK, path if path == standing else f"{path}, made by the first `devbox up`")
+        yield CheckResult("DEVBOX_HOME", OK, path if path == standing else f"{path}, made by the first `devbox up`")
 
 
-def host_key(ground: Ground) -> Iterator[Finding]:
+def check_host_key(ground: CheckContext) -> Iterator[CheckResult]:
     """The key that authenticates the history of releases is private; nothing where no release was promoted yet."""
     key = HostKey(ground.paths)
     try:
         key.check()
     except HostError as error:
-        yield Finding("host key", PROBLEM, error.sentence, error.remedy)
+        yield CheckResult("host key", PROBLEM, error.sentence, error.remedy)
     else:
         if key.exists:
-            yield Finding("host key", OK, f"{key.directory}, readable only by you")
+            yield CheckResult("host key", OK, f"{key.directory}, readable only by you")
 
 
-def _no_directory(path: str) -> str:
+def _find_obstacle(path: str) -> str:
     """What stands in the way of a directory: itself or the nearest thing above it, where that is a file."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return "" if os.path.isdir(path) else path
 
 
-def disk(ground: Ground) -> Iterator[Finding]:
+def check_disk(ground: CheckContext) -> Iterator[CheckResult]:
     """Room for images: one takes half a gigabyte and more, in tens of thousands of files."""
-    facts = os.statvfs(ground.standing)
+    facts = os.statvfs(ground.nearest_existing)
     free = facts.f_bavail * facts.f_frsize
-    sentence = f"{shown(free)} free below {ground.standing}"
+    sentence = f"{format_size(free)} free below {ground.nearest_existing}"
     remedy = "free some, or export DEVBOX_HOME=DIR of another disk"
     if free < _FULL:
-        yield Finding("disk", PROBLEM, f"only {sentence}", remedy)
+        yield CheckResult("disk", PROBLEM, f"only {sentence}", remedy)
     elif facts.f_files and facts.f_favail < _FEWEST_FILES:
-        yield Finding("disk", PROBLEM, f"only {facts.f_favail} more files fit below {ground.standing}", remedy)
+        yield CheckResult(
+            "disk", PROBLEM, f"only {facts.f_favail} more files fit below {ground.nearest_existing}", remedy
+        )
     elif free < _TIGHT:
-        yield Finding("disk", WARNING, f"only {sentence}", remedy)
+        yield CheckResult("disk", WARNING, f"only {sentence}", remedy)
     else:
-        yield Finding("disk", OK, sentence)
+        yield CheckResult("disk", OK, sentence)
 
 
-def runtime_state(ground: Ground) -> Iterator[Finding]:
+def check_runtime_state(ground: CheckContext) -> Iterator[CheckResult]:
     """What a boot forgets, secrets among it, lies in memory."""
     path = ground.paths.runtime
     standing = path
     while not os.path.isdir(standing):
         standing = os.path.dirname(standing)
-    kind = system_of(standing)
+    kind = read_filesystem_type(standing)
     if kind in ("tmpfs", "ramfs"):
-        yield Finding("runtime state", OK, f"{path} ({kind})")
+        yield CheckResult("runtime state", OK, f"{path} ({kind})")
     else:
         sentence = f"{path} lies on {kind}: secrets of running containers are written to a disk"
-        yield Finding("runtime state", WARNING, sentence, "export DEVBOX_RUNTIME_DIR=DIR of a tmpfs of your own")
+        yield CheckResult("runtime state", WARNING, sentence, "export DEVBOX_RUNTIME_DIR=DIR of a tmpfs of your own")
 
 
-def subordinate_ids(ground: Ground) -> Iterator[Finding]:
+def check_subordinate_ids(ground: CheckContext) -> Iterator[CheckResult]:
     """An ordinary user's containers use the user's ranges of /etc/subuid and /etc/subgid."""
-    if not ground.rootless:
+    if not ground.is_rootless:
         return
     try:
-        last = highest(store_map(ground.paths))
+        last = find_highest_id(load_store_map(ground.paths))
     except HostError as error:
-        yield of_error("subordinate ids", error)
+        yield convert_error("subordinate ids", error)
     else:
-        yield Finding("subordinate ids", OK, f"{last + 1} ids by /etc/subuid and /etc/subgid")
+        yield CheckResult("subordinate ids", OK, f"{last + 1} ids by /etc/subuid and /etc/subgid")
+
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class _MountInfo(NamedTuple):
+    """A line of mountinfo: the device, the directory of its file system that is mounted, and where."""
+
+    device: str
+    root: str
+    point: str
+
+
+def find_moved_directory(paths: Paths, instance: str) -> str:
+    """The directory's present path; "" if nothing runs, the directory was removed, or its identity is not recorded."""
+    with contextlib.suppress(DevboxError, OSError):
+        records = InstanceRecords(paths, instance)
+        wanted, before = records.read_directory(), records.read_place()[0]
+        _, now = state.observe_state(paths, instance)
+        pids = [row.process.pid for row in now.containers if row.process is not None] if wanted and now else []
+        host = list(_list_mounts("self"))
+        for inner in (mount for pid in pids for mount in _list_mounts(str(pid))):
+            for outer in host:
+                path = _translate_path(inner, outer)
+                if path not in ("", before) and directory.read_identity(path) == wanted:
+                    return path
+    return ""
+
+
+def _translate_path(inner: _MountInfo, outer: _MountInfo) -> str:
+    """The host's path of what a container has mounted, below one of the host's mounts; "" if it is not there."""
+    above = outer.root.rstrip("/")
+    if inner.device != outer.device or not f"{inner.root}/".startswith(f"{above}/"):
+        return ""
+    return f"{outer.point.rstrip('/')}{inner.root[len(above) :]}" or "/"
+
+
+def _list_mounts(process: str) -> Iterator[_MountInfo]:
+    with contextlib.suppress(OSError), open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            words = line.split(" ", 5)
+            yield _MountInfo(words[2], _unescape(words[3]), _unescape(words[4]))
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)

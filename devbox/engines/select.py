@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from devbox.engines.contract import Engine
-from devbox.engines.native import NativeEngine
+from devbox.engines.engine import Engine
+from devbox.engines.native.engine import NativeEngine
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
 
 
-def select(paths: Paths) -> Engine:
+def select_engine(paths: Paths) -> Engine:
     """The engine of this user on this machine: the embedded one."""
-    return NativeEngine(paths, ImageStore(paths).lowers)
+    return NativeEngine(paths, ImageStore(paths).list_lowers)

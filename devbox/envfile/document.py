@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from devbox.envfile.stages import DEFAULT_ORDER, StageTable
+from devbox.envfile.stage_tables import DEFAULT_ORDER, StageTable
 from devbox.roles.base import BaseTable
 from devbox.roles.build import BuildTable
 from devbox.roles.catalog import ROLES
 from devbox.roles.dev import DevTable
-from devbox.roles.fields import Command, Model, Text, Texts, TextTable, field, parse_text
+from devbox.roles.fields import Command, Model, Text, Texts, TextTable, build_annotations, parse_text
 from devbox.roles.glue import GlueTable
 from devbox.roles.install import InstallTable
 from devbox.roles.release import ImageTable
@@ -50,9 +50,9 @@ _STRING = {"type": "string"}
 class ProjectTable(Model):
     """Schema of `[project]`. The name defaults to the directory's."""
 
-    name: Annotated[str, *field(parse_project_name, _STRING)] | None = None
+    name: Annotated[str, *build_annotations(parse_project_name, _STRING)] | None = None
     """The project's name; the directory's when left out."""
-    requires: Annotated[str, *field(parse_requires, _STRING)] | None = None
+    requires: Annotated[str, *build_annotations(parse_requires, _STRING)] | None = None
     """The versions of devbox this file was written for; any other refuses it."""
     description: Text = ""
     """One line about the project."""
@@ -110,7 +110,7 @@ class Document(Model):
         written = "stages" in self.model_fields_set
         return self.stages if written else tuple(name for name in self.stages if name in self.stage)
 
-    def tables(self) -> dict[str, Model]:
+    def list_tables(self) -> dict[str, Model]:
         """Every container's table by its label ("dev", "service.db"), in the order of the catalog."""
         found: dict[str, Model] = {}
         for role in ROLES:
@@ -124,16 +124,16 @@ class Document(Model):
 
 def satisfies(requires: str, version: str) -> bool:
     """Whether a version keeps to all bounds of `requires`."""
-    have = _numbers(version)
+    have = _parse_numbers(version)
     for part in requires.split(","):
         match = _REQUIRES.fullmatch(part)
-        sign, wanted = (match[1], _numbers(match[2])) if match else ("", have)
+        sign, wanted = (match[1], _parse_numbers(match[2])) if match else ("", have)
         if not {">=": have >= wanted, "": have >= wanted, "==": have == wanted, "<": have < wanted}[sign]:
             return False
     return True
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_numbers(version: str) -> tuple[int, ...]:
     numbers = [int(part) for part in re.findall(r"\d+", version)]
     while numbers and numbers[-1] == 0:
         numbers.pop()

@@ -10,18 +10,109 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from devbox.envfile import check, dotenv, messages, override, paths, problems, recipes, variables
+from devbox.envfile import check, paths, problems, recipes, variables
 from devbox.envfile.document import Document, parse_requires, satisfies
 from devbox.envfile.problems import Problem
-from devbox.envfile.read import read
+from devbox.envfile.read import TomlFile, read, read_text
 from devbox.errors import EnvFileError
-from devbox.frozen import dataclass
-from devbox.host import beneath, environ, project
+from devbox.host import environ, project, safe_files
 from devbox.host.version import VERSION
-from devbox.roles.context import Key, key_of
-from devbox.roles.parts import RunParts, Source
+from devbox.model.frozen import dataclass
+from devbox.roles.context import Key, split_label
+from devbox.roles.fields import did_you_mean
+from devbox.roles.parts import RunParts, SourceTable
 from devbox.roles.recipes import Recipe
-from devbox.roles.suggest import did_you_mean
+
+Origins = dict[Key, str]
+
+
+def find_origins(source: TomlFile) -> Origins:
+    """Key → `file:line` of one file."""
+    return {key: f"{source.name}:{line}" for key, line in source.lines.items()}
+
+
+def merge(base: TomlFile, local: TomlFile) -> tuple[dict[str, Any], Origins]:
+    """The merged value, and where each part of it comes from."""
+    origins = find_origins(base)
+    data = _merge_tables(base.data, local.data, (), local, origins)
+    return data, origins
+
+
+def _merge_tables(
+    below: dict[str, Any], above: dict[str, Any], key: Key, local: TomlFile, origins: Origins
+) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        here = (*key, name)
+        old = merged.get(name)
+        if _is_append(value):
+            merged[name] = _append(old, value["append"], here, local, origins)
+        elif isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = _merge_tables(old, value, here, local, origins)
+        else:
+            merged[name] = value
+            _replace_origins(here, here, local, origins)
+    return merged
+
+
+def _is_append(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"append"}
+
+
+def _append(old: Any, added: Any, key: Key, local: TomlFile, origins: Origins) -> list[Any]:
+    where = f"{local.name}:{local.lines.get(key, 1)}"
+    if not isinstance(added, list):
+        raise EnvFileError(f"{'.'.join(map(str, key))}: append must be a list", where=where)
+    if old is None:
+        old = []
+    if not isinstance(old, list):
+        raise EnvFileError(f"{'.'.join(map(str, key))} is no list to append to", where=where)
+    for number in range(len(added)):
+        _replace_origins((*key, "append", number), (*key, len(old) + number), local, origins)
+    origins.setdefault(key, where)
+    return [*old, *added]
+
+
+def _replace_origins(source_key: Key, key: Key, local: TomlFile, origins: Origins) -> None:
+    """What the local file says at `source_key` now stands at `key`; what stood there is gone."""
+    for stale in [other for other in origins if other[: len(key)] == key]:
+        del origins[stale]
+    depth = len(source_key)
+    for other, line in local.lines.items():
+        if other[:depth] == source_key:
+            origins[(*key, *other[depth:])] = f"{local.name}:{line}"
+    for above in range(1, len(key)):
+        origins.setdefault(key[:above], f"{local.name}:{local.lines.get(source_key, 1)}")
+
+
+_LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(?P<value>.*)")
+_QUOTED = re.compile(r"""(?P<mark>["'])(?P<text>.*)(?P=mark)\s*(?:\#.*)?""")
+
+
+def load_dotenv(path: str, *, name: str, within: str = "") -> dict[str, str]:
+    """The variables of an env file, which must lie `within`. Empty lines and lines with `#` in front say nothing."""
+    variables: dict[str, str] = {}
+    for number, line in enumerate(read_text(path, name=name, within=within).splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        match = _LINE.fullmatch(text)
+        if match is None:
+            raise EnvFileError(
+                "this line is not NAME=value", where=f"{name}:{number}", remedy="a comment begins with #"
+            )
+        variables[match["name"]] = _parse_value(match["value"])
+    return variables
+
+
+def _parse_value(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text)
+    if quoted is None:
+        return text.partition(" #")[0].strip()
+    if quoted["mark"] == '"':
+        return quoted["text"].replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
+    return quoted["text"]
+
 
 PROFILES = "DEVBOX_PROFILES"
 
@@ -47,25 +138,25 @@ class EnvFile:
     variables: tuple[str, ...]
     staged: Mapping[str, EnvFile] = field(default_factory=dict)  # the file by the vars of each stage that has some
 
-    def of_stage(self, name: str) -> EnvFile:
+    def select_stage(self, name: str) -> EnvFile:
         """The file as a stage has it: by its own vars."""
         return self.staged.get(name, self)
 
-    def where(self, key: Key) -> str:
+    def locate(self, key: Key) -> str:
         """`file:line` of a key, or of the nearest table above it that is written."""
-        return locator(self.origins, self.file)(key)
+        return make_locator(self.origins, self.file)(key)
 
 
 def load(start: str, *, file: str | None = None) -> EnvFile:
     """The env file at or above `start`; anything wrong with it is one EnvFileError."""
     root, name = project.find(start, file=file)
     data, origins, inputs = _read(root, name)
-    where = locator(origins, name)
-    origins |= {("vars", axis): where(("test", "matrix", axis)) for axis in variables.axes_of(data)}
+    where = make_locator(origins, name)
+    origins |= {("vars", axis): where(("test", "matrix", axis)) for axis in variables.find_axes(data)}
     _check_requires(data, where)
     env = _load(data, origins, root=root, name=name, inputs=inputs)
     staged = {
-        stage: _by_vars(env, data, table.vars, about=f"the vars of [stage.{stage}]")
+        stage: _load_with_vars(env, data, table.vars, about=f"the vars of [stage.{stage}]")
         for stage, table in env.document.stage.items()
         if table.vars
     }
@@ -73,17 +164,19 @@ def load(start: str, *, file: str | None = None) -> EnvFile:
     return replace(env, staged=staged, inputs=tuple(dict.fromkeys(every)))
 
 
-def _load(data: dict[str, Any], origins: override.Origins, *, root: str, name: str, inputs: tuple[str, ...]) -> EnvFile:
-    where = locator(origins, name)
+def _load(data: dict[str, Any], origins: Origins, *, root: str, name: str, inputs: tuple[str, ...]) -> EnvFile:
+    where = make_locator(origins, name)
     document = _validate(data, where)
-    found, recipe_files = _recipes(document, root, where)
-    digests = {name: recipes.digest(name, root) for name in found}
+    found, recipe_files = _load_recipes(document, root, where)
+    digests = {name: recipes.compute_digest(name, root) for name in found}
     problems.raise_first(check.check(document, found), where)
-    problems.raise_first([*paths.named(document, root), *paths.of_recipes(document, found, root, where)], where)
-    env_files = _env_files(document, root)
+    problems.raise_first(
+        [*paths.check_paths(document, root), *paths.check_recipe_paths(document, found, root, where)], where
+    )
+    env_files = _load_env_files(document, root)
     return EnvFile(
         document=document,
-        name=document.project.name or _name_of(root),
+        name=document.project.name or _derive_name(root),
         root=root,
         file=name,
         origins=origins,
@@ -96,14 +189,14 @@ def _load(data: dict[str, Any], origins: override.Origins, *, root: str, name: s
     )
 
 
-def cells(env: EnvFile, given: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, EnvFile]]:
+def load_each_cell(env: EnvFile, given: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, EnvFile]]:
     """The loaded file by the vars of each cell of its test matrix, by the names of the cells."""
     data, _, _ = _read(env.root, env.file)
     for name, own in given.items():
-        yield name, _by_vars(env, data, own, about=f"the cell {name}") if own else env
+        yield name, _load_with_vars(env, data, own, about=f"the cell {name}") if own else env
 
 
-def _by_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, about: str) -> EnvFile:
+def _load_with_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, about: str) -> EnvFile:
     """The file by other vars. Those were filled in already: nothing in them is a reference any more."""
     own = {name: value.replace("${", "$${") for name, value in own.items()}
     changed = {**data, "vars": {**own, **data.get("vars", {}), **own}}  # before what refers to them
@@ -115,7 +208,7 @@ def _by_vars(env: EnvFile, data: dict[str, Any], own: Mapping[str, str], *, abou
         ) from None
 
 
-def locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
+def make_locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
     """A function that gives `file:line` of a key, or of the nearest key above it."""
 
     def where(key: Key) -> str:
@@ -126,15 +219,15 @@ def locator(origins: Mapping[Key, str], file: str) -> Callable[[Key], str]:
     return where
 
 
-def _read(root: str, name: str) -> tuple[dict[str, Any], override.Origins, tuple[str, str]]:
+def _read(root: str, name: str) -> tuple[dict[str, Any], Origins, tuple[str, str]]:
     """The raw data with the local file merged in."""
     path, local_path = os.path.join(root, name), os.path.join(root, project.LOCAL_FILE)
     source = read(path, name=name)
     inputs = (path, local_path)
-    if not beneath.is_there(root, project.LOCAL_FILE):
-        return source.data, override.origins_of(source), inputs
+    if not safe_files.exists(root, project.LOCAL_FILE):
+        return source.data, find_origins(source), inputs
     local = read(local_path, name=project.LOCAL_FILE, may_be_empty=True)
-    data, origins = override.merge(source, local)
+    data, origins = merge(source, local)
     return data, origins, inputs
 
 
@@ -148,7 +241,7 @@ def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> Non
     try:
         wanted = parse_requires(requires)
     except ValueError as error:
-        raise EnvFileError(f"{problems.label(key)} {error}", where=where(key)) from None
+        raise EnvFileError(f"{problems.format_key(key)} {error}", where=where(key)) from None
     if not satisfies(wanted, VERSION):
         raise EnvFileError(
             f"the file asks for devbox {wanted}, this is {VERSION}", where=where(key), remedy="install another devbox"
@@ -156,53 +249,55 @@ def _check_requires(data: Mapping[str, Any], where: Callable[[Key], str]) -> Non
 
 
 def _validate(data: dict[str, Any], where: Callable[[Key], str]) -> Document:
-    values, wrong_values = variables.values_of(variables.with_axes(data.get("vars"), variables.axes_of(data)))
+    values, wrong_values = variables.parse_values(variables.add_axes(data.get("vars"), variables.find_axes(data)))
     filled, unset = variables.substitute(data, values)
-    found = [*wrong_values, *unset, *check.table_names(filled)]
+    found = [*wrong_values, *unset, *check.check_table_names(filled)]
     if values or isinstance(filled.get("vars"), dict):
         filled["vars"] = values
     try:
         document = Document.model_validate(filled)
     except ValidationError as error:
-        found += messages.problems_of(error, filled, Document)
+        found += problems.list_problems(error, filled, Document)
         problems.raise_first(found, where)
         raise
     problems.raise_first(found, where)
     return document
 
 
-def _recipes(document: Document, root: str, where: Callable[[Key], str]) -> tuple[dict[str, Recipe], tuple[str, ...]]:
+def _load_recipes(
+    document: Document, root: str, where: Callable[[Key], str]
+) -> tuple[dict[str, Recipe], tuple[str, ...]]:
     """The recipes the file uses, and every place one was looked for."""
     found: dict[str, Recipe] = {}
     looked: list[str] = []
     missing: list[Problem] = []
-    for label, table in document.tables().items():
-        name = table.recipe if isinstance(table, Source) else None
+    for label, table in document.list_tables().items():
+        name = table.recipe if isinstance(table, SourceTable) else None
         if name is None or name in found:
             continue
         path = recipes.find(name, root)
         if path is not None:
-            looked += recipes.candidates(name, root)
+            looked += recipes.list_candidates(name, root)
             found[name] = recipes.load(path)
         else:
-            missing.append(_no_recipe(label, name, root))
+            missing.append(_report_missing_recipe(label, name, root))
     problems.raise_first(missing, where)
     return found, tuple(looked)
 
 
-def _no_recipe(label: str, name: str, root: str) -> Problem:
-    known = recipes.known(root)
+def _report_missing_recipe(label: str, name: str, root: str) -> Problem:
+    known = recipes.list_names(root)
     hint = did_you_mean(name, known) or f" (there are {', '.join(known)})"
-    return Problem(key=(*key_of(label), "recipe"), sentence=f"there is no recipe {name}{hint}")
+    return Problem(key=(*split_label(label), "recipe"), sentence=f"there is no recipe {name}{hint}")
 
 
-def _env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
-    tables = [table for table in document.tables().values() if isinstance(table, RunParts)]
+def _load_env_files(document: Document, root: str) -> dict[str, dict[str, str]]:
+    tables = [table for table in document.list_tables().values() if isinstance(table, RunParts)]
     paths = dict.fromkeys(path for table in tables for path in table.env_files)
-    return {path: dotenv.load(os.path.join(root, path), name=path, within=root) for path in paths}
+    return {path: load_dotenv(os.path.join(root, path), name=path, within=root) for path in paths}
 
 
-def _name_of(root: str) -> str:
+def _derive_name(root: str) -> str:
     """A project's name from its directory's."""
     plain = re.sub(r"[^a-z0-9_-]+", "-", os.path.basename(root).lower())[:63].strip("-_")
     return plain or "project"

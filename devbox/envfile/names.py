@@ -10,32 +10,32 @@ from devbox.roles.catalog import ROLES
 _ROLE = {role.name: role for role in ROLES}
 
 
-def role_of(label: str) -> str:
+def parse_role(label: str) -> str:
     """The role of a table's label."""
     return label.partition(".")[0]
 
 
-def container_names(document: Document) -> dict[str, str]:
+def name_containers(document: Document) -> dict[str, str]:
     """Label → container name: the last part, or the whole label where another role has claimed that."""
     names: dict[str, str] = {}
-    for label in document.tables():
+    for label in document.list_tables():
         short = label.rpartition(".")[2]
-        names[label] = label if short in names.values() and role_of(label) != "base" else short
+        names[label] = label if short in names.values() and parse_role(label) != "base" else short
     return names
 
 
-def sources(document: Document) -> dict[str, str]:
+def list_sources(document: Document) -> dict[str, str]:
     """What may stand in `from` → label. A base's short name comes before that of any other role."""
-    labels = [label for label in document.tables() if _ROLE[role_of(label)].source]
-    return _by_name(sorted(labels, key=lambda label: role_of(label) != "base"))
+    labels = [label for label in document.list_tables() if _ROLE[parse_role(label)].source]
+    return _index_by_name(sorted(labels, key=lambda label: parse_role(label) != "base"))
 
 
-def needable(document: Document) -> dict[str, str]:
+def list_needable(document: Document) -> dict[str, str]:
     """What may stand in `needs` → label."""
-    return _by_name([label for label in document.tables() if _ROLE[role_of(label)].needed])
+    return _index_by_name([label for label in document.list_tables() if _ROLE[parse_role(label)].needed])
 
 
-def _by_name(labels: Iterable[str]) -> dict[str, str]:
+def _index_by_name(labels: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for label in labels:
         found.setdefault(label.rpartition(".")[2], label)

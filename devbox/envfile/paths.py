@@ -8,23 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from devbox.envfile.document import Document
 from devbox.envfile.problems import Problem
 from devbox.roles import recipes
-from devbox.roles.context import Key, key_of
+from devbox.roles.context import Key, split_label
 from devbox.roles.parts import RunParts
 from devbox.roles.recipes import Recipe
 
 
-def named(document: Document, root: str) -> Iterator[Problem]:
+def check_paths(document: Document, root: str) -> Iterator[Problem]:
     """What is wrong with the env files and mounts of tables."""
-    for label, table in document.tables().items():
+    for label, table in document.list_tables().items():
         if not isinstance(table, RunParts):
             continue
         found = [("env_files", path) for path in table.env_files] + [("mounts", item.source) for item in table.mounts]
         for key, path in found:
-            if why := _wrong(path, root):
-                yield Problem(key=(*key_of(label), key), sentence=f"[{label}] {key}: {why}")
+            if why := _find_fault(path, root):
+                yield Problem(key=(*split_label(label), key), sentence=f"[{label}] {key}: {why}")
 
 
-def of_recipes(
+def check_recipe_paths(
     document: Document, known: Mapping[str, Recipe], root: str, where: Callable[[Key], str]
 ) -> Iterator[Problem]:
     """What is wrong with the paths that a service's recipe mounts, unless the table mounts its own there."""
@@ -34,15 +34,15 @@ def of_recipes(
             continue
         key = ("service", name, "with" if table.with_ else "recipe")
         own = {*table.volumes.values(), *(item.target for item in table.mounts), *table.tmpfs}
-        for item in recipes.use(table.recipe, recipe, table.with_, where=where(key)).mounts():
-            why = "" if item.target in own else _wrong(item.source, root)
+        for item in recipes.use(table.recipe, recipe, table.with_, where=where(key)).render_mounts():
+            why = "" if item.target in own else _find_fault(item.source, root)
             if why:
                 sentence = f"[service.{name}] {why}, which the recipe {table.recipe} mounts at {item.target}"
                 remedy = f"make it, or name another (see devbox recipe show {table.recipe})"
                 yield Problem(key=key, sentence=sentence, remedy=remedy)
 
 
-def _wrong(path: str, root: str) -> str:
+def _find_fault(path: str, root: str) -> str:
     """Why a path can't be mounted; empty where it can."""
     real = os.path.realpath(os.path.join(root, path))
     if not os.path.exists(real):

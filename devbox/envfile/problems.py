@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any, get_args
 
-from devbox.errors import EnvFileError, one_line
-from devbox.frozen import dataclass
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from devbox.errors import EnvFileError, to_one_line
+from devbox.model.frozen import dataclass
 from devbox.roles.context import Key
+from devbox.roles.fields import describe_type, did_you_mean
 
 SHOWN = 5
 
@@ -20,7 +25,7 @@ class Problem:
     remedy: str = ""
 
 
-def label(key: Key) -> str:
+def format_key(key: Key) -> str:
     """A key for a person: `[service.db] ports`."""
     names = [part for part in key if isinstance(part, str)]
     depth = 2 if names and names[0] in ("base", "tool", "service", "glue", "install", "stage") else 1
@@ -37,17 +42,267 @@ def raise_first(problems: Sequence[Problem], where: Callable[[Key], str]) -> Non
     """Raise one EnvFileError for all problems, in the order of the file, the first few told; none: return."""
     if not problems:
         return
-    first, *others = sorted(_unique(problems), key=lambda problem: _place(where(problem.key)))
-    lines = [one_line(f"{where(problem.key)}: {problem.sentence}") for problem in others[: SHOWN - 1]]
+    first, *others = sorted(_deduplicate(problems), key=lambda problem: _parse_place(where(problem.key)))
+    lines = [to_one_line(f"{where(problem.key)}: {problem.sentence}") for problem in others[: SHOWN - 1]]
     if len(others) >= SHOWN:
         lines.append(f"and {len(others) - SHOWN + 1} more")
     raise EnvFileError(first.sentence, where=where(first.key), details="\n".join(lines), remedy=first.remedy)
 
 
-def _unique(problems: Iterable[Problem]) -> list[Problem]:
+def _deduplicate(problems: Iterable[Problem]) -> list[Problem]:
     return list({(problem.key, problem.sentence): problem for problem in problems}.values())
 
 
-def _place(where: str) -> tuple[str, int]:
+def _parse_place(where: str) -> tuple[str, int]:
     file, _, line = where.rpartition(":")
     return (file, int(line)) if line.isdigit() else (where, 0)
+
+
+# Another tool's key → devbox's key in the same table.
+_KEYS = {
+    "environment": "env",
+    "envs": "env",
+    "containerEnv": "env",
+    "remoteEnv": "env",
+    "setenv": "env",
+    "set_env": "env",
+    "env_file": "env_files",
+    "depends_on": "needs",
+    "depends": "needs",
+    "links": "needs",
+    "requires": "needs",
+    "entrypoint": "command",
+    "cmd": "command",
+    "commands": "command",
+    "healthcheck": "health",
+    "working_dir": "workdir",
+    "workspaceFolder": "workspace",
+    "cwd": "workdir",
+    "change_dir": "workdir",
+    "forwardPorts": "ports",
+    "appPort": "ports",
+    "expose": "ports",
+    "remoteUser": "user",
+    "containerUser": "user",
+    "features": "packages",
+    "apt": "packages",
+    "deps": "packages",
+    "dockerFile": "dockerfile",
+    "build": "dockerfile",
+    "template": "recipe",
+    "stop_grace_period": "stop_timeout",
+    "stop_signal_timeout": "stop_timeout",
+    "postCreateCommand": "setup",
+    "onCreateCommand": "setup",
+    "init_hook": "setup",
+    "volume": "volumes",
+    "port": "ports",
+    "args": "with",
+    "scale": "replicas",
+    "instances": "replicas",
+    "envlist": "matrix",
+    "env_list": "matrix",
+}
+# Another tool's key → where devbox has it, if that is not a key of the same table.
+_ELSEWHERE = {
+    "version": '[project] requires = ">=0.1" is the least devbox; the file has no version',
+    "services": "write one [service.NAME] for each service",
+    "volumes": 'a container lists its own: volumes = { data = "/var/lib/data" }',
+    "networks": "the containers of a project share one network; isolation = { network = … } changes that",
+    "network_mode": 'isolation = { network = "none" } closes the network',
+    "network": 'isolation = { network = "none" } closes the network',
+    "packages": "write them into the table of a container: [dev] packages = […]",
+    "environment": "write it into the table of a container: [dev] env = { … }",
+    "env": "write it into the table of a container: [dev] env = { … }",
+    "shell": "[dev.setup] run = […] prepares the shell, [tasks] has the scripts",
+    "scripts": '[tasks] has them: NAME = "COMMAND"',
+    "tasks": "[tasks] is a table of the file",
+    "cap_add": 'isolation = { capabilities = ["NAME"] }',
+    "cap_drop": 'isolation = { capabilities = ["-NAME"] }',
+    "privileged": "isolation = { capabilities = […] } gives what is needed; nothing gives everything",
+    "read_only": "isolation = { read_only = true }",
+    "security_opt": 'isolation = "isolated" is the tight preset',
+    "mem_limit": 'limits = { memory = "1GiB" }',
+    "memory": 'limits = { memory = "1GiB" }',
+    "cpus": "limits = { cpus = 1.5 }",
+    "pids_limit": "limits = { pids = 200 }",
+    "deploy": "limits = { … } bounds a container, [stage.NAME] replicas = { … } multiplies a process",
+    "container_name": "the name of the table is the container's name",
+    "hostname": "the name of the table is the host name",
+    "extends": 'from = "NAME" builds on a container of the file',
+    "image_name": 'image = "REFERENCE"',
+    "logging": "devbox logs shows the output; no driver is chosen in the file",
+    "init": "an init process always is pid 1",
+    "tty": "devbox shell and devbox exec decide whether there is a terminal",
+    "stdin_open": "devbox shell and devbox exec decide whether there is a terminal",
+    "runArgs": "there are no engine options; ports, mounts, limits and isolation have keys of their own",
+    "postStartCommand": '[hooks] started = "COMMAND" runs on the host, `command` in the container',
+    "customizations": "editors are not configured in this file: docs/how-to/editors.md",
+    "configs": 'mounts = [{ source = "FILE", target = "/path" }]',
+    "schema": "for editors, write a comment in the first line: #:schema URL",
+    "$schema": "for editors, write a comment in the first line: #:schema URL",
+    "name": '[project] name = "NAME"',
+    "tox": "[test] and [test.matrix] have the environments",
+    "testenv": "[test] and [test.matrix] have the environments",
+}  # fmt: skip
+
+
+# The form of a key of devbox that other tools write as a list.
+_FORMS = {
+    "volumes": 'volumes = { data = "/data" }; a directory: mounts = [{ source = "src", target = "/src" }]',
+    "env": 'env = { NAME = "value" }',
+    "limits": 'limits = { memory = "1GiB", cpus = 2 }',
+    "with": 'with = { version = "3.13" }',
+}
+
+
+def suggest_form(name: str) -> str:
+    """`; write X` for a key whose value is not the table that devbox expects; "" for any other key."""
+    return f"; write {_FORMS[name]}" if name in _FORMS else ""
+
+
+def suggest_term(name: str, known: Container[str]) -> str:
+    """`; devbox calls it X` for another tool's key in a table with the `known` keys; "" for any other key."""
+    own = _KEYS.get(name, "")
+    if own in known:
+        return f"; devbox calls it `{own}`"
+    return f"; {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+
+
+_WANTED = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+_FIXED = {
+    "too_short": "must not be empty",
+    "union_tag_invalid": "has a kind that is none of {expected_tags}",
+    "union_tag_not_found": "lacks `kind`",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
+# Errors of validators that go on with the table's name as their subject.
+_VERBS = ("has ", "says ", "needs ", "can't ", "names ", "must ", "is ", "contains ")
+_LISTED = 12
+
+
+def list_problems(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel]) -> list[Problem]:
+    """One problem per thing that is wrong; what merely follows from another is left out."""
+    found = [(_locate_key(details["loc"], data), details) for details in error.errors(include_url=False)]
+    return [_build_problem(key, details, model) for key, details in found]
+
+
+def _build_problem(key: Key, details: ErrorDetails, model: type[BaseModel]) -> Problem:
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return _report_unknown(key, model)
+    if kind == "missing":
+        name = details["loc"][-1]
+        return Problem(key=key, sentence=f"{_name_key(key)} lacks `{name}`")
+    return Problem(key=key, sentence=_describe_error(key, details))
+
+
+def _describe_error(key: Key, details: ErrorDetails) -> str:
+    kind, value, name = details["type"], details["input"], _name_key(key)
+    if kind == "value_error":
+        text = str(details["ctx"]["error"])
+        if text.startswith("must be a table"):
+            text += suggest_form(str(key[-1]))
+        return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
+    if kind == "literal_error":
+        return f"{name} {_describe_choice(value, details['ctx']['expected'])}"
+    if kind in _WANTED:
+        form = suggest_form(str(key[-1])) if key and _WANTED[kind] == "a table" else ""
+        return f"{name} must be {_WANTED[kind]}, not {describe_type(value)}{form}"
+    if kind in _FIXED:
+        return f"{name} {_FIXED[kind].format(**details.get('ctx', {})).replace(chr(39), '')}"
+    text = details["msg"]
+    return f"{name}: {text[:1].lower()}{text[1:]}"
+
+
+def _name_key(key: Key) -> str:
+    """A key for a person, an item of a list by its number."""
+    number = key[-1] if key else ""
+    return f"{format_key(key)} (number {number + 1})" if isinstance(number, int) else format_key(key)
+
+
+def _describe_choice(value: object, expected: str) -> str:
+    choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    shown = repr(value) if isinstance(value, str) else describe_type(value)
+    return f"must be one of {', '.join(choices)}, not {shown}{did_you_mean(str(value), choices)}"
+
+
+def _report_unknown(key: Key, model: type[BaseModel]) -> Problem:
+    *above, name = key
+    known = sorted(list_keys(_find_model(model, tuple(above))))
+    place = f" in [{'.'.join(part for part in above if isinstance(part, str))}]" if above else ""
+    hint = suggest_term(str(name), known) or did_you_mean(str(name), known)
+    listed = f" (known: {', '.join(known)})" if not hint and len(known) <= _LISTED else ""
+    return Problem(key=key, sentence=f"unknown key `{name}`{place}{hint}{listed}")
+
+
+def list_keys(model: type[BaseModel] | None) -> set[str]:
+    """The keys a table may have, as they are written."""
+    return {info.alias or name for name, info in model.model_fields.items()} if model else set()
+
+
+def _find_model(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
+    """The schema of the table at `key`, found by walking the annotations."""
+    candidates: list[Any] = [model]
+    for part in key:
+        candidates = [found for candidate in candidates for found in _list_inner(candidate, part)]
+    models = [found for candidate in candidates for found in _list_models(candidate)]
+    return models[0] if models else None
+
+
+def _list_inner(annotation: Any, part: str | int) -> Iterable[Any]:
+    for model in _list_models(annotation):
+        for name, info in model.model_fields.items():
+            if part == (info.alias or name):
+                yield info.annotation
+    for table in _list_generics(annotation, dict):
+        yield get_args(table)[1]
+    for items in _list_generics(annotation, tuple):
+        yield get_args(items)[0]
+
+
+def _list_models(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif not _is_generic(annotation, (dict, tuple)):
+        for option in get_args(annotation):
+            yield from _list_models(option)
+
+
+def _list_generics(annotation: Any, kind: type) -> Iterable[Any]:
+    if _is_generic(annotation, (kind,)):
+        yield annotation
+    elif not isinstance(annotation, type):
+        for option in get_args(annotation):
+            yield from _list_generics(option, kind)
+
+
+def _is_generic(annotation: Any, kinds: tuple[type, ...]) -> bool:
+    return getattr(annotation, "__origin__", None) in kinds
+
+
+def _locate_key(loc: tuple[int | str, ...], data: Any) -> Key:
+    """The part of pydantic's location that exists in the file: tags of unions and missing keys do not."""
+    key: Key = ()
+    for part in loc:
+        in_table = isinstance(data, dict) and part in data
+        in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if in_table or in_list:
+            data = data[part]
+            key = (*key, part)
+    return key

@@ -9,10 +9,151 @@ import re
 import tomllib
 from typing import Any
 
-from devbox.envfile import lines
 from devbox.errors import EnvFileError
-from devbox.frozen import dataclass
-from devbox.host import beneath
+from devbox.host import safe_files
+from devbox.model.frozen import dataclass
+from devbox.roles.context import Key
+
+Lines = dict[Key, int]
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r]+|\#[^\n]*)
+      | (?P<newline>\n)
+      | (?P<multi>\"\"\"(?:[^"\\]|\\.|"(?!""))*"{3,5}|'''(?:[^']|'(?!''))*'{3,5})
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'[^'\n]*')
+      | (?P<mark>[\[\]{}=,.])
+      | (?P<bare>[^\s\[\]{}=,.\#"']+)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def index(text: str) -> Lines:
+    """Key path → line, counted from 1. Items of lists have their number as the last part of the path.
+
+    A table that only its children mention has the line of the first child.
+    """
+    return _TomlScanner(text).scan()
+
+
+class _TomlScanner:
+    """One pass over the tokens, knowing at each place which key it is at."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: Lines = {}
+        self._line = 1
+        self._tokens = _TOKEN.finditer(text)
+        self._kind = self._text = ""
+        self._arrays: dict[Key, int] = {}
+        self._advance()
+
+    def scan(self) -> Lines:
+        """Statements until the end: headers and keys."""
+        table: Key = ()
+        while self._kind:
+            if self._kind == "newline":
+                self._advance()
+            elif self._text == "[":
+                table = self._scan_header()
+            else:
+                self._scan_assignment(table)
+        return self.lines
+
+    def _advance(self) -> None:
+        """The next token that is not space, keeping count of lines."""
+        self._line += self._text.count("\n")
+        for match in self._tokens:
+            if match.lastgroup != "space":
+                self._kind, self._text = match.lastgroup or "", match.group()
+                return
+        self._kind = self._text = ""
+
+    def _scan_header(self) -> Key:
+        self._advance()
+        is_array = self._text == "["
+        if is_array:
+            self._advance()
+        line = self._line
+        key = self._scan_key()
+        while self._kind and self._kind != "newline":
+            self._advance()
+        path = self._add_item_numbers(key, including_itself=not is_array)
+        if is_array:
+            number = self._arrays[path] = self._arrays.get(path, -1) + 1
+            self._record(path, line)
+            path = (*path, number)
+        self._record(path, line)
+        return path
+
+    def _add_item_numbers(self, key: Key, *, including_itself: bool) -> Key:
+        """A header's path, with the number of the current item after each array of tables in it."""
+        path: Key = ()
+        for depth, part in enumerate(key):
+            path = (*path, part)
+            if path in self._arrays and (including_itself or depth < len(key) - 1):
+                path = (*path, self._arrays[path])
+        return path
+
+    def _scan_assignment(self, table: Key) -> None:
+        line = self._line
+        path = (*table, *self._scan_key())
+        self._record(path, line)
+        self._advance()  # the equals sign
+        self._scan_value(path)
+
+    def _scan_key(self) -> Key:
+        """A dotted key, up to what follows it."""
+        parts: list[str] = []
+        while self._kind in ("bare", "string") or self._text == ".":
+            if self._text != ".":
+                parts.append(_unquote(self._text))
+            self._advance()
+        return tuple(parts)
+
+    def _scan_value(self, path: Key) -> None:
+        if self._text == "[":
+            self._scan_list(path)
+        elif self._text == "{":
+            self._scan_inline_table(path)
+        else:
+            while self._kind and self._kind != "newline" and self._text not in (",", "]", "}"):
+                self._advance()
+
+    def _scan_list(self, path: Key) -> None:
+        self._advance()
+        number = 0
+        while self._kind and self._text != "]":
+            if self._kind == "newline" or self._text == ",":
+                self._advance()
+                continue
+            self._record((*path, number), self._line)
+            self._scan_value((*path, number))
+            number += 1
+        self._advance()
+
+    def _scan_inline_table(self, path: Key) -> None:
+        self._advance()
+        while self._kind and self._text != "}":
+            if self._kind == "newline" or self._text == ",":
+                self._advance()
+            else:
+                self._scan_assignment(path)
+        self._advance()
+
+    def _record(self, path: Key, line: int) -> None:
+        """Remember a path and the tables above it that have no line yet."""
+        for depth in range(1, len(path)):
+            self.lines.setdefault(path[:depth], line)
+        self.lines.setdefault(path, line)
+
+
+def _unquote(text: str) -> str:
+    """A key without its quotes. Escapes are undone by the reader of TOML itself."""
+    if text.startswith('"') and "\\" in text:
+        import tomllib
+
+        return next(iter(tomllib.loads(f"{text} = 0")))
+    return text[1:-1] if text[:1] in "\"'" else text
+
 
 LIMIT = 4 * 1024 * 1024
 DEEPEST = 64  # tables and lists in each other; an env file needs about six
@@ -31,15 +172,15 @@ _POSITION = re.compile(r"\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TomlFile:
     """A TOML file as read. `name` is how messages call it."""
 
     name: str
     data: dict[str, Any]
-    lines: lines.Lines
+    lines: Lines
 
 
-def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) -> Source:
+def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) -> TomlFile:
     """A TOML file that lies in a directory; whatever is wrong with it is one EnvFileError."""
     _refuse_foreign_format(name)
     text = read_text(path, name=name, within=within)
@@ -50,19 +191,19 @@ def read(path: str, *, name: str, within: str = "", may_be_empty: bool = False) 
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _not_toml(str(error), text, name) from None
+        raise _build_syntax_error(str(error), text, name) from None
     except RecursionError:
-        raise _too_deep(name) from None
+        raise _build_depth_error(name) from None
     if _is_deep(data):
-        raise _too_deep(name)
-    return Source(name=name, data=data, lines=lines.index(text))
+        raise _build_depth_error(name)
+    return TomlFile(name=name, data=data, lines=index(text))
 
 
 def read_text(path: str, *, name: str, within: str = "") -> str:
     """A text file of at most LIMIT bytes `within` a directory, which no link to it leads out of; else in its own."""
     root = within or os.path.dirname(path)
     try:
-        raw = beneath.read(root, os.path.relpath(path, root), limit=LIMIT)
+        raw = safe_files.read(root, os.path.relpath(path, root), limit=LIMIT)
     except OSError as error:
         if error.errno == errno.EFBIG:
             sentence = f"the file is larger than {LIMIT >> 20} MiB, which no env file needs"
@@ -89,7 +230,7 @@ def _is_deep(data: dict[str, Any]) -> bool:
     return bool(row)
 
 
-def _too_deep(name: str) -> EnvFileError:
+def _build_depth_error(name: str) -> EnvFileError:
     return EnvFileError("the file is nested too deeply", where=f"{name}:1")
 
 
@@ -102,7 +243,7 @@ def _refuse_foreign_format(name: str) -> None:
         raise EnvFileError(f"this is {tool}, not an env file of devbox", where=name, remedy=remedy)
 
 
-def _not_toml(message: str, text: str, name: str) -> EnvFileError:
+def _build_syntax_error(message: str, text: str, name: str) -> EnvFileError:
     match = _POSITION.search(message)
     line = int(match["line"]) if match and match["line"] else text.count("\n") + 1
     why = _POSITION.sub("", message)

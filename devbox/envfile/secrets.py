@@ -6,30 +6,30 @@ import os
 from collections.abc import Iterable, Mapping
 
 from devbox.errors import CommandFailed, EngineError, NotTrusted
-from devbox.host import beneath, environ, files
+from devbox.host import environ, files, safe_files
 from devbox.model.container import ContainerSpec, Secret
-from devbox.model.resolved import HostAccess
+from devbox.model.spec import HostAccess
 
 _PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint, also off a terminal
 _TERMINALS = ("GPG_TTY", "SSH_TTY")  # variables by which a program would find one that it was not given
 
 
-def host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
+def list_host_access(containers: Iterable[ContainerSpec], *, root: str) -> tuple[HostAccess, ...]:
     """The secrets that reach beyond the project: commands on this machine, and files outside. Pure but for links."""
-    found = (outside(spec.secrets, label=spec.label, where=spec.where, root=root) for spec in containers)
+    found = (list_outside(spec.secrets, label=spec.label, where=spec.where, root=root) for spec in containers)
     return tuple(access for each in found for access in each)
 
 
-def outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[HostAccess, ...]:
+def list_outside(wanted: Mapping[str, Secret], *, label: str, where: str, root: str) -> tuple[HostAccess, ...]:
     """Those of the secrets of one table that reach beyond the project."""
     return tuple(
         HostAccess(container=label, variable=variable, reference=reference, where=where, path=path)
         for variable, secret in wanted.items()
-        if (path := _outside(reference := secret.reference, root)) is not None
+        if (path := _find_outside(reference := secret.reference, root)) is not None
     )
 
 
-def asks(secret: Secret) -> bool:
+def may_prompt(secret: Secret) -> bool:
     """Whether fetching it may ask a person something."""
     return secret.reference.startswith("cmd:")
 
@@ -50,10 +50,10 @@ def fetch(
     known = frozenset((access.reference, access.path) for access in allowed)
     found = {}
     for name, secret in wanted.items():
-        if asks(secret):
+        if may_prompt(secret):
             if (secret.reference, "") not in known:
-                raise _not_allowed(name, secret.reference, where)
-            found[name] = _from_command(name, secret.reference.partition(":")[2], root, where, terminal)
+                raise _build_not_allowed(name, secret.reference, where)
+            found[name] = _run_command(name, secret.reference.partition(":")[2], root, where, terminal)
         else:
             found[name] = _fetch(name, secret.reference, root, where, known)
     return found
@@ -64,45 +64,45 @@ def _fetch(variable: str, reference: str, root: str, where: str, allowed: frozen
     if kind == "env":
         if value := environ.get(place):
             return value
-        raise _missing(variable, f"the variable {place} is not set", where, f"export {place}=…, then: devbox up")
-    return _from_file(variable, reference, root, where, allowed)
+        raise _build_missing(variable, f"the variable {place} is not set", where, f"export {place}=…, then: devbox up")
+    return _read_file(variable, reference, root, where, allowed)
 
 
-def _from_file(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:
-    path = _path(reference, root)
+def _read_file(variable: str, reference: str, root: str, where: str, allowed: frozenset[tuple[str, str]]) -> str:
+    path = _resolve_path(reference, root)
     try:
-        with files.opened(path) as (source, real):
+        with files.open_regular(path) as (source, real):
             if not real:
-                raise _missing(variable, f"{path} can't be read: it is not a file", where, f"see: ls -l {path}")
-            if not (_within(real, root) or (reference, real) in allowed):
-                raise _not_allowed(variable, f"{reference}, now {real}", where)
-            value = beneath.read_all(source, path).decode().rstrip("\n")
+                raise _build_missing(variable, f"{path} can't be read: it is not a file", where, f"see: ls -l {path}")
+            if not (_is_within(real, root) or (reference, real) in allowed):
+                raise _build_not_allowed(variable, f"{reference}, now {real}", where)
+            value = safe_files.read_all(source, path).decode().rstrip("\n")
     except FileNotFoundError:
-        raise _missing(variable, f"there is no file {path}", where, f"write the secret into {path}") from None
+        raise _build_missing(variable, f"there is no file {path}", where, f"write the secret into {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise _missing(variable, f"{path} can't be read: {why}", where, f"see: ls -l {path}") from None
+        raise _build_missing(variable, f"{path} can't be read: {why}", where, f"see: ls -l {path}") from None
     if not value:
-        raise _missing(variable, f"the file {path} is empty", where, f"write the secret into {path}")
+        raise _build_missing(variable, f"the file {path} is empty", where, f"write the secret into {path}")
     return value
 
 
-def _from_command(variable: str, command: str, root: str, where: str, terminal: int | None) -> str:
+def _run_command(variable: str, command: str, root: str, where: str, terminal: int | None) -> str:
     """What a command of the project prints on this machine; its own complaint goes into the error, its output never."""
-    from devbox.host import bounded
+    from devbox.host import process
 
-    env = environ.snapshot()
+    env = environ.copy_environment()
     if terminal is None:
         env = {name: value for name, value in env.items() if name not in _TERMINALS}
     elif os.isatty(terminal):
         env |= {"GPG_TTY": os.ttyname(terminal)}
-    done = bounded.ask_bounded(["/bin/sh", "-c", command], env=env, cwd=root, terminal=terminal, timeout=_PATIENCE)
+    done = process.query_bounded(["/bin/sh", "-c", command], env=env, cwd=root, terminal=terminal, timeout=_PATIENCE)
     value = done.out.decode(errors="replace").rstrip("\n")
     if done.code == 0 and value:
         return value
     said = "printed nothing"
     if done.is_too_long:
-        said = f"printed more than {bounded.LIMIT >> 20} MiB, and was stopped"
+        said = f"printed more than {process.LIMIT >> 20} MiB, and was stopped"
     elif done.code is None:
         said = f"gave no answer in {_PATIENCE:.0f} s"
     elif done.code:
@@ -118,7 +118,7 @@ def _from_command(variable: str, command: str, root: str, where: str, terminal: 
     )
 
 
-def _not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
+def _build_not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
     """It was looked at when the command began, and became something else since."""
     return NotTrusted(
         f"the secret {variable} comes from outside the project ({reference}), which you have not allowed",
@@ -127,22 +127,22 @@ def _not_allowed(variable: str, reference: str, where: str) -> NotTrusted:
     )
 
 
-def _missing(variable: str, why: str, where: str, remedy: str) -> EngineError:
+def _build_missing(variable: str, why: str, where: str, remedy: str) -> EngineError:
     return EngineError(f"the secret {variable} is missing: {why}", where=where, remedy=remedy)
 
 
-def _outside(reference: str, root: str) -> str | None:
+def _find_outside(reference: str, root: str) -> str | None:
     """The file outside the project that a reference leads to; "" for a command, None for all that needs no trust."""
     kind = reference.partition(":")[0]
     if kind != "file":
         return "" if kind == "cmd" else None
-    real = os.path.realpath(_path(reference, root))
-    return None if _within(real, root) else real
+    real = os.path.realpath(_resolve_path(reference, root))
+    return None if _is_within(real, root) else real
 
 
-def _within(real: str, root: str) -> bool:
+def _is_within(real: str, root: str) -> bool:
     return real.startswith(f"{root.rstrip('/')}/")
 
 
-def _path(reference: str, root: str) -> str:
+def _resolve_path(reference: str, root: str) -> str:
     return os.path.join(root, os.path.expanduser(reference.partition(":")[2]))

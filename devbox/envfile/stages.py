@@ -1,246 +1,83 @@
-"""`[stage.NAME]`: where a release goes, what it must pass, how traffic moves to it."""
+"""From `[stage.NAME]` to the model of a stage. Pure."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable
 
-from pydantic import Field, model_validator
+from devbox.envfile import stage_tables as tables
+from devbox.envfile.document import Document
+from devbox.envfile.stage_tables import MetricTable
+from devbox.model import stage as model
+from devbox.roles.context import Key
 
-from devbox.envfile.metrics import MetricTable
-from devbox.roles.fields import (
-    Command,
-    Duration,
-    Environment,
-    Model,
-    Number,
-    Secrets,
-    Text,
-    Texts,
-    TextTable,
-    Whole,
-    field,
-    kind_of,
-    parse_references,
-    parse_text,
-)
-from devbox.roles.network import Ports
-
-DEFAULT_ORDER = ("test", "staging", "gray", "production")
-PERCENT = Field(gt=0, le=100)
-
-
-class Gate(Model):
-    """What all gates have: how long their evidence counts."""
-
-    expires: Duration | None = None
-    """How long the evidence counts."""
-
-
-class TestsGate(Gate):
-    """The tests of this very digest passed: today's tests, in every cell of today's matrix."""
-
-    kind: Literal["tests"]
-    """Which gate."""
-
-
-class SignatureGate(Gate):
-    """The image is signed by one of `keys` (names in `[builders]` or `[approvers]`; none: any builder)."""
-
-    kind: Literal["signature"]
-    """Which gate."""
-    keys: Texts = ()
-    """Names of `[builders]` or `[approvers]`; none: any builder."""
-
-
-class ProvenanceGate(Gate):
-    """The image says by whom and from what it was built, signed by who did."""
-
-    kind: Literal["provenance"]
-    """Which gate."""
-    builders: Texts = ()
-    """Names of `[builders]` who may have built it; none: any of them."""
-
-
-class SbomGate(Gate):
-    """The image's bill of materials keeps to the policy."""
-
-    kind: Literal["sbom"]
-    """Which gate."""
-    deny: Texts = ()
-    """Packages that must not be in it: NAME, NAME@VERSION or a package URL, which names a version or any."""
-    deny_licenses: Texts = ()
-    """Licences that must not be in it, by their SPDX names."""
-    vulnerabilities: Text | None = None
-    """A file with a line for each package that must not be in it: an id such as CVE-2024-3094, and as in `deny`."""
-
-
-class SoakGate(Gate):
-    """The release ran in `stage`, and was seen healthy and without drift, for a while."""
-
-    kind: Literal["soak"]
-    """Which gate."""
-    stage: Text
-    """Where the release must have been."""
-    duration: Duration
-    """For how long it must have been seen healthy."""
-
-
-class ApprovalGate(Gate):
-    """`count` people of `from` (all approvers by default) approved this very deployment."""
-
-    kind: Literal["approval"]
-    """Which gate."""
-    count: Annotated[Whole, Field(ge=1)] = 1
-    """How many must approve."""
-    from_: Texts = Field(default=(), alias="from")
-    """Who counts; all approvers when left out."""
-
-
-class FreezeGate(Gate):
-    """Closed in these windows ("Fri 16:00 - Mon 08:00") of an IANA time zone."""
-
-    kind: Literal["freeze"]
-    """Which gate."""
-    windows: Texts
-    """When it is closed."""
-    zone: Text = "UTC"
-    """The IANA time zone of the windows."""
-
-
-class CommandGate(Gate):
-    """A command on the host that must end with 0."""
-
-    kind: Literal["command"]
-    """Which gate."""
-    run: Command
-    """The command on the host."""
-
-
-AnyGate = Annotated[
-    TestsGate | SignatureGate | ProvenanceGate | SbomGate | SoakGate | ApprovalGate | FreezeGate | CommandGate,
-    Field(discriminator="kind"),
-]
-
-
-_COHORT = "cookie(:[A-Za-z0-9_-]+)?|header:[A-Za-z0-9_-]+"
-
-
-def parse_cohort(value: Any) -> str:
-    """By what visitors are known again."""
-    text = parse_text(value)
-    if not re.fullmatch(_COHORT, text):
-        raise ValueError(f'must be "cookie", "cookie:NAME" or "header:NAME", not {text!r}')
-    return text
-
-
-class WarmupTable(Model):
-    """The first requests and seconds of each new process, whose response times are not judged; failures are."""
-
-    requests: Whole = 20
-    """Requests of each process, at least."""
-    seconds: Duration = 10.0
-    """Time from the first request of each process on, at least."""
-
-
-class StrategyTable(Model):
-    """`[stage.NAME.strategy]`. All but `kind` and `irreversible` is about gray: visitors are shifted step by step."""
-
-    kind: Literal["recreate", "rolling", "blue-green", "gray"] = "recreate"
-    """How the new release takes over."""
-    process: Text | None = None
-    """The process whose traffic is judged; all when left out."""
-    steps: tuple[Annotated[Number, PERCENT], ...] = (5.0, 20.0, 50.0)
-    """Percent of visitors, rising."""
-    min_time: Duration = 60.0
-    """Time at each step, at least."""
-    min_requests: Whole = 50
-    """Requests of the new release at each step, at least."""
-    timeout: Duration = 7200.0
-    """A step without a decision for so long asks for a person."""
-    bake: Duration = 300.0
-    """How long the old release stays warm when all visitors have left it."""
-    margin: Annotated[Number, Field(gt=0)] = 0.02
-    """So much worse may the new release be, at most, in the share of failed (slow) requests, to go on."""
-    alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.01
-    """Chance of taking back an equal release, over all its steps."""
-    metrics: tuple[MetricTable, ...] = ()
-    """What is watched; errors where neither errors nor latency is named."""
-    cohort: Annotated[str, *field(parse_cohort, {"type": "string", "pattern": f"^({_COHORT})$"})] = "cookie"
-    """By what visitors stay where they are: `cookie`, `cookie:NAME`, or `header:NAME`, which names the visitor."""
-    rehearse: bool = False
-    """Go back once from the first step, to see that it works."""
-    irreversible: bool = False
-    """Stop instead of going back."""
-    warmup: WarmupTable = WarmupTable()
-    """The first requests and seconds of each new process, whose response times are not judged."""
-    baseline: Literal["stable", "fresh"] = "stable"
-    """What the new release is compared with: stable, or as many new replicas of stable as the new release has."""
-
-    @model_validator(mode="after")
-    def _can_be_gone(self) -> Self:
-        if not self.steps:
-            raise ValueError("needs steps, such as [1, 5, 25, 50]")
-        if list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("has steps that do not rise")
-        names = [metric.called for metric in self.metrics]
-        if len(names) != len(set(names)):
-            raise ValueError("has two metrics of one name")
-        given = sum(metric.alpha or 0.0 for metric in self.metrics)
-        counted = [metric for metric in self.metrics if not metric.is_outside]
-        if given > self.alpha or (given == self.alpha and any(metric.alpha is None for metric in counted)):
-            raise ValueError(f"has metrics whose alpha is more than its own, {self.alpha:g}")
-        return self
-
-
-def parse_external(value: Any) -> dict[str, dict[str, str]]:
-    """Needs met from outside: name → variables, each from "env:…", "file:…" or "cmd:…"."""
-    if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {kind_of(value)}")
-    return {name: parse_references(variables) for name, variables in value.items()}
-
-
-_EXTERNAL = {
-    "type": "object",
-    "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}},
+_GATES: dict[str, Callable[..., model.Gate]] = {
+    gate.op: gate
+    for gate in (
+        model.TestsGate,
+        model.SignatureGate,
+        model.ProvenanceGate,
+        model.SbomGate,
+        model.SoakGate,
+        model.ApprovalGate,
+        model.FreezeGate,
+        model.CommandGate,
+    )
 }
 
 
-class StageTable(Model):
-    """Schema of `[stage.NAME]`. `into` shifts traffic inside another stage's environment."""
-
-    into: Text | None = None
-    """Another stage in whose environment this one shifts traffic."""
-    target: Literal["local", "swarm", "kubernetes"] = "local"
-    """Where it runs."""
-    repository: Text | None = None
-    """Where its images are kept."""
-    publish: Ports = ()
-    """Its fixed address."""
-    verify: Duration | None = None
-    """How long a release is observed once it has the traffic; by default 10s if rolling or blue-green."""
-    drain: Duration = 300.0
-    """How long requests and long connections of the old release may go on when the new one has the traffic."""
-    protected: bool = False
-    """Destroy it only by a command that names it; the last stage always is."""
-    vars: TextTable = {}
-    """Variables of the file that are others here."""
-    env: Environment = {}
-    """Variables of its processes."""
-    secrets: Secrets = {}
-    """Variables fetched when they start."""
-    replicas: dict[str, Annotated[Whole, Field(ge=0)]] = {}
-    """How many of each process."""
-    external: Annotated[dict[str, dict[str, str]], *field(parse_external, _EXTERNAL)] = {}
-    """Needs met from outside: name → variables."""
-    gates: tuple[AnyGate, ...] = ()
-    """What a release must pass to get in."""
-    strategy: StrategyTable = Field(default_factory=StrategyTable)
-    """How traffic moves."""
+def expand(document: Document, name: str, where: Callable[[Key], str]) -> model.Stage:
+    """The stage of that name; one of the order without a table has all defaults."""
+    table = document.stage.get(name) or tables.StageTable()
+    order = document.order()
+    return model.Stage(
+        name=name,
+        order=order.index(name),
+        protected=table.protected or name == order[-1],
+        target=table.target,
+        into=table.into or "",
+        repository=table.repository or "",
+        publish=table.publish,
+        drain=table.drain,
+        verify=table.verify,
+        vars=dict(table.vars),
+        env=dict(table.env),
+        secrets=dict(table.secrets),
+        replicas=dict(table.replicas),
+        external={need: dict(variables) for need, variables in table.external.items()},
+        gates=tuple(_expand_gate(gate) for gate in table.gates),
+        strategy=_expand_strategy(table.strategy),
+        where=where(("stage", name)),
+    )
 
 
-def later(name: str, table: StageTable) -> str | None:
-    """What this version can't do with it yet."""
-    return (
-        f"[stage.{name}] is not used yet: this version runs none on {table.target}" if table.target != "local" else None
+def _expand_gate(gate: tables.AnyGate) -> model.Gate:
+    plain = {name: value for name, value in gate if name != "kind"}
+    if isinstance(gate, tables.ApprovalGateTable):
+        plain["people"] = plain.pop("from_")
+    return _GATES[gate.kind](**plain)
+
+
+def _expand_strategy(table: tables.StrategyTable) -> model.Strategy:
+    counted = tuple(
+        model.Metric(name=each.display_name, alpha=each.alpha, quantile=each.quantile)
+        for each in table.metrics
+        if not each.is_external
+    )
+    outside = tuple(_expand_external(each) for each in table.metrics if each.is_external)
+    warmup = model.Warmup(**dict(table.warmup))
+    return model.Strategy(**{**dict(table), "metrics": counted, "outside": outside, "warmup": warmup})
+
+
+def _expand_external(table: MetricTable) -> model.ExternalMetric:
+    return model.ExternalMetric(
+        name=table.display_name,
+        command=table.command or (),
+        promql=table.promql or "",
+        url=(table.url or "").rstrip("/"),
+        authorization=table.authorization or "",
+        most=table.most,
+        least=table.least,
+        every=table.every,
+        timeout=table.timeout,
+        failures=table.failures,
     )

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from devbox.envfile.problems import Problem, label
+from devbox.envfile.problems import Problem, format_key
 from devbox.roles.context import Key
-from devbox.roles.fields import parse_text
-from devbox.roles.suggest import did_you_mean
+from devbox.roles.fields import did_you_mean, parse_text
 
 _REFERENCE = re.compile(r"(?P<literal>\$)?\$\{(?P<name>[A-Za-z_][A-Za-z0-9_-]*)\}")
 
@@ -26,7 +25,7 @@ def substitute(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[dict
     return filled, problems
 
 
-def axes_of(data: Mapping[str, Any]) -> dict[str, Any]:
+def find_axes(data: Mapping[str, Any]) -> dict[str, Any]:
     """Axis → its first value, of those that are no variable of `[vars]` and that something in the file refers to."""
     test, table = data.get("test"), data.get("vars", {})
     matrix = test.get("matrix") if isinstance(test, dict) else None
@@ -34,11 +33,11 @@ def axes_of(data: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     axes = {name: axis[0] for name, axis in matrix.items() if isinstance(axis, list) and axis and name not in table}
     texts = {name: axis for name, axis in axes.items() if isinstance(axis, str | int)}
-    used = set(_names_in(data)) if texts else set()
+    used = set(_find_names(data)) if texts else set()
     return {name: value for name, value in texts.items() if name in used}
 
 
-def with_axes(table: Any, axes: Mapping[str, Any]) -> Any:
+def add_axes(table: Any, axes: Mapping[str, Any]) -> Any:
     """`[vars]` with the axes: before what may refer to them; those that refer to others themselves come last."""
     if not axes or not isinstance(table, dict | None):
         return table
@@ -46,16 +45,16 @@ def with_axes(table: Any, axes: Mapping[str, Any]) -> Any:
     return {**{name: value for name, value in axes.items() if name not in last}, **(table or {}), **last}
 
 
-def _names_in(value: Any) -> Iterator[str]:
+def _find_names(value: Any) -> Iterator[str]:
     """The variables that are referred to."""
     if isinstance(value, str) and "${" in value:
         yield from (match["name"] for match in _REFERENCE.finditer(value) if not match["literal"])
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _names_in(item)
+            yield from _find_names(item)
 
 
-def values_of(table: Any) -> tuple[dict[str, str], list[Problem]]:
+def parse_values(table: Any) -> tuple[dict[str, str], list[Problem]]:
     """`[vars]` as text. A variable may use others that are written before it."""
     if not isinstance(table, dict):
         return {}, []
@@ -67,7 +66,7 @@ def values_of(table: Any) -> tuple[dict[str, str], list[Problem]]:
             values[name] = _fill(parse_text(raw), key, values, problems)
         except ValueError as error:
             values[name] = ""
-            problems.append(Problem(key=key, sentence=f"{label(key)}: {error}"))
+            problems.append(Problem(key=key, sentence=f"{format_key(key)}: {error}"))
     return values, problems
 
 
@@ -87,16 +86,16 @@ def _fill(text: str, key: Key, variables: Mapping[str, str], problems: list[Prob
             return match[0][1:]
         name = match["name"]
         if name not in variables:
-            problems.append(_unset(name, key, variables))
+            problems.append(_report_unset(name, key, variables))
             return match[0]
         return variables[name]
 
     return _REFERENCE.sub(replacement, text) if "${" in text else text
 
 
-def _unset(name: str, key: Key, variables: Iterable[str]) -> Problem:
+def _report_unset(name: str, key: Key, variables: Iterable[str]) -> Problem:
     return Problem(
         key=key,
-        sentence=f"{label(key)}: no variable is called {name}{did_you_mean(name, variables)}",
+        sentence=f"{format_key(key)}: no variable is called {name}{did_you_mean(name, variables)}",
         remedy=f"set {name} in [vars], or write $${{{name}}} for a literal ${{{name}}}",
     )

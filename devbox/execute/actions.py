@@ -6,26 +6,27 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from devbox.engines.contract import Engine, StartRequest
+from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import INTERRUPTED, NOT_FOUND, BakeFailed, CommandFailed, EngineError, NotReady, RegistryError
 from devbox.execute import locks
-from devbox.execute.asking import Secrets
-from devbox.execute.complete import completed
 from devbox.execute.events import Note, Sink, StepLine, StepProgress
+from devbox.execute.locks import complete_spec
 from devbox.execute.runner import Action
-from devbox.host.sizes import shown
-from devbox.images.store import ImageStore
+from devbox.execute.terminal import SecretResolver
+from devbox.host.disk import format_size
+from devbox.images.image_store import ImageStore
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Baked, keyed
+from devbox.model.image import BakedImage, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
-from devbox.model.resolved import Resolved
-from devbox.plan import branches, keys, staging
-from devbox.plan.diff import connected
+from devbox.model.router import list_held_ports
+from devbox.model.spec import Spec
+from devbox.plan import branches, identity
+from devbox.plan.diff import list_connected
 
 if TYPE_CHECKING:
-    from devbox.images.bake import BakeEvent
-    from devbox.images.lending import Lender
+    from devbox.images.bake.output import Lender
+    from devbox.images.baker import BakeEvent
 
 _BRIEF = 28
 
@@ -36,7 +37,7 @@ class Actions:
     def __init__(
         self,
         plan: Plan,
-        resolved: Resolved,
+        resolved: Spec,
         observed: Observed,
         *,
         engine: Engine,
@@ -47,7 +48,7 @@ class Actions:
         locked: bool = False,
         renewed: set[str] | None = None,
         lender: Lender | None = None,
-        secrets: Secrets | None = None,
+        secrets: SecretResolver | None = None,
     ) -> None:
         """With `locked`, a bake that finds more than the lock has is an error. The rest: see `ImageStore.bake`."""
         self._plan = plan
@@ -61,17 +62,17 @@ class Actions:
         self._locked = locked
         self._renewed = renewed
         self._lender = lender
-        self._secrets = secrets or Secrets(resolved)
+        self._secrets = secrets or SecretResolver(resolved)
         self._fixing = threading.Lock()
         self._kept: set[str] = set()  # containers whose image was built again and is the same
         self.hidden: set[str] = set()  # what containers were given and nobody is to see
 
     @property
-    def resolved(self) -> Resolved:
+    def resolved(self) -> Spec:
         """The file, its images by the packages that bakes have taken so far."""
         return self._resolved
 
-    def table(self) -> Mapping[str, Action]:
+    def build_table(self) -> Mapping[str, Action]:
         """Which function does which op."""
         return {
             "bake": self.bake,
@@ -91,11 +92,11 @@ class Actions:
 
     def bake(self, step: Step) -> str:
         """Make an image's missing layers."""
-        image = keyed(step.resource, self._resolved.images)
+        image = key_image(step.resource, self._resolved.images)
         layers = {link.describe: f"{at}/{len(image.chain)}" for at, link in enumerate(image.chain, start=1)}
 
         def show(event: BakeEvent) -> None:
-            doing = f"{_brief(event.step)}: {event.text}" if event.text else event.step
+            doing = f"{_shorten(event.step)}: {event.text}" if event.text else event.step
             self._sink(
                 StepProgress(
                     id=step.id,
@@ -109,29 +110,29 @@ class Actions:
         try:
             baked = self._store.bake(image, show, renewed=self._renewed, lender=self._lender)
         except (BakeFailed, RegistryError) as error:
-            error.where = error.where or self._place_of(step.resource)
+            error.where = error.where or self._find_place(step.resource)
             raise
         with self._fixing:
-            self._resolved = locks.fixed(self._resolved, self._store, (step.resource,))
+            self._resolved = locks.pin_images(self._resolved, self._store, (step.resource,))
             if self._locked:
                 locks.Locks(self._resolved.instance).demand(self._resolved, (step.resource,))
-        return f"{_counted(len(baked.layers), 'layer')}, {_megabytes(baked)}"
+        return f"{_format_count(len(baked.layers), 'layer')}, {_format_size(baked)}"
 
     def build(self, step: Step) -> str:
         """Run `[build]`; the images that copy its output are known by that from then on."""
-        from devbox.execute.outputs import Building, put_in
+        from devbox.execute.outputs import BuildRun, apply_output
 
         wanted = self._resolved.build
         if wanted is None:
             raise BakeFailed("the file has no [build] any more", remedy="devbox build")
-        building = Building(wanted, self._resolved, self._observed, engine=self._engine, store=self._store)
+        building = BuildRun(wanted, self._resolved, self._observed, engine=self._engine, store=self._store)
         output, size = building.run(
             on_text=lambda text: self._sink(StepProgress(id=step.id, text=text)),
             on_line=lambda text: self._sink(StepLine(id=step.id, text=text)),
         )
         with self._fixing:
-            self._resolved = put_in(self._resolved, output)
-        return shown(size)
+            self._resolved = apply_output(self._resolved, output)
+        return format_size(size)
 
     def remove(self, step: Step) -> str:
         """Take away a container that the file no longer has."""
@@ -141,7 +142,7 @@ class Actions:
     def network(self, _step: Step) -> str:
         """Make or change the instance's network."""
         warnings = self._engine.ensure_network(
-            self._resolved.instance, published=self._observed.ports, names=connected(self._resolved)
+            self._resolved.instance, published=self._observed.ports, names=list_connected(self._resolved)
         )
         for warning in warnings:
             self._sink(Note(text=f"the network works, but pasta warns: {warning}"))
@@ -151,22 +152,22 @@ class Actions:
     def start(self, step: Step) -> str:
         """Start a container and, where somebody relies on it, wait until it is ready."""
         spec = self._resolved.containers[step.resource]
-        wanted = request(spec, self._resolved, self._observed, self._store, self._secrets)
+        wanted = build_request(spec, self._resolved, self._observed, self._store, self._secrets)
         self.hidden.update(wanted.hidden)
         self._engine.start(self._resolved.instance, wanted)
         if spec.setup is not None:
-            if self._planned(f"setup {spec.name}"):
+            if self._is_planned(f"setup {spec.name}"):
                 return "started"
-            self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
-        return self._ready_text(spec.name)
+            self._engine.complete_setup(self._resolved.instance, spec.name, setup_key=self._compute_setup_key(spec))
+        return self._await_ready(spec.name)
 
     def replace(self, step: Step) -> str:
         """Stop the container as it was and start it as it is to be. Its image is there by now."""
         if self._has_same_image(step.resource):
             self._kept.add(step.resource)
-            image = keyed(self._resolved.containers[step.resource].image, self._resolved.images)
+            image = key_image(self._resolved.containers[step.resource].image, self._resolved.images)
             self._engine.relabel(self._resolved.instance, step.resource, image_key=image.key)
-            return f"kept: its image is the same, {self._ready_text(step.resource)}"
+            return f"kept: its image is the same, {self._await_ready(step.resource)}"
         keep_top = self._resolved.containers[step.resource].keep_top  # the engine discards one of another image
         self._engine.remove(self._resolved.instance, step.resource, keep_top=keep_top)
         return self.start(step)
@@ -176,16 +177,16 @@ class Actions:
         spec = self._resolved.containers[step.resource]
         assert spec.setup is not None
         _, done = self._observed.tops.get(step.resource, ("", None))
-        if step.resource in self._kept and done == self._setup_key(spec):
+        if step.resource in self._kept and done == self._compute_setup_key(spec):
             return "kept: it ran in this container"
         for command in spec.setup.commands:
-            self._setup_command(step, spec, command)
-        self._engine.setup_done(self._resolved.instance, spec.name, setup_key=self._setup_key(spec))
-        return _counted(len(spec.setup.commands), "command")
+            self._run_setup_command(step, spec, command)
+        self._engine.complete_setup(self._resolved.instance, spec.name, setup_key=self._compute_setup_key(spec))
+        return _format_count(len(spec.setup.commands), "command")
 
     def ready(self, step: Step) -> str:
         """Wait until a container that already runs is ready."""
-        return self._ready_text(step.resource)
+        return self._await_ready(step.resource)
 
     def stop(self, step: Step) -> str:
         """Stop a container. Where everything is to be taken away, one that can't be stopped is no reason not to."""
@@ -199,25 +200,26 @@ class Actions:
 
     def save(self, step: Step) -> str:
         """Copy volumes into a snapshot. The plan's look at the machine names them."""
-        made = self._engine.snapshots(self._resolved.instance).save(step.resource, self._observed.volumes)
-        return f"saved, {shown(made.size)}"
+        made = self._engine.open_snapshots(self._resolved.instance).save(step.resource, self._observed.volumes)
+        return f"saved, {format_size(made.size)}"
 
     def restore(self, step: Step) -> str:
         """Put the volumes of a snapshot back."""
-        made = self._engine.snapshots(self._resolved.instance).restore(step.resource)
-        return f"restored, {shown(made.size)}"
+        made = self._engine.open_snapshots(self._resolved.instance).restore(step.resource)
+        return f"restored, {format_size(made.size)}"
 
     def copy(self, step: Step) -> str:
         """Make a volume of the branch, with what the one before holds."""
-        seed = branches.seeds(self._resolved, self._observed)[step.resource]
-        return f"copied, {shown(self._engine.snapshots(self._resolved.instance).copy(seed, step.resource))}"
+        seed = branches.find_seeds(self._resolved, self._observed)[step.resource]
+        size = self._engine.open_snapshots(self._resolved.instance).copy_volume(seed, step.resource)
+        return f"copied, {format_size(size)}"
 
     def teardown(self, _step: Step) -> str:
         """Leave nothing of the instance running."""
-        self._engine.teardown(self._resolved.instance, volumes=self._volumes)
+        self._engine.tear_down(self._resolved.instance, volumes=self._volumes)
         return "nothing left running"
 
-    def _setup_command(self, step: Step, spec: ContainerSpec, command: str | tuple[str, ...]) -> None:
+    def _run_setup_command(self, step: Step, spec: ContainerSpec, command: str | tuple[str, ...]) -> None:
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
         shown = command if isinstance(command, str) else " ".join(command)
         last: list[str] = []
@@ -245,74 +247,76 @@ class Actions:
     def _has_same_image(self, name: str) -> bool:
         """Whether a running container differs from the wanted one only in what its image was made from, not in that."""
         spec, seen = self._resolved.containers[name], self._observed.containers[name]
-        image = self._store.find(keyed(spec.image, self._resolved.images).key)
-        same = image is not None and image.digest == seen.digest and seen.spec_key == keys.spec_key(spec)
+        image = self._store.find(key_image(spec.image, self._resolved.images).key)
+        same = image is not None and image.digest == seen.digest and seen.spec_key == identity.compute_spec_key(spec)
         return same and seen.state == "running" and self._observed.supervised
 
-    def _ready_text(self, name: str) -> str:
-        if not (self._wait or self._relied_on(name)):
+    def _await_ready(self, name: str) -> str:
+        if not (self._wait or self._is_relied_on(name)):
             return "started"
         try:
-            return _state_text(self._engine.wait_ready(self._resolved.instance, name))
+            return _format_state(self._engine.wait_ready(self._resolved.instance, name))
         except NotReady as error:
             error.where = error.where or self._resolved.containers[name].where
             raise
 
-    def _place_of(self, image: str) -> str:
+    def _find_place(self, image: str) -> str:
         """Where the file asks for an image: at the first container that runs it; "" for one that none does."""
         return next((spec.where for spec in self._resolved.containers.values() if spec.image == image), "")
 
-    def _relied_on(self, name: str) -> bool:
+    def _is_relied_on(self, name: str) -> bool:
         return any(name in spec.needs for spec in self._resolved.containers.values())
 
-    def _planned(self, step_id: str) -> bool:
+    def _is_planned(self, step_id: str) -> bool:
         return any(step.id == step_id for step in self._plan.steps)
 
-    def _setup_key(self, spec: ContainerSpec) -> str:
+    def _compute_setup_key(self, spec: ContainerSpec) -> str:
         assert spec.setup is not None
-        return keys.setup_key(spec.setup, self._observed.setup_files.get(spec.name, {}))
+        return identity.compute_setup_key(spec.setup, self._observed.setup_files.get(spec.name, {}))
 
 
-def _state_text(seen: ObservedContainer) -> str:
+def _format_state(seen: ObservedContainer) -> str:
     if seen.state == "exited":
         return f"finished with {seen.exit_code}"
     return seen.health if seen.health != "none" else seen.state
 
 
-def _brief(step: str) -> str:
+def _shorten(step: str) -> str:
     """A step's description, short enough to leave room for what it does just now."""
     return step if len(step) <= _BRIEF else f"{step[: _BRIEF - 1].rstrip(' ,')}…"
 
 
-def _counted(number: int, what: str) -> str:
+def _format_count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _megabytes(baked: Baked) -> str:
+def _format_size(baked: BakedImage) -> str:
     return f"{sum(layer.size for layer in baked.layers) / 1e6:.0f} MB"
 
 
-def request(
-    spec: ContainerSpec, resolved: Resolved, observed: Observed, store: ImageStore, secrets: Secrets
+def build_request(
+    spec: ContainerSpec, resolved: Spec, observed: Observed, store: ImageStore, secrets: SecretResolver
 ) -> StartRequest:
     """The engine's request for a container whose image an earlier step has baked."""
-    image = store.find(keyed(spec.image, resolved.images).key)
+    image = store.find(key_image(spec.image, resolved.images).key)
     if image is None:
         raise BakeFailed(f"the image {spec.image} is gone from the store", remedy="devbox up bakes it again")
-    return of_image(spec, image, ports=observed.ports.get(spec.name, ()), secrets=secrets)
+    return build_image_request(spec, image, ports=observed.ports.get(spec.name, ()), secrets=secrets)
 
 
-def of_image(spec: ContainerSpec, image: Baked, *, ports: tuple[BoundPort, ...], secrets: Secrets) -> StartRequest:
+def build_image_request(
+    spec: ContainerSpec, image: BakedImage, *, ports: tuple[BoundPort, ...], secrets: SecretResolver
+) -> StartRequest:
     """The engine's request for a container of an image; its secrets are fetched."""
-    fetched = secrets.of(spec)
+    fetched = secrets.resolve(spec)
     files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
     return StartRequest(
-        spec=completed(spec, image.config),
+        spec=complete_spec(spec, image.config),
         image=image,
-        spec_key=keys.spec_key(spec),
+        spec_key=identity.compute_spec_key(spec),
         ports=ports,
         env={**spec.env, **{name: value for name, value in fetched.items() if name not in files}},
         files={path: fetched[name] for name, path in files.items()},
         hidden=tuple(fetched.values()),
-        listens=staging.listens(spec),
+        listens=list_held_ports(spec),
     )

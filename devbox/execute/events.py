@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from devbox.gray.glance import Glance
+    from devbox.gray.summary import GraySummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Returned:
 class Looked:
     """A gray release was looked at; `changed`: it came to another phase or step."""
 
-    glance: Glance
+    glance: GraySummary
     changed: bool = False
 
 

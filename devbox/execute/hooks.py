@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 
 from devbox.envfile import secrets
 from devbox.errors import DevboxError, HookFailed
 from devbox.execute.events import Sink, StepLine, StepProgress
-from devbox.host import environ, process
-from devbox.isolation.masking import Mask
+from devbox.host import disk, environ, files, process
+from devbox.isolation.logs import Mask
 from devbox.model.container import ContainerSpec
 from devbox.model.plan import Step
-from devbox.model.resolved import HostAccess, Resolved
+from devbox.model.spec import HostAccess, Instance, Spec
 from devbox.records.instance import InstanceRecords
 
 INSIDE = "DEVBOX_HOOK"  # set for what a hook starts: the instance that waits for it
@@ -24,7 +26,7 @@ _SHOWN = 8
 class Hooks:
     """Runs the hooks of a plan. They were allowed before, and are owed until they succeed."""
 
-    def __init__(self, resolved: Resolved, records: InstanceRecords, sink: Sink, *, hidden: set[str]) -> None:
+    def __init__(self, resolved: Spec, records: InstanceRecords, sink: Sink, *, hidden: set[str]) -> None:
         """`hidden`: values that containers were given and nobody is to see, growing while the plan runs."""
         self._resolved = resolved
         self._records = records
@@ -34,19 +36,19 @@ class Hooks:
     def run(self, step: Step) -> str:
         """Run one in the project directory, without input, its output line by line to the watcher."""
         hook, instance = self._resolved.hooks[step.resource], self._resolved.instance
-        known = _known_secrets(self._resolved.containers.values(), instance.root, self._resolved.allowed)
+        known = _find_secrets(self._resolved.containers.values(), instance.root, self._resolved.allowed)
         mask = Mask((*self._hidden, *known))
-        shown = mask.text(shlex.join(hook.command) if hook.argv else hook.command[-1])
+        shown = mask.mask_text(shlex.join(hook.command) if hook.argv else hook.command[-1])
         self._sink(StepProgress(id=step.id, text=shown))
         last: list[str] = []
 
         def line(text: str) -> None:
-            masked = mask.text(text)
+            masked = mask.mask_text(text)
             last.append(masked)
             del last[:-_SHOWN]
             self._sink(StepLine(id=step.id, text=masked))
 
-        env = environ.snapshot() | {INSIDE: instance.id}
+        env = environ.copy_environment() | {INSIDE: instance.id}
         code = process.stream(
             hook.command, purpose=f"run the hook {hook.name}", on_line=line, env=env, cwd=instance.root
         )
@@ -59,14 +61,55 @@ class Hooks:
                 details="\n".join(last),
                 remedy="mend it; `devbox up` runs it again",
             )
-        self._records.hook_done(hook.name)
+        self._records.record_hook_done(hook.name)
         return "done"
 
 
-def _known_secrets(containers: Iterable[ContainerSpec], root: str, allowed: tuple[HostAccess, ...]) -> Iterator[str]:
+def _find_secrets(containers: Iterable[ContainerSpec], root: str, allowed: tuple[HostAccess, ...]) -> Iterator[str]:
     """The values of what can be looked up without running anything."""
     for spec in containers:
         for name, secret in spec.secrets.items():
             if not secret.reference.startswith("cmd:"):
                 with contextlib.suppress(DevboxError):
                     yield from secrets.fetch({name: secret}, root=root, where="", allowed=allowed).values()
+
+
+_SCRIPT = """\
+#!/bin/sh
+# A shim of devbox: {name} of {env_file}. `devbox up` writes it; it works in every directory.
+{setting}exec {devbox} -f {quoted} tool {name} "$@"
+"""
+
+
+def refresh_shims(directory: str, instance: Instance, names: Iterable[str]) -> None:
+    """Have exactly these commands there."""
+    wanted = set(names)
+    known = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    if wanted:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+    for name in known - wanted:
+        os.unlink(f"{directory}/{name}")
+    for name in wanted:
+        path, text = f"{directory}/{name}", _render_shim(name, instance)
+        if name not in known or files.read_text(path) != text:
+            files.write_atomic(path, text, mode=0o755)
+
+
+def remove_shims(directory: str) -> None:
+    """Have none."""
+    if os.path.isdir(directory):
+        disk.remove(directory)
+
+
+def _render_shim(name: str, instance: Instance) -> str:
+    env_file = f"{instance.root}/{instance.env_file}"
+    home = environ.get("DEVBOX_HOME")
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return _SCRIPT.format(
+        name=name,
+        env_file=env_file.replace("\n", " "),
+        setting=f"DEVBOX_HOME={shlex.quote(home)} " if home else "",
+        # As a file, not with -m, which costs a start some milliseconds; -P: what lies beside it is not imported.
+        devbox=shlex.join([sys.executable, "-P", f"{package}/__main__.py"]),
+        quoted=shlex.quote(env_file),
+    )

@@ -6,22 +6,26 @@ can be done any number of times, and are the first thing that the next command d
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
+from devbox.errors import EnvFileError, HostError
 from devbox.host import placing
-from devbox.model.install import Installed, Journal, Manifest, Present
-from devbox.plan import installing as planning
-from devbox.plan.installing import Placement
+from devbox.model.install import HostEntry, Install, InstalledFile, Journal, Manifest
+from devbox.plan import installs as planning
+from devbox.plan.installs import Placement
 from devbox.records.installed import InstalledRecords
 
 RECOVERED = "an install that was broken off: its files are whole again"
 
 
-def look(paths: Iterable[str]) -> dict[str, Present | None]:
+def observe_files(paths: Iterable[str]) -> dict[str, HostEntry | None]:
     """What lies at these places now."""
-    return {path: placing.look(path) for path in paths}
+    return {path: placing.read_entry(path) for path in paths}
 
 
 def apply(
@@ -34,13 +38,13 @@ def apply(
 ) -> None:
     """Change the host's files. `sources`: place → the file to put there. The records' lock is held."""
     wanted = {os.path.dirname(each.path) for each in after.files}
-    made = _missing(wanted)
+    made = _find_missing(wanted)
     known = (*(before.directories if before else ()), *made)
     kept = tuple(path for path in known if any(f"{each}/".startswith(f"{path}/") for each in wanted))
     journal = Journal(
         name=after.name,
         instance=after.instance,
-        staged={_staged(each.path): each.path for each in placement.put},
+        staged={_name_staged(each.path): each.path for each in placement.put},
         remove=placement.remove,
         directories=made,
         emptied=tuple(sorted(set(known) - set(kept), key=len, reverse=True)),
@@ -50,18 +54,20 @@ def apply(
     try:
         _stage(journal, {each.path: each for each in placement.put}, sources)
     except BaseException:
-        _take_back(journal, records)
+        _roll_back(journal, records)
         raise
     journal = replace(journal, committed=True)
     records.begin(journal)
-    _carry_on(journal, records)
+    _complete(journal, records)
 
 
 def clear(records: InstalledRecords) -> None:
     """Uninstall everything that is still as it was put there. The records' lock is held."""
     recover(records)
-    for manifest in records.all():
-        placement = planning.place((), manifest, look(each.path for each in manifest.files), {}, force=False)
+    for manifest in records.list_manifests():
+        placement = planning.plan_placement(
+            (), manifest, observe_files(each.path for each in manifest.files), {}, force=False
+        )
         taken = {conflict.path for conflict in placement.conflicts}
         placement = replace(placement, remove=tuple(each for each in placement.remove if each.path not in taken))
         apply(placement, {}, before=manifest, after=replace(manifest, files=()), records=records)
@@ -69,14 +75,14 @@ def clear(records: InstalledRecords) -> None:
 
 def recover(records: InstalledRecords) -> bool:
     """Take back or finish what a killed devbox had begun; whether there was something. The records' lock is held."""
-    journal = records.journal()
+    journal = records.read_journal()
     if journal is None:
         return False
-    (_carry_on if journal.committed else _take_back)(journal, records)
+    (_complete if journal.committed else _roll_back)(journal, records)
     return True
 
 
-def _stage(journal: Journal, files: Mapping[str, Installed], sources: Mapping[str, str]) -> None:
+def _stage(journal: Journal, files: Mapping[str, InstalledFile], sources: Mapping[str, str]) -> None:
     for path in journal.directories:
         placing.make_directory(path, mode=0o777)  # less the caller's umask
     for staged, path in journal.staged.items():
@@ -87,7 +93,7 @@ def _stage(journal: Journal, files: Mapping[str, Installed], sources: Mapping[st
     _sync(journal)
 
 
-def _take_back(journal: Journal, records: InstalledRecords) -> None:
+def _roll_back(journal: Journal, records: InstalledRecords) -> None:
     for staged in journal.staged:
         placing.unlink(staged)
     for path in reversed(journal.directories):
@@ -95,11 +101,11 @@ def _take_back(journal: Journal, records: InstalledRecords) -> None:
     records.end()
 
 
-def _carry_on(journal: Journal, records: InstalledRecords) -> None:
+def _complete(journal: Journal, records: InstalledRecords) -> None:
     for staged, path in journal.staged.items():
         placing.rename(staged, path)
     for each in journal.remove:
-        if placing.look(each.path) == Present(kind=each.kind, mode=each.mode, digest=each.digest):
+        if placing.read_entry(each.path) == HostEntry(kind=each.kind, mode=each.mode, digest=each.digest):
             placing.unlink(each.path)
     _sync(journal)
     for path in journal.emptied:
@@ -107,7 +113,7 @@ def _carry_on(journal: Journal, records: InstalledRecords) -> None:
     if journal.after is None:
         records.forget(journal.instance, journal.name)
     else:
-        records.keep(journal.after)
+        records.store(journal.after)
     records.end()
 
 
@@ -117,7 +123,7 @@ def _sync(journal: Journal) -> None:
         placing.sync(directory)
 
 
-def _missing(directories: Iterable[str]) -> tuple[str, ...]:
+def _find_missing(directories: Iterable[str]) -> tuple[str, ...]:
     """The directories that are to be made, outermost first."""
     found: set[str] = set()
     for directory in directories:
@@ -128,7 +134,73 @@ def _missing(directories: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=len))
 
 
-def _staged(path: str) -> str:
+def _name_staged(path: str) -> str:
     """Where a file lies ready, beside its place."""
     directory, name = os.path.split(path)
     return f"{directory}/.{name[:200]}.devbox-{os.getpid()}"
+
+
+_PERMISSIONS, _SET_ID = 0o777, 0o6000
+
+
+class File(NamedTuple):
+    """A file to be put onto the host, and its copy."""
+
+    installed: InstalledFile
+    source: str
+
+
+def list_files(install: Install, copies: str, *, umask: int, set_id: bool) -> list[File]:
+    """The files of an install. Those of a directory keep their places in it. `set_id`: set-uid bits may stay."""
+    found: dict[str, File] = {}
+    for number, (place, path) in enumerate(install.files.items()):
+        source = f"{copies}/{number}"
+        into = place.endswith("/") and not os.path.isdir(source)
+        target = f"{place}{os.path.basename(path)}" if into else place
+        for each in _walk(source, placing.resolve_place(target)):
+            file = _build_file(*each, install=install, top=source, mask=_compute_mask(umask, set_id=set_id))
+            if file.installed.path in found:
+                raise EnvFileError(
+                    f"[install.{install.name}] puts two files at {each[1]}",
+                    where=install.where,
+                    remedy="give one of them another place",
+                )
+            found[file.installed.path] = file
+    return list(found.values())
+
+
+def _walk(source: str, place: str) -> Iterator[tuple[str, str]]:
+    """Every file and link, with its place."""
+    if not os.path.isdir(source) or os.path.islink(source):
+        yield source, place
+        return
+    for name in sorted(os.listdir(source)):
+        yield from _walk(f"{source}/{name}", f"{place}/{name}")
+
+
+def _build_file(source: str, place: str, *, install: Install, top: str, mask: int) -> File:
+    facts = os.lstat(source)
+    if stat.S_ISLNK(facts.st_mode):
+        leads_to = os.readlink(source)
+        if not _is_below(top, source, leads_to):
+            raise HostError(
+                f"{place} would be a link to {leads_to}, which is not among the files of [install.{install.name}]",
+                where=install.where,
+                remedy="let the image have a file there, or a link inside the directory",
+            )
+        digest = placing.compute_link_digest(leads_to)
+        return File(InstalledFile(path=place, digest=digest, mode=placing.LINK_MODE, kind="link"), source)
+    with open(source, "rb") as data:
+        digest = f"sha256:{hashlib.file_digest(data, 'sha256').hexdigest()}"
+    return File(InstalledFile(path=place, digest=digest, mode=stat.S_IMODE(facts.st_mode) & mask), source)
+
+
+def _is_below(top: str, link: str, leads_to: str) -> bool:
+    target = os.path.normpath(os.path.join(os.path.dirname(link), leads_to))
+    return not os.path.isabs(leads_to) and target.startswith(f"{top}/")
+
+
+def _compute_mask(umask: int, *, set_id: bool) -> int:
+    """Which bits of a file's mode stay."""
+    kept = _PERMISSIONS & ~umask
+    return kept | _SET_ID if set_id else kept

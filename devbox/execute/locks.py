@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from devbox.errors import NotLocked
 from devbox.execute.events import Note, Sink
-from devbox.images.store import ImageStore
-from devbox.model.image import keyed, may_bring_more
-from devbox.model.lock import Lock
-from devbox.model.resolved import Instance, Resolved
+from devbox.images.image_store import ImageStore
+from devbox.model.container import ContainerSpec
+from devbox.model.image import ImageConfig, has_unknown_versions, key_image
+from devbox.model.spec import Instance, Lockfile, Spec
 from devbox.plan import locking, order
 from devbox.records import lockfile
 
@@ -22,52 +22,52 @@ class Locks:
 
     def __init__(self, instance: Instance) -> None:
         self._env_file = instance.env_file
-        self.path = lockfile.path(instance.root, self._env_file)
+        self.path = lockfile.get_path(instance.root, self._env_file)
         self.name = self.path.rpartition("/")[2]
 
-    def read(self) -> Lock:
+    def read(self) -> Lockfile:
         """What it says; an empty lock where there is no file."""
-        return lockfile.read(self.path) or Lock()
+        return lockfile.read(self.path) or Lockfile()
 
-    def apply(self, resolved: Resolved) -> Resolved:
+    def apply(self, resolved: Spec) -> Spec:
         """The file by its lock, with what that lacks."""
         lock = self.read()
-        images = locking.locked(resolved.images, lock)
+        images = locking.lock_images(resolved.images, lock)
         up = {name: spec for name, spec in images.items() if not locking.is_built(name)}
-        unlocked = tuple(locking.missing(up, resolved.recipes, lock))
+        unlocked = tuple(locking.list_missing(up, resolved.recipes, lock))
         return dataclasses.replace(resolved, images=images, unlocked=unlocked)
 
-    def complete(self, resolved: Resolved) -> list[str]:
+    def complete(self, resolved: Spec) -> list[str]:
         """Write what the images have that the lock lacks. The names of the new entries.
 
         Of a file with a matrix these need not be all images: what else the lock has stays.
         """
         before = self.read()
-        after = locking.collected(resolved.images, resolved.recipes, before)
-        if resolved.tests is not None and resolved.tests.matrix.varies:
-            after = locking.beside_cells(before, after)
-        if new := locking.additions(before, after):
+        after = locking.collect_lock(resolved.images, resolved.recipes, before)
+        if resolved.tests is not None and resolved.tests.matrix.has_variants:
+            after = locking.retain_cell_entries(before, after)
+        if new := locking.list_additions(before, after):
             lockfile.write(self.path, after, env_file=self._env_file)
         return new
 
-    def renew(self, resolved: Resolved) -> list[str]:
+    def renew(self, resolved: Spec) -> list[str]:
         """Write the lock anew from images that are all baked. What changed, a line each."""
         before = self.read()
-        after = locking.collected(resolved.images, resolved.recipes, before)
+        after = locking.collect_lock(resolved.images, resolved.recipes, before)
         if after != before:
             lockfile.write(self.path, after, env_file=self._env_file)
-        return locking.changes(before, after)
+        return locking.list_changes(before, after)
 
-    def demand(self, resolved: Resolved, images: Iterable[str], *, baked: Resolved | None = None) -> None:
+    def demand(self, resolved: Spec, images: Iterable[str], *, baked: Spec | None = None) -> None:
         """NotLocked where the lock does not fix all of these images, whatever this machine has baked before.
 
         `baked` is the same file with what earlier bakes took: of commands only those tell that there is something.
         """
-        lock, wanted = self.read(), order.lineage(images, resolved.images)
-        lacking = locking.missing({name: resolved.images[name] for name in wanted}, resolved.recipes, lock)
+        lock, wanted = self.read(), order.list_lineage(images, resolved.images)
+        lacking = locking.list_missing({name: resolved.images[name] for name in wanted}, resolved.recipes, lock)
         taken = {name: (baked or resolved).images[name] for name in wanted}
-        found = locking.collected(taken, resolved.recipes, lock)
-        lacking += [f"{name} has no entry" for name in locking.additions(lock, found) if not lacking]
+        found = locking.collect_lock(taken, resolved.recipes, lock)
+        lacking += [f"{name} has no entry" for name in locking.list_additions(lock, found) if not lacking]
         if lacking:
             more = len(lacking) - _SHOWN
             raise NotLocked(
@@ -77,11 +77,11 @@ class Locks:
             )
 
 
-def complete(resolved: Resolved, store: ImageStore, sink: Sink) -> bool:
+def complete(resolved: Spec, store: ImageStore, sink: Sink) -> bool:
     """Write into the lock what it lacks and is known; whether that was something."""
     lock = Locks(resolved.instance)
     try:
-        new = lock.complete(fixed(resolved, store))
+        new = lock.complete(pin_images(resolved, store))
     except OSError as error:  # a checkout that may only be read is brought up all the same
         sink(Note(text=f"{lock.name} can't be written: {error.strerror}"))
         return False
@@ -90,13 +90,32 @@ def complete(resolved: Resolved, store: ImageStore, sink: Sink) -> bool:
     return bool(new)
 
 
-def fixed(resolved: Resolved, store: ImageStore, names: Iterable[str] | None = None) -> Resolved:
+def pin_images(resolved: Spec, store: ImageStore, names: Iterable[str] | None = None) -> Spec:
     """The file with the packages that earlier bakes took, where the lock has no entry: of the named images, or all."""
     images = dict(resolved.images)
-    for name in order.lineage(images, images) if names is None else names:
+    for name in order.list_lineage(images, images) if names is None else names:
         spec = images[name]
-        if any(may_bring_more(step) for step in spec.steps):
-            below = len(keyed(spec.parent, images).chain) if spec.parent else 0
-            own = store.fixed(keyed(name, images)).chain[below:]
+        if any(has_unknown_versions(step) for step in spec.steps):
+            below = len(key_image(spec.parent, images).chain) if spec.parent else 0
+            own = store.pin(key_image(name, images)).chain[below:]
             images[name] = dataclasses.replace(spec, steps=tuple(link.step for link in own))
     return dataclasses.replace(resolved, images=images)
+
+
+def complete_spec(spec: ContainerSpec, image: ImageConfig) -> ContainerSpec:
+    """The spec with nothing left open, as users of Compose expect it.
+
+    A service's command takes the place of the image's, behind its entrypoint; dev and one-shots of bases run nothing
+    but what they are told.
+    """
+    if spec.idle:
+        return dataclasses.replace(spec, user=spec.user or image.user, workdir=spec.workdir or image.workdir)
+    entrypoint = image.entrypoint if spec.role in ("service", "glue") else ()
+    return dataclasses.replace(
+        spec,
+        command=(*entrypoint, *(spec.command or image.command)),
+        user=spec.user or image.user,
+        workdir=spec.workdir or image.workdir,
+        stop_signal=spec.stop_signal or image.stop_signal,
+        health=spec.health or (image.health if spec.image_health else None),
+    )

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
-from devbox.engines.contract import Engine
+from devbox.engines.engine import Engine
 from devbox.host import globs
 from devbox.host.paths import Paths
 from devbox.host.ports import is_free
-from devbox.images.store import ImageStore
-from devbox.model.image import KeyedImage, keyed
+from devbox.images.image_store import ImageStore
+from devbox.model.image import BakeStep, FromDockerfile, FromTarball, KeyedImage, key_image
 from devbox.model.observed import BoundPort, Observed
-from devbox.model.resolved import Resolved
-from devbox.plan import ports
-from devbox.records.holders import who_has
+from devbox.model.spec import Spec
+from devbox.plan import locking, ports
+from devbox.records import lockfile
 from devbox.records.instance import InstanceRecords
+from devbox.records.projects import find_port_holder
 
 
-def observe(
-    resolved: Resolved, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths
-) -> Observed:
+def observe(resolved: Spec, *, engine: Engine, store: ImageStore, records: InstanceRecords, paths: Paths) -> Observed:
     """The instance, the store and the host as they are now."""
     view = engine.observe(resolved.instance)
-    images = {name: keyed(name, resolved.images) for name in resolved.images}
-    baked = _baked(images, store)
+    images = {name: key_image(name, resolved.images) for name in resolved.images}
+    baked = _find_baked(images, store)
     missing = (step.key for name, image in images.items() if name not in baked for step in image.chain)
     return Observed(
         supervised=view.supervised,
@@ -36,39 +36,80 @@ def observe(
         tops={name: (top.image_key, top.setup_key) for name, top in view.tops.items()},
         volumes=view.volumes,
         baked=baked,
-        steps=tuple(store.cached_steps(missing)),
-        ports=_ports(resolved, view.published, records, paths),
-        setup_files=_setup_files(resolved),
-        hooks_due=records.hooks_due() if resolved.hooks else (),
-        last=records.last(),
+        steps=tuple(store.find_cached_steps(missing)),
+        ports=_choose_ports(resolved, view.published, records, paths),
+        setup_files=_digest_setup_files(resolved),
+        hooks_due=records.read_due_hooks() if resolved.hooks else (),
+        last=records.read_last_applied(),
         notes=view.notes,
     )
 
 
-def _baked(images: Mapping[str, KeyedImage], store: ImageStore) -> dict[str, str]:
+def _find_baked(images: Mapping[str, KeyedImage], store: ImageStore) -> dict[str, str]:
     found = {name: store.find(image.key) for name, image in images.items()}
     return {name: baked.digest for name, baked in found.items() if baked is not None}
 
 
-def _ports(
-    resolved: Resolved, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords, paths: Paths
+def _choose_ports(
+    resolved: Spec, published: Mapping[str, tuple[BoundPort, ...]], records: InstanceRecords, paths: Paths
 ) -> dict[str, tuple[BoundPort, ...]]:
     held = frozenset(port.host for bound in published.values() for port in bound)
     return ports.choose(
         resolved.containers,
-        remembered=records.ports(),
+        remembered=records.read_ports(),
         held=held,
         is_free=is_free,
-        who_has=partial(who_has, paths),
+        who_has=partial(find_port_holder, paths),
         seed=int(resolved.instance.id[:8], 16),
         apart=bool(resolved.instance.stage),
     )
 
 
-def _setup_files(resolved: Resolved) -> dict[str, dict[str, str]]:
+def _digest_setup_files(resolved: Spec) -> dict[str, dict[str, str]]:
     """The inputs of every setup as they are now, by container."""
     return {
-        name: globs.digests(resolved.instance.root, spec.setup.inputs)
+        name: globs.compute_digests(resolved.instance.root, spec.setup.inputs)
         for name, spec in resolved.containers.items()
         if spec.setup is not None
     }
+
+
+def add_contexts(resolved: Spec, *, digests: str) -> Spec:
+    """The file by what its Dockerfiles, their contexts and its tarballs hold just now.
+
+    `digests`: where the digests of tarballs are kept, so that one that has not changed is not read again.
+    """
+    steps = [step for spec in resolved.images.values() for step in spec.steps]
+    if any(isinstance(step, FromDockerfile) for step in steps):
+        from devbox.images.dockerfile.context import add_contents
+
+        place = resolved.instance
+        lock = lockfile.get_path("", place.env_file).lstrip("/")
+        images = add_contents(resolved.images, place.root, lock=lock)
+        lacking = locking.list_unknown_bases(
+            {name: spec for name, spec in images.items() if not locking.is_built(name)}
+        )
+        resolved = replace(resolved, images=images, unlocked=(*resolved.unlocked, *lacking))
+    tarballs = {step.path for step in steps if isinstance(step, FromTarball)}
+    return _add_tarballs(resolved, tarballs, digests) if tarballs else resolved
+
+
+def _add_tarballs(resolved: Spec, paths: set[str], digests: str) -> Spec:
+    """The file by its tarballs as they are; one that is not there counts as what the lock says."""
+    from devbox.records import spec_cache as known
+
+    root = resolved.instance.root
+    found = known.compute_digests(root, sorted(paths), record=digests)
+
+    other: list[str] = []
+
+    def looked_at(step: BakeStep) -> BakeStep:
+        if not isinstance(step, FromTarball):
+            return step
+        content = found.get(step.path, step.content)
+        if step.content not in ("", content):
+            other.append(f"the tarball {step.path} is another one now")
+        return replace(step, root=root, content=content)
+
+    images = {name: replace(spec, steps=tuple(map(looked_at, spec.steps))) for name, spec in resolved.images.items()}
+    return replace(resolved, images=images, unlocked=tuple(dict.fromkeys([*resolved.unlocked, *other])))

@@ -6,68 +6,70 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import IO
 
-from devbox.engines.contract import Engine, StartRequest
+from devbox.engines.engine import Engine, StartRequest
 from devbox.errors import NOT_FOUND, BakeFailed, CommandFailed
 from devbox.images.build import inputs as files
-from devbox.images.epoch import REPEATABLE
-from devbox.images.store import ImageStore
-from devbox.model import build as model
-from devbox.model.build import Build, BuildInputs
+from devbox.images.image_store import ImageStore
+from devbox.images.store.documents import REPEATABLE_ENV
+from devbox.model import release as model
 from devbox.model.container import Mount
-from devbox.model.image import Baked, BakeStep, Copy, Layer, Run, keyed, title
+from devbox.model.image import BakedImage, BakeStep, Copy, Layer, Run, format_title, key_image
 from devbox.model.observed import Observed
-from devbox.model.resolved import Resolved
-from devbox.plan import keys, order
+from devbox.model.release import Build, BuildInputs
+from devbox.model.spec import Spec
+from devbox.plan import identity, order
 from devbox.records import lockfile
 
 OnText = Callable[[str], None]
 _TAIL = 15
 
 
-def current(wanted: Build, resolved: Resolved, store: ImageStore) -> BuildInputs:
+def read_inputs(wanted: Build, resolved: Spec, store: ImageStore) -> BuildInputs:
     """What the build of the file is made from now. The image is "" while the toolchain is not baked."""
-    image = store.find(keyed(wanted.container.image, resolved.images).key)
+    image = store.find(key_image(wanted.container.image, resolved.images).key)
     place = resolved.instance
-    own = (lockfile.path("", place.env_file).lstrip("/"),)  # a build that writes the lock would change its inputs
-    inputs = files.read(place.root, wanted.inputs, but=own, where=wanted.container.where)
-    return model.inputs_of(wanted, image=image.digest if image else "", files=inputs)
+    own = (lockfile.get_path("", place.env_file).lstrip("/"),)  # a build that writes the lock would change its inputs
+    inputs = files.read_inputs(place.root, wanted.inputs, but=own, where=wanted.container.where)
+    return model.make_build_inputs(wanted, image=image.digest if image else "", files=inputs)
 
 
-def known(inputs: BuildInputs, store: ImageStore) -> Layer | None:
+def find_output(inputs: BuildInputs, store: ImageStore) -> Layer | None:
     """What the build of these inputs has put out; None where that was not built before."""
-    return store.outputs.find(model.key(inputs)) if inputs.image else None
+    return store.outputs.find(model.compute_build_key(inputs)) if inputs.image else None
 
 
-def with_output(resolved: Resolved, store: ImageStore) -> Resolved:
+def apply_current_output(resolved: Spec, store: ImageStore) -> Spec:
     """The file, its images by what the build has put out, where the store has that of the inputs as they are now."""
-    layer = known(current(resolved.build, resolved, store), store) if resolved.build else None
-    return put_in(resolved, layer.diff_id) if layer else resolved
+    layer = find_output(read_inputs(resolved.build, resolved, store), store) if resolved.build else None
+    return apply_output(resolved, layer.diff_id) if layer else resolved
 
 
-def put_in(resolved: Resolved, output: str) -> Resolved:
+def apply_output(resolved: Spec, output: str) -> Spec:
     """The file, its images by this output of the build."""
     images = {
-        name: replace(spec, steps=_by_output(spec.steps, output)) if is_about_output(spec.steps) else spec
+        name: replace(spec, steps=_set_output(spec.steps, output)) if is_about_output(spec.steps) else spec
         for name, spec in resolved.images.items()
     }
     return replace(resolved, images=images)
 
 
-def for_containers(resolved: Resolved, store: ImageStore) -> Resolved:
+def apply_container_output(resolved: Spec, store: ImageStore) -> Spec:
     """The same, where containers run images that copy the output: the inputs are read for nothing else."""
-    run = order.lineage((spec.image for spec in resolved.containers.values()), resolved.images)
+    run = order.list_lineage((spec.image for spec in resolved.containers.values()), resolved.images)
     return (
-        with_output(resolved, store) if any(is_about_output(resolved.images[name].steps) for name in run) else resolved
+        apply_current_output(resolved, store)
+        if any(is_about_output(resolved.images[name].steps) for name in run)
+        else resolved
     )
 
 
-def bakeable(resolved: Resolved, images: Iterable[str]) -> tuple[str, ...]:
+def list_bakeable(resolved: Spec, images: Iterable[str]) -> tuple[str, ...]:
     """Those of the images that can be baked without running `[build]` first."""
-    chains = {name: keyed(name, resolved.images).chain for name in images}
-    return tuple(name for name, chain in chains.items() if not any(_lacks_output(link.step) for link in chain))
+    chains = {name: key_image(name, resolved.images).chain for name in images}
+    return tuple(name for name, chain in chains.items() if not any(_needs_output(link.step) for link in chain))
 
 
-def _lacks_output(step: BakeStep) -> bool:
+def _needs_output(step: BakeStep) -> bool:
     return isinstance(step, Copy) and not step.output
 
 
@@ -76,7 +78,7 @@ def is_about_output(steps: Iterable[BakeStep]) -> bool:
     return any(isinstance(step, Copy) for step in steps)
 
 
-def _by_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...]:
+def _set_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...]:
     """Commands before the copy know nothing of it, those after it do."""
     made: list[BakeStep] = []
     for step in steps:
@@ -85,12 +87,10 @@ def _by_output(steps: tuple[BakeStep, ...], output: str) -> tuple[BakeStep, ...]
     return tuple(made)
 
 
-class Building:
+class BuildRun:
     """One run of `[build]`, in a container of its own over a copy of its inputs."""
 
-    def __init__(
-        self, build: Build, resolved: Resolved, observed: Observed, *, engine: Engine, store: ImageStore
-    ) -> None:
+    def __init__(self, build: Build, resolved: Spec, observed: Observed, *, engine: Engine, store: ImageStore) -> None:
         self._build = build
         self._resolved = resolved
         self._observed = observed
@@ -99,33 +99,35 @@ class Building:
 
     def run(self, *, on_text: OnText, on_line: OnText) -> tuple[str, int]:
         """Run it; the diff id of the output and its bytes. Found, where the same was built before."""
-        image = self._image()
-        inputs = current(self._build, self._resolved, self._store)
-        key, outputs = model.key(inputs), self._store.outputs
-        with outputs.place(key) as place:
+        image = self._find_image()
+        inputs = read_inputs(self._build, self._resolved, self._store)
+        key, outputs = model.compute_build_key(inputs), self._store.outputs
+        with outputs.open_workdir(key) as place:
             if found := outputs.find(key):
                 return found.diff_id, found.size
-            files.copy(self._resolved.instance.root, inputs.files, outputs.work(place))
-            with outputs.new_log(key) as log:
-                self._commands(image, outputs.work(place), log, outputs.log(key), on_text=on_text, on_line=on_line)
-            return self._keep(key, place)
+            files.copy_inputs(self._resolved.instance.root, inputs.files, outputs.get_work_dir(place))
+            with outputs.create_log(key) as log:
+                self._run_commands(
+                    image, outputs.get_work_dir(place), log, outputs.get_log_path(key), on_text=on_text, on_line=on_line
+                )
+            return self._store_output(key, place)
 
-    def _keep(self, key: str, place: str) -> tuple[str, int]:
+    def _store_output(self, key: str, place: str) -> tuple[str, int]:
         try:
-            layer = self._store.outputs.keep(key, place, self._build.output)
+            layer = self._store.outputs.store(key, place, self._build.output)
         except BakeFailed as error:
             error.where = error.where or self._build.container.where
             raise
         return layer.diff_id, layer.size
 
-    def _image(self) -> Baked:
-        image = self._store.find(keyed(self._build.container.image, self._resolved.images).key)
+    def _find_image(self) -> BakedImage:
+        image = self._store.find(key_image(self._build.container.image, self._resolved.images).key)
         if image is None:
             raise BakeFailed("the image of [build] is gone from the store", remedy="devbox build bakes it again")
         return image
 
-    def _commands(
-        self, image: Baked, work: str, log: IO[str], log_path: str, *, on_text: OnText, on_line: OnText
+    def _run_commands(
+        self, image: BakedImage, work: str, log: IO[str], log_path: str, *, on_text: OnText, on_line: OnText
     ) -> None:
         """Start the container and run the commands in it, one by one; the first that fails ends the build."""
         instance, spec = self._resolved.instance, self._build.container
@@ -140,16 +142,16 @@ class Building:
 
         for command in self._build.commands:
             whole = command if isinstance(command, str) else " ".join(command)
-            on_text(title(command))
+            on_text(format_title(command))
             log.write(f"+ {whole}\n")
             argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
             code = self._engine.exec(instance, spec.name, argv, env={}, on_line=line)
             log.flush()
             if code:
-                raise _failed(self._build, title(command), code, "\n".join(last), log_path)
+                raise _build_failure(self._build, format_title(command), code, "\n".join(last), log_path)
         self._engine.remove(instance, spec.name)
 
-    def _start(self, image: Baked, work: str) -> None:
+    def _start(self, image: BakedImage, work: str) -> None:
         """A container of this build alone: one that a killed build left is taken away."""
         instance, spec = self._resolved.instance, self._build.container
         mounts = (*spec.mounts, Mount(kind="scratch", source=work, target=model.WORKSPACE))
@@ -158,12 +160,12 @@ class Building:
         if spec.isolation.network != "none":
             names = (*self._resolved.containers, spec.name)
             self._engine.ensure_network(instance, published=self._observed.ports, names=names)
-        env = {"HOME": "/root", "LANG": "C.UTF-8", **REPEATABLE, **spec.env}
-        request = StartRequest(spec=spec, image=image, spec_key=keys.spec_key(spec), ports=(), env=env)
+        env = {"HOME": "/root", "LANG": "C.UTF-8", **REPEATABLE_ENV, **spec.env}
+        request = StartRequest(spec=spec, image=image, spec_key=identity.compute_spec_key(spec), ports=(), env=env)
         self._engine.start(instance, request)
 
 
-def _failed(build: Build, command: str, code: int, last: str, log: str) -> CommandFailed:
+def _build_failure(build: Build, command: str, code: int, last: str, log: str) -> CommandFailed:
     remedy = f"the whole output: {log}"
     if code == NOT_FOUND:
         remedy = f'[build] packages = ["…"] brings a program into its image; {remedy}'

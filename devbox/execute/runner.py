@@ -6,9 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
-from devbox.errors import DevboxError
-from devbox.execute.events import PlanMade, Sink, StepEnded, StepStarted
+from devbox.errors import DevboxError, PortTaken
+from devbox.execute.events import Note, PlanMade, Sink, StepEnded, StepStarted
 from devbox.model.plan import Plan, Step
 
 Action = Callable[[Step], str]
@@ -21,10 +23,10 @@ MOST_AT_ONCE = 8
 def run(plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
     """Run a plan. When a step fails, what depends on it is skipped, the rest ends, and the first failure is raised."""
     sink(PlanMade(steps=tuple((step.id, step.op, step.resource, step.reason) for step in plan.steps)))
-    _Walk(plan, actions, sink).run()
+    _PlanRun(plan, actions, sink).run()
 
 
-class _Walk:
+class _PlanRun:
     """One run of one plan. Only the calling thread touches its fields; workers report through a queue."""
 
     def __init__(self, plan: Plan, actions: Mapping[str, Action], sink: Sink) -> None:
@@ -37,27 +39,27 @@ class _Walk:
         self._failure: BaseException | None = None
 
     def run(self) -> None:
-        self._start_what_can()
+        self._start_ready()
         while self._running:
-            self._take_result()
-            self._start_what_can()
+            self._handle_result()
+            self._start_ready()
         for step in self._waiting.values():
-            self._sink(_ended(step, "skipped", 0.0, "not reached"))
+            self._sink(_build_end_event(step, "skipped", 0.0, "not reached"))
         if self._failure is not None:
             raise self._failure
 
-    def _start_what_can(self) -> None:
+    def _start_ready(self) -> None:
         """Start the steps whose predecessors succeeded. After a failure nothing new is started."""
         if self._failure is not None:
             return
         for step in list(self._waiting.values()):
             if self._running >= MOST_AT_ONCE:
                 return
-            if all(self._succeeded(before) for before in step.after):
+            if all(self._has_succeeded(before) for before in step.after):
                 del self._waiting[step.id]
                 self._start(step)
 
-    def _succeeded(self, step_id: str) -> bool:
+    def _has_succeeded(self, step_id: str) -> bool:
         return self._ended.get(step_id, False)
 
     def _start(self, step: Step) -> None:
@@ -74,7 +76,7 @@ class _Walk:
             text, failure = "", error
         self._results.put((step, time.monotonic() - began, text, failure))
 
-    def _take_result(self) -> None:
+    def _handle_result(self) -> None:
         step, seconds, text, failure = self._results.get()
         self._running -= 1
         self._ended[step.id] = failure is None
@@ -82,10 +84,10 @@ class _Walk:
         if failure is not None:
             text = failure.sentence if isinstance(failure, DevboxError) else str(failure)
             self._failure = self._failure or failure
-        self._sink(_ended(step, outcome, seconds, text))
+        self._sink(_build_end_event(step, outcome, seconds, text))
 
 
-def _ended(step: Step, outcome: str, seconds: float, text: str) -> StepEnded:
+def _build_end_event(step: Step, outcome: str, seconds: float, text: str) -> StepEnded:
     return StepEnded(
         id=step.id,
         op=step.op,
@@ -95,3 +97,27 @@ def _ended(step: Step, outcome: str, seconds: float, text: str) -> StepEnded:
         seconds=seconds,
         text=text,
     )
+
+
+_TIMES = 2
+
+P = ParamSpec("P")
+Opened = TypeVar("Opened")
+R = TypeVar("R")
+
+
+def retry_on_port_conflict(
+    verb: Callable[Concatenate[Opened, Sink, P], R],
+) -> Callable[Concatenate[Opened, Sink, P], R]:
+    """Do a verb of the flow anew where it lost a port. What it had done by then is found and kept."""
+
+    @wraps(verb)
+    def looking(opened: Opened, sink: Sink, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(_TIMES):
+            try:
+                return verb(opened, sink, *args, **kwargs)
+            except PortTaken as lost:
+                sink(Note(text=f"{lost.sentence} by now: looking once more"))
+        return verb(opened, sink, *args, **kwargs)
+
+    return looking

@@ -8,16 +8,16 @@ from typing import IO
 from devbox.execute.events import Note, Sink, StepProgress
 from devbox.execute.runner import run
 from devbox.host.paths import Paths
-from devbox.images import archive, peer
-from devbox.images.intake import store as intake
-from devbox.images.intake.store import Imported
-from devbox.images.layout import Descriptor
-from devbox.images.registry.progress import OnTransfer, Transfer
-from devbox.images.registry.push import Pushed
+from devbox.images.archive import exporter
+from devbox.images.archive import importer as intake
+from devbox.images.archive.importer import ImportedImage
+from devbox.images.registry.blobs import OnTransfer, Transfer
+from devbox.images.registry.push import PushResult
 from devbox.images.registry.reference import Reference
 from devbox.images.registry.transfers import Transfers
 from devbox.images.sbom import attach
-from devbox.images.verify import Lost
+from devbox.images.store.layout import Descriptor
+from devbox.images.verify import LostImage
 from devbox.model.plan import Plan, Step
 
 _SHORT = 12  # digits of a digest that tell images apart
@@ -31,42 +31,42 @@ def pull(transfers: Transfers, reference: Reference, sink: Sink, *, all_platform
         found.append(transfers.pull(reference, on_transfer, all_platforms=all_platforms))
         return found[0].digest
 
-    _watched("pull", reference.familiar, work, sink)
+    _run_watched("pull", reference.familiar_name, work, sink)
     return found[0]
 
 
-def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink, *, paths: Paths) -> Pushed:
+def push(transfers: Transfers, image: Descriptor, reference: Reference, sink: Sink, *, paths: Paths) -> PushResult:
     """Push an image, watched, and what refers to it: one that was baked here gets its bill of materials first."""
-    done: list[Pushed] = []
+    done: list[PushResult] = []
 
     def work(on_transfer: OnTransfer) -> str:
         on_transfer(Transfer("listing its packages", 0, 0))
-        attach.ensure(image, paths)
+        attach.ensure_attached(image, paths)
         done.append(transfers.push(image, reference, on_transfer))
         return f"{done[0].digest}, {done[0].sent / 1e6:.1f} MB sent, {done[0].skipped / 1e6:.1f} MB there already"
 
-    _watched("push", reference.familiar, work, sink)
+    _run_watched("push", reference.familiar_name, work, sink)
     return done[0]
 
 
-def again(transfers: Transfers, lost: Lost, sink: Sink) -> None:
+def repair(transfers: Transfers, lost: LostImage, sink: Sink) -> None:
     """Get back what an image lost here, watched."""
 
     def work(on_transfer: OnTransfer) -> str:
-        transfers.again(lost.name, lost.digest, lost.blobs, on_transfer)
+        transfers.pull_lost(lost.name, lost.digest, lost.blobs, on_transfer)
         return lost.digest
 
-    _watched("pull", lost.name, work, sink)
+    _run_watched("pull", lost.name, work, sink)
 
 
 def export(paths: Paths, image: Descriptor, kind: str, name: str, out: IO[bytes], sink: Sink) -> None:
     """Write an image as an archive, watched."""
 
     def work(on_transfer: OnTransfer) -> str:
-        archive.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
+        exporter.export(image, paths=paths, kind=kind, name=name, out=out, on_transfer=on_transfer)
         return image.digest
 
-    _watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
+    _run_watched("export", name or image.digest.removeprefix("sha256:")[:_SHORT], work, sink)
 
 
 def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sink: Sink) -> str:
@@ -74,33 +74,33 @@ def hand_over(paths: Paths, image: Descriptor, engine: str, name: Reference, sin
     found: list[str] = []
 
     def work(on_transfer: OnTransfer) -> str:
-        found.append(peer.load(image, paths=paths, engine=engine, name=name, on_transfer=on_transfer))
+        found.append(exporter.load_into_engine(image, paths=paths, engine=engine, name=name, on_transfer=on_transfer))
         return found[0]
 
-    _watched("export", f"{name.familiar} to {engine}", work, sink)
+    _run_watched("export", f"{name.familiar_name} to {engine}", work, sink)
     return found[0]
 
 
-def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[Imported]:
+def import_(paths: Paths, source: str | IO[bytes], name: Reference | None, sink: Sink) -> list[ImportedImage]:
     """Have the images of an archive in the store, watched; what did not come along is told."""
-    found: list[Imported] = []
+    found: list[ImportedImage] = []
 
     def work(on_transfer: OnTransfer) -> str:
-        found.extend(intake.read(source, paths=paths, name=name, on_transfer=on_transfer))
+        found.extend(intake.import_images(source, paths=paths, name=name, on_transfer=on_transfer))
         return ", ".join(dict.fromkeys(each.name for each in found))
 
-    _watched("import", source if isinstance(source, str) else "the standard input", work, sink)
+    _run_watched("import", source if isinstance(source, str) else "the standard input", work, sink)
     for each in found:
         if each.absent:
             sink(Note(text=f"{each.name}: the archive has no layers of {', '.join(each.absent)}"))
     return found
 
 
-def told(step: str, transfer: Transfer) -> StepProgress:
+def build_progress(step: str, transfer: Transfer) -> StepProgress:
     """How far a transfer is, in the words of the displays."""
     return StepProgress(id=step, text=transfer.text, done=transfer.done, total=transfer.total or None)
 
 
-def _watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
+def _run_watched(op: str, resource: str, work: Callable[[OnTransfer], str], sink: Sink) -> None:
     step = Step(op=op, resource=resource, reason="asked to")
-    run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(told(step.id, transfer)))}, sink)
+    run(Plan(steps=(step,)), {op: lambda _: work(lambda transfer: sink(build_progress(step.id, transfer)))}, sink)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from devbox.host import beneath, revision
+from devbox.host import revision, safe_files
 
 _QUIET_MS = 30  # a batch ends when nothing changed for so long,
 _LONGEST_MS = 1000  # or when it has gone on for so long
@@ -19,7 +19,7 @@ _LATER_MS = 3_600_000
 Facts = dict[str, tuple[int, int]]  # time and size of files, by path
 
 
-def batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
+def watch_batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
     """Paths below `root` that changed, relative to it; without end. KeyboardInterrupt on Ctrl-C.
 
     `places` are files and directories to look at; for one that is not there, what is above it. Left out are git's own
@@ -29,8 +29,8 @@ def batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
 
     sees = watchfiles.DefaultFilter()
     skip = frozenset(sees.ignore_dirs)
-    starts = frozenset(_nearest(root, place) for place in places)
-    watched, seen = _watched(root, starts, skip), _facts(root, starts, skip)
+    starts = frozenset(_find_nearest(root, place) for place in places)
+    watched, seen = _list_watched(root, starts, skip), _stat_files(root, starts, skip)
     again = False  # directories were added to those that are watched: what changed meanwhile is found by a look
     while True:
         for batch in watchfiles.watch(
@@ -44,8 +44,8 @@ def batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
             recursive=False,
         ):
             changed = {os.path.relpath(path, root) for _, path in batch}
-            new = _watched(root, starts if again else changed, skip, files=False) - watched
-            now = _facts(root, starts, skip) if new or again else {**seen, **_facts(root, changed, skip)}
+            new = _list_watched(root, starts if again else changed, skip, files=False) - watched
+            now = _stat_files(root, starts, skip) if new or again else {**seen, **_stat_files(root, changed, skip)}
             found = {path for path in now.keys() | seen.keys() if now.get(path) != seen.get(path)}
             changed |= {path for path in found if sees(watchfiles.Change.modified, f"{root}/{path}")}
             seen, again = now, bool(new)
@@ -56,35 +56,35 @@ def batches(root: str, places: Iterable[str]) -> Iterator[frozenset[str]]:
                 break
 
 
-def without_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
+def exclude_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
     """Those of the paths that git would not ignore; all, where there is no repository."""
     found = frozenset(paths)
-    return found - revision.ignored(root, found) if found else found
+    return found - revision.find_ignored(root, found) if found else found
 
 
-def _watched(root: str, paths: Iterable[str], skip: frozenset[str], *, files: bool = True) -> frozenset[str]:
+def _list_watched(root: str, paths: Iterable[str], skip: frozenset[str], *, files: bool = True) -> frozenset[str]:
     """The directories among the paths and below them; with `files`, also the paths that are files."""
     found: set[str] = set()
     for start in paths:
         if skip.isdisjoint(start.split("/")):
-            for path, facts in beneath.below(root, start, directories=True, skip=skip):
+            for path, facts in safe_files.walk(root, start, directories=True, skip=skip):
                 if stat.S_ISDIR(facts.st_mode) or (files and path == start and stat.S_ISREG(facts.st_mode)):
                     found.add(path)
     return frozenset(found)
 
 
-def _facts(root: str, directories: Iterable[str], skip: frozenset[str]) -> Facts:
+def _stat_files(root: str, directories: Iterable[str], skip: frozenset[str]) -> Facts:
     return {
         path: (facts.st_mtime_ns, facts.st_size)
         for start in directories
-        for path, facts in beneath.below(root, start, skip=skip)
+        for path, facts in safe_files.walk(root, start, skip=skip)
     }
 
 
-def _nearest(root: str, place: str) -> str:
+def _find_nearest(root: str, place: str) -> str:
     """The place itself, or what is there above it."""
     path = os.path.normpath(place) if place else ""
-    with beneath.Project(root) as project:
+    with safe_files.ProjectDirectory(root) as project:
         while path:
             try:
                 project.stat(path, links=False)

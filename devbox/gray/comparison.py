@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
-from devbox.frozen import dataclass
-from devbox.gray import incidents, latency, moments, windows
-from devbox.gray.evidence import Tally
-from devbox.gray.history import History
-from devbox.gray.incidents import BLOCK, WINDOWS
-from devbox.gray.moments import FAILED, FIRST, FIRST_SLOW, KEPT, REQUESTS, SLOW, Counts, Moment
-from devbox.gray.windows import Counted, Place, Values
+from devbox.gray import e_values, history, latency, windows
+from devbox.gray.e_values import BLOCK, WINDOWS, Tally
+from devbox.gray.history import FAILED, FIRST, FIRST_SLOW, KEPT, REQUESTS, SLOW, Counts, Moment, StableHistory
+from devbox.gray.windows import TrafficSplit, Values, WindowSums
+from devbox.model.frozen import dataclass
 from devbox.model.traffic import BASELINE, CANARY, HISTORY, STABLE, Second
 
 _NAMED = 4  # replicas in a sentence
@@ -30,7 +28,9 @@ class Bursts:
     running: dict[str, int] = field(default_factory=dict)
     longest: int = 0
 
-    def after(self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None) -> Bursts:
+    def add_second(
+        self, counts: Mapping[str, int], *, follows: bool, others: Mapping[str, float] | None = None
+    ) -> Bursts:
         """Add one second of each replica. `follows`: it comes right after the last one.
 
         `others`: the mean of the other replicas of the same age; events that all of them have are not a burst.
@@ -40,35 +40,35 @@ class Bursts:
         running = {
             name: 1 + (self.running.get(name, 0) if follows else 0)
             for name, count in counts.items()
-            if incidents.is_hot(count, max(self.usual.get(name, other), same.get(name, 0.0)))
+            if e_values.is_hot(count, max(self.usual.get(name, other), same.get(name, 0.0)))
         }
         return replace(self, running=running, longest=max(self.longest, *running.values(), 0))
 
     @classmethod
-    def of(cls, history: Mapping[str, Sequence[int]], usual: dict[str, float]) -> Bursts:
+    def from_history(cls, history: Mapping[str, Sequence[int]], usual: dict[str, float]) -> Bursts:
         """With those of a history; series of equal length."""
         found = cls(usual=usual)
         for second in zip(*history.values(), strict=True):
-            found = found.after(dict(zip(history, second, strict=True)), follows=True)
+            found = found.add_second(dict(zip(history, second, strict=True)), follows=True)
         return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class MetricComparison:
     """The two e-values of one kind of event, at the window that stable's bursts call for."""
 
-    counted: Counted = field(default_factory=windows.fresh)
+    counted: WindowSums = field(default_factory=windows.create_sums)
     bursts: Bursts = field(default_factory=Bursts)
 
     @property
     def fits(self) -> bool:
         """True if one of WINDOWS is long enough for stable's own bursts."""
-        return incidents.window(self.bursts.longest) is not None
+        return e_values.choose_window(self.bursts.longest) is not None
 
     @property
     def window(self) -> int:
         """The place of the window in use among WINDOWS."""
-        found = incidents.window(self.bursts.longest)
+        found = e_values.choose_window(self.bursts.longest)
         return len(WINDOWS) - 1 if found is None else found
 
 
@@ -85,28 +85,28 @@ class Comparison:
     until: int = 0
     since: int = 0
     closed: int = 0
-    place: Place | None = None
-    history: History = field(default_factory=History)
+    place: TrafficSplit | None = None
+    history: StableHistory = field(default_factory=StableHistory)
     moments: tuple[Moment, ...] = ()
-    errors: Metric = field(default_factory=Metric)
-    slow: Metric = field(default_factory=Metric)
+    errors: MetricComparison = field(default_factory=MetricComparison)
+    slow: MetricComparison = field(default_factory=MetricComparison)
     spread: latency.Logs = latency.NOTHING
     served: dict[str, int] = field(default_factory=dict)
     born: dict[str, int] = field(default_factory=dict)
     sides: dict[str, Counts] = field(default_factory=dict)
     timed: Counts = field(default_factory=dict)
 
-    def warmed(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> Comparison:
+    def add_warmup(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> Comparison:
         """Add seconds before the first step to stable's history."""
         new = [each for each in seconds if each.at > self.until]
         stable = [each for each in new if each.side == STABLE]
         until = max((each.at for each in new), default=self.until)
-        return replace(self, until=until, history=self.history.after(stable, quantile=quantile, fewest=fewest))
+        return replace(self, until=until, history=self.history.add_seconds(stable, quantile=quantile, fewest=fewest))
 
-    def at(self, place: Place, *, since: float) -> Comparison:
+    def change_split(self, place: TrafficSplit, *, since: float) -> Comparison:
         """At another share, which the router was given at this time (`since`), or with other numbers of replicas."""
-        begun = self if self.place is not None else self._begun()
-        begun = begun.closed_off()
+        begun = self if self.place is not None else self._begin()
+        begun = begun.close_open_block()
         past, same = begun.history, self.place is not None and self.place.shares == place.shares
         return replace(
             begun,
@@ -114,29 +114,33 @@ class Comparison:
             since=int(since) + _CHANGING,
             closed=0,
             moments=begun.moments if same else (),
-            errors=replace(begun.errors, counted=windows.at(begun.errors.counted, place, past.lived(past.failed))),
-            slow=replace(begun.slow, counted=windows.at(begun.slow.counted, place, past.lived(past.slow))),
+            errors=replace(
+                begun.errors, counted=windows.change_split(begun.errors.counted, place, past.trim_series(past.failed))
+            ),
+            slow=replace(
+                begun.slow, counted=windows.change_split(begun.slow.counted, place, past.trim_series(past.slow))
+            ),
         )
 
-    def resized(self, place: Place, *, now: float) -> Comparison:
+    def resize(self, place: TrafficSplit, *, now: float) -> Comparison:
         """With other numbers of replicas at the same share, from the end of the open block on.
 
         No second is lost, and no block is cut short: a replica that comes and goes would begin one at each look, so
         that little of what it does would count, and each part of a burst as a burst of its own.
         """
-        if self._open and now < self._first + BLOCK:
+        if self._open_length and now < self._block_start + BLOCK:
             return self
-        return self.at(place, since=max(self.until + 1, self.since) - _CHANGING)
+        return self.change_split(place, since=max(self.until + 1, self.since) - _CHANGING)
 
-    def _begun(self) -> Comparison:
+    def _begin(self) -> Comparison:
         past = self.history
         return replace(
             self,
-            errors=Metric(bursts=Bursts.of(past.failed, past.usual())),
-            slow=Metric(bursts=Bursts.of(past.slow, past.usual_slow())),
+            errors=MetricComparison(bursts=Bursts.from_history(past.failed, past.compute_usual())),
+            slow=MetricComparison(bursts=Bursts.from_history(past.slow, past.compute_usual_slow())),
         )
 
-    def anew(self) -> Comparison:
+    def reset(self) -> Comparison:
         """Drop the evidence so far."""
         return replace(
             self,
@@ -144,15 +148,15 @@ class Comparison:
             moments=(),
             spread=latency.NOTHING,
             sides={},
-            errors=replace(self.errors, counted=windows.fresh()),
-            slow=replace(self.slow, counted=windows.fresh()),
+            errors=replace(self.errors, counted=windows.create_sums()),
+            slow=replace(self.slow, counted=windows.create_sums()),
         )
 
-    def skipped(self, *, until: float) -> Comparison:
+    def skip(self, *, until: float) -> Comparison:
         """Leave out the seconds until then, in which the share was another one; the open block ends before them."""
-        return replace(self.closed_off(), since=int(until) + _CHANGING, closed=0, moments=())
+        return replace(self.close_open_block(), since=int(until) + _CHANGING, closed=0, moments=())
 
-    def set_back(self, *, now: float) -> Comparison:
+    def adjust_clock(self, *, now: float) -> Comparison:
         """Go on after the clock was set back, with seconds that are earlier than the last one taken in.
 
         Not after a step of a minute or less: the router adds to the seconds that it has, so that they would count
@@ -162,14 +166,14 @@ class Comparison:
             return replace(self, since=min(self.since, int(now) + _CHANGING))
         again = self.until - 1 if self.until - now <= KEPT else now
         born = {name: min(at, int(now)) for name, at in self.born.items()}
-        return replace(self.skipped(until=again), until=int(now), born=born)
+        return replace(self.skip(until=again), until=int(now), born=born)
 
-    def after(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
+    def add_seconds(self, seconds: Sequence[Second], *, requests: int, warmup: float) -> Comparison:
         """Add seconds at the present share.
 
         Response times count after the first requests and seconds of each replica that is as new as the canary's.
         """
-        control = BASELINE if self.place is not None and self.place.fresh else STABLE
+        control = BASELINE if self.place is not None and self.place.has_baseline else STABLE
         compared = [each for each in seconds if each.side in (CANARY, control)]
         new = [each for each in compared if each.at > self.until and each.at >= self.since]
         until = max((each.at for each in seconds), default=self.until)
@@ -181,125 +185,127 @@ class Comparison:
                     cold.add((each.at, each.replica))
                 served[each.replica] = served.get(each.replica, 0) + each.requests
         seen = replace(self, until=max(self.until, until), served=served, born=born)
-        for moment in moments.moments(new, limits=self.history.limits, cold=frozenset(cold)):
-            seen = seen.with_moment(moment)
+        for moment in history.group_moments(new, limits=self.history.limits, cold=frozenset(cold)):
+            seen = seen.add_moment(moment)
         return seen
 
-    def with_moment(self, moment: Moment) -> Comparison:
+    def add_moment(self, moment: Moment) -> Comparison:
         """Add one second, later than all others."""
-        if moment.at - self._first > HISTORY:  # the clock was set, or the machine slept: nothing was to be seen
-            return self.skipped(until=moment.at - _CHANGING).with_moment(moment)
+        if moment.at - self._block_start > HISTORY:  # the clock was set, or the machine slept: nothing was to be seen
+            return self.skip(until=moment.at - _CHANGING).add_moment(moment)
         seen = self
         while moment.at >= seen.since + (seen.closed + 1) * BLOCK:
-            seen = seen._closed(BLOCK)
+            seen = seen._close_block(BLOCK)
         sides = {CANARY: moment.canary, STABLE: moment.stable}
         return replace(
             seen,
             moments=(*(each for each in seen.moments if each.at > moment.at - KEPT), moment),
-            errors=self._with_burst(seen.errors, moment, FIRST),
-            slow=self._with_burst(seen.slow, moment, SLOW),
-            sides={side: moments.total([seen.sides.get(side, {}), counts]) for side, counts in sides.items()},
-            timed=moments.total([seen.timed, moment.timed]),
+            errors=self._add_burst(seen.errors, moment, FIRST),
+            slow=self._add_burst(seen.slow, moment, SLOW),
+            sides={side: history.sum_counts([seen.sides.get(side, {}), counts]) for side, counts in sides.items()},
+            timed=history.sum_counts([seen.timed, moment.timed_counts]),
         )
 
-    def _with_burst(self, metric: Metric, moment: Moment, count: int) -> Metric:
+    def _add_burst(self, metric: MetricComparison, moment: Moment, count: int) -> MetricComparison:
         """Add one second to the bursts of the control."""
         counts, others = {name: each[count] for name, each in moment.stable.items()}, {}
-        if self.place is not None and self.place.fresh:
+        if self.place is not None and self.place.has_baseline:
             whole = sum(each[count] for side in (moment.canary, moment.stable) for each in side.values())
             many = self.place.canaries + self.place.stables - 1
             others = {name: (whole - mine) / many for name, mine in counts.items()}
         follows = not self.moments or self.moments[-1].at == moment.at - 1
-        return replace(metric, bursts=metric.bursts.after(counts, follows=follows, others=others))
+        return replace(metric, bursts=metric.bursts.add_second(counts, follows=follows, others=others))
 
-    def closed_off(self) -> Comparison:
+    def close_open_block(self) -> Comparison:
         """Close the open block, however short: add it to the sums."""
-        return self._closed(self._open) if self.place is not None and self._open else self
+        return self._close_block(self._open_length) if self.place is not None and self._open_length else self
 
     @property
-    def _first(self) -> int:
+    def _block_start(self) -> int:
         return self.since + self.closed * BLOCK
 
     @property
-    def _open(self) -> int:
+    def _open_length(self) -> int:
         """Seconds of the open block."""
         last = self.moments[-1].at if self.moments else 0
-        return max(0, min(BLOCK, last - self._first + 1))
+        return max(0, min(BLOCK, last - self._block_start + 1))
 
-    def _closed(self, length: int) -> Comparison:
+    def _close_block(self, length: int) -> Comparison:
         if self.place is None:
             return replace(self, closed=self.closed + 1)
-        errors, slow = self._block(FIRST, FIRST, length), self._block(FIRST_SLOW, SLOW, length)
+        errors, slow = self._build_block(FIRST, FIRST, length), self._build_block(FIRST_SLOW, SLOW, length)
         return replace(
             self,
             closed=self.closed + 1,
-            errors=replace(self.errors, counted=windows.after(self.errors.counted, errors, self.place)),
-            slow=replace(self.slow, counted=windows.after(self.slow.counted, slow, self.place)),
-            spread=self._spread(length),
+            errors=replace(self.errors, counted=windows.add_block(self.errors.counted, errors, self.place)),
+            slow=replace(self.slow, counted=windows.add_block(self.slow.counted, slow, self.place)),
+            spread=self._compute_spread(length),
         )
 
-    def _block(self, once: int, every: int, length: int) -> windows.Block:
-        return moments.block(self.moments, first=self._first, length=length, once=once, every=every)
+    def _build_block(self, once: int, every: int, length: int) -> windows.Block:
+        return history.build_block(self.moments, first=self._block_start, length=length, once=once, every=every)
 
-    def _spread(self, length: int) -> latency.Logs:
+    def _compute_spread(self, length: int) -> latency.Logs:
         """The sums of response times with the first seconds of the open block, in pairs."""
-        limits, logs = self.history.limits, latency.completed(self.spread)
+        limits, logs = self.history.limits, latency.pad_logs(self.spread)
         if limits is None:
             return logs
         zero = (0,) * (len(limits.classes) + 1)
         for pair in range(length // latency.PAIR):
-            first = self._first + pair * latency.PAIR
-            here = moments.total(each.spread for each in self.moments if first <= each.at < first + latency.PAIR)
+            first = self._block_start + pair * latency.PAIR
+            here = history.sum_counts(each.spread for each in self.moments if first <= each.at < first + latency.PAIR)
             added = latency.compare(here.get(CANARY, zero), here.get(STABLE, zero), limits)
             logs = tuple(a + b for a, b in zip(logs, added, strict=True))
         return logs
 
-    def errors_against(self) -> Values:
+    def compute_error_evidence(self) -> Values:
         """Both e-values of failures."""
-        return self._values(self.errors, FIRST, FIRST)
+        return self._compute_values(self.errors, FIRST, FIRST)
 
-    def slow_against(self) -> Values:
+    def compute_slow_evidence(self) -> Values:
         """Both e-values of slow requests."""
-        return self._values(self.slow, FIRST_SLOW, SLOW)
+        return self._compute_values(self.slow, FIRST_SLOW, SLOW)
 
-    def spread_against(self) -> float:
+    def compute_spread_evidence(self) -> float:
         """The e-value of response times in general, in nats."""
-        return latency.log(self._spread(self._open))
+        return latency.compute_log(self._compute_spread(self._open_length))
 
-    def _values(self, metric: Metric, once: int, every: int) -> Values:
+    def _compute_values(self, metric: MetricComparison, once: int, every: int) -> Values:
         sums = metric.counted[metric.window]
-        if self.place is not None and self._open:
-            sums = sums.after(self._block(once, every, self._open), self.place, size=WINDOWS[metric.window])
+        if self.place is not None and self._open_length:
+            sums = sums.add_block(
+                self._build_block(once, every, self._open_length), self.place, size=WINDOWS[metric.window]
+            )
         return sums.values
 
-    def fails_entirely(self) -> str:
+    def find_total_failure(self) -> str:
         """See `moments.fails_entirely`."""
         if self.place is None or not self.moments:
             return ""
         now = self.moments[-1].at
-        return moments.fails_entirely(self.moments, now=now, since=self.since, replicas=self.place.canaries)
+        return history.find_total_failure(self.moments, now=now, since=self.since, replicas=self.place.canaries)
 
-    def lately(self, count: int) -> Tally:
+    def count_recent(self, count: int) -> Tally:
         """The canary's requests of the last minute at the present share, and those of them that this counts."""
-        here = moments.total(each.canary for each in self.moments).values()
+        here = history.sum_counts(each.canary for each in self.moments).values()
         return Tally(requests=sum(each[REQUESTS] for each in here), bad=sum(each[count] for each in here))
 
-    def whole(self, side: str, count: int) -> Tally:
+    def count_total(self, side: str, count: int) -> Tally:
         """All requests of a side since the first step, and those of them that this counts."""
         found = self.sides.get(side, {}).values()
         return Tally(requests=sum(each[REQUESTS] for each in found), bad=sum(each[count] for each in found))
 
     @property
-    def served_by(self) -> int:
+    def replicas_served(self) -> int:
         """How many replicas of the canary have answered since the first step."""
         return sum(1 for name in self.sides.get(CANARY, {}) if name)
 
-    def warm(self, side: str) -> Tally:
+    def count_timed(self, side: str) -> Tally:
         """Requests whose response times count, and the slow ones among them."""
         requests, slow = self.timed.get(side, (0, 0))
         return Tally(requests=requests, bad=slow)
 
-    def described(self, side: str, count: int) -> str:
+    def describe_failures(self, side: str, count: int) -> str:
         """Clients, and the replicas it was most: "4 clients; web1 3, web2 1"; of failed or slow requests of a side."""
         found = self.sides.get(side, {})
         most = sorted(found, key=lambda name: (-found[name][count], name))

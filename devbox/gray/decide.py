@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devbox.frozen import dataclass
-from devbox.gray import bounds, judge, outside
-from devbox.gray.evidence import Tally
-from devbox.gray.outside import Answers, Reading
+from devbox.gray import e_values, external_metrics, judge
+from devbox.gray.e_values import Tally
+from devbox.gray.external_metrics import Answers, MetricReading
 from devbox.gray.policy import WHOLE, Policy
-from devbox.gray.rollout import (
+from devbox.gray.state import (
     ABORTED,
     ABORTING,
     BAKE,
@@ -23,8 +22,9 @@ from devbox.gray.rollout import (
     STABLE,
     STEP,
     WARM,
-    Rollout,
+    GrayState,
 )
+from devbox.model.frozen import dataclass
 from devbox.model.traffic import Batch, Side
 
 CRASHES = 3  # restarts of the canary that are a crash loop
@@ -37,7 +37,7 @@ _SURE = 0.001  # of a rate in the bake that is compared with another time's
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class GrayObservation:
     """What the controller observes in one look. `batch`: requests since the last look.
 
     `threshold`: buckets that the canary has now; `open`: requests under way at the canary; `tripped`: the router itself
@@ -56,7 +56,7 @@ class Look:
     tripped: bool = False
     asked: str = ""  # "" | "hold" | "resume" | "abort" | "complete"
     by: str = ""
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[MetricReading, ...] = ()
     canary_replicas: int = 1
     stable_replicas: int = 1
     baseline_replicas: int = 0
@@ -65,7 +65,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class DesiredTraffic:
     """The traffic that a state requires.
 
     `safe`: the share that the router falls back to when its lease ends; `forced`: True if a header may choose the side.
@@ -82,92 +82,92 @@ class Wanted:
     reopen_baseline: bool = False
 
 
-def wanted(rollout: Rollout, policy: Policy) -> Wanted:
+def compute_traffic(rollout: GrayState, policy: Policy) -> DesiredTraffic:
     """Return the traffic that belongs to a state. In needs_human, that of the state before."""
     phase = rollout.before if rollout.phase == NEEDS_HUMAN else rollout.phase
-    found = Wanted(threshold=0, safe=0, forced=phase == WARM)
+    found = DesiredTraffic(threshold=0, safe=0, forced=phase == WARM)
     if phase in (STEP, HOLD):
-        safe = policy.share(rollout.step if phase == HOLD else rollout.step - 1)
-        found = Wanted(threshold=policy.share(rollout.step), safe=safe, forced=True)
+        safe = policy.find_share(rollout.step if phase == HOLD else rollout.step - 1)
+        found = DesiredTraffic(threshold=policy.find_share(rollout.step), safe=safe, forced=True)
     elif phase in (BAKE, STABLE):
-        found = Wanted(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
+        found = DesiredTraffic(threshold=WHOLE, safe=WHOLE if phase == STABLE else policy.steps[-1], forced=True)
     if not found.threshold or phase == STABLE:
         return found
     return replace(
         found,
         generation=rollout.generation,
-        slow=_slow(rollout),
+        slow=_find_slow_limit(rollout),
         reopen=_may_reopen(rollout, rollout.shut),
         reopen_baseline=_may_reopen(rollout, rollout.baseline_shut),
     )
 
 
-def _may_reopen(rollout: Rollout, shut: float | None) -> bool:
+def _may_reopen(rollout: GrayState, shut: float | None) -> bool:
     return shut is not None and (rollout.looked_at or 0.0) - shut >= SHUT
 
 
-def _slow(rollout: Rollout) -> int:
+def _find_slow_limit(rollout: GrayState) -> int:
     limits = rollout.compared.history.limits if rollout.compared else None
     return limits.tail_time if limits else 0
 
 
-def decide(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
+def decide(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     """Return the state after a look. `reason` says why it changed or, if it did not, what it waits for."""
     if rollout.phase in OVER:
         return rollout
-    seen = _taken_in(rollout, look, policy)
+    seen = _record_observation(rollout, look, policy)
     if seen.phase == ABORTING:
-        return _leaving(seen, look)
+        return _finish_abort(seen, look)
     if look.asked == "abort":
-        return _back(seen, look, policy, f"aborted by {look.by or 'a person'}")
-    seen = steered(seen, look.asked)
+        return _roll_back(seen, look, policy, f"aborted by {look.by or 'a person'}")
+    seen = apply_request(seen, look.asked)
     if seen.phase == REHEARSING:
-        return _rehearsing(seen, look, policy)
-    if trouble := _trouble(seen, look, policy):
-        return _back(seen, look, policy, trouble)
-    return _onward(seen, look, policy)
+        return _rehearse(seen, look, policy)
+    if trouble := _find_trouble(seen, look, policy):
+        return _roll_back(seen, look, policy, trouble)
+    return _advance(seen, look, policy)
 
 
-def _taken_in(rollout: Rollout, look: Look, policy: Policy) -> Rollout:
+def _record_observation(rollout: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     """Add what the router counted since the last look."""
-    seen = rollout.after(look.batch, policy, now=look.now).told(look.readings, policy)
-    if _both_unhealthy(look):
+    seen = rollout.add_batch(look.batch, policy, now=look.now).add_readings(look.readings, policy)
+    if _are_both_unhealthy(look):
         seen = replace(seen, watched=rollout.watched)  # no time under observation
-    goal = wanted(seen, policy).threshold
+    goal = compute_traffic(seen, policy).threshold
     # A controller that was killed, or a router that did not answer, may have left the canary shut out all the while.
     reopened = _may_reopen(rollout, rollout.shut) and look.batch.canary.requests > 0
     stable = look.batch.stable
     stable_fails = stable.requests > 0 and stable.errors >= HALF * stable.requests
-    seen = seen.shut_out(tripped=look.tripped, reopened=reopened, stable_fails=stable_fails)
+    seen = seen.record_shut_out(tripped=look.tripped, reopened=reopened, stable_fails=stable_fails)
     if not look.baseline_tripped or seen.baseline_shut is None or _may_reopen(rollout, rollout.baseline_shut):
         seen = replace(seen, baseline_shut=look.now if look.baseline_tripped else None)
-    has_control = not _lacks_baseline(look, policy) or goal == WHOLE
+    has_control = not _find_baseline_gap(look, policy) or goal == WHOLE
     in_force = look.threshold == goal and not look.tripped and has_control
-    place = judge.place_of(
+    place = judge.build_split(
         seen,
         threshold=goal,
         canaries=look.canary_replicas,
         stables=look.stable_replicas,
-        baselines=look.baseline_replicas if policy.fresh else None,
+        baselines=look.baseline_replicas if policy.has_baseline else None,
     )
     before = seen.entered or look.now
-    return judge.take_in(seen, look.batch.seconds, policy, place=place, before=before, in_force=in_force)
+    return judge.add_seconds(seen, look.batch.seconds, policy, place=place, before=before, in_force=in_force)
 
 
-def _lacks_baseline(look: Look, policy: Policy) -> str:
+def _find_baseline_gap(look: GrayObservation, policy: Policy) -> str:
     """Why the baseline cannot be compared with at present; "" if it can, or the policy has none."""
-    if not policy.fresh or (look.baseline_healthy and not look.baseline_tripped):
+    if not policy.has_baseline or (look.baseline_healthy and not look.baseline_tripped):
         return ""
     if look.baseline_tripped:
         return f"for the baseline: the router shut it out for {SHUT:.0f} s, as request after request failed"
     return "for the baseline's health"
 
 
-def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _advance(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     """Go one step forward if nothing is missing, else say what it waits for; nothing is wrong with the canary."""
-    if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _obstacle(seen, look)):
-        late = _both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
-        return _to_a_human(seen, f"it waited {obstacle}") if late else _waits(seen, obstacle)
+    if seen.phase in (STEP, HOLD, BAKE) and (obstacle := _find_obstacle(seen, look)):
+        late = _are_both_unhealthy(look) and look.now - (seen.entered or look.now) > policy.timeout
+        return _escalate(seen, f"it waited {obstacle}") if late else _wait(seen, obstacle)
     match seen.phase:
         case "warm":
             return _warm(seen, look, policy)
@@ -180,31 +180,31 @@ def _onward(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     return seen  # a person is to say
 
 
-def _obstacle(seen: Rollout, look: Look) -> str:
+def _find_obstacle(seen: GrayState, look: GrayObservation) -> str:
     """Return what a release waits for that says nothing against it; "" for nothing."""
-    if _both_unhealthy(look):
+    if _are_both_unhealthy(look):
         return "for the health of both sides"
     if seen.shut is not None:
         return f"for the canary: the router shut it out for {SHUT:.0f} s, as request after request failed"
     return ""
 
 
-def _both_unhealthy(look: Look) -> bool:
+def _are_both_unhealthy(look: GrayObservation) -> bool:
     """True if what both sides rely on may be away."""
     return not look.canary_healthy and not look.stable_healthy
 
 
-def steered(rollout: Rollout, asked: str) -> Rollout:
+def apply_request(rollout: GrayState, asked: str) -> GrayState:
     """Apply an operator's "hold" or "resume"; ignore other requests."""
     if asked == "hold":
         return replace(rollout, held=True)
     if asked != "resume":
         return rollout
     resumed = replace(rollout, held=False)
-    return resumed.trusted_again() if rollout.phase == NEEDS_HUMAN else resumed
+    return resumed.resume() if rollout.phase == NEEDS_HUMAN else resumed
 
 
-def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
+def _find_trouble(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
     """Return why it must go back at once; "" if nothing is wrong."""
     if look.canary_restarts >= CRASHES:
         return f"the canary crashed {look.canary_restarts} times"
@@ -214,41 +214,42 @@ def _trouble(seen: Rollout, look: Look, policy: Policy) -> str:
         return f"the router shut the canary out {seen.trips} times: request after request failed"
     if not look.canary_healthy and look.stable_healthy:
         return "the canary's health check fails"
-    alarms = _alarms(seen, policy)
-    return alarms[0] if alarms else _counted_against(seen, policy)
+    alarms = _collect_alarms(seen, policy)
+    return alarms[0] if alarms else _judge_counts(seen, policy)
 
 
-def _counted_against(seen: Rollout, policy: Policy) -> str:
+def _judge_counts(seen: GrayState, policy: Policy) -> str:
     """Return what the router's counts say against the canary; "" for nothing."""
     if seen.compared is not None:
         harm = judge.find_harm(seen, policy)
         has_control = seen.phase != BAKE or seen.compared.history.requests
-        return harm if harm or has_control else _baked_badly(seen, policy)
-    return _baked_badly(seen, policy) if seen.phase == BAKE else _judgement(seen, policy)
+        return harm if harm or has_control else _judge_bake(seen, policy)
+    return _judge_bake(seen, policy) if seen.phase == BAKE else _judge_batches(seen, policy)
 
 
-def _alarms(seen: Rollout, policy: Policy) -> list[str]:
+def _collect_alarms(seen: GrayState, policy: Policy) -> list[str]:
     """What metrics from outside say against it."""
-    said = (outside.alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
+    said = (external_metrics.find_alarm(metric, seen.outside.get(metric.name, Answers())) for metric in policy.outside)
     return [sentence for sentence in said if sentence]
 
 
-def _silence(seen: Rollout, look: Look, policy: Policy) -> str:
+def _find_silence(seen: GrayState, look: GrayObservation, policy: Policy) -> str:
     """Return why a metric from outside does not allow the next step at present, the first one; "" if all do."""
     lacking = (
-        outside.lacks(metric, seen.outside.get(metric.name, Answers()), now=look.now) for metric in policy.outside
+        external_metrics.find_missing(metric, seen.outside.get(metric.name, Answers()), now=look.now)
+        for metric in policy.outside
     )
     return next((each for each in lacking if each), "")
 
 
-def _judgement(seen: Rollout, policy: Policy) -> str:
+def _judge_batches(seen: GrayState, policy: Policy) -> str:
     if "errors" in seen.judged:
-        canary, stable = seen.here("errors")
+        canary, stable = seen.find_tallies("errors")
         if canary.requests >= ALL_ERRORS and canary.bad == canary.requests and stable.rate < HALF:
             return f"all {canary.requests} requests of the canary failed"
     for watch in policy.watches:
-        if seen.judged[watch.name].evidence.against(watch.alpha):
-            canary, stable = (sum(side, Tally()) for side in _sides(seen, watch.name))
+        if seen.judged[watch.name].evidence.is_conclusive(watch.alpha):
+            canary, stable = (sum(side, Tally()) for side in _select_sides(seen, watch.name))
             what = "failed" if watch.name == "errors" else "were slow"
             return (
                 f"{watch.name}: {canary.rate:.2%} of the canary's requests {what} ({canary.bad} of {canary.requests}), "
@@ -257,71 +258,71 @@ def _judgement(seen: Rollout, policy: Policy) -> str:
     return ""
 
 
-def _sides(seen: Rollout, name: str) -> tuple[tuple[Tally, ...], tuple[Tally, ...]]:
+def _select_sides(seen: GrayState, name: str) -> tuple[tuple[Tally, ...], tuple[Tally, ...]]:
     return seen.judged[name].canary, seen.judged[name].stable
 
 
-def _baked_badly(seen: Rollout, policy: Policy) -> str:
+def _judge_bake(seen: GrayState, policy: Policy) -> str:
     """Compare the bake with stable's failures during the steps, plus the margin: at 100 % there is no control."""
     if seen.baking.requests >= ALL_ERRORS and seen.baking.bad == seen.baking.requests:
         return f"all {seen.baking.requests} requests failed in the bake"
     if "errors" not in seen.judged:
         return ""
     before = sum(seen.judged["errors"].stable, Tally())
-    most = bounds.upper(before, alpha=_SURE) + policy.margin
-    if bounds.lower(seen.baking, alpha=_SURE) > most:
+    most = e_values.bound_above(before, alpha=_SURE) + policy.margin
+    if e_values.bound_below(seen.baking, alpha=_SURE) > most:
         return (
             f"in the bake {seen.baking.rate:.2%} of the requests failed; before, at most {most - policy.margin:.2%} did"
         )
     return ""
 
 
-def _back(seen: Rollout, look: Look, policy: Policy, why: str) -> Rollout:
+def _roll_back(seen: GrayState, look: GrayObservation, policy: Policy, why: str) -> GrayState:
     """Go back to stable if that is healthy and the release is reversible; else ask for a person."""
     if policy.irreversible and seen.phase != WARM:
-        return _to_a_human(seen, f"{why}; it is irreversible, so the share stays")
+        return _escalate(seen, f"{why}; it is irreversible, so the share stays")
     if not look.stable_healthy and look.canary_healthy and seen.phase != WARM:
-        return _to_a_human(seen, f"{why}; but stable is not healthy, and going back would be an outage")
+        return _escalate(seen, f"{why}; but stable is not healthy, and going back would be an outage")
     return seen.enter(ABORTING, why)
 
 
-def _to_a_human(seen: Rollout, why: str) -> Rollout:
+def _escalate(seen: GrayState, why: str) -> GrayState:
     if seen.phase == NEEDS_HUMAN:
         return replace(seen, reason=why)
     return replace(seen.enter(NEEDS_HUMAN, why), before=seen.phase)
 
 
-def _warm(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _warm(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     late = seen.watched > policy.timeout
     if not look.canary_healthy:
         return (
-            seen.enter(ABORTING, "the canary never became healthy") if late else _waits(seen, "for the canary's health")
+            seen.enter(ABORTING, "the canary never became healthy") if late else _wait(seen, "for the canary's health")
         )
-    if lacking_baseline := _lacks_baseline(look, policy):
+    if lacking_baseline := _find_baseline_gap(look, policy):
         why = f"it waited {lacking_baseline}"
-        return _to_a_human(seen, why) if late else _waits(seen, lacking_baseline)
-    if lacking := [name for name, seen_by in _latencies(seen, policy).items() if seen_by is None]:
+        return _escalate(seen, why) if late else _wait(seen, lacking_baseline)
+    if lacking := [name for name, seen_by in _list_latencies(seen, policy).items() if seen_by is None]:
         why = f"for {lacking[0]} of stable: {seen.warm.requests} requests so far"
-        return _to_a_human(seen, f"it waited {why}") if late else _waits(seen, why)
-    return _waits(seen, "held") if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
+        return _escalate(seen, f"it waited {why}") if late else _wait(seen, why)
+    return _wait(seen, "held") if seen.held else seen.enter(STEP, "the canary is healthy", step=0)
 
 
-def _latencies(seen: Rollout, policy: Policy) -> dict[str, int | None]:
+def _list_latencies(seen: GrayState, policy: Policy) -> dict[str, int | None]:
     return {watch.name: seen.judged[watch.name].limit for watch in policy.watches if watch.name == "latency"}
 
 
-def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _step(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _waits(seen, "held")
-    missing = _lacks_baseline(look, policy) or _lacks(seen, policy)
-    if lacking := missing or judge.find_doubt(seen, policy) or _silence(seen, look, policy):
+        return _wait(seen, "held")
+    missing = _find_baseline_gap(look, policy) or _find_missing(seen, policy)
+    if lacking := missing or judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
         late = seen.watched > policy.timeout
         return (
-            _to_a_human(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
+            _escalate(seen, f"no decision in {policy.timeout:.0f} s: it waits {lacking}")
             if late
-            else _waits(seen, lacking)
+            else _wait(seen, lacking)
         )
-    harm = _points(max(each.harm for each in seen.judged.values()))
+    harm = _format_points(max(each.harm for each in seen.judged.values()))
     passed = f"{seen.requests} requests, at most {harm} worse than {policy.control}"
     passed += "".join(f", {metric.name} {seen.outside[metric.name].last or 'good'}" for metric in policy.outside)
     if policy.rehearse and not seen.rehearsed:
@@ -331,7 +332,7 @@ def _step(seen: Rollout, look: Look, policy: Policy) -> Rollout:
     return seen.enter(BAKE if policy.completes else HOLD, passed)
 
 
-def _lacks(seen: Rollout, policy: Policy) -> str:
+def _find_missing(seen: GrayState, policy: Policy) -> str:
     """Return what is missing for the next step, the cheapest to know first; "" for nothing."""
     if seen.watched < policy.min_time:
         return f"for its time: {policy.min_time - seen.watched:.0f} s more"
@@ -339,58 +340,60 @@ def _lacks(seen: Rollout, policy: Policy) -> str:
         return f"for requests: {seen.requests} of {max(1, policy.min_requests)}"
     if seen.compared is not None and not seen.compared.moments:
         return "for the first whole second at this share"
-    if "errors" in seen.judged and seen.here("errors")[1].rate > HALF:
+    if "errors" in seen.judged and seen.find_tallies("errors")[1].rate > HALF:
         return f"for {policy.control}, which fails itself"
     for name, judged in seen.judged.items():
         if (harm := judged.harm) > policy.margin:
-            return f"for certainty: {name} may be {_points(harm)} worse, {_points(policy.margin)} would do"
+            return (
+                f"for certainty: {name} may be {_format_points(harm)} worse, {_format_points(policy.margin)} would do"
+            )
     return ""
 
 
-def _rehearsing(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _rehearse(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     """Going back works if the canary gets no requests. Long connections, as of WebSockets, need not have ended."""
     drained = look.open == 0 or seen.watched > DRAIN
     if look.threshold == 0 and look.batch.canary == Side() and drained:
         return replace(seen.enter(STEP, "going back works"), rehearsed=True)
     lacking = "for the router to send no requests to the canary"
     if seen.watched > policy.timeout:
-        return _to_a_human(seen, f"going back does not work: in {policy.timeout:.0f} s it waited {lacking}")
-    return _waits(seen, lacking)
+        return _escalate(seen, f"going back does not work: in {policy.timeout:.0f} s it waited {lacking}")
+    return _wait(seen, lacking)
 
 
-def _hold(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _hold(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held:
-        return _waits(seen, "held")
+        return _wait(seen, "held")
     if look.asked != "complete" and not policy.completes:
-        return _waits(seen, "for the promotion that completes it")
-    if lacking := judge.find_doubt(seen, policy) or _silence(seen, look, policy):
-        return _waits(seen, lacking)
+        return _wait(seen, "for the promotion that completes it")
+    if lacking := judge.find_doubt(seen, policy) or _find_silence(seen, look, policy):
+        return _wait(seen, lacking)
     return seen.enter(BAKE, f"completed by {look.by or 'the promotion'}")
 
 
-def _bake(seen: Rollout, look: Look, policy: Policy) -> Rollout:
+def _bake(seen: GrayState, look: GrayObservation, policy: Policy) -> GrayState:
     if seen.held or seen.watched < policy.bake:
-        return _waits(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
-    if lacking := _silence(seen, look, policy):
+        return _wait(seen, "held" if seen.held else f"for the bake: {policy.bake - seen.watched:.0f} s more")
+    if lacking := _find_silence(seen, look, policy):
         late = seen.watched > policy.bake + policy.timeout
-        return _to_a_human(seen, f"the bake does not end: it waits {lacking}") if late else _waits(seen, lacking)
+        return _escalate(seen, f"the bake does not end: it waits {lacking}") if late else _wait(seen, lacking)
     return seen.enter(STABLE, f"baked for {policy.bake:.0f} s")
 
 
-def _leaving(seen: Rollout, look: Look) -> Rollout:
+def _finish_abort(seen: GrayState, look: GrayObservation) -> GrayState:
     """End an abort when the canary gets no requests and has answered all, or DRAIN is over. Keep the reason."""
     late = seen.watched > DRAIN
-    return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_gone(look) or late) else seen
+    return seen.enter(ABORTED, seen.reason) if look.threshold == 0 and (_is_drained(look) or late) else seen
 
 
-def _gone(look: Look) -> bool:
+def _is_drained(look: GrayObservation) -> bool:
     return look.threshold == 0 and look.open == 0 and look.batch.canary == Side()
 
 
-def _waits(seen: Rollout, what: str) -> Rollout:
+def _wait(seen: GrayState, what: str) -> GrayState:
     return replace(seen, reason=what if what == "held" else f"waits {what}")
 
 
-def _points(share: float) -> str:
+def _format_points(share: float) -> str:
     """A difference of shares: that of 3 % and 1 % is 2 points."""
     return f"{100 * share:.2g} points"

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
-from devbox.frozen import dataclass
 from devbox.gray import windows
-from devbox.gray.latency import Limits
-from devbox.model.traffic import HISTORY, Second, Side
+from devbox.gray.latency import LatencyLimits
+from devbox.gray.windows import Block
+from devbox.model.frozen import dataclass
+from devbox.model.traffic import CANARY, HISTORY, STABLE, Second, Side
 
 MINUTE = 60
-_FEWEST = 50  # requests of a minute that has a share
+_FEWEST_BLOCKS = 50  # requests of a minute that has a share
 _LATE = 10  # seconds after the others in which a replica need not have had a request
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class StableHistory:
     """Counts by second, oldest first and up to `at`, zeros where a replica had no requests.
 
     `failed` and `slow` by replica: first failures, and requests slower than `limits.tail`; `requests`: of all replicas.
@@ -29,10 +30,10 @@ class History:
     failed: dict[str, tuple[int, ...]] = field(default_factory=dict)
     slow: dict[str, tuple[int, ...]] = field(default_factory=dict)
     all: Side = field(default_factory=Side)
-    limits: Limits | None = None
+    limits: LatencyLimits | None = None
     born: dict[str, int] = field(default_factory=dict)
 
-    def after(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> History:
+    def add_seconds(self, seconds: Sequence[Second], *, quantile: float, fewest: int) -> StableHistory:
         """Add seconds of stable. `fewest`: requests before a quantile is believed.
 
         After the clock was set back by a minute or less, seconds that the history has already do not count twice; after
@@ -40,32 +41,32 @@ class History:
         """
         if seconds and self.at - max(each.at for each in seconds) > MINUTE:
             empty = replace(self, at=0, requests=(), failed={}, slow={}, born={})
-            return empty.after(seconds, quantile=quantile, fewest=fewest)
+            return empty.add_seconds(seconds, quantile=quantile, fewest=fewest)
         seconds = [each for each in seconds if each.at > self.at]
         if not seconds:
             return self
         whole = self.all + sum((Side(requests=each.requests, times=each.times) for each in seconds), Side())
         limits = self.limits
         if limits is None and whole.requests >= fewest and sum(whole.times) > 0:
-            limits = Limits.of(whole, quantile=quantile)
+            limits = LatencyLimits.from_history(whole, quantile=quantile)
         last = max(each.at for each in seconds)
         length = len(self.requests)
         first = self.at - length + 1 if length else min(each.at for each in seconds)
-        add = _Adding(first, last)
-        slow = ((each.at, each.replica, limits.slow(each.times)) for each in seconds) if limits else ()
-        total = add.to({"": self.requests}, ((each.at, "", each.requests) for each in seconds))
+        add = _SeriesBuilder(first, last)
+        slow = ((each.at, each.replica, limits.count_slow(each.times)) for each in seconds) if limits else ()
+        total = add.extend({"": self.requests}, ((each.at, "", each.requests) for each in seconds))
         return replace(
             self,
             at=last,
             requests=total[""],
-            failed=add.to(self.failed, ((each.at, each.replica, each.first_failed) for each in seconds)),
-            slow=add.to(self.slow, slow),
+            failed=add.extend(self.failed, ((each.at, each.replica, each.first_failed) for each in seconds)),
+            slow=add.extend(self.slow, slow),
             all=whole,
             limits=limits,
             born={**{each.replica: each.at for each in sorted(seconds, key=lambda each: -each.at)}, **self.born},
         )
 
-    def lived(self, counts: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    def trim_series(self, counts: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
         """Cut series by replica to the time since a replica came, if it came late: it did not fail before, either.
 
         What the router answers itself (replica "") is counted from the beginning.
@@ -74,22 +75,22 @@ class History:
         late = {name: at - began for name, at in self.born.items() if name and at - began > _LATE}
         return {name: each[late.get(name, 0) :] for name, each in counts.items()}
 
-    def usual(self) -> dict[str, float]:
+    def compute_usual(self) -> dict[str, float]:
         """First failures of a quiet second, by replica."""
-        return {name: windows.usual(counts) for name, counts in self.lived(self.failed).items()}
+        return {name: windows.compute_usual(counts) for name, counts in self.trim_series(self.failed).items()}
 
-    def usual_slow(self) -> dict[str, float]:
+    def compute_usual_slow(self) -> dict[str, float]:
         """Slow requests of a quiet second, by replica."""
-        return {name: windows.usual(counts) for name, counts in self.lived(self.slow).items()}
+        return {name: windows.compute_usual(counts) for name, counts in self.trim_series(self.slow).items()}
 
-    def worst(self, counts: Mapping[str, Sequence[int]]) -> float:
+    def find_worst(self, counts: Mapping[str, Sequence[int]]) -> float:
         """The largest share of requests, of these counts by replica, that any minute had."""
         summed = [sum(each) for each in zip(*counts.values(), strict=True)] or [0] * len(self.requests)
         length = min(MINUTE, len(summed))
         worst = 0.0
         bad, requests = sum(summed[:length]), sum(self.requests[:length])
         for start in range(len(summed) - length + 1):
-            if requests >= _FEWEST:
+            if requests >= _FEWEST_BLOCKS:
                 worst = max(worst, bad / requests)
             if start + length < len(summed):
                 bad += summed[start + length] - summed[start]
@@ -97,14 +98,14 @@ class History:
         return worst
 
 
-class _Adding:
+class _SeriesBuilder:
     """Puts counts into series of equal length that end at `last`, of HISTORY seconds at most."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first = max(first, last - HISTORY + 1)
         self._gone, self._length = self._first - first, last - self._first + 1
 
-    def to(
+    def extend(
         self, series: Mapping[str, Sequence[int]], counts: Iterable[tuple[int, str, int]]
     ) -> dict[str, tuple[int, ...]]:
         left = {name: values[self._gone :] for name, values in series.items()}
@@ -113,3 +114,106 @@ class _Adding:
             if self._first <= at:
                 whole.setdefault(name, [0] * self._length)[at - self._first] += count
         return {name: tuple(values) for name, values in whole.items()}
+
+
+KEPT = 60  # seconds
+REQUESTS, FAILED, FIRST, SLOW, FIRST_SLOW = range(5)  # of a replica's counts
+_FAST, _ALONE = 5, 20  # seconds in which everything failed; of one replica, whose bursts look the same
+_FEWEST, _CLIENTS = 10, 3
+_HALF = 0.5
+
+Counts = dict[str, tuple[int, ...]]  # by replica
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """One second, in seconds since the epoch. `stable`: the control, stable or its baseline.
+
+    `spread`: by side, requests above limits (`Limits.above`), once warm.
+    """
+
+    at: int
+    canary: Counts = field(default_factory=dict)
+    stable: Counts = field(default_factory=dict)
+    spread: Counts = field(default_factory=dict)
+
+    @property
+    def timed_counts(self) -> Counts:
+        """By side, requests whose response times count, and the slow ones among them."""
+        slow = {CANARY: self.canary, STABLE: self.stable}
+        return {
+            side: (counts[0], sum(each[SLOW] for each in slow[side].values())) for side, counts in self.spread.items()
+        }
+
+
+def group_moments(
+    seconds: Iterable[Second], *, limits: LatencyLimits | None, cold: frozenset[tuple[int, str]]
+) -> list[Moment]:
+    """By second, oldest first, of the canary and its control. `cold`: replicas' seconds without response times."""
+    found: dict[int, Moment] = {}
+    for each in seconds:
+        moment = found.setdefault(each.at, Moment(at=each.at))
+        into = moment.canary if each.side == CANARY else moment.stable
+        warm = limits is not None and (each.at, each.replica) not in cold
+        slow = limits.count_slow(each.times) if limits is not None and warm else 0
+        once = slow if each.first_slow is None else each.first_slow if warm else 0
+        counts = (each.requests, each.failed, each.first_failed, slow, once)
+        into[each.replica] = _add_counts(into.get(each.replica, ()), counts)
+        if limits is not None and warm:
+            side = CANARY if each.side == CANARY else STABLE
+            moment.spread[side] = _add_counts(moment.spread.get(side, ()), limits.count_above(each.times))
+    return [found[at] for at in sorted(found)]
+
+
+def build_block(seconds: Sequence[Moment], *, first: int, length: int, once: int, every: int) -> Block:
+    """Of so many seconds from `first` on: which of the counts to take, each client once, and each time."""
+    here = [each for each in seconds if first <= each.at < first + length]
+
+    def rows(side: str, count: int) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for moment in here:
+            replicas: Mapping[str, tuple[int, ...]] = getattr(moment, side)
+            for name, counts in replicas.items():
+                found.setdefault(name, [0] * length)[moment.at - first] = counts[count]
+        return found
+
+    return Block(
+        seconds=length,
+        once=rows("canary", once),
+        canary=rows("canary", every),
+        stable=rows("stable", every),
+        stable_once=rows("stable", once),
+    )
+
+
+def find_total_failure(seconds: Sequence[Moment], *, now: int, since: int, replicas: int) -> str:
+    """What is wrong where every request of every canary replica failed for some seconds, and stable's did not; or "".
+
+    `now`: the last complete second, `since`: the first that counts.
+    """
+    length = _ALONE if replicas == 1 else _FAST
+    start = now - length + 1
+    here = [each for each in seconds if each.at >= start]
+    canary = sum_counts(each.canary for each in here)
+    requests, failed, first = (sum(each[at] for each in canary.values()) for at in (REQUESTS, FAILED, FIRST))
+    stable = sum_counts(each.stable for each in here).values()
+    if start < since or requests < _FEWEST or failed < requests or len(canary) < replicas:
+        return ""
+    clients = max(first, sum(counts[FIRST] for each in seconds for counts in each.canary.values()))
+    others, other_failed = (sum(each[at] for each in stable) for at in (REQUESTS, FAILED))
+    if clients < _CLIENTS or other_failed >= _HALF * max(1, others):
+        return ""
+    return f"all {requests} requests of the canary failed for {length} s"
+
+
+def sum_counts(parts: Iterable[Counts]) -> Counts:
+    """Counts of several seconds together."""
+    found: Counts = {}
+    for part in parts:
+        for name, counts in part.items():
+            found[name] = _add_counts(found.get(name, ()), counts)
+    return found
+
+
+def _add_counts(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True)) if one else other

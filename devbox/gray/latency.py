@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from devbox.frozen import dataclass
-from devbox.gray.evidence import log_mean
+from devbox.gray.e_values import compute_log_mean
+from devbox.model.frozen import dataclass
 from devbox.model.traffic import TIMES, Side
 
 PAIR = 2  # seconds of a block
@@ -32,7 +32,7 @@ _WEIGHTS = tuple(math.log((len(LIMITS) + 1) / 2 * part) for part in _PARTS for _
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class LatencyLimits:
     """Stable's response times before the release: `classes` of TIMES that LIMITS of its requests exceed, at most.
 
     `tolerated`: by how much 6 % longer times would raise the share above each. `tail`: that of the judged quantile.
@@ -43,21 +43,21 @@ class Limits:
     tail: int
 
     @classmethod
-    def of(cls, stable: Side, *, quantile: float) -> Limits:
+    def from_history(cls, stable: Side, *, quantile: float) -> LatencyLimits:
         """From all of stable's requests before the release, at least one."""
         total = sum(stable.times)
-        classes = tuple(_limit(stable.times, 1 - share) for share in LIMITS)
+        classes = tuple(_find_limit(stable.times, 1 - share) for share in LIMITS)
         return cls(
             classes=classes,
-            tolerated=tuple(stable.times[at] / total * math.log1p(TOLERANCE) / _width(at) for at in classes),
-            tail=_limit(stable.times, quantile),
+            tolerated=tuple(stable.times[at] / total * math.log1p(TOLERANCE) / _measure_width(at) for at in classes),
+            tail=_find_limit(stable.times, quantile),
         )
 
-    def above(self, times: Sequence[int]) -> tuple[int, ...]:
+    def count_above(self, times: Sequence[int]) -> tuple[int, ...]:
         """All requests, and those slower than each of LIMITS, from counts by class."""
         return (sum(times), *(sum(times[at + 1 :]) for at in self.classes))
 
-    def slow(self, times: Sequence[int]) -> int:
+    def count_slow(self, times: Sequence[int]) -> int:
         """Requests slower than the judged quantile."""
         return sum(times[self.tail + 1 :])
 
@@ -67,7 +67,7 @@ class Limits:
         return TIMES[min(self.tail, len(TIMES) - 1)]
 
 
-def compare(canary: Sequence[int], stable: Sequence[int], limits: Limits) -> Logs:
+def compare(canary: Sequence[int], stable: Sequence[int], limits: LatencyLimits) -> Logs:
     """The logarithms that one block adds; both sides as `Limits.above` gives them."""
     if not canary[0] or not stable[0]:
         return NOTHING
@@ -100,17 +100,17 @@ def _is_one_sided(requests: int, above: float) -> bool:
     return above > 1 / 2 and requests * (1 - above) < _FEWEST
 
 
-def completed(logs: Logs) -> Logs:
+def pad_logs(logs: Logs) -> Logs:
     """With nothing yet of the number of limits, where an earlier devbox compared by limits only."""
     return (*logs, *NOTHING[len(logs) :])
 
 
-def log(logs: Logs) -> float:
+def compute_log(logs: Logs) -> float:
     """The e-value in nats."""
-    return log_mean(tuple(each + weight for each, weight in zip(logs, _WEIGHTS, strict=True)))
+    return compute_log_mean(tuple(each + weight for each, weight in zip(logs, _WEIGHTS, strict=True)))
 
 
-def _limit(times: Sequence[int], share: float) -> int:
+def _find_limit(times: Sequence[int], share: float) -> int:
     """The first class up to which at least this share of the requests are."""
     wanted, seen = share * sum(times), 0
     for at, count in enumerate(times):
@@ -120,7 +120,7 @@ def _limit(times: Sequence[int], share: float) -> int:
     return len(times) - 1
 
 
-def _width(at: int) -> float:
+def _measure_width(at: int) -> float:
     """How wide a class is, as a logarithm; the open ones as if they were one more step."""
     if 0 < at < len(TIMES):
         return math.log(TIMES[at] / TIMES[at - 1])

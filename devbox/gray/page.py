@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from html import escape
 
-from devbox.gray.glance import Glance, glance, losses, rows
-from devbox.gray.picture import svg
+from devbox.gray.chart import render_svg
 from devbox.gray.policy import WHOLE
-from devbox.gray.trial import Change, Trial
+from devbox.gray.release import Change, GrayRelease
+from devbox.gray.summary import GraySummary, describe_losses, list_sides, summarize
 
 # Phase → title, colour, and what a reader may want to know or do next.
 _ENDS = {
@@ -42,90 +42,92 @@ footer { color: var(--dim); font-size: .9rem; margin-top: 2rem }
 """
 
 
-def html(trial: Trial) -> str:
+def render_html(trial: GrayRelease) -> str:
     """Return the page, which refers to no other files."""
-    home, seen = trial.deployment.stage.name, glance(trial)
+    home, seen = trial.deployment.stage.name, summarize(trial)
     title, color, then = _ENDS.get(trial.rollout.phase, _UNDER_WAY)
-    rows = "\n".join(_row(change, trial) for change in trial.changes)
+    rows = "\n".join(_render_row(change, trial) for change in trial.changes)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(home)}: {escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
 <h1 class="{color}">{escape(title)}</h1>
 <p class="reason">{escape(trial.rollout.reason)}</p>
-<p class="next">{escape(then.format(home=home))} Lost requests: {escape(losses(seen))}.</p>
+<p class="next">{escape(then.format(home=home))} Lost requests: {escape(describe_losses(seen))}.</p>
 <div class="wide"><table>
 <tr><th>in {escape(home)}</th><th class="n">requests</th><th class="n">failed</th><th class="n">of them</th></tr>
-{_sides(seen)}
+{_render_sides(seen)}
 </table></div>
-{_outside(trial)}<div class="wide">{svg(trial)}</div>
+{_render_external(trial)}<div class="wide">{render_svg(trial)}</div>
 <h2>Step by step</h2>
 <div class="wide"><table>
 <tr><th>after</th><th>came to</th><th class="n">visitors</th><th>why</th>
-<th class="n">new: failed</th>{_BASELINE if trial.policy.fresh else ""}<th class="n">old: failed</th></tr>
+<th class="n">new: failed</th>{_BASELINE if trial.policy.has_baseline else ""}<th class="n">old: failed</th></tr>
 {rows}
 </table></div>
-{_footer(trial)}
+{_render_footer(trial)}
 </body></html>
 """
 
 
-def _outside(trial: Trial) -> str:
+def _render_external(trial: GrayRelease) -> str:
     """What metrics from outside said last, where they said something."""
     words = {True: ("good", "good"), False: ("bad", "bad"), None: ("warn", "no answer")}
     rows = [
         f'<tr><td>{escape(each.metric)}</td><td class="{words[each.good][0]}">{words[each.good][1]}</td>'
         f"<td>{escape(each.said)}</td></tr>"
-        for each in glance(trial).outside
+        for each in summarize(trial).outside
         if each.good is not None or each.said
     ]
     head = "<tr><th>from outside</th><th></th><th></th></tr>"
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>\n' if rows else ""
 
 
-def _footer(trial: Trial) -> str:
+def _render_footer(trial: GrayRelease) -> str:
     policy = trial.policy
     names = (*(each.name for each in policy.watches), *(each.name for each in policy.outside))
     watched = ", ".join(names)
     fresh = (
-        "Compared with a baseline: as many new replicas of the old release, started with it." if policy.fresh else ""
+        "Compared with a baseline: as many new replicas of the old release, started with it."
+        if policy.has_baseline
+        else ""
     )
     return f"""<footer>Release <code>{escape(trial.release)}</code><br>
 image <code>{escape(trial.deployment.release.image)}</code><br>
-Began {_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_steps(policy.steps)}, each at least
+Began {_format_moment(trial.began)}. Watched: {escape(watched)}. Steps: {_format_steps(policy.steps)}, each at least
 {policy.min_time:g} s and {policy.min_requests} requests of the new release, which may be {100 * policy.margin:g} points
 worse than the old one at most. At 100 % of the evidence it is taken back, at any time: that happens to a release that
 is as good as the old one once in {1 / sum(watch.alpha for watch in policy.watches):.0f} times, at most.
 {fresh}</footer>"""
 
 
-def _sides(seen: Glance) -> str:
+def _render_sides(seen: GraySummary) -> str:
     """A row for each side."""
     return "\n".join(
         f'<tr><td>{name}</td><td class="n">{side.requests}</td><td class="n">{side.errors}</td>'
         f'<td class="n">{f"{side.rate:.2%}" if side.requests else "–"}</td></tr>'
-        for name, side in rows(seen)
+        for name, side in list_sides(seen)
     )
 
 
-def _row(change: Change, trial: Trial) -> str:
+def _render_row(change: Change, trial: GrayRelease) -> str:
     share, other = f"{100 * change.threshold / WHOLE:g} %", change.baseline or (0, 0)
-    baseline = f"<td class='n'>{other[1]} of {other[0]}</td>" if trial.policy.fresh else ""
+    baseline = f"<td class='n'>{other[1]} of {other[0]}</td>" if trial.policy.has_baseline else ""
     name = f"step {change.step + 1}" if change.phase == "step" else change.phase.replace("_", " ")
     return (
-        f"<tr><td>{_after(change.at - trial.began)}</td><td>{name}</td><td class='n'>{share}</td>"
+        f"<tr><td>{_format_elapsed(change.at - trial.began)}</td><td>{name}</td><td class='n'>{share}</td>"
         f"<td class='w'>{escape(change.reason)}</td><td class='n'>{change.canary[1]} of {change.canary[0]}</td>"
         f"{baseline}<td class='n'>{change.stable[1]} of {change.stable[0]}</td></tr>"
     )
 
 
-def _after(seconds: float) -> str:
+def _format_elapsed(seconds: float) -> str:
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     return f"{minutes}:{rest:02d}"
 
 
-def _moment(at: float) -> str:
+def _format_moment(at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _steps(steps: tuple[int, ...]) -> str:
+def _format_steps(steps: tuple[int, ...]) -> str:
     return " → ".join(f"{100 * step / WHOLE:g} %" for step in (*steps, WHOLE))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from devbox.frozen import dataclass
-from devbox.model.stage import Outside, Strategy
+from devbox.model.frozen import dataclass
+from devbox.model.stage import ExternalMetric, Strategy
 
 WHOLE = 10_000  # buckets, as many as parts of traffic
 TRUST = 0.05  # how often the bound on harm may be wrong over a rollout
@@ -14,7 +14,7 @@ FRESH = "fresh"  # kind of baseline: new replicas of stable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class WatchedMetric:
     """One metric: "errors", or "latency": what is slower than `quantile` of stable. `alpha`: its false alarms."""
 
     name: str
@@ -36,8 +36,8 @@ class Policy:
     timeout: float
     bake: float
     margin: float
-    watches: tuple[Watch, ...]
-    outside: tuple[Outside, ...] = ()
+    watches: tuple[WatchedMetric, ...]
+    outside: tuple[ExternalMetric, ...] = ()
     irreversible: bool = False
     rehearse: bool = False
     completes: bool = False
@@ -46,21 +46,21 @@ class Policy:
     baseline: str = "stable"
 
     @property
-    def fresh(self) -> bool:
+    def has_baseline(self) -> bool:
         """True if the canary is compared with a baseline of new replicas."""
         return self.baseline == FRESH
 
     @property
     def control(self) -> str:
         """What the canary is compared with, in a sentence."""
-        return "the baseline" if self.fresh else "stable"
+        return "the baseline" if self.has_baseline else "stable"
 
-    def share(self, step: int) -> int:
+    def find_share(self, step: int) -> int:
         """The threshold of a step; 0 before the first."""
         return self.steps[step] if step >= 0 else 0
 
 
-def of(strategy: Strategy, *, completes: bool) -> Policy:
+def build_policy(strategy: Strategy, *, completes: bool) -> Policy:
     """The policy of a stage's strategy."""
     return Policy(
         steps=tuple(max(1, round(percent * WHOLE / 100)) for percent in strategy.steps or STEPS),
@@ -69,7 +69,7 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
         timeout=TIMEOUT if strategy.timeout is None else strategy.timeout,
         bake=strategy.bake,
         margin=MARGIN if strategy.margin is None else strategy.margin,
-        watches=_watches(strategy),
+        watches=_build_watches(strategy),
         outside=strategy.outside,
         irreversible=strategy.irreversible,
         rehearse=strategy.rehearse,
@@ -80,14 +80,14 @@ def of(strategy: Strategy, *, completes: bool) -> Policy:
     )
 
 
-def _watches(strategy: Strategy) -> tuple[Watch, ...]:
+def _build_watches(strategy: Strategy) -> tuple[WatchedMetric, ...]:
     """Every metric with its share of alpha: its own, or an equal part of what the others leave."""
     if not strategy.metrics:
-        return (Watch(name="errors", alpha=strategy.alpha),)
+        return (WatchedMetric(name="errors", alpha=strategy.alpha),)
     given = sum(metric.alpha or 0.0 for metric in strategy.metrics)
     open_ones = sum(metric.alpha is None for metric in strategy.metrics)
     part = max(0.0, strategy.alpha - given) / open_ones if open_ones else 0.0
     return tuple(
-        Watch(name=metric.name, alpha=part if metric.alpha is None else metric.alpha, quantile=metric.quantile)
+        WatchedMetric(name=metric.name, alpha=part if metric.alpha is None else metric.alpha, quantile=metric.quantile)
         for metric in strategy.metrics
     )

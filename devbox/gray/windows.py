@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from devbox.frozen import dataclass
-from devbox.gray import incidents
-from devbox.gray.evidence import ODDS, log_mean
-from devbox.gray.incidents import BLOCK, LEVELS, WEIGHTS, WINDOWS
+from devbox.gray import e_values
+from devbox.gray.e_values import BLOCK, LEVELS, ODDS, WEIGHTS, WINDOWS, compute_log_mean
+from devbox.model.frozen import dataclass
 
 _NOTHING = (0.0,) * len(ODDS)
 _USUAL = 0.9  # of the seconds of a history, the quietest
@@ -25,7 +24,7 @@ class Values(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TrafficSplit:
     """Where a comparison is made: the canary's share of the buckets of both, and the replicas of both.
 
     `stables`: of stable, or of its baseline, the control. `whole`: the share that both have of all buckets; `before`:
@@ -39,7 +38,7 @@ class Place:
     before: int = 0
 
     @classmethod
-    def at(cls, share: float, *, canaries: int, stables: int, baselines: int | None = None) -> Place:
+    def from_share(cls, share: float, *, canaries: int, stables: int, baselines: int | None = None) -> TrafficSplit:
         """Where the canary has this share of all buckets.
 
         `baselines`: replicas of a baseline that has as many buckets as the canary, or the rest; None without one. With
@@ -56,19 +55,19 @@ class Place:
         return self.share, self.whole
 
     @property
-    def fresh(self) -> bool:
+    def has_baseline(self) -> bool:
         """True if the control is a baseline, whose replicas are as new as the canary's."""
         return self.before > 0
 
     @property
-    def busy(self) -> float:
+    def relative_load(self) -> float:
         """The traffic of a replica of the canary, as a multiple of that of stable's before the release."""
         return self.whole * self.share / self.canaries * (self.before or self.stables)
 
     @property
-    def kept(self) -> tuple[float, float, float]:
+    def thinning(self) -> tuple[float, float, float]:
         """See `incidents.kept`."""
-        return incidents.kept(
+        return e_values.compute_thinning(
             self.share, canaries=self.canaries, stables=self.stables, whole=self.whole, before=self.before
         )
 
@@ -104,14 +103,14 @@ class Sums:
     stable_of: int = 0
     usual: float = 0.0
 
-    def at(self, place: Place, history: Mapping[str, Sequence[int]], *, size: int) -> Sums:
+    def change_split(self, place: TrafficSplit, history: Mapping[str, Sequence[int]], *, size: int) -> Sums:
         """At another share from now on. The history is of stable: of a baseline there is none."""
-        many = [usual(each) for each in history.values()]
-        often = place.busy * sum(many) / len(many) if many else 0.0
-        if place.fresh:
+        many = [compute_usual(each) for each in history.values()]
+        often = place.relative_load * sum(many) / len(many) if many else 0.0
+        if place.has_baseline:
             none = (0.0,) * len(LEVELS)
             begun = self.leasts == LEVELS
-            earlier = _plus(self.earlier, self.second) if begun else _NOTHING * len(LEVELS)
+            earlier = _add(self.earlier, self.second) if begun else _NOTHING * len(LEVELS)
             return Sums(
                 first=self.first,
                 worst=self.worst,
@@ -123,27 +122,27 @@ class Sums:
             )
         counts: Counter[int] = Counter()
         for each in history.values():
-            counts.update(_windows(each[len(each) % size :], size))
-        _, _, kept = place.kept
-        leasts = incidents.thresholds(counts, kept=kept)
+            counts.update(_sum_windows(each[len(each) % size :], size))
+        _, _, kept = place.thinning
+        leasts = e_values.choose_thresholds(counts, kept=kept)
         return Sums(
             first=self.first,
             worst=self.worst,
-            earlier=_plus(self.earlier, self.second),
+            earlier=_add(self.earlier, self.second),
             leasts=leasts,
             hits=(0.0, 0.0),
-            stable_hits=tuple(incidents.expected(counts, least=each, kept=kept) for each in leasts),
+            stable_hits=tuple(e_values.estimate_incidents(counts, least=each, kept=kept) for each in leasts),
             stable_of=counts.total(),
             usual=often,
         )
 
-    def after(self, block: Block, place: Place, *, size: int) -> Sums:
+    def add_block(self, block: Block, place: TrafficSplit, *, size: int) -> Sums:
         """With a block, which need not be whole."""
         windows = -(-block.seconds // size)
         canaries, stables = max(place.canaries, len(block.canary)), max(place.stables, len(block.stable))
-        mine, control, _ = place.kept
+        mine, control, _ = place.thinning
         summed = [sum(each) for each in zip(*block.stable_once.values(), strict=True)] or [0] * block.seconds
-        first, worst = incidents.same_time(
+        first, worst = e_values.compare_same_time(
             block.once.values(),
             summed,
             replicas=canaries,
@@ -153,17 +152,17 @@ class Sums:
         )
         return replace(
             self,
-            first=_plus(self.first, first),
+            first=_add(self.first, first),
             worst=tuple(map(max, self.worst, worst)),
-            hits=_plus(self.hits, self._incidents(block.canary, size, mine)),
+            hits=_add(self.hits, self._count_incidents(block.canary, size, mine)),
             of=self.of + windows * canaries,
-            stable_hits=_plus(self.stable_hits, self._incidents(block.stable, size, control)),
+            stable_hits=_add(self.stable_hits, self._count_incidents(block.stable, size, control)),
             stable_of=self.stable_of + (windows * stables if control else 0),
         )
 
-    def _incidents(self, replicas: Mapping[str, Sequence[int]], size: int, kept: float) -> tuple[float, ...]:
-        counts = Counter(count for each in replicas.values() for count in _windows(each, size))
-        return tuple(incidents.expected(counts, least=least, kept=kept) for least in self.leasts)
+    def _count_incidents(self, replicas: Mapping[str, Sequence[int]], size: int, kept: float) -> tuple[float, ...]:
+        counts = Counter(count for each in replicas.values() for count in _sum_windows(each, size))
+        return tuple(e_values.estimate_incidents(counts, least=least, kept=kept) for least in self.leasts)
 
     @property
     def second(self) -> tuple[float, ...]:
@@ -173,50 +172,50 @@ class Sums:
         """
         hits = tuple(zip(self.hits, self.stable_hits, strict=True))
         if self.leasts == LEVELS:
-            found = (incidents.more_often(mine, self.of, other, self.stable_of) for mine, other in hits)
+            found = (e_values.compare_frequency(mine, self.of, other, self.stable_of) for mine, other in hits)
             return tuple(value for each in found for value in each)
         (mine, other), *large = hits
-        often = incidents.more_often(mine, self.of, other, self.stable_of)
-        size = (incidents.larger(part, mine, other_part, other) for part, other_part in large)
+        often = e_values.compare_frequency(mine, self.of, other, self.stable_of)
+        size = (e_values.compare_sizes(part, mine, other_part, other) for part, other_part in large)
         return tuple(sum(each) for each in zip(often, *size, strict=True))
 
     @property
     def values(self) -> Values:
         """Both e-values."""
         rest = tuple(first - worst for first, worst in zip(self.first, self.worst, strict=True))
-        second = _plus(self.earlier, self.second)
-        weighed = _plus(second, WEIGHTS) if self.leasts == LEVELS else second
-        return Values(log_mean(self.first), log_mean(weighed), log_mean(rest))
+        second = _add(self.earlier, self.second)
+        weighed = _add(second, WEIGHTS) if self.leasts == LEVELS else second
+        return Values(compute_log_mean(self.first), compute_log_mean(weighed), compute_log_mean(rest))
 
 
-Counted = tuple[Sums, ...]  # for each of WINDOWS
+WindowSums = tuple[Sums, ...]  # for each of WINDOWS
 
 
-def fresh() -> Counted:
+def create_sums() -> WindowSums:
     """Nothing counted yet."""
     return (Sums(),) * len(WINDOWS)
 
 
-def at(counted: Counted, place: Place, history: Mapping[str, Sequence[int]]) -> Counted:
+def change_split(counted: WindowSums, place: TrafficSplit, history: Mapping[str, Sequence[int]]) -> WindowSums:
     """At another share from now on."""
-    return tuple(each.at(place, history, size=size) for each, size in zip(counted, WINDOWS, strict=True))
+    return tuple(each.change_split(place, history, size=size) for each, size in zip(counted, WINDOWS, strict=True))
 
 
-def after(counted: Counted, block: Block, place: Place) -> Counted:
+def add_block(counted: WindowSums, block: Block, place: TrafficSplit) -> WindowSums:
     """With a block of at most BLOCK seconds."""
     assert block.seconds <= BLOCK  # noqa: S101 - the caller cuts them
-    return tuple(each.after(block, place, size=size) for each, size in zip(counted, WINDOWS, strict=True))
+    return tuple(each.add_block(block, place, size=size) for each, size in zip(counted, WINDOWS, strict=True))
 
 
-def usual(history: Sequence[int]) -> float:
+def compute_usual(history: Sequence[int]) -> float:
     """Failures of a quiet second of a replica."""
     quiet = sorted(history)[: max(1, int(len(history) * _USUAL))]
     return sum(quiet) / len(quiet) if quiet else 0.0
 
 
-def _windows(counts: Sequence[int], size: int) -> list[int]:
+def _sum_windows(counts: Sequence[int], size: int) -> list[int]:
     return [sum(counts[start : start + size]) for start in range(0, len(counts), size)]
 
 
-def _plus(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+def _add(one: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
     return tuple(a + b for a, b in zip(one, other, strict=True))

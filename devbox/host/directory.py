@@ -41,13 +41,13 @@ class _Statx(ctypes.Structure):
     )
 
 
-def identity(path: str) -> str:
+def read_identity(path: str) -> str:
     """The inode of a directory with the nanosecond it was created in: a reused inode is another directory.
 
     "" if there is no such directory, or its file system does not record when files were created. A copy has another
     identity; so has a directory that was moved to another file system.
     """
-    facts, statx = _Statx(), _libc_statx()
+    facts, statx = _Statx(), _load_statx()
     if statx is None:
         return ""
     wanted = _STATX_INO | _STATX_BTIME
@@ -58,6 +58,6 @@ def identity(path: str) -> str:
 
 
 @functools.cache
-def _libc_statx() -> Any:
+def _load_statx() -> Any:
     """The C library's statx(2); None in one that lacks it."""
     return getattr(ctypes.CDLL(None, use_errno=True), "statx", None)

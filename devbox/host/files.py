@@ -39,7 +39,7 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
+def open_replacement(path: str) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when all of it is written; else nothing of it is left.
 
     What is not a regular file (`/dev/null`, a FIFO) is written to and stays what it is. Links are followed.
@@ -70,7 +70,7 @@ def remove_unfinished(directory: str) -> None:
                     os.unlink(f"{directory}/{name}")
 
 
-def keep_newest(directory: str, most: int) -> None:
+def prune_oldest(directory: str, most: int) -> None:
     """Remove the oldest files of a directory. Another process may do so, too."""
     with contextlib.suppress(FileNotFoundError):
         found = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime, reverse=True)
@@ -85,7 +85,7 @@ def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str
     file is refused where its content is checked. `waits`: a user chose the path, which may be a pipe or a device.
     """
     try:
-        with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_at_once) as source:
+        with open(path, encoding="utf-8", errors=errors, opener=None if waits else open_nonblocking) as source:
             if waits:
                 return source.read()
             text = source.read(LONGEST + 1) if stat.S_ISREG(os.fstat(source.fileno()).st_mode) else ""
@@ -95,22 +95,22 @@ def read_text(path: str, *, errors: str = "replace", waits: bool = False) -> str
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[tuple[IO[bytes], str]]:
+def open_regular(path: str) -> Iterator[tuple[IO[bytes], str]]:
     """A file to read, and where it lies, links followed; "" for what is no regular file. Waits for no pipe's writer.
 
     What is checked is what was opened: a path may have become another file's by then.
     """
-    with open(path, "rb", opener=open_at_once) as source:
+    with open(path, "rb", opener=open_nonblocking) as source:
         regular = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
         yield source, os.readlink(f"/proc/self/fd/{source.fileno()}") if regular else ""
 
 
-def open_at_once(path: str, flags: int) -> int:
+def open_nonblocking(path: str, flags: int) -> int:
     """An opener that waits for no pipe's writer."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def private_dir(path: str, *, mode: int = 0o711) -> str:
+def ensure_private_dir(path: str, *, mode: int = 0o711) -> str:
     """A directory that belongs to this user: made with its parents, refused when another user owns it."""
     os.makedirs(path, mode=mode, exist_ok=True)
     facts = os.lstat(path)
@@ -122,18 +122,18 @@ def private_dir(path: str, *, mode: int = 0o711) -> str:
     return path
 
 
-def closed_dir(path: str) -> str:
+def ensure_closed_dir(path: str) -> str:
     """A directory that nobody else enters, which one of an earlier devbox may be open to.
 
     For what containers write: files of theirs may be set-uid, and would be so for everybody who can name them.
     """
-    private_dir(path, mode=0o700)
+    ensure_private_dir(path, mode=0o700)
     if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
         os.chmod(path, 0o700)
     return path
 
 
-def runtime_dir(path: str) -> str:
+def ensure_runtime_dir(path: str) -> str:
     """A private directory in a place that everyone may write to, as /dev/shm is: its parent must be safe as well."""
     parent = os.path.dirname(path)
     os.makedirs(parent, mode=0o711, exist_ok=True)
@@ -146,18 +146,18 @@ def runtime_dir(path: str) -> str:
             remedy=f"look into it and remove it, or close it: chmod go-w {parent}; "
             "or point DEVBOX_RUNTIME_DIR at a directory of your own",
         )
-    return private_dir(path)
+    return ensure_private_dir(path)
 
 
 @contextlib.contextmanager
-def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+def lock_file(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
     """Hold a file lock; yields False at once when `wait` is false and another process holds it.
 
     The lock ends with the process, so a killed holder leaves none. The file holds the holder's pid, for messages.
     HostError if the path is not a regular file: through a link, another file would be overwritten.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fd = _lock_file(path)
+    fd = _open_lock_file(path)
     try:
         flags = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
@@ -173,7 +173,7 @@ def locked(path: str, *, shared: bool = False, wait: bool = True) -> Iterator[bo
         os.close(fd)
 
 
-def _lock_file(path: str) -> int:
+def _open_lock_file(path: str) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
@@ -187,7 +187,7 @@ def _lock_file(path: str) -> int:
     raise HostError(f"{path} is not a lock file", remedy=f"see: ls -ld {path}; move it away")
 
 
-def lock_holder(path: str) -> int | None:
+def read_lock_holder(path: str) -> int | None:
     """The pid in a lock file, for the sentence 'waiting for …'."""
     text = read_text(path)
     return int(text) if text and text.isdigit() else None

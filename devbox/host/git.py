@@ -1,29 +1,192 @@
-"""What a project's repository says of its branches, read from its files: git itself is not asked (see `repository`)."""
+"""The caller's global git configuration, as far as it means the same in a container: who commits, how, signed by whom.
+
+Only what is known to be harmless goes along: no program, no path of this machine, nothing that lets in somewhere. A key
+that git invents tomorrow stays outside until somebody looked at it. Signatures are made by the caller's SSH agent, as
+far as it is reached; of the key only its public half is told.
+
+Git is run in / for the caller's own files alone: it never looks into a project, whose configuration a container writes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from devbox.host.repository import find, refs
+from devbox.errors import CommandFailed, HostError
+from devbox.host import environ, programs, safe_files
+from devbox.host.repository import files, layout
+
+Setting = tuple[str, str]  # as in ("user.name", "Ann")
 
 
-def branch(root: str) -> str | None:
-    """The branch that is checked out; None on no branch, and without a repository."""
-    found = find.find(root)
-    return refs.branch(found) if found else None
+class GitSetting(NamedTuple):
+    """A setting, and the file that has it."""
+
+    key: str
+    value: str
+    file: str
 
 
-def branches(root: str) -> tuple[str, ...] | None:
-    """Every branch, with one that has no commit yet; None without a repository."""
-    found = find.find(root)
+_LIST = ("--list", "--show-scope", "--show-origin", "--no-includes", "-z")
+_INCLUDE = ("include", "includeif")
+_NESTED = 10  # files that include each other
+
+_SECTIONS = (
+    "alias",
+    "author",
+    "branch",
+    "color",
+    "column",
+    "committer",
+    "diff",
+    "fetch",
+    "merge",
+    "pull",
+    "push",
+    "rebase",
+)
+_KEYS = (
+    *("user.name", "user.email", "user.useconfigonly", "init.defaultbranch", "commit.cleanup", "commit.verbose"),
+    *("core.abbrev", "core.autocrlf", "core.commentchar", "core.eol", "core.quotepath", "core.safecrlf"),
+    *("core.whitespace", "log.date", "rerere.enabled", "rerere.autoupdate", "status.short", "status.branch"),
+    *("status.showuntrackedfiles", "tag.sort"),
+)
+_EXCEPT = ("diff.external", "fetch.bundleuri", "push.gpgsign")
+_OF_A_HOST = ("/", "~", "!", "%(prefix)")  # how a value begins that is a path or a program
+_SIGN = ("commit.gpgsign", "tag.gpgsign")
+_PUBLIC = re.compile(r"(?:key::)?((?:ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/=]+)(?: [^\n]*)?\n?")
+_LONGEST = 16384
+
+
+def read_caller_settings(root: str) -> tuple[Setting, ...]:
+    """What the caller's own files say in this project; () without git.
+
+    Files that they include count where their condition holds, which may be about the place of the repository
+    (`gitdir`) and its branch (`onbranch`), not about its remotes (`hasconfig`).
+    """
+    return tuple(_expand_includes(_query_settings(("global",)), root, 0))
+
+
+def read_excludes() -> bytes:
+    """The patterns of the files that the caller, or this machine, ignores in every repository."""
+    settings = {each.key: each.value for each in _query_settings(("system", "global"))}
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    with contextlib.suppress(OSError):
+        return safe_files.read("/", os.path.expanduser(settings.get("core.excludesfile", f"{home}/git/ignore")))
+    return b""
+
+
+def parse_settings(listed: str, *scopes: str) -> list[GitSetting]:
+    """Those settings of `git config --list --show-scope --show-origin -z`. A key without a value is true. Pure."""
+    words = listed.split("\0")
+    found = []
+    for scope, origin, text in zip(words[::3], words[1::3], words[2::3], strict=False):
+        key, given, value = text.partition("\n")
+        if scope in scopes:
+            found.append(GitSetting(key, value if given else "true", origin.removeprefix("file:")))
+    return found
+
+
+def _expand_includes(settings: Iterable[GitSetting], root: str, depth: int) -> Iterator[Setting]:
+    """Settings, with those of an included file in the place of what includes it."""
+    for key, value, file in settings:
+        section, _, condition = key.removesuffix(".path").partition(".")
+        if section not in _INCLUDE or not key.endswith(".path"):
+            yield key, value
+            continue
+        path = os.path.join(os.path.dirname(file), os.path.expanduser(value))
+        if depth < _NESTED and (section == "include" or _is_met(condition, os.path.dirname(file), root)):
+            with contextlib.suppress(OSError):
+                inner = _query_settings(("command",), "--file", "-", text=safe_files.read("/", path))
+                yield from _expand_includes((each._replace(file=path) for each in inner), root, depth + 1)
+
+
+def _is_met(condition: str, directory: str, root: str) -> bool:
+    """Whether the condition of an include in a file of this directory holds for a project."""
+    kind, _, wanted = condition.partition(":")
+    found = layout.find_repository(root)
     if found is None:
-        return None
-    current = refs.branch(found)
-    known = refs.branches(found)
-    return tuple(dict.fromkeys([*known, *([current] if current else [])])) or None
+        return False
+    if kind == "onbranch":
+        branch = layout.read_branch(found) or ""
+        wanted = f"{wanted}**" if wanted.endswith("/") else wanted
+        return files.match_parts(files.decode_raw(wanted).split("/"), files.decode_raw(branch).split("/"))
+    if kind not in ("gitdir", "gitdir/i"):
+        return False
+    wanted = os.path.expanduser(wanted)
+    wanted = f"{directory}{wanted[1:]}" if wanted.startswith("./") else wanted
+    wanted = wanted if wanted.startswith("/") else f"**/{wanted}"
+    wanted = f"{wanted}**" if wanted.endswith("/") else wanted
+    place = os.path.join(found.own.root, found.own.inner).rstrip("/")
+    if kind == "gitdir/i":
+        wanted, place = wanted.lower(), place.lower()
+    return files.match_parts(files.decode_raw(wanted).split("/"), files.decode_raw(place).split("/"))
 
 
-def head(root: str) -> str | None:
-    """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
-    found = find.find(root)
-    return os.path.join(found.own.root, found.own.inner, "HEAD") if found else None
+def _query_settings(scopes: tuple[str, ...], *where: str, text: bytes = b"") -> list[GitSetting]:
+    """Settings as git reads them, in /, of no repository."""
+    with contextlib.suppress(HostError, CommandFailed):
+        argv = [programs.find("git"), "--git-dir=/dev/null", "-C", "/", "config", *where, *_LIST]
+        return parse_settings(os.fsdecode(programs.call(argv, purpose="read git's settings", text=text)), *scopes)
+    return []
+
+
+def flatten(settings: Iterable[Setting], workspace: str, *, signs: bool) -> str:
+    """A system-wide configuration file for a container that has the project at `workspace`.
+
+    `signs`: it has what git makes SSH signatures with. Other worktrees of the repository can't be seen in there, and
+    must not be taken for gone.
+    """
+    known = tuple(settings)
+    kept = [setting for setting in known if _is_harmless(*setting)]
+    own = (("safe.directory", workspace), ("gc.worktreePruneExpire", "never"))
+    return "".join(_format_setting(*setting) for setting in (*kept, *(_select_signing(known) if signs else ()), *own))
+
+
+def _select_signing(settings: tuple[Setting, ...]) -> Iterator[Setting]:
+    """How commits are signed, where that takes but the agent: by an SSH key whose public half can be told."""
+    last = dict(settings)
+    public = _find_public_key(last.get("user.signingkey", "")) if last.get("gpg.format") == "ssh" else ""
+    if public:
+        yield ("gpg.format", "ssh")
+        yield ("user.signingkey", f"key::{public}")
+        yield from ((key, last[key]) for key in _SIGN if key in last)
+
+
+def _find_public_key(named: str) -> str:
+    """The public key that `user.signingKey` says, or that lies in the file it names or beside it; "" for none."""
+    path = os.path.expanduser(named)
+    texts = [named] if not os.path.isabs(path) else [_read_head(path), _read_head(f"{path}.pub")]
+    return next((match[1] for text in texts if (match := _PUBLIC.fullmatch(text))), "")
+
+
+def _read_head(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as source:
+            return source.read(_LONGEST)
+    except (OSError, ValueError):
+        return ""
+
+
+def _is_harmless(key: str, value: str) -> bool:
+    section, _, name = key.partition(".")
+    if "." in name and section not in ("branch", "color"):  # of one driver, tool or address, as diff.NAME.command
+        return False
+    if value.startswith(_OF_A_HOST) or key in _EXCEPT:
+        return False
+    return section in _SECTIONS or key in _KEYS
+
+
+def _format_setting(key: str, value: str) -> str:
+    section, _, rest = key.partition(".")
+    sub, dot, name = rest.rpartition(".")
+    head = f'[{section} "{_escape(sub)}"]' if dot else f"[{section}]"
+    text = _escape(value).replace("\n", "\\n").replace("\t", "\\t")
+    return f'{head}\n\t{name} = "{text}"\n'
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -8,22 +8,22 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from devbox.host import beneath
-from devbox.host.repository.ignore import match_parts, raw
+from devbox.host import safe_files
+from devbox.host.repository.files import decode_raw, match_parts
 
 _WILD = re.compile(r"[*?\[]")
 
 
-def digests(root: str, patterns: Iterable[str]) -> dict[str, str]:
+def compute_digests(root: str, patterns: Iterable[str]) -> dict[str, str]:
     """The sha256 of every file that a glob names, by its path in the project. `**` crosses directories.
 
     A link to a file of the project counts by that file, any other by where it leads.
     """
     found: dict[str, str] = {}
-    with beneath.Project(root) as project:
+    with safe_files.ProjectDirectory(root) as project:
         for pattern in patterns:
-            for path, facts in _matching(root, pattern):
-                if path not in found and (digest := _digest(project, path, facts)):
+            for path, facts in _find_matching(root, pattern):
+                if path not in found and (digest := _compute_digest(project, path, facts)):
                     found[path] = digest
     return found
 
@@ -32,28 +32,28 @@ def matches(root: str, pattern: str) -> bool:
     """Whether anything in the project has a name that fits."""
     if not _WILD.search(pattern):
         try:
-            with beneath.Project(root) as project:
+            with safe_files.ProjectDirectory(root) as project:
                 project.stat(os.path.normpath(pattern), links=False)
         except OSError:
             return False
         return True
-    return any(True for _ in _matching(root, pattern, directories=True))
+    return any(True for _ in _find_matching(root, pattern, directories=True))
 
 
-def _matching(root: str, pattern: str, *, directories: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+def _find_matching(root: str, pattern: str, *, directories: bool = False) -> Iterator[tuple[str, os.stat_result]]:
     parts = os.path.normpath(pattern).split("/")
     fixed = next((number for number, part in enumerate(parts) if _WILD.search(part)), len(parts))
-    wanted = [raw(part) for part in parts]
-    for path, facts in beneath.below(root, "/".join(parts[:fixed]), directories=directories):
-        if path and match_parts(wanted, raw(path).split("/")):
+    wanted = [decode_raw(part) for part in parts]
+    for path, facts in safe_files.walk(root, "/".join(parts[:fixed]), directories=directories):
+        if path and match_parts(wanted, decode_raw(path).split("/")):
             yield path, facts
 
 
-def _digest(project: beneath.Project, path: str, facts: os.stat_result) -> str:
+def _compute_digest(project: safe_files.ProjectDirectory, path: str, facts: os.stat_result) -> str:
     """The digest of a file; "" for what is none, and for one that is gone by now."""
     try:
         with open(project.open(path), "rb") as source:
-            return beneath.digest(source)
+            return safe_files.compute_digest(source)
     except OSError:
         with contextlib.suppress(OSError):  # a link that was replaced after the stat
             if stat.S_ISLNK(facts.st_mode):

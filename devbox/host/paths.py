@@ -27,7 +27,7 @@ class Paths:
     @property
     def config(self) -> str:
         """The directory of the key of this host, and of what it remembers about homes; outside of the home."""
-        return self._config or _configuration()
+        return self._config or _find_config_dir()
 
     @property
     def host_state(self) -> str:
@@ -80,7 +80,7 @@ class Paths:
         return f"{self.home}/tmp"  # noqa: S108 - below DEVBOX_HOME
 
     @property
-    def partial(self) -> str:
+    def partial_blobs(self) -> str:
         """Blobs of registries whose transfer is not complete, by their digest's digits."""
         return f"{self.home}/partial"
 
@@ -90,7 +90,7 @@ class Paths:
         return f"{self.home}/buildah"
 
     @property
-    def installed(self) -> str:
+    def installed_records(self) -> str:
         """What `devbox install` has put onto this machine."""
         return f"{self.host_files}/installed"
 
@@ -126,7 +126,7 @@ class Paths:
         """The lock of whoever has a blob brought to its place, or taken from it."""
         return self.lock(f"blob-{digest.removeprefix('sha256:')}")
 
-    def moved(self, key: str) -> str:
+    def moved_project(self, key: str) -> str:
         """The instance id of the project now at the place with this key, if it is not the key itself."""
         return f"{self.home}/moved/{key}"
 
@@ -150,15 +150,15 @@ class Paths:
         """What happened to an instance's releases: the ledger and its head."""
         return f"{self.home}/ledger/{instance}"
 
-    def trial(self, instance: str) -> str:
+    def gray_release(self, instance: str) -> str:
         """The gray release of a stage's instance: its state, what users request of it, what was observed."""
         return f"{self.host_project(instance)}/trial"
 
     def promotion_log(self, instance: str) -> str:
         """The output of the last detached promotion to a stage's instance."""
-        return f"{self.trial(instance)}/promotion.log"
+        return f"{self.gray_release(instance)}/promotion.log"
 
-    def deployed(self, instance: str) -> str:
+    def stage_deployments(self, instance: str) -> str:
         """What a stage runs, what comes, what it ran before."""
         return f"{self.host_project(instance)}/deployed.json"
 
@@ -166,7 +166,7 @@ class Paths:
         """How many requests a stage's routers lost, by cause."""
         return f"{self.host_project(instance)}/tally.json"
 
-    def promoted(self, instance: str) -> str:
+    def promoted_stages(self, instance: str) -> str:
         """What the env file said about stages at the last promotion."""
         return f"{self.host_project(instance)}/promoted.json"
 
@@ -174,7 +174,7 @@ class Paths:
         """What the user lets the file grant containers when releases of it are promoted."""
         return f"{self.host_project(instance)}/release-grants.json"
 
-    def backing(self, instance: str) -> str:
+    def stage_services(self, instance: str) -> str:
         """The services of a stage's last deployment."""
         return f"{self.host_project(instance)}/backing.json"
 
@@ -203,17 +203,17 @@ class Paths:
         """A named volume's data."""
         return f"{self.volumes(instance)}/{name}"
 
-    def saved(self, instance: str) -> str:
+    def volume_snapshots(self, instance: str) -> str:
         """The snapshots of an instance's volumes."""
         return f"{self.home}/saved/{instance}"
 
-    def top(self, instance: str, container: str) -> str:
+    def writable_layer(self, instance: str, container: str) -> str:
         """A container's writable top: `upper/`, `work/` and its facts."""
         return f"{self.project(instance)}/tops/{container}"
 
-    def private(self, instance: str, container: str, target: str) -> str:
+    def private_mount(self, instance: str, container: str, target: str) -> str:
         """What a container changed of what it has mounted at `target` privately: `upper/`, `work/`."""
-        return f"{self.top(instance, container)}/private/{hash_name(target)}"
+        return f"{self.writable_layer(instance, container)}/private/{hash_name(target)}"
 
     def tests(self, instance: str) -> str:
         """What came of the instance's tests: `cells/`, and what the next run goes by."""
@@ -231,7 +231,7 @@ class Paths:
         """A container's log file."""
         return f"{self.project(instance)}/logs/{container}.log"
 
-    def contents(self) -> dict[str, str]:
+    def describe_contents(self) -> dict[str, str]:
         """All that lies directly below the home, and what it is: `doctor --clean` removes this and nothing else."""
         names = {
             "oci": "images",
@@ -256,78 +256,78 @@ class Paths:
         return {f"{self.home}/{name}": what for name, what in names.items()}
 
     # What a boot forgets.
-    def run(self, instance: str) -> str:
+    def instance_runtime(self, instance: str) -> str:
         """An instance's runtime directory."""
         return f"{self.runtime}/{instance}"
 
     def state(self, instance: str) -> str:
         """The instance's state file, written by its supervisor, read by everyone."""
-        return f"{self.run(instance)}/state.json"
+        return f"{self.instance_runtime(instance)}/state.json"
 
     def socket(self, instance: str) -> str:
         """The supervisor's socket."""
-        return f"{self.run(instance)}/sock"
+        return f"{self.instance_runtime(instance)}/sock"
 
     def crun_root(self, instance: str) -> str:
         """The OCI runtime's own state."""
-        return f"{self.run(instance)}/oci"
+        return f"{self.instance_runtime(instance)}/oci"
 
     def supervisor_lock(self, instance: str) -> str:
         """Held by the instance's supervisor as long as it lives."""
-        return f"{self.run(instance)}/lock"
+        return f"{self.instance_runtime(instance)}/lock"
 
     def supervisor_log(self, instance: str) -> str:
         """What the supervisor itself has to say: its traces."""
-        return f"{self.run(instance)}/supervisor.log"
+        return f"{self.instance_runtime(instance)}/supervisor.log"
 
-    def kept(self, instance: str) -> str:
+    def supervisor_files(self, instance: str) -> str:
         """What the supervisor keeps of its containers; nobody else may look in."""
-        return f"{self.run(instance)}/kept"
+        return f"{self.instance_runtime(instance)}/kept"
 
     def launch_file(self, instance: str, container: str) -> str:
         """How a container was started, environment included: for restarts and one-shots beside it."""
-        return f"{self.kept(instance)}/{container}.json"
+        return f"{self.supervisor_files(instance)}/{container}.json"
 
-    def entry(self, instance: str, container: str) -> str:
+    def entry_file(self, instance: str, container: str) -> str:
         """The few facts that entering a running container takes, as `key=value` lines."""
-        return f"{self.kept(instance)}/{container}.entry"
+        return f"{self.supervisor_files(instance)}/{container}.entry"
 
     def pid_file(self, instance: str, container: str) -> str:
         """Where the OCI runtime writes a container's pid 1, once it stands."""
-        return f"{self.run(instance)}/c/{container}/pid"
+        return f"{self.instance_runtime(instance)}/c/{container}/pid"
 
-    def call(self, instance: str, name: str) -> str:
+    def tool_call(self, instance: str, name: str) -> str:
         """How a tool that is up is called by this name."""
-        return f"{self.kept(instance)}/{name}.call"
+        return f"{self.supervisor_files(instance)}/{name}.call"
 
-    def idle(self, instance: str) -> str:
+    def noop_record(self, instance: str) -> str:
         """What an `up` that had nothing to do looked at, and what it said."""
-        return f"{self.run(instance)}/idle"
+        return f"{self.instance_runtime(instance)}/idle"
 
     def agent(self, instance: str) -> str:
         """The directory of the socket that leads containers to their caller's SSH agent; they see it."""
-        return f"{self.kept(instance)}/agent"
+        return f"{self.supervisor_files(instance)}/agent"
 
     def agent_link(self, instance: str) -> str:
         """A link that names the agent's own socket on this machine."""
-        return f"{self.kept(instance)}/agent.to"
+        return f"{self.supervisor_files(instance)}/agent.to"
 
     def connections(self, instance: str, container: str) -> str:
         """How many connections a container has accepted whose supervisor listens for it."""
-        return f"{self.kept(instance)}/{container}.connections"
+        return f"{self.supervisor_files(instance)}/{container}.connections"
 
     def fifo(self, instance: str, container: str) -> str:
         """Where a container's output goes."""
-        return f"{self.kept(instance)}/{container}.fifo"
+        return f"{self.supervisor_files(instance)}/{container}.fifo"
 
 
-def default_paths() -> Paths:
+def get_default_paths() -> Paths:
     """The paths of this process: `DEVBOX_HOME` and the runtime directory that belongs to it."""
-    home = os.path.realpath(environ.get("DEVBOX_HOME") or _default_home())
-    return Paths(home, _runtime_for(home))
+    home = os.path.realpath(environ.get("DEVBOX_HOME") or _find_default_home())
+    return Paths(home, _find_runtime_dir(home))
 
 
-def _configuration() -> str:
+def _find_config_dir() -> str:
     explicit = environ.get("DEVBOX_CONFIG")
     if explicit:
         return os.path.realpath(explicit)
@@ -336,14 +336,14 @@ def _configuration() -> str:
     return f"{environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')}/devbox"
 
 
-def _default_home() -> str:
+def _find_default_home() -> str:
     if os.geteuid() == 0:
         return "/var/lib/devbox"
     data = environ.get("XDG_DATA_HOME") or f"{os.path.expanduser('~')}/.local/share"
     return f"{data}/devbox"
 
 
-def _runtime_for(home: str) -> str:
+def _find_runtime_dir(home: str) -> str:
     """A tmpfs directory of this user for this home. Its name is short: socket paths end at 107 bytes."""
     uid = os.geteuid()
     tag = f"{hash_name(home)}"
@@ -352,12 +352,12 @@ def _runtime_for(home: str) -> str:
         return f"{explicit}/{tag}"
     candidates = [environ.get("XDG_RUNTIME_DIR") if uid else "/run", "/dev/shm"]  # noqa: S108 - tmpfs, ownership checked
     for base in candidates:
-        if base and on_tmpfs(base):
-            return f"{_own(f'{base}/devbox-{uid}')}/{tag}"
-    return f"{_own(f'/tmp/devbox-{uid}')}/{tag}"  # noqa: S108 - last resort
+        if base and is_on_tmpfs(base):
+            return f"{_check_owner(f'{base}/devbox-{uid}')}/{tag}"
+    return f"{_check_owner(f'/tmp/devbox-{uid}')}/{tag}"  # noqa: S108 - last resort
 
 
-def _own(directory: str) -> str:
+def _check_owner(directory: str) -> str:
     """The directory, unless somebody else made it: what is read there is believed, so it is looked at first."""
     try:
         facts = os.lstat(directory)
@@ -380,12 +380,12 @@ def hash_name(text: str) -> str:
     return f"{zlib.crc32(os.fsencode(text)):08x}"
 
 
-def on_tmpfs(path: str) -> bool:
+def is_on_tmpfs(path: str) -> bool:
     """Whether a directory lies on a tmpfs that this user can write to."""
-    return os.access(path, os.W_OK) and system_of(path) in ("tmpfs", "ramfs")
+    return os.access(path, os.W_OK) and read_filesystem_type(path) in ("tmpfs", "ramfs")
 
 
-def system_of(path: str) -> str:
+def read_filesystem_type(path: str) -> str:
     """The kind of file system a path lies on, as "ext4"; "unknown" where the kernel does not tell."""
     try:
         device = os.stat(path).st_dev

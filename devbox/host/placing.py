@@ -14,14 +14,16 @@ import stat
 from collections.abc import Iterator
 
 from devbox.errors import HostError
-from devbox.model.install import Present
+from devbox.model.install import HostEntry
 
 LINK_MODE = 0o777
+
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def directory(path: str) -> Iterator[int]:
+def open_directory(path: str) -> Iterator[int]:
     """The directory at a real path; FileNotFoundError where there is none, HostError where a link is on the way."""
     fd = os.open("/", _DIRECTORY)
     try:
@@ -29,10 +31,10 @@ def directory(path: str) -> Iterator[int]:
             try:
                 following = os.open(part, _DIRECTORY, dir_fd=fd)
             except NotADirectoryError:
-                raise _moved(path) from None
+                raise _make_moved_error(path) from None
             except OSError as error:
                 if error.errno == errno.ELOOP:
-                    raise _moved(path) from None
+                    raise _make_moved_error(path) from None
                 raise
             os.close(fd)
             fd = following
@@ -41,7 +43,7 @@ def directory(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def real(place: str) -> str:
+def resolve_place(place: str) -> str:
     """Where a place really is: "~/bin/x" in the caller's home, "/usr/local/bin/x" where only root's and own links lead.
 
     HostError where a link leads out of the home, or is somebody else's.
@@ -62,45 +64,45 @@ def real(place: str) -> str:
     return f"{found.rstrip('/')}/{name}"
 
 
-def look(path: str) -> Present | None:
+def read_entry(path: str) -> HostEntry | None:
     """What lies at a path, whose directory is a real path; None where nothing does."""
     parent, name = os.path.split(path)
-    with contextlib.suppress(FileNotFoundError), directory(parent) as fd:
-        return _found(fd, name)
+    with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
+        return _stat_entry(fd, name)
     return None
 
 
 def sync(path: str) -> None:
     """Have the names in a directory reach the disk."""
-    with contextlib.suppress(FileNotFoundError), directory(path) as fd:
+    with contextlib.suppress(FileNotFoundError), open_directory(path) as fd:
         os.fsync(fd)
 
 
 def rename(source: str, target: str) -> None:
     """Give a file its name in the same directory, in the place of what has it. One that has it already is not there."""
     parent = os.path.dirname(target)
-    with contextlib.suppress(FileNotFoundError), directory(parent) as fd:
+    with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
         os.rename(os.path.basename(source), os.path.basename(target), src_dir_fd=fd, dst_dir_fd=fd)
 
 
 def unlink(path: str) -> None:
     """Remove a file or link, if it is there."""
     parent, name = os.path.split(path)
-    with contextlib.suppress(FileNotFoundError), directory(parent) as fd:
+    with contextlib.suppress(FileNotFoundError), open_directory(parent) as fd:
         os.unlink(name, dir_fd=fd)
 
 
 def make_directory(path: str, *, mode: int) -> None:
     """Make a directory where there is none."""
     parent, name = os.path.split(path)
-    with contextlib.suppress(FileExistsError), directory(parent) as fd:
+    with contextlib.suppress(FileExistsError), open_directory(parent) as fd:
         os.mkdir(name, mode, dir_fd=fd)
 
 
 def remove_directory(path: str) -> None:
     """Remove a directory, if it is there and empty."""
     parent, name = os.path.split(path)
-    with contextlib.suppress(OSError), directory(parent) as fd:
+    with contextlib.suppress(OSError), open_directory(parent) as fd:
         os.rmdir(name, dir_fd=fd)
 
 
@@ -108,7 +110,7 @@ def write(source: str, target: str, *, mode: int) -> None:
     """Copy a file to a path that is free, so that all of it is on the disk."""
     parent, name = os.path.split(target)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with directory(parent) as fd:
+    with open_directory(parent) as fd:
         out_fd = os.open(name, flags, 0o600, dir_fd=fd)
         with os.fdopen(out_fd, "wb") as out, open(source, "rb") as data:
             while chunk := data.read(1 << 20):
@@ -121,11 +123,11 @@ def write(source: str, target: str, *, mode: int) -> None:
 def link(leads_to: str, target: str) -> None:
     """Make a link at a path that is free."""
     parent, name = os.path.split(target)
-    with directory(parent) as fd:
+    with open_directory(parent) as fd:
         os.symlink(leads_to, name, dir_fd=fd)
 
 
-def _found(fd: int, name: str) -> Present | None:
+def _stat_entry(fd: int, name: str) -> HostEntry | None:
     try:
         facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -133,22 +135,22 @@ def _found(fd: int, name: str) -> Present | None:
     mode = stat.S_IMODE(facts.st_mode)
     if stat.S_ISLNK(facts.st_mode):
         leads_to = os.readlink(name, dir_fd=fd)
-        return Present(kind="link", mode=LINK_MODE, digest=digest_of_link(leads_to))
+        return HostEntry(kind="link", mode=LINK_MODE, digest=compute_link_digest(leads_to))
     if stat.S_ISDIR(facts.st_mode):
-        return Present(kind="directory", mode=mode, digest="")
+        return HostEntry(kind="directory", mode=mode, digest="")
     if not stat.S_ISREG(facts.st_mode):
-        return Present(kind="other", mode=mode, digest="")
+        return HostEntry(kind="other", mode=mode, digest="")
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     with os.fdopen(os.open(name, flags, dir_fd=fd), "rb") as source:
-        return Present(kind="file", mode=mode, digest=f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}")
+        return HostEntry(kind="file", mode=mode, digest=f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}")
 
 
-def digest_of_link(leads_to: str) -> str:
+def compute_link_digest(leads_to: str) -> str:
     """The digest of where a link leads."""
     return f"sha256:{hashlib.sha256(os.fsencode(leads_to)).hexdigest()}"
 
 
-def _moved(path: str) -> HostError:
+def _make_moved_error(path: str) -> HostError:
     return HostError(
         f"{path} is no directory any more, or a link stands in the way to it",
         remedy=f"see: namei -l {path}",

@@ -43,14 +43,14 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
 
     CommandFailed when it does not end with 0. `purpose` completes 'could not …'.
     """
-    give, given = _held(text), os.pipe()
+    give, given = _create_memfd(text), os.pipe()
     actions = [
         (os.POSIX_SPAWN_DUP2, give, 0),
         (os.POSIX_SPAWN_DUP2, given[1], 1),
         (os.POSIX_SPAWN_DUP2, given[1], 2),
     ]
     try:
-        pid = os.posix_spawn(argv[0], list(argv), environ.snapshot(), file_actions=actions)
+        pid = os.posix_spawn(argv[0], list(argv), environ.copy_environment(), file_actions=actions)
     finally:
         for fd in (give, given[1]):
             os.close(fd)
@@ -66,7 +66,7 @@ def call(argv: Sequence[str], *, purpose: str, text: bytes = b"") -> bytes:
     return output
 
 
-def _held(text: bytes) -> int:
+def _create_memfd(text: bytes) -> int:
     """A descriptor to read `text` from: a file in memory, since a pipe holds 64 KiB and then waits for its reader."""
     fd = os.memfd_create("text")
     with open(fd, "wb", closefd=False) as out:

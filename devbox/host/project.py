@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from devbox.errors import UsageError
-from devbox.model.ids import INSTANCE_ID_LENGTH, instance_id
+from devbox.model.ids import INSTANCE_ID_LENGTH, compute_instance_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def find(start: str, *, file: str | None = None) -> tuple[str, str]:
     counts; one of a foreign owner ends the walk with an error, because its commands would run as this user.
     """
     if file is not None:
-        return _explicit(os.path.join(start, file))
+        return _resolve_explicit(os.path.join(start, file))
     directory = os.path.realpath(start)
     if not os.path.isdir(directory):
         raise UsageError(f"{start} is not a directory", remedy="devbox -C DIR works as if started in DIR")
@@ -45,28 +45,28 @@ def identify(paths: Paths, root: str, env_file: str) -> str:
 
     A file that names no id counts for nothing: paths are made of it, and one as `../..` would lead out of the home.
     """
-    key = instance_id(root, env_file)
+    key = compute_instance_id(root, env_file)
     try:
-        with open(paths.moved(key), encoding="ascii", errors="replace", opener=_open_at_once) as source:
+        with open(paths.moved_project(key), encoding="ascii", errors="replace", opener=_open_nonblocking) as source:
             found = source.read(INSTANCE_ID_LENGTH)
     except (FileNotFoundError, IsADirectoryError):
         return key
     return found if len(found) == INSTANCE_ID_LENGTH and found.isalnum() else key
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Wait for no writer of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _explicit(path: str) -> tuple[str, str]:
+def _resolve_explicit(path: str) -> tuple[str, str]:
     if not os.path.isfile(path):
         raise UsageError(f"there is no env file {path}", remedy="devbox init makes a devbox.toml")
     directory, name = os.path.split(os.path.abspath(path))
     return os.path.realpath(directory), name
 
 
-def of_file(path: str, *, root: str = "") -> tuple[str, str]:
+def find_by_file(path: str, *, root: str = "") -> tuple[str, str]:
     """The project that a path as a person names it leads through, and the path from there; ("", path) for none.
 
     Of projects in each other, the innermost one counts that the outer ones lead to over no link: a link was perhaps

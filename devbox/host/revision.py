@@ -12,12 +12,11 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
-from devbox.host import gitconfig
-from devbox.host.beneath import Project, Unusable
-from devbox.host.repository import files, index, objects, refs
-from devbox.host.repository.find import Repository, find, inside
-from devbox.host.repository.objects import LINK, SUBMODULE, Entry, Objects
-from devbox.host.repository.packs import Unreadable
+from devbox.host import git
+from devbox.host.repository import files, layout, objects
+from devbox.host.repository.layout import GitRepository, find_nested, find_repository
+from devbox.host.repository.objects import LINK, SUBMODULE, Objects, TreeEntry, UnreadableObject
+from devbox.host.safe_files import ProjectDirectory, UnusablePath
 from devbox.model import ids
 
 _SHORT = 12
@@ -26,103 +25,109 @@ _NESTED = 4  # repositories in each other
 _UNBORN_HASH = 20
 
 
-def revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -> str:
+def compute_revision(root: str, inputs: Mapping[str, str], *, but: Sequence[str] = ()) -> str:
     """`git:COMMIT`, `git:COMMIT-dirty.DIGITS` where the directory differs from it, else `files:sha256:…` of `inputs`.
 
     `inputs`: path → what it holds. Files of `but` make no difference.
     """
-    repository = find(root)
-    told = _told(repository, _start(repository, root), frozenset(but), depth=0) if repository else None
-    return told or f"files:{ids.key_of(dict(inputs))}"
+    repository = find_repository(root)
+    told = _compute_revision(repository, _get_start(repository, root), frozenset(but), depth=0) if repository else None
+    return told or f"files:{ids.compute_key(dict(inputs))}"
 
 
-def listed(root: str) -> list[str] | None:
+def list_files(root: str) -> list[str] | None:
     """All files of a directory that git tracks or would: none that it ignores. None where git knows nothing of it."""
-    repository = find(root)
+    repository = find_repository(root)
     if repository is None:
         return None
-    start = _start(repository, root)
+    start = _get_start(repository, root)
     try:
-        tracked = index.paths(repository, hash_length=_hash_length(repository))
-        if tracked is None and (commit := refs.head(repository)):
+        tracked = layout.read_index_paths(repository, hash_length=_find_hash_length(repository))
+        if tracked is None and (commit := layout.read_head(repository)):
             with Objects(repository.common) as store:
-                tracked = [f"{start}/{path}" if start else path for path in store.files(commit, start)]
+                tracked = [f"{start}/{path}" if start else path for path in store.list_files(commit, start)]
         found = {
             *(tracked or ()),
-            *(path for path, _ in files.others(repository, start, excluded=gitconfig.excludes())),
+            *(path for path, _ in files.list_files(repository, start, excluded=git.read_excludes())),
         }
-    except (OSError, Unreadable):
+    except (OSError, UnreadableObject):
         return None
     above = f"{start}/" if start else ""
     inner = sorted(path.removeprefix(above) for path in found if path.startswith(above))
-    return inner if inner or not files.is_ignored(repository, start, excluded=gitconfig.excludes()) else None
+    return inner if inner or not files.is_ignored(repository, start, excluded=git.read_excludes()) else None
 
 
-def ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
+def find_ignored(root: str, paths: Iterable[str]) -> frozenset[str]:
     """Those of the paths of a directory that git ignores and does not track; none where git knows nothing of it."""
-    repository = find(root)
+    repository = find_repository(root)
     if repository is None:
         return frozenset()
-    start = _start(repository, root)
+    start = _get_start(repository, root)
     above = f"{start}/" if start else ""
-    tracked = frozenset(index.paths(repository, hash_length=_hash_length(repository)) or ())
-    excluded = gitconfig.excludes()
+    tracked = frozenset(layout.read_index_paths(repository, hash_length=_find_hash_length(repository)) or ())
+    excluded = git.read_excludes()
     untracked = (path for path in paths if above + path not in tracked)
     return frozenset(path for path in untracked if files.is_ignored(repository, above + path, excluded=excluded))
 
 
-def _told(repository: Repository, start: str, but: frozenset[str], *, depth: int) -> str | None:
+def _compute_revision(repository: GitRepository, start: str, but: frozenset[str], *, depth: int) -> str | None:
     """The revision of a directory of a working tree; None where there is no commit, or none that can be read."""
-    commit = refs.head(repository)
+    commit = layout.read_head(repository)
     if commit is None:
         return None
     try:
         with Objects(repository.common) as store:
-            committed = store.files(commit, start)
-        if not committed and files.is_ignored(repository, start, excluded=gitconfig.excludes()):
+            committed = store.list_files(commit, start)
+        if not committed and files.is_ignored(repository, start, excluded=git.read_excludes()):
             return None  # the repository is of something else, as of a home directory
-        changes = _changes(repository, start, committed, but, like=commit, depth=depth)
-    except (OSError, Unreadable):
+        changes = _hash_changes(repository, start, committed, but, like=commit, depth=depth)
+    except (OSError, UnreadableObject):
         return None
     return f"git:{commit}-dirty.{changes}" if changes else f"git:{commit}"
 
 
-def _changes(
-    repository: Repository, start: str, committed: Mapping[str, Entry], but: frozenset[str], *, like: str, depth: int
+def _hash_changes(
+    repository: GitRepository,
+    start: str,
+    committed: Mapping[str, TreeEntry],
+    but: frozenset[str],
+    *,
+    like: str,
+    depth: int,
 ) -> str:
     """The first digits of the hash of all that differs from the commit; "" where nothing does."""
     above = f"{start}/" if start else ""
     paths = {
         path.removesuffix("/").removeprefix(above)
-        for path, _ in files.others(repository, start, excluded=gitconfig.excludes())
+        for path, _ in files.list_files(repository, start, excluded=git.read_excludes())
     }
-    tracked = index.paths(repository, hash_length=len(like) // 2) or ()
+    tracked = layout.read_index_paths(repository, hash_length=len(like) // 2) or ()
     paths |= {path.removeprefix(above) for path in tracked if path.startswith(above) and not path.endswith("/")}
     total, differs = hashlib.sha256(), False
-    with Project(repository.top) as project:
+    with ProjectDirectory(repository.top) as project:
         for path in sorted((paths | committed.keys()) - but):
-            now, same = _compared(project, repository, above + path, committed.get(path), like=like, depth=depth)
+            now, same = _compare(project, repository, above + path, committed.get(path), like=like, depth=depth)
             if not same:
                 differs = True
                 total.update(b"%s\0%s\0" % (os.fsencode(path), os.fsencode(now)))
     return total.hexdigest()[:_SHORT] if differs else ""
 
 
-def _compared(
-    project: Project, repository: Repository, path: str, entry: Entry | None, *, like: str, depth: int
+def _compare(
+    project: ProjectDirectory, repository: GitRepository, path: str, entry: TreeEntry | None, *, like: str, depth: int
 ) -> tuple[str, bool]:
     """What is at a path now, and whether the commit has the same there."""
     try:
         facts = project.stat(path, links=False)
         if stat.S_ISLNK(facts.st_mode):
             leads_to = project.readlink(path)
-            name = objects.hash_of("blob", os.fsencode(leads_to), like=like)
-            return f"link:{leads_to}", entry == Entry(LINK, name)
+            name = objects.compute_hash("blob", os.fsencode(leads_to), like=like)
+            return f"link:{leads_to}", entry == TreeEntry(LINK, name)
         if stat.S_ISDIR(facts.st_mode):
-            return _of_directory(repository, path, entry, depth=depth)
-        name = _hash(project, path, like)
+            return _compare_directory(repository, path, entry, depth=depth)
+        name = _hash_file(project, path, like)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and not isinstance(error, Unusable):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES) and not isinstance(error, UnusablePath):
             raise
         if error.errno == errno.EFBIG:
             return "unreadable", False
@@ -132,31 +137,33 @@ def _compared(
     return f"{mode:o}:{name}", same and entry is not None and stat.S_ISREG(entry.mode)
 
 
-def _of_directory(repository: Repository, path: str, entry: Entry | None, *, depth: int) -> tuple[str, bool]:
+def _compare_directory(
+    repository: GitRepository, path: str, entry: TreeEntry | None, *, depth: int
+) -> tuple[str, bool]:
     """Of a submodule, or another repository: its own revision. One that was not checked out differs from nothing."""
-    nested = inside(repository, path) if depth < _NESTED else None
-    told = _told(nested, "", frozenset(), depth=depth + 1) if nested else None
+    nested = find_nested(repository, path) if depth < _NESTED else None
+    told = _compute_revision(nested, "", frozenset(), depth=depth + 1) if nested else None
     if entry is None or entry.mode != SUBMODULE:
         return f"repository:{told}", False
     return f"repository:{told}", nested is None or told == f"git:{entry.name}"
 
 
-def _hash(project: Project, path: str, like: str) -> str:
+def _hash_file(project: ProjectDirectory, path: str, like: str) -> str:
     """The name that git would give to what a file had when it was opened, whatever is added meanwhile."""
     with open(project.open(path, links=False), "rb") as source:
         left = os.fstat(source.fileno()).st_size
-        total = objects.new_hash("blob", left, like=like)
+        total = objects.create_hash("blob", left, like=like)
         while left > 0 and (piece := source.read(min(left, _PIECE))):
             left -= len(piece)
             total.update(piece)
     return total.hexdigest()
 
 
-def _hash_length(repository: Repository) -> int:
-    commit = refs.head(repository)
+def _find_hash_length(repository: GitRepository) -> int:
+    commit = layout.read_head(repository)
     return len(commit) // 2 if commit else _UNBORN_HASH
 
 
-def _start(repository: Repository, root: str) -> str:
+def _get_start(repository: GitRepository, root: str) -> str:
     """The directory in a working tree, by its path from the top."""
     return root[len(repository.top) :].strip("/")

@@ -16,7 +16,7 @@ _NUMBERS = {
 _NAMES = {value: name for name, value in reversed(_NUMBERS.items())}
 
 
-def number(name: str) -> int | None:
+def find_number(name: str) -> int | None:
     """The number of a signal; None for what is none."""
     text = name.upper().removeprefix("SIG")
     if text.isascii() and text.isdigit():
@@ -25,6 +25,6 @@ def number(name: str) -> int | None:
     return _NUMBERS.get(text)
 
 
-def name_of(value: int) -> str:
+def find_name(value: int) -> str:
     """The name of a signal, without SIG."""
     return _NAMES[value]

@@ -7,7 +7,7 @@ VERSION = "0.1.0"
 _READS_THE_FILE = ("envfile", "roles", "model")
 
 
-def reader_id() -> str:
+def compute_reader_id() -> str:
     """Identifies the code that makes a `Resolved` of an env file: what it made is not used by other code.
 
     The version alone would not do: a checkout changes without one.

@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
-from devbox.host.sizes import tree_size
-from devbox.images import gate, reach, snapshots
+from devbox.images import reachable
+from devbox.images.bake.pool import Workers
 from devbox.images.dockerfile import cache as builds
-from devbox.images.layout import Layout
-from devbox.images.reach import Roots
-from devbox.images.stepcache import StepCache
-from devbox.images.workers import Workers
+from devbox.images.reachable import Roots
+from devbox.images.store import lock, snapshots
+from devbox.images.store.layout import Layout
+from devbox.images.store.step_cache import StepCache
 
 
 class Garbage(NamedTuple):
@@ -32,24 +33,24 @@ class Garbage(NamedTuple):
     size: int
 
 
-def look(paths: Paths, roots: Roots) -> Garbage:
+def find_garbage(paths: Paths, roots: Roots) -> Garbage:
     """What a collection would remove now."""
     cache, oci = StepCache(paths), Layout(paths.oci, lock=paths.lock("oci-index"))
-    records = cache.records()
-    leased = {key for key in records if key not in roots.keys and gate.is_leased(paths, key)}
-    needed = reach.needed(roots | Roots(keys=frozenset(leased)), records, oci)
+    records = cache.read_records()
+    leased = {key for key in records if key not in roots.keys and lock.is_leased(paths, key)}
+    needed = reachable.find_needed(roots | Roots(keys=frozenset(leased)), records, oci)
     old_records = tuple(key for key, made in records.items() if not needed.holds(made))
-    old_snapshots = tuple(each for each in snapshots.present(paths) if each not in needed.snapshots)
-    old_blobs = tuple(each for each in oci.digests() if each not in needed.blobs)
-    cached = builds.unwanted(paths, roots.dockerfiles)
-    broken_off = (*snapshots.abandoned(paths), *_partial(paths))
+    old_snapshots = tuple(each for each in snapshots.list_snapshots(paths) if each not in needed.snapshots)
+    old_blobs = tuple(each for each in oci.list_digests() if each not in needed.blobs)
+    cached = builds.find_unwanted(paths, roots.dockerfiles)
+    broken_off = (*snapshots.list_abandoned(paths), *_list_partial(paths))
     if cached is None and os.path.isdir(paths.buildah):
         broken_off = (*broken_off, paths.buildah)
-    cached = cached or builds.Unwanted()
-    size = sum(map(cache.size, old_records)) + sum(map(tree_size, broken_off))
-    size += sum(snapshots.size(paths, each) for each in old_snapshots)
-    size += sum(tree_size(oci.blob(each)) for each in old_blobs)
-    names = tuple(name for name, target in oci.refs().items() if target.digest not in needed.blobs)
+    cached = cached or builds.UnwantedImages()
+    size = sum(map(cache.measure_size, old_records)) + sum(map(measure_tree, broken_off))
+    size += sum(snapshots.measure_size(paths, each) for each in old_snapshots)
+    size += sum(measure_tree(oci.get_blob_path(each)) for each in old_blobs)
+    names = tuple(name for name, target in oci.read_refs().items() if target.digest not in needed.blobs)
     return Garbage(
         old_records,
         names,
@@ -63,9 +64,9 @@ def look(paths: Paths, roots: Roots) -> Garbage:
 
 def collect(paths: Paths, roots: Callable[[], Roots], on_wait: Callable[[], None]) -> Garbage:
     """Remove what no root needs, when nobody bakes or pulls; the roots are asked for then."""
-    with gate.closed(paths, on_wait):
+    with lock.lock_exclusive(paths, on_wait):
         now = roots()
-        garbage = look(paths, now)
+        garbage = find_garbage(paths, now)
         _remove(paths, garbage)
         builds.forget_uses(paths, now.dockerfiles)
     return garbage
@@ -75,11 +76,11 @@ def _remove(paths: Paths, garbage: Garbage) -> None:
     cache, oci = StepCache(paths), Layout(paths.oci, lock=paths.lock("oci-index"))
     for key in garbage.records:
         cache.forget(key)
-        gate.forget_lease(paths, key)
-    oci.keep_entries(set(oci.digests()) - set(garbage.blobs))
-    away = [snapshots.put_away(paths, diff_id) for diff_id in garbage.snapshots]
+        lock.remove_lease(paths, key)
+    oci.retain_entries(set(oci.list_digests()) - set(garbage.blobs))
+    away = [snapshots.move_aside(paths, diff_id) for diff_id in garbage.snapshots]
     places = [path for path in garbage.broken_off if os.path.isdir(path)]
-    for path in (*map(oci.blob, garbage.blobs), *garbage.broken_off):
+    for path in (*map(oci.get_blob_path, garbage.blobs), *garbage.broken_off):
         if path not in places:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -90,14 +91,14 @@ def _remove(paths: Paths, garbage: Garbage) -> None:
 
 
 def _shrink_build_cache(paths: Paths, garbage: Garbage) -> None:
-    place = snapshots.new_place(paths, garbage.build_cache[0])
+    place = snapshots.create_workdir(paths, garbage.build_cache[0])
     try:
-        Workers(paths).prune(garbage.build_cache, kept=builds.below(paths, garbage.build_cache), place=place)
+        Workers(paths).prune(garbage.build_cache, kept=builds.find_parents(paths, garbage.build_cache), place=place)
     finally:
         Workers(paths).remove((place,))
 
 
-def _partial(paths: Paths) -> list[str]:
+def _list_partial(paths: Paths) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
-        return [f"{paths.partial}/{name}" for name in os.listdir(paths.partial)]
+        return [f"{paths.partial_blobs}/{name}" for name in os.listdir(paths.partial_blobs)]
     return []

@@ -14,17 +14,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from devbox.errors import BakeFailed, DevboxError, HostError
-from devbox.host import trouble
+from devbox.host import os_errors
 from devbox.host.paths import Paths
-from devbox.images.answer import AHEAD, Done, Failed, say
-from devbox.images.unpacking import task as unpacking
+from devbox.images.bake.messages import AHEAD, Done, Failed, send_message
+from devbox.images.layers import unpack as unpacking
 from devbox.isolation import idmap as idmaps
 from devbox.isolation import sandbox
 from devbox.isolation.types import IdMap
 from devbox.model import jsontext
 
 if TYPE_CHECKING:
-    from devbox.images.inside import Ground
+    from devbox.images.bake.steps import BuildSandbox
 
 _FEW_CYCLES = 200_000  # new objects until cycles are looked for: a worker makes few, and ends before they matter
 
@@ -35,58 +35,58 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.umask(0o022)  # the caller's must not show in layers
     try:
-        if done := _work():
-            say(sys.stdout.fileno(), done)
+        if done := _run_job():
+            send_message(sys.stdout.fileno(), done)
     except DevboxError as error:
-        say(sys.stdout.fileno(), _failed(error))
+        send_message(sys.stdout.fileno(), _build_failure(error))
         return 1
     except OSError as error:
-        known = trouble.of_the_machine(error)
-        say(sys.stdout.fileno(), _failed(known or BakeFailed(f"the work could not go on: {error}")))
+        known = os_errors.from_os_error(error)
+        send_message(sys.stdout.fileno(), _build_failure(known or BakeFailed(f"the work could not go on: {error}")))
         return 1
     return 0
 
 
-def _work() -> Done | None:
+def _run_job() -> Done | None:
     """Do what is asked; None where it is nothing: begun in vain."""
-    asked = _asked()
+    asked = _read_job()
     if asked is None:
         return None
     paths = Paths(asked["home"], asked["runtime"])
-    idmap = idmaps.store_map(paths)
+    idmap = idmaps.load_store_map(paths)
     sandbox.enter(idmap, parent=asked["parent"])
     ground = None
     if asked["op"] == AHEAD:
-        ground = _ground(paths, idmap)
-        asked = _asked()
+        ground = _start_sandbox(paths, idmap)
+        asked = _read_job()
         if asked is None:
             return None
     if asked["op"] == unpacking.OP:
-        unpacking.do(unpacking.load(asked), idmap)
+        unpacking.run_job(unpacking.load_job(asked), idmap)
         return Done()
-    from devbox.images import baking
+    from devbox.images import worker_jobs
 
-    return baking.do(baking.load(asked), paths, idmap, ground)
+    return worker_jobs.run_job(worker_jobs.load_job(asked), paths, idmap, ground)
 
 
-def _asked() -> dict[str, Any] | None:
+def _read_job() -> dict[str, Any] | None:
     line = sys.stdin.readline()
     plain: dict[str, Any] | None = jsontext.loads(line) if line else None
     return plain
 
 
-def _ground(paths: Paths, idmap: IdMap) -> Ground:
+def _start_sandbox(paths: Paths, idmap: IdMap) -> BuildSandbox:
     """What a step that runs something needs, which is most likely the job: there is time for it now."""
-    from devbox.images import baking, installed  # noqa: F401 - to have them
-    from devbox.images.inside import Ground
+    from devbox.images.bake import installed  # noqa: F401 - to have them
+    from devbox.images.bake.steps import BuildSandbox
 
-    ground = Ground(paths, idmap)
+    ground = BuildSandbox(paths, idmap)
     with contextlib.suppress(DevboxError, OSError):  # the step that wants it will say what is lacking; others go on
-        ground.instance()
+        ground.ensure_instance()
     return ground
 
 
-def _failed(error: DevboxError) -> Failed:
+def _build_failure(error: DevboxError) -> Failed:
     of_host = isinstance(error, HostError)
     return Failed(sentence=error.sentence, details=error.details, remedy=error.remedy, of_host=of_host)
 

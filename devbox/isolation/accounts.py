@@ -6,11 +6,32 @@ import os
 import stat
 
 from devbox.errors import EngineError
-from devbox.isolation import inside_root, syscalls
+from devbox.isolation import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def read_text(root: str, path: str, *, most: int) -> str | None:
+    """At most `most` characters of a regular file; None where the root has no such file.
+
+    No link leads out of `root`. The file is looked at before it is opened: opening a pipe waits for a writer, and
+    opening a device can do something (a watchdog begins to count).
+    """
+    try:
+        found = syscalls.open_inside(root, path, os.O_PATH)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return None
+        with open(f"/proc/self/fd/{found}", encoding="utf-8", errors="replace") as source:
+            return source.read(most)
+    except OSError:
+        return None
+    finally:
+        os.close(found)
 
 
 PASSWD, GROUP = FILES = ("/etc/passwd", "/etc/group")
@@ -26,12 +47,12 @@ class Account:
         self.groups = groups
 
 
-def read(root: str, path: str) -> str:
+def read_file(root: str, path: str) -> str:
     """A file's text as a container sees it whose root this is; empty where it has no such file, but a pipe, say."""
-    return inside_root.read_text(root, path, most=_MOST) or ""
+    return read_text(root, path, most=_MOST) or ""
 
 
-def check(root: str) -> None:
+def check_account_files(root: str) -> None:
     """Refuse a root whose files a runtime would wait for, or read without end: runc opens both whatever it is told.
 
     EngineError where one is there and is no regular file of a bounded size.
@@ -52,9 +73,9 @@ def check(root: str) -> None:
             )
 
 
-def home(uid: int, passwd: str) -> str:
+def find_home(uid: int, passwd: str) -> str:
     """The home directory of a user; "/" where none is told."""
-    line = _passwd_line(str(uid), passwd, by_name=False)
+    line = _find_passwd_line(str(uid), passwd, by_name=False)
     return line[5] if line and line[5].startswith("/") else "/"
 
 
@@ -66,37 +87,37 @@ def find(user: str, passwd: str, group: str) -> Account:
     """
     who, _, wanted_group = user.partition(":")
     who = who or "0"  # `:GROUP`
-    line = _passwd_line(who, passwd)
+    line = _find_passwd_line(who, passwd)
     if line is None and not _is_number(who):
         raise EngineError(f"the image has no user {who}", remedy="see its users: devbox run -- getent passwd")
     uid = int(line[2]) if line else int(who)
-    gid = _gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
-    others = () if wanted_group or line is None else _supplementary(line[0], group, besides=gid)
+    gid = _find_gid(wanted_group, group) if wanted_group else int(line[3]) if line else 0
+    others = () if wanted_group or line is None else _list_supplementary_gids(line[0], group, besides=gid)
     return Account(uid, gid, (gid, *others))
 
 
-def _passwd_line(who: str, passwd: str, *, by_name: bool = True) -> list[str] | None:
-    lines = [line for line in _lines(passwd, 7) if by_name and line[0] == who]
+def _find_passwd_line(who: str, passwd: str, *, by_name: bool = True) -> list[str] | None:
+    lines = [line for line in _parse_lines(passwd, 7) if by_name and line[0] == who]
     if not lines and _is_number(who):
-        lines = [line for line in _lines(passwd, 7) if line[2] == who]
+        lines = [line for line in _parse_lines(passwd, 7) if line[2] == who]
     return lines[0] if lines else None
 
 
-def _gid(name: str, group: str) -> int:
+def _find_gid(name: str, group: str) -> int:
     if _is_number(name):
         return int(name)
-    for line in _lines(group, 4):
+    for line in _parse_lines(group, 4):
         if line[0] == name:
             return int(line[2])
     raise EngineError(f"the image has no group {name}", remedy="see its groups: devbox run -- getent group")
 
 
-def _supplementary(name: str, group: str, *, besides: int) -> tuple[int, ...]:
-    found = {int(line[2]) for line in _lines(group, 4) if name in line[3].split(",")}
+def _list_supplementary_gids(name: str, group: str, *, besides: int) -> tuple[int, ...]:
+    found = {int(line[2]) for line in _parse_lines(group, 4) if name in line[3].split(",")}
     return tuple(sorted(found - {besides}))
 
 
-def _lines(text: str, fields: int) -> Iterator[list[str]]:
+def _parse_lines(text: str, fields: int) -> Iterator[list[str]]:
     """The well-formed entries of a colon-separated file."""
     for raw in text.splitlines():
         line = raw.split(":")

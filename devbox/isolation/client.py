@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import _socket  # the C half of `socket`, whose Python half costs a start 6 ms
+import json
 import sys
 from typing import Any
 
-from devbox.errors import EngineError
-from devbox.isolation import protocol
+from devbox.errors import DevboxError, EngineError, HostError, NotReady, PortTaken
+from devbox.model import jsontext
+
+Message = dict[str, Any]
+
+_KINDS: dict[str, type[DevboxError]] = {  # the narrower before the wider
+    "host": HostError,
+    "not-ready": NotReady,
+    "port-taken": PortTaken,
+    "engine": EngineError,
+}
+
+
+def encode(message: Message) -> bytes:
+    """A message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """A line as a message. ValueError when it is not JSON, TypeError when it is no object."""
+    message = jsontext.loads(line)
+    if not isinstance(message, dict):
+        raise TypeError("a message is an object")
+    return message
+
+
+def encode_error(error: DevboxError) -> Message:
+    """An answer that carries an error over."""
+    kind = next((kind for kind, cls in _KINDS.items() if isinstance(error, cls)), "engine")
+    facts = {"kind": kind, "sentence": error.sentence, "details": error.details, "remedy": error.remedy}
+    return {"error": facts}
+
+
+def unwrap_result(answer: Message) -> Message:
+    """What a successful answer holds; an error is raised again as what it was."""
+    error = answer.get("error")
+    if error is None:
+        ok: Message = answer["ok"]
+        return ok
+    raise _KINDS[error["kind"]](error["sentence"], details=error["details"], remedy=error["remedy"])
 
 
 class Client:
@@ -28,22 +67,22 @@ class Client:
         credentials = self._link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         return int.from_bytes(credentials[:4], sys.byteorder)
 
-    def call(self, verb: str, **fields: Any) -> protocol.Message:
+    def call(self, verb: str, **fields: Any) -> Message:
         """Send a request and wait for its answer; an error that the supervisor met is raised here."""
         try:
-            self._link.sendall(protocol.encode({"do": verb, **fields}))
-            line = self._line()
+            self._link.sendall(encode({"do": verb, **fields}))
+            line = self._read_line()
         except ConnectionError:
             line = b""
         if not line:
             raise EngineError("the instance's supervisor went away in the middle of a request", remedy="devbox up")
-        return protocol.result(protocol.decode(line))
+        return unwrap_result(decode(line))
 
     def close(self) -> None:
         """Hang up."""
         self._link.close()
 
-    def _line(self) -> bytes:
+    def _read_line(self) -> bytes:
         while b"\n" not in self._received:
             data = self._link.recv(65536)
             if not data:

@@ -17,24 +17,24 @@ _RESET = (
 )
 
 
-class Child(NamedTuple):
+class ForkedChild(NamedTuple):
     """A forked child. `error_fd` ends when the work is done or has become another program."""
 
     pid: int
     error_fd: int
 
 
-def fork(work: Callable[[], None]) -> Child:
+def fork(work: Callable[[], None]) -> ForkedChild:
     """Run `work` in a child, which ends with it (exit 0) unless it becomes another program."""
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         _run(work, write_end)
     os.close(write_end)
-    return Child(pid, read_end)
+    return ForkedChild(pid, read_end)
 
 
-def wait(child: Child) -> int:
+def wait(child: ForkedChild) -> int:
     """Wait for the child's end; its wait status. What stopped its work is raised."""
     failure = read_failure(child.error_fd)
     status = os.waitpid(child.pid, 0)[1]
@@ -51,12 +51,12 @@ def read_failure(error_fd: int) -> EngineError | None:
     return EngineError(sentence, details=details, remedy=remedy) if sentence else None
 
 
-def inside(work: Callable[[], None]) -> None:
+def run_in_child(work: Callable[[], None]) -> None:
     """Run `work` in a child and wait for it."""
     finish(fork(work))
 
 
-def finish(child: Child) -> None:
+def finish(child: ForkedChild) -> None:
     """Wait for a child whose work ends with it. Raised is what stopped that, or that something ended the child."""
     status = wait(child)
     if status != 0:

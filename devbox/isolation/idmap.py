@@ -31,20 +31,20 @@ _MOST = 0x8000_0000
 _ABOVE = Range(SIZE, 0x8000_0000, 0x8000_0000 - SIZE)
 
 
-def store_map(paths: Paths) -> IdMap:
+def load_store_map(paths: Paths) -> IdMap:
     """The map of this store for this user. HostError when an ordinary user has too few subordinate ids."""
     if os.geteuid() == 0:
-        base = _recorded_base(paths)
+        base = _load_base(paths)
         ranges = (Range(0, base, SIZE), *((_ABOVE,) if _is_free(_ABOVE.outside, _ABOVE.count) else ()))
         return IdMap(rootless=False, uids=ranges, gids=ranges)
     return IdMap(
         rootless=True,
-        uids=_subordinate("/etc/subuid", os.geteuid()),
-        gids=_subordinate("/etc/subgid", os.getegid()),
+        uids=_read_subordinate_ranges("/etc/subuid", os.geteuid()),
+        gids=_read_subordinate_ranges("/etc/subgid", os.getegid()),
     )
 
 
-def outside(ranges: tuple[Range, ...], inside: int) -> int:
+def map_to_host(ranges: tuple[Range, ...], inside: int) -> int:
     """The host id of a container id. ValueError when the map has none."""
     for span in ranges:
         if span.inside <= inside < span.inside + span.count:
@@ -52,25 +52,25 @@ def outside(ranges: tuple[Range, ...], inside: int) -> int:
     raise ValueError(f"id {inside} is not mapped")
 
 
-def highest(idmap: IdMap) -> int:
+def find_highest_id(idmap: IdMap) -> int:
     """The highest id that users and groups of a container may have: its maps begin with 0 and have no gap."""
     return min(ranges[-1].inside + ranges[-1].count for ranges in (idmap.uids, idmap.gids)) - 1
 
 
-def require(idmap: IdMap, uid: int, gid: int) -> None:
+def check_ids(idmap: IdMap, uid: int, gid: int) -> None:
     """EngineError where a process cannot have these ids in a container of this store."""
-    last = highest(idmap)
+    last = find_highest_id(idmap)
     if max(uid, gid) > last:
-        raise EngineError(f"a process cannot run as {uid}:{gid}: {limit(idmap)}", remedy=remedy(idmap))
+        raise EngineError(f"a process cannot run as {uid}:{gid}: {describe_limit(idmap)}", remedy=suggest_remedy(idmap))
 
 
-def limit(idmap: IdMap) -> str:
+def describe_limit(idmap: IdMap) -> str:
     """Why ids end where they end, as a part of a sentence."""
     own = "your subordinate ids allow" if idmap.rootless else "this machine allows"
-    return f"{own} ids up to {highest(idmap)} in containers"
+    return f"{own} ids up to {find_highest_id(idmap)} in containers"
 
 
-def remedy(idmap: IdMap) -> str:
+def suggest_remedy(idmap: IdMap) -> str:
     """How to have higher ids."""
     if idmap.rootless:
         return "add a range to your lines in /etc/subuid and /etc/subgid, or run devbox as root"
@@ -90,15 +90,15 @@ def extends(new: Sequence[Range], old: Sequence[Range]) -> bool:
     )
 
 
-def owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
+def build_owner_map(idmap: IdMap, *, owner: int, group: int) -> IdMap:
     """For an id-mapped mount: files of `owner` and `group` on disk are container root's, all others keep distinct ids.
 
     Here a range's `inside` is the id on disk and `outside` the kernel's id, as mount_setattr(2) reads the map.
     """
     return IdMap(
         rootless=idmap.rootless,
-        uids=_swapped(idmap.uids, owner),
-        gids=_swapped(idmap.gids, group),
+        uids=_swap_owner(idmap.uids, owner),
+        gids=_swap_owner(idmap.gids, group),
     )
 
 
@@ -116,7 +116,7 @@ def write_maps(pid: int, idmap: IdMap) -> None:
 
 
 @functools.cache
-def userns_fd(idmap: IdMap) -> int:
+def open_userns(idmap: IdMap) -> int:
     """A descriptor of a new user namespace with this map, for id-mapped mounts (only root can make such mounts).
 
     It stays open for the life of this process, which asks for the same few maps again and again.
@@ -125,7 +125,7 @@ def userns_fd(idmap: IdMap) -> int:
 
     def sit() -> None:
         os.close(release[1])
-        new_user_namespace()
+        create_user_namespace()
         os.write(ready[1], b"1")
         os.read(release[0], 1)
 
@@ -146,7 +146,7 @@ def userns_fd(idmap: IdMap) -> int:
     )
 
 
-def new_user_namespace(also: int = 0) -> None:
+def create_user_namespace(also: int = 0) -> None:
     """Put this process into a new user namespace (and others, as flags); HostError when the kernel refuses."""
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER | also)
@@ -165,7 +165,7 @@ def become_root() -> None:
     os.setresuid(0, 0, 0)
 
 
-def _swapped(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
+def _swap_owner(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
     base = mapped[0].outside
     below, above = min(owner, SIZE - 1), SIZE - owner - 1
     ranges = [Range(owner, base, 1)]
@@ -173,10 +173,10 @@ def _swapped(mapped: tuple[Range, ...], owner: int) -> tuple[Range, ...]:
         ranges.append(Range(0, base + 1, below))
     if above > 0:
         ranges.append(Range(owner + 1, base + owner + 1, above))
-    return (*ranges, *(piece for span in mapped[1:] for piece in _without(span, owner)))
+    return (*ranges, *(piece for span in mapped[1:] for piece in _exclude_id(span, owner)))
 
 
-def _without(span: Range, number: int) -> Iterator[Range]:
+def _exclude_id(span: Range, number: int) -> Iterator[Range]:
     """A range without one of its ids, if that is one."""
     end = span.inside + span.count
     cuts = (number, number + 1) if span.inside <= number < end else (end, end)
@@ -185,40 +185,40 @@ def _without(span: Range, number: int) -> Iterator[Range]:
             yield Range(first, span.outside + first - span.inside, last - first)
 
 
-def _recorded_base(paths: Paths) -> int:
+def _load_base(paths: Paths) -> int:
     """The first id of the store's range: from its record, or chosen and recorded now."""
     import shlex
 
     from devbox.model import jsontext
 
-    with files.locked(paths.lock("idmap")):
+    with files.lock_file(paths.lock("idmap")):
         text = files.read_text(paths.idmap)
         if text is None:
-            base = _free_base(paths.home)
-            files.write_atomic(paths.idmap, _record(base))
+            base = _find_free_base(paths.home)
+            files.write_atomic(paths.idmap, _format_record(base))
             return base
         try:
-            return _checked(int(jsontext.loads(text)["base"]))
+            return _check_base(int(jsontext.loads(text)["base"]))
         except (ValueError, KeyError, TypeError, OverflowError):
-            again = shlex.quote(_record(_free_base(paths.home)).strip())
+            again = shlex.quote(_format_record(_find_free_base(paths.home)).strip())
             remedy = f"write it as it most likely was: echo {again} > {paths.idmap}"
             raise EngineError(f"{paths.idmap} is damaged", remedy=remedy) from None
 
 
-def _checked(base: int) -> int:
+def _check_base(base: int) -> int:
     """The base, if it may be one: with another, as 0, container root would be a user of the host. Raises ValueError."""
     if not _FIRST_BASE <= base <= _ABOVE.outside - SIZE:
         raise ValueError
     return base
 
 
-def _record(base: int) -> str:
+def _format_record(base: int) -> str:
     import json
 
     return json.dumps({"format": _FORMAT, "base": base, "count": SIZE}) + "\n"
 
 
-def _free_base(home: str) -> int:
+def _find_free_base(home: str) -> int:
     """A range that belongs to no user; stores in different places get different ones."""
     first = zlib.crc32(os.fsencode(home)) % _SLOTS
     for step in range(_SLOTS):
@@ -232,41 +232,41 @@ def _free_base(home: str) -> int:
 
 def _is_free(first: int, size: int) -> bool:
     """True if no user has host ids of this range."""
-    taken = (entry for path in ("/etc/subuid", "/etc/subgid") for entry in _entries(path))
+    taken = (entry for path in ("/etc/subuid", "/etc/subgid") for entry in _read_entries(path))
     return all(first + size <= start or start + count <= first for _, start, count in taken)
 
 
-def _subordinate(path: str, own: int) -> tuple[Range, ...]:
+def _read_subordinate_ranges(path: str, own: int) -> tuple[Range, ...]:
     """Container 0 is the caller's own id; 1 and up are the caller's ranges in `path`, in their order."""
-    from devbox.host import user
+    from devbox.host import environ
 
-    names = {str(os.geteuid()), user.name()}
+    names = {str(os.geteuid()), environ.get_user_name()}
     ranges = [Range(0, own, 1)]
-    for name, start, count in _entries(path):
+    for name, start, count in _read_entries(path):
         inside = ranges[-1].inside + ranges[-1].count
         if name in names and inside < _MOST:
             ranges.append(Range(inside, start, min(count, _MOST - inside)))
     if ranges[-1].inside + ranges[-1].count < SIZE:
-        first = _free_subordinate()
+        first = _find_free_subordinate()
         span = f"{first}-{first + SIZE - 1}"
         raise HostError(
-            f"{path} gives {user.name()} fewer than {SIZE - 1} subordinate ids, which containers need",
-            remedy=f"sudo usermod --add-subuids {span} --add-subgids {span} {user.name()}",
+            f"{path} gives {environ.get_user_name()} fewer than {SIZE - 1} subordinate ids, which containers need",
+            remedy=f"sudo usermod --add-subuids {span} --add-subgids {span} {environ.get_user_name()}",
         )
     return tuple(ranges)
 
 
-def _free_subordinate() -> int:
+def _find_free_subordinate() -> int:
     """The first id of a range of SIZE that neither a user nor a group has, nor a range of another user."""
     import grp
     import pwd
 
-    taken = [(start, count) for _, start, count in (*_entries("/etc/subuid"), *_entries("/etc/subgid"))]
+    taken = [(start, count) for _, start, count in (*_read_entries("/etc/subuid"), *_read_entries("/etc/subgid"))]
     taken += [(each.pw_uid, 1) for each in pwd.getpwall()] + [(each.gr_gid, 1) for each in grp.getgrall()]
-    return first_free(taken)
+    return find_first_free(taken)
 
 
-def first_free(taken: Iterable[tuple[int, int]]) -> int:
+def find_first_free(taken: Iterable[tuple[int, int]]) -> int:
     """The first id from 100,000 on with which a range of SIZE overlaps no range of `taken` (first id, count). Pure."""
     first = _FIRST_SUBORDINATE
     for start, count in sorted(taken):
@@ -275,7 +275,7 @@ def first_free(taken: Iterable[tuple[int, int]]) -> int:
     return first
 
 
-def _entries(path: str) -> list[tuple[str, int, int]]:
+def _read_entries(path: str) -> list[tuple[str, int, int]]:
     """The lines `name:first:count` of /etc/subuid or /etc/subgid."""
     entries = []
     for line in (files.read_text(path) or "").splitlines():

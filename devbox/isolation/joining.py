@@ -14,12 +14,12 @@ _ROOT = "/sys/fs/cgroup"
 _ROOM = 8  # more processes than the runtime itself needs while it starts one
 
 
-def wanted(runtime: str, cgroups: str) -> bool:
+def needs_joining(runtime: str, cgroups: str) -> bool:
     """Whether the runtime would join groups by pid, and is one that can be spared it."""
     return cgroups in ("v1", "hybrid") and runtime.rpartition("/")[2] == "crun"
 
 
-def root(place: str) -> str:
+def get_joined_root(place: str) -> str:
     """crun's `--root` for those that have joined, by the container's runtime directory; there if `wanted`."""
     return f"{place}/joined"
 
@@ -30,7 +30,7 @@ def register(state: str, root: str) -> None:
 
     from devbox.model import jsontext
 
-    forget(root)
+    unregister(root)
     with open(f"{state}/status", encoding="utf-8") as source:
         status = jsontext.loads(source.read())
     again = f"{root}/{os.path.basename(state)}"
@@ -42,7 +42,7 @@ def register(state: str, root: str) -> None:
         json.dump({**status, "cgroup-path": ""}, target)
 
 
-def forget(root: str) -> None:
+def unregister(root: str) -> None:
     """Undo `register`; quiet when there is nothing to undo."""
     if not os.path.isdir(root):
         return
@@ -58,7 +58,7 @@ def join(init: int) -> bool:
     False where the runtime has to see to it: it can't be done, or the runtime's own processes would meet the limit.
     """
     try:
-        groups = _groups(init)
+        groups = _read_groups(init)
         if not _has_room(groups.get("pids", "")):
             return False
         for group in groups.values():
@@ -68,7 +68,7 @@ def join(init: int) -> bool:
     return bool(groups)
 
 
-def _groups(init: int) -> dict[str, str]:
+def _read_groups(init: int) -> dict[str, str]:
     """The directories of a process's groups, by what their hierarchy controls; the root ones and v2 left out."""
     with open(f"/proc/{init}/cgroup", encoding="utf-8") as source:
         lines = [line.rstrip("\n").split(":", 2) for line in source]

@@ -18,23 +18,28 @@ from devbox.host import programs
 from devbox.isolation import (
     accounts,
     cgroups,
-    contexts,
     forks,
     idmap,
     joining,
-    living,
     namespaces,
     oci,
-    oomscore,
     rootfs,
-    spec,
+    runtime_spec,
+    state,
     syscalls,
 )
 from devbox.isolation.network import bridge, listening
-from devbox.isolation.types import Bind, Context, Launch, ProcessRef
+from devbox.isolation.types import Bind, InstanceContext, Launch, ProcessRef
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from devbox.host.paths import Paths
+    from devbox.isolation.types import SupervisedContainer
 
 
-class Starting(NamedTuple):
+class StartingContainer(NamedTuple):
     """A container on its way. `pid` is a child of this process: when it has ended, `finish` says what became of it."""
 
     pid: int
@@ -43,7 +48,7 @@ class Starting(NamedTuple):
     state: str = ""  # what the runtime will keep of it, where `joining` wants that
 
 
-class _Maps(NamedTuple):
+class _UsernsFds(NamedTuple):
     """Descriptors of the user namespaces that id-mapped mounts need; none for an ordinary user."""
 
     store: int | None
@@ -51,14 +56,14 @@ class _Maps(NamedTuple):
 
 
 def launch(
-    context: Context,
+    context: InstanceContext,
     container: Launch,
     *,
     stdin: int,
     stdout: int,
     stderr: int,
-    held: listening.Held | None = None,
-) -> Starting:
+    held: listening.HeldSockets | None = None,
+) -> StartingContainer:
     """Begin to start a container with these streams; returns at once. The caller is its subreaper.
 
     When the caller dies before it runs, it never will. `held`: its network namespace and the sockets that it inherits.
@@ -66,7 +71,7 @@ def launch(
     return _start(context, container, streams=(stdin, stdout, stderr), detach=True, held=held)
 
 
-def finish(starting: Starting, status: int | None = None) -> ProcessRef:
+def finish(starting: StartingContainer, status: int | None = None) -> ProcessRef:
     """The container's pid 1 (start time 0 when it has exited and been reaped already).
 
     `status` is the wait status of `starting.pid` where the caller has reaped it. Raises EngineError with the runtime's
@@ -78,20 +83,20 @@ def finish(starting: Starting, status: int | None = None) -> ProcessRef:
     if failure is not None:
         raise failure
     if status != 0:
-        said = oci.complaint(f"{starting.directory}/log") or f"it ended with {os.waitstatus_to_exitcode(status)}"
+        said = oci.read_last_error(f"{starting.directory}/log") or f"it ended with {os.waitstatus_to_exitcode(status)}"
         raise EngineError(
             f"the OCI runtime could not start {os.path.basename(starting.directory)}: {said}",
             remedy="devbox up once more; devbox doctor looks for the cause",
         )
     if starting.state:
-        joining.register(starting.state, joining.root(starting.directory))
+        joining.register(starting.state, joining.get_joined_root(starting.directory))
     with open(f"{starting.directory}/pid", encoding="utf-8") as source:
         pid = int(source.read())
-    return living.identify(pid) or ProcessRef(pid, 0)
+    return state.identify(pid) or ProcessRef(pid, 0)
 
 
 def run_bare(
-    context: Context,
+    context: InstanceContext,
     container: Launch,
     *,
     streams: tuple[int, int, int],
@@ -108,37 +113,37 @@ def run_bare(
     status = os.waitpid(starting.pid, 0)[1]
     if failure is not None:
         raise failure
-    code = oci.exit_code(os.waitstatus_to_exitcode(status), f"{starting.directory}/log")
-    _forget(starting.directory)
+    code = oci.translate_exit_code(os.waitstatus_to_exitcode(status), f"{starting.directory}/log")
+    _remove_directory(starting.directory)
     return code
 
 
-def delete(context: Context, name: str, oci_id: str) -> None:
+def delete(context: InstanceContext, name: str, oci_id: str) -> None:
     """Kill and forget a container, and everything of it but its top; quiet when it is gone."""
     if os.path.isdir(f"{context.oci_root}/{oci_id}"):
         _delete_from_runtime(context, oci_id)
-    _forget(directory(context, name))
+    _remove_directory(get_container_dir(context, name))
 
 
 def _start(
-    context: Context,
+    context: InstanceContext,
     container: Launch,
     *,
     streams: tuple[int, int, int],
     detach: bool,
-    held: listening.Held | None = None,
-) -> Starting:
+    held: listening.HeldSockets | None = None,
+) -> StartingContainer:
     """Fork the child that becomes the runtime."""
-    place = directory(context, container.name)
+    place = get_container_dir(context, container.name)
     os.makedirs(f"{place}/stage/rootfs", mode=0o711, exist_ok=True)  # runc's exec wants to find the path
     for stale in ("pid", "log"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{stale}")
     maps = _open_maps(context, container.binds)
-    start = oci.global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
+    start = oci.build_global_argv(context.runtime, context.oci_root, context.cgroups, f"{place}/log")
     caller = os.getpid()
     sockets = held.sockets if held else {}
-    argv = oci.run_argv(
+    argv = oci.build_run_argv(
         start,
         bundle=place,
         pid_file=f"{place}/pid",
@@ -146,91 +151,97 @@ def _start(
         detach=detach,
         descriptors=len(sockets),
     )
-    environment = oci.ENVIRONMENT | contexts.own_mark(context.run_dir)
+    environment = oci.ENVIRONMENT | namespaces.get_own_marker(context.run_dir)
 
     def become_runtime() -> None:
         _prepare(context, container, place, maps, held)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-        listening.inherit(sockets)
-        oomscore.give_back()
-        _die_with(caller)
+        listening.inherit_sockets(sockets)
+        cgroups.restore_oom_score()
+        _exit_with_parent(caller)
         os.execve(argv[0], argv, environment)
 
-    with listening.room(sockets):
+    with listening.reserve_descriptors(sockets):
         child = forks.fork(become_runtime)
     if maps.store is not None:
         os.close(maps.store)
-    joins = detach and joining.wanted(context.runtime, context.cgroups)
-    return Starting(child.pid, child.error_fd, place, f"{context.oci_root}/{container.oci_id}" if joins else "")
+    joins = detach and joining.needs_joining(context.runtime, context.cgroups)
+    return StartingContainer(
+        child.pid, child.error_fd, place, f"{context.oci_root}/{container.oci_id}" if joins else ""
+    )
 
 
-def _die_with(caller: int) -> None:
+def _exit_with_parent(caller: int) -> None:
     """Be killed when the caller dies; at once where it died before this was said."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != caller:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _prepare(context: Context, container: Launch, place: str, maps: _Maps, held: listening.Held | None) -> None:
+def _prepare(
+    context: InstanceContext, container: Launch, place: str, maps: _UsernsFds, held: listening.HeldSockets | None
+) -> None:
     """Make the bundle: file system and network namespace on the stage, config.json beside it."""
     stage = f"{place}/stage"
     if context.idmap.rootless:
         namespaces.join(context.holder, network=False)
-    rootfs.make_private(stage)
+    rootfs.create_stage(stage)
     cgroups.prepare_view(context.cgroups, context.runtime)
-    plug = None if container.joins or held else bridge.start_plug(context, container.network)
-    rootfs.prepare_top(container.top, context.idmap)
+    plug = None if container.joins or held else bridge.start_netns_child(context, container.network)
+    rootfs.prepare_writable_layer(container.top, context.idmap)
     root = rootfs.mount_root(stage, lowers=container.lowers, top=container.top, userns=maps.store)
-    container = _with_home(container, root)
+    container = _add_home(container, root)
     if held is not None:
-        container = container._replace(process=listening.named(container.process, held.sockets))
+        container = container._replace(process=listening.add_socket_variables(container.process, held.sockets))
     if not oci.is_crun(context.runtime):
-        accounts.check(root)
+        accounts.check_account_files(root)
     if container.digest:  # not in a bake, where it would become part of a layer
-        rootfs.complete(root, container.directories, context.idmap)
-    binds = rootfs.stage_binds(stage, _all_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store)
+        rootfs.complete_root(root, container.directories, context.idmap)
+    binds = rootfs.stage_binds(
+        stage, _collect_binds(context, container), maps.owners, ids=context.idmap, userns=maps.store
+    )
     netns = f"/proc/{container.joins.pid}/ns/net" if container.joins else f"{stage}/netns"
     if plug is not None:
-        bridge.pin(plug, netns)
+        bridge.pin_child_netns(plug, netns)
     elif held is not None:
-        bridge.pin_existing(f"/proc/self/fd/{held.netns}", netns)
-    staged = spec.Staged(
+        bridge.pin_netns(f"/proc/self/fd/{held.netns}", netns)
+    staged = runtime_spec.StagedContainer(
         rootfs=root,
         binds=binds,
         netns=netns,
         userns="" if context.idmap.rootless else f"/proc/{context.holder.pid}/ns/user",
-        open_files=open_files(),
-        swap=container.confine.memory is not None and cgroups.counts_swap(context.cgroups),
+        open_files=get_nofile_limit(),
+        swap=container.confine.memory is not None and cgroups.can_limit_swap(context.cgroups),
     )
-    write_json(f"{place}/config.json", spec.config(context, container, staged))
+    write_json(f"{place}/config.json", runtime_spec.build_config(context, container, staged))
 
 
-def _with_home(container: Launch, root: str) -> Launch:
+def _add_home(container: Launch, root: str) -> Launch:
     """The container with a home directory said: the runtime would look for one in a file of the container."""
     process = container.process
     if any(variable.startswith("HOME=") for variable in process.env):
         return container
-    found = accounts.home(process.uid, accounts.read(root, accounts.PASSWD))
+    found = accounts.find_home(process.uid, accounts.read_file(root, accounts.PASSWD))
     return container._replace(process=process._replace(env=(*process.env, f"HOME={found}")))
 
 
-def _all_binds(context: Context, container: Launch) -> tuple[Bind, ...]:
+def _collect_binds(context: InstanceContext, container: Launch) -> tuple[Bind, ...]:
     """The container's own binds, and those every container has."""
     shared = [
         Bind(source, target, read_only=True)
         for source, target in ((context.hosts, "/etc/hosts"), (context.resolv, "/etc/resolv.conf"))
         if source
     ]
-    init = [Bind(context.init, spec.INIT, read_only=True)] if container.init else []
+    init = [Bind(context.init, runtime_spec.INIT, read_only=True)] if container.init else []
     return (*container.binds, *shared, *init)
 
 
-def _open_maps(context: Context, binds: tuple[Bind, ...]) -> _Maps:
+def _open_maps(context: InstanceContext, binds: tuple[Bind, ...]) -> _UsernsFds:
     if context.idmap.rootless:
-        return _Maps(None, {})
-    owners = {key: idmap.userns_fd(ids) for key, ids in rootfs.owner_maps(context, binds).items()}
-    return _Maps(os.open(f"/proc/{context.holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), owners)
+        return _UsernsFds(None, {})
+    owners = {key: idmap.open_userns(ids) for key, ids in rootfs.build_owner_maps(context, binds).items()}
+    return _UsernsFds(os.open(f"/proc/{context.holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC), owners)
 
 
 def write_json(path: str, value: dict[str, object]) -> None:
@@ -243,10 +254,10 @@ def write_json(path: str, value: dict[str, object]) -> None:
         json.dump(value, target)
 
 
-def _delete_from_runtime(context: Context, oci_id: str) -> None:
+def _delete_from_runtime(context: InstanceContext, oci_id: str) -> None:
     """Let the runtime kill and forget a container. Another process may have done so in the meantime."""
-    argv = [*oci.global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
-    joins = context.idmap.rootless and living.alive(context.holder)
+    argv = [*oci.build_global_argv(context.runtime, context.oci_root, context.cgroups), "delete", "--force", oci_id]
+    joins = context.idmap.rootless and state.is_alive(context.holder)
 
     def ask() -> None:
         if joins:
@@ -257,25 +268,60 @@ def _delete_from_runtime(context: Context, oci_id: str) -> None:
             if os.path.isdir(f"{context.oci_root}/{oci_id}"):
                 raise
 
-    forks.inside(ask) if joins else ask()
+    forks.run_in_child(ask) if joins else ask()
 
 
-def open_files() -> int:
+def get_nofile_limit() -> int:
     """How many open files this process may have, and so a container."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
-def directory(context: Context, name: str) -> str:
+def get_container_dir(context: InstanceContext, name: str) -> str:
     """A container's runtime directory."""
     return f"{context.run_dir}/c/{name}"
 
 
-def _forget(place: str) -> None:
+def _remove_directory(place: str) -> None:
     """Remove a container's runtime directory."""
-    joining.forget(joining.root(place))
+    joining.unregister(joining.get_joined_root(place))
     for entry in ("config.json", "pid", "log", "process.json"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}/{entry}")
     for leaf in (f"{place}/stage/rootfs", f"{place}/stage", place):
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(leaf)
+
+
+def read_launch_file(paths: Paths, instance: str, name: str) -> dict[str, Any] | None:
+    """As plain values; None where nobody supervises the container. EngineError if the file is damaged."""
+    from devbox.host import files
+    from devbox.model import jsontext
+
+    path = paths.launch_file(instance, name)
+    text = files.read_text(path)
+    if not text:
+        return None
+    try:
+        plain: dict[str, Any] = jsontext.loads(text)
+    except ValueError:
+        raise _build_damaged_error(path) from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("launch"), dict):
+        raise _build_damaged_error(path)
+    return plain
+
+
+def load_launch_file(paths: Paths, instance: str, name: str) -> SupervisedContainer | None:
+    """The same as what it was."""
+    from devbox.isolation.types import SupervisedContainer, unpack
+
+    plain = read_launch_file(paths, instance, name)
+    try:
+        return unpack(SupervisedContainer, plain) if plain else None
+    except (TypeError, AttributeError):
+        raise _build_damaged_error(paths.launch_file(instance, name)) from None
+
+
+def _build_damaged_error(path: str) -> Exception:
+    from devbox.errors import EngineError
+
+    return EngineError(f"{path} is damaged", remedy="devbox down, then devbox up")

@@ -12,9 +12,34 @@ import os
 import time
 from collections.abc import Iterator
 
-from devbox.isolation.masking import Mask
+MASK = "***"
+_SHORTEST = 4  # a shorter one would blot out half of every line, and is no secret anyway
 
-_NOTHING = Mask()
+
+class Mask:
+    """Takes values out of what is to be written down, a line at a time. A value of several lines goes line by line."""
+
+    def __init__(self, values: tuple[str, ...] = ()) -> None:
+        lines = {line.strip() for value in values for line in value.splitlines()}
+        # The longest first: one value may be part of another.
+        self._hidden = tuple(sorted((line for line in lines if len(line) >= _SHORTEST), key=len, reverse=True))
+        self._encoded = tuple(line.encode(errors="surrogateescape") for line in self._hidden)
+
+    def mask_text(self, line: str) -> str:
+        """The line without the values."""
+        for value in self._hidden:
+            line = line.replace(value, MASK)
+        return line
+
+    def mask_line(self, line: bytes) -> bytes:
+        """The line without the values."""
+        for value in self._encoded:
+            if value in line:
+                line = line.replace(value, MASK.encode())
+        return line
+
+
+_NO_MASK = Mask()
 
 Line = tuple[str, str, str]  # container, time, text
 
@@ -25,7 +50,7 @@ _CHUNKS_A_ROUND = 16
 _FOLLOW_PAUSE = 0.05
 
 
-def stamp(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """A moment as RFC 3339 UTC with microseconds; stamps compare like the moments."""
     whole = int(seconds)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1e6):06d}Z"
@@ -51,7 +76,7 @@ def open_writer(path: str) -> int:
 class LogWriter:
     """Turns bytes into stamped lines of a size-capped file."""
 
-    def __init__(self, path: str, *, mask: Mask = _NOTHING) -> None:
+    def __init__(self, path: str, *, mask: Mask = _NO_MASK) -> None:
         self._path = path
         self._mask = mask
         self._rest = b""
@@ -80,23 +105,23 @@ class LogWriter:
         while len(self._rest) >= LONGEST_LINE:
             lines.append(self._rest[:LONGEST_LINE])
             self._rest = self._rest[LONGEST_LINE:]
-        self._append([self._mask.line(line) for line in lines])
+        self._append([self._mask.mask_line(line) for line in lines])
 
     def flush(self) -> None:
         """Log an unfinished line as it is: its writer has ended or waits."""
         if self._rest:
             rest, self._rest = self._rest, b""
-            self._append([self._mask.line(rest)])
+            self._append([self._mask.mask_line(rest)])
 
     @property
-    def unfinished(self) -> bool:
+    def has_unfinished_line(self) -> bool:
         """Whether a line without its end is kept back."""
         return bool(self._rest)
 
-    def note(self, text: str) -> None:
+    def write_note(self, text: str) -> None:
         """A line of devbox's own among the container's."""
         self.flush()
-        self._append([self._mask.line(f"devbox: {text}".encode())])
+        self._append([self._mask.mask_line(f"devbox: {text}".encode())])
 
     def close(self) -> None:
         """Flush and let the file go."""
@@ -106,7 +131,7 @@ class LogWriter:
     def _append(self, lines: list[bytes]) -> None:
         if not lines:
             return
-        prefix = stamp(time.time()).encode() + b" "
+        prefix = format_timestamp(time.time()).encode() + b" "
         data = b"".join(prefix + line.removesuffix(b"\r") + b"\n" for line in lines)
         try:
             self._size += os.write(self._fd, data)
@@ -130,31 +155,31 @@ def read(files: dict[str, str], *, tail: int | None = None, follow: bool = False
 
     With `follow` it never ends: what is written later is yielded as it comes, also by containers that start later.
     """
-    readers = [_Reader(name, path) for name, path in files.items()]
-    lines = [line for reader in readers for line in reader.history(tail)]
-    yield from sorted(lines, key=_time)
+    readers = [_LogReader(name, path) for name, path in files.items()]
+    lines = [line for reader in readers for line in reader.read_history(tail)]
+    yield from sorted(lines, key=_get_time)
     while follow:
-        fresh = sorted((line for reader in readers for line in reader.fresh()), key=_time)
+        fresh = sorted((line for reader in readers for line in reader.read_new_lines()), key=_get_time)
         yield from fresh
         if not fresh:
             time.sleep(_FOLLOW_PAUSE)
 
 
-def last_lines(path: str, count: int, *, since: str = "") -> list[str]:
+def read_last_lines(path: str, count: int, *, since: str = "") -> list[str]:
     """The text of the last lines a container wrote, of those not before `since` (see `stamp`)."""
-    return [text for _, at, text in _Reader("", path).history(count) if at >= since]
+    return [text for _, at, text in _LogReader("", path).read_history(count) if at >= since]
 
 
 def read_stamped_lines(path: str) -> list[tuple[str, str]]:
     """Return all lines in the log of a container as (timestamp, text); see `stamp`."""
-    return [(at, text) for _, at, text in _Reader("", path).history(None)]
+    return [(at, text) for _, at, text in _LogReader("", path).read_history(None)]
 
 
-def _time(line: Line) -> str:
+def _get_time(line: Line) -> str:
     return line[1]
 
 
-class _Reader:
+class _LogReader:
     """One container's log file, through its rotations."""
 
     def __init__(self, name: str, path: str) -> None:
@@ -164,16 +189,16 @@ class _Reader:
         self._offset = 0
         self._rest = b""
 
-    def history(self, tail: int | None) -> list[Line]:
+    def read_history(self, tail: int | None) -> list[Line]:
         """What is there now, older rotation included, and where `fresh` goes on."""
-        lines = self.fresh()
+        lines = self.read_new_lines()
         if tail is not None and len(lines) >= tail:
             return lines[len(lines) - tail :]
-        older = _Reader(self._name, f"{self._path}.1").fresh() if self._inode else []
+        older = _LogReader(self._name, f"{self._path}.1").read_new_lines() if self._inode else []
         lines = older + lines
         return lines if tail is None else lines[max(0, len(lines) - tail) :]
 
-    def fresh(self) -> list[Line]:
+    def read_new_lines(self) -> list[Line]:
         """What came since the last call."""
         data = b""
         try:
@@ -183,16 +208,16 @@ class _Reader:
         try:
             inode = os.fstat(fd).st_ino
             if self._inode and inode != self._inode:
-                data += self._rotated()
+                data += self._read_rotated()
             self._inode = inode
             os.lseek(fd, self._offset, os.SEEK_SET)
             data += _read_all(fd)
             self._offset = os.lseek(fd, 0, os.SEEK_CUR)
         finally:
             os.close(fd)
-        return self._lines(data)
+        return self._split_lines(data)
 
-    def _rotated(self) -> bytes:
+    def _read_rotated(self) -> bytes:
         """The end of the file that was renamed while we followed it."""
         offset, self._offset = self._offset, 0
         try:
@@ -207,7 +232,7 @@ class _Reader:
         finally:
             os.close(fd)
 
-    def _lines(self, data: bytes) -> list[Line]:
+    def _split_lines(self, data: bytes) -> list[Line]:
         whole = (self._rest + data).split(b"\n")
         self._rest = whole.pop()
         lines = []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
-from devbox.errors import EngineError
-from devbox.isolation import forks, idmap, syscalls
-from devbox.isolation.living import alive, identify
-from devbox.isolation.types import IdMap, ProcessRef
+from devbox.errors import CommandFailed, EngineError, HostError
+from devbox.host import environ, files, programs
+from devbox.host.paths import Paths
+from devbox.isolation import cgroups, forks, idmap, syscalls
+from devbox.isolation.idmap import load_store_map
+from devbox.isolation.state import InstanceState, identify, is_alive
+from devbox.isolation.types import IdMap, InstanceContext, ProcessRef
 
 
 def start_holder(ids: IdMap, init: str) -> ProcessRef:
@@ -21,7 +25,7 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
     def hold() -> None:
         os.close(mapped[1])
         os.setsid()
-        idmap.new_user_namespace(syscalls.CLONE_NEWNET)
+        idmap.create_user_namespace(syscalls.CLONE_NEWNET)
         os.write(ready[1], b"1")
         if not os.read(mapped[0], 1):
             raise EngineError(
@@ -57,7 +61,7 @@ def start_holder(ids: IdMap, init: str) -> ProcessRef:
 
 def join(holder: ProcessRef, *, user: bool = True, network: bool = True) -> None:
     """Put this process into the holder's namespaces, as their root. EngineError when the holder is gone."""
-    if not alive(holder):
+    if not is_alive(holder):
         raise EngineError(
             "the process that holds the instance's namespaces is gone", remedy="devbox down, then devbox up"
         )
@@ -75,4 +79,113 @@ def run_inside(holder: ProcessRef, work: Callable[[], None]) -> None:
         join(holder)
         work()
 
-    forks.inside(joined)
+    forks.run_in_child(joined)
+
+
+_KNOWN_RUNTIMES = ("crun", "runc")
+_MARK = "DEVBOX_SUPERVISED"
+_UNSET = "unset DEVBOX_RUNTIME (crun is used)"
+
+
+def find_runtime() -> str:
+    """The path of the OCI runtime: what $DEVBOX_RUNTIME names, as a path or a name on PATH; else crun, else runc."""
+    chosen = environ.get("DEVBOX_RUNTIME")
+    if "/" in chosen:
+        return _find_by_path(chosen)
+    for name in (chosen,) if chosen else _KNOWN_RUNTIMES:
+        with contextlib.suppress(HostError):
+            return programs.find(name)
+    if not chosen or chosen in programs.PACKAGES:
+        return programs.find(chosen or _KNOWN_RUNTIMES[0])  # which says what to install
+    raise HostError(f"DEVBOX_RUNTIME names {chosen}, and there is no such program", remedy=_UNSET)
+
+
+def check_runtime() -> str:
+    """`runtime_program`, and HostError where it is no OCI runtime: unknown ones are asked."""
+    path = find_runtime()
+    if os.path.basename(path) in _KNOWN_RUNTIMES:
+        return path
+    try:
+        answer = programs.call([path, "features"], purpose="ask the OCI runtime for its features")
+    except (CommandFailed, OSError) as error:
+        raise _build_runtime_error(path, error) from None
+    if b'"ociVersionMin"' not in answer:
+        raise _build_runtime_error(path, answer.decode(errors="replace"))
+    return path
+
+
+def _find_by_path(path: str) -> str:
+    if not os.path.isabs(path):
+        raise HostError(
+            f"DEVBOX_RUNTIME is {path}, which is another program in another directory",
+            remedy=f"export DEVBOX_RUNTIME={os.path.abspath(path)}",
+        )
+    if not os.path.isfile(path):
+        raise HostError(f"DEVBOX_RUNTIME names {path}, and there is no such file", remedy=_UNSET)
+    if not os.access(path, os.X_OK):
+        raise HostError(f"DEVBOX_RUNTIME names {path}, which is not executable", remedy=f"chmod +x {path}")
+    return path
+
+
+def _build_runtime_error(path: str, said: object) -> HostError:
+    details = said.details if isinstance(said, CommandFailed) else str(said)
+    return HostError(
+        f"DEVBOX_RUNTIME names {path}, which is no OCI runtime: `{path} features` must tell what it can",
+        details=details,
+        remedy=_UNSET,
+    )
+
+
+def check_host(paths: Paths) -> None:
+    """HostError when this machine lacks something that an instance will need: said before anything is started."""
+    for program in ("catatonit", "pasta", "nft"):
+        programs.find(program)
+    check_runtime()
+    load_store_map(paths)
+
+
+def create_context(paths: Paths, instance: str, before: InstanceState | None) -> InstanceContext:
+    """The context of an instance: a new one, or on the ground that stands, whatever session this process belongs to."""
+    run_dir = paths.instance_runtime(instance)
+    for written in (paths.projects, paths.data):
+        files.ensure_closed_dir(written)
+    files.ensure_runtime_dir(paths.runtime)
+    files.ensure_private_dir(run_dir)
+    files.ensure_private_dir(paths.supervisor_files(instance), mode=0o700)
+    files.ensure_private_dir(paths.crun_root(instance), mode=0o700)
+    idmap = load_store_map(paths)
+    init = programs.find("catatonit")
+    kind, group = (
+        cgroups.rejoin_instance_group(before.cgroups, before.group)
+        if before and before.cgroups
+        else cgroups.join_instance_group(run_dir)
+    )
+    return InstanceContext(
+        instance=instance,
+        run_dir=run_dir,
+        oci_root=paths.crun_root(instance),
+        runtime=(before.runtime if before else "") or find_runtime(),
+        init=init,
+        idmap=idmap,
+        holder=(before.holder if before else None) or start_holder(idmap, init),
+        hosts=f"{run_dir}/hosts",
+        resolv=f"{run_dir}/resolv.conf",
+        cgroups=kind,
+        group=group,
+    )
+
+
+def format_marker(run_dir: str) -> str:
+    """The environment entry that tells the processes of one instance from all others on the machine."""
+    return f"{_MARK}={os.path.normpath(run_dir)}"
+
+
+def get_pasta_pid_file(run_dir: str) -> str:
+    """Where an instance's pasta writes its pid: a word of its command line, which it hides from nobody."""
+    return f"{run_dir}/pasta.pid"
+
+
+def get_own_marker(run_dir: str) -> dict[str, str]:
+    """The mark for the environment of what this process starts: nothing, unless it is the instance's supervisor."""
+    entry = f"{_MARK}={environ.get(_MARK)}"
+    return {_MARK: environ.get(_MARK)} if entry == format_marker(run_dir) else {}

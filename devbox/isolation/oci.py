@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 RUNTIME_FAILED = (255, 1)  # crun, runc: the command was not executed; also what a command may say itself
 _MISSING = ("no such file or directory", "not found in $path", "executable file not found")
 _NO_DIRECTORY = "chdir"
-_asked: dict[str, bool] = {}  # runtimes of unknown names: whether they are crun
+_crun_by_program: dict[str, bool] = {}  # runtimes of unknown names: whether they are crun
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}  # the runtime's own
 _NOT_RUNNABLE = ("not executable", "permission denied", "exec format error", "is a directory")
 
@@ -24,12 +24,12 @@ def is_crun(runtime: str) -> bool:
     name = runtime.rpartition("/")[2]
     if name in ("crun", "runc"):
         return name == "crun"
-    if runtime not in _asked:
-        _asked[runtime] = _says_crun(runtime)
-    return _asked[runtime]
+    if runtime not in _crun_by_program:
+        _crun_by_program[runtime] = _reports_crun(runtime)
+    return _crun_by_program[runtime]
 
 
-def _says_crun(runtime: str) -> bool:
+def _reports_crun(runtime: str) -> bool:
     from devbox.host import programs
 
     try:
@@ -38,7 +38,7 @@ def _says_crun(runtime: str) -> bool:
         return False
 
 
-def global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:
+def build_global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> list[str]:
     """The runtime with its global flags. `cgroups` is what `cgroups.detect` said."""
     argv = [runtime, "--root", oci_root]
     if log:
@@ -48,12 +48,12 @@ def global_argv(runtime: str, oci_root: str, cgroups: str, log: str = "") -> lis
     return argv
 
 
-def rooted(command: list[str], root: str) -> list[str]:
+def replace_root(command: list[str], root: str) -> list[str]:
     """A command line that begins as `global_argv` does, with another `--root`."""
     return [*command[:2], root, *command[3:]]
 
 
-def run_argv(
+def build_run_argv(
     start: list[str], *, bundle: str, pid_file: str, oci_id: str, detach: bool, descriptors: int = 0
 ) -> list[str]:
     """`run` after the global flags. So many descriptors from 3 on stay open in the container's process."""
@@ -61,7 +61,7 @@ def run_argv(
     return [*start, "run", *mode, "--bundle", bundle, "--pid-file", pid_file, oci_id]
 
 
-def exec_argv(
+def build_exec_argv(
     start: list[str],
     oci_id: str,
     argv: Sequence[str],
@@ -80,37 +80,37 @@ def exec_argv(
     first. `exit_code` tells what an exit of 255 meant, by the log.
     """
     command = [*start, "exec", "--no-new-privs", "--cwd", cwd, "--user", user]
-    for group in others(user, groups):
+    for group in list_additional_groups(user, groups):
         command += ["--additional-gids", str(group)]
     if tty:
         command.append("--tty")
-    command += _detached(pid_file)
+    command += _build_detach_argv(pid_file)
     for variable in env:
         command += ["--env", variable]
     return [*command, oci_id, *argv]
 
 
-def others(user: str, groups: Sequence[int]) -> tuple[int, ...]:
+def list_additional_groups(user: str, groups: Sequence[int]) -> tuple[int, ...]:
     """The supplementary groups beside the group of UID:GID itself."""
     own = user.partition(":")[2]
     return tuple(group for group in groups if str(group) != own)
 
 
-def exec_document_argv(start: list[str], oci_id: str, document: str, *, pid_file: str = "") -> list[str]:
+def build_exec_document_argv(start: list[str], oci_id: str, document: str, *, pid_file: str = "") -> list[str]:
     """`exec` of a whole process document, which says all the rest. `pid_file`: see `exec_argv`."""
-    return [*start, "exec", *_detached(pid_file), "--process", document, oci_id]
+    return [*start, "exec", *_build_detach_argv(pid_file), "--process", document, oci_id]
 
 
-def _detached(pid_file: str) -> list[str]:
+def _build_detach_argv(pid_file: str) -> list[str]:
     return ["--detach", "--pid-file", pid_file] if pid_file else []
 
 
-def exit_code(code: int, log: str) -> int:
+def translate_exit_code(code: int, log: str) -> int:
     """The exit code for a person: 126 or 127 where the runtime could not execute the command, 128+n for a signal."""
     if code < 0:
         return 128 - code
     if code in RUNTIME_FAILED:
-        said = complaint(log).lower()
+        said = read_last_error(log).lower()
         if _NO_DIRECTORY in said:
             return code  # not the command is missing
         if any(phrase in said for phrase in _MISSING):
@@ -120,7 +120,7 @@ def exit_code(code: int, log: str) -> int:
     return code
 
 
-def complaint(log: str) -> str:
+def read_last_error(log: str) -> str:
     """The last error in the runtime's JSON log; empty when there is none."""
     try:
         with open(log, encoding="utf-8", errors="replace") as source:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def saved_config(oci_root: str, oci_id: str) -> str:
+def get_config_path(oci_root: str, oci_id: str) -> str:
     """Where crun keeps the config.json of a container; other runtimes keep none."""
     return f"{oci_root}/{oci_id}/config.json"
 
 
-def document(
+def open_process_document(
     config: str,
     argv: Sequence[str],
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.isolation.state import Row
+from devbox.isolation.state import ContainerState
 
 CRASHES = 3  # this many crashes without a stable while between them, and nobody waits any longer
 
@@ -10,32 +10,32 @@ READY = None
 UNKNOWN = ""
 
 
-def verdict(row: Row, *, kind: str, probed: bool, settled: bool, complaint: str) -> str | None:
+def judge_readiness(row: ContainerState, *, kind: str, probed: bool, settled: bool, complaint: str) -> str | None:
     """READY, UNKNOWN (wait on), or a sentence that says why the container will not become ready.
 
     `kind` is "service", "job" or "scheduled", which is ready as soon as it waits for its time; `probed`: it has a
     probe, whose last `complaint` is given; `settled`: it has run for a moment since it was started. One that has
     crashed has to run for a stable while again, or to be healthy.
     """
-    failure = _failure(row, kind=kind, complaint=complaint)
+    failure = _find_failure(row, kind=kind, complaint=complaint)
     if failure or _is_ready(row, kind=kind, probed=probed, settled=settled):
         return failure or READY
     return UNKNOWN
 
 
-def _failure(row: Row, *, kind: str, complaint: str) -> str:
+def _find_failure(row: ContainerState, *, kind: str, complaint: str) -> str:
     if kind == "job" and row.state == "exited":
         return f"the job {row.name} failed: {row.reason}" if row.exit_code != 0 else ""
     if row.state in ("exited", "dead"):
         return f"{row.name} is not running: {row.reason or 'it ended'}"
     if row.crashes >= CRASHES and _is_down(row):
-        return f"{row.name} keeps crashing: {_ending(row)}, {row.restarts} restarts"
+        return f"{row.name} keeps crashing: {_describe_exit(row)}, {row.restarts} restarts"
     if row.health == "unhealthy":
         return f"{row.name} did not become ready{f': {complaint}' if complaint else ''}"
     return ""
 
 
-def _is_ready(row: Row, *, kind: str, probed: bool, settled: bool) -> bool:
+def _is_ready(row: ContainerState, *, kind: str, probed: bool, settled: bool) -> bool:
     if kind == "scheduled":
         return row.state != "starting"
     if kind == "job":
@@ -49,12 +49,12 @@ def _is_ready(row: Row, *, kind: str, probed: bool, settled: bool) -> bool:
     return settled and not row.crashes
 
 
-def _is_down(row: Row) -> bool:
+def _is_down(row: ContainerState) -> bool:
     """Whether it, or its supervised command, has ended and is to be started again."""
     return row.state == "restarting" or (row.state == "running" and bool(row.reason) and row.command is None)
 
 
-def _ending(row: Row) -> str:
+def _describe_exit(row: ContainerState) -> str:
     """How it ended last, with the exit code."""
     code = f"exit code {row.exit_code}"
     if row.exit_code is None or code in row.reason:

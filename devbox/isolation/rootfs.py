@@ -13,7 +13,7 @@ import stat
 
 from devbox.errors import EngineError, HostError
 from devbox.isolation import idmap, syscalls
-from devbox.isolation.types import Bind, Context, IdMap
+from devbox.isolation.types import Bind, IdMap, InstanceContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 # volatile: otherwise the end of a container waits until the host's whole disk is synced.
 _OPTIONS = "redirect_dir=nofollow,metacopy=off,index=off,volatile"
 # What a descriptor stands for, whatever has become of its path.
-_OPENED = "/proc/self/fd/{}"
+_FD_PATH = "/proc/self/fd/{}"
 
 
-def make_private(stage: str) -> None:
+def create_stage(stage: str) -> None:
     """Give this process its own mount namespace, with an empty stage mounted on the directory `stage`."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("tmpfs", stage, "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options="mode=0711")
 
 
-def prepare_top(top: str, ids: IdMap) -> None:
+def prepare_writable_layer(top: str, ids: IdMap) -> None:
     """Make a writable top (`upper/`, `work/`) that belongs to container root. A kept one stays as it is.
 
     Overlayfs marks a volatile top so that it is not used again after a crash of the machine. What must survive one is
@@ -75,7 +75,7 @@ def mount_root(stage: str, *, lowers: tuple[str, ...], top: str, userns: int | N
     return f"{stage}/rootfs"
 
 
-def complete(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
+def complete_root(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
     """Add what Docker's containers have beside their layers: /etc with the link mtab, and the volumes' directories.
 
     What is in the way stays as it is: the image's own links lead where they would inside.
@@ -84,17 +84,19 @@ def complete(root: str, directories: tuple[str, ...], ids: IdMap) -> None:
     for path in ("/etc", *directories):
         parts = [part for part in path.split("/") if part]
         for depth in range(len(parts)):
-            _add(
+            _create_missing(
                 root,
                 "/".join(parts[:depth]),
                 parts[depth],
                 owner,
                 make=lambda name, fd: os.mkdir(name, 0o755, dir_fd=fd),
             )
-    _add(root, "etc", "mtab", owner, make=lambda name, fd: os.symlink("/proc/mounts", name, dir_fd=fd))
+    _create_missing(root, "etc", "mtab", owner, make=lambda name, fd: os.symlink("/proc/mounts", name, dir_fd=fd))
 
 
-def _add(root: str, above: str, name: str, owner: tuple[int, int], *, make: Callable[[str, int], None]) -> None:
+def _create_missing(
+    root: str, above: str, name: str, owner: tuple[int, int], *, make: Callable[[str, int], None]
+) -> None:
     """Make something that is not there yet in a directory, if that is one."""
     with contextlib.suppress(OSError):
         directory = syscalls.open_inside(root, f"/{above}", os.O_RDONLY | os.O_DIRECTORY)
@@ -118,7 +120,7 @@ def stage_binds(
     staged = []
     for number, bind in enumerate(binds):
         if bind.lowers:
-            staged.append(bind._replace(source=_merged(stage, number, bind.lowers, userns=userns)))
+            staged.append(bind._replace(source=_mount_merged(stage, number, bind.lowers, userns=userns)))
             continue
         source = f"{stage}/b/{number}"
         if bind.within == bind.source and bind.read_only and not os.path.lexists(bind.source):
@@ -134,17 +136,17 @@ def stage_binds(
             attributes = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
             if bind.read_only or bind.top:
                 attributes |= syscalls.MOUNT_ATTR_RDONLY
-            mapped = owners.get(owner_of(bind)) if bind.owner is not None else None
+            mapped = owners.get(get_owner(bind)) if bind.owner is not None else None
             _attach(bind.source, source, attributes=attributes, userns=mapped, recursive=True, opened=opened)
         finally:
             os.close(opened)
         if bind.top and is_directory:
-            source = _covered(stage, number, bind.top, mode=stat.S_IMODE(facts.st_mode), ids=ids)
+            source = _mount_with_top(stage, number, bind.top, mode=stat.S_IMODE(facts.st_mode), ids=ids)
         staged.append(bind._replace(source=source))
     return tuple(staged)
 
 
-def _merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: int | None) -> str:
+def _mount_merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: int | None) -> str:
     """The merged directory of layers, to read."""
     place = f"{stage}/p/{number}"
     attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
@@ -164,10 +166,10 @@ def _merged(stage: str, number: int, lowers: tuple[str, ...], *, userns: int | N
     return f"{place}/all"
 
 
-def _covered(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str:
+def _mount_with_top(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str:
     """An attached directory under a top of its own; the merged directory, which has the mode of the source."""
     fresh = not os.path.isdir(f"{top}/upper")
-    prepare_top(top, ids)
+    prepare_writable_layer(top, ids)
     if fresh:
         os.chmod(f"{top}/upper", mode)
     place = f"{stage}/p/{number}"
@@ -186,7 +188,7 @@ def _covered(stage: str, number: int, top: str, *, mode: int, ids: IdMap) -> str
 def _open_source(bind: Bind) -> int:
     """The source, opened: what is checked here is what is mounted, whatever a container makes of its path meanwhile."""
     opened = os.open(bind.source, os.O_PATH | os.O_CLOEXEC)
-    real = os.readlink(_OPENED.format(opened))
+    real = os.readlink(_FD_PATH.format(opened))
     if bind.within and real != bind.within and not real.startswith(f"{bind.within}/"):
         os.close(opened)
         raise EngineError(
@@ -196,18 +198,18 @@ def _open_source(bind: Bind) -> int:
     return opened
 
 
-def owner_of(bind: Bind) -> tuple[int, int]:
+def get_owner(bind: Bind) -> tuple[int, int]:
     """The key of a bind's id map."""
     owner = bind.owner or 0
     return owner, owner if bind.group is None else bind.group
 
 
-def owner_maps(context: Context, binds: tuple[Bind, ...]) -> dict[tuple[int, int], IdMap]:
+def build_owner_maps(context: InstanceContext, binds: tuple[Bind, ...]) -> dict[tuple[int, int], IdMap]:
     """The id maps that the binds of a container want; none for an ordinary user, who may not make such mounts."""
     if context.idmap.rootless:
         return {}
-    keys = {owner_of(bind) for bind in binds if bind.owner is not None}
-    return {key: idmap.owner_map(context.idmap, owner=key[0], group=key[1]) for key in keys}
+    keys = {get_owner(bind) for bind in binds if bind.owner is not None}
+    return {key: idmap.build_owner_map(context.idmap, owner=key[0], group=key[1]) for key in keys}
 
 
 def _map_ids(tree: int, userns: int, source: str, *, recursive: bool) -> None:
@@ -229,7 +231,7 @@ def _attach(
 
     `opened`: a descriptor of the source, where its path may lead elsewhere by now.
     """
-    tree = syscalls.clone_mount(source if opened is None else _OPENED.format(opened), recursive=recursive)
+    tree = syscalls.clone_mount(source if opened is None else _FD_PATH.format(opened), recursive=recursive)
     try:
         if userns is not None:
             _map_ids(tree, userns, source, recursive=recursive)

@@ -4,6 +4,9 @@
 containers' processes itself: what is written may be old, what is returned is true. Annotations as in `types`.
 """
 
+from __future__ import annotations
+
+import errno
 import itertools
 import json
 import os
@@ -14,9 +17,64 @@ from typing import NamedTuple
 from devbox.errors import EngineError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation.living import alive, identify, usable
-from devbox.isolation.types import NetNode, ProcessRef, Publish, Reach, pack, unpack
+from devbox.isolation.types import NetNode, NetworkAccess, ProcessRef, PublishedPort, pack, unpack
 from devbox.model import jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.isolation.types import ProcessRef
+
+_STATE, _FLAGS, _START_TIME = 0, 6, 19  # fields of /proc/PID/stat after the name
+_EXITING = 0x4  # PF_EXITING of the kernel's flags
+
+
+def identify(pid: int) -> ProcessRef | None:
+    """The process with this pid now; None when there is none (or only its zombie)."""
+    from devbox.isolation.types import ProcessRef
+
+    facts = _read_stat(pid)
+    return None if facts is None or facts[_STATE] in "ZX" else ProcessRef(pid, int(facts[_START_TIME]))
+
+
+def is_alive(process: ProcessRef) -> bool:
+    """Whether exactly this process still runs."""
+    return identify(process.pid) == process
+
+
+def is_process_usable(process: ProcessRef) -> bool:
+    """Whether it is alive and has not begun to end.
+
+    A container's pid 1 that was killed is alive until all in its pid namespace are reaped, which may take seconds;
+    nothing can enter meanwhile.
+    """
+    return is_usable(process.pid, process.start_time)
+
+
+def is_usable(pid: int, start_time: int) -> bool:
+    """`usable`, of a process by its two numbers."""
+    facts = _read_stat(pid)
+    if facts is None or facts[_STATE] in "ZX" or int(facts[_START_TIME]) != start_time:
+        return False
+    return not int(facts[_FLAGS]) & _EXITING
+
+
+def open_pidfd(pid: int) -> int | None:
+    """A descriptor of the process with this pid; None when there is none, as where a thread has that number by now."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):  # of a thread, by older and by newer kernels
+            return None
+        raise
+
+
+def _read_stat(pid: int) -> list[str] | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as source:
+            return source.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
 
 FORMAT = 1
 
@@ -26,11 +84,11 @@ _LISTS = ("names", "published", "containers", "guests")  # of an `InstanceState`
 
 _MOMENT = 1.0
 _PAUSE = 0.01
-_UNSUPERVISED = "its supervisor was killed: nothing restarts it when it ends"
-_ENDING = "it is ending: not all that ran in it is gone yet"
+_UNSUPERVISED_REASON = "its supervisor was killed: nothing restarts it when it ends"
+_ENDING_REASON = "it is ending: not all that ran in it is gone yet"
 
 
-class Row(NamedTuple):
+class ContainerState(NamedTuple):
     """One container, as `ps` shows it and as adoption needs it."""
 
     name: str
@@ -43,7 +101,7 @@ class Row(NamedTuple):
     health: str  # starting|healthy|unhealthy|none
     process: ProcessRef | None = None  # pid 1
     command: ProcessRef | None = None  # the supervised command inside it
-    ports: tuple[Publish, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
     restarts: int = 0
     crashes: int = 0  # restarts since it last ran for a stable while: above 0 it is not known to stay up
     exit_code: int | None = None
@@ -53,21 +111,21 @@ class Row(NamedTuple):
     stopped: bool = False  # it was asked to end: whoever takes it over does not start it again
 
 
-class Name(NamedTuple):
+class NetworkName(NamedTuple):
     """A name of the instance network and its address."""
 
     name: str
     node: NetNode
 
 
-class NamedPublish(NamedTuple):
+class NamedPublishedPort(NamedTuple):
     """A published port and the container it belongs to."""
 
     name: str
-    publish: Publish
+    publish: PublishedPort
 
 
-class Guest(NamedTuple):
+class OneShot(NamedTuple):
     """A one-shot container, and the process that runs it."""
 
     name: str
@@ -75,7 +133,7 @@ class Guest(NamedTuple):
     client: ProcessRef
     oci_id: str
     top: str
-    reach: Reach = Reach()
+    reach: NetworkAccess = NetworkAccess()
     joined: bool = False  # it shares the processes of another container, and has no pid 1 of its own
 
 
@@ -87,10 +145,10 @@ class InstanceState(NamedTuple):
     supervisor: ProcessRef
     holder: ProcessRef | None = None
     egress: ProcessRef | None = None
-    names: tuple[Name, ...] = ()
-    published: tuple[NamedPublish, ...] = ()
-    containers: tuple[Row, ...] = ()
-    guests: tuple[Guest, ...] = ()
+    names: tuple[NetworkName, ...] = ()
+    published: tuple[NamedPublishedPort, ...] = ()
+    containers: tuple[ContainerState, ...] = ()
+    guests: tuple[OneShot, ...] = ()
     subnet: str = ""  # the first two numbers of the network's /16
     led: tuple[int, ...] = ()  # ports of the host's loopback that the running pasta leads to
     runtime: str = ""  # the OCI runtime, without which its containers can't be looked after
@@ -101,7 +159,7 @@ class InstanceState(NamedTuple):
     companion: tuple[str, ...] = ()  # the program of this machine that runs as long as the instance
 
 
-def boot_id() -> str:
+def read_boot_id() -> str:
     """The kernel's id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as source:
         return source.read().strip()
@@ -119,22 +177,22 @@ class StateFile:
         lists = {name: value for name, value in state._asdict().items() if name in _LISTS}
         known, self._texts = self._texts, {}
         for each in itertools.chain(*lists.values()):
-            self._texts[each] = known.get(each) or _text(each)
+            self._texts[each] = known.get(each) or _format_json(each)
         told = [f'"{name}":[{",".join(map(self._texts.__getitem__, value))}]' for name, value in lists.items() if value]
-        rest = _text(state._replace(names=(), published=(), containers=(), guests=()))
+        rest = _format_json(state._replace(names=(), published=(), containers=(), guests=()))
         files.write_atomic(self._path, ",".join((rest[:-1], *told)) + "}", mode=0o600)
 
 
-def write(paths: Paths, instance: str, state: InstanceState) -> None:
+def write_state(paths: Paths, instance: str, state: InstanceState) -> None:
     """Replace the state file, once."""
     StateFile(paths, instance).write(state)
 
 
-def _text(value: NamedTuple) -> str:
+def _format_json(value: NamedTuple) -> str:
     return json.dumps(pack(value), separators=(",", ":"))
 
 
-def read(paths: Paths, instance: str) -> InstanceState | None:
+def read_state_file(paths: Paths, instance: str) -> InstanceState | None:
     """What was written last in this boot; None when there is nothing (another boot means stopped).
 
     EngineError when it can't be understood: what runs is not known then, and nothing is claimed. `down` works all the
@@ -146,7 +204,7 @@ def read(paths: Paths, instance: str) -> InstanceState | None:
         return None
     try:
         plain = jsontext.loads(text)
-        if plain["boot"] != boot_id() or plain["format"] < FORMAT:
+        if plain["boot"] != read_boot_id() or plain["format"] < FORMAT:
             return None
         if plain["format"] > FORMAT:
             raise EngineError(
@@ -158,23 +216,26 @@ def read(paths: Paths, instance: str) -> InstanceState | None:
         raise EngineError(f"{path} is damaged", remedy="devbox down, then devbox up") from None
 
 
-def load_row(plain: object) -> Row:
+def load_container_state(plain: object) -> ContainerState:
     """A row that a supervisor sent."""
-    return unpack(Row, plain)
+    return unpack(ContainerState, plain)
 
 
-def look(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
+def observe_state(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     """Whether a supervisor lives that has its ground, and the state as it really is."""
-    state = read(paths, instance)
+    state = read_state_file(paths, instance)
     if state is None:
         return False, None
-    if alive(state.supervisor) and has_ground(state):
+    if is_alive(state.supervisor) and has_namespaces(state):
         return True, state
-    rows = (_checked(row, begun=lambda name: _begun(paths, instance, name, state.holder)) for row in state.containers)
+    rows = (
+        _verify_container(row, begun=lambda name: _find_started(paths, instance, name, state.holder))
+        for row in state.containers
+    )
     return False, state._replace(containers=tuple(rows))
 
 
-def told(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
+def read_state(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     """`look`, as people and plans are to be told: a container whose pid 1 is ending runs no more.
 
     A supervisor writes an ordinary end down within a moment, which it is given here; where something in the container
@@ -182,34 +243,34 @@ def told(paths: Paths, instance: str) -> tuple[bool, InstanceState | None]:
     """
     deadline = time.monotonic() + _MOMENT
     while True:
-        supervised, state = look(paths, instance)
+        supervised, state = observe_state(paths, instance)
         if state is None or not (ending := [row.name for row in state.containers if _is_ending(row)]):
             return supervised, state
         if not supervised or time.monotonic() > deadline:
-            rows = (_ended(row) if row.name in ending else row for row in state.containers)
+            rows = (_mark_ended(row) if row.name in ending else row for row in state.containers)
             return supervised, state._replace(containers=tuple(rows))
         time.sleep(_PAUSE)
 
 
-def _is_ending(row: Row) -> bool:
-    return row.process is not None and not usable(row.process)
+def _is_ending(row: ContainerState) -> bool:
+    return row.process is not None and not is_process_usable(row.process)
 
 
-def _ended(row: Row) -> Row:
-    return row._replace(state="exited", health="none", process=None, command=None, reason=row.reason or _ENDING)
+def _mark_ended(row: ContainerState) -> ContainerState:
+    return row._replace(state="exited", health="none", process=None, command=None, reason=row.reason or _ENDING_REASON)
 
 
-def has_ground(state: InstanceState) -> bool:
+def has_namespaces(state: InstanceState) -> bool:
     """Whether the namespaces stand that everything of it lives in."""
-    return state.holder is not None and alive(state.holder)
+    return state.holder is not None and is_alive(state.holder)
 
 
-def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
+def _verify_container(row: ContainerState, *, begun: Callable[[str], ProcessRef | None]) -> ContainerState:
     """A row that nobody watches any more, set right. `begun` finds what its supervisor did not live to write down."""
-    if row.process is not None and alive(row.process):
+    if row.process is not None and is_alive(row.process):
         state = "running" if row.state == "stopping" else row.state  # nobody is stopping it any more
         health = "none" if row.health == "none" else "starting"
-        return row._replace(state=state, health=health, reason=row.reason or _UNSUPERVISED)
+        return row._replace(state=state, health=health, reason=row.reason or _UNSUPERVISED_REASON)
     if row.state in ("exited", "dead", "created"):  # created: it was not begun, or waits for its time
         return row
     if row.state == "starting" and (process := begun(row.name)) is not None:
@@ -218,7 +279,7 @@ def _checked(row: Row, *, begun: Callable[[str], ProcessRef | None]) -> Row:
     return row._replace(state="exited", health="none", process=None, command=None, exit_code=None, reason=reason)
 
 
-def _begun(paths: Paths, instance: str, name: str, holder: ProcessRef | None) -> ProcessRef | None:
+def _find_started(paths: Paths, instance: str, name: str, holder: ProcessRef | None) -> ProcessRef | None:
     """A container's pid 1 as its runtime wrote it down; None where there is none, or its number is another's by now."""
     text = (files.read_text(paths.pid_file(instance, name)) or "").strip()
     process = identify(int(text)) if text.isdigit() else None
@@ -231,7 +292,7 @@ def _begun(paths: Paths, instance: str, name: str, holder: ProcessRef | None) ->
     return process if len(rooms) == 1 else None
 
 
-class Entry(NamedTuple):
+class ExecEntry(NamedTuple):
     """What entering a running container takes."""
 
     process: ProcessRef
@@ -247,7 +308,7 @@ class Entry(NamedTuple):
     group: str = ""  # the control group below which the container has its own
 
 
-def write_entry(path: str, entry: Entry) -> None:
+def write_entry(path: str, entry: ExecEntry) -> None:
     """Write an entry file. Its few lines are read without a JSON parser: see `enter`."""
     lines = [
         f"pid={entry.process.pid}",
@@ -268,7 +329,7 @@ def write_entry(path: str, entry: Entry) -> None:
     files.write_atomic(path, "\n".join(lines) + "\n", mode=0o600)
 
 
-def current(pid: int) -> ProcessRef:
+def require_process(pid: int) -> ProcessRef:
     """A process that is known to run."""
     process = identify(pid)
     if process is None:

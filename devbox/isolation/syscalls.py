@@ -90,7 +90,9 @@ def setns(path: str) -> None:
 
 def mount(source: str | None, target: str, kind: str | None = None, *, flags: int = 0, options: str = "") -> None:
     """Mount a file system, or change the propagation of a mount."""
-    result = _libc.mount(_text(source), os.fsencode(target), _text(kind), ctypes.c_ulong(flags), _text(options or None))
+    result = _libc.mount(
+        _encode(source), os.fsencode(target), _encode(kind), ctypes.c_ulong(flags), _encode(options or None)
+    )
     _check(result, f"mount {kind or ''}".rstrip(), target)
 
 
@@ -138,7 +140,7 @@ def prctl(option: int, value: int) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
 
 
-def _text(value: str | None) -> bytes | None:
+def _encode(value: str | None) -> bytes | None:
     return None if value is None else os.fsencode(value)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from devbox.host import removal
+from devbox.host import disk
 from devbox.isolation.types import IdMap
 
 
-def as_root(idmap: IdMap, work: Callable[[], None]) -> None:
+def run_as_root(idmap: IdMap, work: Callable[[], None]) -> None:
     """Do `work` as root of the store: root at once, an ordinary user in a child that dies with this process."""
     if not idmap.rootless:
         work()
@@ -22,10 +22,10 @@ def as_root(idmap: IdMap, work: Callable[[], None]) -> None:
         sandbox.enter(idmap, parent=parent)
         work()
 
-    forks.inside(inside)
+    forks.run_in_child(inside)
 
 
 def remove(idmap: IdMap, path: str) -> None:
     """Remove a tree. Quiet when there is none."""
     if os.path.lexists(path):
-        as_root(idmap, lambda: removal.remove(path))
+        run_as_root(idmap, lambda: disk.remove(path))

@@ -45,7 +45,7 @@ class Bind(NamedTuple):
     lowers: tuple[str, ...] = ()
 
 
-class Process(NamedTuple):
+class ProcessSpec(NamedTuple):
     """A process to start in a container."""
 
     argv: tuple[str, ...]
@@ -59,7 +59,7 @@ class Process(NamedTuple):
     columns: int = 0
 
 
-class Confine(NamedTuple):
+class SecurityProfile(NamedTuple):
     """How tight. Capabilities without "CAP_", of which an added one stays though "ALL" are dropped.
 
     Limits None = unlimited; memory in bytes, cpus in cores.
@@ -94,11 +94,11 @@ class Launch(NamedTuple):
     oci_id: str  # unique for the OCI runtime's root
     lowers: tuple[str, ...]  # unpacked layers, topmost first
     top: str  # directory of `upper/` and `work/`, made when missing
-    process: Process
+    process: ProcessSpec
     binds: tuple[Bind, ...] = ()
     tmpfs: tuple[str, ...] = ()
     network: NetNode | None = None
-    confine: Confine = Confine()
+    confine: SecurityProfile = SecurityProfile()
     stop_signal: str = "TERM"
     stop_timeout: float = 10.0
     init: bool = True  # wrap the process in an init as pid 1
@@ -123,7 +123,7 @@ class Probe(NamedTuple):
     start_period: float = 60.0
 
 
-class Publish(NamedTuple):
+class PublishedPort(NamedTuple):
     """A host port that leads to a container's port."""
 
     host: int
@@ -132,7 +132,7 @@ class Publish(NamedTuple):
     protocol: str
 
 
-class Supervised(NamedTuple):
+class SupervisedContainer(NamedTuple):
     """A container as its supervisor keeps it: how to start it, probe it, restart it, and what `ps` says of it."""
 
     launch: Launch
@@ -144,8 +144,8 @@ class Supervised(NamedTuple):
     kind: str = "service"  # "service" | "job" | "scheduled"
     restart: str = "on-failure"  # "no" | "on-failure" | "always"
     probe: Probe | None = None
-    ports: tuple[Publish, ...] = ()
-    command: Process | None = None  # supervised inside the standing container (role dev)
+    ports: tuple[PublishedPort, ...] = ()
+    command: ProcessSpec | None = None  # supervised inside the standing container (role dev)
     after_setup: bool = False  # hold `command` back until told that the setup has run
     log: str = ""  # log file
     needs: tuple[str, ...] = ()  # containers it was started after
@@ -153,7 +153,7 @@ class Supervised(NamedTuple):
     hidden: tuple[str, ...] = ()  # values that stand in no log
 
 
-class Context(NamedTuple):
+class InstanceContext(NamedTuple):
     """Where the containers of one instance run: all that a launch needs beside the container itself."""
 
     instance: str  # id: names the cgroup
@@ -169,14 +169,14 @@ class Context(NamedTuple):
     group: str = ""  # and below which group the containers' own ones are: "/devbox/HOME/INSTANCE"
 
 
-class Route(NamedTuple):
+class PortRoute(NamedTuple):
     """A published port and the container it leads to."""
 
-    publish: Publish
+    publish: PublishedPort
     node: NetNode
 
 
-class Reach(NamedTuple):
+class NetworkAccess(NamedTuple):
     """How far a container reaches beyond the instance: ports of the host's loopback, host names (None: every one)."""
 
     host_ports: tuple[int, ...] = ()
@@ -206,21 +206,21 @@ def pack(value: Any) -> Any:
 
 def unpack(cls: type[T], plain: Any) -> T:
     """The named tuple that `pack` took apart. A field that the class lacks is a TypeError."""
-    hints = _hints(cls)  # type: ignore[arg-type]  # mypy: a class can be hashed all the same
-    return cls(**{name: _value(hints.get(name), item) for name, item in plain.items()})
+    hints = _get_hints(cls)  # type: ignore[arg-type]  # mypy: a class can be hashed all the same
+    return cls(**{name: _unpack_value(hints.get(name), item) for name, item in plain.items()})
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _get_hints(cls: type) -> dict[str, Any]:
     """Looking them up costs more than all the rest: a state has hundreds of the same few."""
     return get_type_hints(cls)
 
 
-def _value(hint: Any, plain: Any) -> Any:
+def _unpack_value(hint: Any, plain: Any) -> Any:
     if plain is None:
         return None
     if get_origin(hint) is tuple:
-        return tuple(_value(get_args(hint)[0], item) for item in plain)
+        return tuple(_unpack_value(get_args(hint)[0], item) for item in plain)
     if get_origin(hint) is UnionType:  # always "X | None" here
-        return _value(get_args(hint)[0], plain)
+        return _unpack_value(get_args(hint)[0], plain)
     return unpack(hint, plain) if hasattr(hint, "_fields") else plain

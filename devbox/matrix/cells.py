@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from devbox.envfile import hostaccess
-from devbox.envfile.load import EnvFile
-from devbox.envfile.resolve import credentials_wanted
-from devbox.errors import NotTrusted
+from devbox.envfile import host_access
+from devbox.envfile.expand import list_credentials, resolve, resolve_tests
+from devbox.envfile.load import EnvFile, load_each_cell
+from devbox.errors import EnvFileError, NotTrusted
 from devbox.execute import locks
-from devbox.matrix.against import Against
+from devbox.execute.locks import Locks
+from devbox.execute.observe import add_contexts
+from devbox.host import project
+from devbox.matrix.release_under_test import CLIENT, ReleaseUnderTest
 from devbox.model import ids
-from devbox.model.image import ImageSpec
+from devbox.model.frozen import dataclass
+from devbox.model.image import FromDockerfile, FromTarball, ImageSpec
 from devbox.model.matrix import Cell, Matrix, Tests
-from devbox.model.resolved import Resolved
-from devbox.opened import Project, check_grants, check_grants_by_vars
-from devbox.opened import load as load_file
-from devbox.plan import matrix
+from devbox.model.spec import Lockfile, Spec
+from devbox.plan import locking, matrix
+from devbox.project import Project, build_instance, check_grants, check_grants_by_vars
+from devbox.project import load as load_file
+from devbox.records import lockfile
 from devbox.records.instance import InstanceRecords
-from devbox.records.matrix import instance_name
+from devbox.records.tests import format_instance_name
 from devbox.records.trust import TrustRecord
 
 SHARED = ""  # the name of what all cells have in common: baked images, data that is ready
 NAME = "DEVBOX_CELL"  # the variable that tells a test where it runs
 
 
-@dataclass(frozen=True)
-class Wanted:
+@dataclass(frozen=True, kw_only=True)
+class DesiredCell:
     """A cell, the instance it is, and what it consists of. `resolved` has its images by what is fixed of them.
 
     `by_lock` has them by the lock alone; `names` are those of the images beside other cells' and in the lock, by what
@@ -36,15 +41,15 @@ class Wanted:
 
     cell: Cell
     project: Project
-    resolved: Resolved
+    resolved: Spec
     tests: Tests
     by_lock: Mapping[str, ImageSpec]
     names: Mapping[str, str]
-    against: Against | None = None
+    against: ReleaseUnderTest | None = None
     exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # need of the release → what it gives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """What cells were read from: files and environment variables. `own`: of the project, but no input of its tests."""
 
@@ -54,54 +59,54 @@ class Sources:
     lasting: bool  # whether nothing else can change what they are: no Dockerfile, no tarball
 
 
-def of_cell(opened: Project, name: str, *, released: bool = False) -> Project:
+def open_cell(opened: Project, name: str, *, released: bool = False) -> Project:
     """The instance that a cell is, as a project: it has its own containers, volumes and records."""
-    key = ids.cell_id(opened.id, instance_name(name, released=released))
+    key = ids.compute_cell_id(opened.id, format_instance_name(name, released=released))
     return replace(opened, id=key, records=InstanceRecords(opened.paths, key))
 
 
-def every(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
+def load_cells(opened: Project, *, pinned: bool = False) -> tuple[EnvFile, tuple[Cell, ...]]:
     """The file, and the cells of its matrix; `pinned`: none whose vars would change the image of a release."""
     from devbox.envfile.load import load
 
     env = load(opened.root, file=opened.env_file)
-    whole = written(env)
-    return env, matrix.cells(_pinned(env, whole) if pinned else whole)
+    whole = read_matrix(env)
+    return env, matrix.expand_cells(_pin_axes(env, whole) if pinned else whole)
 
 
-def written(env: EnvFile) -> Matrix:
+def read_matrix(env: EnvFile) -> Matrix:
     """The matrix of a file; an empty one where it has none."""
     table = env.document.test.matrix if env.document.test else None
-    return table.matrix() if table else Matrix()
+    return table.to_matrix() if table else Matrix()
 
 
-def _pinned(env: EnvFile, whole: Matrix) -> Matrix:
+def _pin_axes(env: EnvFile, whole: Matrix) -> Matrix:
     """The matrix with those axes at their own values of which another would make another image."""
     from devbox.envfile import load
-    from devbox.envfile.environment import release_images
+    from devbox.envfile.stage_services import list_release_images
 
-    nobody = dict.fromkeys(credentials_wanted(env), "")
-    plain = release_images(env, nobody)
+    nobody = dict.fromkeys(list_credentials(env), "")
+    plain = list_release_images(env, nobody)
     ways = {f"{name}\0{value}": {name: value} for name, axis in whole.axes.items() for value in axis}
     changing = {
         way.partition("\0")[0]
-        for way, one in load.cells(env, ways)
-        if release_images(one, dict.fromkeys(credentials_wanted(one), "")) != plain
+        for way, one in load.load_each_cell(env, ways)
+        if list_release_images(one, dict.fromkeys(list_credentials(one), "")) != plain
     }
-    return matrix.pinned(whole, {name: env.document.vars[name] for name in changing})
+    return matrix.pin_axes(whole, {name: env.document.vars[name] for name in changing})
 
 
-def allowed(opened: Project, wanted: Iterable[Wanted]) -> list[Wanted]:
+def check_access(opened: Project, wanted: Iterable[DesiredCell]) -> list[DesiredCell]:
     """The cells with what they may have of this machine. NotTrusted where the user has not allowed it."""
     check_grants(opened, load_file(opened))
     trust = TrustRecord(opened.paths, opened.id)
     found = []
     for one in wanted:
         check_grants_by_vars(opened, one.resolved)
-        access = hostaccess.wanted(one.resolved)
+        access = host_access.list_access(one.resolved)
         if not trust.covers(access):
             raise NotTrusted(
-                hostaccess.refusal(access[0]),
+                host_access.describe_refusal(access[0]),
                 where=access[0].where,
                 remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
             )
@@ -109,6 +114,117 @@ def allowed(opened: Project, wanted: Iterable[Wanted]) -> list[Wanted]:
     return found
 
 
-def fixed(wanted: Wanted) -> Wanted:
+def pin_cell(wanted: DesiredCell) -> DesiredCell:
     """The cell by what bakes have taken so far."""
-    return replace(wanted, resolved=locks.fixed(wanted.resolved, wanted.project.store))
+    return replace(wanted, resolved=locks.pin_images(wanted.resolved, wanted.project.store))
+
+
+_PLAIN = ""  # in the place of a cell's name: the file without the matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CellSource:
+    """A cell as the file alone says it; of the file without the matrix, all of it."""
+
+    env: EnvFile
+    project: Project
+    resolved: Spec
+    exports: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def read(
+    opened: Project, env: EnvFile, chosen: Iterable[Cell], *, against: ReleaseUnderTest | None = None
+) -> tuple[list[DesiredCell], Sources]:
+    """What the chosen cells consist of, by the lock. What that calls their images, all cells of the file decide."""
+    lock_file = Locks(build_instance(opened, env.name))
+    lock, chosen = lock_file.read(), list(chosen)
+    known = {cell.name: cell for cell in (*matrix.expand_cells(read_matrix(env)), *chosen)}
+    ways: dict[str, Mapping[str, str]] = {_PLAIN: {}, **{name: cell.variables for name, cell in known.items()}}
+    every = {name: _resolve_cell(opened, one, name, against) for name, one in load_each_cell(env, ways)}
+    plain = {name: env.document.vars.get(name, "") for way in ways.values() for name in way}
+    rows = {
+        name: matrix.CellImages(variables={**plain, **ways[name]}, images=one.resolved.images)
+        for name, one in every.items()
+    }
+    named = matrix.ImageVariants(rows[_PLAIN], [row for name, row in rows.items() if name != _PLAIN])
+    found = [
+        _build_cell(opened, cell, every[cell.name], named.name_images(rows[cell.name]), lock, against)
+        for cell in chosen
+    ]
+    files = {lock_file.path, *env.inputs}.union(*(one.env.inputs for one in every.values()))
+    own = (opened.env_file, project.LOCAL_FILE, lockfile.get_path("", opened.env_file).lstrip("/"))
+    recipes = (path.removeprefix(f"{opened.root}/") for path in files if path.startswith(f"{opened.root}/recipes/"))
+    return found, Sources(
+        files=tuple(files), variables=env.variables, own=(*own, *recipes), lasting=not any(map(_has_host_inputs, found))
+    )
+
+
+def _resolve_cell(opened: Project, env: EnvFile, name: str, against: ReleaseUnderTest | None) -> _CellSource:
+    credentials = opened.records.ensure_credentials(list_credentials(env))
+    place = open_cell(opened, name, released=against is not None)
+    own = build_instance(place, env.name)
+    if name == _PLAIN:
+        return _CellSource(env=env, project=place, resolved=resolve(env, instance=own, credentials=credentials))
+    try:
+        resolved = resolve_tests(env, instance=own, credentials=credentials)
+    except EnvFileError as error:
+        error.sentence = f"{error.sentence} (in the cell {name})"
+        raise
+    if against is None:
+        return _CellSource(env=env, project=place, resolved=resolved)
+    resolved, exports = _add_needs(env, resolved, against, credentials)
+    return _CellSource(env=env, project=place, resolved=resolved, exports=exports)
+
+
+def _add_needs(
+    env: EnvFile, resolved: Spec, against: ReleaseUnderTest, credentials: Mapping[str, str]
+) -> tuple[Spec, Mapping[str, Mapping[str, str]]]:
+    """A cell with what the release needs, where its processes are to run; and what that gives them."""
+    from devbox.envfile.stage_services import resolve_backing
+
+    tests = resolved.tests
+    if tests is None or tests.release != CLIENT:
+        return resolved, {}
+    needs = against.release.config.needs
+    behind = resolve_backing(
+        env, needs, instance=resolved.instance, credentials=credentials, where=tests.container.where
+    )
+    more = behind.resolved
+    together = replace(resolved, images=more.images | resolved.images, containers=more.containers | resolved.containers)
+    return together, behind.exports
+
+
+def _build_cell(
+    opened: Project,
+    cell: Cell,
+    one: _CellSource,
+    names: Mapping[str, str],
+    lock: Lockfile,
+    against: ReleaseUnderTest | None,
+) -> DesiredCell:
+    tests = one.resolved.tests
+    assert tests is not None  # noqa: S101 - for mypy: `for_tests` gives nothing without them
+    spec = replace(tests.container, env={**tests.container.env, NAME: cell.name})
+    resolved = replace(
+        one.resolved,
+        images=locking.lock_images(one.resolved.images, lock, names=names),
+        containers={**one.resolved.containers, spec.name: spec},
+    )
+    resolved = add_contexts(resolved, digests=opened.paths.digests(opened.id))
+    return pin_cell(
+        DesiredCell(
+            cell=cell,
+            project=one.project,
+            resolved=resolved,
+            tests=replace(tests, container=spec),
+            by_lock=resolved.images,
+            names=names,
+            against=against,
+            exports=one.exports,
+        )
+    )
+
+
+def _has_host_inputs(wanted: DesiredCell) -> bool:
+    steps = (step for image in wanted.resolved.images.values() for step in image.steps)
+    return any(isinstance(step, FromDockerfile | FromTarball) for step in steps)

@@ -2,121 +2,246 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 
-from devbox.execute import sourcetree
+from devbox.execute import source_tree
 from devbox.execute.events import Note, Sink
 from devbox.execute.locks import Locks
 from devbox.host import files
-from devbox.host.machine import available_memory, cores
-from devbox.images import gate
-from devbox.matrix import against, bakes, cells, looking, reading, standing
-from devbox.matrix.crew import Crew
-from devbox.matrix.guardian import Guardian, take_down
-from devbox.matrix.looking import RUN, SKIPPED, Asked, Seen
-from devbox.matrix.outcome import Session
-from devbox.matrix.ready import ReadyData
-from devbox.matrix.running import CellRun, Surroundings
-from devbox.model.matrix import CellResult, MatrixSink
-from devbox.opened import Project, complete_lock, exclusive, load
+from devbox.host.environ import count_cores, read_available_memory
+from devbox.images.store import lock
+from devbox.matrix import bake, cells, reaper, release_under_test, schedule
+from devbox.matrix.reaper import CellReaper, take_down
+from devbox.matrix.run import CellRun, RunContext
+from devbox.matrix.schedule import RUN, SKIPPED, CellDecision, MatrixObservation, MatrixRequest
+from devbox.matrix.service_data import ReadyData
+from devbox.model.matrix import CellDone, CellEvent, CellResult, MatrixSink, MatrixStarted
 from devbox.plan import matrix
-from devbox.records.matrix import MatrixRecords
+from devbox.project import Project, complete_lock, load, lock_instance
+from devbox.records.tests import MatrixRecords
+
+NOBODY: Mapping[str, str] = {}
+
+
+@dataclass
+class Session:
+    """One run. `results` has the cells that were not begun, could not be, or have ended."""
+
+    seen: MatrixObservation
+    decided: list[CellDecision]
+    jobs: int = 0
+    interrupted: bool = False
+    results: dict[str, CellResult] = field(default_factory=dict)
+
+    def report_cells(self, board: MatrixSink, lacking: Mapping[str, str] = NOBODY) -> None:
+        """Tell who watches of the cells that are meant, and what of them is not begun.
+
+        `lacking`: cells without an image, and why. Cells that were left out are in the results alone.
+        """
+        now = time.monotonic()
+        meant = tuple(each.cell for each in self.decided if each.verdict != SKIPPED)
+        board(MatrixStarted(cells=meant, jobs=self.jobs, at=now))
+        for each in self.decided:
+            result = _build_skipped_result(each, lacking)
+            if result is not None:
+                self.results[each.cell.name] = result
+                if each.verdict != SKIPPED:
+                    board(CellDone(result=result, at=now))
+
+
+def _build_skipped_result(decided: CellDecision, lacking: Mapping[str, str]) -> CellResult | None:
+    """The result of a cell that is not begun. What a cached one wrote when it passed is still there."""
+    cell, last = decided.cell, decided.last
+    if decided.verdict == RUN:
+        return CellResult(cell=cell, state="error", reason=lacking[cell.name]) if cell.name in lacking else None
+    if last is None:
+        return CellResult(cell=cell, state=decided.verdict, reason=decided.reason)
+    return CellResult(
+        cell=cell,
+        state=decided.verdict,
+        reason=decided.reason,
+        exit_code=last.exit_code,
+        log=last.log,
+        reports=last.reports,
+        coverage=last.coverage,
+        image=last.image,
+        services=last.services,
+        ended_at=last.ended_at,
+    )
+
+
+OnResult = Callable[[CellRun, CellResult], None]
+
+
+class WorkerPool:
+    """One crew for one run. Only the calling thread hands out results."""
+
+    def __init__(self, around: RunContext, runs: Sequence[CellRun], *, jobs: int, fail_fast: bool) -> None:
+        self._around = around
+        self._waiting = deque(runs)
+        self._active: set[CellRun] = set()
+        self._guard = threading.Lock()
+        self._results: queue.SimpleQueue[tuple[CellRun, CellResult]] = queue.SimpleQueue()
+        self._fail_fast = fail_fast
+        self._failed = ""  # the cell after whose failure none begins
+        self._hands = min(len(runs), jobs + 1 if jobs > 1 else jobs)
+        self.interrupted = False
+
+    def work(self, on_result: OnResult) -> None:
+        """Run all cells, and hand each result over as it comes."""
+        left = len(self._waiting)
+        for each in self._waiting:
+            self._around.board(CellEvent(cell=each.wanted.cell.name, phase="waiting", at=time.monotonic()))
+        for number in range(self._hands):
+            threading.Thread(target=self._run_worker, name=f"cells-{number}", daemon=True).start()
+        for _ in range(left):
+            run, result = self._results.get()
+            on_result(run, result)
+            self._around.board(CellDone(result=result, at=time.monotonic()))
+
+    def interrupt(self) -> None:
+        """Nothing begins any more, and what runs is ended, all of it at once. From a signal's handler."""
+        self.interrupted = True
+        self._around.stopping.set()
+        with self._guard:  # the main thread, in which handlers run, never holds it
+            active = tuple(self._active)
+        for run in active:
+            threading.Thread(target=run.abort, daemon=True).start()
+
+    def _run_worker(self) -> None:
+        """Take cells one after the other until there are none left."""
+        while (run := self._pop_next()) is not None:
+            try:
+                result = self._check_skipped(run) or run.run()
+            except BaseException as error:  # noqa: BLE001 - the others go on; a cell without a result would hang all
+                sentence = f"this is a fault of devbox: {type(error).__name__}: {error}"
+                result = CellResult(cell=run.wanted.cell, state="error", reason=sentence)
+            with self._guard:
+                self._active.discard(run)
+                if self._fail_fast and not result.is_green and not self._failed:
+                    self._failed = result.cell.name
+            self._results.put((run, result))
+
+    def _pop_next(self) -> CellRun | None:
+        with self._guard:
+            if not self._waiting:
+                return None
+            run = self._waiting.popleft()
+            self._active.add(run)
+            return run
+
+    def _check_skipped(self, run: CellRun) -> CellResult | None:
+        """The result of a cell that is not begun any more."""
+        blank = CellResult(cell=run.wanted.cell, state="skipped")
+        if self._around.stopping.is_set():
+            return replace(blank, reason="interrupted before it began")
+        if self._failed:
+            return replace(blank, reason=f"fail_fast: {self._failed} failed before it began")
+        return None
+
 
 _EACH = 512 << 20  # bytes that a cell is reckoned to need, with its services, where the file sets no limit
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HOLDS = 0.8  # of the memory that is free
 
 
-def carry_out(opened: Project, records: MatrixRecords, asked: Asked, sink: Sink, board: MatrixSink) -> Session:
+def run_session(
+    opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink, board: MatrixSink
+) -> Session:
     """Run what has to run."""
-    with _alone(opened, records, sink):
-        session, wanted, lacking = _prepared(opened, records, asked, sink)
-        session.tell(board, lacking)
+    with _lock_exclusively(opened, records, sink):
+        session, wanted, lacking = _prepare(opened, records, asked, sink)
+        session.report_cells(board, lacking)
         runs = [one for name, one in wanted.items() if name not in session.results]
         if runs:
             _run(opened, records, asked, session, runs, sink, board)
             with suppress(OSError):  # the disk is full, which was said
-                _settle(opened, records, session, runs, sink)
+                _invalidate_changed(opened, records, session, runs, sink)
     return session
 
 
-def _settle(opened: Project, records: MatrixRecords, session: Session, wanted: list[cells.Wanted], sink: Sink) -> None:
+def _invalidate_changed(
+    opened: Project, records: MatrixRecords, session: Session, wanted: list[cells.DesiredCell], sink: Sink
+) -> None:
     """Where files changed while cells ran, it is not known which of them a cell saw: it runs again the next time."""
-    if not looking.unsettled(opened, records, session.seen):
+    if not schedule.has_changed(opened, records, session.seen):
         return
     sink(Note(text="files of the project changed while the tests ran: these cells run again the next time"))
     for one in wanted:
         result = session.results.get(one.cell.name)
         if result is not None and result.attempts:
-            records.remember(replace(session.seen.inputs[one.cell.name], files=""), result)
+            records.record_result(replace(session.seen.inputs[one.cell.name], files=""), result)
 
 
 @contextmanager
-def _alone(opened: Project, records: MatrixRecords, sink: Sink) -> Iterator[None]:
+def _lock_exclusively(opened: Project, records: MatrixRecords, sink: Sink) -> Iterator[None]:
     """Nobody else runs tests of the project meanwhile, and what a killed run left is gone."""
-    with files.locked(records.lock, wait=False) as got:
+    with files.lock_file(records.lock, wait=False) as got:
         if got:
-            with gate.kept(opened.paths):
-                standing.sweep(opened, records)
+            with lock.lock_shared(opened.paths):
+                reaper.sweep(opened, records)
                 yield
             return
-    holder = files.lock_holder(records.lock)
+    holder = files.read_lock_holder(records.lock)
     sink(Note(text=f"waiting for another devbox test of this project{f' (pid {holder})' if holder else ''}"))
-    with files.locked(records.lock), gate.kept(opened.paths):
-        standing.sweep(opened, records)
+    with files.lock_file(records.lock), lock.lock_shared(opened.paths):
+        reaper.sweep(opened, records)
         yield
 
 
-def _prepared(
-    opened: Project, records: MatrixRecords, asked: Asked, sink: Sink
-) -> tuple[Session, dict[str, cells.Wanted], dict[str, str]]:
+def _prepare(
+    opened: Project, records: MatrixRecords, asked: MatrixRequest, sink: Sink
+) -> tuple[Session, dict[str, cells.DesiredCell], dict[str, str]]:
     """The cells that are to run, their images baked; and those that lack one, with the reason."""
-    with exclusive(opened, sink):
-        release = against.find(opened, asked.against) if asked.against else None
-        env, every = cells.every(opened, pinned=release is not None)
-        wanted, sources = reading.read(opened, env, every, against=release)
-        seen = looking.note(opened, records, wanted, sources)
-        first = {each.cell.name: each for each in looking.decide(seen, records, asked)}
+    with lock_instance(opened, sink):
+        release = release_under_test.find(opened, asked.against) if asked.against else None
+        env, every = cells.load_cells(opened, pinned=release is not None)
+        wanted, sources = cells.read(opened, env, every, against=release)
+        seen = schedule.record_cells(opened, records, wanted, sources)
+        first = {each.cell.name: each for each in schedule.decide(seen, records, asked)}
         if asked.locked:
             _demand(opened, [one for one in wanted if first[one.cell.name].verdict != SKIPPED])
-        running = cells.allowed(opened, (one for one in wanted if first[one.cell.name].verdict == RUN))
-        lacking = bakes.bake(opened, running, sink, locked=asked.locked)
-        running = [cells.fixed(one) for one in running]
+        running = cells.check_access(opened, (one for one in wanted if first[one.cell.name].verdict == RUN))
+        lacking = bake.bake(opened, running, sink, locked=asked.locked)
+        running = [cells.pin_cell(one) for one in running]
         fresh = {one.cell.name: one for one in running}
         wanted = [fresh.get(one.cell.name, one) for one in wanted]
-        bakes.remember(opened, wanted)
+        bake.remember(opened, wanted)
         if not asked.locked:
-            complete_lock(opened, bakes.together(wanted, load(opened)), sink)
-        seen = looking.note(opened, records, wanted, sources)
+            complete_lock(opened, bake.merge_cells(wanted, load(opened)), sink)
+        seen = schedule.record_cells(opened, records, wanted, sources)
     # With its packages fixed, a cell may turn out to be one that passed. Others are what they were a moment ago.
-    again = looking.decide(seen, records, asked)
+    again = schedule.decide(seen, records, asked)
     decided = [each if each.cell.name in fresh else first[each.cell.name] for each in again]
-    session = Session(seen, decided, jobs=_jobs(asked, running))
+    session = Session(seen, decided, jobs=_count_jobs(asked, running))
     return session, {each.cell.name: fresh[each.cell.name] for each in decided if each.verdict == RUN}, lacking
 
 
-def _demand(opened: Project, meant: list[cells.Wanted]) -> None:
+def _demand(opened: Project, meant: list[cells.DesiredCell]) -> None:
     """NotLocked where the lock does not fix all images of these cells."""
     resolved = load(opened)
     names = dict.fromkeys(name for one in meant for name in one.names.values())
-    baked = bakes.together(meant, resolved)
-    Locks(resolved.instance).demand(bakes.together(meant, resolved, by_lock=True), names, baked=baked)
+    baked = bake.merge_cells(meant, resolved)
+    Locks(resolved.instance).demand(bake.merge_cells(meant, resolved, by_lock=True), names, baked=baked)
 
 
-def _jobs(asked: Asked, running: list[cells.Wanted]) -> int:
+def _count_jobs(asked: MatrixRequest, running: list[cells.DesiredCell]) -> int:
     if asked.jobs or not running:
         return min(asked.jobs, len(running))
-    each = max((_memory(one) for one in running), default=_EACH)
-    memory = int(available_memory() * _HOLDS)
-    return matrix.jobs(cells=len(running), cores=cores(), memory=memory, each=each)
+    each = max((_estimate_memory(one) for one in running), default=_EACH)
+    memory = int(read_available_memory() * _HOLDS)
+    return matrix.count_jobs(cells=len(running), cores=count_cores(), memory=memory, each=each)
 
 
-def _memory(one: cells.Wanted) -> int:
+def _estimate_memory(one: cells.DesiredCell) -> int:
     limits = [spec.limits.memory for spec in one.resolved.containers.values()]
     return max(_EACH, sum(limit for limit in limits if limit))
 
@@ -124,27 +249,27 @@ def _memory(one: cells.Wanted) -> int:
 def _run(
     opened: Project,
     records: MatrixRecords,
-    asked: Asked,
+    asked: MatrixRequest,
     session: Session,
-    wanted: list[cells.Wanted],
+    wanted: list[cells.DesiredCell],
     sink: Sink,
     board: MatrixSink,
 ) -> None:
     """Run the cells, and write down what comes of each at once."""
     seen, reasons = session.seen, {each.cell.name: each.reason for each in session.decided}
 
-    guardian = Guardian(opened.paths)
+    guardian = CellReaper(opened.paths)
     try:
-        around = Surroundings(
+        around = RunContext(
             records=records,
             guardian=guardian,
-            ready=ready_data(opened, records, seen.tree),
+            ready=open_ready_data(opened, records, seen.tree),
             board=board,
             slots=threading.Semaphore(session.jobs),
             keep=asked.keep,
         )
         runs = [CellRun(one, around, reason=reasons[one.cell.name]) for one in wanted]
-        crew = Crew(around, runs, jobs=session.jobs, fail_fast=any(one.tests.fail_fast for one in wanted))
+        crew = WorkerPool(around, runs, jobs=session.jobs, fail_fast=any(one.tests.fail_fast for one in wanted))
 
         def remember(run: CellRun, result: CellResult) -> None:
             name = run.wanted.cell.name
@@ -152,43 +277,43 @@ def _run(
             if result.attempts or result.state == "error":
                 _remember(opened, records, seen, result, sink)
 
-        with _signals(crew):
+        with _handle_signals(crew):
             crew.work(remember)
         session.interrupted = crew.interrupted
     finally:
         guardian.end()
 
 
-def _remember(opened: Project, records: MatrixRecords, seen: Seen, result: CellResult, sink: Sink) -> None:
+def _remember(opened: Project, records: MatrixRecords, seen: MatrixObservation, result: CellResult, sink: Sink) -> None:
     """Write down what came of a cell. Where there is no room for that, what it left goes."""
     name = result.cell.name
     for last in (False, True):
         try:
-            records.remember_tree(seen.inputs[name].files, seen.tree)
-            records.remember(seen.inputs[name], result)
+            records.record_tree(seen.inputs[name].files, seen.tree)
+            records.record_result(seen.inputs[name], result)
         except OSError as error:
             with suppress(OSError):
-                take_down(opened.paths, records.cell_id(name))
-                records.mark(records.cell_id(name), "")
+                take_down(opened.paths, records.compute_cell_id(name))
+                records.mark(records.compute_cell_id(name), "")
             if last:
                 sink(Note(text=f"what came of {name} could not be written down: {error.strerror}"))
         else:
             return
 
 
-def ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:
+def open_ready_data(opened: Project, records: MatrixRecords, tree: Mapping[str, str]) -> ReadyData:
     """The data of services that are ready. `tree`: the files that tests depend on, where the file names no others."""
 
     def read(patterns: tuple[str, ...]) -> Mapping[str, str]:
         if not patterns:
             return tree
-        return sourcetree.read(opened.root, patterns, but=(), record=f"{records.directory}/ready-files.json")
+        return source_tree.read(opened.root, patterns, but=(), record=f"{records.directory}/ready-files.json")
 
     return ReadyData(opened.engine, opened.id, read)
 
 
 @contextmanager
-def _signals(crew: Crew) -> Iterator[None]:
+def _handle_signals(crew: WorkerPool) -> Iterator[None]:
     """Ctrl-C and requests to end interrupt the crew; a second one ends devbox, and the guardian does the rest."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

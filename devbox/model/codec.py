@@ -39,7 +39,7 @@ def conforms(value: Any, hint: Any) -> bool:
     """True if a loaded value has the types that its model declares; `load` checks names only, not scalars."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        fields = _hints(hint).items()
+        fields = _read_hints(hint).items()
         return isinstance(value, hint) and all(conforms(getattr(value, name), own) for name, own in fields)
     if origin is tuple:
         return isinstance(value, tuple) and all(conforms(each, args[0]) for each in value)
@@ -85,7 +85,7 @@ def _load_union(options: tuple[Any, ...], plain: Any) -> Any:
 def _load_dataclass(cls: Any, plain: Any) -> Any:
     if not isinstance(plain, dict):
         raise CodecError(f"{cls.__name__} wants an object, not {type(plain).__name__}")
-    hints = _hints(cls)
+    hints = _read_hints(cls)
     given = {key: item for key, item in plain.items() if not (key == "op" and "op" not in hints)}
     if unknown := given.keys() - hints.keys():
         raise CodecError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
@@ -96,6 +96,6 @@ def _load_dataclass(cls: Any, plain: Any) -> Any:
 
 
 @functools.cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _read_hints(cls: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}

@@ -9,39 +9,39 @@ if TYPE_CHECKING:
 INSTANCE_ID_LENGTH = 12
 
 
-def canonical_json(value: Any) -> bytes:
+def encode_canonical_json(value: Any) -> bytes:
     """JSON that is equal for equal values: sorted keys, no spaces, UTF-8. File names keep bytes that are not UTF-8."""
     import json  # brings `re`: 7 ms that finding an instance can do without
 
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogateescape")
 
 
-def sha256(data: bytes) -> str:
+def compute_sha256(data: bytes) -> str:
     """`sha256:<hex>` of bytes, as OCI writes digests."""
-    return f"sha256:{_sha256_hex(data)}"
+    return f"sha256:{_compute_sha256_hex(data)}"
 
 
-def key_of(value: Any) -> str:
+def compute_key(value: Any) -> str:
     """The identity of a plain value (what `codec.dump` gives), as `sha256:<hex>`."""
-    return sha256(canonical_json(value))
+    return compute_sha256(encode_canonical_json(value))
 
 
-def instance_id(root: str, env_file: str) -> str:
+def compute_instance_id(root: str, env_file: str) -> str:
     """The id of a project instance: its canonical root and the env file's name there."""
-    return _sha256_hex(f"{root}\0{env_file}".encode(errors="surrogateescape"))[:INSTANCE_ID_LENGTH]
+    return _compute_sha256_hex(f"{root}\0{env_file}".encode(errors="surrogateescape"))[:INSTANCE_ID_LENGTH]
 
 
-def stage_id(instance: str, stage: str) -> str:
+def compute_stage_id(instance: str, stage: str) -> str:
     """The id of the instance in which a stage of a project runs."""
-    return _sha256_hex(f"{instance}\0stage\0{stage}".encode())[:INSTANCE_ID_LENGTH]
+    return _compute_sha256_hex(f"{instance}\0stage\0{stage}".encode())[:INSTANCE_ID_LENGTH]
 
 
-def cell_id(instance: str, cell: str) -> str:
+def compute_cell_id(instance: str, cell: str) -> str:
     """The id of the instance that a cell of a project's test matrix is; of what all cells have in common for ""."""
-    return _sha256_hex(f"{instance}\0cell\0{cell}".encode())[:INSTANCE_ID_LENGTH]
+    return _compute_sha256_hex(f"{instance}\0cell\0{cell}".encode())[:INSTANCE_ID_LENGTH]
 
 
-def _sha256_hex(data: bytes) -> str:
+def _compute_sha256_hex(data: bytes) -> str:
     """Hash something small. The interpreter's own code where it has it: `hashlib` loads OpenSSL, 3 ms."""
     try:
         from _sha2 import sha256

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import ClassVar
 
-from devbox.frozen import dataclass
 from devbox.model import codec, ids
 from devbox.model.container import Health
+from devbox.model.frozen import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baked:
+class BakedImage:
     """An image in the store. `digest` is the index's, `manifest` the platform manifest's."""
 
     key: str
@@ -208,37 +208,37 @@ class Baked:
     config: ImageConfig
 
 
-def keyed(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
+def key_image(name: str, images: dict[str, ImageSpec]) -> KeyedImage:
     """The image `name` with the keys of its whole chain. Pure; `images` is by name and acyclic."""
     spec = images[name]
-    below = keyed(spec.parent, images).chain if spec.parent else ()
+    below = key_image(spec.parent, images).chain if spec.parent else ()
     chain = list(below)
     for step in spec.steps:
-        chain.append(keyed_step(chain[-1].key if chain else "", step))
-    return keyed_image(name, chain, spec.config)
+        chain.append(build_keyed_step(chain[-1].key if chain else "", step))
+    return build_keyed_image(name, chain, spec.config)
 
 
-def keyed_image(name: str, chain: Sequence[KeyedStep], config: ImageConfig) -> KeyedImage:
+def build_keyed_image(name: str, chain: Sequence[KeyedStep], config: ImageConfig) -> KeyedImage:
     """The image of a chain, with its key."""
     plain = {name: value for name, value in codec.dump(config).items() if value or name not in _ADDED}
-    key = ids.key_of({"chain": chain[-1].key if chain else "", "config": plain})
+    key = ids.compute_key({"chain": chain[-1].key if chain else "", "config": plain})
     return KeyedImage(name=name, key=key, chain=tuple(chain), config=config)
 
 
-def keyed_step(parent: str, step: BakeStep) -> KeyedStep:
+def build_keyed_step(parent: str, step: BakeStep) -> KeyedStep:
     """A step on top of the chain whose last key is `parent`."""
-    return KeyedStep(key=step_key(parent, step), step=step, describe=describe(step))
+    return KeyedStep(key=compute_step_key(parent, step), step=step, describe=describe(step))
 
 
-def step_key(parent: str, step: BakeStep) -> str:
+def compute_step_key(parent: str, step: BakeStep) -> str:
     """The identity of a step: the key of the chain below and the step's own inputs."""
     left_out = (*_PLACES, *_FOLLOWING.get(step.op, ()))
     inputs = {name: value for name, value in codec.dump(step).items() if name not in left_out}
     plain = {name: value for name, value in inputs.items() if value or name not in _VERSIONS}
-    return ids.key_of({"baker": _BAKERS.get(step.op, _BAKER), "parent": parent, "step": plain})
+    return ids.compute_key({"baker": _BAKERS.get(step.op, _BAKER), "parent": parent, "step": plain})
 
 
-def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
+def pin_step(step: BakeStep, versions: dict[str, str]) -> BakeStep:
     """The step once it is known what it installs. Commands that install nothing stay as they are."""
     match step:
         case Bootstrap() | Packages():
@@ -253,17 +253,17 @@ def pinned(step: BakeStep, versions: dict[str, str]) -> BakeStep:
             return step
 
 
-def is_open(step: BakeStep) -> bool:
+def is_unpinned(step: BakeStep) -> bool:
     """Whether the step may install packages whose versions nothing fixes."""
     return not isinstance(step, Files | FromTarball | Copy) and step.pins is None
 
 
-def may_bring_more(step: BakeStep) -> bool:
+def has_unknown_versions(step: BakeStep) -> bool:
     """Whether only what was made tells what a step installs: nothing fixes it, or its commands may be others now."""
-    return is_open(step) or isinstance(step, Run)
+    return is_unpinned(step) or isinstance(step, Run)
 
 
-def on_top(own: ImageConfig, below: ImageConfig) -> ImageConfig:
+def merge_config(own: ImageConfig, below: ImageConfig) -> ImageConfig:
     """The config of an image on one that says itself how it runs: its own, and what it leaves to the other."""
     return replace(
         below,
@@ -294,7 +294,7 @@ def describe(step: BakeStep) -> str:
             return f"packages {', '.join(step.names)}"
         case Run():
             more = f" (+{len(step.commands) - 1} more)" if len(step.commands) > 1 else ""
-            return f"run {title(step.commands[0])}{more}"
+            return f"run {format_title(step.commands[0])}{more}"
         case Files() | Copy():
             return _describe_files(step)
 
@@ -305,7 +305,7 @@ def _describe_files(step: Files | Copy) -> str:
     return f"files {', '.join(sorted(path.rpartition('/')[2] for path in step.contents))}"
 
 
-def title(command: str | tuple[str, ...]) -> str:
+def format_title(command: str | tuple[str, ...]) -> str:
     """The first line of a command; a comment there is a title for what follows."""
     text = command if isinstance(command, str) else " ".join(command)
     return text.strip().splitlines()[0].removeprefix("# ")[:60]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Install:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Present:
+class HostEntry:
     """What lies at a place of the host. `digest` is of a file's content, or of where a link leads."""
 
     kind: str  # "file" | "link" | "directory" | "other"
@@ -26,7 +26,7 @@ class Present:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Installed:
+class InstalledFile:
     """One file on the host. `path` is where it really lies, no link on the way."""
 
     path: str
@@ -36,7 +36,7 @@ class Installed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conflict:
+class FileConflict:
     """Why a file may not be put or removed. `final`: also when told to."""
 
     path: str
@@ -53,7 +53,7 @@ class Manifest:
     instance: str
     image: str  # digest
     installed_at: str
-    files: tuple[Installed, ...] = ()
+    files: tuple[InstalledFile, ...] = ()
     directories: tuple[str, ...] = ()
 
     @property
@@ -74,7 +74,7 @@ class Journal:
     name: str
     instance: str
     staged: dict[str, str]
-    remove: tuple[Installed, ...]
+    remove: tuple[InstalledFile, ...]
     directories: tuple[str, ...]
     emptied: tuple[str, ...]
     after: Manifest | None

@@ -26,18 +26,18 @@ def loads(
     try:
         plain = json.loads(text, object_pairs_hook=object_pairs_hook, parse_constant=parse_constant)
     except RecursionError:
-        raise _too_deep() from None
+        raise _make_depth_error() from None
     level = [plain]
     for _ in range(DEEPEST):
-        level = [each for value in level for each in _inner(value)]
+        level = [each for value in level for each in _list_children(value)]
         if not level:
             return plain
-    raise _too_deep()
+    raise _make_depth_error()
 
 
-def _inner(value: Any) -> Any:
+def _list_children(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _too_deep() -> ValueError:
+def _make_depth_error() -> ValueError:
     return ValueError(f"it is nested more than {DEEPEST} levels deep")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 
-from devbox.frozen import dataclass
 from devbox.model import ids
 from devbox.model.container import ContainerSpec
+from devbox.model.frozen import dataclass
 
 # How a cell ends. `flaky`: green after a retry. `error`: devbox could not run it. `skipped`: it was not begun.
 STATES = ("passed", "failed", "flaky", "error", "timeout", "skipped", "cached", "interrupted")
@@ -30,13 +30,13 @@ class Matrix:
     allow_failure: tuple[dict[str, str], ...] = ()
 
     @property
-    def varies(self) -> bool:
+    def has_variants(self) -> bool:
         """Whether a cell can be something else than the file without the matrix."""
         return bool(self.axes or self.include)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class ReadyCommands:
     """What makes started services ready for tests, as a migration does: run once, its outcome is what cells begin with.
 
     `inputs` are globs of the project; none: all that the tests depend on.
@@ -63,13 +63,13 @@ class Tests:
     timeout: float | None = None
     retries: int = 0
     fail_fast: bool = False
-    ready: Ready | None = None
+    ready: ReadyCommands | None = None
     release: str = "inside"  # "inside" | "client"
     release_env: dict[str, str] = field(default_factory=dict)  # beside the container's own, against a release
     matrix: Matrix = field(default_factory=Matrix)
 
     @property
-    def counted(self) -> tuple[str, ...]:
+    def input_globs(self) -> tuple[str, ...]:
         """Globs of all that the result depends on; none: all files of the project that git does not ignore."""
         setup = self.container.setup
         return (*self.inputs, *setup.inputs) if self.inputs and setup else self.inputs
@@ -109,7 +109,7 @@ class CellInputs:
     @property
     def key(self) -> str:
         """The identity of the result."""
-        return ids.key_of({"exact": self.exact, "files": self.files})
+        return ids.compute_key({"exact": self.exact, "files": self.files})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +138,13 @@ class CellResult:
     kept: bool = False  # it still stands
 
     @property
-    def green(self) -> bool:
+    def is_green(self) -> bool:
         """Whether the run can succeed with it."""
         return self.state in GREEN or (self.cell.allow_failure and self.state in ("failed", "timeout", "error"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remembered:
+class CellRecord:
     """What is known of a cell from the last time it ran."""
 
     inputs: CellInputs
@@ -152,7 +152,7 @@ class Remembered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownMatrix:
+class CachedMatrix:
     """The cells of a project and what they depend on, without a look at its files or images.
 
     `patterns` are the declared inputs, `but` the files of the project that count in other ways: the env file, recipes.
@@ -189,7 +189,7 @@ class MatrixRun:
             return 130
         if states <= {"skipped"}:
             return 1
-        return 0 if all(each.green or each.state == "skipped" for each in self.cells) else 1
+        return 0 if all(each.is_green or each.state == "skipped" for each in self.cells) else 1
 
 
 @dataclass(frozen=True, kw_only=True)

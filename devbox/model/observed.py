@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from devbox.frozen import dataclass
 from devbox.model.container import ContainerSpec
+from devbox.model.frozen import dataclass
 from devbox.model.image import KeyedImage
 
 STATES = ("created", "starting", "running", "restarting", "stopping", "exited", "dead")
@@ -62,7 +62,7 @@ class TaskDone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastRun:
+class LastApplied:
     """What the instance was last made from, for reasons a person understands. Empty before the first `up`.
 
     The specs are fingerprinted (`plan.keys`): values of variables are not kept.
@@ -94,5 +94,15 @@ class Observed:
     ports: dict[str, tuple[BoundPort, ...]] = field(default_factory=dict)  # host ports each container is to have
     setup_files: dict[str, dict[str, str]] = field(default_factory=dict)
     hooks_due: tuple[str, ...] = ()  # hooks that have not succeeded since they should have
-    last: LastRun = field(default_factory=LastRun)
+    last: LastApplied = field(default_factory=LastApplied)
     notes: tuple[str, ...] = ()  # what a person should know: "the supervisor was killed; adopting what runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Copies of some volumes under one name. `size`: bytes of their files, as `du` counts them."""
+
+    name: str
+    created_at: str  # RFC 3339 UTC
+    volumes: tuple[str, ...]
+    size: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import field
 from typing import ClassVar
 
-from devbox.frozen import dataclass
 from devbox.model import codec, ids
 from devbox.model.container import Port, Secret
+from devbox.model.frozen import dataclass
 from devbox.model.release import Process, Release
 
 
@@ -103,7 +103,7 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outside:
+class ExternalMetric:
     """A metric of a gray release from outside: what a command prints, or Prometheus answers, held against limits.
 
     A command without limits says no by ending with 1. `authorization`: where the header of that name is ("env:…"), or
@@ -147,7 +147,7 @@ class Strategy:
     margin: float | None = None
     alpha: float = 0.01
     metrics: tuple[Metric, ...] = ()
-    outside: tuple[Outside, ...] = ()
+    outside: tuple[ExternalMetric, ...] = ()
     cohort: str = "cookie"  # "cookie", "cookie:NAME" or "header:NAME"
     rehearse: bool = False
     irreversible: bool = False
@@ -197,31 +197,31 @@ class Deployment:
     @property
     def processes(self) -> dict[str, Process]:
         """What runs, with the stage's variables: env and replicas of the stage come before those of the release."""
-        own, stage = self.release.config.of_stage(self.stage.environment), self.stage
-        return {name: _staged(process, stage, name) for name, process in own.items()}
+        own, stage = self.release.config.get_stage_processes(self.stage.environment), self.stage
+        return {name: _apply_stage(process, stage, name) for name, process in own.items()}
 
     @property
     def config_digest(self) -> str:
         """The identity of its config: another one is another deployment, also of the same image."""
         plain = codec.dump({"processes": self.processes, "needs": self.release.config.needs})
         stage = {"external": self.stage.external, "publish": codec.dump(self.stage.publish), "vars": self.stage.vars}
-        return ids.key_of({**plain, **stage})
+        return ids.compute_key({**plain, **stage})
 
 
-def policy_digest(stage: Stage, approvers: dict[str, str], *, builders: dict[str, str] | None = None) -> str:
+def compute_policy_digest(stage: Stage, approvers: dict[str, str], *, builders: dict[str, str] | None = None) -> str:
     """The identity of what a stage asks of a release. `approvers`, `builders`: name → what its key is known by.
 
     Approvals and records are bound to it: who changes the gates of a stage, or a key, makes old approvals void.
     """
-    gates = codec.dump([_tagged(gate) for gate in stage.gates])
-    return ids.key_of({"gates": gates, "approvers": approvers, "builders": builders or {}})
+    gates = codec.dump([_dump_tagged(gate) for gate in stage.gates])
+    return ids.compute_key({"gates": gates, "approvers": approvers, "builders": builders or {}})
 
 
-def _tagged(gate: Gate) -> dict[str, object]:
+def _dump_tagged(gate: Gate) -> dict[str, object]:
     return {**codec.dump(gate), "kind": gate.op}
 
 
-def _staged(process: Process, stage: Stage, name: str) -> Process:
+def _apply_stage(process: Process, stage: Stage, name: str) -> Process:
     from dataclasses import replace
 
     return replace(
@@ -244,7 +244,7 @@ class Counts:
     lost: dict[str, int]
     unknown: int = 0
 
-    def difference(self, earlier: Counts | None) -> Counts | None:
+    def subtract(self, earlier: Counts | None) -> Counts | None:
         """What was lost since an earlier reading, None if another tally counted then. Without one, all of it."""
         if earlier is None:
             return self
@@ -262,9 +262,9 @@ class Counts:
         """All causes together, without those that are not known."""
         return sum(self.lost.values())
 
-    def since(self, earlier: Counts | None) -> int | None:
+    def count_since(self, earlier: Counts | None) -> int | None:
         """The total of the difference."""
-        found = self.difference(earlier)
+        found = self.subtract(earlier)
         return found.total if found else None
 
 

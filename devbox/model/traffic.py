@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 
 # Upper ends of the classes of response times, in microseconds; what took longer is in one class more.
 _DECADE = (100, 125, 160, 200, 250, 315, 400, 500, 630, 800)
@@ -24,7 +24,7 @@ class Side:
     lost: int = 0
     times: tuple[int, ...] = (0,) * (len(TIMES) + 1)
 
-    def since(self, earlier: Side) -> Side:
+    def subtract(self, earlier: Side) -> Side:
         """What came after `earlier`; all of it, if the router has restarted its counters since."""
         if self.requests < earlier.requests or self.errors < earlier.errors:
             return self
@@ -43,11 +43,11 @@ class Side:
             times=tuple(map(sum, zip(self.times, other.times, strict=True))),
         )
 
-    def slower_than(self, limit: int) -> int:
+    def count_slower(self, limit: int) -> int:
         """How many took longer than `limit`, one of TIMES."""
         return sum(self.times[TIMES.index(limit) + 1 :])
 
-    def quantile(self, share: float) -> int | None:
+    def find_quantile(self, share: float) -> int | None:
         """The smallest of TIMES that at least this share of the requests kept to; None without requests."""
         wanted, seen = share * sum(self.times), 0
         if not wanted:

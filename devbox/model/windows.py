@@ -11,7 +11,7 @@ import re
 import zoneinfo
 from collections.abc import Iterable, Iterator
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 
 HELP = 'write "Fri 16:00 - Mon 08:00", "22:00 - 06:00" or "2026-12-24 18:00 - 2026-12-27 08:00"'
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -46,7 +46,7 @@ class Window:
 
 def parse(text: str) -> Window:
     """A window as a person writes it. Raises ValueError with the rest of a sentence about it."""
-    edges = [_edge(part) for part in _DASH.split(text.strip())]
+    edges = [_parse_edge(part) for part in _DASH.split(text.strip())]
     begins, ends = edges if len(edges) == len(("begins", "ends")) else (None, None)
     if begins is None or ends is None or begins.kind != ends.kind:
         raise ValueError(f"{text!r} is no window of time; {HELP}")
@@ -55,7 +55,7 @@ def parse(text: str) -> Window:
     return Window(begins=begins, ends=ends)
 
 
-def zone(name: str) -> zoneinfo.ZoneInfo:
+def load_zone(name: str) -> zoneinfo.ZoneInfo:
     """The IANA time zone of that name. Raises ValueError where this machine knows none."""
     try:
         return zoneinfo.ZoneInfo(name)
@@ -63,34 +63,36 @@ def zone(name: str) -> zoneinfo.ZoneInfo:
         raise ValueError(f"{name!r} is no IANA time zone such as Europe/Berlin") from None
 
 
-def closed(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> Window | None:
+def find_closed_window(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> Window | None:
     """The first of the windows that a moment lies in."""
-    return next((window for window in windows if _end(window, now, place)), None)
+    return next((window for window in windows if _find_end(window, now, place)), None)
 
 
-def opens_at(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
+def find_opening(windows: Iterable[Window], now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
     """When the windows that a moment lies in are over, those that follow without a gap included; None for never."""
     every = tuple(windows)
     moment = now
     for _ in range(_AGAIN):
-        ends = [end for window in every if (end := _end(window, moment, place))]
+        ends = [end for window in every if (end := _find_end(window, moment, place))]
         if not ends:
             return moment
         moment = max(ends)
     return None
 
 
-def _end(window: Window, now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
+def _find_end(window: Window, now: dt.datetime, place: zoneinfo.ZoneInfo) -> dt.datetime | None:
     """When the window that a moment lies in ends; None where it lies in none."""
-    ends = [end for begin, end in _occurrences(window, now.astimezone(place).date(), place) if begin <= now < end]
+    ends = [end for begin, end in _list_occurrences(window, now.astimezone(place).date(), place) if begin <= now < end]
     return max(ends, default=None)
 
 
-def _occurrences(window: Window, day: dt.date, place: zoneinfo.ZoneInfo) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+def _list_occurrences(
+    window: Window, day: dt.date, place: zoneinfo.ZoneInfo
+) -> Iterator[tuple[dt.datetime, dt.datetime]]:
     """All that can reach a day, as moments."""
     begins, ends = window.begins, window.ends
     if begins.date is not None and ends.date is not None:
-        yield _moments(begins.date, begins.time, ends.date, ends.time, place)
+        yield _resolve_moments(begins.date, begins.time, ends.date, ends.time, place)
         return
     length = 1 if begins.day is None else len(_DAYS)
     for back in range(length + 1):
@@ -100,22 +102,22 @@ def _occurrences(window: Window, day: dt.date, place: zoneinfo.ZoneInfo) -> Iter
         span = 0 if ends.day is None or begins.day is None else (ends.day - begins.day) % len(_DAYS)
         if span == 0 and ends.time <= begins.time:
             span = length
-        yield _moments(start, begins.time, start + dt.timedelta(days=span), ends.time, place)
+        yield _resolve_moments(start, begins.time, start + dt.timedelta(days=span), ends.time, place)
 
 
-def _moments(
+def _resolve_moments(
     first: dt.date, begins: dt.time, last: dt.date, ends: dt.time, place: zoneinfo.ZoneInfo
 ) -> tuple[dt.datetime, dt.datetime]:
-    return min(_readings(first, begins, place)), max(_readings(last, ends, place))
+    return min(_list_readings(first, begins, place)), max(_list_readings(last, ends, place))
 
 
-def _readings(day: dt.date, time: dt.time, place: zoneinfo.ZoneInfo) -> list[dt.datetime]:
+def _list_readings(day: dt.date, time: dt.time, place: zoneinfo.ZoneInfo) -> list[dt.datetime]:
     """The moments at which clocks show this: two where they are put back, and around the gap where they are put on."""
     local = dt.datetime.combine(day, time, tzinfo=place)
     return [local.replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
 
 
-def _edge(text: str) -> Edge | None:
+def _parse_edge(text: str) -> Edge | None:
     match = _EDGE.fullmatch(text)
     if match is None:
         return None

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import field
 
-from devbox.frozen import dataclass
 from devbox.model import jsontext
+from devbox.model.frozen import dataclass
 from devbox.model.observed import BoundPort
-from devbox.model.resolved import SHELL, HostAccess, Resolved
-from devbox.plan import tools
+from devbox.model.spec import SHELL, HostAccess, Spec
+from devbox.plan import tasks
 
 ACTIVE = "DEVBOX_ACTIVE"  # the directory of the project that the shell is set up for
 BEFORE = "DEVBOX_BEFORE"  # what was there before, as JSON: {"path": …, "variables": {NAME: value or null}}
@@ -30,55 +30,57 @@ class Activation:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def offered(resolved: Resolved) -> tuple[HostAccess, ...]:
+def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
     """What `devbox trust` allows of a shell: which commands it finds, and which variables it gets."""
     where = resolved.instance.env_file
-    commands = " ".join(shims(resolved))
+    commands = " ".join(list_shims(resolved))
     exports = [
         HostAccess(container=SHELL, variable=name, reference=f"export:{service}", where=where)
         for service, variables in resolved.exports.items()
         for name in variables
-        if _published(resolved, service) and _MEANT.fullmatch(name)
+        if _list_published(resolved, service) and _MEANT.fullmatch(name)
     ]
     own = [HostAccess(container=SHELL, variable=_PATH, reference=f"tools:{commands}", where=where)] if commands else []
     return (*own, *exports)
 
 
-def variables(resolved: Resolved, ports: Mapping[str, int]) -> dict[str, str]:
+def build_variables(resolved: Spec, ports: Mapping[str, int]) -> dict[str, str]:
     """What services with published ports export, with the addresses that this machine knows them by.
 
     `ports` are the host ports by "NAME/8000/tcp".
     """
     found: dict[str, str] = {}
     for service, exports in resolved.exports.items():
-        known = [port for at in _published(resolved, service) if (port := _bound(service, at, resolved, ports))]
+        known = [
+            port for at in _list_published(resolved, service) if (port := _find_bound(service, at, resolved, ports))
+        ]
         if known:
             meant = {name: value for name, value in exports.items() if _MEANT.fullmatch(name)}
-            found |= {name: _from_outside(value, service, known) for name, value in meant.items()}
+            found |= {name: _translate_value(value, service, known) for name, value in meant.items()}
     return found
 
 
-def shims(resolved: Resolved) -> tuple[str, ...]:
+def list_shims(resolved: Spec) -> tuple[str, ...]:
     """The commands of the project's tools."""
-    return tools.shims(resolved.tools)
+    return tasks.list_shims(resolved.tools)
 
 
-def entered(environment: Environment, activation: Activation) -> dict[str, str]:
+def enter(environment: Environment, activation: Activation) -> dict[str, str]:
     """An environment that nothing is active in, set up."""
     kept = {name: environment.get(name) for name in activation.variables}
     before = json.dumps({"path": activation.path, "variables": kept})
     found = {**environment, **activation.variables, ACTIVE: activation.root, BEFORE: before}
     if activation.path:
-        found[_PATH] = ":".join([activation.path, *_without(environment.get(_PATH, ""), activation.path)])
+        found[_PATH] = ":".join([activation.path, *_remove_directory(environment.get(_PATH, ""), activation.path)])
     return found
 
 
-def left(environment: Environment) -> dict[str, str]:
+def leave(environment: Environment) -> dict[str, str]:
     """An environment as it was before `entered`. What was changed since, but for PATH's other parts, is undone, too."""
     found = {name: value for name, value in environment.items() if name not in (ACTIVE, BEFORE)}
     path, kept = _read(environment.get(BEFORE, ""))
     if path and _PATH in found:
-        found[_PATH] = ":".join(_without(found[_PATH], path))
+        found[_PATH] = ":".join(_remove_directory(found[_PATH], path))
     for name, value in kept.items():
         if value is None:
             found.pop(name, None)
@@ -98,24 +100,24 @@ def _read(text: str) -> tuple[str, dict[str, str | None]]:
         return "", {}
 
 
-def _without(path: str, directory: str) -> list[str]:
+def _remove_directory(path: str, directory: str) -> list[str]:
     return [part for part in path.split(":") if part != directory] if path else []
 
 
-def _published(resolved: Resolved, service: str) -> list[int]:
+def _list_published(resolved: Spec, service: str) -> list[int]:
     """The TCP ports of a service that can be reached from this machine."""
     spec = resolved.containers.get(service)
     return [port.container for port in spec.ports if port.protocol == "tcp"] if spec else []
 
 
-def _bound(service: str, container: int, resolved: Resolved, ports: Mapping[str, int]) -> BoundPort | None:
+def _find_bound(service: str, container: int, resolved: Spec, ports: Mapping[str, int]) -> BoundPort | None:
     wanted = next(port for port in resolved.containers[service].ports if port.container == container)
     host = wanted.host or ports.get(f"{service}/{container}/tcp")
     address = "127.0.0.1" if wanted.address == "0.0.0.0" else wanted.address  # noqa: S104 - compared
     return BoundPort(host=host, address=address, container=container, protocol="tcp") if host else None
 
 
-def _from_outside(value: str, service: str, ports: list[BoundPort]) -> str:
+def _translate_value(value: str, service: str, ports: list[BoundPort]) -> str:
     """A value with `db:5432`, `db` alone and `5432` alone exchanged for where that is reached from this machine."""
     for port in ports:
         if value == str(port.container):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from devbox.model.build import BuildInputs
-from devbox.model.image import Copy
+from devbox.model.image import Copy, FromDockerfile, FromRegistry, FromTarball, ImageSpec, Packages
 from devbox.model.observed import Observed
-from devbox.model.plan import Plan, Step
-from devbox.model.resolved import Resolved
-from devbox.model.verdict import Verdict
+from devbox.model.plan import Plan, Step, Verdict
+from devbox.model.release import BuildInputs
+from devbox.model.spec import Spec
 from devbox.plan import diff, order
-from devbox.plan.why import ADDED, CHANGED, MISSING, REMOVED, UNCHANGED
+from devbox.plan.reasons import ADDED, CHANGED, MISSING, REMOVED, UNCHANGED
 
 _SHOWN = 4
 _TOOLCHAIN = "its toolchain changed"
 
 
-def plan(resolved: Resolved, observed: Observed, *, images: tuple[str, ...], build: str) -> Plan:
+def plan(resolved: Spec, observed: Observed, *, images: tuple[str, ...], build: str) -> Plan:
     """The steps that make these images. `build`: why `[build]` has to run first; "" where its output is known."""
-    names = order.lineage(images, resolved.images)
-    waiting = [name for name in names if _waits(name, resolved)]
+    names = order.list_lineage(images, resolved.images)
+    waiting = [name for name in names if _is_waiting(name, resolved)]
     if not build or resolved.build is None:
         return diff.diff(resolved, observed, names=(), images=names)
     spec = resolved.build.container
@@ -27,7 +26,9 @@ def plan(resolved: Resolved, observed: Observed, *, images: tuple[str, ...], bui
     # Alone: nothing else starts or ends containers of the instance meanwhile.
     step = Step(op="build", resource=spec.name, reason=build, after=tuple(each.id for each in before.steps))
     bakes = [
-        Step(op="bake", resource=name, reason=f"after {step.id}", after=(step.id, *_parent(name, waiting, resolved)))
+        Step(
+            op="bake", resource=name, reason=f"after {step.id}", after=(step.id, *_find_parent(name, waiting, resolved))
+        )
         for name in waiting
     ]
     return Plan(steps=(*before.steps, step, *bakes))
@@ -37,19 +38,19 @@ def why_build(now: BuildInputs, last: BuildInputs | None) -> str:
     """Why `[build]` runs: what changed since it ran last."""
     if last is None:
         return "not built yet"
-    changed = _changes(now, last)
+    changed = _list_changes(now, last)
     if not changed:
         return _TOOLCHAIN if now.image != last.image else "its output is no longer in the store"
     more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
     return ", ".join(f"{subject} {reason}" for subject, _, reason in changed[:_SHOWN]) + more
 
 
-def verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) -> tuple[Verdict, ...]:
+def list_verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) -> tuple[Verdict, ...]:
     """`devbox why build`: one verdict about each input that is another one since the last build."""
     if last is None:
         reason = "the store has its output" if built else "not built yet"
         return (Verdict(subject="build", verdict=UNCHANGED if built else MISSING, reason=reason),)
-    changed = _changes(now, last)
+    changed = _list_changes(now, last)
     if changed:
         return tuple(Verdict(subject=f"build: {subject}", verdict=kind, reason=why) for subject, kind, why in changed)
     if now.image != last.image:
@@ -58,27 +59,43 @@ def verdicts(now: BuildInputs, last: BuildInputs | None, *, built: bool) -> tupl
     return (Verdict(subject="build", verdict=UNCHANGED if built else MISSING, reason=reason),)
 
 
-def _changes(now: BuildInputs, last: BuildInputs) -> list[tuple[str, str, str]]:
+def _list_changes(now: BuildInputs, last: BuildInputs) -> list[tuple[str, str, str]]:
     """Subject, verdict and reason of each difference, the toolchain aside."""
-    found = [*_table(now.files, last.files), *_table(now.env, last.env)]
+    found = [*_diff_tables(now.files, last.files), *_diff_tables(now.env, last.env)]
     rest = ("commands", "output", "network")
     return [*found, *((name, CHANGED, "changed") for name in rest if getattr(now, name) != getattr(last, name))]
 
 
-def _table(now: dict[str, str], last: dict[str, str]) -> list[tuple[str, str, str]]:
+def _diff_tables(now: dict[str, str], last: dict[str, str]) -> list[tuple[str, str, str]]:
     words = {(False, True): (ADDED, "is new"), (True, False): (REMOVED, "is gone"), (True, True): (CHANGED, "changed")}
     names = sorted(name for name in now.keys() | last.keys() if now.get(name) != last.get(name))
     return [(name, *words[name in last, name in now]) for name in names]
 
 
-def _waits(name: str, resolved: Resolved) -> bool:
+def _is_waiting(name: str, resolved: Spec) -> bool:
     """Whether an image, or one below it, copies an output that is not known."""
     spec = resolved.images[name]
     if any(isinstance(step, Copy) and not step.output for step in spec.steps):
         return True
-    return spec.parent is not None and _waits(spec.parent, resolved)
+    return spec.parent is not None and _is_waiting(spec.parent, resolved)
 
 
-def _parent(name: str, waiting: list[str], resolved: Resolved) -> tuple[str, ...]:
+def _find_parent(name: str, waiting: list[str], resolved: Spec) -> tuple[str, ...]:
     parent = resolved.images[name].parent
     return (f"bake {parent}",) if parent in waiting else ()
+
+
+def describe_image(image: ImageSpec) -> str:
+    """`postgresql-17 17.12-0+deb13u1`, `docker.io/library/redis:8`; empty where no step says it."""
+    words: list[str] = []
+    for step in image.steps:
+        match step:
+            case Packages():
+                words += [f"{name} {(step.pins or {}).get(name, '')}".rstrip() for name in step.names]
+            case FromRegistry():
+                words.append(step.reference)
+            case FromDockerfile() | FromTarball():
+                words.append(step.path)
+            case _:
+                pass
+    return ", ".join(words)

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devbox.model.container import ContainerSpec
-from devbox.model.image import KeyedImage, KeyedStep, keyed
+from devbox.model.image import KeyedImage, KeyedStep, key_image
 from devbox.model.observed import BoundPort, Observed, ObservedContainer
 from devbox.model.plan import Plan, Step
-from devbox.model.resolved import Resolved
-from devbox.plan import branches, capacity, explain, keys, order, takedown
-from devbox.plan.snapshots import mounted
+from devbox.model.spec import Spec
+from devbox.plan import branches, identity, order, ports, reasons, takedown
+from devbox.plan.takedown import list_mounted
 
 RESTART = "restart"
 
 
 def diff(
-    resolved: Resolved,
+    resolved: Spec,
     observed: Observed,
     *,
     names: tuple[str, ...] | None = None,
@@ -29,14 +29,14 @@ def diff(
     With `names`, only these containers and what they need; nothing is removed then. `images` are baked in any case,
     and `network` asks for the network even where no container starts (a one-shot container is about to join).
     """
-    chosen = order.chosen(resolved, names)
+    chosen = order.select_containers(resolved, names)
     differ = _Differ(resolved, observed, chosen, images=images, network=network)
     return differ.plan(removing=names is None)
 
 
-def bakes(resolved: Resolved, images: Iterable[str]) -> Plan:
+def plan_bakes(resolved: Spec, images: Iterable[str]) -> Plan:
     """The steps that bake these images and their ancestors, asked for whatever there is."""
-    names = order.lineage(images, resolved.images)
+    names = order.list_lineage(images, resolved.images)
     parents = {name: resolved.images[name].parent for name in names}
     return Plan(
         steps=tuple(
@@ -46,9 +46,9 @@ def bakes(resolved: Resolved, images: Iterable[str]) -> Plan:
     )
 
 
-def restart(resolved: Resolved, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
+def restart(resolved: Spec, observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop the named containers (else all, without tools), dependants first; start them as the file now wants them."""
-    chosen = frozenset(names) or order.chosen(resolved, None)
+    chosen = frozenset(names) or order.select_containers(resolved, None)
     return _Differ(resolved, observed, chosen, images=(), network=False).restart()
 
 
@@ -65,7 +65,7 @@ class _Differ:
 
     def __init__(
         self,
-        resolved: Resolved,
+        resolved: Spec,
         observed: Observed,
         chosen: frozenset[str],
         *,
@@ -77,163 +77,169 @@ class _Differ:
         self._network_wanted = network
         self._specs = {name: spec for name, spec in resolved.containers.items() if name in chosen}
         here = {*chosen, *observed.containers}
-        capacity.check([name for name in connected(resolved) if name in here], instance=resolved.instance.name)
+        ports.check([name for name in list_connected(resolved) if name in here], instance=resolved.instance.name)
         wanted = (*(spec.image for spec in self._specs.values()), *images)
-        self._images = {name: keyed(name, resolved.images) for name in order.lineage(wanted, resolved.images)}
+        self._images = {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}
 
     def plan(self, *, removing: bool) -> Plan:
         """Bakes, then removals, then the network, then containers with their setups."""
-        changes = {name: self._change(spec) for name, spec in self._specs.items()}
-        bakes = self._bakes()
-        removals = self._removals() if removing else []
-        network = self._network(changes, after=tuple(step.id for step in removals))
-        copies = self._copies(changes, after=tuple(step.id for step in bakes))
-        starts = self._containers(changes, after=tuple(step.id for step in (*network, *copies)))
-        return Plan(steps=self._with_hooks((*bakes, *removals, *network, *copies, *starts)))
+        changes = {name: self._decide_change(spec) for name, spec in self._specs.items()}
+        bakes = self._plan_bakes()
+        removals = self._plan_removals() if removing else []
+        network = self._plan_network(changes, after=tuple(step.id for step in removals))
+        copies = self._plan_copies(changes, after=tuple(step.id for step in bakes))
+        starts = self._plan_containers(changes, after=tuple(step.id for step in (*network, *copies)))
+        return Plan(steps=self._add_hooks((*bakes, *removals, *network, *copies, *starts)))
 
     def restart(self) -> Plan:
         """What is to be baked while all still runs, then stops, the network, and starts with their setups."""
         changes = {name: _Change("start", RESTART) for name in self._specs}
-        bakes = self._bakes()
+        bakes = self._plan_bakes()
         baked = tuple(step.id for step in bakes)
-        stops = takedown.stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
-        network = self._network(changes, after=tuple(step.id for step in stops))
-        copies = self._copies(changes, stops=stops, after=tuple(step.id for step in stops))
+        stops = takedown.plan_stops(self._specs, self._observed, tuple(self._specs), reason=RESTART, after=baked)
+        network = self._plan_network(changes, after=tuple(step.id for step in stops))
+        copies = self._plan_copies(changes, stops=stops, after=tuple(step.id for step in stops))
         before = tuple(step.id for step in (*stops, *network, *copies))
-        starts = self._containers(changes, after=before)
-        return Plan(steps=self._with_hooks((*bakes, *stops, *network, *copies, *starts)))
+        starts = self._plan_containers(changes, after=before)
+        return Plan(steps=self._add_hooks((*bakes, *stops, *network, *copies, *starts)))
 
-    def _with_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    def _add_hooks(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         """The steps, then the hooks that are due; none for a one-shot, which is who wants the network."""
         started = any(step.op in ("start", "replace") for step in steps)
         due = {*self._observed.hooks_due, *(("started",) if started else ())}
         for name in () if self._network_wanted else self._resolved.hooks:
             if name in due:
-                reason = explain.why_hook(started=started, name=name)
+                reason = reasons.why_hook(started=started, name=name)
                 after = tuple(step.id for step in steps)
                 steps = (*steps, Step(op="hook", resource=name, reason=reason, after=after))
         return steps
 
-    def _bakes(self) -> list[Step]:
+    def _plan_bakes(self) -> list[Step]:
         steps = []
         for name, image in self._images.items():
             if name in self._observed.baked:
                 continue
             parent = self._resolved.images[name].parent
             cached = frozenset(self._observed.steps)
-            reason = explain.why_bake(image, self._own(name), self._observed.last.images.get(name), cached)
+            reason = reasons.why_bake(image, self._list_own_steps(name), self._observed.last.images.get(name), cached)
             after = (f"bake {parent}",) if parent and parent not in self._observed.baked else ()
             steps.append(Step(op="bake", resource=name, reason=reason, after=after))
         return steps
 
-    def _own(self, name: str) -> tuple[KeyedStep, ...]:
+    def _list_own_steps(self, name: str) -> tuple[KeyedStep, ...]:
         """The steps of an image without its parent's."""
         parent = self._resolved.images[name].parent
         return self._images[name].chain[len(self._images[parent].chain) if parent else 0 :]
 
-    def _removals(self) -> list[Step]:
+    def _plan_removals(self) -> list[Step]:
         gone = [name for name in self._observed.containers if name not in self._resolved.containers]
         return [Step(op="remove", resource=name, reason="no longer in the env file") for name in gone]
 
-    def _network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
-        wanted = connected(self._resolved)
+    def _plan_network(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
+        wanted = list_connected(self._resolved)
         if not (wanted or self._network_wanted or self._observed.names):
             return []  # nothing may need /dev/net/tun where no container has a network
         added = [name for name in wanted if name not in self._observed.names]
         standing = self._observed.supervised and bool(self._observed.names)
-        if standing and not added and _ways_in(self._observed.ports) == _ways_in(self._observed.published):
+        if (
+            standing
+            and not added
+            and _list_published(self._observed.ports) == _list_published(self._observed.published)
+        ):
             return []
         if not (standing or self._network_wanted or any(change.op for change in changes.values())):
             return []
-        reason = explain.why_network(
+        reason = reasons.why_network(
             standing=standing,
             added=added,
-            ports=_hosts(self._observed.ports),
-            was=_hosts(self._observed.published),
+            ports=_list_hosts(self._observed.ports),
+            was=_list_hosts(self._observed.published),
         )
         return [Step(op="network", resource=self._resolved.instance.name, reason=reason, after=after)]
 
-    def _copies(
+    def _plan_copies(
         self, changes: Mapping[str, _Change], *, after: tuple[str, ...], stops: Sequence[Step] = ()
     ) -> list[Step]:
         """What makes the volumes of a branch that is new, for who starts; who uses what they begin as stops for it."""
-        wanted = {volume for name, spec in self._specs.items() if changes[name].op for volume in mounted(spec)}
+        wanted = {volume for name, spec in self._specs.items() if changes[name].op for volume in list_mounted(spec)}
         steps: list[Step] = []
-        for volume, seed in branches.seeds(self._resolved, self._observed).items():
+        for volume, seed in branches.find_seeds(self._resolved, self._observed).items():
             if volume not in wanted:
                 continue
             known = {step.resource for step in (*stops, *steps)}
-            users = (name for name, spec in self._observed.last.specs.items() if seed in mounted(spec))
+            users = (name for name, spec in self._observed.last.specs.items() if seed in list_mounted(spec))
             still = tuple(name for name in users if name in self._observed.containers and name not in known)
-            branch = f"the branch {branches.branch_of(volume)} is new"
+            branch = f"the branch {branches.parse_branch(volume)} is new"
             if still:
                 specs = self._resolved.containers
-                steps += takedown.stops(specs, self._observed, still, reason=branch, after=after)
+                steps += takedown.plan_stops(specs, self._observed, still, reason=branch, after=after)
             before = (*after, *(step.id for step in steps if step.op == "stop"))
             steps.append(Step(op="copy", resource=volume, reason=f"{branch}: it begins as {seed}", after=before))
         return steps
 
-    def _change(self, spec: ContainerSpec) -> _Change:
+    def _decide_change(self, spec: ContainerSpec) -> _Change:
         seen = self._observed.containers.get(spec.name)
         image = self._images[spec.image]
         done = seen is not None and spec.kind == "job" and seen.exit_code == 0 and self._observed.adoptable
-        if seen is None or not (self._observed.supervised or _lives(seen) or done):
-            return _Change("start", explain.why_start(None))
+        if seen is None or not (self._observed.supervised or _is_alive(seen) or done):
+            return _Change("start", reasons.why_start(None))
         if seen.image_key != image.key:
             last_image, baked = self._observed.last.images.get(spec.image), spec.image in self._observed.baked
-            return _Change("replace", explain.why_other_image(image, self._own(spec.image), last_image, baked=baked))
-        if seen.spec_key != keys.spec_key(spec):
-            return _Change("replace", explain.why_replace(spec, self._observed.last.specs.get(spec.name)))
+            return _Change(
+                "replace", reasons.why_other_image(image, self._list_own_steps(spec.image), last_image, baked=baked)
+            )
+        if seen.spec_key != identity.compute_spec_key(spec):
+            return _Change("replace", reasons.why_replace(spec, self._observed.last.specs.get(spec.name)))
         if not (self._observed.supervised or done):
-            return _Change("start", explain.TAKEN_OVER)
+            return _Change("start", reasons.TAKEN_OVER)
         if _has_ended(spec, seen):
-            return _Change("start", explain.why_start(seen))
+            return _Change("start", reasons.why_start(seen))
         return _Change("")
 
-    def _containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
+    def _plan_containers(self, changes: Mapping[str, _Change], *, after: tuple[str, ...]) -> list[Step]:
         steps: list[Step] = []
         ready: dict[str, tuple[str, ...]] = {}  # container → the step after which it can be relied on
-        for name in order.start_order(self._specs):
+        for name in order.list_start_order(self._specs):
             spec, change = self._specs[name], changes[name]
             needed = tuple(step for need in spec.needs for step in ready.get(need, ()))
-            mine = self._container(spec, change, after=(*after, *needed))
+            mine = self._plan_container(spec, change, after=(*after, *needed))
             steps += mine
             ready[name] = (mine[-1].id,) if mine else ()
         return steps
 
-    def _container(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:
+    def _plan_container(self, spec: ContainerSpec, change: _Change, *, after: tuple[str, ...]) -> list[Step]:
         steps = []
         if change.op:
             baking = (f"bake {spec.image}",) if spec.image not in self._observed.baked else ()
             steps.append(Step(op=change.op, resource=spec.name, reason=change.reason, after=(*after, *baking)))
-        setup = self._setup(spec, after=tuple(step.id for step in steps) or after)
+        setup = self._plan_setup(spec, after=tuple(step.id for step in steps) or after)
         steps += setup
         seen = self._observed.containers.get(spec.name)
-        waits = "" if change.op or seen is None else _waits(seen)
+        waits = "" if change.op or seen is None else _describe_wait(seen)
         if setup or waits:
             reason = "its setup ran" if setup else f"it is {waits}"
             step_after = tuple(step.id for step in setup) or after
             steps.append(Step(op="ready", resource=spec.name, reason=reason, after=step_after))
         return steps
 
-    def _setup(self, spec: ContainerSpec, *, after: tuple[str, ...]) -> list[Step]:
+    def _plan_setup(self, spec: ContainerSpec, *, after: tuple[str, ...]) -> list[Step]:
         if spec.setup is None:
             return []
         files = self._observed.setup_files.get(spec.name, {})
         image_key, done = self._observed.tops.get(spec.name, ("", None))
         fresh = image_key != self._images[spec.image].key
-        if not fresh and done == keys.setup_key(spec.setup, files):
+        if not fresh and done == identity.compute_setup_key(spec.setup, files):
             return []
         last = self._observed.last.setup_files.get(spec.name)
-        reason = explain.why_setup(spec.setup, files, last, fresh=fresh or done is None)
+        reason = reasons.why_setup(spec.setup, files, last, fresh=fresh or done is None)
         return [Step(op="setup", resource=spec.name, reason=reason, after=after)]
 
 
-def _lives(seen: ObservedContainer) -> bool:
+def _is_alive(seen: ObservedContainer) -> bool:
     return seen.state not in ("exited", "dead")
 
 
-def _waits(seen: ObservedContainer) -> str:
+def _describe_wait(seen: ObservedContainer) -> str:
     """What a container is on its way to be ready; "" where it is."""
     if seen.health in ("starting", "unhealthy"):
         return seen.health
@@ -248,30 +254,30 @@ def _has_ended(spec: ContainerSpec, seen: ObservedContainer) -> bool:
     if spec.kind == "job":
         return seen.state in ("exited", "dead") and seen.exit_code != 0
     if spec.kind == "scheduled":
-        return not _lives(seen)  # between two runs it is "created"
+        return not _is_alive(seen)  # between two runs it is "created"
     return seen.state in ("exited", "dead", "created")
 
 
-def is_to_be_awaited(spec: ContainerSpec, seen: ObservedContainer) -> bool:
+def needs_wait(spec: ContainerSpec, seen: ObservedContainer) -> bool:
     """Whether a container that was ready once may have ceased to be, or has."""
-    return bool(_waits(seen)) or _has_ended(spec, seen)
+    return bool(_describe_wait(seen)) or _has_ended(spec, seen)
 
 
-def _hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
+def _list_hosts(published: Mapping[str, tuple[BoundPort, ...]]) -> tuple[int, ...]:
     return tuple(sorted(port.host for ports in published.values() for port in ports))
 
 
-def _ways_in(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple[str, BoundPort]]:
+def _list_published(published: Mapping[str, tuple[BoundPort, ...]]) -> set[tuple[str, BoundPort]]:
     """Every published port with the container it leads to."""
     return {(name, port) for name, ports in published.items() for port in ports}
 
 
-def connected(resolved: Resolved) -> tuple[str, ...]:
+def list_connected(resolved: Spec) -> tuple[str, ...]:
     """The containers that the instance network is for: all but those without a network."""
     return tuple(name for name, spec in resolved.containers.items() if spec.isolation.network != "none")
 
 
-def keyed_images(resolved: Resolved) -> dict[str, KeyedImage]:
+def key_images(resolved: Spec) -> dict[str, KeyedImage]:
     """All images that containers of the file need, with their keys, parents first."""
     wanted = (spec.image for spec in resolved.containers.values())
-    return {name: keyed(name, resolved.images) for name in order.lineage(wanted, resolved.images)}
+    return {name: key_image(name, resolved.images) for name in order.list_lineage(wanted, resolved.images)}

@@ -10,11 +10,10 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from devbox.model.container import ContainerSpec, Limits, Mount, Secret
-from devbox.model.grant import EVERY, Grant
+from devbox.model.container import EVERY, ContainerSpec, Grant, Limits, Mount, Secret
 from devbox.model.image import FromRegistry, ImageSpec, Run
 from devbox.model.release import Process
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 from devbox.model.stage import Stage
 
 _ALL = "-ALL"
@@ -30,42 +29,46 @@ _DEFAULT = (
 )
 
 
-def is_closed(resolved: Resolved) -> bool:
+def is_closed(resolved: Spec) -> bool:
     """True if a container that can write to the project is kept from the network, from most hosts, or isolated."""
-    return any(_is_closed(spec, resolved.instance.root) for spec in _containers(resolved))
+    return any(_is_closed(spec, resolved.instance.root) for spec in _list_containers(resolved))
 
 
-def grants(resolved: Resolved) -> tuple[Grant, ...]:
+def list_grants(resolved: Spec) -> tuple[Grant, ...]:
     """Everything that the file grants, in the order of the file."""
-    found = [grant for spec in _containers(resolved) for grant in _of_container(spec)]
-    found += [grant for name, image in resolved.images.items() for grant in _of_image(name, image)]
-    found += [grant for name, process in _processes(resolved) for grant in _of_secrets(name, process.secrets.values())]
-    found += [grant for stage in resolved.stages.values() for grant in _of_stage(stage)]
+    found = [grant for spec in _list_containers(resolved) for grant in _list_container_grants(spec)]
+    found += [grant for name, image in resolved.images.items() for grant in _list_image_grants(name, image)]
+    found += [
+        grant
+        for name, process in _list_processes(resolved)
+        for grant in _list_secret_grants(name, process.secrets.values())
+    ]
+    found += [grant for stage in resolved.stages.values() for grant in _list_stage_grants(stage)]
     return tuple(dict.fromkeys(found))
 
 
-def added(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+def find_added(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
     """The grants that no accepted one covers."""
     accepted = tuple(accepted)
     return tuple(grant for grant in found if not any(map(grant.is_covered_by, accepted)))
 
 
-def loosened(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+def find_loosened(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
     """What other vars (a cell of the matrix, a stage) grant of a container beyond what was accepted.
 
     What it is made from and runs may differ from cell to cell: that is what a matrix is for.
     """
     plain = [*accepted]
     plain += [replace(grant, subject=grant.subject.removesuffix(_BY_VARS)) for grant in plain]
-    return added((grant for grant in found if grant.kind not in _OF_PROGRAMS), plain)
+    return find_added((grant for grant in found if grant.kind not in _OF_PROGRAMS), plain)
 
 
-def by_vars(found: Iterable[Grant]) -> tuple[Grant, ...]:
+def mark_by_vars(found: Iterable[Grant]) -> tuple[Grant, ...]:
     """The grants of other vars as they are recorded: beside those of the file itself, and not narrowed with them."""
     return tuple(replace(grant, subject=f"{grant.subject}{_BY_VARS}") for grant in found)
 
 
-def narrowed(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
+def narrow(found: Iterable[Grant], accepted: Iterable[Grant]) -> tuple[Grant, ...]:
     """What counts as accepted from now on: of each subject that the file still has, no more than it grants.
 
     What images are made from stays accepted: the cells of a matrix have others than `up`.
@@ -81,10 +84,10 @@ def describe(found: Iterable[Grant]) -> tuple[str, ...]:
     subjects: dict[str, list[Grant]] = {}
     for grant in found:
         subjects.setdefault(grant.subject, []).append(grant)
-    return tuple(f"{subject}: {', '.join(_texts(own))}" for subject, own in subjects.items())
+    return tuple(f"{subject}: {', '.join(_list_texts(own))}" for subject, own in subjects.items())
 
 
-def _texts(found: list[Grant]) -> Iterator[str]:
+def _list_texts(found: list[Grant]) -> Iterator[str]:
     names = [grant.text for grant in found if grant.kind == "capability"]
     yield from (grant.text for grant in found if grant.kind != "capability")
     if set(names) >= set(_DEFAULT):
@@ -94,7 +97,7 @@ def _texts(found: list[Grant]) -> Iterator[str]:
         yield f"the capabilities {' '.join(names)}"
 
 
-def _containers(resolved: Resolved) -> Iterator[ContainerSpec]:
+def _list_containers(resolved: Spec) -> Iterator[ContainerSpec]:
     yield from resolved.containers.values()
     if resolved.tests is not None:
         yield resolved.tests.container
@@ -114,7 +117,7 @@ def _is_project(mount: Mount, root: str) -> bool:
     return (mount.kind == "workspace" or inside) and not mount.read_only
 
 
-def _of_container(spec: ContainerSpec) -> Iterator[Grant]:
+def _list_container_grants(spec: ContainerSpec) -> Iterator[Grant]:
     isolation = spec.isolation
 
     def grant(kind: str, value: str = "") -> Grant:
@@ -125,19 +128,19 @@ def _of_container(spec: ContainerSpec) -> Iterator[Grant]:
     if isolation.network != "none":
         yield grant("network", isolation.network)
         yield from (grant("egress", host) for host in ((EVERY,) if isolation.egress is None else isolation.egress))
-    yield from (grant("capability", name) for name in _capabilities(isolation.capabilities))
+    yield from (grant("capability", name) for name in _list_capabilities(isolation.capabilities))
     if not isolation.read_only:
         yield grant("root")
-    yield from (grant("mount", _mount(mount)) for mount in spec.mounts if mount.kind != "tmpfs")
+    yield from (grant("mount", _describe_mount(mount)) for mount in spec.mounts if mount.kind != "tmpfs")
     fixed = (port for port in spec.ports if port.host is not None)
     yield from (grant("port", f"{port.address}:{port.host}/{port.protocol}") for port in fixed)
     yield from (grant("secret", secret.reference) for secret in spec.secrets.values())
     if isolation.network != "none" and spec.role not in _RUNS_THE_PROJECT:
-        yield from _of_program(spec)
-    yield from _of_limits(spec, spec.limits)
+        yield from _list_program_grants(spec)
+    yield from _list_limit_grants(spec, spec.limits)
 
 
-def _of_program(spec: ContainerSpec) -> Iterator[Grant]:
+def _list_program_grants(spec: ContainerSpec) -> Iterator[Grant]:
     """What a container with a network runs: the file's author would reach the network through it.
 
     Variables count by their names, since their values may be secret.
@@ -152,7 +155,7 @@ def _of_program(spec: ContainerSpec) -> Iterator[Grant]:
         yield Grant(subject=spec.label, kind="variable", value=name, where=spec.where)
 
 
-def _of_image(name: str, image: ImageSpec) -> Iterator[Grant]:
+def _list_image_grants(name: str, image: ImageSpec) -> Iterator[Grant]:
     subject = f"image {name}"
     for step in image.steps:
         if isinstance(step, FromRegistry):
@@ -162,35 +165,35 @@ def _of_image(name: str, image: ImageSpec) -> Iterator[Grant]:
             yield from (Grant(subject=subject, kind="run", value=text) for text in written)
 
 
-def _processes(resolved: Resolved) -> Iterator[tuple[str, Process]]:
+def _list_processes(resolved: Spec) -> Iterator[tuple[str, Process]]:
     """The processes of releases, those of stages with variables of their own as well."""
     if resolved.release:
         for processes in (resolved.release.processes, *resolved.release.stages.values()):
             yield from ((f"image.process.{name}", process) for name, process in processes.items())
 
 
-def _of_secrets(subject: str, secrets: Iterable[Secret]) -> Iterator[Grant]:
+def _list_secret_grants(subject: str, secrets: Iterable[Secret]) -> Iterator[Grant]:
     return (Grant(subject=subject, kind="secret", value=secret.reference) for secret in secrets)
 
 
-def _of_limits(spec: ContainerSpec, limits: Limits) -> Iterator[Grant]:
+def _list_limit_grants(spec: ContainerSpec, limits: Limits) -> Iterator[Grant]:
     for kind, value in (("memory", limits.memory), ("cpus", limits.cpus), ("pids", limits.pids)):
         yield Grant(subject=spec.label, kind=kind, value=EVERY if value is None else str(value), where=spec.where)
 
 
-def _capabilities(names: tuple[str, ...]) -> list[str]:
+def _list_capabilities(names: tuple[str, ...]) -> list[str]:
     dropped = {name.removeprefix("-") for name in names if name.startswith("-")}
     own = () if _ALL in names else (name for name in _DEFAULT if name not in dropped)
     return sorted({*own, *(name for name in names if not name.startswith("-"))})
 
 
-def _mount(mount: Mount) -> str:
+def _describe_mount(mount: Mount) -> str:
     """The grant's value: two mounts of the same source differ if only one of them can be written to."""
     what = "the project" if mount.kind == "workspace" else f"the {mount.kind} {mount.source}"
     return f"{what} {'read-only' if mount.read_only else 'writable'}"
 
 
-def _of_stage(stage: Stage) -> Iterator[Grant]:
+def _list_stage_grants(stage: Stage) -> Iterator[Grant]:
     outside = (reference for variables in stage.external.values() for reference in variables.values())
     own: Iterable[Secret] = stage.secrets.values()
     for reference in (*outside, *(secret.reference for secret in own)):

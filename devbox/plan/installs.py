@@ -1,13 +1,100 @@
-"""Which installs a command is about, and what they want of this machine. Pure."""
+"""What `devbox install` changes on the host, and what stands in its way. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from devbox.errors import UsageError
-from devbox.model.install import Install
-from devbox.model.resolved import HostAccess, Resolved
+from devbox.model.frozen import dataclass
+from devbox.model.install import FileConflict, HostEntry, Install, InstalledFile, Manifest
+from devbox.model.spec import HostAccess, Spec
 
 
-def access(resolved: Resolved) -> tuple[HostAccess, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Files to put, files to remove, files that are there already; and why a person has to decide first."""
+
+    put: tuple[InstalledFile, ...] = ()
+    remove: tuple[InstalledFile, ...] = ()
+    keep: tuple[InstalledFile, ...] = ()
+    conflicts: tuple[FileConflict, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.remove)
+
+
+def plan_placement(
+    wanted: tuple[InstalledFile, ...],
+    own: Manifest | None,
+    found: Mapping[str, HostEntry | None],
+    owners: Mapping[str, str],
+    *,
+    force: bool,
+) -> Placement:
+    """From what is to be there and what was put there before to what has to change; nothing wanted: uninstall.
+
+    `found` has what lies at each place now, `owners` which other install has put it there. With `force`, files that
+    were changed or that others put there are replaced or removed; a directory never is.
+    """
+    before = {each.path: each for each in own.files} if own else {}
+    after = {each.path: each for each in wanted}
+    gone = tuple(each for path, each in before.items() if path not in after and found.get(path) is not None)
+    put = tuple(each for each in wanted if not _is_present(each, found.get(each.path)))
+    kept = tuple(each for each in wanted if each not in put)
+    foreign = (
+        each for each in kept if each.path not in before
+    )  # the same by chance: removing it is another's to decide
+    at_stake = [each.path for each in (*put, *gone, *foreign)]
+    conflicts = (_find_conflict(path, before.get(path), found.get(path), owners.get(path, "")) for path in at_stake)
+    standing = tuple(each for each in conflicts if each is not None and (each.final or not force))
+    return Placement(
+        put=put,
+        remove=tuple(_adopt_found(each, found) for each in gone),
+        keep=kept,
+        conflicts=standing,
+    )
+
+
+def compute_state(manifest: Manifest, found: Mapping[str, HostEntry | None]) -> dict[str, str]:
+    """What became of each installed file: "installed", "changed" or "missing"."""
+    states = {}
+    for each in manifest.files:
+        present = found.get(each.path)
+        states[each.path] = "missing" if present is None else "installed" if _is_present(each, present) else "changed"
+    return states
+
+
+def _is_present(wanted: InstalledFile, present: HostEntry | None) -> bool:
+    return present == HostEntry(kind=wanted.kind, mode=wanted.mode, digest=wanted.digest)
+
+
+def _find_conflict(path: str, own: InstalledFile | None, present: HostEntry | None, owner: str) -> FileConflict | None:
+    """Why a file may not be replaced or removed without being told to."""
+    if present is None:
+        return None
+    if present.kind in ("directory", "other"):
+        return FileConflict(path=path, why=f"is {_KINDS[present.kind]}", final=True)
+    if owner:
+        return FileConflict(path=path, why=f"belongs to {owner}")
+    if own is None:
+        return FileConflict(path=path, why="is there already, and devbox did not put it there")
+    if present != HostEntry(kind=own.kind, mode=own.mode, digest=own.digest):
+        return FileConflict(path=path, why="was changed since devbox put it there")
+    return None
+
+
+_KINDS = {"directory": "a directory", "other": "neither a file nor a link"}
+
+
+def _adopt_found(own: InstalledFile, found: Mapping[str, HostEntry | None]) -> InstalledFile:
+    """A file to be removed, by what it is now: whoever carries on after a kill removes nothing else."""
+    present = found.get(own.path)
+    if present is None:
+        return own
+    return InstalledFile(path=own.path, digest=present.digest, mode=present.mode, kind=present.kind)
+
+
+def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
     """What installs put onto the host: `devbox trust` allows it."""
     return tuple(
         HostAccess(container=f"install.{each.name}", variable=place, reference=f"image:{path}", where=each.where)
@@ -16,7 +103,7 @@ def access(resolved: Resolved) -> tuple[HostAccess, ...]:
     )
 
 
-def chosen(resolved: Resolved, names: tuple[str, ...]) -> tuple[Install, ...]:
+def select_installs(resolved: Spec, names: tuple[str, ...]) -> tuple[Install, ...]:
     """The installs of these names; of none: all whose profiles are not off."""
     known = ", ".join(resolved.installs) or "none"
     for name in names:

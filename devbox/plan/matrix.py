@@ -7,34 +7,44 @@ variables; one that fits none is a cell of its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cached_property
 
-from devbox.model.matrix import Cell, Matrix
+from devbox.errors import UsageError
+from devbox.model import codec, ids
+from devbox.model.frozen import dataclass
+from devbox.model.image import ImageSpec, key_image
+from devbox.model.matrix import Cell, CellInputs, CellResult, Matrix, Tests
+from devbox.model.release import Release
+from devbox.model.spec import Spec
+from devbox.plan import identity
 
 DEFAULT = "default"  # the one cell of tests without a matrix
 
 
-def cells(matrix: Matrix) -> tuple[Cell, ...]:
+def expand_cells(matrix: Matrix) -> tuple[Cell, ...]:
     """All cells, in the order of the file: the last axis turns fastest, included ones come last."""
     products = [dict(zip(matrix.axes, values, strict=True)) for values in itertools.product(*matrix.axes.values())]
-    kept = [axes for axes in products if not any(_fits(axes, pattern) for pattern in matrix.exclude)]
+    kept = [axes for axes in products if not any(_matches(axes, pattern) for pattern in matrix.exclude)]
     if not matrix.axes and matrix.include:
         kept = []  # the product of nothing is one empty cell, which nobody wrote
     found = [(axes, dict(axes)) for axes in kept]
     added: list[tuple[dict[str, str], dict[str, str]]] = []
     for included in matrix.include:
         own = {name: value for name, value in included.items() if name in matrix.axes}
-        fitting = [variables for axes, variables in found if _fits(axes, own)]
+        fitting = [variables for axes, variables in found if _matches(axes, own)]
         for variables in fitting:
             variables.update(included)
         if not fitting:
             axes = own | {name: value for name, value in included.items() if name not in own}
-            added.append((_in_order(axes, matrix.axes), dict(included)))
-    return tuple(_cell(axes, variables, matrix) for axes, variables in [*found, *added])
+            added.append((_sort_axes(axes, matrix.axes), dict(included)))
+    return tuple(_build_cell(axes, variables, matrix) for axes, variables in [*found, *added])
 
 
-def pinned(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
+def pin_axes(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
     """The matrix with one value for some of its axes. What is included for another value of them is left out."""
     return replace(
         matrix,
@@ -45,24 +55,289 @@ def pinned(matrix: Matrix, values: Mapping[str, str]) -> Matrix:
     )
 
 
-def name_of(axes: Mapping[str, str]) -> str:
+def name_cell(axes: Mapping[str, str]) -> str:
     """A cell's name."""
     return ",".join(f"{name}={value}" for name, value in axes.items()) or DEFAULT
 
 
-def _cell(axes: dict[str, str], variables: dict[str, str], matrix: Matrix) -> Cell:
-    forgiven = any(_fits(variables, pattern) for pattern in matrix.allow_failure)
-    return Cell(name=name_of(axes), axes=axes, variables=variables, allow_failure=forgiven)
+def _build_cell(axes: dict[str, str], variables: dict[str, str], matrix: Matrix) -> Cell:
+    forgiven = any(_matches(variables, pattern) for pattern in matrix.allow_failure)
+    return Cell(name=name_cell(axes), axes=axes, variables=variables, allow_failure=forgiven)
 
 
-def _fits(values: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
+def _matches(values: Mapping[str, str], pattern: Mapping[str, str]) -> bool:
     return all(values.get(name) == value for name, value in pattern.items())
 
 
-def _in_order(axes: dict[str, str], order: Iterable[str]) -> dict[str, str]:
+def _sort_axes(axes: dict[str, str], order: Iterable[str]) -> dict[str, str]:
     return {name: axes[name] for name in (*order, *axes) if name in axes}
 
 
-def jobs(*, cells: int, cores: int, memory: int, each: int) -> int:
+def count_jobs(*, cells: int, cores: int, memory: int, each: int) -> int:
     """How many cells run beside each other: as many as there are cores, and as `memory` holds; bytes."""
     return max(1, min(cells, cores, memory // max(each, 1)))
+
+
+# Part of every cell's inputs. Raise it when the same tests come to run in another way.
+_RUNNER = 1
+_SHOWN = 3
+
+
+def compute_inputs(resolved: Spec, tests: Tests, *, release: Release | None = None) -> CellInputs:
+    """What one cell depends on, its files aside: the images by what is fixed of them, services, command, variables.
+
+    Against a `release`, that as well, and how the tests meet it.
+    """
+    spec = tests.container
+    image = key_image(spec.image, resolved.images).key
+    services = {name: _digest_service(resolved, name) for name in resolved.containers if name != spec.name}
+    command = ids.compute_key(list(tests.command))
+    settings = identity.build_identity(replace(spec, env={})) | {"junit": tests.junit, "coverage": tests.coverage}
+    if spec.setup is not None:
+        settings |= {"setup": codec.dump(spec.setup.commands)}
+    ready = codec.dump(tests.ready)
+    own = identity.fingerprint(spec)
+    if release is not None:
+        services |= {"the release": ids.compute_key([release.id, tests.release, tests.release_env])}
+    everything = {
+        "runner": _RUNNER,
+        "image": image,
+        "services": services,
+        "command": command,
+        "env": spec.env,
+        "settings": settings,
+        "ready": ready,
+        "needs": spec.needs,
+    }
+    return CellInputs(
+        image=image,
+        services=services,
+        command=command,
+        environment=own.env,
+        settings=ids.compute_key(settings),
+        ready=ids.compute_key(ready),
+        exact=ids.compute_key(everything),
+    )
+
+
+def compute_ready_key(resolved: Spec, tests: Tests, files: Mapping[str, str]) -> str:
+    """The identity of the data that started services are left with once they are ready for tests.
+
+    The image that the commands run in is no part of it: one migration serves the cells of all interpreters.
+    """
+    services = {name: _digest_service(resolved, name) for name in resolved.containers if name != tests.container.name}
+    return ids.compute_key({"services": services, "ready": codec.dump(tests.ready), "files": dict(files)})
+
+
+def why_cached(last: CellResult) -> str:
+    """Why a cell need not run."""
+    return f"nothing changed since it passed at {last.ended_at} ({last.seconds:.1f} s)"
+
+
+def why_run(now: CellInputs, before: CellInputs | None, last: CellResult | None, changed: Iterable[str]) -> str:
+    """Why a cell runs. `changed`: the files that are others than when it ran last."""
+    if before is None or last is None:
+        return "it never ran"
+    if last.state not in ("passed", "cached"):
+        return _explain_retry(last)
+    found = _list_changes(now, before, list(changed))
+    return ", ".join(found) or "asked to"
+
+
+def _explain_retry(last: CellResult) -> str:
+    words = {
+        "flaky": "it passed only on a retry last time",
+        "interrupted": "it was interrupted last time",
+        "error": "it could not be run last time",
+        "timeout": "it took too long last time",
+    }
+    return words.get(last.state, "it failed last time")
+
+
+def _list_changes(now: CellInputs, before: CellInputs, files: list[str]) -> list[str]:
+    found = ["its image changed"] if now.image != before.image else []
+    found += _diff_tables(now.services, before.services)
+    found += ["its command changed"] if now.command != before.command else []
+    found += _diff_tables(now.environment, before.environment)
+    found += ["how it runs changed"] if now.settings != before.settings else []
+    found += ["what makes services ready changed"] if now.ready != before.ready else []
+    if not found and now.exact != before.exact:
+        found.append("the value of a variable changed")
+    if now.files != before.files:
+        more = f" and {len(files) - _SHOWN} more" if files[_SHOWN:] else ""
+        found.append(f"{', '.join(files[:_SHOWN]) or 'a file'}{more} changed")
+    return found
+
+
+def _diff_tables(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+    names = sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name))
+    words = {(False, True): "is new", (True, False): "is gone", (True, True): "changed"}
+    return [f"{name} {words[name in before, name in now]}" for name in names]
+
+
+def _digest_service(resolved: Spec, name: str) -> str:
+    spec = resolved.containers[name]
+    return ids.compute_key({**identity.build_identity(spec), "image": key_image(spec.image, resolved.images).key})
+
+
+_BEGIN = " ["
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellImages:
+    """A cell's images as the file wants them, and all variables of the matrix as they are in it."""
+
+    variables: Mapping[str, str]
+    images: dict[str, ImageSpec]
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The identity of each image."""
+        return {label: key_image(label, self.images).key for label in self.images}
+
+
+class ImageVariants:
+    """The names of all images of a matrix. `plain` is the file without it, `cells` all of its cells."""
+
+    def __init__(self, plain: CellImages, cells: Sequence[CellImages]) -> None:
+        self._plain = plain
+        rows = [plain, *cells]
+        labels = dict.fromkeys(label for row in rows for label in row.images)
+        self._depends = {label: _find_variables(label, rows) for label in labels}
+
+    def name_images(self, cell: CellImages) -> dict[str, str]:
+        """What the images of a cell are called: label → name."""
+        return {label: self._name_image(label, cell) for label in cell.images}
+
+    def _name_image(self, label: str, cell: CellImages) -> str:
+        if cell.keys[label] == self._plain.keys.get(label):
+            return label
+        named = self._depends.get(label) or tuple(cell.variables)  # all, where no cell of the file has such an image
+        return f"{label}{_BEGIN}{','.join(f'{name}={cell.variables[name]}' for name in named)}]"
+
+
+def parse_label(name: str) -> str:
+    """The image that a name is a variant of, as the file calls it; of another name, the name."""
+    return name.partition(_BEGIN)[0]
+
+
+def merge_images(cells: Iterable[tuple[Mapping[str, ImageSpec], Mapping[str, str]]]) -> dict[str, ImageSpec]:
+    """The images of several cells under their names. `cells`: the images of each by label, and label → name."""
+    found: dict[str, ImageSpec] = {}
+    for images, names in cells:
+        found |= rename_images(images, names)
+    return found
+
+
+def rename_images(images: Mapping[str, ImageSpec], names: Mapping[str, str]) -> dict[str, ImageSpec]:
+    """Images under other names, as children of other names."""
+    return {
+        names[label]: replace(spec, name=names[label], parent=names[spec.parent] if spec.parent else None)
+        for label, spec in images.items()
+    }
+
+
+def _find_variables(label: str, rows: Sequence[CellImages]) -> tuple[str, ...]:
+    """As few variables as tell the images of this label apart; the first axes are left out last."""
+    having = [row for row in rows if label in row.images]
+    names = tuple(dict.fromkeys(name for row in having for name in row.variables))
+    for name in reversed(names):
+        others = tuple(other for other in names if other != name)
+        if _is_determined(label, others, having):
+            names = others
+    return names
+
+
+def _is_determined(label: str, names: Sequence[str], rows: Iterable[CellImages]) -> bool:
+    """Whether the image is a function of these variables."""
+    known: dict[tuple[str, ...], str] = {}
+    return all(
+        known.setdefault(tuple(row.variables[name] for name in names), row.keys[label]) == row.keys[label]
+        for row in rows
+    )
+
+
+_TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
+_OPERATORS = ("and", "or", "not")
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+
+Test = Callable[[Cell], bool]
+
+
+def select_cells(cells: Iterable[Cell], expression: str) -> frozenset[str]:
+    """Names of the cells that an expression means: words (`*` matches anything) with and, or, not and parentheses.
+
+    A word is the name of a cell or of an axis, a value, or both as `python=3.14`. UsageError where it can't be
+    understood, or one of its words means no cell at all.
+    """
+    every = tuple(cells)
+    parser = _Parser(expression, every)
+    return frozenset(cell.name for cell in every if parser.test(cell))
+
+
+def select_shard(cells: Iterable[Cell], share: str) -> frozenset[str]:
+    """Names of the cells of share `i/n`: every n-th, from the i-th on."""
+    match = _SHARD.fullmatch(share)
+    if match is None or int(match[1]) > int(match[2]):
+        raise UsageError(f"--shard {share}: a shard is written i/n, i from 1 to n", remedy="devbox test --shard 1/2")
+    return frozenset(cell.name for cell in list(cells)[int(match[1]) - 1 :: int(match[2])])
+
+
+class _Parser:
+    """One expression: `or` binds least, `not` most."""
+
+    def __init__(self, expression: str, cells: tuple[Cell, ...]) -> None:
+        self._expression = expression
+        self._cells = cells
+        self._tokens = _TOKEN.findall(expression)
+        self.test = self._parse_or()
+        if self._tokens:
+            raise self._build_error(f"{self._tokens[0]!r} is one too many")
+
+    def _parse_or(self) -> Test:
+        found = [self._parse_and()]
+        while self._accept("or"):
+            found.append(self._parse_and())
+        return lambda cell: any(test(cell) for test in found)
+
+    def _parse_and(self) -> Test:
+        found = [self._parse_not()]
+        while self._accept("and"):
+            found.append(self._parse_not())
+        return lambda cell: all(test(cell) for test in found)
+
+    def _parse_not(self) -> Test:
+        if self._accept("not"):
+            inner = self._parse_not()
+            return lambda cell: not inner(cell)
+        if self._accept("("):
+            inner = self._parse_or()
+            if not self._accept(")"):
+                raise self._build_error("a parenthesis is not closed")
+            return inner
+        return self._parse_word()
+
+    def _parse_word(self) -> Test:
+        if not self._tokens or self._tokens[0] in (*_OPERATORS, ")"):
+            raise self._build_error("a word is missing")
+        word = self._tokens.pop(0)
+        if not any(_matches_word(word, cell) for cell in self._cells):
+            names = ", ".join(cell.name for cell in self._cells[:4])
+            raise UsageError(f"no cell has {word}", remedy=f"devbox test --list shows them: {names} …")
+        return lambda cell: _matches_word(word, cell)
+
+    def _accept(self, token: str) -> bool:
+        if self._tokens[:1] != [token]:
+            return False
+        self._tokens.pop(0)
+        return True
+
+    def _build_error(self, why: str) -> UsageError:
+        return UsageError(
+            f"-k {self._expression!r} can't be understood: {why}", remedy='devbox test -k "python=3.14 and not pg=15"'
+        )
+
+
+def _matches_word(word: str, cell: Cell) -> bool:
+    pairs = [text for name, value in cell.variables.items() for text in (name, value, f"{name}={value}")]
+    return any(fnmatchcase(text, word) for text in (cell.name, *pairs))

@@ -7,10 +7,10 @@ from graphlib import TopologicalSorter
 
 from devbox.model.container import ContainerSpec
 from devbox.model.image import ImageSpec
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 
 
-def lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
+def list_lineage(wanted: Iterable[str], images: Mapping[str, ImageSpec]) -> tuple[str, ...]:
     """The wanted images and all their ancestors, parents first."""
     graph: dict[str, tuple[str, ...]] = {}
     for name in wanted:
@@ -27,13 +27,13 @@ def _add_lineage(name: str, images: Mapping[str, ImageSpec], graph: dict[str, tu
         name = parent
 
 
-def start_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
+def list_start_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
     """Container names, needs first; otherwise as in the file."""
     graph = {name: tuple(need for need in spec.needs if need in containers) for name, spec in containers.items()}
     return tuple(TopologicalSorter(graph).static_order())
 
 
-def with_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> frozenset[str]:
+def add_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) -> frozenset[str]:
     """The named containers and everything they need, transitively."""
     found: set[str] = set()
     waiting = list(names)
@@ -45,13 +45,13 @@ def with_needs(names: Iterable[str], containers: Mapping[str, ContainerSpec]) ->
     return frozenset(found)
 
 
-def chosen(resolved: Resolved, names: tuple[str, ...] | None) -> frozenset[str]:
+def select_containers(resolved: Spec, names: tuple[str, ...] | None) -> frozenset[str]:
     """The containers that a command is about: the named ones and all they need; else all that `up` starts."""
     if names is None:
         return frozenset(resolved.containers).difference(resolved.on_use)
-    return with_needs(names, resolved.containers)
+    return add_needs(names, resolved.containers)
 
 
-def dependants_first(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
+def list_stop_order(containers: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
     """The order of stopping: who needs others goes before them."""
-    return tuple(reversed(start_order(containers)))
+    return tuple(reversed(list_start_order(containers)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from devbox.errors import EngineError
 from devbox.model.container import ContainerSpec, Port
 from devbox.model.observed import BoundPort, PortHolder
+from devbox.model.plan import Step
 
 # Where a free port is looked for when the wanted number is taken: above the usual servers, below the ephemeral range.
 _FIRST, _LAST = 20000, 32000
@@ -42,12 +43,14 @@ def choose(
         for port in spec.ports:
             number = port.host
             if number is None:
-                liked = (remembered.get(port_name(spec.name, port)), None if apart else port.container)
+                liked = (remembered.get(name_port(spec.name, port)), None if apart else port.container)
                 number = _pick(port, liked, usable, seed)
                 taken.add(number)
             elif number not in held and not is_free(port.address, number, port.protocol):
                 holder = who_has(port.address, number, port.protocol)
-                raise EngineError(taken_sentence(spec, port, holder), where=spec.where, remedy=remedy(port, holder))
+                raise EngineError(
+                    describe_taken(spec, port, holder), where=spec.where, remedy=suggest_remedy(port, holder)
+                )
             ports.append(BoundPort(host=number, address=port.address, container=port.container, protocol=port.protocol))
         if ports:
             chosen[spec.name] = tuple(ports)
@@ -67,21 +70,44 @@ def _pick(port: Port, liked: tuple[int | None, ...], usable: Callable[[Port, int
     )
 
 
-def taken_sentence(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
+def describe_taken(spec: ContainerSpec, port: Port, holder: PortHolder) -> str:
     """That a fixed port can't be had."""
     return f"{spec.label} wants port {port.host} on {port.address}, which {holder.why}"
 
 
-def remedy(port: Port, holder: PortHolder) -> str:
+def suggest_remedy(port: Port, holder: PortHolder) -> str:
     """What to do about it."""
     return f"{holder.remedy}; or let devbox pick a free port: ports = [{port.container}]"
 
 
 def remember(chosen: Mapping[str, tuple[BoundPort, ...]]) -> dict[str, int]:
     """The chosen numbers as they are kept for the next time."""
-    return {port_name(name, port): port.host for name, ports in chosen.items() for port in ports}
+    return {name_port(name, port): port.host for name, ports in chosen.items() for port in ports}
 
 
-def port_name(container: str, port: Port | BoundPort) -> str:
+def name_port(container: str, port: Port | BoundPort) -> str:
     """How a chosen port is remembered."""
     return f"{container}/{port.container}/{port.protocol}"
+
+
+MOST = 1023  # a Linux bridge has ports 1 to 1023, one for each container
+
+
+def check(names: Collection[str], *, instance: str) -> None:
+    """EngineError if more containers than that would be in the network at once."""
+    if len(names) > MOST:
+        raise EngineError(
+            f"{instance} has {len(names)} containers in its network, which takes at most {MOST}",
+            remedy="remove containers, or split them between projects",
+        )
+
+
+def check_steps(steps: Iterable[Step], standing: Collection[str], *, instance: str) -> None:
+    """`check` of every moment of a plan: steps that start and remove containers, in their order."""
+    present = set(standing)
+    for step in steps:
+        if step.op in ("start", "replace"):
+            present.add(step.resource)
+            check(present, instance=instance)
+        elif step.op == "remove":
+            present.discard(step.resource)

@@ -14,12 +14,12 @@ _STANDING = ("created", "starting", "running", "restarting", "stopping")
 
 def stop(specs: Mapping[str, ContainerSpec], observed: Observed, *, names: tuple[str, ...] = ()) -> Plan:
     """Stop containers, dependants first. `specs` say who needs whom; a container they don't know is stopped anyway."""
-    return Plan(steps=tuple(stops(specs, observed, names, reason="asked to")))
+    return Plan(steps=tuple(plan_stops(specs, observed, names, reason="asked to")))
 
 
 def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str, volumes: bool) -> Plan:
     """Stop everything, then take the network and the supervisor away; with `volumes` the data, too."""
-    stopping = stops(specs, observed, (), reason="down")
+    stopping = plan_stops(specs, observed, (), reason="down")
     kept = [name for name in observed.volumes if volumes]
     if not (observed.supervised or observed.standing or observed.containers or kept or (volumes and observed.tops)):
         return Plan(steps=())
@@ -28,7 +28,7 @@ def down(specs: Mapping[str, ContainerSpec], observed: Observed, *, project: str
     return Plan(steps=(*stopping, Step(op="teardown", resource=project, reason=what, after=after)))
 
 
-def stops(
+def plan_stops(
     specs: Mapping[str, ContainerSpec],
     observed: Observed,
     names: tuple[str, ...],
@@ -45,5 +45,27 @@ def stops(
         dependants = [other for other in standing if other in specs and name in specs[other].needs]
         before = tuple(f"stop {other}" for other in dependants)
         steps.append(Step(op="stop", resource=name, reason=reason, after=(*after, *before)))
-    known = order.dependants_first(specs)
+    known = order.list_stop_order(specs)
     return sorted(steps, key=lambda step: known.index(step.resource) if step.resource in known else -1)
+
+
+def plan_snapshot(
+    op: str, name: str, volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec], observed: Observed
+) -> Plan:
+    """`op` is "save" or "restore": what mounts one of the volumes stops, dependants first, then it is done."""
+    what = ", ".join(volumes)
+    reason = f"volumes {what}" if len(volumes) > 1 else f"volume {what}"
+    standing = tuple(user for user in find_users(volumes, specs) if user in observed.containers)
+    stops = plan_stops(specs, observed, standing, reason=f"it uses {what}") if standing else []
+    step = Step(op=op, resource=name, reason=reason, after=tuple(stop.id for stop in stops))
+    return Plan(steps=(*stops, step))
+
+
+def find_users(volumes: tuple[str, ...], specs: Mapping[str, ContainerSpec]) -> tuple[str, ...]:
+    """The containers that mount one of the volumes."""
+    return tuple(name for name, spec in specs.items() if set(list_mounted(spec)) & set(volumes))
+
+
+def list_mounted(spec: ContainerSpec) -> tuple[str, ...]:
+    """The volumes of a container."""
+    return tuple(mount.source for mount in spec.mounts if mount.kind == "volume")

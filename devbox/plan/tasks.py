@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
+from dataclasses import field
 
 from devbox.errors import UsageError
+from devbox.model.container import ContainerSpec, Mount
+from devbox.model.frozen import dataclass
+from devbox.model.image import FromDockerfile, ImageConfig
 from devbox.model.observed import TaskDone
 from devbox.model.plan import Plan, Step
-from devbox.model.resolved import Task
+from devbox.model.spec import Spec, Task, Tool
+from devbox.plan import order
 
 Argv = tuple[str, ...]
-_SHELL = ("/bin/sh", "-c")
+
+_TASK_SHELL = ("/bin/sh", "-c")
 
 
-def find(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
+def find_task(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
     """The task of this name. UsageError where there is none."""
     if name not in tasks:
         known = ", ".join(tasks) or "none"
@@ -22,7 +29,7 @@ def find(name: str, tasks: Mapping[str, Task], *, env_file: str) -> Task:
     return tasks[name]
 
 
-def needed(name: str, tasks: Mapping[str, Task]) -> Plan:
+def plan_needs(name: str, tasks: Mapping[str, Task]) -> Plan:
     """A step for everything that a task needs, each after what it needs itself; the task is not among them."""
     order: dict[str, None] = {}
     _collect(name, tasks, order)
@@ -40,17 +47,17 @@ def needed(name: str, tasks: Mapping[str, Task]) -> Plan:
     )
 
 
-def argv(task: Task, arguments: Argv = ()) -> Argv:
+def build_task_argv(task: Task, arguments: Argv = ()) -> Argv:
     """The task as one command; the arguments of a call go to its last one."""
     *before, last = task.commands
     if not before:
-        return _with(last, arguments, task.name)
-    script = " && ".join(shlex.join(_plain(item)) for item in before)
-    end = shlex.join(_with(last, (), task.name)) if not arguments else _taking(last)
-    return (*_SHELL, f"{script} && {end}", task.name, *arguments)
+        return _add_arguments(last, arguments, task.name)
+    script = " && ".join(shlex.join(_normalize(item)) for item in before)
+    end = shlex.join(_add_arguments(last, (), task.name)) if not arguments else _pass_arguments(last)
+    return (*_TASK_SHELL, f"{script} && {end}", task.name, *arguments)
 
 
-def why(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> str:
+def explain_run(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> str:
     """Why a task has to run; "" where it has not. `lacking` are outputs that are not there."""
     if not task.inputs:
         return "it has no inputs to go by"
@@ -61,7 +68,7 @@ def why(task: Task, last: TaskDone | None, now: TaskDone, *, lacking: Argv) -> s
     if last.image != now.image:
         return "dev is made from another image"
     if last.files != now.files:
-        return f"its inputs changed: {_changed(last.files, now.files)}"
+        return f"its inputs changed: {_describe_changed(last.files, now.files)}"
     return f"{lacking[0]} is not there" if lacking else ""
 
 
@@ -72,25 +79,203 @@ def _collect(name: str, tasks: Mapping[str, Task], order: dict[str, None]) -> No
     order[name] = None
 
 
-def _plain(item: str | Argv) -> Argv:
-    return (*_SHELL, item) if isinstance(item, str) else item
+def _normalize(item: str | Argv) -> Argv:
+    return (*_TASK_SHELL, item) if isinstance(item, str) else item
 
 
-def _with(item: str | Argv, arguments: Argv, name: str) -> Argv:
+def _add_arguments(item: str | Argv, arguments: Argv, name: str) -> Argv:
     if not arguments:
-        return _plain(item)
+        return _normalize(item)
     if isinstance(item, str):
-        return (*_SHELL, f'{item.rstrip()} "$@"', name, *arguments)
+        return (*_TASK_SHELL, f'{item.rstrip()} "$@"', name, *arguments)
     return (*item, *arguments)
 
 
-def _taking(item: str | Argv) -> str:
+def _pass_arguments(item: str | Argv) -> str:
     """A command within a script, that passes on the script's own arguments."""
-    words = (*_SHELL, f'{item.rstrip()} "$@"', "sh") if isinstance(item, str) else item
+    words = (*_TASK_SHELL, f'{item.rstrip()} "$@"', "sh") if isinstance(item, str) else item
     return f'{shlex.join(words)} "$@"'
 
 
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+def _describe_changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """`a.py and 2 more`."""
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}"
+
+
+def find_tool(resolved: Spec, name: str) -> Tool:
+    """The tool that a name calls: its own, or one of its commands. UsageError where there is none."""
+    tools = resolved.tools
+    found = tools.get(name) or next((tool for tool in tools.values() if name in tool.shims), None)
+    if found is None:
+        known = ", ".join(list_names(tools)) or "none"
+        raise UsageError(f"there is no tool {name} in {resolved.instance.env_file}", remedy=f"known: {known}")
+    return found
+
+
+def list_names(tools: Mapping[str, Tool]) -> tuple[str, ...]:
+    """Everything that `devbox tool` takes as a name."""
+    return tuple(dict.fromkeys([*tools, *list_shims(tools)]))
+
+
+def list_shims(tools: Mapping[str, Tool]) -> tuple[str, ...]:
+    """The commands that go on PATH."""
+    return tuple(dict.fromkeys(shim for tool in tools.values() for shim in tool.shims))
+
+
+def list_call_names(resolved: Spec, tool: Tool) -> tuple[str, ...]:
+    """The names by which this tool is called."""
+    return tuple(name for name in (tool.name, *tool.shims) if find_tool(resolved, name) is tool)
+
+
+def build_tool_argv(tool: Tool, name: str, image: ImageConfig) -> tuple[Argv, Argv]:
+    """What runs when it is called by this name, before the words of the call; and the words where a call has none.
+
+    An image of a registry has its entrypoint before, and its command instead of, what a person says.
+    """
+    if name != tool.name and name != _find_program(tool):
+        return (name,), ()
+    if tool.command:
+        return tool.command, ()
+    return image.entrypoint, image.command
+
+
+def has_unseen_inputs(resolved: Spec, tool: Tool) -> bool:
+    """Whether it depends on more than the env file and the lock: on what a Dockerfile copies, or on git's branch."""
+    if resolved.branched:
+        return True
+    images = order.list_lineage((resolved.containers[tool.container].image,), resolved.images)
+    return any(isinstance(step, FromDockerfile) for name in images for step in resolved.images[name].steps)
+
+
+def _find_program(tool: Tool) -> str:
+    """What its command is called; of a shell's text, the first word."""
+    words = tool.command[2].split() if tool.command[:2] == ("/bin/sh", "-c") else list(tool.command)
+    return words[0].rpartition("/")[2] if words else ""
+
+
+IMAGE = "debug"
+# As a table of the file would say it. Without gdb's Python, which is larger than all the rest.
+TABLE: Mapping[str, object] = {
+    "recipe": "debian",
+    "packages": ["gdb-minimal", "iproute2", "lsof", "procps", "strace", "tcpdump"],
+}
+
+# Every process of the target: all in its pid namespace that have another file system than the one who asks.
+_OTHERS = (
+    'own=$(readlink /proc/self/ns/mnt); all=; for one in /proc/[0-9]*; do case $(readlink "$one/ns/mnt") in '
+    '"$own" | "") ;; *) all="$all ${one#/proc/}" ;; esac; done; '
+)
+_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
+_PROGRAMS: dict[str, Argv] = {
+    "gdb": ("gdb", "-q", "-p", "1"),
+    "lsof": ("/bin/sh", "-c", f'{_OTHERS}exec lsof -nP -p "$(echo $all | tr " " ,)" "$@"', "lsof"),
+    "ps": ("ps", "axfo", "pid,user:12,stat,start,time,args"),
+    "ss": ("ss", "-tuanp"),
+    "strace": ("/bin/sh", "-c", f'{_OTHERS}exec strace -f -p "$all" "$@"', "strace"),
+    "tcpdump": ("tcpdump", "-i", "any", "-nn", "-l"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebugRequest:
+    """What a person asks for: a program of the table above or a tool of the file, an image, a command."""
+
+    tool: str = ""
+    image: str = ""
+    command: Argv = ()
+
+
+def find_debug_image(resolved: Spec, wanted: DebugRequest) -> tuple[str, Mapping[str, object] | None]:
+    """The name of the image that debugs, and the table that it is made by where the file has none for it."""
+    if wanted.image:
+        return f"{IMAGE}.image", {"image": wanted.image}
+    if wanted.tool in list_names(resolved.tools):
+        return resolved.containers[find_tool(resolved, wanted.tool).container].image, None
+    if wanted.tool and wanted.tool not in _PROGRAMS:
+        known = ", ".join((*_PROGRAMS, *list_names(resolved.tools)))
+        raise UsageError(f"there is no tool {wanted.tool} to debug with", remedy=f"known: {known}")
+    return IMAGE, TABLE
+
+
+def build_debug_argv(resolved: Spec, wanted: DebugRequest) -> Argv:
+    """What runs: the tool with the words of the command, the command, or a shell."""
+    if not wanted.tool:
+        return wanted.command or _SHELL
+    if wanted.tool in list_names(resolved.tools):
+        command = find_tool(resolved, wanted.tool).command
+        return (*(command or (wanted.tool,)), *wanted.command)
+    return (*_PROGRAMS[wanted.tool], *wanted.command)
+
+
+def build_debug_spec(name: str, image_name: str, command: Argv, env: Mapping[str, str]) -> ContainerSpec:
+    """The one-shot container called `name`: root, so that it may look at processes of every user."""
+    return dataclasses.replace(
+        ContainerSpec(name=name, label="debug", role="debug", image=image_name),
+        kind="job",
+        command=command,
+        env=dict(env),
+        restart="no",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShotCommand:
+    """What a person wants run once; `env` comes on top, empty `workdir` and `user` are the container's own."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    user: str = ""
+
+
+def build_oneshot(resolved: Spec, source: str, command: OneShotCommand, *, name: str) -> ContainerSpec:
+    """The spec of a container called `name` that runs `command` once.
+
+    `source` is a container's name (its image, environment, mounts and needs, none of its ports) or `base.NAME` (the
+    bare image over the workspace).
+    """
+    spec = _find_source(resolved, source, name)
+    return dataclasses.replace(
+        spec,
+        command=command.argv,
+        env={**spec.env, **command.env},
+        secrets={name: source for name, source in spec.secrets.items() if name not in command.env},
+        workdir=command.workdir or spec.workdir,
+        user=command.user or spec.user,
+    )
+
+
+def _find_source(resolved: Spec, source: str, name: str) -> ContainerSpec:
+    standing = resolved.containers.get(source)
+    if standing is not None:
+        return dataclasses.replace(
+            standing,
+            name=name,
+            kind="job",
+            schedule="",
+            aliases=(),
+            supervised=(),
+            ports=(),
+            health=None,
+            image_health=False,
+            restart="no",
+            setup=None,
+            keep_top=False,
+        )
+    if source in resolved.images:
+        workspace = Mount(kind="workspace", source=resolved.instance.root, target="/workspace")
+        return ContainerSpec(
+            name=name,
+            label=source,
+            role="base",
+            image=source,
+            kind="job",
+            workdir="/workspace",
+            mounts=(workspace,),
+            restart="no",
+        )
+    bases = [name.removeprefix("base.") for name in resolved.images if name.startswith("base.")]
+    flags = [*resolved.containers, *(f"--base {name}" for name in bases)]
+    what = f"base {source.removeprefix('base.')}" if source.startswith("base.") else f"container {source}"
+    raise UsageError(f"there is no {what} to run a command in", remedy=f"known: {', '.join(flags) or 'none'}")

@@ -6,25 +6,25 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from devbox.model.plan import Plan, Step
-from devbox.model.resolved import Watch
+from devbox.model.spec import Watch
 
 _MAGIC = frozenset("*?[")
 # What is made anew comes first, and who is told of it last.
 _ORDER = ("rebuild", "task", "restart", "signal")
 
 
-def places(watches: Iterable[Watch]) -> tuple[str, ...]:
+def list_places(watches: Iterable[Watch]) -> tuple[str, ...]:
     """The directories and files to look at, relative to the project: each pattern as far as it has no wildcard."""
-    found = {_plain(pattern) for watch in watches for pattern in watch.paths}
-    return tuple(sorted(place for place in found if not any(_lies_in(place, other) for other in found)))
+    found = {_strip_wildcards(pattern) for watch in watches for pattern in watch.paths}
+    return tuple(sorted(place for place in found if not any(_is_inside(place, other) for other in found)))
 
 
-def reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
+def plan_reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
     """What is to be done about changed files (relative paths), each thing once, with these files as its reason."""
     files = sorted(changed)
     because: dict[tuple[str, str, str], list[str]] = {}
     for watch in watches:
-        found = [path for path in files if _counts(watch, path)]
+        found = [path for path in files if _is_relevant(watch, path)]
         if found:
             kind, _, name = watch.do.partition(":")
             known = because.setdefault((kind, name, "" if kind == "task" else watch.container), [])
@@ -36,33 +36,35 @@ def reactions(watches: Iterable[Watch], changed: Iterable[str]) -> Plan:
             continue  # it is another container by then
         resource = " ".join(part for part in (name, container) if part)
         before = tuple(step.id for step in steps)
-        steps.append(Step(op=kind, resource=resource, reason=_listed(because[kind, name, container]), after=before))
+        steps.append(
+            Step(op=kind, resource=resource, reason=_format_paths(because[kind, name, container]), after=before)
+        )
     return Plan(steps=tuple(steps))
 
 
 def matches(path: str, pattern: str) -> bool:
     """Whether a pattern means a file, or a directory above it. `**` is any number of directories."""
     parts, globs = path.split("/"), pattern.strip("/").split("/")
-    return any(_fit(parts[:count], globs) for count in range(1, len(parts) + 1))
+    return any(_match_parts(parts[:count], globs) for count in range(1, len(parts) + 1))
 
 
-def _counts(watch: Watch, path: str) -> bool:
+def _is_relevant(watch: Watch, path: str) -> bool:
     if any(matches(path, pattern) for pattern in watch.ignore):
         return False
     return any(matches(path, pattern) for pattern in watch.paths)
 
 
-def _fit(parts: list[str], globs: list[str]) -> bool:
+def _match_parts(parts: list[str], globs: list[str]) -> bool:
     if not globs:
         return not parts
     if globs[0] == "**":
-        return _fit(parts, globs[1:]) or (bool(parts) and _fit(parts[1:], globs))
+        return _match_parts(parts, globs[1:]) or (bool(parts) and _match_parts(parts[1:], globs))
     if globs[0] == ".":
-        return _fit(parts, globs[1:])
-    return bool(parts) and fnmatchcase(parts[0], globs[0]) and _fit(parts[1:], globs[1:])
+        return _match_parts(parts, globs[1:])
+    return bool(parts) and fnmatchcase(parts[0], globs[0]) and _match_parts(parts[1:], globs[1:])
 
 
-def _plain(pattern: str) -> str:
+def _strip_wildcards(pattern: str) -> str:
     parts: list[str] = []
     for part in pattern.split("/"):
         if _MAGIC & set(part):
@@ -72,11 +74,11 @@ def _plain(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _listed(paths: list[str]) -> str:
+def _format_paths(paths: list[str]) -> str:
     """`app/main.py changed`, `app/main.py and 3 more changed`."""
     more = f" and {len(paths) - 1} more" if paths[1:] else ""
     return f"{paths[0]}{more} changed"
 
 
-def _lies_in(place: str, other: str) -> bool:
+def _is_inside(place: str, other: str) -> bool:
     return place != other and (not other or place.startswith(f"{other}/"))

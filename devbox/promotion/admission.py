@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.release import Release
 from devbox.model.stage import SoakGate, Stage
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates.contract import told
-from devbox.promotion.history import History, since
+from devbox.promotion.gates.context import format_time
+from devbox.promotion.history import History, find_time
 
 
 def admit(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
     """A verdict about each."""
-    return (*not_revoked(release, history), *_order(release, stage, stages, history))
+    return (*check_not_revoked(release, history), *_check_order(release, stage, stages, history))
 
 
-def previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
+def find_previous(stage: Stage, stages: Mapping[str, Stage]) -> Stage | None:
     """The stage that a release must have passed before."""
     return next((each for each in stages.values() if each.order == stage.order - 1), None)
 
 
-def not_revoked(release: Release, history: History) -> tuple[Verdict, ...]:
+def check_not_revoked(release: Release, history: History) -> tuple[Verdict, ...]:
     """A verdict where the release was revoked; else none."""
-    entry = history.revoked(release.id)
+    entry = history.find_revocation(release.id)
     if entry is None:
         return ()
     why = str(entry.body.get("reason", ""))
-    reason = f"the release was revoked, {told(entry.at)}{f': {why}' if why else ''}"
+    reason = f"the release was revoked, {format_time(entry.at)}{f': {why}' if why else ''}"
     return (Verdict(subject="revocation", verdict=FAIL, reason=reason, evidence=entry.hash),)
 
 
-def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
-    before = previous(stage, stages)
+def _check_order(release: Release, stage: Stage, stages: Mapping[str, Stage], history: History) -> tuple[Verdict, ...]:
+    before = find_previous(stage, stages)
     if before is None:
         return ()
     subject = f"passed {before.name}"
-    passed = history.passed(before.name, release.id)
+    passed = history.list_passes(before.name, release.id)
     if not passed:
-        under_way = history.under_way(before.name)
+        under_way = history.find_pending(before.name)
         if under_way is not None and under_way.release == release.id:
             reason = f"it is on its way into {before.name}: devbox promote {before.name} goes on with it"
         else:
@@ -47,21 +47,21 @@ def _order(release: Release, stage: Stage, stages: Mapping[str, Stage], history:
             if not before.repository and stage.repository:
                 reason += f" (as far as this machine knows: [stage.{before.name}] has no repository)"
         return (Verdict(subject=subject, verdict=PENDING, reason=reason),)
-    if back := history.rolled_back(before.name, release.id):
-        reason = f"it was rolled back from {before.name}, {told(since(back))}"
+    if back := history.find_rollback(before.name, release.id):
+        reason = f"it was rolled back from {before.name}, {format_time(find_time(back))}"
         return (Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=back.hash),)
-    reason = f"in {before.name} since {told(since(passed[-1]))}"
+    reason = f"in {before.name} since {format_time(find_time(passed[-1]))}"
     return (Verdict(subject=subject, verdict=PASS, reason=reason, evidence=passed[-1].hash),)
 
 
-def unless_lacking(
+def mark_incomplete(
     verdicts: Iterable[Verdict], stage: Stage, stages: Mapping[str, Stage], lacking: Mapping[str, str]
 ) -> tuple[Verdict, ...]:
     """The verdicts, pending where they rest on the records of a stage of which not all is known, and why.
 
     A stage that is promoted to, the one before it and those in which a release soaks must be known as a whole.
     """
-    before = previous(stage, stages)
+    before = find_previous(stage, stages)
     soaking = [gate.stage for gate in stage.gates if isinstance(gate, SoakGate)]
     every = dict.fromkeys([stage.name, *([before.name] if before else []), *soaking])
     needed = [name for name in every if name in lacking]

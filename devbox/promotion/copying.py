@@ -6,23 +6,24 @@ attached to the image, by others as well, goes along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from devbox.attest import attachments
 from devbox.errors import RegistryError
 from devbox.execute import transfer
 from devbox.execute.events import Note, Sink
 from devbox.host.paths import Paths
-from devbox.images import documents, layout
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.registry import graph, settings
-from devbox.images.registry.connection import Connection
+from devbox.images.registry import credentials, graph, reference
+from devbox.images.registry.connection import RegistryConnection
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository
+from devbox.images.registry.repository import RegistryRepository
 from devbox.images.registry.transfers import Transfers
+from devbox.images.store import documents, layout
+from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
-from devbox.model.stage import Deployment
-from devbox.promotion import document
+from devbox.model.stage import Deployment, Stage
+from devbox.promotion import target
 
 CURRENT = "current"  # the tag of what a stage runs
 _DIGITS = 12  # of a release, in its tag
@@ -42,13 +43,15 @@ class Copier:
         """Copy the image and all that is attached to it to where the stage keeps its images, and hash it again."""
         digest, repository = wanted.release.image, wanted.stage.repository
         self._gather(digest, but=repository)
-        top = self._hashed(digest)
+        top = self._verify_manifests(digest)
         if not repository:
             return {"digest": digest, "repository": "", "sent": 0}
-        document.attach(wanted.release, top, self._oci)
-        reference = parse(repository)._replace(tag=tag_of(wanted.release.id), digest="")
+        target.attach_release(wanted.release, top, self._oci)
+        reference = parse(repository)._replace(tag=format_tag(wanted.release.id), digest="")
         pushed = transfer.push(self._transfers, top, reference, self._sink, paths=self._paths)
-        Repository(Connection(settings.origin(reference.host)), reference).manifest(digest)  # hashed as it comes
+        RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).fetch_manifest(
+            digest
+        )  # hashed as it comes
         return {"digest": digest, "repository": str(reference), "sent": pushed.sent}
 
     def mark(self, wanted: Deployment) -> None:
@@ -60,72 +63,96 @@ class Copier:
             return
         reference = parse(wanted.stage.repository)._replace(tag=CURRENT, digest="")
         try:
-            repository = Repository(Connection(settings.origin(reference.host)), reference, pushes=True)
-            if not repository.digest(tag_of(wanted.release.id)):
+            repository = RegistryRepository(
+                RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True
+            )
+            if not repository.resolve_digest(format_tag(wanted.release.id)):
                 self.copy(wanted)
-            if repository.digest(CURRENT) != wanted.release.image:
-                found = repository.manifest(wanted.release.image)
+            if repository.resolve_digest(CURRENT) != wanted.release.image:
+                found = repository.fetch_manifest(wanted.release.image)
                 repository.put_manifest(CURRENT, found.descriptor.media_type, found.raw)
         except RegistryError as error:
             self._sink(Note(text=f"{wanted.stage.repository} does not know of it yet: {error.sentence}"))
 
-    def have(self, wanted: Deployment) -> Mapping[str, Any]:
+    def ensure_image(self, wanted: Deployment) -> Mapping[str, Any]:
         """Have the image in the store; ask no registry if it is there already. A rollback needs no approval."""
         digest = wanted.release.image
-        if not self._oci.has(digest):
+        if not self._oci.has_blob(digest):
             self._gather(digest, but="")
-        self._hashed(digest)
+        self._verify_manifests(digest)
         return {"digest": digest, "repository": "", "sent": 0}
 
     def _gather(self, digest: str, *, but: str) -> None:
         """Have the image in the store, and all that was attached to it anywhere."""
         lacking = None
         for source in self._sources:
-            if source != but or not self._oci.has(digest):
+            if source != but or not self._oci.has_blob(digest):
                 exact = parse(source)._replace(tag="", digest=digest)
                 try:
                     if has_image(source, digest):
                         transfer.pull(self._transfers, exact, self._sink, all_platforms=True)
                     else:
-                        lacking = no_image(source, digest)
+                        lacking = build_missing_error(source, digest)
                 except RegistryError as error:
                     self._sink(Note(text=f"what {source} has of it is not known: {error.sentence}"))
                     lacking = error
-        if lacking and not self._oci.has(digest):
+        if lacking and not self._oci.has_blob(digest):
             raise lacking
 
-    def _hashed(self, digest: str) -> Descriptor:
+    def _verify_manifests(self, digest: str) -> Descriptor:
         """The image in the store, its manifests hashed again."""
         raw = self._oci.read_raw(digest)
         if raw is None:
             raise RegistryError(
                 f"the store does not have the image {digest}", remedy="devbox image pull REPOSITORY@DIGEST"
             )
-        top = Descriptor(documents.text(documents.parse(raw), "mediaType") or layout.INDEX, digest, len(raw))
-        for each in (top, *graph.understand(top, raw).children):
+        top = Descriptor(documents.read_text(documents.parse(raw), "mediaType") or layout.INDEX, digest, len(raw))
+        for each in (top, *graph.parse_node(top, raw).children):
             found = self._oci.read_raw(each.digest)
-            if found is not None and ids.sha256(found) != each.digest:
+            if found is not None and ids.compute_sha256(found) != each.digest:
                 raise RegistryError(f"the store's copy of {digest} is damaged", remedy="devbox image verify")
         return top
 
 
 def has_image(repository: str, digest: str) -> bool:
     """True if a repository has an image. Raises RegistryError if it cannot be asked."""
-    return bool(digest_of(parse(repository)._replace(tag=digest, digest="")))
+    return bool(find_digest(parse(repository)._replace(tag=digest, digest="")))
 
 
-def no_image(repository: str, digest: str) -> RegistryError:
+def build_missing_error(repository: str, digest: str) -> RegistryError:
     """The error of an image that a repository does not have."""
     return RegistryError(
         f"{repository} does not have the image {digest}", remedy=f"devbox image pull REPOSITORY@{digest}"
     )
 
 
-def digest_of(reference: Reference) -> str:
+def find_digest(reference: Reference) -> str:
     """The digest that a tag names now; "" if there is no such tag."""
-    return Repository(Connection(settings.origin(reference.host)), reference).digest(reference.tag)
+    return RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference).resolve_digest(
+        reference.tag
+    )
 
 
-def tag_of(release: str) -> str:
+def format_tag(release: str) -> str:
     """The tag below which a repository has the image of a release: no garbage collector takes it away."""
     return f"release-{release.removeprefix('sha256:')[:_DIGITS]}"
+
+
+def send(image: str, stages: Iterable[Stage], sink: Sink, *, paths: Paths) -> None:
+    """Have what is attached to an image wherever a stage keeps that image. Raises RegistryError."""
+    top = attachments.find_subject(image, attachments.open_store(paths))
+    for name in _list_repositories(stages):
+        if Transfers(paths).push_attached(top, reference.parse(name), lambda _: None):
+            sink(Note(text=f"{name} knows of it"))
+
+
+def fetch(image: str, stages: Iterable[Stage], *, paths: Paths) -> None:
+    """Have what others attached to an image, wherever a stage keeps it. Raises RegistryError."""
+    top = attachments.find_subject(image, attachments.open_store(paths))
+    for name in _list_repositories(stages):
+        Transfers(paths).pull_attached(top, reference.parse(name), lambda _: None)
+
+
+def _list_repositories(stages: Iterable[Stage]) -> list[str]:
+    """The repositories of stages, each once."""
+    return list(dict.fromkeys(stage.repository for stage in stages if stage.repository))

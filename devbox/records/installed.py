@@ -6,15 +6,19 @@ The files lie in the configuration directory: by them, files of the host are rep
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from devbox.errors import DevboxError
+from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
 from devbox.model.install import Journal, Manifest
-from devbox.records.hostfiles import HostFiles
+from devbox.records.host_files import HostFiles
 
-FORMAT = 1
+INSTALLED_FORMAT = 1
 _JOURNAL = "journal"
 
 T = TypeVar("T")
@@ -24,13 +28,13 @@ class InstalledRecords:
     """The manifests of a DEVBOX_HOME. Who writes holds `lock`."""
 
     def __init__(self, paths: Paths) -> None:
-        self._directory = paths.installed
+        self._directory = paths.installed_records
         self._files = HostFiles(paths)
         self.lock = paths.lock("install")
 
-    def all(self) -> list[Manifest]:
+    def list_manifests(self) -> list[Manifest]:
         """Every manifest."""
-        names = [name for name in self._files.names(self._directory) if name.endswith(".json")]
+        names = [name for name in self._files.list_names(self._directory) if name.endswith(".json")]
         found = (self._read(Manifest, name.removesuffix(".json")) for name in names if name != f"{_JOURNAL}.json")
         return [manifest for manifest in found if manifest is not None]
 
@@ -38,7 +42,7 @@ class InstalledRecords:
         """What an install of an instance has put onto the host."""
         return self._read(Manifest, f"{instance}-{name}")
 
-    def keep(self, manifest: Manifest) -> None:
+    def store(self, manifest: Manifest) -> None:
         """Record what is on the host now."""
         self._write(f"{manifest.instance}-{manifest.name}", manifest)
 
@@ -46,12 +50,12 @@ class InstalledRecords:
         """Nothing of it is on the host any more."""
         self._drop(f"{instance}-{name}")
 
-    def journal(self) -> Journal | None:
+    def read_journal(self) -> Journal | None:
         """The change that was under way when its devbox was killed."""
         return self._read(Journal, _JOURNAL)
 
     @property
-    def broken_off(self) -> bool:
+    def is_interrupted(self) -> bool:
         """Whether a change is under way, or was when its devbox was killed."""
         return self._files.exists(f"{self._directory}/{_JOURNAL}.json")
 
@@ -70,7 +74,7 @@ class InstalledRecords:
             return None
         try:
             plain: dict[str, Any] = jsontext.loads(text)
-            if plain["format"] == FORMAT:
+            if plain["format"] == INSTALLED_FORMAT:
                 return codec.load(cls, plain["record"])
         except (ValueError, KeyError, TypeError):
             raise DevboxError(
@@ -82,8 +86,54 @@ class InstalledRecords:
         )
 
     def _write(self, name: str, record: Manifest | Journal) -> None:
-        plain = {"format": FORMAT, "record": codec.dump(record)}
+        plain = {"format": INSTALLED_FORMAT, "record": codec.dump(record)}
         self._files.write(f"{self._directory}/{name}.json", json.dumps(plain))
 
     def _drop(self, name: str) -> None:
         self._files.remove(f"{self._directory}/{name}.json")
+
+
+NAMED_IMAGES_FORMAT = 1
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+
+
+class NamedImages:
+    """The record of one store: name → digest of the image."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._path = paths.named_images
+        self._lock = paths.lock("named-images")
+
+    def read_images(self) -> dict[str, str]:
+        """Every kept name and its digest. A damaged record is an error: a collection must not guess."""
+        text = files.read_text(self._path)
+        if text is None:
+            return {}
+        try:
+            plain = jsontext.loads(text)
+            if plain["format"] == NAMED_IMAGES_FORMAT:
+                images = {str(name): str(digest) for name, digest in plain["images"].items()}
+                if all(map(_DIGEST.fullmatch, images.values())):
+                    return images
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise DevboxError(f"{self._path} is damaged", remedy=f"remove it, and pull again what it kept: rm {self._path}")
+
+    def store(self, images: Iterable[tuple[str, str]]) -> None:
+        """Keep these names and digests, a name's newest digest."""
+        with files.lock_file(self._lock):
+            self._write(self.read_images() | dict(images))
+
+    def drop(self, name: str) -> bool:
+        """No longer keep an image for the sake of this name; True if it was kept."""
+        with files.lock_file(self._lock):
+            known = self.read_images()
+            if name not in known:
+                return False
+            del known[name]
+            self._write(known)
+        return True
+
+    def _write(self, images: dict[str, str]) -> None:
+        os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+        files.write_atomic(self._path, json.dumps({"format": NAMED_IMAGES_FORMAT, "images": images}))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
-from devbox.attest.keys import PublicKey, read_public
-from devbox.errors import HostError, SigningError
-from devbox.frozen import dataclass
-from devbox.host import beneath
-from devbox.model.stage import Stage, policy_digest
+from devbox.attest import keys
+from devbox.attest.keys import CommandSigner, LocalSigner, PublicKey, Signer, read_public
+from devbox.errors import HostError, SigningError, UsageError
+from devbox.host import files, safe_files
+from devbox.host.paths import Paths
+from devbox.model.frozen import dataclass
+from devbox.model.stage import Stage, compute_policy_digest
+from devbox.records.host_files import HostFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,34 +25,34 @@ class Keyring:
     approvers: Mapping[str, PublicKey]
 
     @property
-    def known(self) -> dict[str, PublicKey]:
+    def known_keys(self) -> dict[str, PublicKey]:
         """Every key by its fingerprint."""
         return {key.fingerprint: key for key in (*self.builders.values(), *self.approvers.values())}
 
-    def of(self, names: Iterable[str]) -> dict[str, PublicKey]:
+    def select_keys(self, names: Iterable[str]) -> dict[str, PublicKey]:
         """The keys of these names by fingerprint, builders before approvers."""
         every = {**self.approvers, **self.builders}
         return {every[name].fingerprint: every[name] for name in names if name in every}
 
-    def name(self, fingerprint: str) -> str:
+    def get_name(self, fingerprint: str) -> str:
         """What the file calls a key; the first digits of its fingerprint where it does not know it."""
         every = (*self.builders.items(), *self.approvers.items())
         return next((name for name, key in every if key.fingerprint == fingerprint), fingerprint[:12])
 
 
-def policy(stage: Stage, root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> str:
+def compute_stage_policy(stage: Stage, root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> str:
     """The digest of what a stage asks of a release, and of whom: by their keys, "" for a file that is none."""
     builds, approves = (
-        {name: _identity(root, path) for name, path in paths.items()} for paths in (builders, approvers)
+        {name: _identify(root, path) for name, path in paths.items()} for paths in (builders, approvers)
     )
-    return policy_digest(stage, approves, builders=builds)
+    return compute_policy_digest(stage, approves, builders=builds)
 
 
-def identities(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> dict[str, str]:
+def list_identities(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]) -> dict[str, str]:
     """Who builds and approves, by name: the fingerprint of the key, "none" for a file that is none."""
     people = {"builder": builders, "approver": approvers}
     return {
-        f"{what} {name}": _identity(root, path) or "none" for what, own in people.items() for name, path in own.items()
+        f"{what} {name}": _identify(root, path) or "none" for what, own in people.items() for name, path in own.items()
     }
 
 
@@ -60,7 +66,7 @@ def read(root: str, *, builders: Mapping[str, str], approvers: Mapping[str, str]
 
 def _read(root: str, path: str, whose: str) -> PublicKey:
     try:
-        text = beneath.read_text(root, path)
+        text = safe_files.read_text(root, path)
     except HostError as error:
         raise SigningError(f"the key of the {whose} can't be read: {error}", remedy=f"see: ls -l {path}") from None
     if text is None:
@@ -73,8 +79,119 @@ def _read(root: str, path: str, whose: str) -> PublicKey:
     return read_public(text, where=path)
 
 
-def _identity(root: str, path: str) -> str:
+def _identify(root: str, path: str) -> str:
     try:
         return _read(root, path, path).fingerprint
     except SigningError:
         return ""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A key that this machine has. `private` is its PEM text, `command` what signs instead of it; one is empty."""
+
+    name: str
+    public: PublicKey
+    private: str = ""
+    command: str = ""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether signing takes a passphrase."""
+        return keys.is_encrypted(self.private)
+
+
+class KeyStore:
+    """The keys of a DEVBOX_HOME."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._directory = paths.keys
+        self._files = HostFiles(paths)
+
+    def add(self, name: str, signer: LocalSigner, passphrase: str) -> Key:
+        """Keep a private key, encrypted unless the passphrase is empty. UsageError where the name is taken."""
+        return self._write(Key(name=name, public=signer.public, private=signer.to_pem(passphrase)))
+
+    def add_command(self, name: str, public: PublicKey, command: str) -> Key:
+        """Keep a key that a command signs for. UsageError where the name is taken."""
+        if public.kind != keys.P256:
+            raise UsageError("a command signs digests, which takes a key of ECDSA on P-256", remedy="devbox key create")
+        return self._write(Key(name=name, public=public, command=command))
+
+    def check_free(self, name: str) -> None:
+        """UsageError where a key can't have this name, or one has it."""
+        if os.path.exists(f"{self._directory}/{_check_name(name)}.pub"):
+            raise UsageError(f"there is a key {name}", remedy=f"take another name, or: devbox key rm {name}")
+
+    def list_keys(self) -> list[Key]:
+        """Every key, by name."""
+        return [self.find(name) for name in self._list_names()]
+
+    def find(self, name: str) -> Key:
+        """The key of a name. Raises UsageError where there is none."""
+        path = f"{self._directory}/{_check_name(name)}"
+        public = files.read_text(f"{path}.pub")
+        if public is None:
+            known = ", ".join(self._list_names())
+            raise UsageError(
+                f"there is no key {name}", remedy=f"known: {known}" if known else f"devbox key create {name}"
+            )
+        return Key(
+            name=name,
+            public=keys.read_public(public, where=f"{path}.pub"),
+            private=files.read_text(f"{path}.key") or "",
+            command=self._files.read(self._paths.key_command(name)) or "",
+        )
+
+    def _list_names(self) -> list[str]:
+        """Those of the public halves; a link that leads nowhere is none."""
+        with suppress(FileNotFoundError):
+            found = (name for name in os.listdir(self._directory) if os.path.exists(f"{self._directory}/{name}"))
+            return sorted(name.removesuffix(".pub") for name in found if name.endswith(".pub"))
+        return []
+
+    def remove(self, name: str) -> None:
+        """Forget a key. Nobody has its private half then."""
+        key = self.find(name)
+        self._files.remove(self._paths.key_command(key.name))
+        for suffix in ("key", "pub"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._directory}/{key.name}.{suffix}")
+
+    def open_signer(self, key: Key, passphrase: Callable[[Key], str]) -> Signer:
+        """What signs with a key; its passphrase is asked for where it has one. Raises SigningError."""
+        if key.command:
+            return CommandSigner(key.public, key.command)
+        where = f"{self._directory}/{key.name}.key"
+        signer = keys.read_private(key.private, passphrase(key) if key.is_encrypted else "", where=where)
+        if signer.public != key.public:
+            raise SigningError(
+                f"the two halves of the key {key.name} do not belong together",
+                where=where,
+                remedy=f"devbox key rm {key.name}, then devbox key import {key.name} FILE",
+            )
+        return signer
+
+    def _write(self, key: Key) -> Key:
+        self.check_free(key.name)
+        path = f"{self._directory}/{key.name}"
+        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        if key.command:
+            self._files.write(self._paths.key_command(key.name), key.command)
+        else:
+            files.write_atomic(f"{path}.key", key.private, mode=0o600)
+        files.write_atomic(f"{path}.pub", key.public.pem)
+        return key
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} can't be the name of a key",
+            remedy="letters, digits, '_', '.' and '-', as in: devbox key create ci",
+        )
+    return name

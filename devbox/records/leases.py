@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from devbox.errors import DevboxError, TargetHeld
-from devbox.host import user
-from devbox.isolation.living import alive, identify
-from devbox.isolation.state import boot_id
+from devbox.errors import DevboxError, TargetLocked
+from devbox.host import environ
+from devbox.isolation.state import identify, is_alive, read_boot_id
 from devbox.isolation.types import ProcessRef
 
 SCHEMA = """
@@ -47,7 +46,9 @@ class Lease:
         row = database.execute("SELECT token, who, purpose FROM lease WHERE target = ?", (self.target,)).fetchone()
         if row is None or row[0] != self._token:
             by = f": {row[1]} took over ({row[2]})" if row else ""
-            raise TargetHeld(f"this devbox stood still too long and lost {self.target}{by}", remedy="devbox release ls")
+            raise TargetLocked(
+                f"this devbox stood still too long and lost {self.target}{by}", remedy="devbox release ls"
+            )
 
     def renew(self) -> None:
         """Hold it for the whole duration again."""
@@ -62,11 +63,11 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
+def acquire(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
     """Hold a target, `purpose` says what for; TargetHeld, naming the holder, where another process does."""
-    lease = _take(connect, target, purpose)
+    lease = _acquire_lease(connect, target, purpose)
     done = threading.Event()
-    renewing = threading.Thread(target=_keep, args=(lease, done), daemon=True)
+    renewing = threading.Thread(target=_renew_until, args=(lease, done), daemon=True)
     renewing.start()
     try:
         yield lease
@@ -76,49 +77,49 @@ def held(connect: Connect, target: str, *, purpose: str) -> Iterator[Lease]:
         lease.release()
 
 
-def holder(connect: Connect, target: str) -> str:
+def find_holder(connect: Connect, target: str) -> str:
     """Who holds a target and what for, for a sentence; "" where nobody does."""
     with connect() as database:
-        row = _row(database, target)
-    return _said(row) if row else ""
+        row = _find_row(database, target)
+    return _format_holder(row) if row else ""
 
 
-def _take(connect: Connect, target: str, purpose: str) -> Lease:
+def _acquire_lease(connect: Connect, target: str, purpose: str) -> Lease:
     lease = Lease(connect, target, secrets.token_hex(16))
     own = identify(os.getpid())
     started = own.start_time if own else 0
-    who = f"{user.name()}@{socket.gethostname()}"
+    who = f"{environ.get_user_name()}@{socket.gethostname()}"
     now = time.time()
     with connect() as database:
-        if row := _row(database, target):
-            raise TargetHeld(
-                f"{target} is held by {_said(row)}", remedy="try again when it has ended: devbox release ls"
+        if row := _find_row(database, target):
+            raise TargetLocked(
+                f"{target} is held by {_format_holder(row)}", remedy="try again when it has ended: devbox release ls"
             )
         database.execute(
             f"INSERT OR REPLACE INTO lease (target, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (target, lease._token, os.getpid(), started, boot_id(), who, purpose, now, now + DURATION),  # noqa: SLF001
+            (target, lease._token, os.getpid(), started, read_boot_id(), who, purpose, now, now + DURATION),  # noqa: SLF001
         )
     return lease
 
 
-def _row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None:
+def _find_row(database: sqlite3.Connection, target: str) -> tuple[object, ...] | None:
     """The row of a target that is held: its holder lives, and has been heard of."""
     row = database.execute(f"SELECT {_COLUMNS} FROM lease WHERE target = ?", (target,)).fetchone()  # noqa: S608
     if row is None:
         return None
     _, pid, started, boot, _, _, _, expires = row
-    dead = boot != boot_id() or not alive(ProcessRef(pid, started))
+    dead = boot != read_boot_id() or not is_alive(ProcessRef(pid, started))
     return None if dead or expires <= time.time() else tuple(row)
 
 
-def _said(row: tuple[object, ...]) -> str:
+def _format_holder(row: tuple[object, ...]) -> str:
     _, pid, _, _, who, purpose, since, expires = row
     begun, until = (time.gmtime(float(str(at))) for at in (since, expires))
     times = f"since {time.strftime('%H:%M:%S', begun)}, at least until {time.strftime('%H:%M:%S', until)} UTC"
     return f"{who} (pid {pid}): {purpose}, {times}"
 
 
-def _keep(lease: Lease, done: threading.Event) -> None:
+def _renew_until(lease: Lease, done: threading.Event) -> None:
     """Renew until done. What goes wrong is tried again, and found by the next entry, which checks."""
     while not done.wait(DURATION / 3):
         with contextlib.suppress(DevboxError, OSError):

@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import hmac
 import os
 import secrets
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -23,10 +24,52 @@ from devbox.errors import HostError, LedgerDamaged
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, ids, jsontext
-from devbox.model.entry import REBUILT, Entry, Head
-from devbox.records import chain, leases
-from devbox.records.anchors import Anchor, Anchors
+from devbox.model.ledger import GENESIS, REBUILT, LedgerEntry, LedgerHead
+from devbox.records import leases
+from devbox.records.host_files import Anchor, Anchors
 from devbox.records.leases import Lease
+
+LAG = 1  # entries that the head of a killed writer may be behind
+
+Sign = Callable[[str, str], str]  # the MAC of an entry, from its hash and the MAC before it
+
+
+def compute_head(entries: Sequence[LedgerEntry]) -> LedgerHead:
+    """The head of a chain."""
+    return LedgerHead(seq=entries[-1].seq, hash=entries[-1].hash, at=entries[-1].at) if entries else LedgerHead()
+
+
+def find_fault(entries: Sequence[LedgerEntry], head: LedgerHead) -> str:
+    """What is wrong with the entries, seen from the head that was kept; "" for nothing."""
+    previous = GENESIS
+    for number, entry in enumerate(entries, start=1):
+        if entry.seq != number:
+            return f"entry {number} is missing"
+        if entry.previous != previous or entry.compute_hash() != entry.hash:
+            return f"entry {number} was changed"
+        previous = entry.hash
+    return _find_head_fault(entries, head)
+
+
+def find_unsigned(entries: Sequence[LedgerEntry], macs: Sequence[str], sign: Sign) -> str:
+    """Name the first entry that this host did not write to this ledger; "" if it wrote them all."""
+    previous = ""
+    for entry, mac in zip(entries, macs, strict=True):
+        if not hmac.compare_digest(sign(entry.hash, previous).encode(), mac.encode(errors="replace")):
+            return f"entry {entry.seq} was not written by this host"
+        previous = mac
+    return ""
+
+
+def _find_head_fault(entries: Sequence[LedgerEntry], head: LedgerHead) -> str:
+    if head.seq > len(entries):
+        return f"it ends at entry {len(entries)}, and entry {head.seq} was written"
+    if head.hash != (entries[head.seq - 1].hash if head.seq else GENESIS):
+        return f"entry {head.seq} is another than the head was made of"
+    if len(entries) - head.seq > LAG:
+        return f"entries follow on entry {head.seq}, the last one that is remembered"
+    return ""
+
 
 FORMAT = 2  # 1 had no MACs, and its head next to the database
 _SCHEMA = f"""
@@ -50,16 +93,16 @@ _ASIDE = "set-aside"  # what the directory of a ledger that was given up is call
 _REMEDY = "restore its last copy, or begin again from what known keys signed: devbox release rebuild"
 
 
-class _Found(NamedTuple):
+class _LedgerRows(NamedTuple):
     """Rows of the database: the entries, and the MAC of each."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
     macs: tuple[str, ...]
 
     @property
     def anchor(self) -> Anchor:
         """The last of them, as it is remembered."""
-        return _anchor(self.entries[-1], self.macs[-1]) if self.entries else Anchor()
+        return _make_anchor(self.entries[-1], self.macs[-1]) if self.entries else Anchor()
 
 
 class Ledger:
@@ -78,22 +121,22 @@ class Ledger:
         self._known: dict[str, Ledger] = {instance: self}
         self._adopted = 0  # entries of an earlier version that this object has authenticated
 
-    def entries(self) -> tuple[Entry, ...]:
+    def read_entries(self) -> tuple[LedgerEntry, ...]:
         """Every entry, the oldest first."""
         if not self._begin(reads=True):
             return ()
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
-        if not self._fault(found, anchor) and found.anchor.seq == anchor.seq:
+        if not self._find_fault(found, anchor) and found.anchor.seq == anchor.seq:
             return found.entries
-        with files.locked(self._lock):  # somebody may have written between the two looks
-            return self._remembering().entries
+        with files.lock_file(self._lock):  # somebody may have written between the two looks
+            return self._read_and_remember().entries
 
-    def head(self) -> Head:
+    def read_head(self) -> LedgerHead:
         """The last entry, on which all others hang."""
-        return chain.head_of(self.entries())
+        return compute_head(self.read_entries())
 
-    def remembered(self) -> str:
+    def read_remembered_hash(self) -> str:
         """The hash of the head that this host remembers: another one, another history. Cheap, and checks nothing."""
         return self._anchors.read(self._instance).hash
 
@@ -106,11 +149,11 @@ class Ledger:
         attempt: int = 0,
         body: Mapping[str, Any],
         lease: Lease | None = None,
-    ) -> Entry:
+    ) -> LedgerEntry:
         """Add an entry; it is on the disk when this returns. With a `lease`, TargetHeld where that is lost."""
         self._begin()
-        with files.locked(self._lock):
-            last = self._remembering().anchor
+        with files.lock_file(self._lock):
+            last = self._read_and_remember().anchor
             fields = {"kind": kind, "release": release, "stage": stage, "attempt": attempt}
             return self._add(last, fields, body, lease)
 
@@ -125,7 +168,7 @@ class Ledger:
         A killed run leaves a ledger that is refused, and is repeated.
         """
         self._begin()
-        with files.locked(self._lock):
+        with files.lock_file(self._lock):
             aside = ""
             if os.path.lexists(self._directory):
                 aside = f"{self._directory}.{_ASIDE}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%f}"
@@ -134,31 +177,33 @@ class Ledger:
             self._add(Anchor(), fields, body, None)
         return aside
 
-    def held(self, target: str, *, purpose: str) -> AbstractContextManager[Lease]:
+    def acquire(self, target: str, *, purpose: str) -> AbstractContextManager[Lease]:
         """Hold a target while something moves there; TargetHeld where another process does."""
-        return leases.held(self._writing, target, purpose=purpose)
+        return leases.acquire(self._open_transaction, target, purpose=purpose)
 
-    def holder(self, target: str) -> str:
+    def find_holder(self, target: str) -> str:
         """Who holds it, for a sentence; "" for nobody."""
-        return leases.holder(self._writing, target) if os.path.exists(self._database) else ""
+        return leases.find_holder(self._open_transaction, target) if os.path.exists(self._database) else ""
 
-    def _add(self, last: Anchor, fields: Mapping[str, Any], body: Mapping[str, Any], lease: Lease | None) -> Entry:
+    def _add(
+        self, last: Anchor, fields: Mapping[str, Any], body: Mapping[str, Any], lease: Lease | None
+    ) -> LedgerEntry:
         """Write the entry after `last`, then remember it. The lock is held."""
         plain = {
             "seq": last.seq + 1,
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             **fields,
-            "body": jsontext.loads(ids.canonical_json(body)),
+            "body": jsontext.loads(ids.encode_canonical_json(body)),
             "previous": last.hash,
         }
-        entry = codec.load(Entry, {**plain, "hash": ids.key_of(plain)})
-        mac = self._anchors.mac(self._instance, entry.hash, last.mac)
-        with self._writing() as database:
+        entry = codec.load(LedgerEntry, {**plain, "hash": ids.compute_key(plain)})
+        mac = self._anchors.compute_mac(self._instance, entry.hash, last.mac)
+        with self._open_transaction() as database:
             if lease is not None:
                 lease.check(database)
-            row = {**codec.dump(entry), "body": ids.canonical_json(body).decode(), "mac": mac}
+            row = {**codec.dump(entry), "body": ids.encode_canonical_json(body).decode(), "mac": mac}
             database.execute(_INSERT, row)
-        self._anchors.write(self._instance, _anchor(entry, mac))
+        self._anchors.write(self._instance, _make_anchor(entry, mac))
         return entry
 
     def _begin(self, *, reads: bool = False) -> bool:
@@ -171,13 +216,13 @@ class Ledger:
             if reads and not os.path.lexists(os.path.dirname(self._directory)):
                 return False
             raise
-        for each in self._siblings():
+        for each in self._list_siblings():
             if each._adopted:  # noqa: SLF001
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(each._old_head)  # noqa: SLF001
         return True
 
-    def _siblings(self) -> Iterator[Ledger]:
+    def _list_siblings(self) -> Iterator[Ledger]:
         """The ledgers of this home, each once; this very object for its own."""
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(os.path.dirname(self._directory))):
@@ -185,8 +230,8 @@ class Ledger:
                     yield self._known.setdefault(name, Ledger(self._paths, name))
 
     def _adopt_all(self, anchors: Anchors) -> None:
-        for each in self._siblings():
-            with contextlib.suppress(LedgerDamaged), files.locked(each._lock):  # noqa: SLF001
+        for each in self._list_siblings():
+            with contextlib.suppress(LedgerDamaged), files.lock_file(each._lock):  # noqa: SLF001
                 each._adopt(anchors)  # noqa: SLF001
 
     def _adopt(self, anchors: Anchors) -> None:
@@ -195,71 +240,71 @@ class Ledger:
         if not os.path.exists(self._database) or (text is None and self._has_macs()):
             return
         try:
-            head = codec.load(Head, jsontext.loads(text)["head"]) if text is not None else Head()
+            head = codec.load(LedgerHead, jsontext.loads(text)["head"]) if text is not None else LedgerHead()
         except (ValueError, KeyError, TypeError):
             return
         found = self._read(None)
-        if chain.fault(found.entries, head):
+        if find_fault(found.entries, head):
             return
         macs, mac = [], ""
         for entry in found.entries:
-            mac = anchors.mac(self._instance, entry.hash, mac)
+            mac = anchors.compute_mac(self._instance, entry.hash, mac)
             macs.append((mac, entry.seq))
         lacks = not self._has_macs()
-        with self._writing() as database:
+        with self._open_transaction() as database:
             if lacks:
                 database.execute("ALTER TABLE entry ADD COLUMN mac TEXT NOT NULL DEFAULT ''")
             database.executemany("UPDATE entry SET mac = ? WHERE seq = ?", macs)
-        anchors.write(self._instance, _anchor(found.entries[-1], mac) if macs else Anchor())
+        anchors.write(self._instance, _make_anchor(found.entries[-1], mac) if macs else Anchor())
         self._adopted = len(macs)
 
     def _has_macs(self) -> bool:
-        with self._connected(self._database) as database:
+        with self._connect(self._database) as database:
             return database.execute(_HAS_MAC).fetchone() is not None
 
     @property
     def _old_head(self) -> str:
         return f"{self._directory}/head.json"
 
-    def _remembering(self) -> _Found:
+    def _read_and_remember(self) -> _LedgerRows:
         """The same, remembered up to its end: what a killed writer entered, and was read, cannot be cut off. Locked."""
-        found = self._checked()
+        found = self._read_checked()
         if found.anchor != self._anchors.read(self._instance):
             self._anchors.write(self._instance, found.anchor)
         return found
 
-    def _checked(self) -> _Found:
+    def _read_checked(self) -> _LedgerRows:
         anchor = self._anchors.read(self._instance)
         found = self._read(anchor)
-        if problem := self._fault(found, anchor):
+        if problem := self._find_fault(found, anchor):
             raise LedgerDamaged(f"the ledger {self._database} is not what devbox wrote: {problem}", remedy=_REMEDY)
         return found
 
-    def _fault(self, found: _Found, anchor: Anchor) -> str:
+    def _find_fault(self, found: _LedgerRows, anchor: Anchor) -> str:
         """What is wrong with what was read, by the chain, the MACs and the remembered head; "" for nothing."""
-        head = Head(seq=anchor.seq, hash=anchor.hash, at=anchor.at)
-        sign = functools.partial(self._anchors.mac, self._instance)
-        return chain.fault(found.entries, head) or chain.unsigned(found.entries, found.macs, sign)
+        head = LedgerHead(seq=anchor.seq, hash=anchor.hash, at=anchor.at)
+        sign = functools.partial(self._anchors.compute_mac, self._instance)
+        return find_fault(found.entries, head) or find_unsigned(found.entries, found.macs, sign)
 
-    def _read(self, anchor: Anchor | None) -> _Found:
+    def _read(self, anchor: Anchor | None) -> _LedgerRows:
         """The rows as far as they can be believed: not many more than are remembered."""
         if not os.path.exists(self._database):
-            return _Found((), ())
-        most = -1 if anchor is None else anchor.seq + chain.LAG + 1
-        with self._connected(self._database) as database:
+            return _LedgerRows((), ())
+        most = -1 if anchor is None else anchor.seq + LAG + 1
+        with self._connect(self._database) as database:
             has_macs = database.execute(_HAS_MAC).fetchone() is not None
             rows = database.execute(_SELECT if has_macs else _WITHOUT_MAC, (most,)).fetchall()
         try:
-            return _Found(tuple(_entry(row[:-1]) for row in rows), tuple(str(row[-1]) for row in rows))
+            return _LedgerRows(tuple(_load_entry(row[:-1]) for row in rows), tuple(str(row[-1]) for row in rows))
         except ValueError as error:
             raise LedgerDamaged(f"the ledger {self._database} can't be read: {error}", remedy=_REMEDY) from None
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _open_transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other process writes in; undone where it raises."""
         if not os.path.exists(self._database):
             self._create()
-        with self._connected(self._database) as database:
+        with self._connect(self._database) as database:
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -272,7 +317,7 @@ class Ledger:
         """Put an empty database in place: whole, or not at all."""
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         new = f"{self._database}.new-{secrets.token_hex(8)}"
-        with self._connected(new) as database:
+        with self._connect(new) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(_SCHEMA)
         with contextlib.suppress(FileExistsError):  # another devbox was faster
@@ -280,7 +325,7 @@ class Ledger:
         os.unlink(new)
 
     @contextlib.contextmanager
-    def _connected(self, path: str) -> Iterator[sqlite3.Connection]:
+    def _connect(self, path: str) -> Iterator[sqlite3.Connection]:
         self._check_files(path)
         try:
             with contextlib.closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
@@ -304,10 +349,10 @@ class Ledger:
                     )
 
 
-def _anchor(entry: Entry, mac: str) -> Anchor:
+def _make_anchor(entry: LedgerEntry, mac: str) -> Anchor:
     return Anchor(seq=entry.seq, hash=entry.hash, mac=mac, at=entry.at)
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _load_entry(row: tuple[Any, ...]) -> LedgerEntry:
     plain = dict(zip(_COLUMNS, row, strict=True))
-    return codec.load(Entry, {**plain, "body": jsontext.loads(plain["body"])})
+    return codec.load(LedgerEntry, {**plain, "body": jsontext.loads(plain["body"])})

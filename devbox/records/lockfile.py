@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from devbox.errors import EnvFileError
-from devbox.host import beneath
-from devbox.model.lock import Lock, Versions
+from devbox.host import safe_files
+from devbox.model.spec import Lockfile, Versions
 
 FORMAT = 1
 _HEAD = """\
@@ -19,15 +19,15 @@ format = {format}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def path(root: str, env_file: str) -> str:
+def get_path(root: str, env_file: str) -> str:
     """Where the lock of an env file lies: `devbox.lock.toml` beside `devbox.toml`."""
     return f"{root}/{env_file.removesuffix('.toml')}.lock.toml"
 
 
-def read(place: str) -> Lock | None:
+def read(place: str) -> Lockfile | None:
     """The lock; None where there is none."""
     root, _, name = place.rpartition("/")
-    text = beneath.read_text(root, name)
+    text = safe_files.read_text(root, name)
     if text is None:
         return None
     import tomllib
@@ -35,13 +35,13 @@ def read(place: str) -> Lock | None:
     try:
         plain = tomllib.loads(text)
         newer = plain["format"] > FORMAT
-        lock = Lock(
-            recipes=_texts(plain.get("recipes", {})),
-            references=_texts(plain.get("references", {})),
-            tarballs=_texts(plain.get("tarballs", {})),
-            bases={base: _texts(found) for base, found in plain.get("base", {}).items()},
+        lock = Lockfile(
+            recipes=_check_texts(plain.get("recipes", {})),
+            references=_check_texts(plain.get("references", {})),
+            tarballs=_check_texts(plain.get("tarballs", {})),
+            bases={base: _check_texts(found) for base, found in plain.get("base", {}).items()},
             images={
-                image: {step: _texts(found) for step, found in steps.items()}
+                image: {step: _check_texts(found) for step, found in steps.items()}
                 for image, steps in plain.get("image", {}).items()
             },
         )
@@ -58,42 +58,44 @@ def read(place: str) -> Lock | None:
     return lock
 
 
-def write(place: str, lock: Lock, *, env_file: str) -> None:
+def write(place: str, lock: Lockfile, *, env_file: str) -> None:
     """Put the lock on disk, owned as the project is."""
     root, _, name = place.rpartition("/")
-    beneath.write(root, name, render(lock, env_file=env_file))
+    safe_files.write(root, name, render(lock, env_file=env_file))
 
 
-def render(lock: Lock, *, env_file: str) -> str:
+def render(lock: Lockfile, *, env_file: str) -> str:
     """The file's text. Pure."""
     parts = [_HEAD.format(env_file=env_file, format=FORMAT)]
-    parts += [_table("recipes", lock.recipes)] if lock.recipes else []
-    parts += [_table("references", lock.references)] if lock.references else []
-    parts += [_table("tarballs", lock.tarballs)] if lock.tarballs else []
-    parts += [_table(f"base.{_key(name)}", lock.bases[name]) for name in sorted(lock.bases)]
+    parts += [_format_table("recipes", lock.recipes)] if lock.recipes else []
+    parts += [_format_table("references", lock.references)] if lock.references else []
+    parts += [_format_table("tarballs", lock.tarballs)] if lock.tarballs else []
+    parts += [_format_table(f"base.{_format_key(name)}", lock.bases[name]) for name in sorted(lock.bases)]
     for image in sorted(lock.images):
         steps = lock.images[image]
-        parts += [_table(f"image.{_key(image)}.{_key(step)}", steps[step]) for step in sorted(steps)]
+        parts += [
+            _format_table(f"image.{_format_key(image)}.{_format_key(step)}", steps[step]) for step in sorted(steps)
+        ]
     return "\n".join(parts)
 
 
-def _table(name: str, values: Mapping[str, str]) -> str:
-    lines = "".join(f"{_key(key)} = {_text(values[key])}\n" for key in sorted(values))
+def _format_table(name: str, values: Mapping[str, str]) -> str:
+    lines = "".join(f"{_format_key(key)} = {_format_text(values[key])}\n" for key in sorted(values))
     return f"[{name}]\n{lines}"
 
 
-def _key(text: str) -> str:
-    return text if _BARE.fullmatch(text) else _text(text)
+def _format_key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else _format_text(text)
 
 
-def _text(text: str) -> str:
+def _format_text(text: str) -> str:
     """A TOML basic string. JSON's escapes are among TOML's, but for DEL."""
     import json
 
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _texts(plain: Any) -> Versions:
+def _check_texts(plain: Any) -> Versions:
     if not all(isinstance(value, str) for value in plain.values()):
         raise TypeError("a version is not a text")
     return dict(plain)

@@ -14,12 +14,12 @@ import os
 from contextlib import suppress
 
 from devbox.errors import UsageError
-from devbox.frozen import dataclass
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.model import codec, jsontext
+from devbox.model.frozen import dataclass
 from devbox.model.release import SHORT, Release
-from devbox.records.hostfiles import HostFiles
+from devbox.records.host_files import HostFiles
 
 FORMAT = 1
 FEWEST_DIGITS = 4
@@ -28,7 +28,7 @@ _WHOLE = 64  # digits of an id
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Built:
+class _BuiltReleases:
     """The release that was built last, when that was, and the ids of all that were built here.
 
     Earlier versions recorded the last one only.
@@ -55,11 +55,11 @@ class Releases:
         """
         os.makedirs(self._directory, mode=0o711, exist_ok=True)
         plain = {"format": FORMAT, "release": codec.dump(release)}
-        files.write_atomic(f"{self._directory}/{_digits(release.id)}.json", json.dumps(plain))
+        files.write_atomic(f"{self._directory}/{_strip_algorithm(release.id)}.json", json.dumps(plain))
         if is_built:
-            self._remember(release)
+            self._record_built(release)
 
-    def all(self) -> list[Release]:
+    def list_releases(self) -> list[Release]:
         """Every release, the newest first. What can't be understood is left out: a newer devbox wrote it."""
         names: list[str] = []
         with suppress(FileNotFoundError):
@@ -74,26 +74,26 @@ class Releases:
         the release came from the stage before. Digits mean a release that was built here or is in the ledger; another
         one is found by its whole id.
         """
-        known = self.all()
+        known = self.list_releases()
         if not name and known and not elsewhere:
-            return self._built_last(known)
-        digits = _digits(name)
+            return self._find_last_built(known)
+        digits = _strip_algorithm(name)
         if known and 0 < len(digits) < FEWEST_DIGITS:
             raise UsageError(
                 f"{name} is too short to name a release: {FEWEST_DIGITS} digits, or more", remedy="devbox release ls"
             )
         if name and known and len(digits) < _WHOLE:
-            return self._named(name, known)
-        found = [release for release in known if _digits(release.id) == digits] if name else known[:1]
+            return self._find_named(name, known)
+        found = [release for release in known if _strip_algorithm(release.id) == digits] if name else known[:1]
         if found:
             return found[0]
-        raise _none(name, known)
+        raise _make_not_found(name, known)
 
-    def _named(self, name: str, known: list[Release]) -> Release:
+    def _find_named(self, name: str, known: list[Release]) -> Release:
         """The release that digits mean. UsageError unless it is one of those that no other process can have added."""
-        digits = _digits(name)
-        found = [release for release in known if _digits(release.id).startswith(digits)]
-        proven = sorted(each for each in self._proven() if _digits(each).startswith(digits))
+        digits = _strip_algorithm(name)
+        found = [release for release in known if _strip_algorithm(release.id).startswith(digits)]
+        proven = sorted(each for each in self._list_proven_ids() if _strip_algorithm(each).startswith(digits))
         if len(proven) > 1 or (not proven and len(found) > 1):
             raise UsageError(f"several releases begin with {name}", remedy="devbox release ls")
         for release in found:
@@ -101,7 +101,7 @@ class Releases:
                 return release
         if proven:
             raise UsageError(
-                f"the release {_digits(proven[0])[:SHORT]} is missing from {self._directory}",
+                f"the release {_strip_algorithm(proven[0])[:SHORT]} is missing from {self._directory}",
                 remedy="devbox build makes it again, from the same sources; or name another one of: devbox release ls",
             )
         if found:
@@ -110,20 +110,20 @@ class Releases:
                 "and no record of a stage names it",
                 remedy=f"look at it, and use its whole id: devbox release show {found[0].id}",
             )
-        raise _none(name, known)
+        raise _make_not_found(name, known)
 
-    def _proven(self) -> frozenset[str]:
+    def _list_proven_ids(self) -> frozenset[str]:
         """The ids of the releases that were built here, or that an entry of the ledger names."""
         from devbox.records.ledger import Ledger
 
         has_ledger = os.path.lexists(self._paths.ledger(self._instance))  # reading one makes the key of this host
-        entries = Ledger(self._paths, self._instance).entries() if has_ledger else ()
-        named, built = (entry.release for entry in entries), self._remembered()
+        entries = Ledger(self._paths, self._instance).read_entries() if has_ledger else ()
+        named, built = (entry.release for entry in entries), self._read_built()
         return frozenset(filter(None, (built.newest, *built.every, *named)))
 
-    def _built_last(self, known: list[Release]) -> Release:
+    def _find_last_built(self, known: list[Release]) -> Release:
         """The newest release that was built here. UsageError if that is not known, or its file is gone."""
-        newest = self._remembered().newest
+        newest = self._read_built().newest
         if not newest:
             raise UsageError(
                 "cannot tell which release is the newest: none is recorded as built on this machine",
@@ -133,18 +133,18 @@ class Releases:
             if each.id == newest:
                 return each
         raise UsageError(
-            f"the newest release, {_digits(newest)[:SHORT]}, is missing from {self._directory}",
+            f"the newest release, {_strip_algorithm(newest)[:SHORT]}, is missing from {self._directory}",
             remedy="devbox build makes it again; or name another one of: devbox release ls",
         )
 
-    def _remember(self, release: Release) -> None:
+    def _record_built(self, release: Release) -> None:
         """Enter that it was built here; as the last one unless another process built a newer one meanwhile.
 
         A release dated in the future does not count as newer: the clock was set back since.
         """
         now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-        with self._files.locked(f"{self._newest}.lock"):
-            known = self._remembered()
+        with self._files.lock(f"{self._newest}.lock"):
+            known = self._read_built()
             is_newest = known.created_at <= release.created_at or known.created_at > now
             newest = (release.id, release.created_at) if is_newest else (known.newest, known.created_at)
             before = [each for each in dict.fromkeys((known.newest, *known.every)) if each not in ("", release.id)]
@@ -152,16 +152,16 @@ class Releases:
             plain = {"format": FORMAT, "id": newest[0], "created_at": newest[1], "built": built}
             self._files.write(self._newest, json.dumps(plain))
 
-    def _remembered(self) -> _Built:
+    def _read_built(self) -> _BuiltReleases:
         """What was built here, as far as it is known."""
         try:
             plain = jsontext.loads(self._files.read(self._newest) or "{}")
             if plain["format"] == FORMAT:
                 every = tuple(str(each) for each in plain.get("built", ()))
-                return _Built(newest=str(plain["id"]), created_at=str(plain["created_at"]), every=every)
+                return _BuiltReleases(newest=str(plain["id"]), created_at=str(plain["created_at"]), every=every)
         except (ValueError, KeyError, TypeError):
             pass
-        return _Built()
+        return _BuiltReleases()
 
     @staticmethod
     def _read(path: str) -> Release | None:
@@ -174,10 +174,10 @@ class Releases:
         return found if found is not None and found.is_sound else None
 
 
-def _none(name: str, known: list[Release]) -> UsageError:
+def _make_not_found(name: str, known: list[Release]) -> UsageError:
     sentence = f"release not found: {name}" if name else "no release was built yet"
     return UsageError(sentence, remedy="devbox release ls" if known else "devbox build makes one")
 
 
-def _digits(identity: str) -> str:
+def _strip_algorithm(identity: str) -> str:
     return identity.removeprefix("sha256:")

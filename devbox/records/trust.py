@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model import jsontext
-from devbox.model.ids import key_of
-from devbox.model.resolved import HostAccess
-from devbox.records.hostfiles import HostFiles
-from devbox.records.hostkey import HostKey
+from devbox.model import codec, jsontext
+from devbox.model.container import Grant
+from devbox.model.ids import compute_key
+from devbox.model.spec import HostAccess
+from devbox.records.host_files import HostFiles
+from devbox.records.host_key import HostKey
+from devbox.records.instance import InstanceRecords
 
-FORMAT = 1
+TRUST_FORMAT = 1
 FORMAT_OF_SIGNAL = 2  # earlier versions read what is allowed there, and find nothing
 
 
@@ -36,19 +39,19 @@ class TrustRecord:
 
     def covers(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether exactly this was allowed. Nothing wanted needs no trust."""
-        return not wanted or self._said("allowed") == _key(wanted)
+        return not wanted or self._read_allowed("allowed") == _compute_key(wanted)
 
-    def activates(self, offered: Sequence[HostAccess]) -> bool:
+    def covers_shell(self, offered: Sequence[HostAccess]) -> bool:
         """Whether a shell may be set up with exactly this. Only what was allowed by hand counts, were it nothing."""
-        return self._said("shell") == _key(offered)
+        return self._read_allowed("shell") == _compute_key(offered)
 
-    def installs(self, wanted: Sequence[HostAccess]) -> bool:
+    def covers_install(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether exactly this may be put onto the host."""
-        return not wanted or self._said("install") == _key(wanted)
+        return not wanted or self._read_allowed("install") == _compute_key(wanted)
 
-    def promotes(self, wanted: Sequence[HostAccess]) -> bool:
+    def covers_stages(self, wanted: Sequence[HostAccess]) -> bool:
         """Whether stages may have exactly this of the host."""
-        return not wanted or files.read_text(self._stages) == _key(wanted)
+        return not wanted or files.read_text(self._stages) == _compute_key(wanted)
 
     def allow(
         self,
@@ -61,10 +64,10 @@ class TrustRecord:
         """Remember that the user allows this, and what shells, installs and stages may have."""
         self._allow_stages(stages)
         keys = {"allowed": wanted, "shell": shell, "install": install}
-        plain = {"format": FORMAT, **{name: _key(access) for name, access in keys.items()}}
+        plain = {"format": TRUST_FORMAT, **{name: _compute_key(access) for name, access in keys.items()}}
         self._files.write(self._path, json.dumps(plain))
         os.makedirs(os.path.dirname(self._signal), mode=0o711, exist_ok=True)
-        signal = {"format": FORMAT_OF_SIGNAL, "changed": key_of(plain)}
+        signal = {"format": FORMAT_OF_SIGNAL, "changed": compute_key(plain)}
         files.write_atomic(self._signal, json.dumps(signal), mode=0o600)
 
     def revoke(self) -> bool:
@@ -79,20 +82,63 @@ class TrustRecord:
         if wanted:
             self._host.prepare()
             os.makedirs(os.path.dirname(self._stages), mode=0o700, exist_ok=True)
-            files.write_atomic(self._stages, _key(wanted), mode=0o600)
+            files.write_atomic(self._stages, _compute_key(wanted), mode=0o600)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._stages)
 
-    def _said(self, what: str) -> str:
+    def _read_allowed(self, what: str) -> str:
         """The key of what was allowed; a file that can't be understood allows nothing."""
         try:
             plain = jsontext.loads(self._files.read(self._path) or "{}")
         except ValueError:
             return ""
-        return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == FORMAT else ""
+        return str(plain.get(what, "")) if isinstance(plain, dict) and plain.get("format") == TRUST_FORMAT else ""
 
 
-def _key(wanted: Sequence[HostAccess]) -> str:
+def _compute_key(wanted: Sequence[HostAccess]) -> str:
     """The identity of what is asked for. Where in the file it stands does not matter."""
-    return key_of(sorted([access.container, access.variable, access.reference, access.path] for access in wanted))
+    return compute_key(sorted([access.container, access.variable, access.reference, access.path] for access in wanted))
+
+
+GRANTS_FORMAT = 1
+
+
+def is_within_isolated(paths: Paths, root: str) -> bool:
+    """True if this directory is, or lies in, a project of which some env file has run isolated."""
+    for key in os.listdir(paths.projects) if os.path.isdir(paths.projects) else ():
+        if os.path.lexists(paths.grants(key)):
+            with contextlib.suppress(DevboxError, OSError):
+                above = InstanceRecords(paths, key).read_place()[0]
+                if above and f"{root}/".startswith(f"{above.rstrip('/')}/"):
+                    return True
+    return False
+
+
+class GrantRecord:
+    """The accepted grants of one instance; `for_releases`, those that promotions may use."""
+
+    def __init__(self, paths: Paths, instance: str, *, for_releases: bool = False) -> None:
+        self._path = paths.release_grants(instance) if for_releases else paths.grants(instance)
+        self._files = HostFiles(paths) if for_releases else None
+
+    def read(self) -> tuple[Grant, ...] | None:
+        """The accepted grants; None if the file has never run isolated. A damaged record accepts nothing."""
+        text = self._files.read(self._path) if self._files else files.read_text(self._path)
+        if text is None:
+            return None
+        try:
+            plain = jsontext.loads(text)
+            return codec.load(tuple[Grant, ...], plain["grants"]) if plain["format"] == GRANTS_FORMAT else ()
+        except (ValueError, KeyError, TypeError):
+            return ()
+
+    def write(self, grants: Iterable[Grant]) -> None:
+        """Accept exactly these from now on."""
+        plain = {"format": GRANTS_FORMAT, "grants": [{**codec.dump(grant), "where": ""} for grant in grants]}
+        text = json.dumps(plain)
+        if self._files:
+            self._files.write(self._path, text)
+        elif files.read_text(self._path) != text:
+            os.makedirs(os.path.dirname(self._path), mode=0o711, exist_ok=True)
+            files.write_atomic(self._path, text, mode=0o600)

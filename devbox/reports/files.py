@@ -4,17 +4,79 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from devbox.errors import UsageError
-from devbox.host import beneath, files, project
-from devbox.reports import logs
+from devbox.errors import UsageError, to_one_line
+from devbox.host import files, project, safe_files
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from devbox.model.matrix import CellResult, MatrixRun
-    from devbox.reports.junitfile import Suite
+
+    Junit = Callable[[CellResult], str | None]  # the path of all that its command reported
+    from collections.abc import Iterator
+
+    from devbox.model.matrix import CellResult
+    from devbox.reports.junit import JUnitSuite
+
+
+def render_document(run: MatrixRun, *, junit: Junit) -> str:
+    """`{cells: [{name, axes, state, seconds, reason, junit}]}`. `junit` is a path on this machine, or null."""
+    return json.dumps({"cells": [render_cell(result, junit=junit) for result in run.cells]}) + "\n"
+
+
+def render_cell(result: CellResult, *, junit: Junit) -> dict[str, object]:
+    """One cell of it."""
+    return {
+        "name": result.cell.name,
+        "axes": result.cell.axes,
+        "state": result.state,
+        "seconds": round(result.seconds, 3),
+        "reason": result.reason,
+        "junit": junit(result),
+    }
+
+
+_LONGEST_LINE = 16_384  # bytes; longer ones are read in pieces
+
+
+def read_lines(result: CellResult) -> Iterator[str]:
+    """All lines of its log, none where there is no log."""
+    try:
+        source = open(result.log, "rb") if result.log else None  # noqa: SIM115 - closed below
+    except OSError:
+        return
+    if source is not None:
+        with source:
+            while raw := source.readline(_LONGEST_LINE):
+                yield _render_line(raw)
+
+
+def read_tail(result: CellResult, *, most_lines: int, most_bytes: int = 100_000) -> list[str]:
+    """The last lines of its log; the first of them says how much is left out."""
+    try:
+        with open(result.log, "rb") as source:
+            size = os.fstat(source.fileno()).st_size
+            source.seek(max(size - most_bytes, 0))
+            found = source.read(most_bytes).splitlines()
+    except OSError:
+        return []
+    if size > most_bytes:
+        del found[:1]  # begins in the middle of a line
+    left_out = size > most_bytes or len(found) > most_lines
+    kept = [_render_line(raw) for raw in found[-most_lines:]]
+    return ["…", *kept] if left_out else kept
+
+
+def _render_line(raw: bytes) -> str:
+    """A line as it would stand on a terminal: of what carriage returns overwrote, the last."""
+    text = raw.decode(errors="replace").rstrip("\r\n")
+    return to_one_line(text.rpartition("\r")[2])
+
 
 _CHUNK = 1 << 20
 _TEXT_WIDTH = 120
@@ -24,7 +86,7 @@ _TAIL, _SHORT_TAIL = 400, 40  # lines of a cell that failed, and of another
 def check(paths: tuple[str, ...]) -> None:
     """Refuse names that say nothing about their kind, before anything runs."""
     for path in paths:
-        if _ending(path) not in _KINDS:
+        if _find_suffix(path) not in _KINDS:
             known = ", ".join(f"{ending} ({what})" for ending, (what, _) in _KINDS.items())
             raise UsageError(
                 f"--report {path}: its name does not say what kind of report it is to be", remedy=f"end it in {known}"
@@ -34,110 +96,108 @@ def check(paths: tuple[str, ...]) -> None:
 def write(run: MatrixRun, paths: tuple[str, ...], *, root: str = "") -> None:
     """Write each report, whole or not at all. Directories are made. `root`: of the project."""
     for path in paths:
-        _, make = _KINDS[_ending(path)]
-        put(path, make(run), root=root)
+        _, make = _KINDS[_find_suffix(path)]
+        write_file(path, make(run), root=root)
 
 
-def put(path: str, data: bytes | str, *, root: str = "") -> None:
+def write_file(path: str, data: bytes | str, *, root: str = "") -> None:
     """Write a file; outside of projects, what is no regular one (`/dev/stderr`) is written to and stays what it is."""
-    within, inner = project.of_file(path, root=root)
+    within, inner = project.find_by_file(path, root=root)
     if within:
-        beneath.write(within, inner, data)
+        safe_files.write(within, inner, data)
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with files.replacing(path) as out:
+    with files.open_replacement(path) as out:
         out.write(data.encode() if isinstance(data, str) else data)
 
 
-def failed_tests(result: CellResult) -> list[str]:
+def list_failed_tests(result: CellResult) -> list[str]:
     """The tests of a cell that did not pass, as its own files call them; none where they can't be read."""
-    from devbox.reports import words
-    from devbox.reports.junitfile import Unreadable
+    from devbox.reports import grid
+    from devbox.reports.junit import UnreadableJUnit
 
     found: list[str] = []
-    if words.is_bad(result) or words.is_allowed(result):
+    if grid.is_bad(result) or grid.is_allowed(result):
         for path in result.reports:
-            with contextlib.suppress(Unreadable, OSError):
-                found += [case.name for suite in _read(path) for case in suite.cases if not case.passed]
+            with contextlib.suppress(UnreadableJUnit, OSError):
+                found += [case.name for suite in _read_junit(path) for case in suite.cases if not case.has_passed]
     return found
 
 
-def json_of(run: MatrixRun) -> str:
+def render_json(run: MatrixRun) -> str:
     """The document of `--json`."""
-    from devbox.reports.document import document
-
-    return document(run, junit=lambda result: _one_junit(run, result))
+    return render_document(run, junit=lambda result: _merge_junit(run, result))
 
 
-def _one_junit(run: MatrixRun, result: CellResult) -> str | None:
+def _merge_junit(run: MatrixRun, result: CellResult) -> str | None:
     """The JUnit file of a cell; several become one, beside its log."""
     if len(result.reports) <= 1:
         return result.reports[0] if result.reports else None
     path = f"{result.log}.junit.xml"
-    put(path, _junit(dataclasses.replace(run, cells=(result,), seconds=result.seconds)))
+    write_file(path, _render_junit(dataclasses.replace(run, cells=(result,), seconds=result.seconds)))
     return path
 
 
-def _junit(run: MatrixRun) -> bytes:
+def _render_junit(run: MatrixRun) -> bytes:
     from devbox.reports import junit
 
-    return junit.merged(run, read=_read, tail=_tail)
+    return junit.merge_reports(run, read=_read_junit, tail=_format_tail)
 
 
-def _html(run: MatrixRun) -> str:
+def _render_html(run: MatrixRun) -> str:
     from devbox.reports import html
 
-    return html.page(run, tail=_tail, failed=failed_tests)
+    return html.render_html(run, tail=_format_tail, failed=list_failed_tests)
 
 
-def _svg(run: MatrixRun) -> str:
+def _render_svg(run: MatrixRun) -> str:
     from devbox.reports import svg
 
-    return svg.picture(run)
+    return svg.render_svg(run)
 
 
-def _text(run: MatrixRun) -> str:
+def _render_text(run: MatrixRun) -> str:
     from devbox.reports import text
 
-    return "\n".join(text.report(run, failed=failed_tests, width=_TEXT_WIDTH)) + "\n"
+    return "\n".join(text.render_report(run, failed=list_failed_tests, width=_TEXT_WIDTH)) + "\n"
 
 
-def _markdown(run: MatrixRun) -> str:
-    from devbox.reports import markdown
+def _render_markdown(run: MatrixRun) -> str:
+    from devbox.reports import html
 
-    return markdown.page(run, failed=failed_tests)
+    return html.render_markdown(run, failed=list_failed_tests)
 
 
 _KINDS: dict[str, tuple[str, Callable[[MatrixRun], bytes | str]]] = {
-    ".xml": ("JUnit", _junit),
-    ".html": ("a page", _html),
-    ".svg": ("a picture", _svg),
-    ".txt": ("text", _text),
-    ".md": ("Markdown", _markdown),
-    ".json": ("as --json", json_of),
+    ".xml": ("JUnit", _render_junit),
+    ".html": ("a page", _render_html),
+    ".svg": ("a picture", _render_svg),
+    ".txt": ("text", _render_text),
+    ".md": ("Markdown", _render_markdown),
+    ".json": ("as --json", render_json),
 }
 
 
-def _ending(path: str) -> str:
+def _find_suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _read(path: str) -> list[Suite]:
+def _read_junit(path: str) -> list[JUnitSuite]:
     """A JUnit file out of a cell. Raises Unreadable, OSError."""
-    from devbox.reports import junitfile
+    from devbox.reports import junit
 
-    return junitfile.read(_chunks(path))
+    return junit.read(_read_chunks(path))
 
 
-def _chunks(path: str) -> Iterator[bytes]:
+def _read_chunks(path: str) -> Iterator[bytes]:
     with open(path, "rb") as source:
         while chunk := source.read(_CHUNK):
             yield chunk
 
 
-def _tail(result: CellResult) -> str:
+def _format_tail(result: CellResult) -> str:
     """The end of what a cell printed, more of it where it went wrong."""
-    from devbox.reports import words
+    from devbox.reports import grid
 
-    most = _TAIL if words.is_bad(result) or words.is_allowed(result) else _SHORT_TAIL
-    return "\n".join(logs.tail(result, most_lines=most))
+    most = _TAIL if grid.is_bad(result) or grid.is_allowed(result) else _SHORT_TAIL
+    return "\n".join(read_tail(result, most_lines=most))

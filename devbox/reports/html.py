@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import urllib.parse
 from importlib import resources
-from typing import TYPE_CHECKING
 
-from devbox.host import durations
+from devbox.errors import to_one_line
 from devbox.host.version import VERSION
-from devbox.reports import grid, words
+from devbox.model import duration
+from devbox.reports import grid
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from devbox.model.matrix import CellResult, MatrixRun
+    from devbox.reports.grid import Failed
     from devbox.reports.junit import Tail
-    from devbox.reports.words import Failed
-
 
 _WORTH_TELLING = 0.005  # seconds of a phase
 
 
-def page(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
+def render_html(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
     """The document."""
     from jinja2 import Environment, StrictUndefined
 
@@ -33,38 +34,40 @@ def page(run: MatrixRun, *, tail: Tail, failed: Failed) -> str:
     return template.render(
         run=run,
         version=VERSION,
-        summary=words.summary(run),
-        started=_moment(run.started_at),
-        counts=[(word, count, _color_of(run, word)) for word, count in words.counts(run).items()],
+        summary=grid.format_summary(run),
+        started=_format_moment(run.started_at),
+        counts=[(word, count, _find_color(run, word)) for word, count in grid.count_verdicts(run).items()],
         grid=arranged,
         rows=[
-            {"heads": heads, "spots": [_spot(spot, anchors) for spot in row.spots]}
-            for heads, row in zip(grid.heads(arranged), arranged.rows, strict=True)
+            {"heads": heads, "spots": [_render_html_spot(spot, anchors) for spot in row.spots]}
+            for heads, row in zip(grid.build_heads(arranged), arranged.rows, strict=True)
         ],
-        cells=[_cell(result, anchors, tail, failed(result)) for result in run.cells],
+        cells=[_describe_cell(result, anchors, tail, failed(result)) for result in run.cells],
     )
 
 
-def _spot(result: CellResult | None, anchors: Mapping[int, str]) -> dict[str, str] | None:
+def _render_html_spot(result: CellResult | None, anchors: Mapping[int, str]) -> dict[str, str] | None:
     if result is None:
         return None
     return {
         "anchor": anchors[id(result)],
-        "mark": words.mark(result),
-        "brief": words.brief(result),
-        "color": words.color(result),
+        "mark": grid.choose_mark(result),
+        "brief": grid.format_brief(result),
+        "color": grid.choose_color(result),
     }
 
 
-def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail, failed: Sequence[str]) -> dict[str, object]:
+def _describe_cell(
+    result: CellResult, anchors: Mapping[int, str], tail: Tail, failed: Sequence[str]
+) -> dict[str, object]:
     return {
         "anchor": anchors[id(result)],
         "name": result.cell.name,
-        "verdict": words.verdict(result),
-        "time": words.time(result),
-        "color": words.color(result),
-        "bad": words.is_bad(result),
-        "facts": list(_facts(result)),
+        "verdict": grid.format_verdict(result),
+        "time": grid.format_time(result),
+        "color": grid.choose_color(result),
+        "bad": grid.is_bad(result),
+        "facts": list(_list_facts(result)),
         "failed": failed,
         "log": result.log,
         "log_url": f"file://{urllib.parse.quote(result.log)}",
@@ -72,23 +75,64 @@ def _cell(result: CellResult, anchors: Mapping[int, str], tail: Tail, failed: Se
     }
 
 
-def _facts(result: CellResult) -> Iterator[tuple[str, str]]:
+def _list_facts(result: CellResult) -> Iterator[tuple[str, str]]:
     """What is known about a cell beside its name, what came of it and its log."""
     if result.reason:
         yield "Ran because" if result.state == "passed" else "Why", result.reason
     if result.attempts > 1:
         yield "Attempts", str(result.attempts)
     if phases := {phase: seconds for phase, seconds in result.phases.items() if seconds >= _WORTH_TELLING}:
-        yield "Time", ", ".join(f"{phase} {durations.shown(seconds)}" for phase, seconds in phases.items())
+        yield "Time", ", ".join(f"{phase} {duration.format_elapsed(seconds)}" for phase, seconds in phases.items())
     if result.image:
         yield "Image", result.image
     yield from result.services.items()
 
 
-def _color_of(run: MatrixRun, word: str) -> str:
-    return next(words.color(result) for result in run.cells if words.verdict(result) == word)
+def _find_color(run: MatrixRun, word: str) -> str:
+    return next(grid.choose_color(result) for result in run.cells if grid.format_verdict(result) == word)
 
 
-def _moment(at: str) -> str:
+def _format_moment(at: str) -> str:
     """An RFC 3339 time for a person, UTC."""
     return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+_SIGNS = {"green": "✅", "red": "❌", "yellow": "⚠️", "dim": "➖"}
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#+!|~@&-])")  # what a name must not mean
+
+
+def render_markdown(run: MatrixRun, *, failed: Failed) -> str:
+    """A heading, the grid, and why cells are not green."""
+    arranged = grid.arrange(run.cells)
+    columns = arranged.columns if arranged.across else ("result",)
+    across = f"{arranged.across} " if arranged.across else ""
+    head = [*map(_escape, arranged.down), *(f"{_escape(across)}{_escape(column)}" for column in columns)]
+    lines = [
+        f"### {_escape(run.project)}: {_escape(grid.format_summary(run))}",
+        "",
+        _format_row(head),
+        _format_row("---" for _ in head),
+    ]
+    lines += [
+        _format_row([*(f"**{_escape(value)}**" for value in row.values), *map(_format_markdown_spot, row.spots)])
+        for row in arranged.rows
+    ]
+    lines += ["", *(_format_reason(result, failed) for result in run.cells if grid.needs_explanation(result))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _format_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _format_markdown_spot(result: CellResult | None) -> str:
+    return "" if result is None else f"{_SIGNS[grid.choose_color(result)]} {_escape(grid.format_brief(result))}"
+
+
+def _format_reason(result: CellResult, failed: Failed) -> str:
+    verdict, reason = grid.format_verdict(result), grid.explain_result(result, failed(result))
+    return f"- **{_escape(result.cell.name)}** {_escape(verdict)}: {_escape(reason)}"
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", to_one_line(text))

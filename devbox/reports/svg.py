@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from devbox.reports import grid, words
+from devbox.reports import grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devbox.model.matrix import CellResult, MatrixRun
-    from devbox.reports.grid import Grid, Head, Row
+    from devbox.reports.grid import Grid, GridHead, GridRow
 
 _PAD, _GAP, _HIGH, _TITLE = 16, 3, 26, 30
 _LETTER, _BROAD, _NARROW = 8.6, 13.5, 5.4  # of the broadest usual sans-serif, in bold
@@ -37,28 +37,28 @@ class _Drawing:
         self.parts: list[str] = []
         self.width = self.height = 0.0
 
-    def box(self, x: float, y: float, width: float, style: str, *, rows: int = 1) -> None:
+    def draw_box(self, x: float, y: float, width: float, style: str, *, rows: int = 1) -> None:
         high = rows * _HIGH - _GAP
         self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{high}" rx="4" class="{style}"/>')
-        self._reach(x + width, y + high + _GAP)
+        self._extend(x + width, y + high + _GAP)
 
-    def text(self, x: float, y: float, text: str, style: str) -> None:
-        self.parts.append(f'<text x="{x:g}" y="{y + 16:g}" class="{style}">{_safe(text)}</text>')
-        self._reach(x + _length(text), y + _HIGH)
+    def draw_text(self, x: float, y: float, text: str, style: str) -> None:
+        self.parts.append(f'<text x="{x:g}" y="{y + 16:g}" class="{style}">{_escape(text)}</text>')
+        self._extend(x + _measure_length(text), y + _HIGH)
 
-    def _reach(self, x: float, y: float) -> None:
+    def _extend(self, x: float, y: float) -> None:
         self.width, self.height = max(self.width, x), max(self.height, y)
 
 
-def picture(run: MatrixRun) -> str:
+def render_svg(run: MatrixRun) -> str:
     """The document."""
     arranged = grid.arrange(run.cells)
     drawing = _Drawing()
-    drawing.text(_PAD, _PAD - 8, run.project, "ink strong")
-    drawing.text(_PAD, _PAD + _HIGH - 14, words.summary(run), "soft")
+    drawing.draw_text(_PAD, _PAD - 8, run.project, "ink strong")
+    drawing.draw_text(_PAD, _PAD + _HIGH - 14, grid.format_summary(run), "soft")
     _draw(drawing, arranged, top=_PAD + _HIGH + _TITLE - 14)
     width, height = drawing.width + _PAD, drawing.height + _PAD
-    title = _safe(f"{run.project}: {words.summary(run)}")
+    title = _escape(f"{run.project}: {grid.format_summary(run)}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" role="img" aria-labelledby="title">\n<title id="title">{title}</title>\n'
@@ -69,74 +69,79 @@ def picture(run: MatrixRun) -> str:
 
 def _draw(drawing: _Drawing, arranged: Grid, *, top: float) -> None:
     """The table; a long list in several columns beside each other."""
-    heads = [_breadth([axis, *(row.values[at] for row in arranged.rows)]) for at, axis in enumerate(arranged.down)]
+    heads = [
+        _measure_breadth([axis, *(row.values[at] for row in arranged.rows)]) for at, axis in enumerate(arranged.down)
+    ]
     columns = [
-        _breadth([name, *(_said(row.spots[at]) for row in arranged.rows)]) for at, name in enumerate(arranged.columns)
+        _measure_breadth([name, *(_format_spot(row.spots[at]) for row in arranged.rows)])
+        for at, name in enumerate(arranged.columns)
     ]
     height = max(_MOST_ROWS, len(arranged.rows) ** 0.5) if not arranged.across else len(arranged.rows)
     left: float = _PAD
-    rows = list(zip(grid.heads(arranged), arranged.rows, strict=True))
+    rows = list(zip(grid.build_heads(arranged), arranged.rows, strict=True))
     for first in range(0, len(rows), int(height)):
         y = top
         if arranged.across:
-            drawing.text(left + sum(heads) + 10, y, arranged.across, "soft")
+            drawing.draw_text(left + sum(heads) + 10, y, arranged.across, "soft")
             y += _HIGH - 6
-        _line(drawing, left, y, heads, arranged.down, "soft")
-        _line(drawing, left + sum(heads), y, columns, arranged.columns, "ink strong")
+        _draw_line(drawing, left, y, heads, arranged.down, "soft")
+        _draw_line(drawing, left + sum(heads), y, columns, arranged.columns, "ink strong")
         for row_heads, row in rows[first : first + int(height)]:
             y += _HIGH
-            _heads(drawing, left, y, heads, row_heads)
-            _spots(drawing, left + sum(heads), y, columns, row)
+            _draw_heads(drawing, left, y, heads, row_heads)
+            _draw_spots(drawing, left + sum(heads), y, columns, row)
         left += sum(heads) + sum(columns) + 2 * _PAD
 
 
-def _line(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], texts: Sequence[str], style: str) -> None:
+def _draw_line(
+    drawing: _Drawing, x: float, y: float, breadths: Sequence[float], texts: Sequence[str], style: str
+) -> None:
     for breadth, text in zip(breadths, texts, strict=True):
         if text:
-            drawing.text(x + 10, y, text, style)
+            drawing.draw_text(x + 10, y, text, style)
         x += breadth
 
 
-def _heads(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], heads: Sequence[Head]) -> None:
+def _draw_heads(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], heads: Sequence[GridHead]) -> None:
     for breadth, head in zip(breadths, heads, strict=True):
         if head.span:
-            drawing.box(x, y, breadth - _GAP, "tint", rows=head.span)
-            drawing.text(x + 10, y, head.text, "ink strong")
+            drawing.draw_box(x, y, breadth - _GAP, "tint", rows=head.span)
+            drawing.draw_text(x + 10, y, head.text, "ink strong")
         x += breadth
 
 
-def _spots(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], row: Row) -> None:
+def _draw_spots(drawing: _Drawing, x: float, y: float, breadths: Sequence[float], row: GridRow) -> None:
     for breadth, spot in zip(breadths, row.spots, strict=True):
         if spot is not None:
-            color = words.color(spot)
-            drawing.parts.append(f"<g><title>{_safe(_told(spot))}</title>")
-            drawing.box(x, y, breadth - _GAP, f"on-{color}")
-            drawing.text(x + 10, y, _said(spot), f"{color} strong")
+            color = grid.choose_color(spot)
+            drawing.parts.append(f"<g><title>{_escape(_format_title(spot))}</title>")
+            drawing.draw_box(x, y, breadth - _GAP, f"on-{color}")
+            drawing.draw_text(x + 10, y, _format_spot(spot), f"{color} strong")
             drawing.parts.append("</g>")
         x += breadth
 
 
-def _breadth(texts: Sequence[str]) -> float:
-    return max(map(_length, texts), default=0) + 20 + _GAP
+def _measure_breadth(texts: Sequence[str]) -> float:
+    return max(map(_measure_length, texts), default=0) + 20 + _GAP
 
 
-def _length(text: str) -> float:
+def _measure_length(text: str) -> float:
     """About how far a text reaches; there is no font here to measure it with."""
     return sum(_BROAD if char in "mwMW@%" else _NARROW if char in "ijlt.,:;|'! " else _LETTER for char in text)
 
 
-def _said(result: CellResult | None) -> str:
-    return "" if result is None else f"{words.mark(result)} {words.brief(result)}"
+def _format_spot(result: CellResult | None) -> str:
+    return "" if result is None else f"{grid.choose_mark(result)} {grid.format_brief(result)}"
 
 
-def _told(result: CellResult) -> str:
+def _format_title(result: CellResult) -> str:
     """What a pointer that rests on the cell is told."""
     reason = f": {result.reason}" if result.reason else ""
-    return f"{result.cell.name}: {words.verdict(result)}{reason}"
+    return f"{result.cell.name}: {grid.format_verdict(result)}{reason}"
 
 
-def _safe(text: str) -> str:
+def _escape(text: str) -> str:
     """Text as XML, without what XML cannot hold."""
-    from devbox.reports.junit import printable
+    from devbox.reports.junit import make_printable
 
-    return escape(printable(text), quote=False)
+    return escape(make_printable(text), quote=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from devbox.model.image import ImageSpec
-from devbox.roles.context import Context
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Environment, Path, User
-from devbox.roles.images import image_of
+from devbox.roles.images import build_image
 from devbox.roles.parts import ImageParts
 
 
@@ -20,6 +20,6 @@ class BaseTable(ImageParts):
     """The directory that containers of it start in; the recipe's when left out."""
 
 
-def expand(table: BaseTable, label: str, context: Context) -> ImageSpec:
+def expand(table: BaseTable, label: str, context: ExpansionContext) -> ImageSpec:
     """The base's image."""
-    return image_of(table, label, context, env=table.env, user=table.user, workdir=table.workdir)
+    return build_image(table, label, context, env=table.env, user=table.user, workdir=table.workdir)

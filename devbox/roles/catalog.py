@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 from devbox.roles import base, build, dev, glue, install, release, service, test, tool
 from devbox.roles.fields import Model
 

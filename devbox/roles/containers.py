@@ -5,50 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from devbox.errors import EnvFileError
-from devbox.model.container import Health, Mount
-from devbox.roles.context import Context, key_of
-from devbox.roles.parts import LongRunningParts, MountTable, RunParts
+from devbox.model.container import ContainerSpec, Health, Mount
+from devbox.roles.context import ExpansionContext, split_label
+from devbox.roles.images import find_recipe_use, has_own_command
+from devbox.roles.parts import ImageParts, LongRunningParts, MountTable, RunParts
+from devbox.roles.recipes import ServicePart
 
 _PASSING = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - inside
 
 
-def environment(table: RunParts, context: Context) -> dict[str, str]:
+def build_environment(table: RunParts, context: ExpansionContext) -> dict[str, str]:
     """A container's own variables: exports of what it needs, then its env files, then `env`; the later wins."""
-    variables = exported(table.needs, context)
+    variables = collect_exports(table.needs, context)
     for path in table.env_files:
         variables.update(context.env_files[path])
     return {**variables, **table.env}
 
 
-def exported(needs: Mapping[str, Mapping[str, str]], context: Context) -> dict[str, str]:
+def collect_exports(needs: Mapping[str, Mapping[str, str]], context: ExpansionContext) -> dict[str, str]:
     """The variables that a container gets from what it needs."""
     variables: dict[str, str] = {}
     for name, renames in needs.items():
-        variables.update(taken(context.exports.get(context.containers[name], {}), renames))
+        variables.update(select_exports(context.exports.get(context.containers[name], {}), renames))
     return variables
 
 
-def taken(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:
+def select_exports(exports: Mapping[str, str], renames: Mapping[str, str]) -> dict[str, str]:
     """The exports a need brings: all of them, or just those it renames."""
     if not renames:
         return dict(exports)
     return {new: exports[old] for old, new in renames.items() if old in exports}
 
 
-def needed(table: RunParts, label: str, context: Context) -> tuple[str, ...]:
+def list_needed(table: RunParts, label: str, context: ExpansionContext) -> tuple[str, ...]:
     """Names of the containers a table waits for. One that a preset leaves without a network could not reach them."""
-    if table.needs and table.isolation.network is None and table.isolation.isolation().network == "none":
+    if table.needs and table.isolation.network is None and table.isolation.to_isolation().network == "none":
         raise EnvFileError(
             f"[{label}] needs {', '.join(table.needs)}, but isolated it has no network to reach anything",
-            where=context.where((*key_of(label), "needs")),
+            where=context.where((*split_label(label), "needs")),
             remedy='isolation = { preset = "isolated", network = "project" }',
         )
     return tuple(context.names[context.containers[name]] for name in table.needs)
 
 
-def mounts(
+def build_mounts(
     table: RunParts,
-    context: Context,
+    context: ExpansionContext,
     *,
     volumes: Mapping[str, str] | None = None,
     binds: tuple[MountTable, ...] = (),
@@ -66,17 +68,107 @@ def mounts(
             Mount(kind="bind", source=f"{context.root}/{item.source}", target=item.target, read_only=item.read_only)
             for item in binds
         ),
-        *(Mount(kind="tmpfs", target=target) for target in (*table.tmpfs, *_passing(table, {*own, *volumes.values()}))),
+        *(
+            Mount(kind="tmpfs", target=target)
+            for target in (*table.tmpfs, *_list_scratch(table, {*own, *volumes.values()}))
+        ),
     )
 
 
-def _passing(table: RunParts, taken: set[str]) -> tuple[str, ...]:
+def _list_scratch(table: RunParts, taken: set[str]) -> tuple[str, ...]:
     """Where an isolated container may write, as long as it runs."""
-    places = _PASSING if table.isolation.preset == "isolated" and table.isolation.isolation().read_only else ()
+    places = _PASSING if table.isolation.preset == "isolated" and table.isolation.to_isolation().read_only else ()
     return tuple(place for place in places if place not in taken)
 
 
-def probe(table: LongRunningParts) -> Health | None:
+def build_probe(table: LongRunningParts) -> Health | None:
     """The probe a table asks for."""
     first = table.ports[0].container if table.ports else 0
-    return table.health.probe(default_port=first) if table.health is not None else None
+    return table.health.to_health(default_port=first) if table.health is not None else None
+
+
+DEV = "dev"
+
+
+class StandingTable(ImageParts, LongRunningParts):
+    """What tables of services and glue have in common: an image of their own, and how it is kept running."""
+
+
+def name_volume(label: str, key: str, context: ExpansionContext) -> str:
+    """The name of a recipe's volume. The dot keeps it apart from every name a person can write."""
+    return f"{context.names[label]}.{key}"
+
+
+def expand_part(
+    table: StandingTable, label: str, context: ExpansionContext, *, more: Mapping[str, object] | None = None
+) -> ServicePart | None:
+    """How the table's recipe runs it, `more` known to its templates; None where its image comes from elsewhere."""
+    use = find_recipe_use(table, label, context)
+    name = context.names[label]
+    return (
+        use.render_service(host=name, credentials=_select_credentials(name, context.credentials), more=more)
+        if use
+        else None
+    )
+
+
+def expand(
+    table: StandingTable, label: str, context: ExpansionContext, *, by: ServicePart | None, kind: str = "service"
+) -> ContainerSpec:
+    """The container of a table, run as its recipe says (`by`) where the table says nothing. A job is not restarted."""
+    config = context.image(label).config
+    own = build_environment(table, context)
+    volumes = {name_volume(label, key, context): target for key, target in by.volumes.items()} if by else {}
+    workspace = context.workspace if table.from_ == DEV else ""  # built on dev, it works on the project as dev does
+    timeout = table.stop_timeout if table.stop_timeout is not None else by.stop_timeout if by else 10.0
+    return ContainerSpec(
+        name=context.names[label],
+        label=label,
+        role=label.partition(".")[0],
+        image=label,
+        kind=kind,
+        command=_choose_command(table, by, label, context),
+        env={**(by.env if by else {}), **own},
+        secrets=table.secrets,
+        user=table.user or config.user,
+        workdir=table.workdir or workspace or config.workdir,
+        mounts=(
+            *([Mount(kind="workspace", source=context.root, target=workspace)] if workspace else []),
+            *build_mounts(table, context, volumes=volumes, binds=by.mounts if by else ()),
+        ),
+        ports=table.ports,
+        needs=list_needed(table, label, context),
+        health=_choose_health(table, by, kind=kind),
+        image_health=kind == "service" and not table.is_health_off,
+        restart=table.restart if kind == "service" else "no",
+        stop_signal=table.stop_signal or (by.stop_signal if by else config.stop_signal),
+        stop_timeout=timeout,
+        limits=table.limits.to_limits(),
+        isolation=table.isolation.to_isolation(),
+        where=context.where(split_label(label)),
+    )
+
+
+def _select_credentials(name: str, credentials: Mapping[str, str]) -> dict[str, str]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in credentials.items() if key.startswith(prefix)}
+
+
+def _choose_command(
+    table: StandingTable, by: ServicePart | None, label: str, context: ExpansionContext
+) -> tuple[str, ...]:
+    command = table.command or (by.command if by else ())
+    if command or has_own_command(context.image(label), context):
+        return command
+    raise EnvFileError(
+        f"[{label}] does not say what it runs, and neither does what its image is made from",
+        where=context.where(split_label(label)),
+        remedy='give it a command = "…"',
+    )
+
+
+def _choose_health(table: StandingTable, by: ServicePart | None, *, kind: str) -> Health | None:
+    """The probe in the file, else the recipe's."""
+    if table.health is not None or table.is_health_off or kind != "service":
+        return build_probe(table)
+    return by.health.to_health(default_port=by.port) if by and by.health else None

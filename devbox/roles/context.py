@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 from devbox.model.image import ImageSpec
 from devbox.roles.recipes import Recipe
 
@@ -12,7 +12,7 @@ Key = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class ExpansionContext:
     """The file around a table, whose project lies in `root`.
 
     `workspace` is where dev has the project. `images` resolves a name written in `from` to the label of its table,
@@ -34,6 +34,6 @@ class Context:
     where: Callable[[Key], str]
 
 
-def key_of(label: str) -> Key:
+def split_label(label: str) -> Key:
     """The key path of a table: "service.db" is ("service", "db")."""
     return tuple(label.split(".", 1))

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from devbox.model.container import ContainerSpec, Health, Mount, Setup
 from devbox.roles import containers
-from devbox.roles.context import Context
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Path
 from devbox.roles.parts import ImageParts, LongRunningParts, SetupTable
 
@@ -27,13 +27,13 @@ class DevTable(ImageParts, LongRunningParts):
     """What makes a new container ready to work in."""
 
     @model_validator(mode="after")
-    def _workspace_is_not_the_root(self) -> Self:
+    def _check_workspace(self) -> Self:
         if self.workspace == "/":
             raise ValueError("can't mount the workspace over /")
         return self
 
 
-def expand(table: DevTable, context: Context) -> ContainerSpec:
+def expand(table: DevTable, context: ExpansionContext) -> ContainerSpec:
     """Dev's container."""
     return ContainerSpec(
         name=context.names[LABEL],
@@ -42,36 +42,36 @@ def expand(table: DevTable, context: Context) -> ContainerSpec:
         image=LABEL,
         command=STANDING,
         supervised=table.command or (),
-        env=containers.environment(table, context),
+        env=containers.build_environment(table, context),
         secrets=table.secrets,
         user=table.user or context.image(LABEL).config.user,
         workdir=table.workdir or table.workspace,
         mounts=(
             Mount(kind="workspace", source=context.root, target=table.workspace),
-            *containers.mounts(table, context),
+            *containers.build_mounts(table, context),
         ),
         ports=table.ports,
-        needs=containers.needed(table, LABEL, context),
-        health=_health(table),
+        needs=containers.list_needed(table, LABEL, context),
+        health=_choose_health(table),
         restart=table.restart,
         stop_signal=table.stop_signal or "TERM",
         stop_timeout=10.0 if table.stop_timeout is None else table.stop_timeout,
-        limits=table.limits.limits(),
-        isolation=table.isolation.isolation(),
-        setup=setup(table, context),
+        limits=table.limits.to_limits(),
+        isolation=table.isolation.to_isolation(),
+        setup=build_setup(table, context),
         keep_top=True,
         where=context.where((LABEL,)),
     )
 
 
-def setup(table: DevTable, context: Context) -> Setup | None:
+def build_setup(table: DevTable, context: ExpansionContext) -> Setup | None:
     """What makes dev's container ready to work in."""
-    return table.setup.setup(context.where((LABEL, "setup"))) if table.setup else None
+    return table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else None
 
 
-def _health(table: DevTable) -> Health | None:
+def _choose_health(table: DevTable) -> Health | None:
     """The probe in the file; else, where a command should open a TCP port, that it does."""
-    if table.health is not None or table.health_is_off:
-        return containers.probe(table)
+    if table.health is not None or table.is_health_off:
+        return containers.build_probe(table)
     port = next((port.container for port in table.ports if port.protocol == "tcp"), None)
     return Health(tcp=True, port=port) if table.command and port else None

@@ -6,8 +6,9 @@ A parser takes the raw TOML value and returns the finished one, or raises ValueE
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
@@ -15,7 +16,35 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Wit
 from devbox.host import signals
 from devbox.model import codec
 from devbox.model.container import Secret
-from devbox.roles.capabilities import parse_capability
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+_KNOWN = """
+AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER
+FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE
+NET_BROADCAST NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE
+SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM
+"""
+NAMES = frozenset(_KNOWN.split())
+ALL = "ALL"  # can be taken away, and never given
+_WRITTEN = re.compile(r"(-?)(?:CAP_)?([A-Z_]+)")
+
+
+def parse_capability(text: str) -> str:
+    """The capability ("NET_ADMIN", "-NET_RAW") from however it is written; ValueError for what Linux does not know."""
+    match = _WRITTEN.fullmatch(text.strip().upper())
+    sign, name = match.groups() if match else ("", text)
+    if name == ALL and not sign:
+        raise ValueError('"ALL" can only be taken away ("-ALL"); name the capabilities that are needed ("NET_ADMIN")')
+    if name not in NAMES and name != ALL:
+        raise ValueError(f'{text!r} is no capability of Linux, such as "NET_ADMIN"{did_you_mean(name, NAMES)}')
+    return f"{sign}{name}"
+
 
 CommandItem = str | tuple[str, ...]
 
@@ -44,7 +73,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-def kind_of(value: object) -> str:
+def describe_type(value: object) -> str:
     """What a TOML value is, for a sentence."""
     names = {bool: "a boolean", int: "a number", float: "a number with a point", str: "a string", list: "a list"}
     return names.get(type(value), "a table" if isinstance(value, dict) else f"a {type(value).__name__}")
@@ -59,7 +88,7 @@ def parse_text(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"must be a string, not {kind_of(value)}")
+        raise ValueError(f"must be a string, not {describe_type(value)}")
     if "\0" in value:
         raise ValueError("contains a zero byte")
     return value
@@ -79,7 +108,7 @@ def parse_command_item(value: Any) -> CommandItem:
         return parse_text(value)
     if isinstance(value, list) and value:
         return tuple(parse_text(word) for word in value)
-    raise ValueError(f'must be a command: "text for the shell" or ["program", "argument"], not {_shown(value)}')
+    raise ValueError(f'must be a command: "text for the shell" or ["program", "argument"], not {_format_value(value)}')
 
 
 def parse_commands(value: Any) -> tuple[CommandItem, ...]:
@@ -87,7 +116,7 @@ def parse_commands(value: Any) -> tuple[CommandItem, ...]:
     if isinstance(value, str):
         return (parse_command_item(value),)
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of commands, not {kind_of(value)}")
+        raise ValueError(f"must be a list of commands, not {describe_type(value)}")
     return tuple(parse_command_item(item) for item in value)
 
 
@@ -97,7 +126,7 @@ def parse_duration(value: Any) -> float:
         return float(value)
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'must be a duration such as "30s", "2m" or "1h", not {_shown(value)}')
+        raise ValueError(f'must be a duration such as "30s", "2m" or "1h", not {_format_value(value)}')
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -107,22 +136,22 @@ def parse_size(value: Any) -> int:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'must be a size such as "512MiB" or "2GiB", not {_shown(value)}')
+        raise ValueError(f'must be a size such as "512MiB" or "2GiB", not {_format_value(value)}')
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
 
 
 def parse_strings(value: Any) -> tuple[str, ...]:
     """A list of strings."""
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of strings, not {kind_of(value)}")
+        raise ValueError(f"must be a list of strings, not {describe_type(value)}")
     return tuple(parse_text(item) for item in value)
 
 
 def parse_text_table(value: Any) -> dict[str, str]:
     """A table of strings."""
     if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {kind_of(value)}")
-    return {key: _named(key, item) for key, item in value.items()}
+        raise ValueError(f"must be a table, not {describe_type(value)}")
+    return {key: _parse_named(key, item) for key, item in value.items()}
 
 
 def parse_environment(value: Any) -> dict[str, str]:
@@ -150,7 +179,7 @@ def parse_secrets(value: Any) -> dict[str, Secret]:
     A reference is "env:NAME", "file:PATH" or "cmd:COMMAND"; what it leads to is fetched when the container starts.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"must be a table, not {kind_of(value)}")
+        raise ValueError(f"must be a table, not {describe_type(value)}")
     references: dict[str, Any] = {}
     files: dict[str, str] = {}
     for name, item in value.items():
@@ -185,7 +214,7 @@ def parse_packages(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _line(value: Any) -> str:
+def _parse_line(value: Any) -> str:
     """A text of one line: what it becomes part of is read by lines."""
     text = parse_text(value)
     if _CONTROL.search(text):
@@ -195,7 +224,7 @@ def _line(value: Any) -> str:
 
 def parse_path(value: Any) -> str:
     """An absolute path inside a container, without `..`."""
-    text = _line(value)
+    text = _parse_line(value)
     if not text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f'must be an absolute path without "..", not {text!r}')
     return text.rstrip("/") or "/"
@@ -203,7 +232,7 @@ def parse_path(value: Any) -> str:
 
 def parse_inner_path(value: Any) -> str:
     """A path below the project directory."""
-    text = _line(value)
+    text = _parse_line(value)
     if not text or text.startswith(("/", "~")) or ".." in text.split("/"):
         raise ValueError(f'must be a path below the project directory, without "..", not {text!r}')
     return text
@@ -220,7 +249,7 @@ def parse_whole(value: Any) -> int:
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
         return int(value)
-    raise ValueError(f"must be a whole number, not {_shown(value)}")
+    raise ValueError(f"must be a whole number, not {_format_value(value)}")
 
 
 def parse_number(value: Any) -> float:
@@ -229,15 +258,15 @@ def parse_number(value: Any) -> float:
         return float(value)
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.\d+)?", value.strip()):
         return float(value)
-    raise ValueError(f"must be a number, not {_shown(value)}")
+    raise ValueError(f"must be a number, not {_format_value(value)}")
 
 
 def parse_signal(value: Any) -> str:
     """A signal's name without SIG: "TERM"."""
-    number = signals.number(parse_text(value))
+    number = signals.find_number(parse_text(value))
     if number is None:
         raise ValueError(f'must be the name of a signal such as "TERM", "INT" or "RTMIN+3", not {value!r}')
-    return signals.name_of(number)
+    return signals.find_name(number)
 
 
 def check_name(name: str) -> None:
@@ -256,21 +285,21 @@ def parse_named_paths(value: Any) -> dict[str, str]:
     return {name: parse_path(target) for name, target in table.items()}
 
 
-def _named(key: str, value: Any) -> str:
+def _parse_named(key: str, value: Any) -> str:
     try:
         return parse_text(value)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
 
 
-def _shown(value: object) -> str:
-    return repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
+def _format_value(value: object) -> str:
+    return repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else describe_type(value)
 
 
 def parse_egress(value: Any) -> tuple[str, ...]:
     """A list of host names: `pypi.org`; `*.debian.org` for everything below it; `pypi.org:443` for one port only."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"must be a list of host names, not {kind_of(value)}")
+        raise ValueError(f"must be a list of host names, not {describe_type(value)}")
     entries = []
     for item in map(parse_text, value):
         name, colon, port = item.lower().partition(":")
@@ -283,7 +312,7 @@ def parse_egress(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(entries))
 
 
-def field(
+def build_annotations(
     parser: Callable[[Any], Any], schema: dict[str, Any]
 ) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
     """The annotations of a value that `parser` makes from whatever `schema` allows."""
@@ -296,10 +325,10 @@ _SCALAR = {"type": ["string", "integer", "boolean"]}
 _TABLE = {"type": "object", "additionalProperties": _SCALAR}
 COMMAND_SCHEMA = {"oneOf": [_STRING, {**_STRINGS, "minItems": 1}]}
 
-Text = Annotated[str, *field(parse_text, _SCALAR)]
-Texts = Annotated[tuple[str, ...], *field(parse_strings, _STRINGS)]
-TextTable = Annotated[dict[str, str], *field(parse_text_table, _TABLE)]
-Environment = Annotated[dict[str, str], *field(parse_environment, _TABLE)]
+Text = Annotated[str, *build_annotations(parse_text, _SCALAR)]
+Texts = Annotated[tuple[str, ...], *build_annotations(parse_strings, _STRINGS)]
+TextTable = Annotated[dict[str, str], *build_annotations(parse_text_table, _TABLE)]
+Environment = Annotated[dict[str, str], *build_annotations(parse_environment, _TABLE)]
 _REFERENCE = {"type": "string", "pattern": "^(env|file|cmd):"}
 _SECRET_FILE = {
     "type": "object",
@@ -309,24 +338,29 @@ _SECRET_FILE = {
 }
 Secrets = Annotated[
     dict[str, Secret],
-    *field(parse_secrets, {"type": "object", "additionalProperties": {"oneOf": [_REFERENCE, _SECRET_FILE]}}),
+    *build_annotations(
+        parse_secrets, {"type": "object", "additionalProperties": {"oneOf": [_REFERENCE, _SECRET_FILE]}}
+    ),
 ]
-Command = Annotated[tuple[str, ...], *field(parse_command, COMMAND_SCHEMA)]
+Command = Annotated[tuple[str, ...], *build_annotations(parse_command, COMMAND_SCHEMA)]
 Commands = Annotated[
-    tuple[CommandItem, ...], *field(parse_commands, {"oneOf": [_STRING, {"type": "array", "items": COMMAND_SCHEMA}]})
+    tuple[CommandItem, ...],
+    *build_annotations(parse_commands, {"oneOf": [_STRING, {"type": "array", "items": COMMAND_SCHEMA}]}),
 ]
-Duration = Annotated[float, *field(parse_duration, {"type": ["string", "number"]})]
-Size = Annotated[int, *field(parse_size, {"type": ["string", "integer"]})]
-Whole = Annotated[int, *field(parse_whole, {"type": ["integer", "string"]})]
-Number = Annotated[float, *field(parse_number, {"type": ["number", "string"]})]
-Signal = Annotated[str, *field(parse_signal, _STRING)]
-User = Annotated[str, *field(parse_user, {"type": ["string", "integer"]})]
-Packages = Annotated[tuple[str, ...], *field(parse_packages, _STRINGS)]
-Path = Annotated[str, *field(parse_path, {"type": "string", "pattern": "^/"})]
-InnerPath = Annotated[str, *field(parse_inner_path, _STRING)]
-InnerPaths = Annotated[tuple[str, ...], *field(parse_inner_paths, _STRINGS)]
-Capabilities = Annotated[tuple[str, ...], *field(parse_capabilities, _STRINGS)]
-Egress = Annotated[tuple[str, ...], *field(parse_egress, _STRINGS)]
-NamedPaths = Annotated[dict[str, str], *field(parse_named_paths, {"type": "object", "additionalProperties": _STRING})]
+Duration = Annotated[float, *build_annotations(parse_duration, {"type": ["string", "number"]})]
+Size = Annotated[int, *build_annotations(parse_size, {"type": ["string", "integer"]})]
+Whole = Annotated[int, *build_annotations(parse_whole, {"type": ["integer", "string"]})]
+Number = Annotated[float, *build_annotations(parse_number, {"type": ["number", "string"]})]
+Signal = Annotated[str, *build_annotations(parse_signal, _STRING)]
+User = Annotated[str, *build_annotations(parse_user, {"type": ["string", "integer"]})]
+Packages = Annotated[tuple[str, ...], *build_annotations(parse_packages, _STRINGS)]
+Path = Annotated[str, *build_annotations(parse_path, {"type": "string", "pattern": "^/"})]
+InnerPath = Annotated[str, *build_annotations(parse_inner_path, _STRING)]
+InnerPaths = Annotated[tuple[str, ...], *build_annotations(parse_inner_paths, _STRINGS)]
+Capabilities = Annotated[tuple[str, ...], *build_annotations(parse_capabilities, _STRINGS)]
+Egress = Annotated[tuple[str, ...], *build_annotations(parse_egress, _STRINGS)]
+NamedPaths = Annotated[
+    dict[str, str], *build_annotations(parse_named_paths, {"type": "object", "additionalProperties": _STRING})
+]
 Restart = Literal["no", "on-failure", "always"]
 Kind = Literal["service", "job"]

@@ -11,9 +11,9 @@ from pydantic import model_validator
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount
-from devbox.roles import running
-from devbox.roles.context import Context, key_of
-from devbox.roles.fields import Kind, Texts, field, kind_of, parse_text_table
+from devbox.roles import containers
+from devbox.roles.context import ExpansionContext, split_label
+from devbox.roles.fields import Kind, Texts, build_annotations, describe_type, parse_text_table
 from devbox.roles.recipes import ServicePart
 
 BACKUP_SOURCE = "/volumes"  # where a backup finds the volumes, a directory each
@@ -22,7 +22,7 @@ _TARGET = re.compile(r"(?P<container>[a-z0-9][a-z0-9_.-]*):(?P<port>[0-9]{1,5})"
 _LAST_PORT = 65535
 
 
-class Route(NamedTuple):
+class GlueRoute(NamedTuple):
     """Requests to `host` ("": any; "*.x": any below x) whose path is `path` or lies below it go to a container."""
 
     place: str  # as in the file: "/", "/api", "mail.localhost", "api.localhost/v1"
@@ -32,16 +32,16 @@ class Route(NamedTuple):
     port: int
 
 
-def parse_routes(value: Any) -> tuple[Route, ...]:
+def parse_routes(value: Any) -> tuple[GlueRoute, ...]:
     """`[HOST][/PATH]` → "CONTAINER:PORT"; of several that fit a request the most special one counts."""
-    found = [_route(place, target) for place, target in parse_text_table(value).items()]
+    found = [_parse_route(place, target) for place, target in parse_text_table(value).items()]
     special = sorted(found, key=lambda route: (not route.host, route.host.startswith("*"), -len(route.path)))
     if len({(route.host, route.path) for route in special}) != len(special):
         raise ValueError('has two routes of one meaning; "x.localhost" is "x.localhost/"')
     return tuple(special)
 
 
-def _route(place: str, target: str) -> Route:
+def _parse_route(place: str, target: str) -> GlueRoute:
     known = _PLACE.fullmatch(place)
     if not place or known is None:
         raise ValueError(f'{place!r} must be a path that begins with "/", a host name, or a host name and a path')
@@ -49,7 +49,7 @@ def _route(place: str, target: str) -> Route:
     if goal is None or not 0 < int(goal["port"]) <= _LAST_PORT:
         raise ValueError(f'{target!r} must be "CONTAINER:PORT"')
     path = (known["path"] or "/").rstrip("/") or "/"
-    return Route(place, known["host"] or "", path, goal["container"], int(goal["port"]))
+    return GlueRoute(place, known["host"] or "", path, goal["container"], int(goal["port"]))
 
 
 def parse_schedule(value: Any) -> str:
@@ -59,7 +59,7 @@ def parse_schedule(value: Any) -> str:
     from cronsim import CronSim, CronSimError
 
     if not isinstance(value, str):
-        raise ValueError(f'must be five cron fields such as "0 3 * * *", not {kind_of(value)}')
+        raise ValueError(f'must be five cron fields such as "0 3 * * *", not {describe_type(value)}')
     try:
         next(CronSim(value, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
@@ -71,14 +71,14 @@ def parse_schedule(value: Any) -> str:
 _ROUTES = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
-class GlueTable(running.StandingTable):
+class GlueTable(containers.StandingTable):
     """Schema of `[glue.NAME]`: a proxy that stays, a job, a job that runs at its times."""
 
     kind: Kind = "service"
     """A `service` stays, a `job` must end with 0 before whoever needs it starts."""
-    routes: Annotated[tuple[Route, ...], *field(parse_routes, _ROUTES)] = ()
+    routes: Annotated[tuple[GlueRoute, ...], *build_annotations(parse_routes, _ROUTES)] = ()
     """`[HOST][/PATH]` → `CONTAINER:PORT`, for a proxy such as the recipe haproxy; the containers are started before."""
-    schedule: Annotated[str | None, *field(parse_schedule, {"type": "string"})] = None
+    schedule: Annotated[str | None, *build_annotations(parse_schedule, {"type": "string"})] = None
     """Five cron fields, in UTC: its command runs at these times, each time in a fresh container, one at a time."""
     backup: Texts = ()
     """Volumes, or services whose volumes, it finds below `/volumes`, to read only."""
@@ -90,19 +90,21 @@ class GlueTable(running.StandingTable):
         return tuple(dict.fromkeys((*self.needs, *(route.container for route in self.routes), *owners)))
 
     @model_validator(mode="after")
-    def _one_way_to_run(self) -> Self:
+    def _check_schedule(self) -> Self:
         if self.schedule and (self.routes or "kind" in self.model_fields_set):
             superfluous = "routes" if self.routes else "kind"
             raise ValueError(f"has a schedule, so it ends by itself each time; remove {superfluous}")
         return self
 
 
-def expand(table: GlueTable, label: str, context: Context, *, saved: Mapping[str, str] | None = None) -> ContainerSpec:
+def expand(
+    table: GlueTable, label: str, context: ExpansionContext, *, saved: Mapping[str, str] | None = None
+) -> ContainerSpec:
     """The container. `saved`: the volumes that `backup` means, by their names in the instance → who has each."""
-    part = running.part(table, label, context, more=_more(table))
+    part = containers.expand_part(table, label, context, more=_build_template_values(table))
     _check_routes(table, label, context, part)
     kind = "scheduled" if table.schedule else table.kind
-    spec = running.expand(table, label, context, by=part, kind=kind)
+    spec = containers.expand(table, label, context, by=part, kind=kind)
     names = (context.names[context.containers[name]] for name in table.reaches if name in context.containers)
     hosts = dict.fromkeys(route.host for route in table.routes if route.host and not route.host.startswith("*"))
     saved = saved or {}
@@ -116,17 +118,17 @@ def expand(table: GlueTable, label: str, context: Context, *, saved: Mapping[str
     )
 
 
-def _more(table: GlueTable) -> dict[str, object]:
+def _build_template_values(table: GlueTable) -> dict[str, object]:
     """What the templates of a proxy's recipe are told beside its parameters."""
     ports = dict.fromkeys(port.container for port in table.ports if port.protocol == "tcp")
     return {"routes": [route._asdict() for route in table.routes], "ports": list(ports)}
 
 
-def _check_routes(table: GlueTable, label: str, context: Context, part: ServicePart | None) -> None:
+def _check_routes(table: GlueTable, label: str, context: ExpansionContext, part: ServicePart | None) -> None:
     if table.routes and not (part and part.routes):
         made = f"the recipe {table.recipe}" if table.recipe else "what its image is made from"
         raise EnvFileError(
             f"[{label}] has routes, but {made} takes none",
-            where=context.where((*key_of(label), "routes")),
+            where=context.where((*split_label(label), "routes")),
             remedy='recipe = "haproxy" does',
         )

@@ -16,8 +16,8 @@ from devbox.model.image import (
     Run,
 )
 from devbox.roles import recipes
-from devbox.roles.context import Context, key_of
-from devbox.roles.parts import DockerfileTable, ImageParts, Source
+from devbox.roles.context import ExpansionContext, split_label
+from devbox.roles.parts import DockerfileTable, ImageParts, SourceTable
 
 # Kept between bakes and out of layers: where pip, npm, go and others put their downloads.
 COMMAND_CACHES = {"home-cache": "/root/.cache"}
@@ -25,29 +25,31 @@ COMMAND_CACHES = {"home-cache": "/root/.cache"}
 _OPEN = ImageConfig(workdir="", user="", stop_signal="")  # of an image that says itself how it runs
 
 
-def image_of(
+def build_image(
     table: ImageParts,
     label: str,
-    context: Context,
+    context: ExpansionContext,
     *,
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     workdir: str | None = None,
 ) -> ImageSpec:
     """The image of a table; `env`, `user` and `workdir` are added to its config."""
-    spec = source_image(table, label, context, packages=table.packages)
-    return finished(spec, run=table.run, env=env, user=user, workdir=workdir)
+    spec = build_source_image(table, label, context, packages=table.packages)
+    return finish_image(spec, run=table.run, env=env, user=user, workdir=workdir)
 
 
-def source_image(table: Source, label: str, context: Context, *, packages: tuple[str, ...] = ()) -> ImageSpec:
+def build_source_image(
+    table: SourceTable, label: str, context: ExpansionContext, *, packages: tuple[str, ...] = ()
+) -> ImageSpec:
     """The image that a table begins with: its source, and packages."""
-    parent, steps, config = _source(table, label, context)
+    parent, steps, config = _build_source(table, label, context)
     if packages:
         steps = (*steps, Packages(names=tuple(dict.fromkeys(packages))))
     return ImageSpec(name=label, parent=parent, steps=steps, config=config, recipe=table.recipe or "")
 
 
-def finished(
+def finish_image(
     spec: ImageSpec,
     *,
     run: tuple[str | tuple[str, ...], ...] = (),
@@ -67,32 +69,34 @@ def finished(
     return dataclasses.replace(spec, steps=steps, config=config)
 
 
-def recipe_use(table: Source, label: str, context: Context) -> recipes.Use | None:
+def find_recipe_use(table: SourceTable, label: str, context: ExpansionContext) -> recipes.RecipeUse | None:
     """How a table uses its recipe; None where its image comes from elsewhere."""
     if table.recipe is None:
         return None
-    where = context.where((*key_of(label), "with" if table.with_ else "recipe"))
+    where = context.where((*split_label(label), "with" if table.with_ else "recipe"))
     return recipes.use(table.recipe, context.recipes[table.recipe], table.with_, where=where)
 
 
-def says_how_it_runs(image: ImageSpec, context: Context) -> bool:
+def has_own_command(image: ImageSpec, context: ExpansionContext) -> bool:
     """Whether an image comes as a whole from elsewhere, by way of bases or not: it says itself how it runs."""
-    while image.parent is not None and not _says_itself(image):
+    while image.parent is not None and not _is_foreign(image):
         image = context.image(image.parent)
-    return _says_itself(image)
+    return _is_foreign(image)
 
 
-def _says_itself(image: ImageSpec) -> bool:
+def _is_foreign(image: ImageSpec) -> bool:
     return any(isinstance(step, FromRegistry | FromDockerfile | FromTarball) for step in image.steps)
 
 
-def _source(table: Source, label: str, context: Context) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
-    use = recipe_use(table, label, context)
+def _build_source(
+    table: SourceTable, label: str, context: ExpansionContext
+) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
+    use = find_recipe_use(table, label, context)
     if use is not None:
-        steps, config = use.image()
+        steps, config = use.render_image()
         return None, steps, config
     if table.dockerfile is not None:
-        return _dockerfile(table, table.dockerfile, context)
+        return _build_dockerfile(table, table.dockerfile, context)
     if table.from_ is not None:
         parent = context.image(context.images[table.from_])
         return parent.name, (), parent.config
@@ -101,8 +105,8 @@ def _source(table: Source, label: str, context: Context) -> tuple[str | None, tu
     return None, (FromTarball(path=table.tarball or ""),), _OPEN  # the one source that is left
 
 
-def _dockerfile(
-    table: Source, wanted: DockerfileTable, context: Context
+def _build_dockerfile(
+    table: SourceTable, wanted: DockerfileTable, context: ExpansionContext
 ) -> tuple[str | None, tuple[BakeStep, ...], ImageConfig]:
     parent = context.image(context.images[table.from_]) if table.from_ else None
     step = FromDockerfile(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from devbox.model.image import ImageSpec
 from devbox.model.install import Install
 from devbox.roles import images
-from devbox.roles.context import Context, key_of
-from devbox.roles.fields import Texts, field, parse_path, parse_text_table
-from devbox.roles.parts import Source
+from devbox.roles.context import ExpansionContext, split_label
+from devbox.roles.fields import Texts, build_annotations, parse_path, parse_text_table
+from devbox.roles.parts import SourceTable
 
 
 def parse_installed(value: Any) -> dict[str, str]:
@@ -27,26 +27,26 @@ def parse_installed(value: Any) -> dict[str, str]:
 _FILES = {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
 
 
-class InstallTable(Source):
+class InstallTable(SourceTable):
     """Schema of `[install.NAME]`."""
 
-    files: Annotated[dict[str, str], *field(parse_installed, _FILES)]
+    files: Annotated[dict[str, str], *build_annotations(parse_installed, _FILES)]
     """Place on the host → path in the image."""
     profiles: Texts = ()
     """Only with one of these profiles."""
 
 
-def image(table: InstallTable, label: str, context: Context) -> ImageSpec:
+def image(table: InstallTable, label: str, context: ExpansionContext) -> ImageSpec:
     """The image that the files come out of."""
-    return images.source_image(table, label, context)
+    return images.build_source_image(table, label, context)
 
 
-def expand(table: InstallTable, label: str, context: Context, *, asleep: bool) -> Install:
+def expand(table: InstallTable, label: str, context: ExpansionContext, *, asleep: bool) -> Install:
     """The files, and where they go. `asleep`: its profiles are off."""
     return Install(
         name=label.partition(".")[2],
         image=label,
         files=dict(table.files),
         asleep=asleep,
-        where=context.where(key_of(label)),
+        where=context.where(split_label(label)),
     )

@@ -15,9 +15,9 @@ from devbox.roles.fields import (
     Model,
     Text,
     Whole,
+    build_annotations,
     check_name,
-    field,
-    kind_of,
+    describe_type,
     parse_environment,
 )
 
@@ -33,7 +33,7 @@ _PORT_HELP = 'write 8000, "8080:80" or "127.0.0.1:8080:80/udp"'
 def parse_port(value: Any) -> Port:
     """`8000` is a container port; "[ADDR:]HOST:CONTAINER[/udp]" fixes the host's side."""
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{kind_of(value)} is not a port; {_PORT_HELP}")
+        raise ValueError(f"{describe_type(value)} is not a port; {_PORT_HELP}")
     match = _PORT.fullmatch(str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not a port; {_PORT_HELP}")
@@ -41,21 +41,21 @@ def parse_port(value: Any) -> Port:
     container = int(match["container"])
     if not all(number in _NUMBERS for number in (container, host) if number is not None):
         raise ValueError(f"{value!r}: port numbers go from 1 to 65535")
-    address = _address(match["address"]) if match["address"] else "127.0.0.1"
+    address = _parse_address(match["address"]) if match["address"] else "127.0.0.1"
     return Port(container=container, host=host, address=address, protocol=match["protocol"] or "tcp")
 
 
 def parse_ports(value: Any) -> tuple[Port, ...]:
     """A list of ports, each container port once per protocol and host side."""
     if not isinstance(value, list):
-        raise ValueError(f"must be a list of ports such as [8000], not {kind_of(value)}")
+        raise ValueError(f"must be a list of ports such as [8000], not {describe_type(value)}")
     ports = tuple(parse_port(item) for item in value)
     if len(set(ports)) != len(ports):
         raise ValueError("names a port twice")
     return ports
 
 
-def _address(text: str) -> str:
+def _parse_address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:
@@ -83,7 +83,7 @@ class HealthTable(Model):
     """How long it may take to become ready."""
 
     @model_validator(mode="after")
-    def _one_probe(self) -> Self:
+    def _check_probe(self) -> Self:
         given = [name for name in ("http", "tcp", "command") if getattr(self, name) is not None]
         if len(given) != 1:
             found = f"it has {' and '.join(given)}" if given else "it has none"
@@ -96,7 +96,7 @@ class HealthTable(Model):
             raise ValueError("retries must be at least 1")
         return self
 
-    def probe(self, *, default_port: int) -> Health:
+    def to_health(self, *, default_port: int) -> Health:
         """The model's probe; an http probe without a port asks the container's first one."""
         return Health(
             command=self.command or (),
@@ -113,19 +113,19 @@ class HealthTable(Model):
 def parse_needs(value: Any) -> dict[str, dict[str, str]]:
     """Container names, each with the exports it renames (none: all exports under their own names)."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return {_need(name): {} for name in value}
+        return {_parse_need(name): {} for name in value}
     if isinstance(value, dict) and all(isinstance(renames, dict) for renames in value.values()):
-        return {_need(name): _renames(renames) for name, renames in value.items()}
+        return {_parse_need(name): _parse_renames(renames) for name, renames in value.items()}
     raise ValueError('must be a list of names, or a table such as { db = { DATABASE_URL = "MAIN_URL" } }')
 
 
-def _need(name: str) -> str:
+def _parse_need(name: str) -> str:
     for part in name.split(".", 1):
         check_name(part)
     return name
 
 
-def _renames(table: dict[str, Any]) -> dict[str, str]:
+def _parse_renames(table: dict[str, Any]) -> dict[str, str]:
     renames = parse_environment(table)
     parse_environment(dict.fromkeys(renames.values(), ""))
     return renames
@@ -141,5 +141,5 @@ _NEEDS_SCHEMA = {
         },
     ]
 }
-Ports = Annotated[tuple[Port, ...], *field(parse_ports, _PORT_SCHEMA)]
-Needs = Annotated[dict[str, dict[str, str]], *field(parse_needs, _NEEDS_SCHEMA)]
+Ports = Annotated[tuple[Port, ...], *build_annotations(parse_ports, _PORT_SCHEMA)]
+Needs = Annotated[dict[str, dict[str, str]], *build_annotations(parse_needs, _NEEDS_SCHEMA)]

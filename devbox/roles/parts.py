@@ -11,8 +11,8 @@ from pydantic_core import CoreSchema
 from devbox.errors import UsageError
 from devbox.images.registry import reference
 from devbox.model.container import Isolation, Limits, Setup
-from devbox.roles.capabilities import ALL
 from devbox.roles.fields import (
+    ALL,
     Capabilities,
     Command,
     Commands,
@@ -35,9 +35,38 @@ from devbox.roles.fields import (
     TextTable,
     User,
     Whole,
+    build_annotations,
+    describe_type,
+    parse_signal,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
-from devbox.roles.watching import WatchTable
+
+_ACTIONS = ("restart", "rebuild", "signal:NAME", "task:NAME")
+
+
+def parse_action(value: Any) -> str:
+    """What a watch does."""
+    if isinstance(value, str):
+        kind, _, name = value.partition(":")
+        if value in ("restart", "rebuild") or (kind == "task" and name):
+            return value
+        if kind == "signal" and name:
+            return f"signal:{parse_signal(name)}"
+    raise ValueError(
+        f"must be one of {', '.join(_ACTIONS)}, not {value if isinstance(value, str) else describe_type(value)}"
+    )
+
+
+class WatchTable(Model):
+    """`[[dev.watch]]`, `[[service.NAME.watch]]`: what happens when files change, while `devbox up --watch` stays."""
+
+    paths: InnerPaths
+    """Files and globs to watch."""
+    ignore: InnerPaths = ()
+    """Of these, what does not count."""
+    do: Annotated[str, *build_annotations(parse_action, {"type": "string"})] = "restart"
+    """`restart` (of dev's command alone, in dev), `rebuild` its image, `signal:NAME`, or run `task:NAME` in dev."""
+
 
 SOURCES = ("from", "recipe", "image", "dockerfile", "tarball")
 
@@ -56,7 +85,7 @@ class DockerfileTable(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _path_alone(cls, value: Any) -> Any:
+    def _expand_path(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
     @classmethod
@@ -72,12 +101,12 @@ class SetupTable(Model):
     inputs: InnerPaths = ()
     """Files and globs; the setup runs again when one of them changed."""
 
-    def setup(self, where: str) -> Setup | None:
+    def to_setup(self, where: str) -> Setup | None:
         """The model's setup; None where there is nothing to run."""
         return Setup(commands=self.run, inputs=self.inputs, where=where) if self.run else None
 
 
-class Source(Model):
+class SourceTable(Model):
     """Where an image comes from: exactly one of `from`, `recipe`, `image`, `dockerfile`, `tarball`.
 
     A Dockerfile may have `from` beside it: that table's image is what its `FROM` of the same name means.
@@ -99,15 +128,15 @@ class Source(Model):
 
     @field_validator("image")
     @classmethod
-    def _is_a_reference(cls, value: str | None) -> str | None:
+    def _parse_reference(cls, value: str | None) -> str | None:
         try:
-            return value if value is None else reference.parse(value).familiar
+            return value if value is None else reference.parse(value).familiar_name
         except UsageError as error:
             raise ValueError(f"{error.sentence}: {error.remedy}") from None
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [name for name in SOURCES if self._source(name) is not None]
+    def _check_one_source(self) -> Self:
+        given = [name for name in SOURCES if self._get_source(name) is not None]
         if len(given) > 1 and given != ["from", "dockerfile"]:
             raise ValueError(f"has {' and '.join(given)}; its image comes from exactly one of {', '.join(SOURCES)}")
         if not given:
@@ -116,11 +145,11 @@ class Source(Model):
             raise ValueError(f"has `with`, which are parameters of a recipe, but its image comes from `{given[0]}`")
         return self
 
-    def _source(self, name: str) -> object:
+    def _get_source(self, name: str) -> object:
         return getattr(self, "from_" if name == "from" else name)
 
 
-class ImageParts(Source):
+class ImageParts(SourceTable):
     """An image of this file: a source, and what is added to it."""
 
     packages: Packages = ()
@@ -140,14 +169,14 @@ class LimitsTable(Model):
     """Processes and threads."""
 
     @model_validator(mode="after")
-    def _positive(self) -> Self:
+    def _check_positive(self) -> Self:
         for name in ("cpus", "pids"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be more than 0")
         return self
 
-    def limits(self) -> Limits:
+    def to_limits(self) -> Limits:
         """The model's limits."""
         return Limits(memory=self.memory, cpus=self.cpus, pids=self.pids)
 
@@ -168,7 +197,7 @@ class IsolationTable(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _preset_by_name(cls, value: Any) -> Any:
+    def _expand_preset(cls, value: Any) -> Any:
         return {"preset": value} if isinstance(value, str) else value
 
     @classmethod
@@ -176,12 +205,12 @@ class IsolationTable(Model):
         return {"anyOf": [{"enum": ["integrated", "isolated"]}, handler(core_schema)]}
 
     @model_validator(mode="after")
-    def _names_need_a_network(self) -> Self:
+    def _check_egress(self) -> Self:
         if self.egress is not None and self.network == "none":
             raise ValueError('has `egress`, but without a network it reaches nothing; remove network = "none"')
         return self
 
-    def isolation(self) -> Isolation:
+    def to_isolation(self) -> Isolation:
         """The model's isolation."""
         closed = self.preset == "isolated"
         return Isolation(
@@ -240,11 +269,11 @@ class RunParts(Model):
         return tuple(self.needs)
 
 
-def _false_is_none(value: Any) -> Any:
+def _convert_false(value: Any) -> Any:
     return None if value is False else value
 
 
-def _may_be_false(schema: dict[str, Any]) -> None:
+def _allow_false(schema: dict[str, Any]) -> None:
     schema["anyOf"].append({"const": False})
 
 
@@ -253,8 +282,8 @@ class LongRunningParts(RunParts):
 
     ports: Ports = ()
     """Ports reachable from this machine."""
-    health: Annotated[HealthTable | None, BeforeValidator(_false_is_none)] = Field(
-        default=None, json_schema_extra=_may_be_false
+    health: Annotated[HealthTable | None, BeforeValidator(_convert_false)] = Field(
+        default=None, json_schema_extra=_allow_false
     )
     """How devbox knows that it is ready; `false`: no probe at all."""
     restart: Restart = "on-failure"
@@ -267,6 +296,6 @@ class LongRunningParts(RunParts):
     """What happens when files change, while `devbox up --watch` stays."""
 
     @property
-    def health_is_off(self) -> bool:
+    def is_health_off(self) -> bool:
         """Whether the file says `health = false`."""
         return self.health is None and "health" in self.model_fields_set

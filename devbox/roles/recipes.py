@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 
 from devbox.errors import EnvFileError
-from devbox.frozen import dataclass
+from devbox.model.frozen import dataclass
 from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, Packages, Run
 from devbox.render import RenderError, render, render_all
 from devbox.roles.fields import (
@@ -30,10 +30,10 @@ from devbox.roles.fields import (
     TextTable,
     User,
     Whole,
+    did_you_mean,
 )
 from devbox.roles.network import HealthTable
 from devbox.roles.parts import MountTable
-from devbox.roles.suggest import did_you_mean
 
 # What the templates of a service may ask for, where a table has nothing of the kind.
 _UNTOLD: Mapping[str, object] = {"routes": (), "ports": ()}
@@ -51,7 +51,7 @@ class Parameter(Model):
     pattern: Text | None = None
 
 
-class Variants(Model):
+class RecipeVariants(Model):
     """More values for the templates, chosen by the value of the parameter `by`."""
 
     by: Text
@@ -66,7 +66,7 @@ class BootstrapStep(Model):
     suite: Text
     packages: Texts = ()
 
-    def step(self) -> Bootstrap:
+    def to_step(self) -> Bootstrap:
         """The model's step."""
         components = COMPONENTS[self.distribution]
         return Bootstrap(
@@ -81,7 +81,7 @@ class PackagesStep(Model):
     names: Texts
     purge: Texts = ()
 
-    def step(self) -> Packages:
+    def to_step(self) -> Packages:
         """The model's step."""
         return Packages(names=self.names, purge=tuple(path for path in self.purge if path))
 
@@ -93,7 +93,7 @@ class RunStep(Model):
     commands: Commands
     env: Environment = {}
 
-    def step(self) -> Run:
+    def to_step(self) -> Run:
         """The model's step."""
         return Run(commands=self.commands, env=self.env)
 
@@ -105,7 +105,7 @@ class FilesStep(Model):
     contents: TextTable
     modes: dict[str, Whole] = {}
 
-    def step(self) -> Files:
+    def to_step(self) -> Files:
         """The model's step."""
         return Files(contents=self.contents, modes=self.modes)
 
@@ -131,14 +131,14 @@ class ImagePart(Model):
     config: ConfigPart = Field(default_factory=ConfigPart)
 
 
-def _without_empty(value: Any) -> Any:
+def _drop_empty(value: Any) -> Any:
     """Mounts whose source a parameter leaves empty are not meant."""
     if not isinstance(value, list):
         return value
     return [item for item in value if not (isinstance(item, dict) and item.get("source") == "")]
 
 
-Mounts = Annotated[tuple[MountTable, ...], BeforeValidator(_without_empty)]
+Mounts = Annotated[tuple[MountTable, ...], BeforeValidator(_drop_empty)]
 
 
 class MountsPart(Model):
@@ -173,7 +173,7 @@ class Recipe(Model):
 
     description: Text
     parameters: dict[str, Parameter] = {}
-    variants: Variants | None = None
+    variants: RecipeVariants | None = None
     steps: tuple[dict[str, Any], ...] = ()
     config: dict[str, Any] = {}
     service: dict[str, Any] | None = None
@@ -186,7 +186,7 @@ class Recipe(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
+class RecipeUse:
     """One use of a recipe: its name, the recipe, the checked parameters with the variant's values, and its place."""
 
     name: str
@@ -194,53 +194,53 @@ class Use:
     values: Mapping[str, str]
     where: str
 
-    def image(self) -> tuple[tuple[BakeStep, ...], ImageConfig]:
+    def render_image(self) -> tuple[tuple[BakeStep, ...], ImageConfig]:
         """The image's steps and config."""
         raw = {"steps": list(self.recipe.steps), "config": self.recipe.config}
-        part = self._part(ImagePart, raw, self.values)
+        part = self._render_part(ImagePart, raw, self.values)
         config = ImageConfig(**part.config.model_dump())
-        return tuple(step.step() for step in part.steps), config
+        return tuple(step.to_step() for step in part.steps), config
 
-    def service(
+    def render_service(
         self, *, host: str, credentials: Mapping[str, str], more: Mapping[str, object] | None = None
     ) -> ServicePart | None:
         """How it runs as the service `host`, `more` known to its templates; None for a recipe that is no service."""
         if self.recipe.service is None:
             return None
-        port = self._rendered(str(self.recipe.service.get("port", "")), self.values)
+        port = self._render_text(str(self.recipe.service.get("port", "")), self.values)
         values = {**_UNTOLD, **(more or {}), **self.values, "host": host, "port": port, "credentials": credentials}
-        return self._part(ServicePart, self.recipe.service, values)
+        return self._render_part(ServicePart, self.recipe.service, values)
 
-    def mounts(self) -> tuple[MountTable, ...]:
+    def render_mounts(self) -> tuple[MountTable, ...]:
         """The files and directories of the project that its service has."""
         raw = {"mounts": (self.recipe.service or {}).get("mounts", [])}
-        return self._part(MountsPart, raw, self.values).mounts
+        return self._render_part(MountsPart, raw, self.values).mounts
 
-    def tool(self) -> ToolPart | None:
+    def render_tool(self) -> ToolPart | None:
         """What it runs as a tool; None for a recipe that is no tool."""
-        return self._part(ToolPart, self.recipe.tool, self.values) if self.recipe.tool is not None else None
+        return self._render_part(ToolPart, self.recipe.tool, self.values) if self.recipe.tool is not None else None
 
-    def _part(self, model: type[PartT], raw: dict[str, Any], values: Mapping[str, object]) -> PartT:
+    def _render_part(self, model: type[PartT], raw: dict[str, Any], values: Mapping[str, object]) -> PartT:
         try:
             return model.model_validate(render_all(raw, values))
         except RenderError as error:
-            raise self._broken(str(error)) from None
+            raise self._build_error(str(error)) from None
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise self._broken(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise self._build_error(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
 
-    def _rendered(self, text: str, values: Mapping[str, object]) -> str:
+    def _render_text(self, text: str, values: Mapping[str, object]) -> str:
         try:
             return render(text, values)
         except RenderError as error:
-            raise self._broken(str(error)) from None
+            raise self._build_error(str(error)) from None
 
-    def _broken(self, why: str) -> EnvFileError:
+    def _build_error(self, why: str) -> EnvFileError:
         return EnvFileError(f"the recipe {self.name} is broken: {why}", where=self.where)
 
 
-def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> Use:
+def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> RecipeUse:
     """A use of `recipe` with the parameters `given`; a wrong one is an EnvFileError at `where`."""
     for key, value in given.items():
         _check_parameter(name, recipe, key, value, where)
@@ -249,19 +249,19 @@ def use(name: str, recipe: Recipe, given: Mapping[str, str], *, where: str) -> U
     if missing := [key for key in recipe.parameters if key not in values]:
         example = f'with = {{ {missing[0]} = "…" }}'
         raise EnvFileError(f"the recipe {name} needs {' and '.join(missing)}", where=where, remedy=f"write {example}")
-    return Use(name=name, recipe=recipe, values=_with_variant(recipe, values), where=where)
+    return RecipeUse(name=name, recipe=recipe, values=_add_variant(recipe, values), where=where)
 
 
-def sample(name: str, recipe: Recipe, *, where: str) -> Use:
+def sample(name: str, recipe: Recipe, *, where: str) -> RecipeUse:
     """A use of `recipe` to show it by: defaults, and for a parameter without one its first choice or its own name."""
     values = {
         key: parameter.default if parameter.default is not None else (*parameter.choices, f"<{key}>")[0]
         for key, parameter in recipe.parameters.items()
     }
-    return Use(name=name, recipe=recipe, values=_with_variant(recipe, values), where=where)
+    return RecipeUse(name=name, recipe=recipe, values=_add_variant(recipe, values), where=where)
 
 
-def _with_variant(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
+def _add_variant(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
     """The parameters, and what the variant that they choose brings."""
     if recipe.variants is None:
         return values

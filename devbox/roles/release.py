@@ -11,7 +11,7 @@ from pydantic import Field
 from devbox.model.image import Copy, ImageConfig, ImageSpec
 from devbox.model.release import Process, ReleaseConfig
 from devbox.roles import images
-from devbox.roles.context import Context
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
     Command,
     Commands,
@@ -26,13 +26,13 @@ from devbox.roles.fields import (
     TextTable,
     User,
     Whole,
-    field,
+    build_annotations,
     parse_inner_path,
     parse_path,
     parse_text_table,
 )
 from devbox.roles.network import HealthTable, Needs, Ports
-from devbox.roles.parts import LimitsTable, Source
+from devbox.roles.parts import LimitsTable, SourceTable
 
 LABEL = "image"
 _MAIN = "web"  # the process that the image starts by itself, where there are several
@@ -78,12 +78,12 @@ class ProcessTable(Model):
 _COPIES = {"type": "object", "additionalProperties": {"type": "string", "pattern": "^/"}}
 
 
-class ImageTable(Source):
+class ImageTable(SourceTable):
     """Schema of `[image]`. `copy` maps what `[build]` put out to places in the image."""
 
     packages: Packages = ()
     """Packages of the distribution."""
-    copy_: Annotated[dict[str, str], *field(parse_copies, _COPIES)] = Field(default={}, alias="copy")
+    copy_: Annotated[dict[str, str], *build_annotations(parse_copies, _COPIES)] = Field(default={}, alias="copy")
     """What `[build]` put out → where in the image."""
     run: Commands = ()
     """Commands that finish the image."""
@@ -101,40 +101,40 @@ class ImageTable(Source):
     """What the release runs."""
 
 
-def image(table: ImageTable, context: Context) -> ImageSpec:
+def image(table: ImageTable, context: ExpansionContext) -> ImageSpec:
     """The release image: its source and packages, what the build put out, the commands that finish it."""
-    spec = images.source_image(table, LABEL, context, packages=table.packages)
+    spec = images.build_source_image(table, LABEL, context, packages=table.packages)
     if table.copy_:
         spec = dataclasses.replace(spec, steps=(*spec.steps, Copy(paths=table.copy_)))
-    spec = images.finished(spec, run=table.run, env=table.env, user=table.user, workdir=table.workdir)
-    return dataclasses.replace(spec, config=_config(spec.config, table))
+    spec = images.finish_image(spec, run=table.run, env=table.env, user=table.user, workdir=table.workdir)
+    return dataclasses.replace(spec, config=_build_image_config(spec.config, table))
 
 
-def config(table: ImageTable) -> ReleaseConfig:
+def build_config(table: ImageTable) -> ReleaseConfig:
     """What a stage needs to run the image."""
     return ReleaseConfig(
-        processes={name: _process(process) for name, process in table.process.items()},
+        processes={name: _build_process(process) for name, process in table.process.items()},
         needs={name: dict(renames) for name, renames in table.needs.items()},
     )
 
 
-def _process(table: ProcessTable) -> Process:
+def _build_process(table: ProcessTable) -> Process:
     first = table.ports[0].container if table.ports else 0
     return Process(
         kind=table.kind,
         command=table.command,
         ports=table.ports,
-        health=table.health.probe(default_port=first) if table.health else None,
+        health=table.health.to_health(default_port=first) if table.health else None,
         env=dict(table.env),
         secrets=dict(table.secrets),
-        limits=table.limits.limits(),
+        limits=table.limits.to_limits(),
         stop_signal=table.stop_signal,
         stop_timeout=table.stop_timeout,
         replicas=table.replicas,
     )
 
 
-def _config(below: ImageConfig, table: ImageTable) -> ImageConfig:
+def _build_image_config(below: ImageConfig, table: ImageTable) -> ImageConfig:
     """How the image runs by itself: as its only service, or the one called web."""
     exposed = [f"{port.container}/{port.protocol}" for each in table.process.values() for port in each.ports]
     made = dataclasses.replace(
@@ -144,7 +144,7 @@ def _config(below: ImageConfig, table: ImageTable) -> ImageConfig:
     main = next(iter(services.values())) if len(services) == 1 else services.get(_MAIN)
     if main is None:
         return made
-    probe = main.health.probe(default_port=0) if main.health else None
+    probe = main.health.to_health(default_port=0) if main.health else None
     return dataclasses.replace(
         made,
         command=main.command,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from devbox.model.container import ContainerSpec
-from devbox.roles import running
-from devbox.roles.context import Context
+from devbox.roles import containers
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import Environment, Kind
 
 
-class ServiceTable(running.StandingTable):
+class ServiceTable(containers.StandingTable):
     """Schema of `[service.NAME]`. A job must end with 0 before whoever needs it starts."""
 
     kind: Kind = "service"
@@ -21,12 +21,12 @@ class ServiceTable(running.StandingTable):
     """`branch`: each git branch has volumes of its own, which begin as those of the branch it came from."""
 
 
-def exports(table: ServiceTable, label: str, context: Context) -> dict[str, str]:
+def exports(table: ServiceTable, label: str, context: ExpansionContext) -> dict[str, str]:
     """The variables the service gives to whoever needs it."""
-    part = running.part(table, label, context)
+    part = containers.expand_part(table, label, context)
     return {**(part.exports if part else {}), **table.exports}
 
 
-def expand(table: ServiceTable, label: str, context: Context) -> ContainerSpec:
+def expand(table: ServiceTable, label: str, context: ExpansionContext) -> ContainerSpec:
     """The service's container."""
-    return running.expand(table, label, context, by=running.part(table, label, context), kind=table.kind)
+    return containers.expand(table, label, context, by=containers.expand_part(table, label, context), kind=table.kind)

@@ -8,7 +8,7 @@ from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from devbox.model.resolved import Task
+from devbox.model.spec import Task
 from devbox.roles.fields import COMMAND_SCHEMA, Commands, InnerPaths, Model, Texts
 
 
@@ -26,7 +26,7 @@ class TaskTable(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _command_alone(cls, value: Any) -> Any:
+    def _expand_command(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"run": [value]}
         return {"run": [value]} if isinstance(value, list) else value

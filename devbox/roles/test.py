@@ -11,9 +11,9 @@ from pydantic_core import CoreSchema
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount, Setup
-from devbox.model.matrix import Matrix, Ready, Tests
+from devbox.model.matrix import Matrix, ReadyCommands, Tests
 from devbox.roles import containers, images
-from devbox.roles.context import Context
+from devbox.roles.context import ExpansionContext
 from devbox.roles.fields import (
     COMMAND_SCHEMA,
     Commands,
@@ -22,12 +22,12 @@ from devbox.roles.fields import (
     InnerPaths,
     Model,
     Whole,
-    field,
-    kind_of,
+    build_annotations,
+    describe_type,
+    did_you_mean,
     parse_text,
 )
 from devbox.roles.parts import ImageParts, RunParts, SetupTable
-from devbox.roles.suggest import did_you_mean
 
 LABEL = "test"
 # It stands, so that the command can be tried again, and a person can look where it failed.
@@ -37,7 +37,7 @@ _STANDING = ("sleep", "infinity")
 def parse_axis(value: Any) -> tuple[str, ...]:
     """The values of an axis."""
     if not isinstance(value, list) or not value:
-        raise ValueError(f"must be a list of values, not {kind_of(value) if value != [] else 'an empty one'}")
+        raise ValueError(f"must be a list of values, not {describe_type(value) if value != [] else 'an empty one'}")
     return tuple(parse_text(item) for item in value)
 
 
@@ -50,8 +50,8 @@ def parse_cells(value: Any) -> tuple[dict[str, str], ...]:
 
 _AXIS = {"type": "array", "items": {"type": ["string", "integer", "boolean"]}, "minItems": 1}
 _CELLS = {"type": "array", "items": {"type": "object"}}
-Axis = Annotated[tuple[str, ...], *field(parse_axis, _AXIS)]
-Cells = Annotated[tuple[dict[str, str], ...], *field(parse_cells, _CELLS)]
+Axis = Annotated[tuple[str, ...], *build_annotations(parse_axis, _AXIS)]
+Cells = Annotated[tuple[dict[str, str], ...], *build_annotations(parse_cells, _CELLS)]
 
 
 class MatrixTable(Model):
@@ -76,7 +76,7 @@ class MatrixTable(Model):
         return dict(self.__pydantic_extra__ or {})
 
     @model_validator(mode="after")
-    def _exclude_knows_its_axes(self) -> MatrixTable:
+    def _check_exclude(self) -> MatrixTable:
         for cell in self.exclude:
             for key, value in cell.items():
                 if key not in self.axes:
@@ -86,7 +86,7 @@ class MatrixTable(Model):
         return self
 
     @model_validator(mode="after")
-    def _failures_are_allowed_to_cells_there_are(self) -> MatrixTable:
+    def _check_allow_failure(self) -> MatrixTable:
         known = [*self.axes, *(key for cell in self.include for key in cell)]
         for cell in self.allow_failure:
             for key in cell:
@@ -94,7 +94,7 @@ class MatrixTable(Model):
                     raise ValueError(f"allow_failure names {key}, which is no axis{did_you_mean(key, known)}")
         return self
 
-    def matrix(self) -> Matrix:
+    def to_matrix(self) -> Matrix:
         """The model's matrix."""
         return Matrix(axes=self.axes, include=self.include, exclude=self.exclude, allow_failure=self.allow_failure)
 
@@ -109,7 +109,7 @@ class ReadyTable(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _commands_alone(cls, value: Any) -> Any:
+    def _expand_commands(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"run": [value]}
 
     @classmethod
@@ -149,7 +149,7 @@ class TestTable(ImageParts, RunParts):
     """The environments."""
 
 
-def expand(table: TestTable, context: Context, *, setup: Setup | None) -> Tests:
+def expand(table: TestTable, context: ExpansionContext, *, setup: Setup | None) -> Tests:
     """The tests: their container, what runs in it, and the cells. `setup`: of the image's table, if it has one."""
     if not table.command:
         raise EnvFileError(
@@ -163,17 +163,17 @@ def expand(table: TestTable, context: Context, *, setup: Setup | None) -> Tests:
         role=LABEL,
         image=LABEL,
         command=_STANDING,
-        env=containers.environment(table, context),
+        env=containers.build_environment(table, context),
         secrets=table.secrets,
         user=table.user or context.image(LABEL).config.user,
         workdir=table.workdir or context.workspace,
-        mounts=_mounts(table, context),
-        needs=containers.needed(table, LABEL, context),
+        mounts=_build_mounts(table, context),
+        needs=containers.list_needed(table, LABEL, context),
         restart="no",
         stop_signal="KILL",
-        limits=table.limits.limits(),
-        isolation=table.isolation.isolation(),
-        setup=table.setup.setup(context.where((LABEL, "setup"))) if table.setup else setup,
+        limits=table.limits.to_limits(),
+        isolation=table.isolation.to_isolation(),
+        setup=table.setup.to_setup(context.where((LABEL, "setup"))) if table.setup else setup,
         keep_top=True,
         where=context.where((LABEL,)),
     )
@@ -187,20 +187,22 @@ def expand(table: TestTable, context: Context, *, setup: Setup | None) -> Tests:
         timeout=table.timeout,
         retries=table.retries,
         fail_fast=table.fail_fast,
-        ready=Ready(commands=ready.run, inputs=ready.inputs) if ready else None,
+        ready=ReadyCommands(commands=ready.run, inputs=ready.inputs) if ready else None,
         release=table.release,
         release_env=table.release_env,
-        matrix=table.matrix.matrix() if table.matrix else Matrix(),
+        matrix=table.matrix.to_matrix() if table.matrix else Matrix(),
     )
 
 
-def _mounts(table: TestTable, context: Context) -> tuple[Mount, ...]:
+def _build_mounts(table: TestTable, context: ExpansionContext) -> tuple[Mount, ...]:
     """The project and the caches of downloads, of which a cell sees what there is; and what the table mounts."""
     caches = images.COMMAND_CACHES.items()
     shared = [
         Mount(kind="workspace", source=context.root, target=context.workspace, private=True),
         *(Mount(kind="cache", source=name, target=path, private=True) for name, path in caches),
     ]
-    own = [dataclasses.replace(mount, private=mount.kind == "bind") for mount in containers.mounts(table, context)]
+    own = [
+        dataclasses.replace(mount, private=mount.kind == "bind") for mount in containers.build_mounts(table, context)
+    ]
     taken = {mount.target for mount in own}
     return (*(mount for mount in shared if mount.target not in taken), *own)

@@ -8,11 +8,11 @@ from pydantic import field_validator
 
 from devbox.errors import EnvFileError
 from devbox.model.container import ContainerSpec, Mount
-from devbox.model.resolved import Tool
+from devbox.model.spec import Tool
 from devbox.roles import containers
-from devbox.roles.context import Context, key_of
+from devbox.roles.context import ExpansionContext, split_label
 from devbox.roles.fields import Texts
-from devbox.roles.images import recipe_use, says_how_it_runs
+from devbox.roles.images import find_recipe_use, has_own_command
 from devbox.roles.parts import ImageParts, RunParts
 
 _SHELL = ("/bin/sh", "-c")
@@ -27,14 +27,14 @@ class ToolTable(ImageParts, RunParts):
 
     @field_validator("shims")
     @classmethod
-    def _are_names_of_commands(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_shims(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not _SHIM.fullmatch(name):
                 raise ValueError(f"{name!r} can't be the name of a command")
         return value
 
 
-def expand(table: ToolTable, label: str, context: Context) -> ContainerSpec:
+def expand(table: ToolTable, label: str, context: ExpansionContext) -> ContainerSpec:
     """The tool's container: it sleeps until it is called, in the workspace as dev has it."""
     config = context.image(label).config
     return ContainerSpec(
@@ -43,59 +43,59 @@ def expand(table: ToolTable, label: str, context: Context) -> ContainerSpec:
         role="tool",
         image=label,
         idle=True,
-        env=containers.environment(table, context),
+        env=containers.build_environment(table, context),
         secrets=table.secrets,
         user=table.user or config.user,
         workdir=table.workdir or context.workspace,
         mounts=(
             Mount(kind="workspace", source=context.root, target=context.workspace),
-            *containers.mounts(table, context),
+            *containers.build_mounts(table, context),
         ),
-        needs=containers.needed(table, label, context),
+        needs=containers.list_needed(table, label, context),
         restart="no",
-        limits=table.limits.limits(),
-        isolation=table.isolation.isolation(),
-        where=context.where(key_of(label)),
+        limits=table.limits.to_limits(),
+        isolation=table.isolation.to_isolation(),
+        where=context.where(split_label(label)),
     )
 
 
-def program(table: ToolTable, label: str, context: Context) -> Tool:
+def build_program(table: ToolTable, label: str, context: ExpansionContext) -> Tool:
     """What is run in it."""
     name = label.partition(".")[2]
-    argv = _command(table, label, context)
+    argv = _choose_command(table, label, context)
     return Tool(
         name=name,
         container=context.names[label],
-        command=_with_arguments(argv, name),
-        shims=table.shims if "shims" in table.model_fields_set else (_shim(argv, name),),
+        command=_append_arguments(argv, name),
+        shims=table.shims if "shims" in table.model_fields_set else (_find_shim(argv, name),),
     )
 
 
-def _command(table: ToolTable, label: str, context: Context) -> tuple[str, ...]:
+def _choose_command(table: ToolTable, label: str, context: ExpansionContext) -> tuple[str, ...]:
     """What the tool runs; () where its image, which is one of a registry, says so."""
     if table.command:
         return table.command
-    use = recipe_use(table, label, context)
-    part = use.tool() if use else None
-    if says_how_it_runs(context.image(label), context):
+    use = find_recipe_use(table, label, context)
+    part = use.render_tool() if use else None
+    if has_own_command(context.image(label), context):
         return ()
     if part is None:
         raise EnvFileError(
             f"[{label}] does not say what it runs, and neither does what its image is made from",
-            where=context.where(key_of(label)),
+            where=context.where(split_label(label)),
             remedy='give it a command = ["program"]',
         )
     return part.command
 
 
-def _with_arguments(argv: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _append_arguments(argv: tuple[str, ...], name: str) -> tuple[str, ...]:
     """A shell's text gets the arguments of a call at its end; a list as its last words anyway."""
     if argv[:2] != _SHELL:
         return argv
     return (*_SHELL, f'{argv[2].rstrip()} "$@"', name)
 
 
-def _shim(argv: tuple[str, ...], name: str) -> str:
+def _find_shim(argv: tuple[str, ...], name: str) -> str:
     """The name of its program where it runs just that; else the tool's own: `python` is not to mean `python -m x`."""
     if argv[:2] == _SHELL:
         argv = tuple(argv[2].split())

@@ -10,7 +10,7 @@ from benchmarks.docker_peer import Docker
 from benchmarks.measure import Result, command, memory, timed
 from benchmarks.project import Bench, idle
 
-from devbox import opened as project
+from devbox import project
 from devbox.isolation import cgroups, state
 
 OURS = 300
@@ -46,10 +46,10 @@ def _dense(bench: Bench) -> Iterator[Bench]:
 def _processes(dense: Bench) -> set[int]:
     """Everything of the instance: what is in its containers, the supervisor, the holder, pasta."""
     opened = project.open_project(str(dense.root))
-    now = state.read(opened.paths, opened.id)
+    now = state.read_state_file(opened.paths, opened.id)
     assert now is not None
     keepers = {each.pid for each in (now.supervisor, now.holder, now.egress) if each is not None}
-    return keepers | cgroups.members(opened.paths.run(opened.id))
+    return keepers | cgroups.list_members(opened.paths.instance_runtime(opened.id))
 
 
 def _run(peer: Docker, at_once: int) -> None:

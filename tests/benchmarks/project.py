@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from devbox import opened as project
+from devbox import project
 from devbox.model.container import ContainerSpec
-from devbox.model.image import keyed
-from devbox.model.resolved import Resolved
+from devbox.model.image import key_image
+from devbox.model.spec import Spec
 
 THREE_SERVICES = """
 [project]
@@ -76,7 +76,7 @@ class Bench:
         rows: list[dict[str, Any]] = json.loads(done.stdout)
         return rows
 
-    def resolved(self) -> Resolved:
+    def resolved(self) -> Spec:
         """What the file means."""
         return project.load(project.open_project(str(self.root)))
 
@@ -87,7 +87,7 @@ class Bench:
     def reference(self, image: str) -> str:
         """How the layout names an image."""
         opened = project.open_project(str(self.root))
-        key = keyed(image, self.resolved().images).key
+        key = key_image(image, self.resolved().images).key
         baked = opened.store.find(key)
         assert baked is not None
         index = json.loads(Path(opened.paths.oci, "index.json").read_text())

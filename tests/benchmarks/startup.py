@@ -8,13 +8,13 @@ from benchmarks.measure import Contender, Result, command, side_by_side
 from benchmarks.project import Bench
 
 _ROUNDS = 20
-_EVERY = ("devbox.cli.main", "devbox.cli.commands", "devbox.cli.parse")
+_EVERY = ("devbox.cli.main", "devbox.commands.table.index", "devbox.cli.parser")
 
 # Each command, and the modules it loads at last.
 _COMMANDS = {
-    "exec": (("exec", "web", "--", "true"), ("devbox.cli.inside",)),
-    "run": (("run", "--service", "web", "--", "true"), ("devbox.cli.inside", "devbox.isolation.inside.oneshot")),
-    "up, nothing to do": (("up",), ("devbox.cli.lifecycle", "devbox.engines.native")),
+    "exec": (("exec", "web", "--", "true"), ("devbox.cli.exec",)),
+    "run": (("run", "--service", "web", "--", "true"), ("devbox.cli.exec", "devbox.isolation.oneshot")),
+    "up, nothing to do": (("up",), ("devbox.cli.up", "devbox.engines.native.engine")),
 }
 
 

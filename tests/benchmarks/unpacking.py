@@ -12,10 +12,10 @@ from benchmarks.docker_peer import Docker
 from benchmarks.measure import Contender, Result, command, side_by_side
 from benchmarks.project import Bench
 
-from devbox import opened as project
+from devbox import project
 from devbox.host.paths import Paths
-from devbox.images import layout, snapshots
-from devbox.images.workers import Workers
+from devbox.images.bake.pool import Workers
+from devbox.images.store import layout, snapshots
 from devbox.model.image import Layer
 
 _ROUNDS = 10
@@ -55,7 +55,7 @@ def _flat(bench: Bench, peer: Docker) -> tuple[Path, Layer]:
 
 def _with_place(paths: Paths, layer: Layer, made: list[str], unpack: Callable[[str], None]) -> Callable[[], None]:
     def work() -> None:
-        made.append(snapshots.new_place(paths, layer.diff_id))
+        made.append(snapshots.create_workdir(paths, layer.diff_id))
         unpack(made[-1])
 
     return work

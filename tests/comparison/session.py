@@ -23,7 +23,7 @@ from comparison.push import Pusher
 from comparison.sides import DockerSide, Facts, OurSide, Refused
 from support.machine import wait_until
 
-from devbox.images.manifest import architecture
+from devbox.images.store.manifest import get_architecture
 
 
 class Result(NamedTuple):
@@ -88,7 +88,7 @@ def session() -> Iterator[Session]:
         peer = stack.enter_context(docker())
         _serve(stack, base, port, inside=peer.pid)
         ours = OurSide(base)
-        yield Session(Pusher(f"localhost:{port}", architecture()), ours, DockerSide(peer), base)
+        yield Session(Pusher(f"localhost:{port}", get_architecture()), ours, DockerSide(peer), base)
 
 
 def _serve(stack: contextlib.ExitStack, base: Path, port: int, *, inside: int) -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.fuzzing import LENGTHS, fuzz
 
 from devbox.errors import RegistryError
-from devbox.images import documents, layout
-from devbox.images.layout import Descriptor
 from devbox.images.registry import graph
-from devbox.images.runconfig import run_config
+from devbox.images.store import documents, layout
+from devbox.images.store.layout import Descriptor
+from devbox.images.store.manifest import parse_run_config
 from devbox.model import codec
 from devbox.model.image import ImageConfig
 
@@ -89,14 +89,14 @@ def test_documents(seconds: float) -> None:
 
 def _outcome(descriptor: Descriptor, raw: bytes) -> graph.Node | RegistryError:
     try:
-        return graph.understand(descriptor, raw)
+        return graph.parse_node(descriptor, raw)
     except RegistryError as error:
         return error
 
 
 def _check_config(raw: bytes) -> None:
     try:
-        found = run_config(documents.parse(raw))
+        found = parse_run_config(documents.parse(raw))
     except ValueError:
         return
     assert codec.load(ImageConfig, json.loads(json.dumps(codec.dump(found)))) == found

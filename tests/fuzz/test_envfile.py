@@ -17,7 +17,7 @@ from support.resolving import resolve_env
 from devbox.envfile.load import load
 from devbox.errors import EnvFileError
 from devbox.model import codec
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 
 WORDS = st.sampled_from(
     [
@@ -123,8 +123,8 @@ def test_env_files(seconds: float, tmp_path: Path) -> None:
     def check(raw: bytes) -> None:
         (root / "devbox.toml").write_bytes(raw)
         outcome = _outcome(str(root))
-        if isinstance(outcome, Resolved):
-            again = codec.load(Resolved, json.loads(json.dumps(codec.dump(outcome))))
+        if isinstance(outcome, Spec):
+            again = codec.load(Spec, json.loads(json.dumps(codec.dump(outcome))))
             assert again == outcome
             return
         assert outcome.where.partition(":")[0] == "devbox.toml"
@@ -135,7 +135,7 @@ def test_env_files(seconds: float, tmp_path: Path) -> None:
     fuzz(check, documents(), count=150, seconds=seconds)
 
 
-def _outcome(root: str) -> Resolved | EnvFileError:
+def _outcome(root: str) -> Spec | EnvFileError:
     try:
         return resolve_env(load(root))
     except EnvFileError as error:

@@ -15,7 +15,7 @@ from support.hostile_layers import END, entry, gz, header, pax, zstd
 from support.machine import lacking
 
 from devbox.errors import BakeFailed
-from devbox.images.unpacking.unpack import unpack
+from devbox.images.layers.unpack import unpack
 
 PARTS = ["a", "b", "..", ".", "", "etc", "link", ".wh.a", ".wh..wh..opq", ".wh..", "\x1b[2J", "a\nb", "ä", "n" * 300]
 NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map("/".join)

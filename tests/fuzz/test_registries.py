@@ -20,11 +20,11 @@ from support.fuzzing import LENGTHS, fuzz
 from devbox.errors import DevboxError, RegistryError
 from devbox.host.paths import Paths
 from devbox.images import gc, inspect, verify
-from devbox.images.intake import store as intake
-from devbox.images.layout import INDEX, Layout
-from devbox.images.reach import Roots
-from devbox.images.registry import connection, patience, pull, reference
+from devbox.images.archive import importer as intake
+from devbox.images.reachable import Roots
+from devbox.images.registry import connection, pull, reference, retry
 from devbox.images.registry.push import push
+from devbox.images.store.layout import INDEX, Layout
 
 # What an odd answer leaves open is closed with its pool, some time later.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -186,7 +186,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Registry]:
 def test_issue9_c17_registries(seconds: float, served: _Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     for name in ("_FIRST_PAUSE", "_LONGEST_PAUSE", "MOST_WAITED"):  # nothing gets better by waiting here
-        monkeypatch.setattr(patience, name, 0.0)
+        monkeypatch.setattr(retry, name, 0.0)
     monkeypatch.setattr(connection.RETRIES, "backoff_max", 0.0)
 
     def check(script: dict[int, Answer]) -> None:
@@ -242,9 +242,9 @@ def test_issue9_c17_layouts(seconds: float) -> None:
             for name, data, at in changes:
                 _change(Path(oci.root), name, data, at)
             other = Paths(f"{paths.home}/other", f"{paths.home}/run")
-            _one_error(lambda: intake.read(oci.root, paths=other, name=None, on_transfer=_nothing))
-            _one_error(lambda: inspect.listed(paths))
-            _one_error(lambda: gc.look(paths, Roots()))
+            _one_error(lambda: intake.import_images(oci.root, paths=other, name=None, on_transfer=_nothing))
+            _one_error(lambda: inspect.list_images(paths))
+            _one_error(lambda: gc.find_garbage(paths, Roots()))
             _one_error(lambda: verify.verify(paths, lambda: None))
             _one_error(lambda: gc.collect(paths, Roots, lambda: None))
 

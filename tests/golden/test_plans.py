@@ -8,32 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli.explain import steps
+from devbox.cli.plan import format_steps
+from devbox.envfile.expand import list_credentials, resolve
 from devbox.envfile.load import load
-from devbox.envfile.resolve import credentials_wanted, resolve
 from devbox.model.container import ContainerSpec
-from devbox.model.observed import BoundPort, LastRun, Observed, ObservedContainer
-from devbox.model.resolved import Instance, Resolved
-from devbox.plan import diff, keys, takedown
+from devbox.model.observed import BoundPort, LastApplied, Observed, ObservedContainer
+from devbox.model.spec import Instance, Spec
+from devbox.plan import diff, identity, takedown
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
 
-def kept(wanted: Resolved) -> dict[str, ContainerSpec]:
+def kept(wanted: Spec) -> dict[str, ContainerSpec]:
     """The specs as records keep them."""
-    return {name: keys.fingerprinted(spec) for name, spec in wanted.containers.items()}
+    return {name: identity.fingerprint(spec) for name, spec in wanted.containers.items()}
 
 
-def read(project: Path) -> Resolved:
+def read(project: Path) -> Spec:
     env = load(str(project))
     instance = Instance(id="0" * 12, name="app", root=str(project), env_file="devbox.toml", owner=1000, group=1000)
-    return resolve(env, instance=instance, credentials=dict.fromkeys(credentials_wanted(env), "secret"))
+    return resolve(env, instance=instance, credentials=dict.fromkeys(list_credentials(env), "secret"))
 
 
-def as_wanted(wanted: Resolved) -> Observed:
+def as_wanted(wanted: Spec) -> Observed:
     """The instance after a successful `up`."""
-    images = diff.keyed_images(wanted)
+    images = diff.key_images(wanted)
     setup_files = {name: {"requirements.txt": "1"} for name, spec in wanted.containers.items() if spec.setup}
     ports = {
         name: tuple(
@@ -53,7 +53,7 @@ def as_wanted(wanted: Resolved) -> Observed:
                 image=spec.image,
                 digest="sha256:0",
                 pid=1,
-                spec_key=keys.spec_key(spec),
+                spec_key=identity.compute_spec_key(spec),
                 image_key=images[spec.image].key,
             )
             for name, spec in wanted.containers.items()
@@ -62,13 +62,13 @@ def as_wanted(wanted: Resolved) -> Observed:
         published=ports,
         ports=ports,
         tops={
-            name: (images[spec.image].key, keys.setup_key(spec.setup, setup_files[name]))
+            name: (images[spec.image].key, identity.compute_setup_key(spec.setup, setup_files[name]))
             for name, spec in wanted.containers.items()
             if spec.setup
         },
         baked=dict.fromkeys(images, "sha256:0"),
         setup_files=setup_files,
-        last=LastRun(images=images, specs=kept(wanted), setup_files=setup_files),
+        last=LastApplied(images=images, specs=kept(wanted), setup_files=setup_files),
     )
 
 
@@ -86,7 +86,7 @@ def demo(tmp_path: Path) -> Path:
     return tmp_path / "app"
 
 
-def edit(project: Path, old: str, new: str) -> Resolved:
+def edit(project: Path, old: str, new: str) -> Spec:
     path = project / "devbox.toml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
@@ -96,12 +96,12 @@ def edit(project: Path, old: str, new: str) -> Resolved:
 def test_from_nothing(demo: Path) -> None:
     wanted = read(demo)
     observed = Observed(supervised=False, ports=as_wanted(wanted).ports, setup_files=as_wanted(wanted).setup_files)
-    same("demo-from-nothing", steps(diff.diff(wanted, observed)))
+    same("demo-from-nothing", format_steps(diff.diff(wanted, observed)))
 
 
 def test_nothing_to_do(demo: Path) -> None:
     wanted = read(demo)
-    same("demo-nothing-to-do", steps(diff.diff(wanted, as_wanted(wanted))))
+    same("demo-nothing-to-do", format_steps(diff.diff(wanted, as_wanted(wanted))))
 
 
 def test_another_package(demo: Path) -> None:
@@ -109,7 +109,7 @@ def test_another_package(demo: Path) -> None:
     after = edit(demo, '"less"]', '"less", "tree"]')
     baked = {name: digest for name, digest in before.baked.items() if name != "dev"}
     known = Observed(**{**vars(before), "baked": baked})
-    same("demo-another-package", steps(diff.diff(after, known)))
+    same("demo-another-package", format_steps(diff.diff(after, known)))
 
 
 def test_another_python(demo: Path) -> None:
@@ -117,14 +117,14 @@ def test_another_python(demo: Path) -> None:
     after = edit(demo, 'python = "3.13"', 'python = "3.11"')
     baked = {name: digest for name, digest in before.baked.items() if name.startswith("service.")}
     known = Observed(**{**vars(before), "baked": baked})
-    same("demo-another-python", steps(diff.diff(after, known)))
+    same("demo-another-python", format_steps(diff.diff(after, known)))
 
 
 def test_a_service_less(demo: Path) -> None:
     before = as_wanted(read(demo))
     edit(demo, 'needs = ["db", "cache"]', 'needs = ["db"]')
     after = edit(demo, '[service.cache]\nrecipe = "redis"\n', "")
-    same("demo-a-service-less", steps(diff.diff(after, before)))
+    same("demo-a-service-less", format_steps(diff.diff(after, before)))
 
 
 def test_down_and_down_with_data(demo: Path) -> None:
@@ -132,4 +132,4 @@ def test_down_and_down_with_data(demo: Path) -> None:
     observed = as_wanted(wanted)
     for volumes in (False, True):
         plan = takedown.down(wanted.containers, observed, project="app", volumes=volumes)
-        same(f"demo-down{'-v' if volumes else ''}", steps(plan))
+        same(f"demo-down{'-v' if volumes else ''}", format_steps(plan))

@@ -16,16 +16,16 @@ from pathlib import Path
 from gray.rig import POLICY, USUAL, Rig, rigged
 from gray.simulated import detected_after
 
-from devbox.gray.policy import Watch
-from devbox.gray.rollout import ABORTED, STABLE
-from devbox.gray.trial import Trial
-from devbox.routing.state import GREEN
+from devbox.gray.policy import WatchedMetric
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, STABLE
+from devbox.model.router import GREEN
 
 # Each step has its first 20 requests of the canary; the last one has all the rest.
 _REQUESTS = 20
 PATIENT = replace(POLICY, steps=(100, 500, 2000, 5000), min_time=0.2, min_requests=_REQUESTS, margin=1.0, timeout=300)
 RAMP = (*((step / 10_000, _REQUESTS * 10_000 // step) for step in PATIENT.steps[:-1]), (0.5, 30_000))
-_ERRORS, _BOTH = (Watch(name="errors", alpha=0.01),), POLICY.watches
+_ERRORS, _BOTH = (WatchedMetric(name="errors", alpha=0.01),), POLICY.watches
 _MOBILE = ({"X-Client": "mobile"}, {"X-Client": "desktop"}, {"X-Client": "desktop"})
 
 
@@ -44,7 +44,7 @@ class Fault:
     base: float = 1.0
     bad: float | None = None  # percent of the canary's requests that fail, where that is what is wrong
     known: int | None = None
-    watches: tuple[Watch, ...] = _ERRORS
+    watches: tuple[WatchedMetric, ...] = _ERRORS
     headers: tuple[dict[str, str], ...] = ({},)
     dies: bool = False
 
@@ -100,9 +100,9 @@ def _killed(rig: Rig) -> None:
     rig.router.services[GREEN].kill()
 
 
-def _of(trial: Trial) -> Found:
+def _of(trial: GrayRelease) -> Found:
     total = trial.canary.requests + trial.stable.requests - trial.rollout.warm.requests
-    return Found(total, trial.canary.requests, trial.lost, trial.rollout.reason)
+    return Found(total, trial.canary.requests, trial.lost_requests, trial.rollout.reason)
 
 
 def simulated(fault: Fault, times: int = 200) -> int | None:

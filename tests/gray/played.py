@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from gray.simulated import drawn
 
-from devbox.gray.decide import Look, decide, wanted
-from devbox.gray.policy import Policy, Watch
-from devbox.gray.rollout import HOLD, Rollout
-from devbox.gray.trial import Trial
+from devbox.gray.decide import GrayObservation, compute_traffic, decide
+from devbox.gray.policy import Policy, WatchedMetric
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import HOLD, GrayState
 from devbox.model.release import Release, ReleaseConfig
 from devbox.model.stage import Deployment, Stage
 from devbox.model.traffic import TIMES, Batch, Second, Side
@@ -22,7 +22,7 @@ POLICY = Policy(
     timeout=7200,
     bake=300,
     margin=0.02,
-    watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)),
+    watches=(WatchedMetric(name="errors", alpha=0.005), WatchedMetric(name="latency", alpha=0.005)),
 )
 DEPLOYMENT = Deployment(
     release=Release(
@@ -47,22 +47,22 @@ def play(
     policy: Policy = POLICY,
     by_second: bool = False,
     fresh: float = 0.0,
-) -> Trial:
+) -> GrayRelease:
     """Play it to its end, promoted when it holds: rates of errors and of slow requests, requests a second.
 
     `by_second`: as a router that counts by second and replica sees it, with two minutes of history. `fresh`: the rate
     of errors of a baseline, where the policy has one.
     """
     rng, now = random.Random(1), BEGAN
-    trial = Trial(
-        stage="gray", deployment=DEPLOYMENT, policy=policy, rollout=Rollout.begin(policy), side="green", began=now
+    trial = GrayRelease(
+        stage="gray", deployment=DEPLOYMENT, policy=policy, rollout=GrayState.begin(policy), side="green", began=now
     )
-    while not trial.over:
+    while not trial.is_over:
         now += 1
-        share = wanted(trial.rollout, policy).threshold
+        share = compute_traffic(trial.rollout, policy).threshold
         mine = drawn(rng, rate, share / 10_000)
         batch = Batch(canary=_side(rng, mine, bad, slow), stable=_side(rng, rate - mine, base, 0.01))
-        if policy.fresh:
+        if policy.has_baseline:
             batch = replace(batch, baseline=_side(rng, min(mine, rate - mine), fresh, 0.01))
         if by_second:
             past = range(120) if now == BEGAN + 1 else ()
@@ -70,12 +70,12 @@ def play(
                 each for at in past for each in _seconds(Batch(canary=Side(), stable=batch.stable), now - 121 + at)
             ]
             batch = replace(batch, seconds=(*seconds, *_seconds(batch, now - 1)))
-        look = Look(now=now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
-        look = replace(look, baseline_healthy=policy.fresh, baseline_replicas=int(policy.fresh))
+        look = GrayObservation(now=now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
+        look = replace(look, baseline_healthy=policy.has_baseline, baseline_replicas=int(policy.has_baseline))
         if trial.rollout.phase == HOLD:
             look = replace(look, asked="complete", by="the promotion")
         after = decide(trial.rollout, look, policy)
-        trial = trial.after(after, batch, now=now, threshold=wanted(after, policy).threshold)
+        trial = trial.add_observation(after, batch, now=now, threshold=compute_traffic(after, policy).threshold)
     return trial
 
 

@@ -12,18 +12,17 @@ from pathlib import Path
 
 from gray.routers import KEY, Router, ask, routed
 
-from devbox.execute.controller import Controller
-from devbox.execute.ground import RoutedGround
-from devbox.execute.trials import Trials
-from devbox.gray.policy import Policy, Watch
-from devbox.gray.rollout import ABORTED, HOLD, STABLE, Rollout
-from devbox.gray.trial import Trial
+from devbox.deploy.controller import Controller
+from devbox.deploy.haproxy import config
+from devbox.deploy.records import GrayStore
+from devbox.deploy.traffic import RouterBackend
+from devbox.gray.policy import Policy, WatchedMetric
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, HOLD, STABLE, GrayState
 from devbox.host.paths import Paths
 from devbox.model.release import Release, ReleaseConfig
+from devbox.model.router import GREEN, Cohort
 from devbox.model.stage import Deployment, Stage
-from devbox.routing import config
-from devbox.routing.cohort import Cohort
-from devbox.routing.state import GREEN
 
 POLICY = Policy(
     steps=(500, 2000, 5000),
@@ -32,7 +31,7 @@ POLICY = Policy(
     timeout=60,
     bake=1,
     margin=0.1,
-    watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)),
+    watches=(WatchedMetric(name="errors", alpha=0.005), WatchedMetric(name="latency", alpha=0.005)),
 )
 USUAL = "http-request lua.normal"
 ENDS = (HOLD, STABLE, ABORTED)
@@ -47,13 +46,13 @@ class Rig:
 
     def __init__(self, router: Router, home: Path, policy: Policy = POLICY) -> None:
         self.router, self.policy = router, policy
-        self.trials = Trials(Paths(str(home), str(home)), "shop")
+        self.trials = GrayStore(Paths(str(home), str(home)), "shop")
         self.trials.write(
-            Trial(
+            GrayRelease(
                 stage="gray",
                 deployment=DEPLOYMENT,
                 policy=policy,
-                rollout=Rollout.begin(policy),
+                rollout=GrayState.begin(policy),
                 side=GREEN,
                 began=time.time(),
             )
@@ -63,7 +62,7 @@ class Rig:
         self.answers: Counter[int] = Counter()
 
     def controller(self, **more: object) -> Controller:
-        ground = RoutedGround(
+        ground = RouterBackend(
             runtime=self.router.runtime,
             canary=GREEN,
             processes=("web",),
@@ -79,9 +78,9 @@ class Rig:
 
     def _keep(self, share: int) -> None:
         state = replace(self.router.state, share=share)
-        (self.router.directory / config.SHARE).write_text(config.share(state))
+        (self.router.directory / config.SHARE).write_text(config.render_share_map(state))
 
-    def run(self, **more: object) -> Trial:
+    def run(self, **more: object) -> GrayRelease:
         trial = self.trials.read()
         assert trial is not None
         return self.controller(**more).run(trial)

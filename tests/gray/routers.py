@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from devbox.routing import config, converge, counters, metrics
-from devbox.routing.cohort import BASELINE, LEASE, Cohort
-from devbox.routing.runtime import Runtime
-from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+from devbox.deploy.haproxy import config, converge, counters, metrics
+from devbox.deploy.haproxy.cohort import LEASE
+from devbox.deploy.haproxy.runtime import Runtime
+from devbox.model.router import BASELINE, BLUE, GREEN, Cohort, Frontend, RouterState, Server
 
 # A service that says who it is, and fails where it is asked to.
 _SERVICE = """\
@@ -97,15 +97,15 @@ class Router:
     def runtime(self) -> Runtime:
         return Runtime(str(self.directory))
 
-    def seen(self) -> converge.Seen:
-        return converge.seen(self.runtime.ask(converge.ASK_SERVERS), self.runtime.ask(converge.ASK_SHARE))
+    def seen(self) -> converge.RouterRuntime:
+        return converge.parse_runtime(self.runtime.query(converge.ASK_SERVERS), self.runtime.query(converge.ASK_SHARE))
 
     def lend(self, share: int, *, safe: int = 0) -> None:
-        for command in converge.lend(self.seen(), share=share, safe=safe, until=0, clock=0):
-            self.runtime.tell(command)
+        for command in converge.plan_lease(self.seen(), share=share, safe=safe, until=0, clock=0):
+            self.runtime.execute(command)
 
     def counted(self) -> dict[str, object]:
-        return counters.read(self.runtime.ask(counters.ASK))
+        return counters.parse_sides(self.runtime.query(counters.ASK))
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ def routed(
     ports = {BLUE: blue, GREEN: green, **({BASELINE: baseline} if cohort and cohort.baseline else {})}
     state = RouterState(
         fronts=(
-            Front(
+            Frontend(
                 process="web",
                 port=front_port,
                 blue=(Server(name="web-1", address="127.0.0.1", port=blue),),
@@ -170,22 +170,22 @@ def running(
     if os.geteuid() != 0:
         pytest.skip("only root can give HAProxy a mount namespace here")
     written(directory, state)
-    text = config.text(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
+    text = config.render_config(state).replace(f":{config.LIVES}", f"127.0.0.1:{lives}")
     text = text.replace("timeout server 60s", f"timeout server {patience}")
     text = text.replace(f"expire {LEASE}s", f"expire {lease}s")
     with haproxy(directory, text, config.CONFIG) as process:
         router = Router(directory, state.fronts[0].port, state, lives, process, services or {})
-        wait_for(router.runtime.answers, directory)
+        wait_for(router.runtime.is_reachable, directory)
         yield router
 
 
 def written(directory: Path, state: RouterState) -> None:
     """Write the files of a router that is to do this."""
-    (directory / config.CONFIG).write_text(config.text(state))
-    (directory / config.SHARE).write_text(config.share(state))
-    (directory / config.CHECKS).write_text(config.checks(state))
-    (directory / metrics.PAGE).write_text(config.page(state))
-    (directory / metrics.ROLLOUT).write_text(metrics.rollout(""))
+    (directory / config.CONFIG).write_text(config.render_config(state))
+    (directory / config.SHARE).write_text(config.render_share_map(state))
+    (directory / config.CHECKS).write_text(config.render_checks_map(state))
+    (directory / metrics.PAGE).write_text(config.render_metrics_page(state))
+    (directory / metrics.ROLLOUT).write_text(metrics.render_rollout_map(""))
 
 
 def _service(side: str, port: int, faults: dict[str, str], directory: Path) -> str:

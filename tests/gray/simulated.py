@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
-from devbox.gray.evidence import Evidence, Tally
+from devbox.gray.e_values import Evidence, Tally
 
 RAMP = ((0.01, 2000), (0.05, 5000), (0.20, 7000), (0.50, 8000))  # share of the canary, for so many requests in all
 BATCH = 100
@@ -37,12 +37,12 @@ def detected_after(
         for _ in range(requests // BATCH):
             mine = drawn(rng, BATCH, share)
             other = BATCH - mine
-            evidence = evidence.after(
+            evidence = evidence.add_batch(
                 canary=Tally(requests=mine, bad=drawn(rng, mine, canary(total))),
                 stable=Tally(requests=other, bad=drawn(rng, other, stable(total))),
             )
             total += BATCH
-            if evidence.against(alpha):
+            if evidence.is_conclusive(alpha):
                 return total
     return None
 

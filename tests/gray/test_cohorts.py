@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from gray.routers import KEY, Router, ask, routed, sides, wait_for
 
-from devbox.execute.ground import RoutedGround
-from devbox.routing import config, counters
-from devbox.routing.cohort import SIDE_HEADER, SIDES, TRIP, Cohort
-from devbox.routing.state import BLUE, GREEN
+from devbox.deploy.haproxy import config, counters
+from devbox.deploy.haproxy.cohort import SIDE_HEADER, SIDES, TRIP
+from devbox.deploy.traffic import RouterBackend
+from devbox.model.router import BLUE, GREEN, Cohort
 
 RAMP = (100, 500, 2500, 5000, 10_000)
 NAME = "shop_cohort"
@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory):
 def router(running: Router):
     """The one router of these tests, its counters at zero, all traffic on blue."""
     running.lend(0)
-    running.runtime.ask(f"clear table {SIDES}")
+    running.runtime.query(f"clear table {SIDES}")
     return running
 
 
@@ -114,8 +114,8 @@ def test_a_share_that_nobody_renews_falls_to_the_safe_one(tmp_path: Path):
         known = visitors(router, 1000)
         router.lend(5000, safe=100)
         wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
-        assert router.seen().has_run_out(clock=0)
-        assert router.seen().effective(clock=0) == 100
+        assert router.seen().has_expired(clock=0)
+        assert router.seen().compute_share(clock=0) == 100
         router.lend(500, safe=100)  # what was lent before does not come up again: 5000 would show
         assert sides(ask(router.port, known))[GREEN] == pytest.approx(50, abs=4)
 
@@ -126,7 +126,7 @@ def test_issue10_gray_a_lease_does_not_depend_on_the_clock_of_the_wall(tmp_path:
     tmp_path.chmod(0o755)
     with routed(tmp_path, cohort=Cohort(key=KEY), lease=2) as router:
         known = visitors(router, 1000)
-        ground = RoutedGround(
+        ground = RouterBackend(
             runtime=router.runtime,
             canary=GREEN,
             processes=(),
@@ -134,11 +134,11 @@ def test_issue10_gray_a_lease_does_not_depend_on_the_clock_of_the_wall(tmp_path:
             restarts=lambda: 0,
             clock=lambda: time.time() + ahead,
         )
-        ground.lend(threshold=5000, safe=100)
-        assert ground.sight().threshold == 5000
+        ground.lease_share(threshold=5000, safe=100)
+        assert ground.read_stats().threshold == 5000
         assert sides(ask(router.port, known))[GREEN] == pytest.approx(500, abs=25)
         wait_for(lambda: sides(ask(router.port, known))[GREEN] <= 15, router.directory)
-        assert ground.sight().threshold == 100
+        assert ground.read_stats().threshold == 100
 
 
 def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router):
@@ -146,7 +146,7 @@ def test_the_router_itself_shuts_out_a_canary_at_which_all_fails(router: Router)
     failed = ask(router.port, [{}] * (TRIP * 3), path="/fails/green")
     assert TRIP <= sum(answer.status == 500 for answer in failed) <= TRIP + 2
     assert {answer.body for answer in failed[-TRIP:]} == {BLUE}
-    assert counters.find_shut_out(router.runtime.ask(counters.ASK)) == ["web.green"]
+    assert counters.find_shut_out(router.runtime.query(counters.ASK)) == ["web.green"]
     assert sides(ask(router.port, [{}] * 50 + [{SIDE_HEADER: "canary"}])) == {BLUE: 51}
 
 

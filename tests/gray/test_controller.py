@@ -10,13 +10,13 @@ import pytest
 from gray.rig import POLICY, rigged
 from gray.routers import ask
 
-from devbox.execute.controller import completing
-from devbox.execute.trials import Wish
-from devbox.gray.decide import wanted
-from devbox.gray.rollout import ABORTED, HOLD, NEEDS_HUMAN, STABLE
-from devbox.gray.trial import Trial
-from devbox.routing import config
-from devbox.routing.state import GREEN
+from devbox.deploy.controller import allow_completion
+from devbox.deploy.haproxy import config
+from devbox.deploy.records import OperatorRequest
+from devbox.gray.decide import compute_traffic
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, HOLD, NEEDS_HUMAN, STABLE
+from devbox.model.router import GREEN
 
 
 def test_a_good_release_goes_up_and_stays(tmp_path: Path):
@@ -24,13 +24,13 @@ def test_a_good_release_goes_up_and_stays(tmp_path: Path):
         with rig.traffic():
             trial = rig.run()
             assert trial.rollout.phase == HOLD, trial.rollout.reason
-            rig.trials.write(completing(trial))
-            trial = rig.run(wish=Wish(what="complete", by="ann"))
+            rig.trials.write(allow_completion(trial))
+            trial = rig.run(wish=OperatorRequest(what="complete", by="ann"))
         assert trial.rollout.phase == STABLE
     assert [change.phase for change in trial.changes] == ["step", "step", "step", "hold", "bake", "stable"]
     assert rig.shares == sorted(rig.shares)
     assert set(rig.answers) == {200}
-    assert trial.lost == 0
+    assert trial.lost_requests == 0
     assert trial.canary.requests > 100
 
 
@@ -56,7 +56,7 @@ def test_a_bad_release_goes_back(tmp_path: Path, faults: str, why: str):
         assert trial.rollout.reason.startswith(why)
         assert {answer.body for answer in ask(rig.router.port, [{}] * 50)} == {"blue"}
         assert (rig.router.directory / config.SHARE).read_text().startswith("green 0\n")
-    assert trial.lost == 0
+    assert trial.lost_requests == 0
 
 
 @pytest.mark.long
@@ -80,7 +80,7 @@ def test_a_crash_loop_is_taken_back(tmp_path: Path):
 def test_without_traffic_it_holds_and_then_wants_a_human(tmp_path: Path):
     policy = replace(POLICY, timeout=2, watches=POLICY.watches[:1])
     with rigged(tmp_path, policy=policy) as rig:
-        threading.Timer(6, lambda: rig.trials.ask(Wish(what="abort", by="ann"))).start()
+        threading.Timer(6, lambda: rig.trials.request(OperatorRequest(what="abort", by="ann"))).start()
         trial = rig.run()
     assert [change.phase for change in trial.changes] == ["step", NEEDS_HUMAN, "aborting", ABORTED]
     assert max(rig.shares) == POLICY.steps[0]
@@ -110,8 +110,8 @@ def test_killed_at_every_step_it_ends_well_and_nobody_is_lost(tmp_path: Path):
     with rigged(tmp_path) as rig, rig.traffic():
         kills, shares = 0, []
 
-        def killed(trial: Trial) -> None:
-            shares.append((rig.router.seen().share, wanted(trial.rollout, trial.policy).threshold))
+        def killed(trial: GrayRelease) -> None:
+            shares.append((rig.router.seen().share, compute_traffic(trial.rollout, trial.policy).threshold))
             raise KeyboardInterrupt
 
         for _ in range(len(POLICY.steps) + 2):

@@ -16,15 +16,14 @@ from pathlib import Path
 import pytest
 from gray.routers import free_ports, haproxy, running, wait_for
 
-from devbox.execute import router as routers
+from devbox.deploy import router as routers
+from devbox.deploy.haproxy import config
+from devbox.deploy.haproxy.runtime import Runtime
+from devbox.deploy.stage_containers import ServedProcess
 from devbox.host.paths import Paths
+from devbox.model.router import BLUE, GREEN, WHOLE, Frontend, RouterState, Server, StickyKey
 from devbox.model.stage import Counts
-from devbox.plan.staging import Served
 from devbox.records.deployed import DeployedRecord
-from devbox.routing import config
-from devbox.routing.cohort import KnownBy
-from devbox.routing.runtime import Runtime
-from devbox.routing.state import BLUE, GREEN, WHOLE, Front, RouterState, Server
 
 _UPGRADE = (
     "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -92,7 +91,7 @@ class Stage:
         self.record = DeployedRecord(self.paths, "shop")
         self.port = front
         old, new = (Server(name=f"web-1-{name}", address="127.0.0.1", port=ports[name]) for name in ("old", "new"))
-        self.state = RouterState(fronts=(Front(process="web", port=front, blue=(old,), green=(new,)),))
+        self.state = RouterState(fronts=(Frontend(process="web", port=front, blue=(old,), green=(new,)),))
 
     def switch(self) -> None:
         self.router.change(lambda state: replace(state, share=WHOLE))
@@ -106,7 +105,7 @@ class Stage:
         self.process = self.started.enter_context(haproxy(directory, text, config.CONFIG))
 
     def losses(self) -> dict[str, int]:
-        counts = self.router.counts()
+        counts = self.router.read_counts()
         assert isinstance(counts, Counts)
         return {cause: count for cause, count in counts.lost.items() if count}
 
@@ -128,10 +127,11 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         made = Stage(tmp_path, ports, front)
         made.started, made.lives, made.services = stack, lives, services
         directory = Path(made.router.directory)
-        made.router.keep(lambda _: made.state)
+        made.router.change_stored(lambda _: made.state)
         made.process = stack.enter_context(running(directory, made.state, lives=lives)).process
         wait_for(
-            lambda: all(each.up for one in made.router.seen().servers.values() for each in one.values()), directory
+            lambda: all(each.up for one in made.router.read_runtime().servers.values() for each in one.values()),
+            directory,
         )
         yield made
 
@@ -152,7 +152,7 @@ def test_issue10_12_a_download_goes_on_at_the_old_release(stage: Stage):
     assert stage.losses() == {}
     assert "1 request under way" in said
     assert any(text.startswith("waiting for 1 long connection, up to 1") for text in said)
-    assert "web-1-old" not in {name for each in stage.router.seen().servers.values() for name in each}
+    assert "web-1-old" not in {name for each in stage.router.read_runtime().servers.values() for name in each}
     assert not stage.record.read().draining
 
 
@@ -168,7 +168,7 @@ def test_issue10_12_what_lasts_longer_than_the_time_to_drain_is_cut_and_counted(
         each.join(5)
     assert {each.ended for each in longer} == {"cut"}
     assert stage.losses() == {"cut": 3}, "each once"
-    stage.router.counts()
+    stage.router.read_counts()
     assert stage.losses() == {"cut": 3}
 
 
@@ -220,11 +220,11 @@ def test_a_release_that_comes_back_while_it_drains_serves_again(stage: Stage):
     wait_for(lambda: b"\r\n\r\nx" in download.got, stage_directory(stage))
     stage.switch()
     stage.router.drain("web-1-old", _quiet)
-    old = stage.state.fronts[0].side(BLUE)
-    stage.router.change(lambda state: replace(state.beside("web", BLUE, old), share=0))
+    old = stage.state.fronts[0].get_servers(BLUE)
+    stage.router.change(lambda state: replace(state.add_servers("web", BLUE, old), share=0))
     assert not stage.record.read().draining
-    assert stage.router.seen().servers["web.blue"]["web-1-old"].takes
-    assert stage.router.state.live == BLUE
+    assert stage.router.read_runtime().servers["web.blue"]["web-1-old"].takes
+    assert stage.router.state.live_side == BLUE
     download.join(8)
     assert download.ended == "whole"
 
@@ -239,44 +239,47 @@ def test_issue10_12_a_router_that_is_killed_while_a_release_drains_is_waited_for
     assert stage.router.finish("web-1-old", seconds=60, on_text=_quiet) == 0, "its connection ended with the router"
     killer.join()
     assert not stage.record.read().draining
-    assert stage.router.seen().share == WHOLE
+    assert stage.router.read_runtime().share == WHOLE
 
 
 @pytest.mark.parametrize("at", range(1, 54, 3))
 def test_issue10_12_a_router_may_be_killed_at_any_step_of_a_promotion(stage: Stage, at: int):
     """As with `recreate`: the old one goes, then the new one comes, and gets the traffic."""
-    new = stage.state.fronts[0].side(GREEN)
-    stage.router.change(lambda state: state.without(frozenset({"web-1-new"})))
+    new = stage.state.fronts[0].get_servers(GREEN)
+    stage.router.change(lambda state: state.remove_servers(frozenset({"web-1-new"})))
     runtime = stage.router.runtime = _Killing(stage, at=at)
     stage.router.drain("web-1-old", _quiet)
     stage.router.finish("web-1-old", seconds=0, on_text=_quiet)
-    assert stage.router.open("web-1-old") == 0
-    stage.router.count_anew(GREEN)
-    stage.router.change(lambda state: state.beside("web", GREEN, new))
+    assert stage.router.count_open("web-1-old") == 0
+    stage.router.reset_counts(GREEN)
+    stage.router.change(lambda state: state.add_servers("web", GREEN, new))
     stage.switch()
     assert runtime.left <= 0, f"there are only {at - runtime.left} steps"
-    assert {name for each in stage.router.seen().servers.values() for name in each} == {"web-1-new", "panic-web-1-new"}
-    assert stage.router.seen().share == WHOLE
+    assert {name for each in stage.router.read_runtime().servers.values() for name in each} == {
+        "web-1-new",
+        "panic-web-1-new",
+    }
+    assert stage.router.read_runtime().share == WHOLE
     assert visit(stage.port) == b"x" * _PIECES
 
 
 def test_issue10_8_a_router_is_reloaded_only_for_what_it_does_not_have(stage: Stage):
     """It keeps the backends of a baseline, and needs none that were not there when a promotion was killed."""
     front = stage.state.fronts[0]
-    web = Served(process="web", port=front.port, target=8000)
+    web = ServedProcess(process="web", port=front.port, target=8000)
     assert not stage.router.prepare([web], None)
-    assert stage.router.prepare([web], KnownBy(baseline=True))
-    assert stage.router.prepare([web], KnownBy(baseline=True)), "it was killed before it could reload"
+    assert stage.router.prepare([web], StickyKey(baseline=True))
+    assert stage.router.prepare([web], StickyKey(baseline=True)), "it was killed before it could reload"
     stage.replace_router()
-    wait_for(stage.router.runtime.answers, stage_directory(stage))
-    assert not stage.router.prepare([web], KnownBy(baseline=True))
-    assert not stage.router.prepare([web], KnownBy()), "without servers, nobody comes there"
-    assert not stage.router.prepare([web], KnownBy(baseline=True))
+    wait_for(stage.router.runtime.is_reachable, stage_directory(stage))
+    assert not stage.router.prepare([web], StickyKey(baseline=True))
+    assert not stage.router.prepare([web], StickyKey()), "without servers, nobody comes there"
+    assert not stage.router.prepare([web], StickyKey(baseline=True))
     assert visit(stage.port) == b"x" * _PIECES
-    assert stage.router.prepare([web], KnownBy(cookie="other"))
+    assert stage.router.prepare([web], StickyKey(cookie="other"))
     stage.process.kill()
     stage.process.wait()
-    assert not stage.router.prepare([web], KnownBy(cookie="other")), "the next one reads it when it starts"
+    assert not stage.router.prepare([web], StickyKey(cookie="other")), "the next one reads it when it starts"
 
 
 def visit(port: int) -> bytes:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from gray.routers import free_ports, wait_for, written
 
-from devbox.execute.router import Router
+from devbox.deploy.haproxy import config
+from devbox.deploy.haproxy.runtime import Runtime
+from devbox.deploy.router import Router
 from devbox.host.paths import Paths
-from devbox.routing import config
-from devbox.routing.runtime import Runtime
-from devbox.routing.state import Front, RouterState
+from devbox.model.router import Frontend, RouterState
 
 _BEGIN = "mount -t tmpfs none /run && mkdir {0} && mount --bind {1} {0} && exec haproxy -W -db -f {0}/{2}"
 
@@ -38,7 +38,7 @@ def started(directory: Path, listeners: dict[int, socket.socket]) -> Iterator[su
             pass_fds=[each.fileno() for each in listeners.values()],
         )
     try:
-        wait_for(Runtime(str(directory)).answers, directory)
+        wait_for(Runtime(str(directory)).is_reachable, directory)
         yield process
     finally:
         for pid in (*_children(process.pid), process.pid):
@@ -77,7 +77,7 @@ def listeners() -> Iterator[dict[int, socket.socket]]:
 def test_issue10_11_clients_of_a_killed_router_wait(tmp_path: Path, listeners: dict[int, socket.socket]):
     tmp_path.chmod(0o755)
     port = next(iter(listeners))
-    written(tmp_path, RouterState(fronts=(Front(process="web", port=port),)))
+    written(tmp_path, RouterState(fronts=(Frontend(process="web", port=port),)))
     with started(tmp_path, listeners):
         assert answered(asked(port))
     waiting = asked(port)
@@ -91,11 +91,11 @@ def test_issue10_11_a_router_that_reads_its_files_again_refuses_no_client(
     tmp_path.chmod(0o755)
     port = next(iter(listeners))
     (added,) = free_ports(1)
-    written(tmp_path, RouterState(fronts=(Front(process="web", port=port),)))
+    written(tmp_path, RouterState(fronts=(Frontend(process="web", port=port),)))
     runtime = Runtime(str(tmp_path))
     with started(tmp_path, listeners) as process:
         worker = _worker(runtime)
-        written(tmp_path, RouterState(fronts=(Front(process="web", port=port), Front(process="new", port=added))))
+        written(tmp_path, RouterState(fronts=(Frontend(process="web", port=port), Frontend(process="new", port=added))))
         router = Router(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "stage")
         router.runtime = runtime
         sent: list[int] = []
@@ -115,6 +115,6 @@ def test_issue10_11_a_router_that_reads_its_files_again_refuses_no_client(
 
 
 def _worker(runtime: Runtime) -> str:
-    if not runtime.answers():
+    if not runtime.is_reachable():
         return ""
-    return next(line for line in runtime.ask("show info").splitlines() if line.startswith("Pid:"))
+    return next(line for line in runtime.query("show info").splitlines() if line.startswith("Pid:"))

@@ -6,23 +6,23 @@ from dataclasses import replace
 
 from gray.rig import DEPLOYMENT, POLICY
 
-from devbox.gray.rollout import NEEDS_HUMAN, STEP, Rollout
-from devbox.gray.trial import Trial
-from devbox.routing.state import GREEN
-from devbox.verbs.trials import waits_for
+from devbox.commands.gray_releases import describe_wait
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import NEEDS_HUMAN, STEP, GrayState
+from devbox.model.router import GREEN
 
-STEPPING = Trial(
+STEPPING = GrayRelease(
     stage="gray",
     deployment=DEPLOYMENT,
     policy=POLICY,
-    rollout=Rollout.begin(POLICY).enter(STEP, "healthy", step=0),
+    rollout=GrayState.begin(POLICY).enter(STEP, "healthy", step=0),
     side=GREEN,
     began=1.0,
 )
 
 
 def test_issue10_a_release_that_goes_on_is_followed():
-    said = waits_for(STEPPING, stage="production")
+    said = describe_wait(STEPPING, stage="production")
     assert "devbox release report" in said
     assert "devbox release resume" not in said
     assert said.endswith("devbox promote production --supersede")
@@ -30,14 +30,14 @@ def test_issue10_a_release_that_goes_on_is_followed():
 
 def test_issue10_a_release_on_hold_goes_on_after_resume():
     held = replace(STEPPING, rollout=replace(STEPPING.rollout, held=True))
-    assert "is on hold; continue it: devbox release resume" in waits_for(held, stage="production")
+    assert "is on hold; continue it: devbox release resume" in describe_wait(held, stage="production")
 
 
 def test_issue10_a_release_that_needs_a_decision_says_why():
     asks = replace(STEPPING, rollout=STEPPING.rollout.enter(NEEDS_HUMAN, "no data"))
-    assert "needs a decision (no data); continue it: devbox release resume" in waits_for(asks, stage="production")
+    assert "needs a decision (no data); continue it: devbox release resume" in describe_wait(asks, stage="production")
 
 
 def test_issue10_the_release_that_waits_is_part_of_the_command_that_supersedes():
-    said = waits_for(STEPPING, stage="production", release="0123abcd")
+    said = describe_wait(STEPPING, stage="production", release="0123abcd")
     assert said.endswith("devbox promote production 0123abcd --supersede")

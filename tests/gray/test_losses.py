@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 from gray.routers import KEY, Router, free_ports, running, wait_for
 
-from devbox.routing import config, counters
-from devbox.routing.cohort import Cohort
-from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
-from devbox.routing.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, Reading
-from devbox.routing.tunnels import Tunnels
+from devbox.deploy.haproxy import config, counters
+from devbox.deploy.haproxy.tally import CUT, REFUSED, ROUTER, TIMEOUT, TRUNCATED, CounterReading
+from devbox.deploy.haproxy.tunnels import Tunnels
+from devbox.model.router import BLUE, GREEN, Cohort, Frontend, RouterState, Server
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -97,8 +96,8 @@ def service() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def read(router: Router) -> Reading:
-    found = counters.reading(router.runtime.ask(counters.ASK_ALL))
+def read(router: Router) -> CounterReading:
+    found = counters.parse_reading(router.runtime.query(counters.ASK_ALL))
     assert found is not None
     return found
 
@@ -136,8 +135,8 @@ def test_issue10_11_what_clients_lose_is_counted_by_cause(tmp_path: Path, cohort
     with service() as up, contextlib.ExitStack() as stack:
         port, closed, empty, lives = free_ports(4)
 
-        def front(process: str, at: int, *servers: Server) -> Front:
-            return Front(process=process, port=at, blue=servers)
+        def front(process: str, at: int, *servers: Server) -> Frontend:
+            return Frontend(process=process, port=at, blue=servers)
 
         (refused,) = free_ports(1)
         state = RouterState(
@@ -187,7 +186,7 @@ def test_issue10_5_a_response_that_its_server_breaks_off_is_counted_once(tmp_pat
     with service() as up:
         port, lives = free_ports(2)
         servers = (Server(name="web-1", address="127.0.0.1", port=up),)
-        state = RouterState(fronts=(Front(process="web", port=port, blue=servers),), cohort=cohort)
+        state = RouterState(fronts=(Frontend(process="web", port=port, blue=servers),), cohort=cohort)
         with running(tmp_path, state, lives=lives) as router:
             for number, path in enumerate(BROKEN, start=1):
                 visit(port, f"{path}?{'x' * 3000}", method="GET")  # longer than a line of the log
@@ -220,7 +219,7 @@ def test_issue10_12_what_ends_alike_for_a_killed_server_and_a_good_one_is_counte
     with service() as up, contextlib.ExitStack() as stack:
         port, lives = free_ports(2)
         servers = (Server(name="web-1", address="127.0.0.1", port=up),)
-        state = RouterState(fronts=(Front(process="web", port=port, blue=servers),), cohort=cohort)
+        state = RouterState(fronts=(Frontend(process="web", port=port, blue=servers),), cohort=cohort)
         router = stack.enter_context(running(tmp_path, state, lives=lives))
         visit(port, "/ok")
         visit(port, "/chunked")
@@ -238,7 +237,7 @@ def test_issue10_12_what_ends_alike_for_a_killed_server_and_a_good_one_is_counte
 
 
 def _open(router: Router) -> int:
-    rows = counters.rows(router.runtime.ask(counters.ASK_STAT))
+    rows = counters.parse_stats(router.runtime.query(counters.ASK_STAT))
     return sum(int(row["scur"] or 0) for row in rows if row["svname"].startswith(("web-", "closed-")))
 
 
@@ -248,7 +247,7 @@ def test_the_sides_of_a_release_lose_together(tmp_path: Path):
         port, lives = free_ports(2)
         both = {side: (Server(name=f"web-{side}", address="127.0.0.1", port=up),) for side in (BLUE, GREEN)}
         state = RouterState(
-            fronts=(Front(process="web", port=port, **both),), cohort=Cohort(key=KEY), canary=GREEN, share=5_000
+            fronts=(Frontend(process="web", port=port, **both),), cohort=Cohort(key=KEY), canary=GREEN, share=5_000
         )
         router = stack.enter_context(running(tmp_path, state, lives=lives))
         for side in ("canary", "stable"):

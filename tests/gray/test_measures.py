@@ -16,12 +16,12 @@ import pytest
 from gray.prometheus import PASSWORD, USER, prometheus
 from support import procfs
 
+from devbox.deploy import metrics
+from devbox.deploy.metrics import MetricContext, MetricPoller
 from devbox.errors import EngineError
-from devbox.execute import promql
-from devbox.execute.measures import Measures, Place
-from devbox.gray.outside import Reading
+from devbox.gray.external_metrics import MetricReading
 from devbox.model.container import Secret
-from devbox.model.stage import Outside
+from devbox.model.stage import ExternalMetric
 
 SECRET = "hunter2-hunter2"
 BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
@@ -30,7 +30,7 @@ BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
 _RESULT = b'{"status": "success", "data": {"resultType": "scalar", "result": [0, %s]}}'
 
 
-def place(root: Path, *commands: str, **more: object) -> Place:
+def place(root: Path, *commands: str, **more: object) -> MetricContext:
     values = {"TOKEN": SECRET, "prom.authorization": BASIC}
 
     def fetch(wanted: dict[str, Secret]) -> dict[str, str]:
@@ -44,19 +44,19 @@ def place(root: Path, *commands: str, **more: object) -> Place:
         "allowed": frozenset(f"cmd:{shlex.join(('/bin/sh', '-c', each))}" for each in commands),
         "fetch": fetch,
     }
-    return Place(**(facts | more))
+    return MetricContext(**(facts | more))
 
 
-def command(text: str, **more: object) -> Outside:
-    return Outside(name="orders", command=("/bin/sh", "-c", text), every=60, **more)
+def command(text: str, **more: object) -> ExternalMetric:
+    return ExternalMetric(name="orders", command=("/bin/sh", "-c", text), every=60, **more)
 
 
-def first(metric: Outside, where: Place, *, seconds: float = 20) -> Reading:
+def first(metric: ExternalMetric, where: MetricContext, *, seconds: float = 20) -> MetricReading:
     """The first answer."""
-    with Measures((metric,), where) as measures:
+    with MetricPoller((metric,), where) as measures:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if found := measures.take():
+            if found := measures.consume_readings():
                 return found[0]
             time.sleep(0.02)
     raise AssertionError("no answer")
@@ -112,8 +112,8 @@ def test_issue10_6_a_secret_that_does_not_print_is_in_no_reason(tmp_path: Path, 
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"a":' * 100_000, _RESULT % (b"9" * 400)], ids=["[", "{", "9"])
 def test_issue10_9_an_answer_that_is_no_number_does_not_end_the_asking(answer: bytes):
     """The thread that asks ended with a RecursionError or OverflowError, and the metric was silent from then on."""
-    with pytest.raises(promql.NoNumber, match="none of Prometheus's"):
-        promql.read(answer)
+    with pytest.raises(metrics.MetricUnavailable, match="none of Prometheus's"):
+        metrics.parse_answer(answer)
 
 
 def test_what_was_not_allowed_is_not_run(tmp_path: Path):
@@ -169,7 +169,7 @@ def test_issue10_6_a_command_that_closes_its_output_may_go_on(tmp_path: Path):
 
 def test_who_leaves_waits_for_nobody(tmp_path: Path):
     text = "echo $$ > child; sleep 300"
-    with Measures((command(text, timeout=300),), place(tmp_path, text)):
+    with MetricPoller((command(text, timeout=300),), place(tmp_path, text)):
         end = time.monotonic() + 20
         while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
             assert time.monotonic() < end
@@ -195,9 +195,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def asked(url: str, query: str, root: Path, **more: object) -> Reading:
+def asked(url: str, query: str, root: Path, **more: object) -> MetricReading:
     facts = {"authorization": "env:PROM", "every": 60, **more}
-    return first(Outside(name="prom", promql=query, url=url, most=1, **facts), place(root))
+    return first(ExternalMetric(name="prom", promql=query, url=url, most=1, **facts), place(root))
 
 
 @pytest.mark.parametrize(

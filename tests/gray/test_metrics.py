@@ -14,9 +14,9 @@ from gray.prometheus import prometheus, query
 from gray.routers import KEY, Router, ask, routed
 from support.machine import lacking
 
-from devbox.routing import config, metrics
-from devbox.routing.cohort import LEASED, LEASES, Cohort
-from devbox.routing.state import BLUE, GREEN
+from devbox.deploy.haproxy import config, metrics
+from devbox.deploy.haproxy.cohort import LEASED, LEASES
+from devbox.model.router import BLUE, GREEN, Cohort
 
 SAID = '# HELP devbox_rollout_phase P.\n# TYPE devbox_rollout_phase gauge\ndevbox_rollout_phase{phase="step"} 1\n'
 
@@ -35,9 +35,9 @@ def page(router: Router, path: str = metrics.PATH) -> str:
 
 
 def tell(router: Router, text: str) -> None:
-    version = router.runtime.ask(metrics.prepare(config.DIRECTORY)).rpartition(":")[2].strip()
-    for command in metrics.told(text, config.DIRECTORY, version=version):
-        router.runtime.tell(command)
+    version = router.runtime.query(metrics.render_prepare_command(config.DIRECTORY)).rpartition(":")[2].strip()
+    for command in metrics.render_update_commands(text, config.DIRECTORY, version=version):
+        router.runtime.execute(command)
 
 
 def checked(text: str) -> str:
@@ -100,7 +100,7 @@ def test_what_a_controller_says_replaces_what_it_said_at_once(router: Router):
 def test_a_share_that_ran_out_is_shown_as_it_is(router: Router):
     router.lend(5000, safe=100)
     assert 'side="canary"} 5000e-4' in page(router)
-    router.runtime.tell(f"clear table {LEASES} key {LEASED}")  # as when it expires
+    router.runtime.execute(f"clear table {LEASES} key {LEASED}")  # as when it expires
     assert 'side="canary"} 100e-4' in page(router)
 
 

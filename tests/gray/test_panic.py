@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from gray.routers import KEY, Router, free_ports, running, wait_for
 
-from devbox.routing import converge
-from devbox.routing.cohort import Cohort
-from devbox.routing.state import BLUE, GREEN, Front, RouterState, Server
+from devbox.deploy.haproxy import converge
+from devbox.model.router import BLUE, GREEN, Cohort, Frontend, RouterState, Server
 
 
 class Service:
@@ -84,7 +83,7 @@ def servers(*of: Service) -> tuple[Server, ...]:
 
 def state(blue: tuple[Server, ...], green: tuple[Server, ...] = (), **more: object) -> tuple[RouterState, int]:
     port, lives = free_ports(2)
-    return RouterState(fronts=(Front(process="web", port=port, asks=True, blue=blue, green=green),), **more), lives
+    return RouterState(fronts=(Frontend(process="web", port=port, asks=True, blue=blue, green=green),), **more), lives
 
 
 def fetch(router: Router, *, method: str = "GET", headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -164,10 +163,10 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
         wanted, lives = state((one,), cohort=Cohort(key=KEY), canary=canary)
         router = stack.enter_context(running(place, wanted, lives=lives))
         wait_for(lambda: up(router) >= {"web-1"}, place)
-        more = wanted.beside("web", BLUE, (one, two)).beside("web", GREEN, (new,))
-        for command in converge.admissions(more, router.seen()):
-            router.runtime.tell(command)
-        assert not converge.admissions(more, router.seen())
+        more = wanted.add_servers("web", BLUE, (one, two)).add_servers("web", GREEN, (new,))
+        for command in converge.plan_admissions(more, router.seen()):
+            router.runtime.execute(command)
+        assert not converge.plan_admissions(more, router.seen())
         wait_for(lambda: up(router) >= {"web-1", "web-2", "new-1"}, place)
         for each in found.values():
             each.healthy = False
@@ -177,11 +176,11 @@ def test_issue10_11_servers_that_are_added_while_it_runs_have_their_copies(place
             sides = {fetch(router, headers={"X-Devbox-Side": "canary"}) for _ in range(10)}
             assert sides == {(200, "web-1"), (200, "web-2")}
         fewer = replace(more, fronts=wanted.fronts)
-        gone = converge.superfluous(fewer, router.seen())
+        gone = converge.find_superfluous(fewer, router.seen())
         assert len(gone) == 4
         for place_of in gone:
-            router.runtime.tell(f"set server {place_of} state maint")
-            router.runtime.tell(f"del server {place_of}")
+            router.runtime.execute(f"set server {place_of} state maint")
+            router.runtime.execute(f"del server {place_of}")
         assert fetch(router) == (200, "web-1")
 
 
@@ -191,8 +190,8 @@ def test_a_server_that_comes_beside_others_gets_its_share_little_by_little(place
         wanted, lives = state((one,))
         router = stack.enter_context(running(place, wanted, lives=lives))
         wait_for(lambda: up(router) == {"web-1"}, place)
-        for command in converge.admissions(wanted.beside("web", BLUE, (two,)), router.seen()):
-            router.runtime.tell(command)
+        for command in converge.plan_admissions(wanted.add_servers("web", BLUE, (two,)), router.seen()):
+            router.runtime.execute(command)
         wait_for(lambda: up(router) == {"web-1", "web-2"}, place)
         cold = Counter(fetch(router)[1] for _ in range(200))
         assert 0 < cold["web-2"] < 60, cold

@@ -9,8 +9,8 @@ import statistics
 import pytest
 from gray.simulated import detected_after, drawn, drifting
 
-from devbox.gray import bounds
-from devbox.gray.evidence import Tally
+from devbox.gray import e_values
+from devbox.gray.e_values import Tally
 
 
 def false_alarms(rollouts: int, seed: int) -> int:
@@ -55,6 +55,6 @@ def test_bounds_of_a_rate_hold_at_every_look():
             rate = 0.03 * (1 + 0.8 * math.sin(look / 9))
             seen, mean = seen + Tally(requests=50, bad=drawn(rng, 50, rate)), mean + rate
             truth = mean / (look + 1)
-            missed |= not bounds.lower(seen, alpha=0.05) <= truth <= bounds.upper(seen, alpha=0.05)
+            missed |= not e_values.bound_below(seen, alpha=0.05) <= truth <= e_values.bound_above(seen, alpha=0.05)
         wrong += missed
     assert wrong <= 10  # 0.05 at each end

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from gray.rig import DEPLOYMENT, POLICY
 
+from devbox.commands import gray_releases as verbs
+from devbox.deploy.gray import GrayTarget
+from devbox.deploy.records import GrayStore, OperatorRequest
 from devbox.errors import UsageError
-from devbox.execute.trials import Trials, Wish
-from devbox.gray.rollout import ABORTED, HOLD, STEP, Rollout
-from devbox.gray.trial import Trial
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, HOLD, STEP, GrayState
 from devbox.host.paths import Paths
+from devbox.model.router import GREEN
 from devbox.model.stage import Stage, StageObserved
 from devbox.records.deployed import DeployedRecord
 from devbox.records.ledger import Ledger
-from devbox.routing.state import GREEN
-from devbox.verbs import trials as verbs
-from devbox.verbs.gray import GrayEnvironment
 
 
 @dataclass
@@ -43,37 +43,35 @@ class Inner:
         return False
 
 
-def trial(*, began: float) -> Trial:
-    rollout = Rollout.begin(POLICY).enter(STEP, "healthy", step=0)
-    return Trial(stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side=GREEN, began=began)
+def trial(*, began: float) -> GrayRelease:
+    rollout = GrayState.begin(POLICY).enter(STEP, "healthy", step=0)
+    return GrayRelease(stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side=GREEN, began=began)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> GrayEnvironment:
+def environment(tmp_path: Path) -> GrayTarget:
     paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
     stage = Stage(name="production", order=0)
-    return GrayEnvironment(
-        Inner(paths), stage=stage, home=stage, through="gray", ledger=Ledger(paths, "shop"), around=None
-    )
+    return GrayTarget(Inner(paths), stage=stage, home=stage, through="gray", ledger=Ledger(paths, "shop"), around=None)
 
 
-def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: GrayEnvironment):
+def test_issue10_gray_a_request_holds_the_trial_that_it_is_about(environment: GrayTarget):
     now = trial(began=time.time())
     environment.trials.write(now)
-    assert environment.steer(Wish(what="hold", by="me", began=now.began - 1)) is None
+    assert environment.steer(OperatorRequest(what="hold", by="me", began=now.began - 1)) is None
     assert not environment.trials.read().rollout.held
-    held = environment.steer(Wish(what="hold", by="me", began=now.began))
+    held = environment.steer(OperatorRequest(what="hold", by="me", began=now.began))
     assert held is not None
     assert held.rollout.held
     assert environment.trials.read() == held
-    assert not environment.steer(Wish(what="resume", by="me")).rollout.held, "0: any"
+    assert not environment.steer(OperatorRequest(what="resume", by="me")).rollout.held, "0: any"
 
 
 def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_stopped(tmp_path: Path):
     """The router was asked, which does not answer then, and every command failed."""
     paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
     gray, home = Stage(name="gray", order=0), Stage(name="production", order=1)
-    environment = GrayEnvironment(
+    environment = GrayTarget(
         Inner(paths), stage=gray, home=home, through="gray", ledger=Ledger(paths, "shop"), around=None
     )
     waiting = trial(began=time.time())
@@ -82,7 +80,7 @@ def test_issue10_gray_a_release_that_waits_is_not_healthy_where_its_stage_was_st
     assert (seen.release, seen.healthy) == (DEPLOYMENT.release.id, False)
 
 
-def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayEnvironment):
+def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayTarget):
     now = trial(began=time.time())
     environment.trials.write(now)
     with pytest.raises(UsageError, match="no gray release is under way"):
@@ -91,16 +89,16 @@ def test_issue10_gray_a_request_aborts_no_other_trial(environment: GrayEnvironme
 
 
 def test_issue10_gray_a_request_is_not_answered_by_another_trial(tmp_path: Path):
-    trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
+    trials = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "production")
     environment: Any = SimpleNamespace(trials=trials)
     project: Any = None
-    before, wish = trial(began=1.0), Wish(what="abort", by="ann", began=1.0)
+    before, wish = trial(began=1.0), OperatorRequest(what="abort", by="ann", began=1.0)
     over = replace(trial(began=2.0), rollout=before.rollout.enter(ABORTED, "it was bad"))
     for now in (over, trial(began=2.0)):
         trials.write(now)
         with pytest.raises(UsageError, match="another one has begun"):
-            verbs._done(project, environment, before, wish, deadline=time.monotonic() + 5)
+            verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)
     trials.write(replace(over, began=1.0))
-    done = verbs._done(project, environment, before, wish, deadline=time.monotonic() + 5)
+    done = verbs._await_done(project, environment, before, wish, deadline=time.monotonic() + 5)
     assert done is not None
-    assert done.over
+    assert done.is_over

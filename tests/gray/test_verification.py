@@ -12,8 +12,8 @@ import pytest
 from gray.routers import wait_for
 from gray.test_drain import Stage, stage
 
+from devbox.deploy.verification import COMING, UNREACHED, WELL, Observation, Verification
 from devbox.errors import VerifyFailed
-from devbox.execute.verification import COMING, UNREACHED, WELL, Observation, Verification
 from devbox.model.observed import ObservedContainer
 from devbox.model.traffic import Side
 
@@ -60,30 +60,30 @@ def visit(stage: Stage, *, good: int = 0, bad: int = 0) -> None:
 def test_issue10_verify_adds_up_what_the_routers_have_counted(stage: Stage):
     visit(stage, good=40)
     seen = verification(stage, Engine())
-    before = seen.traffic()
+    before = seen.read_traffic()
     assert before == Side(requests=40)
     stage.switch()
-    observation = Observation(seen._look(), at=0, before=before)
+    observation = Observation(seen._observe(), at=0, before=before)
     visit(stage, good=7, bad=8)
-    assert observation.take(seen._look(), at=1) == "", "too few to say anything"
+    assert observation.update(seen._observe(), at=1) == "", "too few to say anything"
     stage.replace_router()
-    after = seen._look()
-    assert observation.take(after, at=2) == ""
+    after = seen._observe()
+    assert observation.update(after, at=2) == ""
     assert (after.traffic, after.conditions) == (Side(), {"web-1-new": WELL})
     visit(stage, good=15)
-    assert observation.take(seen._look(), at=3) == "26.7% of 30 requests failed (0.0% of 40 before)"
+    assert observation.update(seen._observe(), at=3) == "26.7% of 30 requests failed (0.0% of 40 before)"
 
 
 def test_issue10_verify_sees_what_a_release_is_like(stage: Stage):
     engine = Engine()
     seen = verification(stage, engine)
-    assert seen._look().conditions == {"web-1-new": WELL}
+    assert seen._observe().conditions == {"web-1-new": WELL}
     engine.state = "restarting"
-    assert seen._look().conditions == {"web-1-new": COMING}
+    assert seen._observe().conditions == {"web-1-new": COMING}
     engine.state = "running"
     stage.services["new"].shutdown()
     stage.services["new"].server_close()
-    wait_for(lambda: seen._look().conditions == {"web-1-new": UNREACHED}, Path(stage.router.directory))
+    wait_for(lambda: seen._observe().conditions == {"web-1-new": UNREACHED}, Path(stage.router.directory))
 
 
 def test_issue10_verify_ends_as_soon_as_the_release_is_not_well(stage: Stage):

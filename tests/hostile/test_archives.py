@@ -15,10 +15,10 @@ from support.hostile_layers import END, directory, entry, hardlink, symlink
 
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
-from devbox.images import layout
-from devbox.images.intake import contents
-from devbox.images.intake.store import read
-from devbox.images.manifest import architecture
+from devbox.images.archive import contents
+from devbox.images.archive.importer import import_images
+from devbox.images.store import layout
+from devbox.images.store.manifest import get_architecture
 
 DEEP = b"[" * 100_000
 LAYER = entry("file", b"content") + END
@@ -37,7 +37,7 @@ def blob(raw: bytes, *, name: str = "") -> bytes:
 
 
 CONFIG = json.dumps(
-    {"architecture": architecture(), "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(LAYER)]}}
+    {"architecture": get_architecture(), "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(LAYER)]}}
 ).encode()
 
 
@@ -67,7 +67,7 @@ def nested(depth: int) -> bytes:
     """An index of an index of an index …"""
     made, raw, kind = blob(GOOD) + WHOLE, GOOD, layout.MANIFEST
     for _ in range(depth):
-        place = {"architecture": architecture(), "os": "linux"}
+        place = {"architecture": get_architecture(), "os": "linux"}
         raw = json.dumps({"mediaType": layout.INDEX, "manifests": [described(raw, kind, platform=place)]}).encode()
         made, kind = made + blob(raw), layout.INDEX
     return made + index(described(raw, kind)) + END
@@ -126,7 +126,7 @@ def paths(tmp_path: Path) -> Paths:
 def take(paths: Paths, raw: bytes) -> None:
     file = Path(paths.home).parent / "archive.tar"
     file.write_bytes(raw)
-    read(str(file), paths=paths, name=None, on_transfer=lambda _: None)
+    import_images(str(file), paths=paths, name=None, on_transfer=lambda _: None)
 
 
 def test_the_good_one_comes_in(paths: Paths):
@@ -167,6 +167,6 @@ def test_a_directory_that_leads_elsewhere(paths: Paths, tmp_path: Path, put: Cal
     (place / "index.json").write_text(json.dumps({"manifests": [described(GOOD, layout.MANIFEST)]}))
     put(place)
     with pytest.raises(DevboxError) as caught:
-        read(str(place), paths=paths, name=None, on_transfer=lambda _: None)
+        import_images(str(place), paths=paths, name=None, on_transfer=lambda _: None)
     assert caught.value.remedy
     assert not os.path.exists(paths.oci)

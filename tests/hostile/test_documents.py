@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from devbox.errors import DevboxError, RegistryError
-from devbox.images import documents, layout
-from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry import graph
-from devbox.images.runconfig import run_config
+from devbox.images.store import documents, layout
+from devbox.images.store.layout import Descriptor, Layout
+from devbox.images.store.manifest import parse_run_config
 from devbox.model.container import Health
 from devbox.model.image import ImageConfig
 
@@ -49,7 +49,7 @@ def refusal(plain: Any, media_type: str = layout.MANIFEST, *, raw: bytes = b"", 
     raw = raw or json.dumps(plain).encode()
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     with pytest.raises(RegistryError) as refused:
-        graph.understand(Descriptor(media_type, digest, len(raw) if size is None else size), raw)
+        graph.parse_node(Descriptor(media_type, digest, len(raw) if size is None else size), raw)
     said = refused.value.render()
     assert digest in said
     assert len(said) < 500
@@ -85,7 +85,7 @@ def test_issue10_1_a_key_that_is_there_twice_is_found_in_one_pass(monkeypatch: p
     names = [_Name(f"key{number}") for number in range(2000)]
 
     with pytest.raises(ValueError, match="'last' is there twice"):
-        documents._table([(name, 1) for name in (*names, _Name("last"), _Name("last"))])
+        documents._build_table([(name, 1) for name in (*names, _Name("last"), _Name("last"))])
 
     assert _Name.compared < 2 * len(names)
 
@@ -99,7 +99,7 @@ def test_digests_that_are_none(digest: Any, tmp_path: Path) -> None:
     assert "is no sha256 digest" in refusal({**INDEX, "manifests": [bad]}, layout.INDEX)
     if isinstance(digest, str):
         oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
-        for look in (oci.blob, oci.has, oci.read_raw, oci.read_json):
+        for look in (oci.get_blob_path, oci.has_blob, oci.read_raw, oci.read_json):
             with pytest.raises(RegistryError, match="is no sha256 digest"):
                 look(digest)
 
@@ -135,16 +135,16 @@ def test_what_is_announced_and_sent_must_agree() -> None:
 
 @pytest.mark.parametrize("value", [5, "text", True, [5], {"a": 5}, [[]], -1, 1 << 70, 1.5], ids=repr)
 def test_configs_of_wrong_types_say_nothing(value: Any) -> None:
-    unsaid = run_config({})
+    unsaid = parse_run_config({})
     texts = isinstance(value, str)
     for key in ("Env", "Entrypoint", "Cmd", "Healthcheck", *(() if texts else ("User", "WorkingDir", "StopSignal"))):
-        assert run_config({key: value}) == unsaid
+        assert parse_run_config({key: value}) == unsaid
     if not isinstance(value, dict):
-        assert run_config(value) == run_config({"ExposedPorts": value}) == unsaid
+        assert parse_run_config(value) == parse_run_config({"ExposedPorts": value}) == unsaid
     if not (type(value) is int and value == 5):
         probe = {"Test": ["CMD", "x"], "Interval": value, "Timeout": value, "Retries": value, "StartPeriod": value}
-        assert run_config({"Healthcheck": probe}).health == Health(command=("x",))
-    assert run_config({"Healthcheck": {"Test": ["CMD-SHELL"]}}) == unsaid
+        assert parse_run_config({"Healthcheck": probe}).health == Health(command=("x",))
+    assert parse_run_config({"Healthcheck": {"Test": ["CMD-SHELL"]}}) == unsaid
     assert isinstance(unsaid, ImageConfig)
 
 
@@ -156,6 +156,6 @@ def test_configs_of_wrong_types_say_nothing(value: Any) -> None:
 def test_an_index_of_a_layout(entries: Any, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
     oci = Layout(str(tmp_path), lock=str(tmp_path / "lock"))
-    for look in (oci.refs, oci.nameless):
+    for look in (oci.read_refs, oci.list_unnamed):
         with pytest.raises(DevboxError, match=r"index\.json is no index of images"):
             look()

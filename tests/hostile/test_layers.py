@@ -31,7 +31,7 @@ from support.hostile_layers import (
 from support.machine import lacking
 
 from devbox.errors import BakeFailed
-from devbox.images.tarstream import TarStream
+from devbox.images.layers.tar import TarStream
 
 PASSWD = entry("etc/passwd", b"root::0:0::/:/bin/sh\n")
 GOOD = entry("d/file", b"content") + END
@@ -281,7 +281,7 @@ def test_a_million_entries_need_little_memory() -> None:
 
 def test_the_store_keeps_set_uid_programs_from_others(tmp_path: Path) -> None:
     from devbox.host.paths import Paths
-    from devbox.images import snapshots
+    from devbox.images.store import snapshots
 
     paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
     prepared = tmp_path / "prepared"
@@ -294,7 +294,7 @@ def test_the_store_keeps_set_uid_programs_from_others(tmp_path: Path) -> None:
 def test_issue9_c20_a_layer_may_unpack_to_as_much_as_there_is_room_for(pack: Callable[[bytes], bytes]) -> None:
     packed = pack(entry("zeros", bytes(260 << 20)) + END)
     assert len(packed) < (260 << 20) // 200
-    assert [each.size for each in TarStream(io.BytesIO(packed), None).entries()] == [260 << 20]
+    assert [each.size for each in TarStream(io.BytesIO(packed), None).read_entries()] == [260 << 20]
     bomb = TarStream(io.BytesIO(packed), None, most=1 << 20)
     with pytest.raises(BakeFailed, match=r"room for: 1\.0 MB"):
-        list(bomb.entries())
+        list(bomb.read_entries())

@@ -7,13 +7,11 @@ from support.catalogue import entries, page
 
 # Their remedy is the place in the file that they name.
 OF_THE_FILE = ("envfile", "roles")
-# Made inside of a bake's worker: images/workers.py adds where the whole output lies.
+# Made inside of a bake's worker: images/bake/pool.py adds where the whole output lies.
 OF_A_STEP = {
-    f"images/{name}.py"
-    for name in (
-        *("apt", "bootstrap", "inside", "layer", "mirrors", "tarstream", "textfiles", "baking"),
-        *("build/copying", "build/taking", "unpacking/item", "unpacking/making", "unpacking/unpack", "worker"),
-    )
+    *(f"images/bake/{name}.py" for name in ("apt", "bootstrap", "overlay", "steps")),
+    *(f"images/layers/{name}.py" for name in ("entry", "make", "pack", "tar", "unpack")),
+    *("images/build/take.py", "images/worker.py", "images/worker_jobs.py"),
 }
 
 

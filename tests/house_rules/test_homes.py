@@ -26,10 +26,10 @@ HOMES = {
     "sys.argv": (
         {
             "devbox/cli/main.py",
-            "devbox/isolation/supervision/supervisor.py",
+            "devbox/isolation/supervisor/supervisor.py",
             "devbox/images/dockerfile/mountpoints.py",
-            "devbox/matrix/guardian.py",
-            "devbox/verbs/guard.py",
+            "devbox/matrix/reaper.py",
+            "devbox/deploy/drift_monitor.py",
         },
         "take parameters",
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.machine import Box
 
-from devbox.model.ids import instance_id
+from devbox.model.ids import compute_instance_id
 
 pytestmark = [pytest.mark.scenario, pytest.mark.long]
 
@@ -95,7 +95,7 @@ def test_the_gate_opens_by_tests_of_the_very_image(box: Box, mode: str, check: s
     cells = json.loads(done.stdout)["cells"]
     assert [cell["name"] for cell in cells] == ["content=three,level=low", "content=three,level=high"], "one image"
     assert {cell["state"] for cell in cells} == {"passed"}
-    place = box.home / "projects" / instance_id(str(path), "devbox.toml")
+    place = box.home / "projects" / compute_instance_id(str(path), "devbox.toml")
     run = json.loads((place / "tests/released/run.json").read_text())["run"]
     assert run["release"] == release["digest"]
     if mode == "inside":

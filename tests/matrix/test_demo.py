@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.machine import Box
 
-from devbox.model.ids import instance_id
+from devbox.model.ids import compute_instance_id
 
 pytestmark = [pytest.mark.scenario, pytest.mark.long]
 
@@ -49,7 +49,7 @@ def test_five_interpreters_and_two_databases(box: Box):
             reported.add((".".join(python.split(".")[:2]), postgres.split(".")[0]))
     assert reported == set(CELLS), "what ran is what the cell says"
 
-    place = box.home / "projects" / instance_id(str(path), "devbox.toml")
+    place = box.home / "projects" / compute_instance_id(str(path), "devbox.toml")
     run = json.loads((place / "tests/run.json").read_text())["run"]
     made = [cell for cell in run["cells"] if "migrated" in Path(cell["log"]).read_text()]
     assert sorted(cell["cell"]["axes"]["pg"] for cell in made) == ["15", "17"], "one migration for each server"

@@ -70,7 +70,7 @@ def start(box: Box, path: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def supervisors(box: Box) -> set[int]:
-    return {pid for pid in box.pids() if b"supervision.supervisor" in procfs.read(pid, "cmdline")}
+    return {pid for pid in box.pids() if b"supervisor.supervisor" in procfs.read(pid, "cmdline")}
 
 
 def _run_of(supervisor: int) -> str:

@@ -16,7 +16,7 @@ from parity.compare import Rows
 from support import rootfs
 from support.place import Place, place
 
-from devbox.engines import native_start
+from devbox.engines.native import start
 from devbox.host.paths import Paths
 from devbox.isolation import idmap
 from devbox.isolation.types import Bind
@@ -25,7 +25,7 @@ from devbox.roles.parts import IsolationTable
 
 PROBE = Path(__file__).parent / "probe.pl"
 _INSIDE = "/probe.pl"
-_ISOLATED = native_start.confine(IsolationTable(preset="isolated").isolation(), Limits())
+_ISOLATED = start.build_security_profile(IsolationTable(preset="isolated").to_isolation(), Limits())
 # What there is to compare: the OCI runtime, and what the container has beside its defaults.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "crun": ("crun", {}),
@@ -39,7 +39,7 @@ def measure(abstract_socket: str, kinds: list[str]) -> dict[str, Rows]:
     base = Path(tempfile.mkdtemp(prefix="devbox-parity-"))
     base.chmod(0o755)
     (base / "home").mkdir()
-    ids = idmap.store_map(Paths(str(base / "home"), str(base / "run")))
+    ids = idmap.load_store_map(Paths(str(base / "home"), str(base / "run")))
     lower = rootfs.unpack(ids, base / "lower")
     (base / "tops").mkdir()
     try:

@@ -15,28 +15,28 @@ from contract.registry.stores import new_store
 from support.registry import registry
 from support.shop import APP, Shop, in_a_child
 
-from devbox.attest import attached, keys, statements, verify
-from devbox.attest import signing as attest
+from devbox.attest import attachments, keys, statements, verify
+from devbox.attest import verify as attest
 from devbox.attest.keys import LocalSigner
 from devbox.cli import main
-from devbox.envfile import hostaccess
+from devbox.commands import approvals, signing
+from devbox.commands import promote as verbs
+from devbox.commands.approvals import list_covered_parts
+from devbox.commands.promote import PromotionResult
+from devbox.commands.signing import NamedSigner
+from devbox.envfile import host_access
 from devbox.errors import Denied, LedgerDamaged, NotTrusted, SigningError, UsageError
 from devbox.images.registry.reference import parse
-from devbox.model.entry import APPLIED, INTENT, Entry
+from devbox.model.ledger import APPLIED, INTENT, LedgerEntry
+from devbox.model.plan import FAIL, PASS, PENDING
 from devbox.model.release import Release
 from devbox.model.stage import Deployment
-from devbox.model.verdict import FAIL, PASS, PENDING
-from devbox.opened import accept_grants, load
-from devbox.promotion import coverage
+from devbox.project import accept_grants, load
+from devbox.promotion import approval_scope
 from devbox.records import keyring
-from devbox.records.keys import Keys
+from devbox.records.keyring import KeyStore
 from devbox.records.ledger import Ledger
 from devbox.records.trust import TrustRecord
-from devbox.verbs import approvals, signing
-from devbox.verbs import promote as verbs
-from devbox.verbs.promote import Moved
-from devbox.verbs.selecting import covered
-from devbox.verbs.signing import Named
 
 KEYS = """
 [builders]
@@ -54,7 +54,7 @@ class Signed:
 
     def __init__(self, place: Path, text: str = APPROVED) -> None:
         self.shop = Shop(place, text)
-        root, store = Path(self.shop.root), Keys(self.shop.opened.paths)
+        root, store = Path(self.shop.root), KeyStore(self.shop.opened.paths)
         (root / "keys").mkdir()
         self.people: dict[str, LocalSigner] = {}
         for name in ("ci", "ann", "bob", "eve"):
@@ -66,7 +66,7 @@ class Signed:
         """A release that somebody built and signed; it has passed the first stage."""
         made = self.shop.release(number)
         opened = self.shop.opened
-        named = Named(by, self.people[by])
+        named = NamedSigner(by, self.people[by])
         signing.sign_built(opened, load(opened), made, named, started=dt.datetime.now(dt.UTC))
         self.shop.promote("test", made)
         return made
@@ -75,7 +75,7 @@ class Signed:
         opened = self.shop.opened
         approvals.approve(opened, load(opened), "staging", release.id, _unseen, key=key, ask=None, **how)
 
-    def promote(self, stage: str, release: Release, *, by: str = "ci") -> Moved:
+    def promote(self, stage: str, release: Release, *, by: str = "ci") -> PromotionResult:
         """Promote it, and sign the record."""
         return verbs.promote(
             self.shop.opened,
@@ -83,7 +83,7 @@ class Signed:
             stage=stage,
             release=release.id,
             environments=self.shop._environments,
-            by=Named(by, self.people[by]),
+            by=NamedSigner(by, self.people[by]),
         )
 
     def denied(self, release: Release, gate: str, verdict: str) -> str:
@@ -218,7 +218,7 @@ def test_issue10_5_an_approval_of_an_earlier_version_does_not_count(signed: Sign
     said = {"release": made.id, "stage": "staging", "policy": _policy(signed), "approver": "ann", "comment": ""}
     said |= {"issued": "2026-01-01T00:00:00Z", "expires": "2099-01-01T00:00:00Z"}
     paths = signed.shop.opened.paths
-    attest.say(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=paths)
+    attest.attach_statement(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=paths)
     assert "does not say what was approved" in signed.denied(made, "approval", PENDING)
 
 
@@ -264,12 +264,12 @@ def test_issue10_approve_of_a_gray_stage_shows_how_production_changes(signed: Si
 def test_issue10_why_names_the_release_and_how_it_stands_to_the_stage(signed: Signed):
     made = signed.built()
     notes: list[Any] = []
-    verbs.why_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
-    verbs.why_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    verbs.explain_stage(signed.shop.opened, stage="test", release=made.id, sink=notes.append)
+    verbs.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     said = [note.text for note in notes]
-    assert said == [f"release {made.short}, which test runs", f"release {made.short}"]
+    assert said == [f"release {made.short_id}, which test runs", f"release {made.short_id}"]
     signed.shop.ledger.append(INTENT, release=made.id, stage="staging", attempt=1, body={})
-    verbs.why_stage(signed.shop.opened, stage="staging", sink=notes.append)
+    verbs.explain_stage(signed.shop.opened, stage="staging", sink=notes.append)
     assert "devbox promote staging goes on with it" in notes[-1].text
 
 
@@ -288,7 +288,7 @@ def test_what_was_revoked_elsewhere_goes_nowhere(signed: Signed):
     signed.approve(made, "ann")
     said = {"release": made.id, "reason": "leaks", "issued": "2026-01-01T00:00:00Z"}
     paths = signed.shop.opened.paths
-    attest.say(made.image, statements.REVOCATION, said, signed.people["bob"], name="shop", paths=paths)
+    attest.attach_statement(made.image, statements.REVOCATION, said, signed.people["bob"], name="shop", paths=paths)
     assert signed.denied(made, "revocation", FAIL).endswith(": leaks")
 
 
@@ -322,7 +322,7 @@ def test_a_record_is_there_once_though_its_process_was_killed_after_it(signed: S
     signed.approve(made, "ann")
     write = Ledger.append
 
-    def killed(ledger: Ledger, kind: str, **how: Any) -> Entry:
+    def killed(ledger: Ledger, kind: str, **how: Any) -> LedgerEntry:
         if kind == APPLIED:
             os.kill(os.getpid(), signal.SIGKILL)
         return write(ledger, kind, **how)
@@ -402,10 +402,12 @@ def test_an_approval_comes_from_another_machine(tmp_path: Path, home: Path, monk
             "issued": "2026-01-01T00:00:00Z",
             "expires": "2099-01-01T00:00:00Z",
             "comment": "",
-            "deployment": coverage.digest(_parts(signed, made)),
+            "deployment": approval_scope.compute_digest(_parts(signed, made)),
             "parts": _parts(signed, made),
         }
-        attest.say(made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=ann.paths)
+        attest.attach_statement(
+            made.image, statements.APPROVAL, said, signed.people["ann"], name="shop", paths=ann.paths
+        )
         assert ann.transfers.push_attached(top, where, lambda _: None)
         assert signed.shop.why("staging", made)["approval"].verdict == PASS
         assert signed.promote("staging", made).changed
@@ -429,16 +431,18 @@ def test_issue10_2_a_file_that_ran_isolated_and_grants_more_is_not_promoted_with
 def _parts(signed: Signed, made: Release) -> dict[str, str]:
     opened = signed.shop.opened
     resolved = load(opened)
-    return covered(opened, resolved, Deployment(release=made, stage=resolved.stages["staging"]))
+    return list_covered_parts(opened, resolved, Deployment(release=made, stage=resolved.stages["staging"]))
 
 
 def _policy(signed: Signed) -> str:
     resolved = load(signed.shop.opened)
     stage = resolved.stages["staging"]
-    return keyring.policy(stage, signed.shop.root, builders=resolved.builders, approvers=resolved.approvers)
+    return keyring.compute_stage_policy(
+        stage, signed.shop.root, builders=resolved.builders, approvers=resolved.approvers
+    )
 
 
-def _records(signed: Signed, release: Release, stage: str) -> list[verify.Finding]:
+def _records(signed: Signed, release: Release, stage: str) -> list[verify.AttachmentFinding]:
     return [each for each, said in _promotions(signed, release) if said.predicate["to"] == stage]
 
 
@@ -446,10 +450,10 @@ def _predicates(signed: Signed, release: Release, stage: str) -> list[dict[str, 
     return [said.predicate for _, said in _promotions(signed, release) if said.predicate["to"] == stage]
 
 
-def _promotions(signed: Signed, release: Release) -> list[tuple[verify.Finding, statements.Said]]:
-    oci = attached.store(signed.shop.opened.paths)
+def _promotions(signed: Signed, release: Release) -> list[tuple[verify.AttachmentFinding, statements.Said]]:
+    oci = attachments.open_store(signed.shop.opened.paths)
     known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
-    return list(verify.signed(verify.findings(release.image, oci, known), statements.PROMOTION))
+    return list(verify.list_signed(verify.list_findings(release.image, oci, known), statements.PROMOTION))
 
 
 def _unseen(event: object) -> None:
@@ -463,12 +467,12 @@ gates = [{ kind = "command", run = 'printf "a\000b\377\n\033[31mred"' }]
 """
     signed = Signed(tmp_path, SIGNED + gate)
     opened = signed.shop.opened
-    TrustRecord(opened.paths, opened.id).allow((), stages=hostaccess.of_stages(load(opened)))
+    TrustRecord(opened.paths, opened.id).allow((), stages=host_access.list_stage_access(load(opened)))
     made = signed.built()
     entry = signed.promote("staging", made).entry
     known = {signer.public.fingerprint: signer.public for signer in signed.people.values()}
-    found = verify.findings(made.image, attached.store(opened.paths), known)
+    found = verify.list_findings(made.image, attachments.open_store(opened.paths), known)
     assert {each.verdict for each in found} == {"ok"}
-    records = {each.evidence: said.predicate for each, said in verify.signed(found, statements.PROMOTION)}
+    records = {each.evidence: said.predicate for each, said in verify.list_signed(found, statements.PROMOTION)}
     printed = [each["output"] for each in records[str(entry.body["record"])]["gates"] if each.get("output")]
     assert printed == ["a\ufffdb\ufffd\n\x1b[31mred"]

@@ -14,7 +14,7 @@ from support import staged
 from support.load import Load
 from support.machine import Box, wait_until
 
-from devbox.isolation.living import alive, identify
+from devbox.isolation.state import identify, is_alive
 
 pytestmark = pytest.mark.scenario
 
@@ -252,7 +252,7 @@ def kill(pids: list[int]) -> None:
     assert len(killed) == len(pids)
     for process in killed:
         os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(alive, killed)), what="the end of what was killed")
+    wait_until(lambda: not any(map(is_alive, killed)), what="the end of what was killed")
 
 
 def answers(address: str) -> str:

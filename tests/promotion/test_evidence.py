@@ -9,15 +9,15 @@ from promotion.test_machines import Machine, served
 from support.registry import Registry
 from support.shop import APP, Shop
 
-from devbox.attest import keys, signing, statements
-from devbox.matrix.looking import CACHED, RUN, Asked, Decided, _proven
+from devbox.attest import keys, statements, verify
+from devbox.commands.signing import NamedSigner
+from devbox.commands.test import EvidenceRecorder
+from devbox.matrix.schedule import CACHED, RUN, CellDecision, MatrixRequest, _require_evidence
 from devbox.model import codec
-from devbox.model.entry import TESTED
+from devbox.model.ledger import TESTED
 from devbox.model.matrix import Cell, CellResult, MatrixRun
+from devbox.model.plan import PASS, PENDING
 from devbox.model.release import Release
-from devbox.model.verdict import PASS, PENDING
-from devbox.verbs.signing import Named
-from devbox.verbs.testevidence import Keeper
 
 __all__ = ["served"]
 
@@ -49,8 +49,8 @@ def _run(**states: str) -> MatrixRun:
     return MatrixRun(id="r", project="shop", cells=found, started_at="2026-01-01T00:00:00Z", seconds=1, directory="")
 
 
-def _keep(shop: Shop, made: Release, by: Named | None = None, **states: str) -> None:
-    Keeper(shop.opened, made, ()).keep(_run(**states), by, lambda _: None)
+def _keep(shop: Shop, made: Release, by: NamedSigner | None = None, **states: str) -> None:
+    EvidenceRecorder(shop.opened, made, ()).record(_run(**states), by, lambda _: None)
 
 
 def test_a_run_of_all_cells_opens_the_gate_and_one_of_some_does_not(tested: Shop):
@@ -66,36 +66,36 @@ def test_a_run_of_all_cells_opens_the_gate_and_one_of_some_does_not(tested: Shop
 def test_issue10_3_an_earlier_result_counts_only_by_an_entry_of_the_ledger(tested: Shop):
     """Results of cells lie below DEVBOX_HOME: a forged green one must not become signed evidence."""
     made = tested.release(1)
-    assert Keeper(tested.opened, made, ()).proven() == frozenset()
+    assert EvidenceRecorder(tested.opened, made, ()).list_proven() == frozenset()
     _keep(tested, made, level2="failed")
-    assert Keeper(tested.opened, made, ()).proven() == {"level=1"}
+    assert EvidenceRecorder(tested.opened, made, ()).list_proven() == {"level=1"}
     _keep(tested, made, level1="cached", level2="passed")
-    assert Keeper(tested.opened, made, ()).proven() == {*NAMES}
-    assert Keeper(tested.opened, tested.release(2), ()).proven() == frozenset(), "of another image"
+    assert EvidenceRecorder(tested.opened, made, ()).list_proven() == {*NAMES}
+    assert EvidenceRecorder(tested.opened, tested.release(2), ()).list_proven() == frozenset(), "of another image"
     Path(tested.root, "test_new.py").write_text("")
-    assert Keeper(tested.opened, made, ()).proven() == frozenset(), "of other tests"
+    assert EvidenceRecorder(tested.opened, made, ()).list_proven() == frozenset(), "of other tests"
     cell = Cell(name="level=1", axes={}, variables={})
-    cached = Decided(cell=cell, verdict=CACHED, reason="", last=CellResult(cell=cell, state="passed"))
-    assert _proven(cached, Asked(proven=frozenset({"level=2"}))).verdict == RUN
-    assert _proven(cached, Asked(proven=frozenset({"level=1"}))).verdict == CACHED
-    assert _proven(cached, Asked()).verdict == CACHED
+    cached = CellDecision(cell=cell, verdict=CACHED, reason="", last=CellResult(cell=cell, state="passed"))
+    assert _require_evidence(cached, MatrixRequest(proven=frozenset({"level=2"}))).verdict == RUN
+    assert _require_evidence(cached, MatrixRequest(proven=frozenset({"level=1"}))).verdict == CACHED
+    assert _require_evidence(cached, MatrixRequest()).verdict == CACHED
 
 
 def test_issue10_3_tests_that_change_while_they_run_leave_no_evidence(tested: Shop):
     made = tested.release(1)
-    keeper, notes = Keeper(tested.opened, made, ()), []
+    keeper, notes = EvidenceRecorder(tested.opened, made, ()), []
     Path(tested.root, "test_new.py").write_text("")
-    keeper.keep(_run(), None, notes.append)
+    keeper.record(_run(), None, notes.append)
     assert "changed while they ran" in notes[0].text
     assert not [entry for entry in tested.entries() if entry.kind == TESTED]
 
 
 def test_issue10_3_a_file_that_a_report_was_written_to_is_none_of_the_tests(tested: Shop):
     made = tested.release(1)
-    keeper = Keeper(tested.opened, made, ["out/report.xml"])
+    keeper = EvidenceRecorder(tested.opened, made, ["out/report.xml"])
     Path(tested.root, "out").mkdir()
     Path(tested.root, "out/report.xml").write_text("<testsuite/>")
-    keeper.keep(_run(), None, lambda _: None)
+    keeper.record(_run(), None, lambda _: None)
     assert tested.why("test", made)["tests"].verdict == PASS
 
 
@@ -117,7 +117,7 @@ def test_issue10_3_the_word_of_a_builder_counts_on_another_machine(tested_machin
     _keep(shop, made)
     one.promote("test", made.id)
     assert two.use().why("staging")["tests"].verdict == PENDING, "the host's own key counts there alone"
-    _keep(one.use(), made, by=Named("ci", one._signer))
+    _keep(one.use(), made, by=NamedSigner("ci", one._signer))
     assert two.use().why("staging")["tests"].verdict == PASS
     assert two.promote("staging").changed
 
@@ -132,9 +132,9 @@ def test_issue10_3_the_word_of_anybody_else_or_about_another_image_does_not_coun
     _keep(shop, made)
     (entry,) = [entry for entry in shop.entries() if entry.kind == TESTED]
     run, paths = entry.body["run"], shop.opened.paths
-    signing.say(other.image, statements.TESTS, run, keys.generate(keys.P256), name="shop", paths=paths)
+    verify.attach_statement(other.image, statements.TESTS, run, keys.generate(keys.P256), name="shop", paths=paths)
     moved = {**run, "digest": other.image}
-    signing.say(made.image, statements.TESTS, codec.dump(moved), one._signer, name="shop", paths=paths)
-    signing.say(other.image, statements.TESTS, run, one._signer, name="shop", paths=paths)
+    verify.attach_statement(made.image, statements.TESTS, codec.dump(moved), one._signer, name="shop", paths=paths)
+    verify.attach_statement(other.image, statements.TESTS, run, one._signer, name="shop", paths=paths)
     one.promote("test", other.id)
     assert shop.why("staging", other)["tests"].verdict == PENDING

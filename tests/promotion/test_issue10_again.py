@@ -11,16 +11,16 @@ from promotion.test_issue10_first_reader import roll_back
 from promotion.test_machines import Machine, _staged, _unseen, machines, served
 from support.registry import Registry
 
+from devbox.commands import gray_releases, promote, signing
+from devbox.commands.stage_chains import StageChains
 from devbox.errors import Denied
 from devbox.execute.events import Event
-from devbox.images.registry import patience
+from devbox.images.registry import retry
+from devbox.model.plan import FAIL, PENDING
 from devbox.model.release import Release
-from devbox.model.verdict import FAIL, PENDING
-from devbox.opened import load
-from devbox.records import watched
-from devbox.records.watched import Watched
-from devbox.verbs import promote, signing, stopping
-from devbox.verbs.stagechain import StageChains
+from devbox.project import load
+from devbox.records import observations
+from devbox.records.observations import StageHealthRecord
 
 __all__ = ["machines", "served"]
 
@@ -40,7 +40,7 @@ def _restart(machine: Machine) -> None:
     """Stop `staging`, as a reboot would, and start it again."""
     shop = machine.use()
     shop.environment("staging").retire()
-    stopping.record_down(shop.opened, "staging", _unseen, ask=None)
+    gray_releases.record_down(shop.opened, "staging", _unseen, ask=None)
 
 
 def test_issue10_1_a_stage_that_is_started_again_forgets_no_rollback(machines: tuple[Machine, Machine]):
@@ -124,12 +124,12 @@ def test_issue10_4_what_was_seen_before_a_rollback_elsewhere_counts_for_no_later
     _staged(one, 1)
     bad = _staged(one, 2)
     opened = one.use().opened
-    run = one.shop.history().run_here("staging", bad.id)
-    clock = watched.time.clock_gettime
+    run = one.shop.history().find_local_run("staging", bad.id)
+    clock = observations.time.clock_gettime
     with monkeypatch.context() as patch:
         for ahead in (0, 30, 60, 90):
-            patch.setattr(watched.time, "clock_gettime", lambda kind, at=ahead: clock(kind) + at)
-            Watched(opened.paths, opened.id).look("staging", run.hash, healthy=True)
+            patch.setattr(observations.time, "clock_gettime", lambda kind, at=ahead: clock(kind) + at)
+            StageHealthRecord(opened.paths, opened.id).record_health("staging", run.hash, healthy=True)
     assert one.shop.why("production", bad)["soak staging"].verdict == "pass"
     two = machines[1]
     _staged(two, 1)
@@ -169,7 +169,7 @@ def test_issue10_1_a_release_that_another_machine_revokes_on_its_way_does_not_ar
     with pytest.raises(Denied, match="revoked"):
         one.promote("production", made.id)
     assert one.shop.runs("production") == ""
-    assert one.shop.history().under_way("production") is None
+    assert one.shop.history().find_pending("production") is None
 
 
 def test_issue10_1_a_rollback_does_not_go_back_to_what_another_machine_revoked(machines: tuple[Machine, Machine]):
@@ -192,7 +192,7 @@ def test_issue10_1_a_rollback_waits_for_no_silent_registry(
     first = _staged(one, 1)
     _staged(one, 2)
     monkeypatch.setattr(promote, "_URGENT", 0.3)
-    monkeypatch.setattr(patience, "ANSWER", 0.6)
+    monkeypatch.setattr(retry, "ANSWER", 0.6)
     notes: list[Event] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(served.wire, "_target", lambda: silent.getsockname()[1])

@@ -6,15 +6,15 @@ import pytest
 from promotion.test_issue10_first_reader import Documents, refresh, roll_back
 from promotion.test_machines import _staged, _unseen, machines, served
 
+from devbox.commands import ledger, signing
+from devbox.commands.stage_chains import StageChains
 from devbox.errors import LedgerDamaged
-from devbox.model.entry import SEEN
-from devbox.model.verdict import FAIL
-from devbox.opened import load
-from devbox.promotion import stagerecords
-from devbox.records.confirmed import NEW, ConfirmedRecord
+from devbox.model.ledger import SEEN
+from devbox.model.plan import FAIL
+from devbox.project import load
+from devbox.promotion import stage_records
 from devbox.records.ledger import Ledger
-from devbox.verbs import rebuilding, signing
-from devbox.verbs.stagechain import StageChains
+from devbox.records.observations import NEW, ConfirmedRecord
 
 __all__ = ["machines", "served"]
 
@@ -68,7 +68,7 @@ def test_issue10_1_a_rebuild_that_was_killed_leaves_a_new_machine(machines, monk
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "rebuild", _then_killed(Ledger.rebuild))
         with pytest.raises(_Killed):
-            rebuilding.rebuild(opened, _unseen)
+            ledger.rebuild(opened, _unseen)
     known = ConfirmedRecord(opened.paths, opened.id).read().get("staging")
     assert known is None or known.joined == NEW
 
@@ -80,7 +80,7 @@ def test_issue10_1_a_machine_confirms_a_chain_whose_newest_record_is_a_revocatio
     opened = one.use().opened
     signing.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
     assert refresh(two).lacking == {}
-    writer = stagerecords.writer_of(one.use().ledger.entries())
+    writer = stage_records.name_writer(one.use().ledger.entries())
     for stage in ("test", "staging", "production"):
         found = Documents(two, stage).read()
         (mine,) = [each for each in found.values() if each.writer != writer]

@@ -6,7 +6,7 @@ import pytest
 from support.shop import APP, Shop
 
 from devbox.errors import Denied
-from devbox.model.entry import APPLIED, FAILED
+from devbox.model.ledger import APPLIED, FAILED
 from devbox.model.release import Release
 
 

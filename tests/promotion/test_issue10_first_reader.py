@@ -10,19 +10,19 @@ from dataclasses import replace
 import pytest
 from promotion.test_machines import Machine, _staged, _unseen, machines, served
 
-from devbox.attest import attached, bundle, stagechain
-from devbox.attest.stagechain import StageDocument
+from devbox.attest import attachments, envelopes, stage_chain
+from devbox.attest.stage_chain import StageDocument
+from devbox.commands import ledger
+from devbox.commands import promote as verbs
+from devbox.commands.ledger import RefreshResult
+from devbox.commands.signing import NamedSigner
 from devbox.errors import Denied
-from devbox.images.registry import artifact, reference, settings
-from devbox.images.registry.connection import Connection
-from devbox.images.registry.repository import Repository
-from devbox.model.entry import SEEN
-from devbox.model.verdict import FAIL, PASS, PENDING
-from devbox.opened import load
-from devbox.verbs import promote as verbs
-from devbox.verbs import rebuilding, refreshing
-from devbox.verbs.refreshing import Refreshed
-from devbox.verbs.signing import Named
+from devbox.images.registry import artifacts, credentials, reference
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.repository import RegistryRepository
+from devbox.model.ledger import SEEN
+from devbox.model.plan import FAIL, PASS, PENDING
+from devbox.project import load
 
 __all__ = ["machines", "served"]
 
@@ -34,18 +34,21 @@ class Documents:
         self._machine, self._stage = machine, stage
         opened = machine.use().opened
         self._repository = load(opened).stages[stage].repository
-        self._oci = attached.store(opened.paths)
+        self._oci = attachments.open_store(opened.paths)
 
     def copy(self) -> dict[str, bytes]:
         """All documents, by their tags."""
         named = reference.parse(self._repository)
-        repository = Repository(Connection(settings.origin(named.host)), named)
-        tags = repository.tags(f"devbox-stage.{self._stage}.")
-        return {tag: artifact.get(bundle.MEDIA_TYPE, self._at(tag), repository=repository) or b"" for tag in tags}
+        repository = RegistryRepository(RegistryConnection(credentials.get_origin(named.host)), named)
+        tags = repository.list_tags(f"devbox-stage.{self._stage}.")
+        return {
+            tag: artifacts.fetch_artifact(envelopes.BUNDLE_TYPE, self._at(tag), repository=repository) or b""
+            for tag in tags
+        }
 
     def put_back(self, documents: dict[str, bytes]) -> None:
         for tag, raw in documents.items():
-            artifact.put(raw, bundle.MEDIA_TYPE, self._at(tag), oci=self._oci)
+            artifacts.push_artifact(raw, envelopes.BUNDLE_TYPE, self._at(tag), oci=self._oci)
 
     def read(self) -> dict[str, StageDocument]:
         """The documents by their writers."""
@@ -59,24 +62,24 @@ class Documents:
         found = self._verified(raw)
         times = {name: getattr(found, name) for name in ("signed", "confirmed")}
         earlier = {name: text and (dt.datetime.fromisoformat(text) - ago).isoformat() for name, text in times.items()}
-        return stagechain.sign(replace(found, **earlier), self._machine._signer, name="shop")
+        return stage_chain.sign(replace(found, **earlier), self._machine._signer, name="shop")
 
     def _verified(self, raw: bytes) -> StageDocument:
         public = self._machine._signer.public
         path = reference.parse(self._repository).repository
-        return stagechain.verify(raw, {public.fingerprint: public}, stage=self._stage, repository=path)
+        return stage_chain.verify(raw, {public.fingerprint: public}, stage=self._stage, repository=path)
 
     def _at(self, tag: str) -> reference.Reference:
         return reference.parse(self._repository)._replace(tag=tag, digest="")
 
 
 def roll_back(machine: Machine, stage: str) -> None:
-    shop, by = machine.use(), Named("ci", machine._signer)
+    shop, by = machine.use(), NamedSigner("ci", machine._signer)
     verbs.rollback(shop.opened, _unseen, stage=stage, environments=shop._environments, by=by)
 
 
-def refresh(machine: Machine, *, accept: bool = False) -> Refreshed:
-    return refreshing.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
+def refresh(machine: Machine, *, accept: bool = False) -> RefreshResult:
+    return ledger.refresh(machine.use().opened, _unseen, key="", ask=None, accept=accept)
 
 
 def devbox(machine: Machine, *words: str) -> tuple[int, str, str]:
@@ -169,5 +172,5 @@ def test_a_ledger_that_was_begun_again_is_that_of_a_new_machine(machines):
     assert two.use().why("production", made)["passed staging"].verdict == PASS
     documents = Documents(one, "staging")
     documents.put_back(documents.aged(8))
-    rebuilding.rebuild(two.use().opened, _unseen)
+    ledger.rebuild(two.use().opened, _unseen)
     assert two.use().why("production", made)["records staging"].verdict == PENDING

@@ -13,19 +13,18 @@ from promotion.test_denials import KEYS, Signed
 from promotion.test_machines import Machine, _staged, machines, served
 from support.shop import APP
 
-from devbox.attest import attached, statements, verify
+from devbox.attest import attachments, statements, verify
 from devbox.cli import main
+from devbox.commands import approvals, signing
+from devbox.commands import promote as verbs
+from devbox.commands.signing import NamedSigner
 from devbox.errors import Denied, UsageError
-from devbox.execute import exchange
 from devbox.execute.events import StepEnded
 from devbox.model import codec, ids
 from devbox.model.release import Process, Release
-from devbox.opened import load
-from devbox.promotion import document
+from devbox.project import load
+from devbox.promotion import copying, target
 from devbox.records.releases import Releases
-from devbox.verbs import approvals, signing
-from devbox.verbs import promote as verbs
-from devbox.verbs.signing import Named
 
 __all__ = ["machines", "served"]
 
@@ -42,7 +41,7 @@ def _alike(made: Release, *, image: str = "") -> Release:
     wanted = made.id[: len("sha256:") + DIGITS]
     for number in itertools.count():
         source = f"git:{number:040x}"
-        if (identity := ids.key_of({**plain, "source": source})).startswith(wanted):
+        if (identity := ids.compute_key({**plain, "source": source})).startswith(wanted):
             found = replace(found, source=source, id=identity)
             assert found.id == found.computed_id
             return found
@@ -64,7 +63,7 @@ def signed(tmp_path: Path, home: Path) -> Signed:
 
 def _built(signed: Signed, number: int = 1) -> Release:
     made, opened = signed.shop.release(number), signed.shop.opened
-    by = signing.builder(opened, load(opened), "ci", None)
+    by = signing.choose_builder(opened, load(opened), "ci", None)
     signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
     return made
 
@@ -72,7 +71,7 @@ def _built(signed: Signed, number: int = 1) -> Release:
 def test_issue10_2_digits_do_not_name_a_release_that_was_put_below_the_home(signed: Signed):
     made, shop = _built(signed), signed.shop
     digits = _replace(signed, made, _alike(made))
-    with pytest.raises(UsageError, match=f"{made.short}.* is missing"):
+    with pytest.raises(UsageError, match=f"{made.short_id}.* is missing"):
         shop.promote("test", replace(made, id=digits))
     assert not shop.environment("test").log()
 
@@ -84,7 +83,7 @@ def test_issue10_2_an_image_that_was_put_below_the_home_is_not_signed_by_digits(
     with pytest.raises(UsageError, match="is missing"):
         signing.sign(shop.opened, load(shop.opened), digits, lambda _: None, key="ci", ask=None)
     known = {signed.people["ci"].public.fingerprint: signed.people["ci"].public}
-    found = verify.findings(other, attached.store(shop.opened.paths), known)
+    found = verify.list_findings(other, attachments.open_store(shop.opened.paths), known)
     assert not [each for each in found if each.what == statements.SIGNATURE]
 
 
@@ -94,7 +93,7 @@ def test_issue10_2_a_revocation_by_digits_is_about_no_other_release(signed: Sign
     digits = _replace(signed, made, forged)
     with pytest.raises(UsageError, match="is missing"):
         signing.revoke(shop.opened, load(shop.opened), digits, lambda _: None, reason="bad", key="ci", ask=None)
-    assert shop.history().revoked(forged.id) is None
+    assert shop.history().find_revocation(forged.id) is None
 
 
 def test_issue10_2_a_release_that_no_record_names_is_meant_by_its_whole_id_only(signed: Signed):
@@ -119,9 +118,9 @@ def test_issue10_2_digits_of_a_release_of_another_machine_mean_the_one_of_its_re
     made = _staged(one)
     opened = one.use().opened
     forged = _alike(made)
-    top = attached.subject_of(made.image, attached.store(opened.paths))
-    document.attach(forged, top, attached.store(opened.paths))
-    exchange.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
+    top = attachments.find_subject(made.image, attachments.open_store(opened.paths))
+    target.attach_release(forged, top, attachments.open_store(opened.paths))
+    copying.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
     two.use()
     assert two.promote("production", made.id[7 : 7 + DIGITS]).deployment.release.id == made.id
     assert forged in two.releases()
@@ -169,7 +168,7 @@ def test_issue10_a_release_that_only_another_machine_has_is_revoked_by_its_digit
 def test_issue10_a_repository_that_got_no_image_yet_is_no_failed_pull(machines: tuple[Machine, Machine]):
     """The stage before got its repository after the promotion to it."""
     one, _ = machines
-    shop, by, seen = one.use(), Named("ci", one._signer), []
+    shop, by, seen = one.use(), NamedSigner("ci", one._signer), []
     text = Path(shop.root, "devbox.toml").read_text()
     shop.rewrite("\n".join(line for line in text.splitlines() if not line.endswith('/test"')) + "\n")
     made = shop.release(1)

@@ -10,16 +10,16 @@ import pytest
 from support.resolving import write_project
 from support.shop import APP, Shop
 
-from devbox.doctor import projects
+from devbox.commands import build
+from devbox.commands import promote as verbs
+from devbox.commands.test import EvidenceRecorder
+from devbox.doctor import leftovers
 from devbox.errors import Denied, HostError
-from devbox.host.paths import default_paths
-from devbox.model.entry import REVOKED
-from devbox.model.ids import instance_id
-from devbox.opened import open_project
+from devbox.host.paths import get_default_paths
+from devbox.model.ids import compute_instance_id
+from devbox.model.ledger import REVOKED
+from devbox.project import open_project
 from devbox.records.instance import InstanceRecords
-from devbox.verbs import build
-from devbox.verbs import promote as verbs
-from devbox.verbs.testevidence import Keeper
 
 GATED = APP + '[stage.production]\ngates = [{ kind = "approval" }]\n'
 
@@ -36,7 +36,7 @@ def shops(tmp_path: Path, home: Path) -> tuple[Shop, Shop]:
 
 
 def _lead(key: str, to: str) -> None:
-    path = default_paths().moved(key)
+    path = get_default_paths().moved_project(key)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     Path(path).write_text(to)
 
@@ -46,20 +46,20 @@ def test_issue10_2_a_project_that_is_led_to_another_one_promotes_nothing_there(s
     with pytest.raises(Denied, match="must approve"):
         gated.promote("production")
     entries = gated.entries()
-    _lead(instance_id(toy.root, "devbox.toml"), gated.opened.id)
+    _lead(compute_instance_id(toy.root, "devbox.toml"), gated.opened.id)
     assert toy.opened.id == gated.opened.id
     for act in (toy.promote, toy.rollback, toy.why):
         with pytest.raises(HostError, match="belong to the project"):
             act("production")
     assert gated.entries() == entries
-    os.unlink(default_paths().moved(instance_id(toy.root, "devbox.toml")))
+    os.unlink(get_default_paths().moved_project(compute_instance_id(toy.root, "devbox.toml")))
     assert toy.promote("production").changed
 
 
 def test_issue10_2_another_env_file_of_the_project_promotes_nothing_with_its_history(shops: tuple[Shop, Shop]):
     gated, _ = shops
     Path(gated.root, "other.toml").write_text(APP)
-    _lead(instance_id(gated.root, "other.toml"), gated.opened.id)
+    _lead(compute_instance_id(gated.root, "other.toml"), gated.opened.id)
     opened = open_project(gated.root, file=f"{gated.root}/other.toml")
     assert opened.id == gated.opened.id
     with pytest.raises(HostError, match="belong to the project"):
@@ -71,7 +71,7 @@ def test_issue10_2_a_project_that_is_led_away_from_its_releases_promotes_nothing
     gated, _ = shops
     made, known = gated.release(7), gated.opened.id
     gated.ledger.append(REVOKED, release=made.id, body={"reason": "bad"})
-    paths = default_paths()
+    paths = get_default_paths()
     _lead(known, "f" * 12)
     shutil.copytree(paths.project(known), paths.project("f" * 12))
     assert gated.opened.id != known
@@ -87,20 +87,20 @@ def test_issue10_2_a_project_that_is_led_away_from_its_releases_promotes_nothing
 def test_issue10_2_a_project_with_releases_is_not_pruned_for_a_file_below_the_home(shops: tuple[Shop, Shop]):
     """With a forged place, `doctor --prune` forgot where its releases belong."""
     gated, toy = shops
-    paths = default_paths()
+    paths = get_default_paths()
     for shop in shops:
-        InstanceRecords(paths, shop.opened.id).remember_place(f"{shop.root}-gone", "devbox.toml")
-    known = {each.id for each in projects.removable(paths, projects.known(paths))}
+        InstanceRecords(paths, shop.opened.id).record_place(f"{shop.root}-gone", "devbox.toml")
+    known = {each.id for each in leftovers.find_removable(paths, leftovers.list_instances(paths))}
     assert not known & {gated.opened.id, toy.opened.id}
     known_toy = toy.opened.id
     shutil.rmtree(toy.root)
-    assert known_toy in {each.id for each in projects.removable(paths, projects.known(paths))}
+    assert known_toy in {each.id for each in leftovers.find_removable(paths, leftovers.list_instances(paths))}
 
 
 def test_issue10_2_a_project_at_the_place_of_one_that_was_moved_has_a_history_of_its_own(shops: tuple[Shop, Shop]):
     _, toy = shops
     known, before = toy.opened.id, toy.root
-    InstanceRecords(default_paths(), known).remember_place(before, "devbox.toml")
+    InstanceRecords(get_default_paths(), known).record_place(before, "devbox.toml")
     os.rename(before, f"{before}-moved")
     write_project(before, APP)
     assert toy.opened.id != known
@@ -114,17 +114,17 @@ def test_issue10_2_a_project_that_is_led_to_another_one_leaves_no_release_and_no
     gated, toy = shops
     newest = gated.release(8)
     monkeypatch.setattr(build, "make", lambda *_words, **_named: pytest.fail("it was built"))
-    _lead(instance_id(toy.root, "devbox.toml"), gated.opened.id)
+    _lead(compute_instance_id(toy.root, "devbox.toml"), gated.opened.id)
     with pytest.raises(HostError, match="belong to the project"):
         build.build(toy.opened, lambda _: None)
     with pytest.raises(HostError, match="belong to the project"):
-        Keeper(toy.opened, newest, ())
+        EvidenceRecorder(toy.opened, newest, ())
 
 
 def test_a_project_that_is_moved_goes_on_with_its_history(shops: tuple[Shop, Shop]):
     _, toy = shops
     known, before = toy.opened.id, toy.root
-    InstanceRecords(default_paths(), known).remember_place(before, "devbox.toml")
+    InstanceRecords(get_default_paths(), known).record_place(before, "devbox.toml")
     toy.root = f"{before}-moved"
     os.rename(before, toy.root)
     assert toy.opened.id == known

@@ -14,23 +14,22 @@ from promotion.test_evidence import _keep, tested_machines
 from promotion.test_machines import Machine, _staged, machines, served
 from support.registry import Registry
 
-from devbox.attest import attached, signing, statements
+from devbox.attest import attachments, statements, verify
+from devbox.commands import promote as verbs
+from devbox.commands import signing as words
+from devbox.commands.signing import NamedSigner
+from devbox.commands.test import EvidenceRecorder
 from devbox.errors import Denied, LedgerDamaged
-from devbox.execute import exchange
-from devbox.images import documents, layout
-from devbox.images.layout import Descriptor
+from devbox.images.store import documents, layout
+from devbox.images.store.layout import Descriptor
 from devbox.model import codec, ids
-from devbox.model.entry import REVOKED, TESTED
+from devbox.model.ledger import REVOKED, TESTED
+from devbox.model.plan import FAIL, PASS
 from devbox.model.release import Release
-from devbox.model.verdict import FAIL, PASS
-from devbox.opened import load
-from devbox.promotion import document
-from devbox.records.anchors import Anchors
+from devbox.project import load
+from devbox.promotion import copying, target
+from devbox.records.host_files import Anchors
 from devbox.records.ledger import Ledger
-from devbox.verbs import promote as verbs
-from devbox.verbs import signing as words
-from devbox.verbs.signing import Named
-from devbox.verbs.testevidence import Keeper
 
 __all__ = ["machines", "served", "tested_machines"]
 
@@ -44,7 +43,7 @@ def _without_attachments(machine: Machine, registry: Registry) -> None:
     index = Path(machine.use().opened.paths.oci, "index.json")
     plain = documents.parse(index.read_bytes())
     plain["manifests"] = [each for each in plain["manifests"] if each.get("annotations")]
-    index.write_bytes(ids.canonical_json(plain))
+    index.write_bytes(ids.encode_canonical_json(plain))
     for tag in registry.place.glob("data/docker/registry/v2/repositories/**/_manifests/tags/sha256-*"):
         shutil.rmtree(tag)
 
@@ -55,7 +54,7 @@ def test_issue10_2_tests_that_failed_on_another_machine_are_not_forgotten(
     """Whoever deleted the attachment of the failed run had an older run count that passed."""
     one, two = tested_machines
     made = one.use().release(1)
-    by = Named("ci", one._signer)
+    by = NamedSigner("ci", one._signer)
     _keep(one.shop, made, by=by)
     one.promote("test", made.id)
     assert two.use().why("staging")["tests"].verdict == PASS
@@ -66,7 +65,7 @@ def test_issue10_2_tests_that_failed_on_another_machine_are_not_forgotten(
     with pytest.raises(Denied, match="the tests failed"):
         one.promote("staging", made.id)
     assert len([entry for entry in one.shop.entries() if entry.kind == TESTED]) == 2, "it is entered once"
-    assert Keeper(one.shop.opened, made, ()).proven() == {"level=1", "level=2"}, "of its own runs only"
+    assert EvidenceRecorder(one.shop.opened, made, ()).list_proven() == {"level=1", "level=2"}, "of its own runs only"
     _keep(one.shop, made, by=by)
     assert one.promote("staging", made.id).changed, "a later run that passes counts"
 
@@ -79,7 +78,7 @@ def test_issue10_2_a_revocation_is_not_forgotten_where_the_release_has_no_docume
     made = one.use().release(1)
     paths = one.shop.opened.paths
     said = {"release": made.id, "reason": "bad", "issued": "2026-12-01T00:00:00Z"}
-    signing.say(made.image, statements.REVOCATION, said, one._signer, name="shop", paths=paths)
+    verify.attach_statement(made.image, statements.REVOCATION, said, one._signer, name="shop", paths=paths)
     assert one.shop.why("test", made)["revocation"].verdict == FAIL
     _without_attachments(one, served)
     assert one.shop.why("test", made)["revocation"].verdict == FAIL
@@ -132,12 +131,12 @@ def test_issue10_2_an_entry_that_was_read_once_cannot_be_cut_off(tmp_path: Path,
         patch.setattr(Anchors, "write", _kill)
         with pytest.raises(_Killed):
             words.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
-    assert verbs.log(signed.shop.opened)[-1].kind == REVOKED
+    assert verbs.read_log(signed.shop.opened)[-1].kind == REVOKED
     with sqlite3.connect(f"{opened.paths.ledger(opened.id)}/ledger.db") as database:
         database.execute("DELETE FROM entry WHERE kind = 'revoked'")
     database.close()
     with pytest.raises(LedgerDamaged):
-        verbs.log(signed.shop.opened)
+        verbs.read_log(signed.shop.opened)
 
 
 def test_issue10_3_a_release_that_is_revoked_on_its_way_does_not_arrive(tmp_path: Path, home: Path):
@@ -149,7 +148,7 @@ def test_issue10_3_a_release_that_is_revoked_on_its_way_does_not_arrive(tmp_path
     signed.promote("staging", good)
 
     def revoke(where: str) -> None:
-        if where == "deploying" and not shop.history().revoked(made.id):
+        if where == "deploying" and not shop.history().find_revocation(made.id):
             opened = shop.opened
             words.revoke(opened, load(opened), made.id, _unseen, reason="bad", key="ci", ask=None)
 
@@ -157,8 +156,8 @@ def test_issue10_3_a_release_that_is_revoked_on_its_way_does_not_arrive(tmp_path
     with pytest.raises(Denied, match="revoked"):
         signed.promote("staging", made)
     assert shop.runs("staging") == good.id
-    assert shop.history().current("staging").release == good.id
-    assert shop.history().under_way("staging") is None
+    assert shop.history().find_current("staging").release == good.id
+    assert shop.history().find_pending("staging") is None
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_issue10_2_a_document_with_values_of_other_types_is_left_out(
     made = _staged(one)
     opened = one.use().opened
     _attach_forged(made, facts, opened)
-    exchange.send(made.image, load(opened).stages.values(), _unseen, paths=opened.paths)
+    copying.send(made.image, load(opened).stages.values(), _unseen, paths=opened.paths)
     shop = two.use()
     shop.why("production", made)
     assert two.releases() == [made]
@@ -184,18 +183,18 @@ def _attach_forged(made: Release, facts: dict[str, Any], opened: Any) -> None:
     forged = replace(made, **facts) if config else replace(made, config=replace(made.config, processes={"web": None}))
     forged = replace(forged, source=facts.get("source", "git:other"))
     forged = replace(forged, id=forged.computed_id)
-    oci = attached.store(opened.paths)
-    raw = ids.canonical_json(codec.dump(forged))
-    oci.write_raw(ids.sha256(raw), raw)
+    oci = attachments.open_store(opened.paths)
+    raw = ids.encode_canonical_json(codec.dump(forged))
+    oci.write_raw(ids.compute_sha256(raw), raw)
     manifest = {
         "schemaVersion": 2,
         "mediaType": layout.MANIFEST,
-        "artifactType": document.MEDIA_TYPE,
-        "config": oci.write_json("application/vnd.oci.empty.v1+json", {}).plain(),
-        "layers": [Descriptor(document.MEDIA_TYPE, ids.sha256(raw), len(raw)).plain()],
-        "subject": attached.subject_of(made.image, oci).plain(),
+        "artifactType": target.MEDIA_TYPE,
+        "config": oci.write_json("application/vnd.oci.empty.v1+json", {}).to_json(),
+        "layers": [Descriptor(target.MEDIA_TYPE, ids.compute_sha256(raw), len(raw)).to_json()],
+        "subject": attachments.find_subject(made.image, oci).to_json(),
     }
-    oci.add_nameless(oci.write_json(layout.MANIFEST, manifest))
+    oci.add_unnamed(oci.write_json(layout.MANIFEST, manifest))
 
 
 def _kill(*_words: object, **_named: object) -> None:

@@ -12,15 +12,14 @@ from promotion.test_denials import KEYS, Signed
 from promotion.test_machines import Machine, machines, served
 from support.shop import APP
 
-from devbox.attest import attached
+from devbox.attest import attachments
+from devbox.commands import signing
 from devbox.errors import UsageError
-from devbox.execute import exchange
 from devbox.model import codec
 from devbox.model.release import Process, Release
-from devbox.opened import load
-from devbox.promotion import document
+from devbox.project import load
+from devbox.promotion import copying, target
 from devbox.records.releases import Releases
-from devbox.verbs import signing
 
 __all__ = ["machines", "served"]
 
@@ -43,7 +42,7 @@ def signed(tmp_path: Path, home: Path) -> Signed:
 def _ready(signed: Signed) -> Release:
     """A release that may go to the first stage."""
     made, opened = signed.shop.release(1), signed.shop.opened
-    by = signing.builder(opened, load(opened), "ci", None)
+    by = signing.choose_builder(opened, load(opened), "ci", None)
     signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
     signed.shop.tested(made, {"default": "passed"})
     return made
@@ -65,7 +64,7 @@ def test_issue10_2_without_the_newest_release_no_older_one_is_meant(signed: Sign
     newer = shop.release(2)
     path = Path(shop.opened.paths.releases(shop.opened.id), f"{newer.id[7:]}.json")
     path.unlink()
-    with pytest.raises(UsageError, match=f"the newest release, {newer.short}, is missing"):
+    with pytest.raises(UsageError, match=f"the newest release, {newer.short_id}, is missing"):
         shop.promote("test")
     assert shop.promote("test", made).changed
     assert shop.release(2) == newer
@@ -80,10 +79,10 @@ def test_issue10_2_a_release_that_was_attached_at_a_registry_is_not_the_newest(m
     assert two.use().release(1) == made
     two.promote("test", made.id)
     opened = one.use().opened
-    top = attached.subject_of(made.image, attached.store(opened.paths))
+    top = attachments.find_subject(made.image, attachments.open_store(opened.paths))
     forged = _forged(made)
-    document.attach(forged, top, attached.store(opened.paths))
-    exchange.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
+    target.attach_release(forged, top, attachments.open_store(opened.paths))
+    copying.send(made.image, load(opened).stages.values(), lambda _: None, paths=opened.paths)
     two.promote("test", made.id)
     assert forged in two.releases(), "it is known, as one that others made"
     assert two.promote("test").deployment.release == made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from promotion.test_denials import APPROVED, Signed
 
-from devbox.model.verdict import PASS, PENDING
+from devbox.model.plan import PASS, PENDING
 
 FILE = APPROVED.replace("[image]\n", '[image]\nneeds = ["db"]\n')
 FILE += '[service.db]\nrecipe = "redis"\nneeds = ["disk"]\n'

@@ -20,18 +20,18 @@ import pytest
 from promotion.test_denials import KEYS, Signed
 from support.shop import APP, Shop
 
-from devbox.attest import attached, statements, verify
-from devbox.attest import signing as attest
+from devbox.attest import attachments, statements, verify
+from devbox.attest import verify as attest
+from devbox.commands import approvals, signing
+from devbox.commands.signing import NamedSigner
 from devbox.errors import DevboxError
-from devbox.images.layout import Layout
+from devbox.images.store.layout import Layout
 from devbox.model import codec
-from devbox.model.entry import Entry
+from devbox.model.ledger import LedgerEntry
 from devbox.model.release import Release
-from devbox.opened import load
-from devbox.records import watched
-from devbox.records.watched import Watched
-from devbox.verbs import approvals, signing
-from devbox.verbs.signing import Named
+from devbox.project import load
+from devbox.records import observations
+from devbox.records.observations import StageHealthRecord
 
 GATES = """
 [test]
@@ -115,14 +115,14 @@ class World:
             for seq, row in enumerate(rows, start=1):
                 plain = {**row, "seq": seq, "previous": previous}
                 mac = plain.pop("mac")
-                entry = codec.load(Entry, {**plain, "body": json.loads(row["body"])})
-                previous = plain["hash"] = entry.computed()
+                entry = codec.load(LedgerEntry, {**plain, "body": json.loads(row["body"])})
+                previous = plain["hash"] = entry.compute_hash()
                 columns = (*plain.values(), mac)
                 database.execute(f"INSERT INTO entry VALUES ({', '.join('?' * len(columns))})", columns)
 
     def _made(self, number: int, *, red: bool = False, approved: bool = True) -> Release:
         made = self.shop.release(number)
-        opened, by = self.shop.opened, Named("ci", self.signed.people["ci"])
+        opened, by = self.shop.opened, NamedSigner("ci", self.signed.people["ci"])
         signing.sign_built(opened, load(opened), made, by, started=dt.datetime.now(dt.UTC))
         self.shop.tested(made, {"default": "failed" if red else "passed"})
         self.shop.promote("test", made)
@@ -134,12 +134,12 @@ class World:
         """It runs in staging, and is seen healthy there for longer than the soak."""
         self.shop.promote("staging", made)
         opened = self.shop.opened
-        run = self.shop.history().run_here("staging", made.id)
-        clock = watched.time.clock_gettime
+        run = self.shop.history().find_local_run("staging", made.id)
+        clock = observations.time.clock_gettime
         with pytest.MonkeyPatch.context() as patch:
             for ahead in (0, 30, 60, 90):
-                patch.setattr(watched.time, "clock_gettime", lambda kind, at=ahead: clock(kind) + at)
-                Watched(opened.paths, opened.id).look("staging", run.hash, healthy=True)
+                patch.setattr(observations.time, "clock_gettime", lambda kind, at=ahead: clock(kind) + at)
+                StageHealthRecord(opened.paths, opened.id).record_health("staging", run.hash, healthy=True)
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def _watched_below(world: World) -> None:
     """Observations where they are not looked for, of a week."""
     for place in (world.home, world.project):
         (place / "watched").mkdir()
-        run = world.shop.history().run_here("staging", world.denied["not observed"].id)
+        run = world.shop.history().find_local_run("staging", world.denied["not observed"].id)
         plain = {"format": 1, "runs": {run.hash: 604800.0}, "last": None}
         (place / "watched/staging.json").write_text(json.dumps(plain))
 
@@ -384,21 +384,21 @@ def test_issue10_2_a_ledger_whose_body_is_nested_deeply_is_damaged(world: World)
 
 def _statements(world: World, release: Release, kind: str) -> list[tuple[str, bytes]]:
     """The manifests and bundles about an image of one kind."""
-    oci = attached.store(world.shop.opened.paths)
+    oci = attachments.open_store(world.shop.opened.paths)
     people = {signer.public.fingerprint: signer.public for signer in world.signed.people.values()}
-    wanted = {each.evidence for each, _ in verify.signed(verify.findings(release.image, oci, people), kind)}
-    return [(each.digest, each.raw) for each in attached.of(release.image, oci) if each.digest in wanted]
+    wanted = {each.evidence for each, _ in verify.list_signed(verify.list_findings(release.image, oci, people), kind)}
+    return [(each.digest, each.raw) for each in attachments.list_attached(release.image, oci) if each.digest in wanted]
 
 
 def _replay(world: World, kind: str, source: Release, target: Release) -> None:
     """What was said of one image, attached to another; the signed bytes are the same."""
     paths = world.shop.opened.paths
-    oci: Layout = attached.store(paths)
+    oci: Layout = attachments.open_store(paths)
     found = _statements(world, source, kind)
     assert found or kind == statements.TESTS
     for _, raw in found:
-        subject = attached.subject_of(target.image, oci)
-        attached.attach(raw, predicate_type=kind, subject=subject, paths=paths)
+        subject = attachments.find_subject(target.image, oci)
+        attachments.attach(raw, predicate_type=kind, subject=subject, paths=paths)
 
 
 KINDS = (statements.APPROVAL, statements.PROVENANCE, statements.PROMOTION, statements.SIGNATURE)
@@ -409,7 +409,7 @@ def test_issue10_2_evidence_replayed_between_digests(world: World, kind: str):
     if kind == statements.PROMOTION:
         said = {"release": world.good.id, "to": "staging", "operation": "promote", "issued": "2026-11-30T00:00:00Z"}
         paths, signer = world.shop.opened.paths, world.signed.people["ci"]
-        attest.say(world.good.image, kind, said, signer, name="shop", paths=paths)
+        attest.attach_statement(world.good.image, kind, said, signer, name="shop", paths=paths)
     for release in world.denied.values():
         _replay(world, kind, world.good, release)
     world.check()

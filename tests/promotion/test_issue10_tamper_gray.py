@@ -14,22 +14,22 @@ from pathlib import Path
 import pytest
 from support.shop import APP, Shop
 
+from devbox.commands import promote as verbs
+from devbox.deploy.gray import GrayTarget
+from devbox.deploy.metrics import MetricScope
+from devbox.deploy.records import GrayStore, OperatorRequest
+from devbox.deploy.targets.local import LocalTarget
 from devbox.errors import DevboxError, UsageError
 from devbox.execute.events import Sink
-from devbox.execute.trials import Trials, Wish
 from devbox.gray import policy
-from devbox.gray.rollout import HOLD, STABLE, Rollout
-from devbox.gray.trial import Trial
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import HOLD, STABLE, GrayState
 from devbox.model import codec
 from devbox.model.release import Release
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 from devbox.model.stage import Deployment, Stage, StageObserved
-from devbox.opened import Project, load
-from devbox.records.deployed import FORMAT, Deployed
-from devbox.verbs import promote as verbs
-from devbox.verbs.environments import StageEnvironment
-from devbox.verbs.gray import GrayEnvironment
-from devbox.verbs.measuring import Around
+from devbox.project import Project, load
+from devbox.records.deployed import DEPLOYED_FORMAT, StageDeployments
 
 STRATEGY = '[stage.{0}.strategy]\nkind = "gray"\nsteps = [50]\n'
 OWN = APP.replace('["test", "staging", "production"]', '["production"]') + "[stage.production]\n"
@@ -42,14 +42,14 @@ class TrialBegan(Exception):
     """The release would be warmed next to what runs."""
 
 
-class Recorded(StageEnvironment):
+class Recorded(LocalTarget):
     """A stage without containers: its record is kept, and a release that is about to be warmed is an exception."""
 
     deployed: list[str]
 
     def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
         self.deployed.append(wanted.release.id)
-        self.record.write(Deployed(running=self.record.read().running, coming=wanted).arrived())
+        self.record.write(StageDeployments(running=self.record.read().running, coming=wanted).finish_rollout())
 
     def observe(self) -> StageObserved:
         running = self.record.read().running
@@ -81,24 +81,24 @@ class World:
         self.project = Path(inner.paths.project(inner.id))
         self.running = inner.record.read().running
 
-    def promote(self, stage: str, release: Release) -> verbs.Moved:
+    def promote(self, stage: str, release: Release) -> verbs.PromotionResult:
         return verbs.promote(
             self.shop.opened, lambda _: None, stage=stage, release=release.id, environments=self._environment
         )
 
-    def forge(self, known: Deployed) -> None:
+    def forge(self, known: StageDeployments) -> None:
         """This record, where an earlier version read it."""
         self.project.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"format": FORMAT, "deployed": codec.dump(known)})
+        text = json.dumps({"format": DEPLOYED_FORMAT, "deployed": codec.dump(known)})
         (self.project / "deployed.json").write_text(text)
 
     def forge_trial(self, phase: str) -> None:
         """A gray release of the second release, in this phase, where an earlier version read it."""
         stage = load(self.shop.opened).stages[self.stage]
-        rules = policy.of(stage.strategy, completes=self.stage == "production")
-        rollout = Rollout.begin(rules).enter(phase, "all is well")
+        rules = policy.build_policy(stage.strategy, completes=self.stage == "production")
+        rollout = GrayState.begin(rules).enter(phase, "all is well")
         wanted = Deployment(release=self.two, stage=stage)
-        trial = Trial(
+        trial = GrayRelease(
             stage=self.stage, deployment=wanted, policy=rules, rollout=rollout, side="green", began=time.time()
         )
         (self.project / "trial").mkdir(parents=True, exist_ok=True)
@@ -110,21 +110,21 @@ class World:
         """The second release, as production would have it."""
         return Deployment(release=self.two, stage=load(self.shop.opened).stages["production"])
 
-    def plain(self, opened: Project, resolved: Resolved, _stage: Stage) -> Recorded:
+    def plain(self, opened: Project, resolved: Spec, _stage: Stage) -> Recorded:
         """Production as if no traffic was shifted there."""
         return self._inner(opened, resolved)
 
-    def _environment(self, opened: Project, resolved: Resolved, stage: Stage) -> GrayEnvironment:
-        return GrayEnvironment(
+    def _environment(self, opened: Project, resolved: Spec, stage: Stage) -> GrayTarget:
+        return GrayTarget(
             self._inner(opened, resolved),
             stage=stage,
             home=resolved.stages["production"],
             through=next(iter(resolved.stages)),
             ledger=self.shop.ledger,
-            around=Around(root=opened.root, allowed=()),
+            around=MetricScope(root=opened.root, allowed=()),
         )
 
-    def _inner(self, opened: Project, resolved: Resolved) -> Recorded:
+    def _inner(self, opened: Project, resolved: Spec) -> Recorded:
         inner = Recorded(opened, resolved.stages["production"].name)
         inner.deployed = self.deployed
         return inner
@@ -150,11 +150,11 @@ def put_all_back(world: World) -> None:
 
 TAMPERING: dict[str, Callable[[World], None]] = {
     "nothing is tampered with": lambda world: None,
-    "the record says that it runs": lambda world: world.forge(Deployed(running=world.wanted)),
+    "the record says that it runs": lambda world: world.forge(StageDeployments(running=world.wanted)),
     "the record says that it ran before": lambda world: world.forge(
-        Deployed(running=world.running, before=(world.wanted,))
+        StageDeployments(running=world.running, before=(world.wanted,))
     ),
-    "the record says that nothing runs": lambda world: world.forge(Deployed()),
+    "the record says that nothing runs": lambda world: world.forge(StageDeployments()),
     "the record is deleted": lambda world: shutil.rmtree(world.project, ignore_errors=True),
     "all records of projects are deleted": lambda world: shutil.rmtree(world.home / "projects"),
     "the record is put back": put_back,
@@ -199,12 +199,14 @@ def test_issue10_3_a_release_that_was_rolled_back_is_tried_when_it_is_promoted_a
 def test_issue10_2_no_file_below_the_home_steers_a_gray_release(world: World, what: str):
     with pytest.raises(TrialBegan):
         world.promote(world.stage, world.two)
-    trials = Trials(world.shop.opened.paths, world.id)
+    trials = GrayStore(world.shop.opened.paths, world.id)
     trial = trials.read()
     assert trial is not None
     directory = world.project / "trial"
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "wish.json").write_text(json.dumps(codec.dump(Wish(what=what, by="ann", began=trial.began))))
-    assert trials.asked(trial) is None
-    trials.ask(Wish(what=what, by="ann", began=trial.began))
-    assert trials.asked(trial) == Wish(what=what, by="ann", began=trial.began)
+    (directory / "wish.json").write_text(
+        json.dumps(codec.dump(OperatorRequest(what=what, by="ann", began=trial.began)))
+    )
+    assert trials.consume_request(trial) is None
+    trials.request(OperatorRequest(what=what, by="ann", began=trial.began))
+    assert trials.consume_request(trial) == OperatorRequest(what=what, by="ann", began=trial.began)

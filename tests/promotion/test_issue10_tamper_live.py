@@ -16,13 +16,13 @@ from support import staged
 from support.load import Load
 from support.machine import REPOSITORY, Box, wait_until
 
-from devbox.execute.router import Router
+from devbox.deploy.haproxy import config
+from devbox.deploy.router import Router
 from devbox.host.paths import Paths
 from devbox.model import codec
-from devbox.model.ids import instance_id, sha256, stage_id
-from devbox.records.deployed import FORMAT, Deployed, DeployedRecord
-from devbox.routing import config
-from devbox.routing.state import WHOLE, RouterState
+from devbox.model.ids import compute_instance_id, compute_sha256, compute_stage_id
+from devbox.model.router import WHOLE, RouterState
+from devbox.records.deployed import DEPLOYED_FORMAT, DeployedRecord, StageDeployments
 
 pytestmark = pytest.mark.scenario
 
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.scenario
 # Read by the interpreter at its start: the router's files lie where an earlier version had them.
 _EARLIER = """\
 from devbox.host.paths import Paths
-from devbox.plan import staging
+from devbox.deploy import stage_containers
 Paths.router = lambda paths, instance: f"{paths.project(instance)}/router"
-staging.router.__kwdefaults__["mount"] = "scratch"
+stage_containers.router.__kwdefaults__["mount"] = "scratch"
 """
 
 
@@ -43,14 +43,16 @@ class Stage:
         code = "from devbox.host.paths import default_paths; print(default_paths().runtime)"
         asked = subprocess.run([sys.executable, "-c", code], env=box.environment(), capture_output=True, check=True)
         self.paths = Paths(str(box.home), asked.stdout.decode().strip(), f"{box.home}-config")
-        self.id = stage_id(instance_id(str(path), "devbox.toml"), "production")
+        self.id = compute_stage_id(compute_instance_id(str(path), "devbox.toml"), "production")
         self.below_home = Path(self.paths.project(self.id))
         self.router = Path(self.paths.router(self.id))
         self.earlier_router = self.below_home / "router"
 
-    def forge(self, known: Deployed) -> None:
+    def forge(self, known: StageDeployments) -> None:
         """This record, where an earlier version read it."""
-        (self.below_home / "deployed.json").write_text(json.dumps({"format": FORMAT, "deployed": codec.dump(known)}))
+        (self.below_home / "deployed.json").write_text(
+            json.dumps({"format": DEPLOYED_FORMAT, "deployed": codec.dump(known)})
+        )
 
     def ask_below_home(self, what: str) -> None:
         """A request, where an earlier version read it."""
@@ -61,13 +63,13 @@ class Stage:
         """All traffic to the canary, in the files that an earlier version had."""
         self.earlier_router.mkdir(exist_ok=True)
         state = RouterState(share=WHOLE)
-        (self.earlier_router / config.SHARE).write_text(config.share(state))
-        (self.earlier_router / config.CONFIG).write_text(config.text(state))
+        (self.earlier_router / config.SHARE).write_text(config.render_share_map(state))
+        (self.earlier_router / config.CONFIG).write_text(config.render_config(state))
         (self.earlier_router / config.SOCKET).write_text("")
 
     def become_earlier(self) -> None:
         """Have the files where an earlier version kept them."""
-        digest = sha256(Path(self.paths.trial(self.id), "trial.json").read_bytes())
+        digest = compute_sha256(Path(self.paths.gray_release(self.id), "trial.json").read_bytes())
         shutil.copytree(self.paths.host_files, self.paths.home, dirs_exist_ok=True)
         Path(self.paths.host_state, "trials").mkdir()
         Path(self.paths.host_state, "trials", self.id).write_text(digest)
@@ -76,9 +78,9 @@ class Stage:
         shutil.rmtree(aside)
 
 
-TAMPERING: dict[str, Callable[[Stage, Deployed], None]] = {
-    "nothing runs": lambda stage, known: stage.forge(Deployed()),
-    "it ran before": lambda stage, known: stage.forge(Deployed(running=known.coming, before=(known.running,))),
+TAMPERING: dict[str, Callable[[Stage, StageDeployments], None]] = {
+    "nothing runs": lambda stage, known: stage.forge(StageDeployments()),
+    "it ran before": lambda stage, known: stage.forge(StageDeployments(running=known.coming, before=(known.running,))),
     "its router": lambda stage, known: stage.forge_router(),
     "deleted": lambda stage, known: [path.unlink() for path in stage.below_home.glob("*.json")],
 }
@@ -124,8 +126,8 @@ def test_issue10_2_a_stage_of_an_earlier_version_goes_on(box: Box, tmp_path: Pat
         stage = Stage(box, path)
         stage.become_earlier()
         (stage.earlier_router / config.SHARE).unlink()
-        assert Router(stage.paths, stage.id).seen().share > 0, "it is asked where it runs"
-        Router(stage.paths, stage.id).keep(lambda state: state)
+        assert Router(stage.paths, stage.id).read_runtime().share > 0, "it is asked where it runs"
+        Router(stage.paths, stage.id).change_stored(lambda state: state)
         assert (stage.earlier_router / config.SHARE).exists(), "and would start from its files again"
         done = box.run("promote", "production", cwd=path)
         assert b"an earlier devbox started the router of production" in done.stderr

@@ -13,16 +13,16 @@ from support.shop import APP, Shop
 
 from devbox.attest import keys
 from devbox.attest.keys import LocalSigner
+from devbox.commands import approvals, gray_releases, signing
+from devbox.commands import promote as verbs
+from devbox.commands.signing import NamedSigner
+from devbox.commands.stage_chains import StageChains
 from devbox.errors import Denied, UsageError
-from devbox.model.entry import APPROVED, DOWN, REVOKED, Entry
+from devbox.model.ledger import APPROVED, DOWN, REVOKED, LedgerEntry
 from devbox.model.release import Release
-from devbox.opened import load
-from devbox.promotion.history import History, since
-from devbox.records.keys import Keys
-from devbox.verbs import approvals, signing, stopping
-from devbox.verbs import promote as verbs
-from devbox.verbs.signing import Named
-from devbox.verbs.stagechain import StageChains
+from devbox.project import load
+from devbox.promotion.history import History, find_time
+from devbox.records.keyring import KeyStore
 
 STAGES = ("test", "staging", "production")
 PEOPLE = '[builders]\nci = "keys/ci.pub"\n[approvers]\nann = "keys/ann.pub"\n'
@@ -46,8 +46,8 @@ class Clone:
         (machine / name).mkdir(parents=True)
         self.shop = Shop(machine / name, text)
         (Path(self.shop.root) / "keys").mkdir()
-        store = Keys(self.shop.opened.paths)
-        known = {key.name for key in store.all()}
+        store = KeyStore(self.shop.opened.paths)
+        known = {key.name for key in store.list_keys()}
         for who, signer in people.items():
             (Path(self.shop.root) / f"keys/{who}.pub").write_text(signer.public.pem)
             if who not in known:
@@ -59,13 +59,13 @@ class Clone:
         return self
 
     def promote(self, stage: str, release: str = "") -> None:
-        by = Named("ci", self._people["ci"])
+        by = NamedSigner("ci", self._people["ci"])
         verbs.promote(
             self.shop.opened, _unseen, stage=stage, release=release, environments=self.shop._environments, by=by
         )
 
     def rollback(self, stage: str) -> None:
-        by = Named("ci", self._people["ci"])
+        by = NamedSigner("ci", self._people["ci"])
         verbs.rollback(self.shop.opened, _unseen, stage=stage, environments=self.shop._environments, by=by)
 
     def revoke(self, release: Release) -> None:
@@ -78,7 +78,7 @@ class Clone:
 
     def down(self, stage: str) -> None:
         self.shop.environment(stage).retire()
-        stopping.record_down(self.shop.opened, stage, _unseen, ask=None)
+        gray_releases.record_down(self.shop.opened, stage, _unseen, ask=None)
 
     def learn(self) -> dict[str, str]:
         opened = self.use().shop.opened
@@ -86,22 +86,24 @@ class Clone:
 
     def known(self) -> dict[str, object]:
         """What this clone knows of the stages: in order, what came and left; what was said, and who was stopped."""
-        history = History(self.use().shop.ledger.entries())
+        history = History(self.use().shop.ledger.read_entries())
         found: dict[str, object] = {}
         for stage in STAGES:
             found[stage] = [
-                (entry.release, entry.body["operation"], history.left(entry), since(entry))
-                for entry in history.came(stage)
+                (entry.release, entry.body["operation"], history.find_replaced(entry), find_time(entry))
+                for entry in history.list_arrivals(stage)
             ]
-            stands = history.stands(stage)
+            stands = history.find_latest(stage)
             found[f"{stage} runs"] = stands.release if stands else ""
             for kind in (APPROVED, DOWN):
-                found[f"{stage} {kind}"] = sorted((each.release, _at(each)) for each in history.of(kind, stage=stage))
-        found[REVOKED] = sorted({entry.release for entry in history.of(REVOKED)})
+                found[f"{stage} {kind}"] = sorted(
+                    (each.release, _at(each)) for each in history.list_entries(kind, stage=stage)
+                )
+        found[REVOKED] = sorted({entry.release for entry in history.list_entries(REVOKED)})
         return found
 
 
-def _at(entry: Entry) -> str:
+def _at(entry: LedgerEntry) -> str:
     return str(entry.body["at"]) if "seen" in entry.body else entry.at
 
 
@@ -144,9 +146,9 @@ def _walk(made: list[Clone], seed: int, steps: int) -> list[str]:
         }
         try:
             acts[what]()
-            done.append(f"{made.index(clone)} {what} {stage} {release.short}")
+            done.append(f"{made.index(clone)} {what} {stage} {release.short_id}")
         except (Denied, UsageError) as error:
-            done.append(f"{made.index(clone)} {what} {stage} {release.short}: {error.sentence}")
+            done.append(f"{made.index(clone)} {what} {stage} {release.short_id}: {error.sentence}")
     return done
 
 
@@ -200,7 +202,7 @@ def test_issue10_1_what_could_not_be_learned_is_pending_and_reported(
     broken = text.replace(f'[stage.staging]\nrepository = "{host}', '[stage.staging]\nrepository = "127.0.0.1:9')
     two.shop.rewrite(broken)
     notes: list[object] = []
-    told = {each.subject: each for each in verbs.why_stage(two.shop.opened, stage="production", sink=notes.append)}
+    told = {each.subject: each for each in verbs.explain_stage(two.shop.opened, stage="production", sink=notes.append)}
     assert told["passed staging"].verdict == told["records staging"].verdict == "pending"
     assert "not all records of staging are known" in told["passed staging"].reason
     assert any("not all records of staging" in getattr(note, "text", "") for note in notes)

@@ -13,17 +13,17 @@ from support.shop import APP, Shop
 
 from devbox.attest import keys
 from devbox.attest.keys import LocalSigner
+from devbox.commands import promote as verbs
+from devbox.commands import signing
+from devbox.commands.signing import NamedSigner
 from devbox.errors import Denied
-from devbox.model.entry import APPLIED, SEEN
+from devbox.model.ledger import APPLIED, SEEN
+from devbox.model.plan import PASS, PENDING
 from devbox.model.release import Release
-from devbox.model.verdict import PASS, PENDING
-from devbox.opened import load
-from devbox.records.keys import Keys
+from devbox.project import load
+from devbox.records.keyring import KeyStore
+from devbox.records.observations import StageHealthRecord
 from devbox.records.releases import Releases
-from devbox.records.watched import Watched
-from devbox.verbs import promote as verbs
-from devbox.verbs import signing
-from devbox.verbs.signing import Named
 
 STAGES = ("test", "staging", "production")
 
@@ -48,7 +48,7 @@ class Machine:
         self.shop = Shop(place, text)
         Path(self.shop.root, "keys").mkdir()
         Path(self.shop.root, "keys/ci.pub").write_text(signer.public.pem)
-        Keys(self.shop.opened.paths).add("ci", signer, "")
+        KeyStore(self.shop.opened.paths).add("ci", signer, "")
 
     def use(self) -> Shop:
         """From now on, devbox runs on this machine."""
@@ -57,13 +57,13 @@ class Machine:
         self._monkeypatch.setenv("DEVBOX_CONFIG", str(self._place / "config"))
         return self.shop if hasattr(self, "shop") else None
 
-    def promote(self, stage: str, release: str = "") -> verbs.Moved:
-        shop, by = self.use(), Named("ci", self._signer)
+    def promote(self, stage: str, release: str = "") -> verbs.PromotionResult:
+        shop, by = self.use(), NamedSigner("ci", self._signer)
         return verbs.promote(shop.opened, _unseen, stage=stage, release=release, environments=shop._environments, by=by)
 
     def releases(self) -> list[Release]:
         opened = self.use().opened
-        return Releases(opened.paths, opened.id).all()
+        return Releases(opened.paths, opened.id).list_releases()
 
 
 @pytest.fixture
@@ -145,10 +145,10 @@ def test_issue10_4_time_that_another_machine_saw_it_healthy_counts_as_soak(machi
     one, two = machines
     made = _staged(one)
     opened = one.use().opened
-    run = one.shop.history().run_here("staging", made.id)
+    run = one.shop.history().find_local_run("staging", made.id)
     for _ in range(2):
         time.sleep(1.2)
-        Watched(opened.paths, opened.id).look("staging", run.hash, healthy=True)
+        StageHealthRecord(opened.paths, opened.id).record_health("staging", run.hash, healthy=True)
     one.promote("staging", made.id)  # nothing to do, and the time is published
     shop = two.use()
     text = Path(shop.root, "devbox.toml").read_text()

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from support.shop import APP, Shop, begin, ended, in_a_child
 
-from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetHeld, UsageError
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
-from devbox.model.verdict import FAIL, PASS, PENDING
-from devbox.verbs import rebuilding
+from devbox.commands import ledger
+from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, NotTrusted, TargetLocked, UsageError
+from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
+from devbox.model.plan import FAIL, PASS, PENDING
 
 STAGES = ("test", "staging", "production")
 
@@ -277,7 +277,7 @@ def test_issue10_2_a_deleted_history_is_refused_and_begun_again_with_nothing_tha
     with pytest.raises(LedgerDamaged) as caught:
         shop.promote("staging", two)
     assert "devbox release rebuild" in caught.value.remedy
-    assert rebuilding.rebuild(shop.opened, lambda _: None).learned == 0
+    assert ledger.rebuild(shop.opened, lambda _: None).learned == 0
     assert {verdict.verdict for verdict in shop.why("staging", two).values()} == {PENDING}
     with pytest.raises(Denied, match="has not been in test"):
         shop.promote("staging", two)
@@ -300,11 +300,11 @@ def test_issue10_2_a_cache_of_the_file_without_gates_opens_none(shop):
 def test_requests_that_nobody_answered_meanwhile_are_recorded(shop):
     one, two = shop.release(1), shop.release(2)
     assert shop.promote("test", one).entry.body["lost_requests"] == 0, "there was no router before"
-    shop.lose("test", 3)
-    shop.point = lambda name: shop.lose("test", 2) if name == "deploying" else None
+    shop.abort("test", 3)
+    shop.point = lambda name: shop.abort("test", 2) if name == "deploying" else None
     assert shop.promote("test", two).entry.body["lost_requests"] == 2
     assert shop.entries("test")[-2].body["lost_requests"] == 2
-    shop.point = lambda name: shop.lose("test", 1, router="another") if name == "deploying" else None
+    shop.point = lambda name: shop.abort("test", 1, router="another") if name == "deploying" else None
     assert shop.rollback("test").entry.body["lost_requests"] is None, "another router counted before"
 
 
@@ -359,8 +359,8 @@ def _killed(shop: Shop, work, point: str, count: int) -> None:
 def _one_outcome(shop: Shop, release_id: str, others: int) -> None:
     """The stage runs it, the ledger says so in one entry more, and nothing is under way."""
     assert shop.runs("test") == release_id
-    assert shop.history().current("test").release == release_id
-    assert shop.history().under_way("test") is None
+    assert shop.history().find_current("test").release == release_id
+    assert shop.history().find_pending("test") is None
     assert _kinds(shop, "test").count(APPLIED) == others + 1
     assert _kinds(shop, "test").count(FAILED) == 0
 
@@ -371,7 +371,7 @@ def test_a_promotion_killed_anywhere_is_gone_on_with(shop, point, count):
     shop.promote("test", old)
     _killed(shop, lambda: shop.promote("test", new), point, count)
     shop.promote("test")  # what is on its way is what is meant
-    _one_outcome(shop, shop.history().current("test").release, others=1)
+    _one_outcome(shop, shop.history().find_current("test").release, others=1)
     assert shop.runs("test") == new.id
 
 
@@ -381,7 +381,7 @@ def test_a_rollback_killed_anywhere_is_gone_on_with(shop, point, count):
     for made in (one, two, three):
         shop.promote("test", made)
     _killed(shop, lambda: shop.rollback("test"), point, count)
-    done = shop.history().under_way("test") is None and shop.history().current("test").release == two.id
+    done = shop.history().under_way("test") is None and shop.history().find_current("test").release == two.id
     if not done:  # else its last entry was written, and another rollback would go one further
         shop.rollback("test")
     _one_outcome(shop, two.id, others=3)
@@ -396,7 +396,7 @@ def test_a_promotion_killed_anywhere_before_its_end_is_given_up_for_a_rollback(s
         return  # nothing was begun: there is nothing to go back from
     shop.rollback("test")
     assert shop.runs("test") == old.id
-    assert shop.history().current("test").release == old.id
+    assert shop.history().find_current("test").release == old.id
     assert [entry.release for entry in shop.entries("test") if entry.kind == FAILED] == [new.id]
     with pytest.raises(UsageError):
         shop.rollback("test")
@@ -456,7 +456,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_hears_who(shop, tmp_pa
     child = begin(first)
     while not inside.exists():
         time.sleep(0.01)
-    with pytest.raises(TargetHeld, match=r"test is held by .*pid \d+.*promote"):
+    with pytest.raises(TargetLocked, match=r"test is held by .*pid \d+.*promote"):
         shop.promote("test", two)
     assert "target test" in shop.why("test", two)
     go_on.touch()

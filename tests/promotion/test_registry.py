@@ -15,16 +15,16 @@ from support.registry import Registry, registry
 from support.shop import APP, Shop
 
 from devbox.errors import RegistryError
-from devbox.images import layout
-from devbox.images.layout import Layout
-from devbox.images.registry.connection import Connection
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.credentials import get_origin
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository
-from devbox.images.registry.settings import origin
+from devbox.images.registry.repository import RegistryRepository
 from devbox.images.registry.transfers import Transfers
+from devbox.images.store import layout
+from devbox.images.store.layout import Layout
 from devbox.model.release import Release
-from devbox.promotion import copying, document
-from devbox.promotion.copying import tag_of
+from devbox.promotion import copying, target
+from devbox.promotion.copying import format_tag
 
 STAGES = ("test", "staging", "production")
 
@@ -51,9 +51,9 @@ def shop(tmp_path: Path, home: Path, name: str) -> Shop:
     return Shop(tmp_path, _text(name))
 
 
-def _repository(name: str) -> Repository:
+def _repository(name: str) -> RegistryRepository:
     reference = parse(name)
-    return Repository(Connection(origin(reference.host)), reference, pushes=True)
+    return RegistryRepository(RegistryConnection(get_origin(reference.host)), reference, pushes=True)
 
 
 def _oci(shop: Shop) -> Layout:
@@ -65,35 +65,35 @@ def test_every_repository_has_the_image_to_the_byte_below_the_tag_of_the_release
     made = shop.release(1)
     for stage in STAGES:
         shop.promote(stage, made)
-        raw = _repository(f"{name}/{stage}").manifest(tag_of(made.id)).raw
+        raw = _repository(f"{name}/{stage}").fetch_manifest(format_tag(made.id)).raw
         assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == made.image
 
 
 def test_what_is_attached_goes_along_also_what_others_attached_and_tags_of_old(shop, name):
     made, oci = shop.release(1), _oci(shop)
     shop.promote("test", made)
-    image = next(target for target in oci.refs().values() if target.digest == made.image)
+    image = next(target for target in oci.read_refs().values() if target.digest == made.image)
     others = Shop(shop.place, project="others").opened.paths  # somebody who signs in the registry, not here
     away = Layout(f"{others.home}-away/oci", lock=f"{others.home}-away/lock")
     signed = layouts.manifest(away, layouts.layer(away, {"signature": b"by a colleague"}), subject=image)
     old = layouts.manifest(away, layouts.layer(away, {"signature": b"of old"}))
     there = _repository(f"{name}/test")
-    for target, tag in ((signed, signed.digest), (old, f"{made.image.replace(':', '-')}.sig")):
-        for table in away.read_json(target.digest)["layers"] + [away.read_json(target.digest)["config"]]:
+    for descriptor, tag in ((signed, signed.digest), (old, f"{made.image.replace(':', '-')}.sig")):
+        for table in away.read_json(descriptor.digest)["layers"] + [away.read_json(descriptor.digest)["config"]]:
             location = there.begin_upload(table["digest"])
-            there.end_upload(there.send_chunk(location, away.read_raw(table["digest"]), offset=0), table["digest"])
-        there.put_manifest(tag, target.media_type, away.read_raw(target.digest))
+            there.finish_upload(there.send_chunk(location, away.read_raw(table["digest"]), offset=0), table["digest"])
+        there.put_manifest(tag, descriptor.media_type, away.read_raw(descriptor.digest))
     listed = {
         "schemaVersion": 2,
         "mediaType": layout.INDEX,
-        "manifests": [*there.referrers(made.image), signed.plain()],
+        "manifests": [*there.list_referrers(made.image), signed.to_json()],
     }
     there.put_manifest(made.image.replace(":", "-"), layout.INDEX, json.dumps(listed).encode())
 
     shop.promote("staging", made)
     after = _repository(f"{name}/staging")
-    assert signed.digest in {each["digest"] for each in after.referrers(made.image)}
-    assert after.manifest(f"{made.image.replace(':', '-')}.sig").raw == away.read_raw(old.digest)
+    assert signed.digest in {each["digest"] for each in after.list_referrers(made.image)}
+    assert after.fetch_manifest(f"{made.image.replace(':', '-')}.sig").raw == away.read_raw(old.digest)
 
 
 def test_the_document_of_a_release_travels_and_proves_itself(shop, name, tmp_path):
@@ -103,7 +103,7 @@ def test_the_document_of_a_release_travels_and_proves_itself(shop, name, tmp_pat
     paths = type(shop.opened.paths)(f"{tmp_path}/elsewhere", f"{tmp_path}/elsewhere-run")
     exact = Reference(parse(name).host, parse(f"{name}/test").repository, digest=made.image)
     Transfers(paths).pull(exact, lambda _: None, all_platforms=True)
-    assert list(document.attached(made.image, elsewhere)) == [made]
+    assert list(target.list_attached_releases(made.image, elsewhere)) == [made]
 
 
 def test_promoting_within_one_registry_sends_no_blob_however_large(shop, served):
@@ -143,11 +143,11 @@ def test_a_tag_that_was_moved_in_the_registry_is_not_what_counts(shop, name):
     shop.promote("test", two)
     shop.promote("test", one)
     there = _repository(f"{name}/test")
-    other = there.manifest(two.image)
-    there.put_manifest(tag_of(one.id), other.descriptor.media_type, other.raw)
+    other = there.fetch_manifest(two.image)
+    there.put_manifest(format_tag(one.id), other.descriptor.media_type, other.raw)
     shop.promote("staging", one)
     assert shop.environment("staging").observe().digests == {"web-1": one.image}
-    assert _repository(f"{name}/staging").digest(tag_of(one.id)) == one.image
+    assert _repository(f"{name}/staging").resolve_digest(format_tag(one.id)) == one.image
 
 
 def test_a_tag_that_is_moved_after_admission_changes_nothing(shop, name, monkeypatch):
@@ -159,15 +159,17 @@ def test_a_tag_that_is_moved_after_admission_changes_nothing(shop, name, monkeyp
 
     def moved(copier, wanted):
         there = _repository(f"{name}/test")
-        other = there.manifest(two.image)
-        for tag in (tag_of(one.id), copying.CURRENT):
+        other = there.fetch_manifest(two.image)
+        for tag in (format_tag(one.id), copying.CURRENT):
             there.put_manifest(tag, other.descriptor.media_type, other.raw)
         return copy(copier, wanted)
 
     monkeypatch.setattr(copying.Copier, "copy", moved)
     assert shop.promote("staging").entry.body["digest"] == one.image
     assert shop.environment("staging").observe().digests == {"web-1": one.image}
-    assert {_repository(f"{name}/staging").digest(tag) for tag in (tag_of(one.id), copying.CURRENT)} == {one.image}
+    assert {_repository(f"{name}/staging").resolve_digest(tag) for tag in (format_tag(one.id), copying.CURRENT)} == {
+        one.image
+    }
 
 
 def test_a_repository_that_a_stage_gets_later_has_the_image_with_the_next_command(shop, name):
@@ -177,11 +179,11 @@ def test_a_repository_that_a_stage_gets_later_has_the_image_with_the_next_comman
         shop.promote("test", made)
     shop.rewrite(_text(name))
     there = _repository(f"{name}/test")
-    assert there.digest(copying.CURRENT) == ""
+    assert there.resolve_digest(copying.CURRENT) == ""
     assert not shop.promote("test", two).changed
-    assert [there.digest(tag) for tag in (tag_of(two.id), copying.CURRENT)] == [two.image] * 2
+    assert [there.resolve_digest(tag) for tag in (format_tag(two.id), copying.CURRENT)] == [two.image] * 2
     shop.rollback("test")
-    assert [there.digest(tag) for tag in (tag_of(one.id), copying.CURRENT)] == [one.image] * 2
+    assert [there.resolve_digest(tag) for tag in (format_tag(one.id), copying.CURRENT)] == [one.image] * 2
 
 
 @pytest.mark.long
@@ -189,9 +191,9 @@ def test_an_image_that_is_gone_from_the_store_comes_from_the_stage_before(shop, 
     made = shop.release(1)
     shop.promote("test", made)
     oci = _oci(shop)
-    oci.keep_entries(set())
-    for digest in oci.digests():
-        Path(oci.blob(digest)).unlink()
+    oci.retain_entries(set())
+    for digest in oci.list_digests():
+        Path(oci.get_blob_path(digest)).unlink()
     shop.promote("staging", made)
     assert shop.runs("staging") == made.id
 

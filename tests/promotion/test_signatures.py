@@ -13,10 +13,10 @@ from support import layouts
 from support.cosign import Cosign
 from support.registry import Registry, registry
 
-from devbox.attest import attached, bundle, keys, signing, simplesigning, statements, verify
+from devbox.attest import attachments, envelopes, keys, statements, verify
 from devbox.attest.keys import LocalSigner
-from devbox.images.layout import Descriptor
 from devbox.images.registry.reference import Reference, parse
+from devbox.images.store.layout import Descriptor
 
 
 class Signed(NamedTuple):
@@ -48,10 +48,12 @@ def signed(request: pytest.FixtureRequest, served: Registry, tmp_path: Path) -> 
     store, signer = new_store(tmp_path / "one"), keys.generate(request.param)
     image = layouts.image(store.oci, size=1000)
     at = parse(f"{served.host}/{request.node.name.replace('[', '-').replace(']', '').lower()}:1")
-    signing.sign_image(image.digest, signer, name="shop", paths=store.paths)
+    verify.sign_image(image.digest, signer, name="shop", paths=store.paths)
     said = {"buildDefinition": {"buildType": "x"}, "runDetails": {"builder": {"id": "urn:x"}}}
-    signing.say(image.digest, statements.PROVENANCE, said, signer, name="shop", paths=store.paths)
-    signing.say(image.digest, statements.PROMOTION, {"to": "staging"}, signer, name="shop", paths=store.paths)
+    verify.attach_statement(image.digest, statements.PROVENANCE, said, signer, name="shop", paths=store.paths)
+    verify.attach_statement(
+        image.digest, statements.PROMOTION, {"to": "staging"}, signer, name="shop", paths=store.paths
+    )
     store.push(image, at)
     return Signed(store, image, at, signer)
 
@@ -72,41 +74,43 @@ def test_cosign_refuses_another_key_and_type(signed: Signed, cosign: Cosign):
 def test_nobody_takes_a_signature_for_another_image(signed: Signed, cosign: Cosign):
     """What is attached to one image is attached to another one as it is: about that, it says nothing."""
     store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=2)
-    for each in list(attached.of(signed.image.digest, store.oci)):
-        if each.media_type == bundle.MEDIA_TYPE:
-            attached.attach(each.raw, predicate_type="x", subject=other, paths=store.paths)
+    for each in list(attachments.list_attached(signed.image.digest, store.oci)):
+        if each.media_type == envelopes.BUNDLE_TYPE:
+            attachments.attach(each.raw, predicate_type="x", subject=other, paths=store.paths)
         else:
-            signature = simplesigning.signature(each.table)
-            attached.sign_of_old(each.raw, signature, subject=other, paths=store.paths)
+            signature = envelopes.read_signature(each.table)
+            attachments.attach_legacy(each.raw, signature, subject=other, paths=store.paths)
     store.push(other, signed.at._replace(tag="other"))
     exact = signed.exact.replace(signed.image.digest, other.digest)
     assert not cosign.verifies(exact, signed.signer.public)
     assert not cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
-    found = verify.findings(other.digest, store.oci, _ring(signed.signer))
+    found = verify.list_findings(other.digest, store.oci, _ring(signed.signer))
     assert [each.verdict for each in found] == ["failed"] * 4
 
 
 def test_a_changed_byte_is_found(signed: Signed, cosign: Cosign):
     store, other = signed.store, layouts.image(signed.store.oci, size=1000, seed=3)
-    signing.say(other.digest, statements.PROMOTION, {"to": "staging"}, signed.signer, name="shop", paths=store.paths)
-    (whole,) = attached.of(other.digest, store.oci)
+    verify.attach_statement(
+        other.digest, statements.PROMOTION, {"to": "staging"}, signed.signer, name="shop", paths=store.paths
+    )
+    (whole,) = attachments.list_attached(other.digest, store.oci)
     third = layouts.image(store.oci, size=1000, seed=4)
-    envelope = bundle.read(whole.raw).envelope
+    envelope = envelopes.read_bundle(whole.raw).envelope
     changed = envelope._replace(payload=envelope.payload.replace(b"staging", b"staginG"))
-    attached.attach(
-        bundle.write(changed, key=signed.signer.public),
+    attachments.attach(
+        envelopes.write_bundle(changed, key=signed.signer.public),
         predicate_type=statements.PROMOTION,
         subject=third,
         paths=store.paths,
     )
-    payload = simplesigning.payload(third.digest, name="shop")
+    payload = envelopes.build_payload(third.digest, name="shop")
     signature = signed.signer.sign(payload)
-    attached.sign_of_old(payload.replace(b"shop", b"sh0p"), signature, subject=third, paths=store.paths)
+    attachments.attach_legacy(payload.replace(b"shop", b"sh0p"), signature, subject=third, paths=store.paths)
     store.push(third, signed.at._replace(tag="third"))
     exact = signed.exact.replace(signed.image.digest, third.digest)
     assert not cosign.verifies(exact, signed.signer.public)
     assert not cosign.verifies(exact, signed.signer.public, type_=statements.PROMOTION)
-    record, old = verify.findings(third.digest, store.oci, _ring(signed.signer))
+    record, old = verify.list_findings(third.digest, store.oci, _ring(signed.signer))
     assert (record.verdict, record.reason) == ("failed", "it was not signed by the key that it names")
     assert old.verdict == "unknown"
 
@@ -116,7 +120,7 @@ def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_
     far = new_store(tmp_path / "two")
     assert far.pull(signed.at, all_platforms=True) == signed.image
     mine = _ring(signed.signer)
-    there, here = (verify.findings(signed.image.digest, each.oci, mine) for each in (far, signed.store))
+    there, here = (verify.list_findings(signed.image.digest, each.oci, mine) for each in (far, signed.store))
     assert [each.verdict for each in there] == ["ok"] * 4
     assert {each.evidence for each in there} == {each.evidence for each in here}
     beyond = signed.at._replace(repository=f"{signed.at.repository}-beyond")
@@ -127,14 +131,14 @@ def test_all_of_it_travels_with_the_image(signed: Signed, served: Registry, tmp_
 
 
 def test_signed_twice_it_has_one_signature(signed: Signed):
-    before = list(attached.of(signed.image.digest, signed.store.oci))
-    assert not signing.sign_image(signed.image.digest, signed.signer, name="shop", paths=signed.store.paths)
-    assert list(attached.of(signed.image.digest, signed.store.oci)) == before
+    before = list(attachments.list_attached(signed.image.digest, signed.store.oci))
+    assert not verify.sign_image(signed.image.digest, signed.signer, name="shop", paths=signed.store.paths)
+    assert list(attachments.list_attached(signed.image.digest, signed.store.oci)) == before
 
 
 def test_two_keys_sign_side_by_side(signed: Signed, cosign: Cosign):
     second = keys.generate(keys.P256)
-    signing.sign_image(signed.image.digest, second, name="shop", paths=signed.store.paths)
+    verify.sign_image(signed.image.digest, second, name="shop", paths=signed.store.paths)
     signed.store.push(signed.image, signed.at)
     assert cosign.verifies(signed.exact, signed.signer.public)
     assert cosign.verifies(signed.exact, second.public)
@@ -144,15 +148,15 @@ def test_two_machines_sign_side_by_side(signed: Signed, cosign: Cosign, tmp_path
     """The second knows nothing of the first one's signature, and adds its own at the registry."""
     far, second = new_store(tmp_path / "two"), keys.generate(keys.P256)
     far.pull(signed.at)
-    assert list(attached.of(signed.image.digest, far.oci)) == []
-    signing.sign_image(signed.image.digest, second, name="shop", paths=far.paths)
+    assert list(attachments.list_attached(signed.image.digest, far.oci)) == []
+    verify.sign_image(signed.image.digest, second, name="shop", paths=far.paths)
     assert far.transfers.push_attached(signed.image, signed.at, lambda _: None)
     assert cosign.verifies(signed.exact, signed.signer.public)
     assert cosign.verifies(signed.exact, second.public)
     assert cosign.verifies(signed.exact, signed.signer.public, type_=statements.PROMOTION)
     assert signed.store.transfers.pull_attached(signed.image, signed.at, lambda _: None)
     both = {**_ring(signed.signer), **_ring(second)}
-    found = verify.findings(signed.image.digest, signed.store.oci, both)
+    found = verify.list_findings(signed.image.digest, signed.store.oci, both)
     assert {each.by for each in found if each.what == statements.SIGNATURE} == set(both)
     assert {each.verdict for each in found} == {"ok"}
 
@@ -170,13 +174,17 @@ def test_two_who_attach_at_once_lose_nothing(signed: Signed, tmp_path: Path):
     for number, store in enumerate(stores):
         store.pull(signed.at)
         said = {"to": str(number)}
-        signing.say(signed.image.digest, statements.PROMOTION, said, signed.signer, name="shop", paths=store.paths)
+        verify.attach_statement(
+            signed.image.digest, statements.PROMOTION, said, signed.signer, name="shop", paths=store.paths
+        )
     with ThreadPoolExecutor() as pool:
         sent = pool.map(lambda store: store.transfers.push_attached(signed.image, signed.at, lambda _: None), stores)
         assert all(sent)
     far = new_store(tmp_path / "last")
     far.pull(signed.at, all_platforms=True)
-    found = verify.signed(verify.findings(signed.image.digest, far.oci, _ring(signed.signer)), statements.PROMOTION)
+    found = verify.list_signed(
+        verify.list_findings(signed.image.digest, far.oci, _ring(signed.signer)), statements.PROMOTION
+    )
     assert {said.predicate["to"] for _, said in found} == {"staging", "0", "1", "2", "3"}
 
 

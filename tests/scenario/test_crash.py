@@ -14,7 +14,7 @@ import pytest
 from support.machine import Box, wait_until
 from support.supervisors import kill_for_good
 
-from devbox.isolation import living
+from devbox.isolation import state
 
 pytestmark = pytest.mark.scenario
 
@@ -47,7 +47,7 @@ def supervisor_pid(box: Box) -> int:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"devbox.isolation.supervision.supervisor" in command and str(box.home).encode() in command:
+            if b"devbox.isolation.supervisor.supervisor" in command and str(box.home).encode() in command:
                 found.append(int(entry.name))
     assert len(found) == 1, found
     return found[0]
@@ -124,15 +124,15 @@ def test_a_pasta_that_its_supervisor_did_not_live_to_write_down_is_replaced(box:
     box.ok("up", cwd=project)
     supervisor = supervisor_pid(box)
     words = Path(f"/proc/{supervisor}/cmdline").read_bytes().decode().split("\0")
-    state = Path(words[-3]) / words[-2] / "state.json"
+    state_file = Path(words[-3]) / words[-2] / "state.json"
     kill_for_good(supervisor)
     wait_until(lambda: not Path(f"/proc/{supervisor}").exists())
-    written = json.loads(state.read_text())
+    written = json.loads(state_file.read_text())
     pasta = written["egress"]["pid"]
     written["egress"]["pid"] = 2**22 - 1  # the one before it, which has ended
-    state.write_text(json.dumps(written))
+    state_file.write_text(json.dumps(written))
     box.ok("up", cwd=project)
-    assert living.identify(pasta) is None
+    assert state.identify(pasta) is None
     box.ok("down", cwd=project)
 
 

@@ -15,7 +15,7 @@ from support import certificates, layouts
 from support.machine import Box, lacking
 from support.serving import serving
 
-from devbox.images.layout import Descriptor, Layout
+from devbox.images.store.layout import Descriptor, Layout
 
 FILE = """
 [base.system]

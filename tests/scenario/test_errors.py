@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.machine import Box, make_box
 
-from devbox.model.ids import instance_id
+from devbox.model.ids import compute_instance_id
 
 pytestmark = pytest.mark.scenario
 
@@ -162,7 +162,7 @@ def test_inside_a_running_container(box: Box):
 def test_state_that_is_damaged_or_of_a_newer_devbox(box: Box):
     project = box.project(DEBIAN + "ports = [8000]\n")
     box.ok("up", "-d", cwd=project)
-    record = box.home / "projects" / instance_id(os.path.realpath(project), "devbox.toml")
+    record = box.home / "projects" / compute_instance_id(os.path.realpath(project), "devbox.toml")
     (record / "ports.json").write_text("{")
     says(box.run("restart", cwd=project), 1, [f"rm {record}/ports.json"])
     (record / "ports.json").write_text('{"format": 99}')

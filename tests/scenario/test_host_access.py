@@ -13,7 +13,7 @@ import pytest
 from support.everycommand import CALLS, project_in, words
 from support.machine import REPOSITORY, Box
 
-from devbox.cli.commands import every
+from devbox.commands.table.index import list_commands
 
 pytestmark = pytest.mark.scenario
 
@@ -42,7 +42,7 @@ _PATIENCE = 300
 
 
 def test_every_command_is_called() -> None:
-    assert set(CALLS) == set(every())
+    assert set(CALLS) == set(list_commands())
 
 
 def test_issue9_must_show_2_the_page_names_code_and_tests_that_there_are() -> None:

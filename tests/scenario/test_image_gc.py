@@ -16,8 +16,8 @@ from support.machine import Box, destroy, lacking, make_box
 from support.registry import Registry
 from support.serving import serving
 
-from devbox.host.sizes import tree_size
-from devbox.images.layout import Descriptor, Layout
+from devbox.host.disk import measure_tree
+from devbox.images.store.layout import Descriptor, Layout
 
 pytestmark = pytest.mark.scenario
 
@@ -129,7 +129,7 @@ class Village:
         return self.box.json(*words, cwd=self.box.home)
 
     def _size(self) -> int:
-        return sum(tree_size(f"{self.box.home}/{name}") for name in STORE)
+        return sum(measure_tree(f"{self.box.home}/{name}") for name in STORE)
 
 
 @pytest.mark.parametrize("cycles", [2, pytest.param(30, marks=pytest.mark.long)])
@@ -185,11 +185,11 @@ def test_the_cache_of_dockerfiles_is_collected_and_what_the_last_build_used_stay
     used = json.loads(alone.ok("image", "du", "--json", cwd=project))
     announced = json.loads(alone.ok("image", "gc", "--dry-run", "--json", cwd=project))
     assert len(announced["build_cache"]) == 1
-    assert used["build_cache"] == tree_size(f"{alone.home}/buildah")
+    assert used["build_cache"] == measure_tree(f"{alone.home}/buildah")
     assert used["unused"] == pytest.approx(announced["size"], abs=50_000)
     done = json.loads(alone.ok("image", "gc", "--json", cwd=project))
     assert done == announced | {"removed": True}
-    freed = used["build_cache"] - tree_size(f"{alone.home}/buildah")
+    freed = used["build_cache"] - measure_tree(f"{alone.home}/buildah")
     assert freed == pytest.approx(3_000_000, abs=200_000)
 
     written.write_text(f"{written.read_text()}# the same\n")

@@ -13,8 +13,8 @@ import pytest
 from support import layouts
 from support.machine import Box, lacking, wait_until
 
-from devbox.images import layout
-from devbox.images.layout import Descriptor, Layout
+from devbox.images.store import layout
+from devbox.images.store.layout import Descriptor, Layout
 
 ODD = os.fsdecode(b"caf\xe9")  # Latin-1
 

@@ -11,7 +11,7 @@ import pytest
 from support.clients import CLIENTS, MODULES
 from support.machine import Box
 
-from devbox.envfile import recipefacts, recipes
+from devbox.envfile import recipes
 
 pytestmark = pytest.mark.scenario
 
@@ -106,7 +106,7 @@ def versions(*names: str) -> list[Any]:
     """Each recipe with its default version; the others take minutes."""
     found = []
     for name in names:
-        first = recipefacts.facts(name, "").parameters[0]
+        first = recipes.describe_recipe(name, "").parameters[0]
         for version in first.choices:
             marks = () if version == first.default and name not in LATE else pytest.mark.long
             found.append(pytest.param(name, version, id=f"{name}-{version}", marks=marks))
@@ -121,12 +121,12 @@ def check_version(box: Box, project: Path, recipe: str, version: str) -> None:
 
 
 def test_every_recipe_is_tested():
-    assert recipes.shipped() == {*SAYS_VERSION, "debian", "ubuntu"}
+    assert recipes.list_shipped() == {*SAYS_VERSION, "debian", "ubuntu"}
 
 
 @pytest.mark.parametrize("recipe", CLIENTS)
 def test_each_variable_that_a_service_exports_is_used_by_its_client(recipe: str):
-    service = recipefacts.facts(recipe, "").service
+    service = recipes.describe_recipe(recipe, "").service
     assert service
     assert [name for name in service.exports if f'"{name}"' not in CLIENTS[recipe]] == []
 

@@ -11,7 +11,7 @@ from support.machine import Box, wait_until
 from support.registry import Registry
 from support.serving import serving
 
-from devbox.images.layout import Descriptor, Layout
+from devbox.images.store.layout import Descriptor, Layout
 
 ENTRYPOINT = """#!/bin/sh
 echo "entrypoint of $(id -un) in $PWD: $GREETING $*"

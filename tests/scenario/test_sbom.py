@@ -14,9 +14,9 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 from support.machine import Box
 from support.registry import Registry, registry
 
-from devbox.images import layout
 from devbox.images.sbom import reader
-from devbox.images.sbom.bill import Bill
+from devbox.images.sbom.documents import Sbom
+from devbox.images.store import layout
 
 pytestmark = pytest.mark.scenario
 
@@ -38,9 +38,9 @@ run = ["npm install -g left-pad@1.3.0"]
 """
 
 
-def bill(box: Box, project: Path, form: str = "spdx") -> tuple[bytes, Bill]:
+def bill(box: Box, project: Path, form: str = "spdx") -> tuple[bytes, Sbom]:
     raw = box.ok("image", "sbom", "dev", "--format", form, cwd=project).encode()
-    return raw, reader.parse(raw)
+    return raw, reader.parse_sbom(raw)
 
 
 def said(box: Box, project: Path, *argv: str) -> str:

@@ -13,8 +13,9 @@ from support.hostile_layers import zstandard
 from support.machine import Box
 
 from devbox.host.paths import Paths
-from devbox.images import archive, layout
-from devbox.images.layout import Layout
+from devbox.images.archive import exporter
+from devbox.images.store import layout
+from devbox.images.store.layout import Layout
 
 FILE = """
 [base.system]
@@ -38,7 +39,7 @@ def archived(place: Path) -> bytes:
     run = {"Entrypoint": ["/entrypoint"], "User": "daemon"}
     top = layouts.manifest(oci, (system, system.digest), upper, run=run)
     out = io.BytesIO()
-    archive.export(top, paths=paths, kind="oci", name="app:1", out=out, on_transfer=lambda _: None)
+    exporter.export(top, paths=paths, kind="oci", name="app:1", out=out, on_transfer=lambda _: None)
     return out.getvalue()
 
 

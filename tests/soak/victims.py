@@ -14,7 +14,7 @@ from support.machine import Box
 
 from devbox.host.paths import Paths, hash_name
 from devbox.isolation import state
-from devbox.model.ids import instance_id
+from devbox.model.ids import compute_instance_id
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Ground:
     @property
     def id(self) -> str:
         """The instance."""
-        return instance_id(str(self.project), "devbox.toml")
+        return compute_instance_id(str(self.project), "devbox.toml")
 
     def now(self) -> state.InstanceState | None:
         """What is written about it; None where nothing is, or nothing that can be read just now."""
-        return state.read(self.paths, self.id)
+        return state.read_state_file(self.paths, self.id)
 
     def evidence(self) -> str:
         """All that tells how it came to a failure: what is written, and who lives."""
         lives = [truth.story(pid) for pid in sorted(self.box.pids() | truth.of_box(self.box))]
-        run = Path(self.paths.run(self.id))
+        run = Path(self.paths.instance_runtime(self.id))
         files = [f"{path.relative_to(run)} {path.lstat().st_mtime:.3f}" for path in sorted(run.rglob("*"))]
         return "\n".join((f"{self.project} {run}", *files, str(self.now()), self.complaints(), *lives))
 

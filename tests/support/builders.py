@@ -7,8 +7,8 @@ from typing import Any
 from devbox.model.container import ContainerSpec
 from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages
 from devbox.model.observed import Observed, ObservedContainer
-from devbox.model.resolved import Instance, Resolved
-from devbox.plan import diff, keys
+from devbox.model.spec import Instance, Spec
+from devbox.plan import diff, identity
 
 INSTANCE = Instance(id="0123456789ab", name="shop", root="/src/shop", env_file="devbox.toml", owner=1000, group=1000)
 
@@ -28,15 +28,15 @@ def container(name: str, *, role: str = "service", **fields: Any) -> ContainerSp
     return ContainerSpec(name=name, label=label, role=role, **fields)
 
 
-def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> Resolved:
+def resolved(*containers: ContainerSpec, images: tuple[ImageSpec, ...] = ()) -> Spec:
     """A file of these containers; images not given are made plain."""
     known = {spec.name: spec for spec in images}
     for spec in containers:
         known.setdefault(spec.image, image(spec.image, spec.name))
-    return Resolved(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
+    return Spec(instance=INSTANCE, images=known, containers={spec.name: spec for spec in containers})
 
 
-def seen(spec: ContainerSpec, wanted: Resolved, **fields: Any) -> ObservedContainer:
+def seen(spec: ContainerSpec, wanted: Spec, **fields: Any) -> ObservedContainer:
     """The container as it looks when it runs exactly what the file wants."""
     facts: dict[str, Any] = {
         "name": spec.name,
@@ -46,13 +46,13 @@ def seen(spec: ContainerSpec, wanted: Resolved, **fields: Any) -> ObservedContai
         "image": spec.image,
         "digest": "sha256:0",
         "pid": 100,
-        "spec_key": keys.spec_key(spec),
-        "image_key": diff.keyed_images(wanted)[spec.image].key,
+        "spec_key": identity.compute_spec_key(spec),
+        "image_key": diff.key_images(wanted)[spec.image].key,
     }
     return ObservedContainer(**facts | fields)
 
 
-def converged(wanted: Resolved, **fields: Any) -> Observed:
+def converged(wanted: Spec, **fields: Any) -> Observed:
     """An instance that is as the file wants it."""
     facts: dict[str, Any] = {
         "supervised": True,

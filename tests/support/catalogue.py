@@ -25,12 +25,12 @@ _CLASSES |= {"_Damaged": errors.DevboxError, "Problem": errors.EnvFileError}
 _CLASSES |= {"kind": errors.BakeFailed}
 # What makes no error itself, but the sentence of one.
 _CLASSES |= {"Cause": errors.BakeFailed}
-_VERDICTS = "isolation/readiness.py"  # sentences that waiters.py makes an error of
-_HAND_ON = {"isolation/protocol.py", "isolation/forks.py", "envfile/problems.py"}  # errors of others, passed through
+_VERDICTS = "isolation/readiness.py"  # sentences that the supervisor's server makes an error of
+_HAND_ON = {"isolation/forks.py"}  # errors of others, passed through
 
 _GROUPS = (
     (
-        ("envfile", "roles"),
+        ("envfile", "roles", "convert"),
         "The env file",
         """\
 All name the file and the line. Correct it there: `devbox config --origin` shows how the file is understood, and where
@@ -56,7 +56,7 @@ whole output of a step lies in the file that the error names.""",
         "What still runs goes on. `devbox ps` says how each container is, `devbox logs NAME` what it wrote.",
     ),
     (
-        ("opened", "flow", "verbs", "plan", "execute", "records", "doctor"),
+        ("project", "flow", "commands", "deploy", "plan", "execute", "records", "doctor"),
         "Projects",
         "About a project as a whole, its setup, and what is remembered of it.",
     ),

@@ -29,7 +29,7 @@ def datagram(
     start = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP)
     ends = socket.inet_aton(sender) + socket.inet_aton(target)
     packet = start + struct.pack("!H", _checksum(start + bytes(2) + ends)) + ends + udp
-    return to + bridge.mac(node) + b"".join(tags) + b"\x08\x00" + packet
+    return to + bridge.get_mac(node) + b"".join(tags) + b"\x08\x00" + packet
 
 
 def router_advertisement(node: NetNode, *, prefix: str) -> bytes:
@@ -41,7 +41,7 @@ def router_advertisement(node: NetNode, *, prefix: str) -> bytes:
     pseudo = itself + everyone + struct.pack("!II", size, socket.IPPROTO_ICMPV6)
     message = head + struct.pack("!H", _checksum(pseudo + head + bytes(2) + rest)) + rest
     start = struct.pack("!IHBB", 6 << 28, size, socket.IPPROTO_ICMPV6, 255)
-    return b"\x33\x33\x00\x00\x00\x01" + bridge.mac(node) + b"\x86\xdd" + start + itself + everyone + message
+    return b"\x33\x33\x00\x00\x00\x01" + bridge.get_mac(node) + b"\x86\xdd" + start + itself + everyone + message
 
 
 def send(place: Place, name: str, *frames: bytes) -> None:

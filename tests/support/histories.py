@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
 from devbox.model.container import Port
-from devbox.model.entry import GENESIS, Entry
-from devbox.model.evidence import TestsIdentity
-from devbox.model.release import Process, Release, ReleaseConfig, release_id
-from devbox.model.resolved import Instance
+from devbox.model.ledger import GENESIS, LedgerEntry, TestsIdentity
+from devbox.model.release import Process, Release, ReleaseConfig, compute_release_id
+from devbox.model.spec import Instance
 from devbox.model.stage import Gate, Stage
-from devbox.promotion.gates.contract import GateContext, Observed, written
+from devbox.promotion.gates.context import GateContext, SoakObservation, format_timestamp
 from devbox.promotion.history import History
 
 PARTS = {"image": "sha256:image", "replicas.web": "2"}
@@ -26,8 +25,8 @@ def release(number: int) -> Release:
     """One of several releases."""
     config = ReleaseConfig(processes={"web": Process(kind="service", command=("serve",), ports=(Port(container=80),))})
     image = f"sha256:{number:064x}"
-    identity = release_id(image=image, config=config, source=f"git:{number}")
-    return Release(id=identity, image=image, config=config, source=f"git:{number}", created_at=written(NOON))
+    identity = compute_release_id(image=image, config=config, source=f"git:{number}")
+    return Release(id=identity, image=image, config=config, source=f"git:{number}", created_at=format_timestamp(NOON))
 
 
 def stages(**gates: tuple[Gate, ...]) -> dict[str, Stage]:
@@ -35,14 +34,19 @@ def stages(**gates: tuple[Gate, ...]) -> dict[str, Stage]:
     return {name: Stage(name=name, order=at, gates=wanted) for at, (name, wanted) in enumerate(gates.items())}
 
 
-def chained(*rows: dict[str, object], every: float = 60.0) -> tuple[Entry, ...]:
+def chained(*rows: dict[str, object], every: float = 60.0) -> tuple[LedgerEntry, ...]:
     """Entries with the hashes they need. `at` where it is left out: a while after the one before."""
-    made: list[Entry] = []
+    made: list[LedgerEntry] = []
     for seq, row in enumerate(rows, start=1):
         previous = made[-1].hash if made else GENESIS
-        plain = {"at": written(NOON + dt.timedelta(seconds=every * seq)), "attempt": 1, "body": {}, "stage": ""} | row
-        entry = Entry(seq=seq, previous=previous, hash="", **{"release": "", **plain})
-        made.append(replace(entry, hash=entry.computed()))
+        plain = {
+            "at": format_timestamp(NOON + dt.timedelta(seconds=every * seq)),
+            "attempt": 1,
+            "body": {},
+            "stage": "",
+        } | row
+        entry = LedgerEntry(seq=seq, previous=previous, hash="", **{"release": "", **plain})
+        made.append(replace(entry, hash=entry.compute_hash()))
     return tuple(made)
 
 
@@ -51,10 +55,10 @@ def context(
     *,
     of: Release,
     stage: Stage,
-    entries: tuple[Entry, ...] = (),
+    entries: tuple[LedgerEntry, ...] = (),
     now: dt.datetime = NOON,
     trusted: bool = True,
-    observed: Callable[[str, str], Observed] = lambda _stage, _release: Observed(),
+    observed: Callable[[str, str], SoakObservation] = lambda _stage, _release: SoakObservation(),
 ) -> GateContext:
     """What a gate is asked, in the directory `root`."""
     paths = Paths(f"{root}/home", f"{root}/run")

@@ -29,9 +29,9 @@ PROGRAM = """
 import json, os, resource, sys
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
-from devbox.images.unpacking.unpack import unpack
+from devbox.images.layers.unpack import unpack
 from devbox.isolation import idmap as idmaps, sandbox
-from devbox.images.tarstream import Promise
+from devbox.images.layers.tar import Promise
 base, home = sys.argv[1:]
 idmap = idmaps.store_map(Paths(home, home + "/run"))
 sandbox.enter(idmap, parent=os.getppid())

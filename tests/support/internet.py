@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from devbox.isolation import syscalls
-from devbox.isolation.network.rtnetlink import Netlink
+from devbox.isolation.network.bridge import Netlink
 
 RESOLVER = "198.51.100.53"
 # Names and what the resolver says of them. `many.example` has more addresses than a datagram of 512 bytes holds.

@@ -9,11 +9,11 @@ import random
 import tarfile
 from typing import Any
 
-from devbox.images import layout
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.manifest import architecture
+from devbox.images.store import layout
+from devbox.images.store.layout import Descriptor, Layout
+from devbox.images.store.manifest import get_architecture
 
-OTHER = "arm64" if architecture() != "arm64" else "amd64"
+OTHER = "arm64" if get_architecture() != "arm64" else "amd64"
 
 
 def noise(size: int, seed: int) -> bytes:
@@ -52,22 +52,22 @@ def manifest(
     """The manifest of one platform over layers; with a subject, what refers to that."""
     diff_ids = [diff_id for _, diff_id in layers]
     rootfs = {"type": "layers", "diff_ids": diff_ids}
-    plain = {"architecture": arch or architecture(), "os": system, "config": run or {}, "rootfs": rootfs}
+    plain = {"architecture": arch or get_architecture(), "os": system, "config": run or {}, "rootfs": rootfs}
     config = oci.write_json(layout.CONFIG, plain)
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": layout.MANIFEST,
-        "config": config.plain(),
-        "layers": [each.plain() for each, _ in layers],
+        "config": config.to_json(),
+        "layers": [each.to_json() for each, _ in layers],
     }
     if subject:
-        document |= {"subject": subject.plain(), "artifactType": "application/vnd.test.sbom"}
+        document |= {"subject": subject.to_json(), "artifactType": "application/vnd.test.sbom"}
     return oci.write_json(layout.MANIFEST, document)
 
 
 def index(oci: Layout, *children: tuple[Descriptor, str]) -> Descriptor:
     """The index over manifests, each with its architecture."""
-    listed = [child.plain(platform={"architecture": arch, "os": "linux"}) for child, arch in children]
+    listed = [child.to_json(platform={"architecture": arch, "os": "linux"}) for child, arch in children]
     return oci.write_json(layout.INDEX, {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed})
 
 
@@ -84,7 +84,7 @@ def image(
     own = [layer(oci, {f"data{at}": noise(size, 1000 * seed + at)}, packed=packed) for at in range(layers)]
     other = layer(oci, {"other": noise(size, 1000 * seed + 999)}, packed=packed)
     mine, theirs = manifest(oci, *own, run=run), manifest(oci, other, arch=OTHER)
-    return index(oci, (mine, architecture()), (theirs, OTHER))
+    return index(oci, (mine, get_architecture()), (theirs, OTHER))
 
 
 def _digest(raw: bytes) -> str:

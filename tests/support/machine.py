@@ -274,7 +274,7 @@ def as_ordinary_user(base: Path) -> tuple[list[str], dict[str, str]]:
 
 def _ordinary_user() -> str:
     """An ordinary user with subordinate ids, made once."""
-    with files.locked(f"{tempfile.gettempdir()}/{USER}.lock"):  # several suites may run at once
+    with files.lock_file(f"{tempfile.gettempdir()}/{USER}.lock"):  # several suites may run at once
         try:
             pwd.getpwnam(USER)
         except KeyError:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from devbox.host import programs
-from devbox.isolation import cgroups, forks, launch, namespaces, oci, syscalls
-from devbox.isolation.inside import attached
+from devbox.isolation import cgroups, forks, launch, namespaces, oci, oneshot, syscalls
 from devbox.isolation.network import bridge, egress
-from devbox.isolation.types import Context, IdMap, Launch, Process, ProcessRef
+from devbox.isolation.types import IdMap, InstanceContext, Launch, ProcessRef, ProcessSpec
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -23,7 +22,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Place:
     """One instance. `run` starts a container, `sh` looks into it, `once` runs a one-shot."""
 
-    def __init__(self, context: Context, lower: Path, tops: Path) -> None:
+    def __init__(self, context: InstanceContext, lower: Path, tops: Path) -> None:
         self.context = context
         self._lower = lower
         self._tops = tops
@@ -31,8 +30,8 @@ class Place:
 
     def container(self, name: str, *argv: str, index: int | None = None, **fields: Any) -> Launch:
         """A container of the minimal Debian; with an index it has a place in the network."""
-        process = fields.pop("process", Process(argv=argv or ("sleep", "infinity"), env=(PATH,), cwd="/"))
-        node = None if index is None else bridge.node(index, ipv6=bridge.host_has_ipv6())
+        process = fields.pop("process", ProcessSpec(argv=argv or ("sleep", "infinity"), env=(PATH,), cwd="/"))
+        node = None if index is None else bridge.make_node(index, ipv6=bridge.host_has_ipv6())
         return Launch(
             name=name,
             oci_id=f"{self.context.instance}-{name}",
@@ -60,8 +59,8 @@ class Place:
     def attempt(self, name: str, script: str) -> tuple[str, int]:
         """The output and exit code of a shell script in a running container."""
         log = f"{self.context.run_dir}/exec.log"
-        start = oci.global_argv(self.context.runtime, self.context.oci_root, self.context.cgroups, log)
-        argv = oci.exec_argv(
+        start = oci.build_global_argv(self.context.runtime, self.context.oci_root, self.context.cgroups, log)
+        argv = oci.build_exec_argv(
             start, f"{self.context.instance}-{name}", ["sh", "-c", script], user="0:0", cwd="/", env=[PATH]
         )
 
@@ -75,7 +74,7 @@ class Place:
     def once(self, container: Launch) -> tuple[str, int]:
         """The output and exit code of a one-shot container."""
         try:
-            return self._captured(lambda: attached.run_attached(self.context, container))
+            return self._captured(lambda: oneshot.run_attached(self.context, container))
         finally:
             launch.delete(self.context, container.name, container.oci_id)
 
@@ -100,7 +99,7 @@ class Place:
         """Remove every container."""
         for name in tuple(self._running):
             self.stop(name)
-        cgroups.sweep(self.context.run_dir)
+        cgroups.remove_empty_groups(self.context.run_dir)
 
     def _captured(self, work: Any) -> tuple[str, int]:
         """What `work` writes on both streams, and the code it gives."""
@@ -125,13 +124,13 @@ def place(idmap: IdMap, *, name: str, runtime: str, run_dir: Path, lower: Path, 
     run_dir.mkdir(mode=0o711)
     hosts, resolv = run_dir / "hosts", run_dir / "resolv.conf"
     ipv6 = bridge.host_has_ipv6()
-    names = "".join(f"{bridge.node(index, ipv6=ipv6).address} c{index}\n" for index in range(4))
+    names = "".join(f"{bridge.make_node(index, ipv6=ipv6).address} c{index}\n" for index in range(4))
     hosts.write_text(f"127.0.0.1 localhost\n{names}")
     resolv.write_text(f"nameserver {egress.RESOLVER}\n")
     init = programs.find("catatonit")
-    kind, group = cgroups.settle(str(run_dir))
+    kind, group = cgroups.join_instance_group(str(run_dir))
     holder = namespaces.start_holder(idmap, init)
-    context = Context(
+    context = InstanceContext(
         instance=name,
         run_dir=str(run_dir),
         oci_root=f"{run_dir}/oci",

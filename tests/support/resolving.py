@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from devbox.envfile.expand import list_credentials, resolve
 from devbox.envfile.load import EnvFile, load
-from devbox.envfile.resolve import credentials_wanted, resolve
-from devbox.model.resolved import Instance, Resolved
+from devbox.model.spec import Instance, Spec
 
 
 def write_project(root: str, text: str, others: dict[str, str] | None = None) -> str:
@@ -19,15 +19,13 @@ def write_project(root: str, text: str, others: dict[str, str] | None = None) ->
     return root
 
 
-def resolve_env(env: EnvFile, *, profiles: tuple[str, ...] = ()) -> Resolved:
+def resolve_env(env: EnvFile, *, profiles: tuple[str, ...] = ()) -> Spec:
     """What a loaded file resolves to."""
     instance = Instance(id="0" * 12, name=env.name, root=env.root, env_file=env.file, owner=0, group=0)
-    credentials = {name: f"secret-{name}" for name in credentials_wanted(env)}
+    credentials = {name: f"secret-{name}" for name in list_credentials(env)}
     return resolve(env, instance=instance, credentials=credentials, profiles=profiles)
 
 
-def resolve_text(
-    root: str, text: str, others: dict[str, str] | None = None, *, profiles: tuple[str, ...] = ()
-) -> Resolved:
+def resolve_text(root: str, text: str, others: dict[str, str] | None = None, *, profiles: tuple[str, ...] = ()) -> Spec:
     """What a text resolves to in the directory `root`."""
     return resolve_env(load(write_project(root, text, others)), profiles=profiles)

@@ -10,10 +10,10 @@ from support import layouts, rootfs
 from support.registry import Registry, registry
 
 from devbox.host.paths import Paths
-from devbox.images import layout
-from devbox.images.layout import Descriptor, Layout
 from devbox.images.registry.reference import parse
 from devbox.images.registry.transfers import Transfers
+from devbox.images.store import layout
+from devbox.images.store.layout import Descriptor, Layout
 
 Image = Callable[[Layout, Descriptor], Descriptor]
 """Makes an index in a layout, given the layer of the minimal Debian."""

@@ -1,6 +1,6 @@
 """A project with stages and releases, and environments that run nothing but remember what they were told to run.
 
-The environments keep to `devbox.promotion.environment`: state on the disk, verbs that can be called again, and whatever
+The environments keep to `devbox.promotion.target`: state on the disk, verbs that can be called again, and whatever
 is killed within them leaves something half done.
 """
 
@@ -15,23 +15,22 @@ from pathlib import Path
 from support import layouts
 from support.resolving import write_project
 
+from devbox.commands import promote as verbs
 from devbox.errors import EngineError
 from devbox.execute.events import Sink
-from devbox.images.layout import Layout
-from devbox.matrix.identity import ReleaseTests
+from devbox.images.store.layout import Layout
+from devbox.matrix.tests_identity import ReleaseTests
 from devbox.model import codec
-from devbox.model.entry import TESTED, Entry
-from devbox.model.evidence import TestEvidence
-from devbox.model.release import Release, release_id
-from devbox.model.resolved import Resolved
+from devbox.model.ledger import TESTED, LedgerEntry, TestEvidence
+from devbox.model.plan import Verdict
+from devbox.model.release import Release, compute_release_id
+from devbox.model.spec import Spec
 from devbox.model.stage import Counts, Deployment, Stage, StageObserved
-from devbox.model.verdict import Verdict
-from devbox.opened import Project, load, open_project
-from devbox.promotion.gates.contract import written
+from devbox.project import Project, load, open_project
+from devbox.promotion.gates.context import format_timestamp
 from devbox.promotion.history import History
 from devbox.records.ledger import Ledger
 from devbox.records.releases import Releases
-from devbox.verbs import promote as verbs
 
 APP = """
 stages = ["test", "staging", "production"]
@@ -125,7 +124,7 @@ class Shop:
         oci.set_ref(f"image{number}", image)
         config = load(opened).release
         assert config is not None
-        identity = release_id(image=image.digest, config=config, source=f"git:{number}")
+        identity = compute_release_id(image=image.digest, config=config, source=f"git:{number}")
         made = Release(
             id=identity,
             image=image.digest,
@@ -139,16 +138,16 @@ class Shop:
     def environment(self, stage: str) -> RememberingEnvironment:
         return RememberingEnvironment(self._state / f"{stage}.json", self.point)
 
-    def promote(self, stage: str, release: Release | None = None) -> verbs.Moved:
+    def promote(self, stage: str, release: Release | None = None) -> verbs.PromotionResult:
         name = release.id if release else ""
         return verbs.promote(self.opened, _unseen, stage=stage, release=name, environments=self._environments)
 
-    def rollback(self, stage: str) -> verbs.Moved:
+    def rollback(self, stage: str) -> verbs.PromotionResult:
         return verbs.rollback(self.opened, _unseen, stage=stage, environments=self._environments)
 
     def why(self, stage: str, release: Release | None = None) -> dict[str, Verdict]:
         """The verdicts by subject."""
-        found = verbs.why_stage(self.opened, stage=stage, release=release.id if release else "")
+        found = verbs.explain_stage(self.opened, stage=stage, release=release.id if release else "")
         return {verdict.subject: verdict for verdict in found}
 
     def runs(self, stage: str) -> str:
@@ -156,11 +155,11 @@ class Shop:
         seen = self.environment(stage).observe()
         return seen.release if seen.healthy else ""
 
-    def entries(self, stage: str = "") -> list[Entry]:
-        return [entry for entry in self.ledger.entries() if stage in ("", entry.stage)]
+    def entries(self, stage: str = "") -> list[LedgerEntry]:
+        return [entry for entry in self.ledger.read_entries() if stage in ("", entry.stage)]
 
     def history(self) -> History:
-        return History(self.ledger.entries())
+        return History(self.ledger.read_entries())
 
     def lose(self, stage: str, requests: int, *, router: str = "first") -> None:
         """The stage's router has nobody to answer some requests."""
@@ -168,12 +167,12 @@ class Shop:
 
     def tested(self, release: Release, cells: dict[str, str], *, ago: float = 0.0) -> None:
         """The tests ran against the image of a release, so many seconds ago."""
-        at = written(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago))
+        at = format_timestamp(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago))
         passed = set(cells.values()) == {"passed"}
         tests = ReleaseTests(self.opened)
-        but = tests.excluded()
+        but = tests.list_excluded()
         found = TestEvidence(
-            digest=release.image, passed=passed, at=at, cells=cells, tests=tests.identity(but), but=but
+            digest=release.image, passed=passed, at=at, cells=cells, tests=tests.compute_identity(but), but=but
         )
         self.ledger.append(TESTED, release=release.id, body={"run": codec.dump(found), "evidence": ""})
 
@@ -190,7 +189,7 @@ class Shop:
         """Another file from now on."""
         Path(self.root, "devbox.toml").write_text(text)
 
-    def _environments(self, opened: Project, resolved: Resolved, stage: Stage) -> RememberingEnvironment:
+    def _environments(self, opened: Project, resolved: Spec, stage: Stage) -> RememberingEnvironment:
         return self.environment(stage.environment)
 
 

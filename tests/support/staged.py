@@ -107,9 +107,9 @@ import sys, json
 from dataclasses import replace
 from devbox.model import codec
 from devbox.model.stage import Deployment, Strategy
-from devbox.opened import load, open_project
+from devbox.project import load, open_project
 from devbox.records.releases import Releases
-from devbox.verbs.environments import StageEnvironment
+from devbox.deploy.targets.local import StageEnvironment
 
 verb, release, changes = sys.argv[1:4]
 opened = open_project(".")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devbox import frozen
+from devbox.model import frozen
 
 
 @frozen.dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from devbox.commands import images
 from devbox.errors import NotTrusted
-from devbox.matrix import cells, reading
-from devbox.model.grant import Grant
-from devbox.opened import Project, accept_grants, check_grants, check_release_grants, load, open_project
+from devbox.matrix import cells
+from devbox.model.container import Grant
 from devbox.plan import grants
-from devbox.records.grants import GrantRecord
-from devbox.verbs import images
+from devbox.project import Project, accept_grants, check_grants, check_release_grants, load, open_project
+from devbox.records.trust import GrantRecord
 
 ISOLATED = '[dev]\nrecipe = "debian"\nisolation = "isolated"\n'
 OPEN = '[dev]\nrecipe = "debian"\n'
@@ -92,16 +92,16 @@ def test_issue9_a2_a_cell_grants_no_more_than_was_allowed(project: Path):
     (project / "devbox.toml").write_text(text.replace('network = "none"', 'network = "${net}"') + axis)
     run(opened(project))  # as a whole it grants nothing new
     wanted = _cells(opened(project))
-    cells.allowed(opened(project), [wanted["net=none"]])
+    cells.check_access(opened(project), [wanted["net=none"]])
     with pytest.raises(NotTrusted, match="grants test more"):
-        cells.allowed(opened(project), [wanted["net=project"]])
+        cells.check_access(opened(project), [wanted["net=project"]])
     accept_grants(opened(project), load(opened(project)))
     run(opened(project))
-    cells.allowed(opened(project), wanted.values())
+    cells.check_access(opened(project), wanted.values())
 
 
-def _cells(project: Project) -> dict[str, cells.Wanted]:
-    found, _ = reading.read(project, *cells.every(project))
+def _cells(project: Project) -> dict[str, cells.DesiredCell]:
+    found, _ = cells.read(project, *cells.load_cells(project))
     return {one.cell.name: one for one in found}
 
 
@@ -130,7 +130,7 @@ def test_issue10_2_a_file_that_grants_more_is_not_promoted_whatever_lies_below_t
 
 
 def _everything(project: Path) -> tuple[Grant, ...]:
-    return grants.grants(load(opened(project)))
+    return grants.list_grants(load(opened(project)))
 
 
 def test_issue10_2_the_first_promotion_of_a_file_that_ran_isolated_keeps_what_it_grants(project: Path):

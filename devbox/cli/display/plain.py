@@ -2,18 +2,145 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-from devbox.cli.display import lines
-from devbox.cli.terminal import has_color, paint, say
-from devbox.errors import one_line
+from devbox.cli.terminal import has_color, paint, print_line
+from devbox.errors import to_one_line
 from devbox.execute.events import Event, Lent, Looked, Note, PlanMade, StepEnded
+from devbox.model import duration
+from devbox.plan.reasons import is_routine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
+
+    from devbox.execute.events import Event
+
+
+class QuietDisplay:
+    """Swallows every event."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing is held."""
+
+    def __call__(self, event: Event) -> None:
+        """Nothing is shown, but why a shell opens."""
+        from devbox.cli.terminal import print_line
+        from devbox.execute.events import Lent
+
+        if isinstance(event, Lent) and event.text:
+            print_line(event.text)
+
+
+_NAMES = {
+    "PlanMade": "plan",
+    "StepStarted": "started",
+    "StepProgress": "progress",
+    "StepLine": "line",
+    "StepEnded": "ended",
+    "Note": "note",
+    "Lent": "lent",
+    "Returned": "returned",
+    "Looked": "looked",
+}
+
+
+class JsonDisplay:
+    """Writes `{"event": "ended", …}` with the event's own fields."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Nothing is held."""
+
+    def __call__(self, event: Event) -> None:
+        """Write the event."""
+        line = json.dumps({"event": _NAMES[type(event).__name__], **dataclasses.asdict(event)})
+        with self._lock:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+
+MARKS = {"done": "✓", "failed": "✗", "skipped": "·"}
+COLORS = {"done": "green", "failed": "red", "skipped": "dim"}
+_MINUTE = 60.0
+_EXACT_BELOW = 10.0
+_LONGEST_NAME = 28
+_SHORTEST_REASON = 16
+
+
+def compute_name_width(plan: PlanMade) -> int:
+    """Columns that the names of a plan's steps get, so that results line up."""
+    return min(max((len(f"{op} {resource}") for _, op, resource, _ in plan.steps), default=0), _LONGEST_NAME)
+
+
+def format_ended(event: StepEnded, *, width: int) -> str:
+    """What follows the mark: `bake db      12 layers, 180 MB  41.2 s — not baked yet: postgresql`."""
+    return f"{format_result(event, width=width)} — {to_one_line(event.reason)}"
+
+
+def format_ended_briefly(event: StepEnded, *, width: int, room: int) -> str:
+    """The same for a person at a terminal: one line of it, and a reason only where something changed."""
+    shown = format_result(event, width=width)
+    if (over := len(shown) - room) > 0:  # an error's sentence: it follows in full
+        shown = format_result(replace(event, text=cut(event.text, len(event.text) - over)), width=width)
+    if event.outcome != "done" or is_routine(event.reason):
+        return shown
+    left = room - len(shown) - len(" — ")
+    return f"{shown} — {cut(to_one_line(event.reason), left)}" if left >= _SHORTEST_REASON else shown
+
+
+def format_result(event: StepEnded, *, width: int) -> str:
+    """What a step came to, without why it was there."""
+    name = f"{event.op} {event.resource}".ljust(width)
+    done = (
+        [to_one_line(event.text), duration.format_elapsed(event.seconds)]
+        if event.outcome != "skipped"
+        else ["not reached"]
+    )
+    return "  ".join(part for part in (name, *done) if part)
+
+
+def cut(text: str, room: int) -> str:
+    """Text that fits, with a sign where something is left out."""
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}…"
+
+
+def format_running_time(seconds: float) -> str:
+    """A running time, coarse enough not to flicker: `1.7 s`, `41 s`, `2 min 05 s`."""
+    if seconds < _EXACT_BELOW:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < _MINUTE else duration.format_elapsed(seconds)
+
+
+def format_progress(done: float, total: float | None) -> str:
+    """How much of how much, the unit once where it is the same: `3.4 of 10.9 MB`, `512 B of 3.4 MB`, `3.4 MB`."""
+    if not total:
+        return format_size(done)
+    have, whole = format_size(done), format_size(total)
+    number, _, unit = have.partition(" ")
+    return f"{number} of {whole}" if whole.endswith(f" {unit}") else f"{have} of {whole}"
+
+
+def format_size(count: float) -> str:
+    """Bytes for a person: `512 B`, `3.4 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:  # noqa: PLR2004 - the step of SI prefixes
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 class PlainDisplay:
@@ -34,21 +161,21 @@ class PlainDisplay:
         """Print what ended."""
         match event:
             case PlanMade():
-                self._width = lines.name_width(event)
+                self._width = compute_name_width(event)
             case StepEnded():
-                mark = paint(lines.MARKS[event.outcome], lines.COLORS[event.outcome], when=self._color)
-                self._print(f"{mark} {lines.ended(event, width=self._width)}")
+                mark = paint(MARKS[event.outcome], COLORS[event.outcome], when=self._color)
+                self._print(f"{mark} {format_ended(event, width=self._width)}")
             case Note():
-                self._print(f"{paint('·', 'dim', when=self._color)} {one_line(event.text)}")
+                self._print(f"{paint('·', 'dim', when=self._color)} {to_one_line(event.text)}")
             case Lent() if event.text:
-                self._print(f"{paint(lines.MARKS['failed'], 'red', when=self._color)} {event.text}")
+                self._print(f"{paint(MARKS['failed'], 'red', when=self._color)} {event.text}")
             case Looked() if event.changed:
                 from devbox.cli.display import gray
 
-                self._print(gray.changed(event.glance).text)
+                self._print(gray.format_change(event.glance).text)
             case _:
                 pass
 
     def _print(self, line: str) -> None:
         with self._lock:
-            say(line)
+            print_line(line)

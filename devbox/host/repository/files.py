@@ -4,45 +4,189 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from devbox.host import beneath
-from devbox.host.beneath import Project, read_all
-from devbox.host.repository import ignore
-from devbox.host.repository.find import GIT, Repository
+from devbox.host import safe_files
+from devbox.host.repository.layout import GIT, GitRepository
+from devbox.host.safe_files import ProjectDirectory, read_all
+
+_CLASSES: dict[str, Callable[[str], bool]] = {
+    "alnum": str.isalnum,
+    "alpha": str.isalpha,
+    "digit": str.isdigit,
+    "lower": str.islower,
+    "space": str.isspace,
+    "upper": str.isupper,
+    "xdigit": "0123456789abcdefABCDEF".__contains__,
+    "punct": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~".__contains__,
+}
+_MOST = 10_000  # patterns of a file
+
+
+class IgnorePattern(NamedTuple):
+    """A line of a .gitignore. `parts`: of a path from its directory on; `anywhere`: of the last part alone."""
+
+    parts: tuple[str, ...]
+    anywhere: bool
+    directory: bool  # it is about directories only
+    keeps: bool  # what it matches is not ignored
+
+
+def parse_patterns(text: bytes) -> tuple[IgnorePattern, ...]:
+    """The patterns of a .gitignore, in order."""
+    lines = text.removeprefix(b"\xef\xbb\xbf").decode("latin-1").split("\n")[:_MOST]
+    return tuple(pattern for line in lines if (pattern := _parse_pattern(line.removesuffix("\r"))))
+
+
+def _parse_pattern(line: str) -> IgnorePattern | None:
+    if line.startswith("#"):
+        return None
+    while line.endswith(" ") and not line.endswith("\\ "):
+        line = line[:-1]
+    keeps = line.startswith("!")
+    line = line[1:] if keeps else line
+    directory = line.endswith("/")
+    line = line[:-1] if directory else line
+    if not line:
+        return None
+    parts = tuple(line.removeprefix("/").split("/"))
+    return IgnorePattern(parts, anywhere="/" not in line, directory=directory, keeps=keeps)
+
+
+def match_patterns(patterns: Sequence[IgnorePattern], path: str, *, is_directory: bool) -> bool | None:
+    """Whether the patterns of one file ignore a path from its directory on; None where none of them is about it."""
+    parts = decode_raw(path).split("/")
+    for pattern in reversed(patterns):
+        if pattern.directory and not is_directory:
+            continue
+        if match_name(pattern.parts[0], parts[-1]) if pattern.anywhere else match_parts(pattern.parts, parts):
+            return not pattern.keeps
+    return None
+
+
+def decode_raw(path: str) -> str:
+    """A path a character a byte, as git compares."""
+    return os.fsencode(path).decode("latin-1")
+
+
+def match_parts(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether all parts of a path match; `**` stands for any number of them, at the end for at least one."""
+    if pattern[-1] == "**" and len(pattern) > 1:
+        pattern = (*pattern, "*")
+    at = here = 0
+    back = (-1, 0)
+    while here < len(parts):
+        if at < len(pattern) and pattern[at] == "**":
+            at, back = at + 1, (at + 1, here)
+        elif at < len(pattern) and match_name(pattern[at], parts[here]):
+            at, here = at + 1, here + 1
+        elif back[0] >= 0:
+            back = (back[0], back[1] + 1)
+            at, here = back
+        else:
+            return False
+    return all(part == "**" for part in pattern[at:])
+
+
+def match_name(pattern: str, name: str) -> bool:
+    """Whether a name without slashes matches a glob."""
+    at = here = 0
+    back = (-1, 0)
+    while here < len(name):
+        char = pattern[at : at + 1]
+        if char == "*":
+            at, back = at + 1, (at + 1, here)
+            continue
+        after = _match_one(pattern, at, name[here]) if char else -1
+        if after >= 0:
+            at, here = after, here + 1
+        elif back[0] >= 0:
+            back = (back[0], back[1] + 1)
+            at, here = back
+        else:
+            return False
+    return not pattern[at:].strip("*")
+
+
+def _match_one(pattern: str, at: int, char: str) -> int:
+    """Where the pattern goes on after one character; -1 where that does not match."""
+    sign = pattern[at]
+    if sign == "?":
+        return at + 1
+    if sign == "[":
+        return _match_set(pattern, at + 1, char)
+    if sign == "\\":
+        return at + 2 if pattern[at + 1 : at + 2] == char else -1
+    return at + 1 if sign == char else -1
+
+
+def _match_set(pattern: str, at: int, char: str) -> int:
+    """The same for a set of characters that begins there; one that does not end matches nothing."""
+    inverted = pattern[at : at + 1] in ("!", "^") and pattern[at : at + 1] != ""
+    at += inverted
+    hit, first = False, True
+    while at < len(pattern) and (pattern[at] != "]" or first):
+        first = False
+        if pattern.startswith("[:", at) and (end := pattern.find(":]", at)) > 0:
+            test = _CLASSES.get(pattern[at + 2 : end])
+            if test is None:
+                return -1
+            hit, at = hit or test(char), end + 2
+            continue
+        at += pattern[at] == "\\"
+        low = pattern[at : at + 1]
+        at += 1
+        if pattern[at : at + 1] == "-" and pattern[at + 1 : at + 2] not in ("]", ""):
+            at += 1 + (pattern[at + 1] == "\\")
+            hit, at = hit or low <= char <= pattern[at : at + 1], at + 1
+        else:
+            hit = hit or low == char
+    if at >= len(pattern):
+        return -1
+    return at + 1 if hit != inverted else -1
+
+
+def is_ignored_by(levels: Iterable[tuple[str, Sequence[IgnorePattern]]], path: str, *, is_directory: bool) -> bool:
+    """Whether a path is ignored. `levels`: directories ("" or with a slash) and their patterns, the nearest first."""
+    for directory, patterns in levels:
+        said = match_patterns(patterns, path[len(directory) :], is_directory=is_directory) if patterns else None
+        if said is not None:
+            return said
+    return False
+
 
 IGNORE = ".gitignore"
 _LARGEST = 1 << 20
-Level = tuple[str, tuple[ignore.Pattern, ...]]
+Level = tuple[str, tuple[IgnorePattern, ...]]
 
 
-class Found(NamedTuple):
+class WorktreeFile(NamedTuple):
     """A file or link that is not ignored, by its path from the top; another repository ends with a slash."""
 
     path: str
     facts: os.stat_result
 
 
-def others(repository: Repository, start: str, *, excluded: bytes) -> Iterator[Found]:
+def list_files(repository: GitRepository, start: str, *, excluded: bytes) -> Iterator[WorktreeFile]:
     """Every file and link below a directory of the working tree that git does not ignore, tracked ones among them.
 
     `excluded`: patterns of the caller's own.
     """
-    with Project(repository.top) as project:
-        levels = _levels(project, repository, start, excluded)
+    with ProjectDirectory(repository.top) as project:
+        levels = _collect_levels(project, repository, start, excluded)
         if not _is_ignored(start, levels):
-            yield from _below(project, f"{start}/" if start else "", levels)
+            yield from _walk(project, f"{start}/" if start else "", levels)
 
 
-def is_ignored(repository: Repository, path: str, *, excluded: bytes) -> bool:
+def is_ignored(repository: GitRepository, path: str, *, excluded: bytes) -> bool:
     """Whether git ignores a path of the working tree, by its own name or by that of a directory it lies in."""
-    with Project(repository.top) as project:
+    with ProjectDirectory(repository.top) as project:
         try:
             is_directory = stat.S_ISDIR(project.stat(path, links=False).st_mode)
         except OSError:
             is_directory = False
-        return _is_ignored(path, _levels(project, repository, path, excluded), is_directory=is_directory)
+        return _is_ignored(path, _collect_levels(project, repository, path, excluded), is_directory=is_directory)
 
 
 def _is_ignored(path: str, levels: tuple[Level, ...], *, is_directory: bool = True) -> bool:
@@ -50,21 +194,21 @@ def _is_ignored(path: str, levels: tuple[Level, ...], *, is_directory: bool = Tr
     for number in range(1, len(parts) + 1):
         part = "/".join(parts[:number])
         known = [level for level in levels if part.startswith(level[0])]
-        if ignore.ignores(known, part, is_directory=is_directory or number < len(parts)):
+        if is_ignored_by(known, part, is_directory=is_directory or number < len(parts)):
             return True
     return False
 
 
-def _below(project: Project, above: str, levels: tuple[Level, ...]) -> Iterator[Found]:
+def _walk(project: ProjectDirectory, above: str, levels: tuple[Level, ...]) -> Iterator[WorktreeFile]:
     waiting = [(above, levels)]
     while waiting:
         above, levels = waiting.pop()
-        names = _names(project, above)
+        names = _list_names(project, above)
         if IGNORE in names:
-            levels = ((above, _read(project, f"{above}{IGNORE}")), *levels)
+            levels = ((above, _read_patterns(project, f"{above}{IGNORE}")), *levels)
         inner = []
         for name in names:
-            found = _look(project, f"{above}{name}", levels) if name != GIT else None
+            found = _find_entry(project, f"{above}{name}", levels) if name != GIT else None
             if found is None:
                 continue
             if stat.S_ISDIR(found.facts.st_mode) and not found.path.endswith("/"):
@@ -74,25 +218,25 @@ def _below(project: Project, above: str, levels: tuple[Level, ...]) -> Iterator[
         waiting += reversed(inner)
 
 
-def _look(project: Project, path: str, levels: tuple[Level, ...]) -> Found | None:
+def _find_entry(project: ProjectDirectory, path: str, levels: tuple[Level, ...]) -> WorktreeFile | None:
     """What git would see at a path; None where that is nothing, or ignored."""
     try:
         facts = project.stat(path, links=False)
     except OSError:
         return None
     directory = stat.S_ISDIR(facts.st_mode)
-    if ignore.ignores(levels, path, is_directory=directory):
+    if is_ignored_by(levels, path, is_directory=directory):
         return None
     if directory:
-        return Found(f"{path}/" if _has_repository(project, path) else path, facts)
-    return Found(path, facts) if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode) else None
+        return WorktreeFile(f"{path}/" if _has_repository(project, path) else path, facts)
+    return WorktreeFile(path, facts) if stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode) else None
 
 
-def _names(project: Project, path: str) -> list[str]:
+def _list_names(project: ProjectDirectory, path: str) -> list[str]:
     """The names in a directory, sorted; none where it is gone, or not this user's to look into."""
     try:
-        directory = project.directory(path, links=False)
-    except beneath.Unusable:
+        directory = project.open_directory(path, links=False)
+    except safe_files.UnusablePath:
         raise
     except OSError:
         return []
@@ -102,19 +246,21 @@ def _names(project: Project, path: str) -> list[str]:
         os.close(directory)
 
 
-def _levels(project: Project, repository: Repository, start: str, excluded: bytes) -> tuple[Level, ...]:
+def _collect_levels(
+    project: ProjectDirectory, repository: GitRepository, start: str, excluded: bytes
+) -> tuple[Level, ...]:
     """The patterns that count in a directory, the nearest first, but for its own."""
-    levels: list[Level] = [("", ignore.parse(excluded))]
+    levels: list[Level] = [("", parse_patterns(excluded))]
     with repository.common.open() as common:
-        levels.insert(0, ("", _read(common, "info/exclude")))
+        levels.insert(0, ("", _read_patterns(common, "info/exclude")))
     parts = start.split("/") if start else []
     for number in range(len(parts)):
         above = "".join(f"{part}/" for part in parts[:number])
-        levels.insert(0, (above, _read(project, f"{above}{IGNORE}")))
+        levels.insert(0, (above, _read_patterns(project, f"{above}{IGNORE}")))
     return tuple(levels)
 
 
-def _has_repository(project: Project, path: str) -> bool:
+def _has_repository(project: ProjectDirectory, path: str) -> bool:
     try:
         project.stat(f"{path}/{GIT}", links=False)
     except OSError:
@@ -122,10 +268,10 @@ def _has_repository(project: Project, path: str) -> bool:
     return True
 
 
-def _read(project: Project, path: str) -> tuple[ignore.Pattern, ...]:
+def _read_patterns(project: ProjectDirectory, path: str) -> tuple[IgnorePattern, ...]:
     """The patterns of a file; none where git would take none from it."""
     try:
         with open(project.open(path, links=False), "rb") as source:
-            return ignore.parse(read_all(source, path, limit=_LARGEST))
+            return parse_patterns(read_all(source, path, limit=_LARGEST))
     except OSError:
         return ()

@@ -9,14 +9,242 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
-from devbox.host.beneath import read_all
-from devbox.host.repository.find import Place
-from devbox.host.repository.packs import Budget, Packs, Unreadable
-from devbox.host.way import DEEPEST
+from devbox.host.path_steps import DEEPEST
+from devbox.host.repository.layout import GitDirectory
+from devbox.host.safe_files import read_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.host.safe_files import ProjectDirectory
+
+_DIRECTORY = "objects/pack"
+_MAGIC = b"\377tOc\0\0\0\2"
+_FANOUT = 8 + 256 * 4
+_KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_BY_OFFSET, _BY_NAME = 6, 7
+_MOST_PACKS = 10_000
+_LONGEST_CHAIN = 4096
+_LARGEST_PACK = 32 << 20  # bytes of an object
+_PIECE = 4096
+_BUDGET = 1 << 30
+_KEPT = 16 << 20  # bytes of objects that others are made from
+_FAR = 1 << 31
+
+
+class UnreadableObject(Exception):
+    """An object is missing, damaged, or larger than all that devbox reads."""
+
+
+class Budget:
+    """What may be unpacked of a repository in all."""
+
+    def __init__(self) -> None:
+        self._left = _BUDGET
+
+    def consume(self, size: int) -> None:
+        """Count bytes that are unpacked. Unreadable when there are too many."""
+        self._left -= size
+        if self._left < 0:
+            raise UnreadableObject("there is more in it than devbox reads")
+
+
+class Packs:
+    """All packs of a repository."""
+
+    def __init__(self, project: ProjectDirectory, budget: Budget) -> None:
+        self._project = project
+        self._budget = budget
+        self._opened: list[_Pack] | None = None
+
+    def close(self) -> None:
+        """Close them."""
+        for pack in self._opened or ():
+            pack.close()
+
+    def read(self, name: str) -> tuple[str, bytes] | None:
+        """The kind of an object and what it holds; None where no pack has it. Unreadable for a damaged one."""
+        raw = bytes.fromhex(name)
+        try:
+            for pack in self._open_packs():
+                at = pack.find(raw)
+                if at is not None:
+                    return pack.read(at, len(raw))
+        except (OSError, struct.error, zlib.error, IndexError) as error:
+            raise UnreadableObject(f"{name}: {error}") from None
+        return None
+
+    def _open_packs(self) -> list[_Pack]:
+        if self._opened is None:
+            self._opened = []
+            try:
+                directory = self._project.open_directory(_DIRECTORY)
+            except OSError:
+                return self._opened
+            try:
+                names = sorted(name[:-4] for name in os.listdir(directory)[:_MOST_PACKS] if name.endswith(".idx"))
+            finally:
+                os.close(directory)
+            for name in names:
+                try:
+                    self._opened.append(_Pack(self._project, f"{_DIRECTORY}/{name}", self._budget))
+                except OSError:
+                    continue
+        return self._opened
+
+
+class _Pack:
+    def __init__(self, project: ProjectDirectory, path: str, budget: Budget) -> None:
+        self._budget = budget
+        self._bases: dict[int, tuple[str, bytes]] = {}
+        self._kept = 0
+        self._index = project.open(f"{path}.idx")
+        try:
+            self._data = project.open(f"{path}.pack")
+        except OSError:
+            os.close(self._index)
+            raise
+        head = os.pread(self._index, _FANOUT, 0)
+        self._usable = head.startswith(_MAGIC) and len(head) == _FANOUT
+        self._fanout = struct.unpack(">256I", head[8:]) if self._usable else ()
+
+    def close(self) -> None:
+        os.close(self._index)
+        os.close(self._data)
+
+    def find(self, name: bytes) -> int | None:
+        """Where in the pack an object begins; None where it is not in there."""
+        if not self._usable:
+            return None
+        low, high = self._fanout[name[0] - 1] if name[0] else 0, self._fanout[name[0]]
+        while low < high:
+            middle = (low + high) // 2
+            found = os.pread(self._index, len(name), _FANOUT + middle * len(name))
+            if found == name:
+                return self._read_offset(middle, len(name))
+            low, high = (middle + 1, high) if found < name else (low, middle)
+        return None
+
+    def _read_offset(self, number: int, length: int) -> int:
+        count = self._fanout[255]
+        offsets = _FANOUT + count * (length + 4)
+        (near,) = struct.unpack(">I", os.pread(self._index, 4, offsets + number * 4))
+        if near < _FAR:
+            return int(near)
+        (far,) = struct.unpack(">Q", os.pread(self._index, 8, offsets + count * 4 + (near - _FAR) * 8))
+        return int(far)
+
+    def read(self, at: int, length: int) -> tuple[str, bytes]:
+        """The kind of the object there and what it holds, made from all that it builds on."""
+        chain: list[tuple[int, bytes]] = []
+        while (known := self._bases.get(at)) is None:
+            kind, size, base, data = self._read_entry(at, length)
+            if kind in _KINDS:
+                known = (_KINDS[kind], self._unpack(data, size))
+                self._cache_base(at, known)
+                break
+            chain.append((at, self._unpack(data, size)))
+            if len(chain) > _LONGEST_CHAIN or base is None or base <= 0:
+                raise UnreadableObject("an object builds on too many others")
+            at = base
+        for at, delta in reversed(chain):
+            known = (known[0], self._apply_delta(known[1], delta))
+            self._cache_base(at, known)
+        return known
+
+    def _cache_base(self, at: int, known: tuple[str, bytes]) -> None:
+        if self._kept > _KEPT:
+            self._bases.clear()
+            self._kept = 0
+        self._bases[at] = known
+        self._kept += len(known[1])
+
+    def _read_entry(self, at: int, length: int) -> tuple[int, int, int | None, int]:
+        """The kind of an entry, its size, where its base is, and where its packed data begins."""
+        raw, next_ = os.pread(self._data, 64, at), 1
+        kind, size, shift = raw[0] >> 4 & 7, raw[0] & 15, 4
+        while raw[next_ - 1] & 0x80:
+            size |= (raw[next_] & 0x7F) << shift
+            next_, shift = next_ + 1, shift + 7
+        base: int | None = None
+        if kind == _BY_OFFSET:
+            back, next_ = raw[next_] & 0x7F, next_ + 1
+            while raw[next_ - 1] & 0x80:
+                back, next_ = ((back + 1) << 7) | (raw[next_] & 0x7F), next_ + 1
+            base = at - back
+        elif kind == _BY_NAME:
+            base, next_ = self.find(raw[next_ : next_ + length]), next_ + length
+        elif kind not in _KINDS:
+            raise UnreadableObject("there is no such kind of object")
+        return kind, size, base, at + next_
+
+    def _unpack(self, at: int, size: int) -> bytes:
+        if size > _LARGEST_PACK:
+            raise UnreadableObject("an object is larger than all that devbox reads")
+        self._budget.consume(size)
+        unpacking, made, length = zlib.decompressobj(), b"", min(max(_PIECE, size), 1 << 20)
+        while len(made) < size:
+            raw = unpacking.unconsumed_tail or os.pread(self._data, length, at)
+            if not raw:
+                raise UnreadableObject("a pack ends too early")
+            at += 0 if unpacking.unconsumed_tail else len(raw)
+            piece = unpacking.decompress(raw, size - len(made))
+            if unpacking.eof and len(made) + len(piece) < size:
+                raise UnreadableObject("an object is shorter than it says")
+            made += piece
+        return made
+
+    def _apply_delta(self, base: bytes, delta: bytes) -> bytes:
+        """What a delta makes of its base."""
+        from_size, at = _parse_varint(delta, 0)
+        size, at = _parse_varint(delta, at)
+        if from_size != len(base) or size > _LARGEST_PACK:
+            raise UnreadableObject("a delta does not fit what it builds on")
+        self._budget.consume(size)
+        made = bytearray()
+        while at < len(delta):
+            code = delta[at]
+            at += 1
+            if code & 0x80:
+                start, length, at = _parse_copy(delta, at, code)
+                if start + length > len(base):
+                    raise UnreadableObject("a delta does not fit what it builds on")
+                made += base[start : start + length]
+            else:
+                made += delta[at : at + code]
+                at += code
+            if not code or len(made) > size:
+                raise UnreadableObject("a delta makes something else than it says")
+        return bytes(made)
+
+
+def _parse_copy(delta: bytes, at: int, code: int) -> tuple[int, int, int]:
+    """What a copy instruction names: where it begins, how long it is; and where the next one is."""
+    values = []
+    for bits in (range(4), range(4, 7)):
+        value = 0
+        for place, bit in enumerate(bits):
+            if code & 1 << bit:
+                value |= delta[at] << 8 * place
+                at += 1
+        values.append(value)
+    return values[0], values[1] or 0x10000, at
+
+
+def _parse_varint(raw: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = raw[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at
+
 
 TREE, LINK, SUBMODULE = 0o040000, 0o120000, 0o160000
 _LARGEST = 32 << 20
@@ -26,7 +254,7 @@ _HASHES = {40: "sha1", 64: "sha256"}
 _NEVER = ("", ".", "..", ".git")
 
 
-class Entry(NamedTuple):
+class TreeEntry(NamedTuple):
     """A file of a commit: its mode, and the name of what it holds."""
 
     mode: int
@@ -36,7 +264,7 @@ class Entry(NamedTuple):
 class Objects:
     """The objects of a repository. A context manager."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: GitDirectory) -> None:
         self._project = place.open()
         self._budget = Budget()
         self._packs = Packs(self._project, self._budget)
@@ -48,65 +276,65 @@ class Objects:
         self._packs.close()
         self._project.__exit__()
 
-    def files(self, commit: str, start: str = "") -> dict[str, Entry]:
+    def list_files(self, commit: str, start: str = "") -> dict[str, TreeEntry]:
         """Every file, link and submodule of a commit below a directory of it, by its path from there. Unreadable."""
-        tree = self._tree_of(commit)
+        tree = self._find_tree(commit)
         for part in filter(None, start.split("/")):
-            entry = next((entry for name, entry in self._entries(tree) if name == part), None)
+            entry = next((entry for name, entry in self._read_entries(tree) if name == part), None)
             if entry is None or entry.mode != TREE:
                 return {}
             tree = entry.name
-        found: dict[str, Entry] = {}
+        found: dict[str, TreeEntry] = {}
         waiting, seen = [("", tree)], 0
         while waiting:
             above, tree = waiting.pop()
             if above.count("/") > DEEPEST:
-                raise Unreadable("a tree is too deep")
-            for name, entry in self._entries(tree):
+                raise UnreadableObject("a tree is too deep")
+            for name, entry in self._read_entries(tree):
                 seen += 1
                 if seen > _MOST_ENTRIES:
-                    raise Unreadable("a commit has too many files")
+                    raise UnreadableObject("a commit has too many files")
                 if entry.mode == TREE:
                     waiting.append((f"{above}{name}/", entry.name))
                 else:
                     found[f"{above}{name}"] = entry
         return found
 
-    def _tree_of(self, commit: str) -> str:
+    def _find_tree(self, commit: str) -> str:
         """The name of a commit's tree."""
         first = self._read(commit, "commit").partition(b"\n")[0].decode(errors="replace")
         word, _, name = first.partition(" ")
         if word != "tree" or len(name) != len(commit):
-            raise Unreadable(f"{commit} is not a commit")
+            raise UnreadableObject(f"{commit} is not a commit")
         return name
 
-    def _entries(self, tree: str) -> Iterator[tuple[str, Entry]]:
+    def _read_entries(self, tree: str) -> Iterator[tuple[str, TreeEntry]]:
         raw, at, length = self._read(tree, "tree"), 0, len(tree) // 2
         while at < len(raw):
             space = raw.find(b" ", at, at + 8)
             end = raw.find(b"\0", space)
             if space < 0 or end < 0 or end + 1 + length > len(raw):
-                raise Unreadable(f"{tree} is not a tree")
+                raise UnreadableObject(f"{tree} is not a tree")
             name = raw[space + 1 : end].decode(errors="surrogateescape")
             if name in _NEVER or "/" in name:
-                raise Unreadable(f"{tree} is not a tree")
+                raise UnreadableObject(f"{tree} is not a tree")
             try:
                 mode = int(raw[at:space], 8)
             except ValueError:
-                raise Unreadable(f"{tree} is not a tree") from None
+                raise UnreadableObject(f"{tree} is not a tree") from None
             at = end + 1 + length
-            yield name, Entry(mode, raw[end + 1 : at].hex())
+            yield name, TreeEntry(mode, raw[end + 1 : at].hex())
 
     def _read(self, name: str, kind: str) -> bytes:
         """What an object holds, which is of a kind. Unreadable where it is missing or another."""
-        found = self._loose(name) or self._packs.read(name)
+        found = self._read_loose(name) or self._packs.read(name)
         if found is None:
-            raise Unreadable(f"{name} is missing")
-        if found[0] != kind or hash_of(kind, found[1], like=name) != name:
-            raise Unreadable(f"{name} is not what its name says")
+            raise UnreadableObject(f"{name} is missing")
+        if found[0] != kind or compute_hash(kind, found[1], like=name) != name:
+            raise UnreadableObject(f"{name} is not what its name says")
         return found[1]
 
-    def _loose(self, name: str) -> tuple[str, bytes] | None:
+    def _read_loose(self, name: str) -> tuple[str, bytes] | None:
         path = f"objects/{name[:2]}/{name[2:]}"
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             try:
@@ -115,25 +343,25 @@ class Objects:
                 unpacking = zlib.decompressobj()
                 text = unpacking.decompress(packed, _LARGEST + _HEADER)
             except zlib.error:
-                raise Unreadable(f"{name} is damaged") from None
+                raise UnreadableObject(f"{name} is damaged") from None
             except (FileNotFoundError, NotADirectoryError):
                 raise
             except OSError as error:
-                raise Unreadable(f"{name}: {error.strerror}") from None
-            self._budget.take(len(text))
+                raise UnreadableObject(f"{name}: {error.strerror}") from None
+            self._budget.consume(len(text))
             head, _, data = text.partition(b"\0")
             return head.partition(b" ")[0].decode(errors="replace"), data
         return None
 
 
-def hash_of(kind: str, data: bytes, *, like: str) -> str:
+def compute_hash(kind: str, data: bytes, *, like: str) -> str:
     """The name of an object that holds `data`, of the same kind of hash as the name `like`."""
-    total = new_hash(kind, len(data), like=like)
+    total = create_hash(kind, len(data), like=like)
     total.update(data)
     return total.hexdigest()
 
 
-def new_hash(kind: str, size: int, *, like: str) -> hashlib._Hash:
+def create_hash(kind: str, size: int, *, like: str) -> hashlib._Hash:
     """The hash that becomes the name of an object of `size` bytes, which are still to be added."""
     total = hashlib.new(_HASHES[len(like)], usedforsecurity=False)
     total.update(f"{kind} {size}\0".encode())

@@ -12,59 +12,76 @@ import stat
 from collections.abc import Iterable, Mapping
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.host import beneath
-from devbox.images.build.patterns import expression
-from devbox.images.epoch import SOURCE_DATE_EPOCH
+from devbox.host import safe_files
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
+
+
+def translate_glob(pattern: str) -> str:
+    """Go's filepath.Match with `**`, as a regular expression."""
+    made, at = "", 0
+    while at < len(pattern):
+        if pattern.startswith("**/", at):
+            made, at = made + "(?:.*/)?", at + 3
+        elif pattern.startswith("**", at):
+            made, at = made + ".*", at + 2
+        elif match := re.compile(r"\[\^?[^\]]+\]").match(pattern, at):
+            made, at = made + match[0], match.end()
+        elif pattern[at] == "\\" and at + 1 < len(pattern):
+            made, at = made + re.escape(pattern[at + 1]), at + 2
+        else:
+            made, at = made + {"*": "[^/]*", "?": "[^/]"}.get(pattern[at], re.escape(pattern[at])), at + 1
+    return made
+
 
 _WILD = re.compile(r"[*?\[]")
 _LINK, _PROGRAM, _FILE = "link:", "program:", "file:"
 
 
-def read(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), where: str = "") -> dict[str, str]:
+def read_inputs(root: str, patterns: Iterable[str], *, but: Iterable[str] = (), where: str = "") -> dict[str, str]:
     """Every file and link that the patterns name, by its path in the project; what it is, with a digest.
 
     A directory stands for all below it. EnvFileError (at `where`) where a path without wildcards is not there.
     """
     wanted = tuple(map(os.path.normpath, patterns))
     for pattern in wanted:
-        if not _WILD.search(pattern) and not beneath.is_there(root, pattern):
+        if not _WILD.search(pattern) and not safe_files.exists(root, pattern):
             raise EnvFileError(
                 f"[build] has the input {pattern}, which is not in the project",
                 where=where,
                 remedy=f"make it, or take it out of inputs: ls {root}",
             )
-    with beneath.Project(root) as project:
-        return {path: _content(project, path) for path in sorted(named(root, wanted) - {*but})}
+    with safe_files.ProjectDirectory(root) as project:
+        return {path: _read_content(project, path) for path in sorted(find_named(root, wanted) - {*but})}
 
 
-def named(root: str, patterns: Iterable[str]) -> set[str]:
+def find_named(root: str, patterns: Iterable[str]) -> set[str]:
     """Every file and link that the patterns name, by its path in the project. A directory stands for all below it."""
     found: set[str] = set()
     for pattern in map(os.path.normpath, patterns):
-        matching = re.compile(f"{expression(pattern)}(?:/.*)?", re.DOTALL)
-        below = (path for path, facts in beneath.below(root, _fixed_part(pattern)) if _counts(facts))
+        matching = re.compile(f"{translate_glob(pattern)}(?:/.*)?", re.DOTALL)
+        below = (path for path, facts in safe_files.walk(root, _get_fixed_part(pattern)) if _is_input(facts))
         found |= {path for path in below if pattern == "." or matching.fullmatch(path)}
     return found
 
 
-def _counts(facts: os.stat_result) -> bool:
+def _is_input(facts: os.stat_result) -> bool:
     return stat.S_ISREG(facts.st_mode) or stat.S_ISLNK(facts.st_mode)
 
 
-def copy(root: str, declared: Mapping[str, str], target: str) -> None:
+def copy_inputs(root: str, declared: Mapping[str, str], target: str) -> None:
     """Copy the declared files, as they were read. BakeFailed where one is another by now."""
     os.mkdir(target, 0o755)
-    with beneath.Project(root) as project:
+    with safe_files.ProjectDirectory(root) as project:
         for path, content in declared.items():
             place = f"{target}/{path}"
             os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
             if content.startswith(_LINK):
                 os.symlink(content.removeprefix(_LINK), place)
-            elif _copied(project, path, place, program=content.startswith(_PROGRAM)) != content.partition(":")[2]:
+            elif _copy_file(project, path, place, program=content.startswith(_PROGRAM)) != content.partition(":")[2]:
                 raise BakeFailed(f"{path} changed while the build was being prepared", remedy="devbox build")
 
 
-def _copied(project: beneath.Project, source: str, target: str, *, program: bool) -> str:
+def _copy_file(project: safe_files.ProjectDirectory, source: str, target: str, *, program: bool) -> str:
     """Copy a file; the digest of what was copied, "" where it is none any more."""
     digest = hashlib.sha256()
     try:
@@ -75,13 +92,13 @@ def _copied(project: beneath.Project, source: str, target: str, *, program: bool
                 digest.update(chunk)
                 out.write(chunk)
             os.fchmod(out.fileno(), 0o755 if program else 0o644)
-    except (FileNotFoundError, NotADirectoryError, beneath.Unusable):
+    except (FileNotFoundError, NotADirectoryError, safe_files.UnusablePath):
         return ""
     os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
     return digest.hexdigest()
 
 
-def _fixed_part(pattern: str) -> str:
+def _get_fixed_part(pattern: str) -> str:
     """The directory that all matches of a pattern lie in; "" for the project's own."""
     fixed = []
     for part in pattern.split("/"):
@@ -92,13 +109,13 @@ def _fixed_part(pattern: str) -> str:
     return "" if path == "." else path
 
 
-def _content(project: beneath.Project, path: str) -> str:
+def _read_content(project: safe_files.ProjectDirectory, path: str) -> str:
     try:
         facts = project.stat(path, links=False)
         if stat.S_ISLNK(facts.st_mode):
             return f"{_LINK}{project.readlink(path)}"
         with open(project.open(path, links=False), "rb") as source:
-            digest = beneath.digest(source)
-    except (FileNotFoundError, NotADirectoryError, beneath.Unusable):  # it is another than when it was listed
+            digest = safe_files.compute_digest(source)
+    except (FileNotFoundError, NotADirectoryError, safe_files.UnusablePath):  # it is another than when it was listed
         raise BakeFailed(f"{path} changed while it was read", remedy="devbox build") from None
     return f"{_PROGRAM if facts.st_mode & stat.S_IXUSR else _FILE}{digest}"

@@ -10,22 +10,28 @@ from typing import Any, NamedTuple
 
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import layout, manifest, snapshots
-from devbox.images.answer import Progress
-from devbox.images.assembled import assembled
-from devbox.images.dockerfile import cache, context, text
-from devbox.images.dockerfile.adapted import EMPTY, Begun, adapted, check
-from devbox.images.dockerfile.below import Below
-from devbox.images.dockerfile.copying import settle
-from devbox.images.job import CONFIG_FILE, NEW_LAYERS
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.lending import Lender
-from devbox.images.pulled import Puller
+from devbox.images.bake.jobs import CONFIG_FILE, NEW_LAYERS
+from devbox.images.bake.messages import Progress
+from devbox.images.bake.output import Lender
+from devbox.images.bake.pool import Workers
+from devbox.images.bake.pulled import Puller
+from devbox.images.dockerfile import cache, context, parse
+from devbox.images.dockerfile.context import normalize_tree
+from devbox.images.dockerfile.rewrite import EMPTY_BASE, BaseSettings, adapt_dockerfile, check_supported
 from devbox.images.registry import reference
 from devbox.images.registry.transfers import Transfers
-from devbox.images.runconfig import run_config
-from devbox.images.workers import Workers
-from devbox.model.image import Baked, FromDockerfile, ImageConfig, Layer, on_top
+from devbox.images.store import layout, manifest, snapshots
+from devbox.images.store.layout import Descriptor, Layout
+from devbox.images.store.manifest import parse_run_config, write_image
+from devbox.model.image import BakedImage, FromDockerfile, ImageConfig, Layer, merge_config
+
+
+class BaseImage(NamedTuple):
+    """The image that the step's `base` means: its layers, and the image these began with, where it came as a whole."""
+
+    layers: tuple[Layer, ...]
+    image: BakedImage | None
+
 
 # Of the config that buildah writes; the rest tells of the machine that built it.
 _KEPT = (
@@ -37,7 +43,7 @@ _PORTS = 65536
 OnProgress = Callable[[Progress], None]
 
 
-class _Begins(NamedTuple):
+class _BaseImages(NamedTuple):
     """What a Dockerfile begins with: buildah's words for each name, digests of those pulled, layers by diff id.
 
     And what the images have set, by their names.
@@ -46,10 +52,10 @@ class _Begins(NamedTuple):
     names: dict[str, str]
     digests: dict[str, str]
     layers: dict[str, Layer]
-    configs: dict[str, Begun]
+    configs: dict[str, BaseSettings]
 
 
-class Builder:
+class DockerfileBuilder:
     """Builds Dockerfiles. Safe to use from several threads and processes at once: they take turns."""
 
     def __init__(self, paths: Paths, lender: Lender | None = None) -> None:
@@ -59,70 +65,70 @@ class Builder:
         self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
 
     def build(
-        self, step: FromDockerfile, key: str, name: str, below: Below, on_progress: OnProgress
-    ) -> tuple[Baked, dict[str, str]]:
+        self, step: FromDockerfile, key: str, name: str, below: BaseImage, on_progress: OnProgress
+    ) -> tuple[BakedImage, dict[str, str]]:
         """The image, its layers unpacked; the digests of what it begins with, by their names. `name` is the layout's.
 
         buildah sees a copy: what the image is made from is what its key was made from, whatever is edited meanwhile.
         One build at a time: buildah counts what it has mounted, and each worker sees but its own mounts.
         """
-        place = snapshots.new_place(self._paths, key)
+        place = snapshots.create_workdir(self._paths, key)
         try:
-            source = context.copy(step, place)
-            check(text.read(source.dockerfile), os.path.basename(source.dockerfile))
-            begins = self._begins(step, source.dockerfile, below, place, on_progress)
+            source = context.copy_context(step, place)
+            check_supported(parse.read(source.dockerfile), os.path.basename(source.dockerfile))
+            begins = self._prepare_bases(step, source.dockerfile, below, place, on_progress)
             _adapt(source.dockerfile, step.args, begins.configs)
-            empty = files.private_dir(f"{place}/empty")
-            settle(empty)
-            with self._turn(on_progress):
+            empty = files.ensure_private_dir(f"{place}/empty")
+            normalize_tree(empty)
+            with self._lock(on_progress):
                 Workers(self._paths, self._lender).build(
                     step,
                     key,
                     place=place,
                     source=source,
-                    images={**begins.names, EMPTY: empty},
+                    images={**begins.names, EMPTY_BASE: empty},
                     known=tuple(begins.layers),
-                    use=cache.name_of(step),
+                    use=cache.compute_name(step),
                     on_progress=on_progress,
                 )
-            return self._taken_over(place, key, name, begins.layers), begins.digests
+            return self._adopt_image(place, key, name, begins.layers), begins.digests
         finally:
             with suppress(OSError):  # what is not ours to remove waits for `sweep`
                 shutil.rmtree(place)
 
-    def _turn(self, on_progress: OnProgress) -> AbstractContextManager[bool]:
+    def _lock(self, on_progress: OnProgress) -> AbstractContextManager[bool]:
         lock = self._paths.lock("buildah")
-        with files.locked(lock, wait=False) as free:
+        with files.lock_file(lock, wait=False) as free:
             pass
         if not free:
             on_progress(Progress(text="waiting for another Dockerfile"))
-        return files.locked(lock)
+        return files.lock_file(lock)
 
-    def _begins(
-        self, step: FromDockerfile, dockerfile: str, below: Below, place: str, on_progress: OnProgress
-    ) -> _Begins:
+    def _prepare_bases(
+        self, step: FromDockerfile, dockerfile: str, below: BaseImage, place: str, on_progress: OnProgress
+    ) -> _BaseImages:
         """What the Dockerfile begins with, in a layout beside the store's that shares its blobs."""
         own = Layout(f"{place}/bases", lock=f"{place}/lock")
         os.mkdir(own.root)
         os.mkdir(f"{own.root}/blobs")
         os.symlink(f"{self._paths.oci}/blobs/sha256", f"{own.root}/blobs/sha256")
         own.create()
-        found, digests = _Begins({}, {}, {}, {}), step.pins or step.prefer
-        source = text.read(dockerfile)
-        for number, (written, meant) in enumerate(text.bases(source, step.args, step.target).items()):
+        found, digests = _BaseImages({}, {}, {}, {}), step.pins or step.prefer
+        source = parse.read(dockerfile)
+        for number, (written, meant) in enumerate(parse.find_bases(source, step.args, step.target).items()):
             if meant == step.base:
-                top, layers = self._composed(step.base_config or ImageConfig(), below), below.layers
+                top, layers = self._compose_base(step.base_config or ImageConfig(), below), below.layers
             else:
-                top = self._pulled(meant, digests.get(meant, ""), on_progress)
-                layers = Puller(self._paths).layers(top)
+                top = self._pull_base(meant, digests.get(meant, ""), on_progress)
+                layers = Puller(self._paths).read_layers(top)
                 found.digests[meant] = top.digest
             own.set_ref(f"b{number}", top)
-            found.configs[meant] = self._begun(top)
+            found.configs[meant] = self._read_base_settings(top)
             found.names.update(dict.fromkeys((written, meant), f"container-image://oci:{own.root}:b{number}"))
             found.layers.update({layer.diff_id: layer for layer in layers})
         return found
 
-    def _pulled(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
+    def _pull_base(self, name: str, digest: str, on_progress: OnProgress) -> Descriptor:
         wanted = reference.parse(name)
         if digest:
             wanted = wanted._replace(digest=digest)
@@ -130,53 +136,55 @@ class Builder:
             wanted, lambda told: on_progress(Progress(text=told.text, bytes_done=told.done, bytes_total=told.total))
         )
 
-    def _begun(self, top: Descriptor) -> Begun:
+    def _read_base_settings(self, top: Descriptor) -> BaseSettings:
         """What an image has set for the Dockerfile that begins with it."""
-        config = Puller(self._paths).config(top)
-        return Begun("" if config.user == "0" else config.user, frozenset(config.env))
+        config = Puller(self._paths).read_config(top)
+        return BaseSettings("" if config.user == "0" else config.user, frozenset(config.env))
 
-    def _composed(self, config: ImageConfig, below: Below) -> Descriptor:
+    def _compose_base(self, config: ImageConfig, below: BaseImage) -> Descriptor:
         """The image of this file that the Dockerfile begins with."""
-        run = on_top(config, below.image.config) if below.image else config
+        run = merge_config(config, below.image.config) if below.image else config
         history = ["devbox"] * len(below.layers)
-        written = self._oci.write_json(layout.CONFIG, manifest.image_config(run, below.layers, history))
-        return self._oci.write_json(layout.MANIFEST, manifest.image_manifest(written, below.layers))
+        written = self._oci.write_json(layout.CONFIG, manifest.build_image_config(run, below.layers, history))
+        return self._oci.write_json(layout.MANIFEST, manifest.build_image_manifest(written, below.layers))
 
-    def _taken_over(self, place: str, key: str, name: str, below: Mapping[str, Layer]) -> Baked:
+    def _adopt_image(self, place: str, key: str, name: str, below: Mapping[str, Layer]) -> BakedImage:
         """Blobs, then snapshots, then the name: a kill at any moment leaves only what collection removes."""
-        plain = image_config(_json(f"{place}/{CONFIG_FILE}"))
-        layers = tuple(below.get(each) or self._layer(each, f"{place}/{NEW_LAYERS}") for each in _diff_ids(plain))
+        plain = normalize_config(_read_json(f"{place}/{CONFIG_FILE}"))
+        layers = tuple(
+            below.get(each) or self._adopt_layer(each, f"{place}/{NEW_LAYERS}") for each in _list_diff_ids(plain)
+        )
         Puller(self._paths).unpack(layers)
-        return assembled(self._oci, layers, plain, name=name, key=key, run=run_config(plain["config"]))
+        return write_image(self._oci, layers, plain, name=name, key=key, run=parse_run_config(plain["config"]))
 
-    def _layer(self, diff_id: str, new: str) -> Layer:
+    def _adopt_layer(self, diff_id: str, new: str) -> Layer:
         """A layer of the Dockerfile's own, its blob in the store. It is plain, so that its digest is its diff id."""
-        if not self._oci.has(diff_id):
+        if not self._oci.has_blob(diff_id):
             self._oci.adopt(f"{new}/{diff_id.removeprefix('sha256:')}", diff_id)
-        size = os.stat(self._oci.blob(diff_id)).st_size
+        size = os.stat(self._oci.get_blob_path(diff_id)).st_size
         return Layer(digest=diff_id, diff_id=diff_id, size=size, media_type=layout.LAYER)
 
 
-def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, Begun]) -> None:
+def _adapt(dockerfile: str, args: Mapping[str, str], begun: Mapping[str, BaseSettings]) -> None:
     """Rewrite the copy of a Dockerfile as buildah reads it right."""
-    written = text.read(dockerfile)
-    meant = adapted(written, args, begun)
+    written = parse.read(dockerfile)
+    meant = adapt_dockerfile(written, args, begun)
     if meant != written:
         files.write_atomic(dockerfile, meant)
 
 
-def image_config(plain: Mapping[str, Any]) -> dict[str, Any]:
+def normalize_config(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The OCI config of what buildah made, without what differs between two builds of the same. Pure."""
     run = {name: plain["config"][name] for name in _KEPT if plain["config"].get(name)}
     kept = {name: plain[name] for name in ("created", "architecture", "variant", "os") if name in plain}
     history = [{key: value for key, value in entry.items() if key != "comment"} for entry in plain.get("history", [])]
     if "ExposedPorts" in run:
-        run["ExposedPorts"] = {port: {} for span in run["ExposedPorts"] for port in _ports(span)}
-    kept["rootfs"] = {"type": "layers", "diff_ids": _diff_ids(plain)}
+        run["ExposedPorts"] = {port: {} for span in run["ExposedPorts"] for port in _expand_ports(span)}
+    kept["rootfs"] = {"type": "layers", "diff_ids": _list_diff_ids(plain)}
     return {**kept, "config": run, "history": history}
 
 
-def _ports(span: str) -> list[str]:
+def _expand_ports(span: str) -> list[str]:
     """The ports of `8000-8002/tcp`, which buildah leaves as it is written."""
     numbers, slash, protocol = span.partition("/")
     first, dash, last = numbers.partition("-")
@@ -185,10 +193,10 @@ def _ports(span: str) -> list[str]:
     return [f"{port}{slash}{protocol}" for port in range(int(first), int(last) + 1)]
 
 
-def _diff_ids(plain: Mapping[str, Any]) -> list[str]:
+def _list_diff_ids(plain: Mapping[str, Any]) -> list[str]:
     return list(plain["rootfs"].get("diff_ids") or ())  # `FROM scratch` alone has no layer
 
 
-def _json(path: str) -> dict[str, Any]:
+def _read_json(path: str) -> dict[str, Any]:
     with open(path, "rb") as source:
-        return cache.image_document(source.read())
+        return cache.parse_image_document(source.read())

@@ -14,17 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from devbox.errors import BakeFailed, CommandFailed
-from devbox.host import carry, environ, files, process
-from devbox.images import packing
-from devbox.images.apt import Tick
-from devbox.images.dockerfile import cache, text
-from devbox.images.dockerfile.adapted import ADDED
-from devbox.images.dockerfile.runtime import wrapped
-from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.inside import SHELL
-from devbox.images.job import CONFIG_FILE, NEW_LAYERS, BuildJob, PruneJob
-from devbox.images.output import Output
-from devbox.isolation import cgroups, contexts, oci
+from devbox.host import environ, files, host_settings, process
+from devbox.images.bake.apt import Tick
+from devbox.images.bake.jobs import CONFIG_FILE, NEW_LAYERS, BuildJob, PruneJob
+from devbox.images.bake.output import JobOutput
+from devbox.images.bake.steps import SHELL
+from devbox.images.dockerfile import cache, parse
+from devbox.images.dockerfile.rewrite import ADDED
+from devbox.images.dockerfile.runtime import wrap_runtime
+from devbox.images.layers import compression
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
+from devbox.isolation import cgroups, namespaces, oci
 from devbox.isolation.types import IdMap
 
 # Without CAP_SYS_RESOURCE, root may not raise what it was given; buildah's own wish would be more.
@@ -36,46 +36,52 @@ _ERROR = re.compile(r"^Error: (?:building at STEP \".*\": )?")
 _EXIT = re.compile(r"while running runtime: exit status|^time=\"|exit status \d+$")
 
 
-def build(job: BuildJob, idmap: IdMap, output: Output) -> None:
+def build(job: BuildJob, idmap: IdMap, output: JobOutput) -> None:
     """Build the image and leave what is new of it. The process is root of the store, in namespaces of its own."""
-    own, written = contexts.runtime_program(), text.read(job.dockerfile)
-    runtime = wrapped(own, job.place, ca_file=carry.ca_file(), dockerfile=written, rootless=idmap.rootless)
+    own, written = namespaces.find_runtime(), parse.read(job.dockerfile)
+    runtime = wrap_runtime(
+        own, job.place, ca_file=host_settings.find_ca_file(), dockerfile=written, rootless=idmap.rootless
+    )
     if oci.is_crun(runtime):
         cgroups.prepare_view("none", runtime)
-    program, env = process.find("buildah"), _environment(job, idmap)
-    storage = storage_options(job)
+    program, env = process.find("buildah"), _prepare_environment(job, idmap)
+    storage = format_storage_options(job)
     _remove_left_behind(program, storage, job, env)
     _remove_outdated(program, storage, job, env)
-    before = cache.images(job.storage)
-    reader = _Steps()
-    with output.lines(reader.feed) as sink:
-        command = [program, *storage, *build_options(job, runtime)]
+    before = cache.list_images(job.storage)
+    reader = _BuildahProgress()
+    with output.pipe_lines(reader.feed) as sink:
+        command = [program, *storage, *format_build_options(job, runtime)]
         code = process.spawn(command, stdout=sink, stderr=sink, env=env).wait()
     built = files.read_text(f"{job.place}/built") or ""
-    used = cache.images(job.storage) - before | cache.used(output.all())
-    used |= cache.standing(job.storage, built.strip().removeprefix("sha256:"))
-    cache.remember(job.storage, job.use, used, all_of_it=code == 0)
+    used = cache.list_images(job.storage) - before | cache.parse_used(output.read_all())
+    used |= cache.find_with_parents(job.storage, built.strip().removeprefix("sha256:"))
+    cache.record_uses(job.storage, job.use, used, all_of_it=code == 0)
     if code:
-        said = output.all().replace(f"{job.context}/", "")
-        error = failure(said, written, os.path.basename(job.dockerfile))
-        if job.terminal >= 0 and (left := _containers(program, storage, env)):
+        said = output.read_all().replace(f"{job.context}/", "")
+        error = explain_failure(said, written, os.path.basename(job.dockerfile))
+        if job.terminal >= 0 and (left := _list_containers(program, storage, env)):
             output.wait_for_terminal(error.sentence, error.details)
-            shell = [program, *storage, *shell_options(job, runtime, left[-1])]
+            shell = [program, *storage, *format_shell_options(job, runtime, left[-1])]
             process.spawn(shell, stdin=job.terminal, stdout=job.terminal, stderr=job.terminal, env=env).wait()
             _remove_left_behind(program, storage, job, env)
         raise error
-    output.tick(Tick("taking it over into the store"))
+    output.report_progress(Tick("taking it over into the store"))
     look = [program, *storage, "inspect", "--type", "image", "--format", "{{.Config}}", built]
     config = process.run(look, purpose="look at what buildah built", env=env).stdout
     files.write_atomic(f"{job.place}/{CONFIG_FILE}", config)
-    diff_ids = cache.image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
-    if any(not _there(job, diff_id) for diff_id in diff_ids):
-        beside = _stood_in(f"{job.place}/new", [diff_id for diff_id in diff_ids if _there(job, diff_id)])
-        process.run([program, *storage, *push_options(built, beside)], purpose="take over what buildah built", env=env)
+    diff_ids = cache.parse_image_document(config)["rootfs"].get("diff_ids") or []  # `FROM scratch` alone has no layer
+    if any(not _has_layer(job, diff_id) for diff_id in diff_ids):
+        beside = _create_placeholder_layout(
+            f"{job.place}/new", [diff_id for diff_id in diff_ids if _has_layer(job, diff_id)]
+        )
+        process.run(
+            [program, *storage, *format_push_options(built, beside)], purpose="take over what buildah built", env=env
+        )
         _unpack(beside, diff_ids, os.path.join(job.place, NEW_LAYERS))
 
 
-def push_options(image: str, destination: str) -> list[str]:
+def format_push_options(image: str, destination: str) -> list[str]:
     """The words that write an image's layers into a layout, packed by what costs the least: it has no way not to. Pure.
 
     Its `dir:` would have them plain, but writes all of them, those of a base of gigabytes, too.
@@ -84,15 +90,15 @@ def push_options(image: str, destination: str) -> list[str]:
     return ["push", "--quiet", "--format", "oci", *packed, image, f"oci:{destination}"]
 
 
-def _there(job: BuildJob, diff_id: str) -> bool:
+def _has_layer(job: BuildJob, diff_id: str) -> bool:
     """Whether the store has a layer, whatever the digest of its blob is."""
-    return diff_id in job.known or os.path.exists(f"{job.blobs}/{_digits(diff_id)}")
+    return diff_id in job.known or os.path.exists(f"{job.blobs}/{_strip_algorithm(diff_id)}")
 
 
-def _stood_in(destination: str, diff_ids: Iterable[str]) -> str:
+def _create_placeholder_layout(destination: str, diff_ids: Iterable[str]) -> str:
     """A layout where these layers seem to be, so that they are not written: buildah looks only for their names."""
     os.makedirs(f"{destination}/blobs/sha256")
-    for digits in {_digits(diff_id) for diff_id in diff_ids}:
+    for digits in {_strip_algorithm(diff_id) for diff_id in diff_ids}:
         os.mknod(f"{destination}/blobs/sha256/{digits}")
     return destination
 
@@ -101,35 +107,35 @@ def _unpack(written: str, diff_ids: Sequence[str], target: str) -> None:
     """The layers that were written, plain, each under the digits of its diff id, which it is checked to be."""
     os.mkdir(target)
     blobs = f"{written}/blobs/sha256"
-    manifest = _json(f"{blobs}/{_digits(_json(f'{written}/index.json')['manifests'][0]['digest'])}")
+    manifest = _read_json(f"{blobs}/{_strip_algorithm(_read_json(f'{written}/index.json')['manifests'][0]['digest'])}")
     for diff_id, layer in zip(diff_ids, manifest["layers"], strict=True):
-        packed, path = f"{blobs}/{_digits(layer['digest'])}", f"{target}/{_digits(diff_id)}"
+        packed, path = f"{blobs}/{_strip_algorithm(layer['digest'])}", f"{target}/{_strip_algorithm(diff_id)}"
         if os.path.getsize(packed) and not os.path.exists(path):
             with open(packed, "rb") as source, open(path, "wb") as out:
-                shutil.copyfileobj(packing.unpacked(source, packing.ZSTD)[0], out, 1 << 20)
+                shutil.copyfileobj(compression.open_unpacked(source, compression.ZSTD)[0], out, 1 << 20)
 
 
 def prune(job: PruneJob, idmap: IdMap) -> None:
     """Remove images from the cache; what is wanted of those below gets a name, and so stays."""
-    program, env, storage = process.find("buildah"), _environment(job, idmap), storage_options(job)
+    program, env, storage = process.find("buildah"), _prepare_environment(job, idmap), format_storage_options(job)
     for image in job.kept:
         process.run([program, *storage, "tag", image, f"devbox/{image}"], purpose="keep what is wanted", env=env)
     purpose = "remove what no Dockerfile wants"
     process.run([program, *storage, "rmi", "--force", *job.images], purpose=purpose, env=env, check=False)
 
 
-def storage_options(job: BuildJob | PruneJob) -> list[str]:
+def format_storage_options(job: BuildJob | PruneJob) -> list[str]:
     """Where buildah keeps what it has. Mounts end with this worker, and so does what it knows of them."""
     return ["--root", f"{job.storage}/root", "--runroot", f"{job.place}/run"]
 
 
-def build_options(job: BuildJob, runtime: str) -> list[str]:
+def format_build_options(job: BuildJob, runtime: str) -> list[str]:
     """The words of a build. Pure."""
     images = [word for name, image in job.images.items() for word in ("--build-context", f"{name}={image}")]
     return [
         "build",
         *("--layers", "--format", "docker", "--identity-label=false", f"--timestamp={SOURCE_DATE_EPOCH}"),
-        *_isolation(runtime),
+        *_format_isolation_options(runtime),
         *(word for limit in _ULIMITS for word in ("--ulimit", limit)),
         *(["--force-rm=false"] if job.terminal >= 0 else []),  # what failed is looked at
         *images,
@@ -139,43 +145,43 @@ def build_options(job: BuildJob, runtime: str) -> list[str]:
     ]
 
 
-def shell_options(job: BuildJob, runtime: str, container: str) -> list[str]:
+def format_shell_options(job: BuildJob, runtime: str, container: str) -> list[str]:
     """The words of a shell in the container that an instruction failed in. Pure."""
     values = [word for name, value in job.args.items() for word in ("--env", f"{name}={value}")]
-    return ["run", *_isolation(runtime), *values, "--tty", container, "--", *SHELL]
+    return ["run", *_format_isolation_options(runtime), *values, "--tty", container, "--", *SHELL]
 
 
-def _isolation(runtime: str) -> list[str]:
+def _format_isolation_options(runtime: str) -> list[str]:
     crun = ["--runtime-flag", "cgroup-manager=disabled"] if oci.is_crun(runtime) else []
     return ["--isolation", "oci", "--runtime", runtime, *crun, "--network", "host"]
 
 
-def _containers(program: str, storage: list[str], env: Mapping[str, str]) -> list[str]:
+def _list_containers(program: str, storage: list[str], env: Mapping[str, str]) -> list[str]:
     """The containers there are, by their ids; the last is the youngest."""
     listed = process.run([program, *storage, "containers", "--quiet"], purpose="look for what failed", env=env)
     return listed.stdout.decode().split()
 
 
-def _environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
-    temporary = files.private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - of the store; cache mounts lie in it
+def _prepare_environment(job: BuildJob | PruneJob, idmap: IdMap) -> dict[str, str]:
+    temporary = files.ensure_private_dir(f"{job.storage}/tmp", mode=0o700)  # noqa: S108 - of the store; cache mounts lie in it
     configuration = f"{job.place}/containers.conf"
     files.write_atomic(configuration, "")  # and not the host's
     storage = f"{job.place}/storage.conf"
     files.write_atomic(storage, '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nmountopt = "nodev"\n')
     # Of the host's environment only what any program needs: buildah takes passwords, formats and stores from it.
     env = {name: value for name in _INHERITED if (value := environ.get(name))}
-    if ca_file := carry.ca_file():  # ADD of an address is buildah's own request
+    if ca_file := host_settings.find_ca_file():  # ADD of an address is buildah's own request
         env["SSL_CERT_FILE"] = ca_file
     env |= {"HOME": job.place, "CONTAINERS_CONF": configuration, "CONTAINERS_STORAGE_CONF": storage}
-    for name in carry.PROXY_VARIABLES:  # buildah hands on those that it has, in both cases
-        if value := carry.set_on_host(name):
+    for name in host_settings.PROXY_VARIABLES:  # buildah hands on those that it has, in both cases
+        if value := host_settings.read_setting(name):
             env |= {name: value, name.upper(): value}
     if idmap.rootless:
         env |= {"_CONTAINERS_USERNS_CONFIGURED": "done", "_CONTAINERS_ROOTLESS_UID": str(idmap.uids[0].outside)}
     return env | {"TMPDIR": temporary}
 
 
-def failure(output: str, dockerfile: str, name: str) -> BakeFailed:
+def explain_failure(output: str, dockerfile: str, name: str) -> BakeFailed:
     """What went wrong, at which line. Pure."""
     lines = [line for line in output.splitlines() if line.strip()]
     last, said = "", lines
@@ -183,13 +189,13 @@ def failure(output: str, dockerfile: str, name: str) -> BakeFailed:
         if match := _STEP.match(line):
             last, said = match[1], lines[at + 1 :]
     said = [_ERROR.sub("", line) for line in said if not _EXIT.search(line)]
-    number, last = text.line_of(dockerfile, last, added=ADDED)
+    number, last = parse.find_line(dockerfile, last, added=ADDED)
     place = f"{name}:{number}" if number else name
     sentence = f"{place}: {last} failed" if last else f"{place} can't be built"
     return BakeFailed(sentence, details="\n".join(said[-8:]), remedy="devbox up runs it again")
 
 
-class _Steps:
+class _BuildahProgress:
     """Follows buildah: the step it is at, and the last line of it."""
 
     def feed(self, line: str) -> Tick | None:
@@ -201,7 +207,7 @@ class _Steps:
 def _remove_left_behind(program: str, storage: list[str], job: BuildJob, env: Mapping[str, str]) -> None:
     """Containers of builds that were killed. Nobody else builds now."""
     kept = f"{job.storage}/root/overlay-containers"
-    if any(cache.listed(f"{kept}/{name}.json") for name in ("containers", "volatile-containers")):
+    if any(cache.read_list(f"{kept}/{name}.json") for name in ("containers", "volatile-containers")):
         try:
             process.run([program, *storage, "rm", "--all"], purpose="remove what a killed build left", env=env)
         except CommandFailed:
@@ -212,19 +218,19 @@ def _remove_outdated(program: str, storage: list[str], job: BuildJob, env: Mappi
     """What the cache has of a devbox that had buildah make other layers of the same instructions."""
     mark = f"{job.storage}/layers"
     if files.read_text(mark) != _LAYERS:
-        if cache.images(job.storage):
+        if cache.list_images(job.storage):
             purpose = "remove what an older devbox built"
             process.run([program, *storage, "rmi", "--all", "--force"], purpose=purpose, env=env)
         files.write_atomic(mark, _LAYERS)
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     return files.read_text(path) or ""
 
 
-def _json(path: str) -> dict[str, Any]:
-    return cache.image_document(_text(path).encode())
+def _read_json(path: str) -> dict[str, Any]:
+    return cache.parse_image_document(_read_text(path).encode())
 
 
-def _digits(digest: str) -> str:
+def _strip_algorithm(digest: str) -> str:
     return digest.removeprefix("sha256:")

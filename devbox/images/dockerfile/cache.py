@@ -15,86 +15,86 @@ from typing import Any, NamedTuple
 
 from devbox.errors import BakeFailed
 from devbox.host import files
+from devbox.host.disk import measure_tree
 from devbox.host.paths import Paths
-from devbox.host.sizes import tree_size
-from devbox.images import documents
+from devbox.images.store import documents
 from devbox.model import ids, jsontext
 from devbox.model.image import FromDockerfile
 
 _USED = re.compile(r"^(?:\[\d+/\d+\] )?(?:--> Using cache |Copying config sha256:)([0-9a-f]{64})$", re.MULTILINE)
 
 
-class Unwanted(NamedTuple):
+class UnwantedImages(NamedTuple):
     """What of the cache no Dockerfile wants. Of images that build on each other, the upper comes first."""
 
     images: tuple[str, ...] = ()
     size: int = 0
 
 
-class _Storage(NamedTuple):
+class _BuildahStorage(NamedTuple):
     images: dict[str, str]  # id → its topmost layer
     parents: dict[str, str]  # layer → the layer below, "" for none
 
 
-def name_of(step: FromDockerfile) -> str:
+def compute_name(step: FromDockerfile) -> str:
     """What a Dockerfile of a project is called here, whatever is in it just now."""
-    return ids.key_of([step.root, step.path, step.context, step.target, step.args]).removeprefix("sha256:")[:16]
+    return ids.compute_key([step.root, step.path, step.context, step.target, step.args]).removeprefix("sha256:")[:16]
 
 
-def images(storage: str) -> set[str]:
+def list_images(storage: str) -> set[str]:
     """The ids of buildah's images."""
-    return set(_read(storage).images)
+    return set(_read_storage(storage).images)
 
 
-def standing(storage: str, image: str) -> set[str]:
+def find_with_parents(storage: str, image: str) -> set[str]:
     """An image of buildah's and all that it stands on. What was built again as it was is in no other list."""
-    found = _read(storage)
-    chain = _chain(found.images.get(image, ""), found)
+    found = _read_storage(storage)
+    chain = _list_chain(found.images.get(image, ""), found)
     return {each for each, layer in found.images.items() if layer in chain}
 
 
-def used(output: str) -> set[str]:
+def parse_used(output: str) -> set[str]:
     """The ids of images that a build took from the cache or begins with, by what it printed. Pure."""
     return set(_USED.findall(output))
 
 
-def remember(storage: str, name: str, used_images: Iterable[str], *, all_of_it: bool = True) -> None:
+def record_uses(storage: str, name: str, used_images: Iterable[str], *, all_of_it: bool = True) -> None:
     """Write down what the last build of a Dockerfile used; of one that failed, beside what the one before did."""
-    before = () if all_of_it else _uses(storage, name)
+    before = () if all_of_it else _read_uses(storage, name)
     os.makedirs(f"{storage}/uses", exist_ok=True)
     files.write_atomic(f"{storage}/uses/{name}.json", json.dumps(sorted({*used_images, *before})))
 
 
-def unwanted(paths: Paths, names: Collection[str]) -> Unwanted | None:
+def find_unwanted(paths: Paths, names: Collection[str]) -> UnwantedImages | None:
     """What these Dockerfiles do not want; None where that is all there is."""
-    storage = _read(paths.buildah)
-    wanted = {image for name in names for image in _uses(paths.buildah, name)} & storage.images.keys()
+    storage = _read_storage(paths.buildah)
+    wanted = {image for name in names for image in _read_uses(paths.buildah, name)} & storage.images.keys()
     if not wanted:
         return None
-    needed = {layer for image in wanted for layer in _chain(storage.images[image], storage)}
-    away = sorted(storage.images.keys() - wanted, key=lambda image: -len(_chain(storage.images[image], storage)))
-    stood_on = {layer for image in away for layer in _chain(storage.images[image], storage)}
+    needed = {layer for image in wanted for layer in _list_chain(storage.images[image], storage)}
+    away = sorted(storage.images.keys() - wanted, key=lambda image: -len(_list_chain(storage.images[image], storage)))
+    stood_on = {layer for image in away for layer in _list_chain(storage.images[image], storage)}
     layers = {layer for layer in stood_on if layer not in needed}
-    size = sum(tree_size(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)
-    size += sum(tree_size(f"{paths.buildah}/root/overlay-images/{image}") for image in away)
-    return Unwanted(tuple(away), size)
+    size = sum(measure_tree(f"{paths.buildah}/root/overlay/{layer}") for layer in layers)
+    size += sum(measure_tree(f"{paths.buildah}/root/overlay-images/{image}") for image in away)
+    return UnwantedImages(tuple(away), size)
 
 
-def below(paths: Paths, away: Collection[str]) -> tuple[str, ...]:
+def find_parents(paths: Paths, away: Collection[str]) -> tuple[str, ...]:
     """The images that others stand on which are to go. Nameless, they would go along with the last of those."""
-    storage = _read(paths.buildah)
-    stood_on = {layer for image in away for layer in _chain(storage.images.get(image, ""), storage)}
+    storage = _read_storage(paths.buildah)
+    stood_on = {layer for image in away for layer in _list_chain(storage.images.get(image, ""), storage)}
     return tuple(image for image, layer in storage.images.items() if image not in away and layer in stood_on)
 
 
 def forget_uses(paths: Paths, names: Collection[str]) -> None:
     """Drop what is written down of all Dockerfiles but these."""
-    for name in _listed(f"{paths.buildah}/uses"):
+    for name in _list_directory(f"{paths.buildah}/uses"):
         if name.removesuffix(".json") not in names:
             os.unlink(f"{paths.buildah}/uses/{name}")
 
 
-def _uses(storage: str, name: str) -> set[str]:
+def _read_uses(storage: str, name: str) -> set[str]:
     """What the last build used; nothing where that is damaged: the next build writes it down again."""
     try:
         found = jsontext.loads(files.read_text(f"{storage}/uses/{name}.json") or "[]")
@@ -103,15 +103,15 @@ def _uses(storage: str, name: str) -> set[str]:
     return {each for each in found if isinstance(each, str)} if isinstance(found, list) else set()
 
 
-def _read(storage: str) -> _Storage:
+def _read_storage(storage: str) -> _BuildahStorage:
     found = {
-        str(each["id"]): str(each.get("layer", "")) for each in listed(f"{storage}/root/overlay-images/images.json")
+        str(each["id"]): str(each.get("layer", "")) for each in read_list(f"{storage}/root/overlay-images/images.json")
     }
-    layers = listed(f"{storage}/root/overlay-layers/layers.json")
-    return _Storage(found, {str(each["id"]): str(each.get("parent", "")) for each in layers})
+    layers = read_list(f"{storage}/root/overlay-layers/layers.json")
+    return _BuildahStorage(found, {str(each["id"]): str(each.get("parent", "")) for each in layers})
 
 
-def _chain(layer: str, storage: _Storage) -> list[str]:
+def _list_chain(layer: str, storage: _BuildahStorage) -> list[str]:
     """A layer and all below it."""
     found = []
     while layer and layer not in found:
@@ -120,7 +120,7 @@ def _chain(layer: str, storage: _Storage) -> list[str]:
     return found
 
 
-def image_document(raw: bytes) -> dict[str, Any]:
+def parse_image_document(raw: bytes) -> dict[str, Any]:
     """Parse what buildah said or wrote about an image. BakeFailed if no store would take it."""
     try:
         return documents.parse(raw)
@@ -129,7 +129,7 @@ def image_document(raw: bytes) -> dict[str, Any]:
         raise BakeFailed(sentence, remedy="look at what the Dockerfile sets") from None
 
 
-def listed(path: str) -> list[dict[str, Any]]:
+def read_list(path: str) -> list[dict[str, Any]]:
     """A list of containers/storage. BakeFailed if it is none: buildah would fail in it as well."""
     try:
         found = jsontext.loads(files.read_text(path) or "[]")
@@ -141,5 +141,5 @@ def listed(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def _listed(directory: str) -> list[str]:
+def _list_directory(directory: str) -> list[str]:
     return os.listdir(directory) if os.path.isdir(directory) else []

@@ -16,14 +16,76 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.host import beneath
-from devbox.host.beneath import Project
+from devbox.host import safe_files
 from devbox.host.files import write_atomic
-from devbox.images.build.patterns import expression
-from devbox.images.dockerfile import copying, text
-from devbox.images.job import Source
+from devbox.host.safe_files import ProjectDirectory
+from devbox.images.bake.jobs import DockerfileSource
+from devbox.images.build.inputs import translate_glob
+from devbox.images.dockerfile import parse
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
 from devbox.model import ids
 from devbox.model.image import BakeStep, FromDockerfile, ImageSpec
+
+_MOST = 1 << 30  # bytes that the kernel is asked to copy at once
+# Of file systems that can't copy in the kernel, or not to the other one.
+_UNABLE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def copy_file(source: int, target: str, *, program: bool) -> str:
+    """Copy an opened file, which is closed; the digits of what was copied.
+
+    Shares its blocks where the file system can, and keeps its holes.
+    """
+    with open(source, "rb") as data, open(target, "x+b") as out:
+        os.truncate(out.fileno(), os.fstat(data.fileno()).st_size)
+        for start, end in _find_extents(data.fileno()):
+            _copy_range(data.fileno(), out.fileno(), start, end)
+        os.fchmod(out.fileno(), 0o755 if program else 0o644)
+        os.utime(out.fileno(), (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
+        return hashlib.file_digest(out, "sha256").hexdigest()
+
+
+def copy_link(leads_to: str, target: str) -> str:
+    """Make a link like one; where it leads."""
+    os.symlink(leads_to, target)
+    os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH), follow_symlinks=False)
+    return leads_to
+
+
+def normalize_tree(directory: str) -> None:
+    """Give a directory and all below it the permissions and times that all have, now that nothing is added."""
+    for place, _, _ in os.walk(directory):
+        os.chmod(place, 0o755)  # noqa: S103 - as git checks them out: a build may run as another user
+        os.utime(place, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
+
+
+def _find_extents(source: int) -> Iterator[tuple[int, int]]:
+    """Where there is data in a file: from, to."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # none from here on
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def _copy_range(source: int, target: int, start: int, end: int) -> None:
+    while start < end:
+        try:
+            done = os.copy_file_range(source, target, min(end - start, _MOST), start, start)
+        except OSError as error:
+            if error.errno not in _UNABLE:
+                raise
+            os.lseek(target, start, os.SEEK_SET)
+            done = os.sendfile(target, source, start, min(end - start, _MOST))
+        if not done:  # it has become shorter
+            return
+        start += done
+
 
 _LARGEST_LIST = 16 << 20  # bytes of a Dockerfile, and of a list of what is left out
 _GIT = "**/.git\n"
@@ -32,34 +94,34 @@ _KINDS = (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)  # no sockets, pipes and dev
 # What the system says of a path that has become something else, or is gone.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 
-Rule = tuple[re.Pattern[str], bool]  # what it matches, and whether that is ignored
-Entry = tuple[str, str]  # what it is, and its digest or target
+IgnoreRule = tuple[re.Pattern[str], bool]  # what it matches, and whether that is ignored
+ContextEntry = tuple[str, str]  # what it is, and its digest or target
 
 
-def with_contents(images: Mapping[str, ImageSpec], root: str, *, lock: str) -> dict[str, ImageSpec]:
+def add_contents(images: Mapping[str, ImageSpec], root: str, *, lock: str) -> dict[str, ImageSpec]:
     """The images, those of Dockerfiles by what these and their contexts hold now, in the project at `root`.
 
     `lock`: the path in it of the file's lock, which is no input: a build would change what it was built from.
     """
     return {
-        name: replace(spec, steps=tuple(_read(step, root, lock) for step in spec.steps))
+        name: replace(spec, steps=tuple(_read_step(step, root, lock) for step in spec.steps))
         for name, spec in images.items()
     }
 
 
-def _read(step: BakeStep, root: str, lock: str) -> BakeStep:
+def _read_step(step: BakeStep, root: str, lock: str) -> BakeStep:
     if not isinstance(step, FromDockerfile):
         return step
     step = replace(step, root=root, lock=lock)
-    digest, files = look(step)
-    return _locked(replace(step, content=digest, files=files))
+    digest, files = hash_context(step)
+    return _pin_bases(replace(step, content=digest, files=files))
 
 
-def _locked(step: FromDockerfile) -> FromDockerfile:
+def _pin_bases(step: FromDockerfile) -> FromDockerfile:
     """The step by the lock's digests of the images it begins with now; they are preferences where others have none."""
-    source = _dockerfile(step)
+    source = _read_dockerfile(step)
     begins = tuple(
-        dict.fromkeys(name for name in text.bases(source, step.args, step.target).values() if name != step.base)
+        dict.fromkeys(name for name in parse.find_bases(source, step.args, step.target).values() if name != step.base)
     )
     held = {name: digest for name, digest in (step.pins or step.prefer).items() if name in begins}
     if step.pins is None or len(held) < len(begins):
@@ -67,95 +129,99 @@ def _locked(step: FromDockerfile) -> FromDockerfile:
     return replace(step, begins=begins, pins=held or None)
 
 
-def content(step: FromDockerfile) -> str:
+def compute_digest(step: FromDockerfile) -> str:
     """The digest of a Dockerfile and its context: names, kinds and bytes; neither owners, permissions nor times."""
-    return look(step)[0]
+    return hash_context(step)[0]
 
 
-def look(step: FromDockerfile) -> tuple[str, dict[str, str]]:
+def hash_context(step: FromDockerfile) -> tuple[str, dict[str, str]]:
     """`content`, and what it is made of, as `FromDockerfile.files` has it."""
     files: dict[str, str] = {}
 
-    def seen(path: str, entry: Entry) -> Entry:
+    def seen(path: str, entry: ContextEntry) -> ContextEntry:
         if len(files) <= _MOST_NAMED:
-            files[path] = f"{entry[0]} {ids.key_of(entry[1])[len('sha256:') :][:_DIGITS]}"
+            files[path] = f"{entry[0]} {ids.compute_key(entry[1])[len('sha256:') :][:_DIGITS]}"
         return entry
 
-    with _unchanged(step, "read"), _opened(step) as project:
+    with _check_unchanged(step, "read"), _open_project(step) as project:
         with open(project.open(step.path), "rb") as source:
-            first = beneath.digest(source)
+            first = safe_files.compute_digest(source)
         seen("", ("file", first))
-        with _context(project, step) as context:
-            found = _files(context, _ignore_text(project, step))
-            total = _total(first, found, lambda path, facts: seen(path, _entry(context, path, facts)))
+        with _open_context(project, step) as context:
+            found = _list_files(context, _build_ignore_text(project, step))
+            total = _compute_total(first, found, lambda path, facts: seen(path, _read_entry(context, path, facts)))
     return total, files if len(files) <= _MOST_NAMED else {}
 
 
-def copy(step: FromDockerfile, place: str) -> Source:
+def copy_context(step: FromDockerfile, place: str) -> DockerfileSource:
     """The Dockerfile and its context in `place`. BakeFailed where they are no longer what the step has.
 
     Permissions are 644 and 755, times the one of all bakes.
     """
-    made = Source(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
+    made = DockerfileSource(f"{place}/dockerfile/{os.path.basename(step.path)}", f"{place}/context", f"{place}/ignore")
     for directory in (os.path.dirname(made.dockerfile), made.context):
         os.mkdir(directory)
-    with _unchanged(step, "copied"), _opened(step) as project:
-        ignore = _ignore_text(project, step)
+    with _check_unchanged(step, "copied"), _open_project(step) as project:
+        ignore = _build_ignore_text(project, step)
         write_atomic(made.ignore, ignore)
-        first = copying.copy_file(project.open(step.path), made.dockerfile, program=False)
-        with _context(project, step) as context:
-            found = _files(context, ignore)
-            copied = _total(first, found, lambda path, facts: _copied(context, path, facts, f"{made.context}/{path}"))
+        first = copy_file(project.open(step.path), made.dockerfile, program=False)
+        with _open_context(project, step) as context:
+            found = _list_files(context, ignore)
+            copied = _compute_total(
+                first, found, lambda path, facts: _copy_entry(context, path, facts, f"{made.context}/{path}")
+            )
         if copied != step.content:
-            raise _changed(step, "copied")
-    copying.settle(made.context)
+            raise _build_changed_error(step, "copied")
+    normalize_tree(made.context)
     return made
 
 
 @contextlib.contextmanager
-def _unchanged(step: FromDockerfile, doing: str) -> Iterator[None]:
+def _check_unchanged(step: FromDockerfile, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in _GONE:
-            raise _changed(step, doing) from None
-        if isinstance(error, beneath.Unusable):
-            raise beneath.refusal("read", step.root, str(error.filename), error) from None
+            raise _build_changed_error(step, doing) from None
+        if isinstance(error, safe_files.UnusablePath):
+            raise safe_files.make_error("read", step.root, str(error.filename), error) from None
         raise
 
 
-def _changed(step: FromDockerfile, doing: str) -> BakeFailed:
+def _build_changed_error(step: FromDockerfile, doing: str) -> BakeFailed:
     return BakeFailed(
         f"the context of {step.path} changed while it was {doing}",
         remedy="devbox up once more; name in .dockerignore what changes by itself",
     )
 
 
-def _total(dockerfile: str, found: Iterator[tuple[str, os.stat_result]], entry: Callable[..., Entry]) -> str:
+def _compute_total(
+    dockerfile: str, found: Iterator[tuple[str, os.stat_result]], entry: Callable[..., ContextEntry]
+) -> str:
     total = hashlib.sha256(bytes.fromhex(dockerfile))
     for path, facts in found:
-        total.update(ids.canonical_json([path, *entry(path, facts)]))
+        total.update(ids.encode_canonical_json([path, *entry(path, facts)]))
     return f"sha256:{total.hexdigest()}"
 
 
-def _context(project: Project, step: FromDockerfile) -> Project:
+def _open_context(project: ProjectDirectory, step: FromDockerfile) -> ProjectDirectory:
     """The context, as the whole of what is copied."""
     try:
-        return project.inside(step.context)
+        return project.open_subdirectory(step.context)
     except OSError as error:
-        why = error.strerror if isinstance(error, beneath.Unusable) else "it is not a directory"
+        why = error.strerror if isinstance(error, safe_files.UnusablePath) else "it is not a directory"
         raise EnvFileError(
             f"cannot read the context {step.context} of {step.path}: {why}", remedy="name a directory, or make it"
         ) from None
 
 
-def _files(context: Project, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
+def _list_files(context: ProjectDirectory, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
     """Every file, link and directory of the context that is not ignored, by name."""
-    found = rules(ignore)
+    found = parse_rules(ignore)
     yield from _walk(context, "", found, excepted=any(not ignored for _, ignored in found))
 
 
-def _ignore_text(project: Project, step: FromDockerfile) -> str:
+def _build_ignore_text(project: ProjectDirectory, step: FromDockerfile) -> str:
     """What is left out of the context: git's own files, unless .dockerignore brings them back, what it names, the lock.
 
     Every commit changes what git keeps.
@@ -165,30 +231,32 @@ def _ignore_text(project: Project, step: FromDockerfile) -> str:
     places = (f"{step.path}.dockerignore", f"{step.context}/.containerignore", f"{step.context}/.dockerignore")
     for path in places:
         with contextlib.suppress(OSError), open(project.open(path), "rb") as source:
-            text_ = beneath.read_all(source, path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
+            text_ = safe_files.read_all(source, path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
             return f"{_GIT}{text_}\n{added}"
     return f"{_GIT}{added}"
 
 
-def rules(written: str) -> list[Rule]:
+def parse_rules(written: str) -> list[IgnoreRule]:
     """The rules of a .dockerignore. Of those that match, the last one counts."""
     found = []
     for line in map(str.strip, written.splitlines()):
         if not line or line.startswith("#"):
             continue
         pattern = os.path.normpath(line.removeprefix("!").strip()).lstrip("/")
-        found.append((re.compile(f"{expression(pattern)}(?:/.*)?", re.DOTALL), not line.startswith("!")))
+        found.append((re.compile(f"{translate_glob(pattern)}(?:/.*)?", re.DOTALL), not line.startswith("!")))
     return found
 
 
-def ignored(path: str, found: list[Rule]) -> bool:
+def is_ignored(path: str, found: list[IgnoreRule]) -> bool:
     """Whether a path of the context is left out."""
     return next((ignore for pattern, ignore in reversed(found) if pattern.fullmatch(path)), False)
 
 
-def _walk(context: Project, inside: str, found: list[Rule], *, excepted: bool) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(
+    context: ProjectDirectory, inside: str, found: list[IgnoreRule], *, excepted: bool
+) -> Iterator[tuple[str, os.stat_result]]:
     """`excepted`: a directory that is left out may hold what is not."""
-    directory = context.directory(inside, links=False)
+    directory = context.open_directory(inside, links=False)
     try:
         names = sorted(os.listdir(directory), key=os.fsencode)
     finally:
@@ -196,47 +264,47 @@ def _walk(context: Project, inside: str, found: list[Rule], *, excepted: bool) -
     for name in names:
         path = f"{inside}{name}"
         facts = context.stat(path, links=False)
-        left_out = ignored(path, found)
+        left_out = is_ignored(path, found)
         if not left_out and stat.S_IFMT(facts.st_mode) in _KINDS:
             yield path, facts
         if stat.S_ISDIR(facts.st_mode) and (excepted or not left_out):
             yield from _walk(context, f"{path}/", found, excepted=excepted)
 
 
-def _entry(context: Project, path: str, facts: os.stat_result) -> Entry:
+def _read_entry(context: ProjectDirectory, path: str, facts: os.stat_result) -> ContextEntry:
     if stat.S_ISREG(facts.st_mode):
         with open(context.open(path, links=False), "rb") as source:
-            return _kind(facts), beneath.digest(source)
+            return _get_kind(facts), safe_files.compute_digest(source)
     return ("link", context.readlink(path)) if stat.S_ISLNK(facts.st_mode) else ("directory", "")
 
 
-def _copied(context: Project, source: str, facts: os.stat_result, target: str) -> Entry:
+def _copy_entry(context: ProjectDirectory, source: str, facts: os.stat_result, target: str) -> ContextEntry:
     """Copy something of a context; what it was."""
     os.makedirs(os.path.dirname(target), exist_ok=True)  # a directory may be left out, and a file in it not
     if stat.S_ISREG(facts.st_mode):
-        return _kind(facts), copying.copy_file(
-            context.open(source, links=False), target, program=_kind(facts) == "program"
+        return _get_kind(facts), copy_file(
+            context.open(source, links=False), target, program=_get_kind(facts) == "program"
         )
     if stat.S_ISLNK(facts.st_mode):
-        return "link", copying.copy_link(context.readlink(source), target)
+        return "link", copy_link(context.readlink(source), target)
     os.mkdir(target)
     return "directory", ""
 
 
-def _kind(facts: os.stat_result) -> str:
+def _get_kind(facts: os.stat_result) -> str:
     return "program" if facts.st_mode & stat.S_IXUSR else "file"
 
 
-def _dockerfile(step: FromDockerfile) -> str:
+def _read_dockerfile(step: FromDockerfile) -> str:
     """The text of the Dockerfile."""
-    with _opened(step) as project, open(project.open(step.path), "rb") as source:
-        return beneath.read_all(source, step.path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
+    with _open_project(step) as project, open(project.open(step.path), "rb") as source:
+        return safe_files.read_all(source, step.path, limit=_LARGEST_LIST).decode(errors="surrogateescape")
 
 
 @contextlib.contextmanager
-def _opened(step: FromDockerfile) -> Iterator[Project]:
+def _open_project(step: FromDockerfile) -> Iterator[ProjectDirectory]:
     """The project, which has the Dockerfile."""
-    with Project(step.root) as project:
+    with ProjectDirectory(step.root) as project:
         try:
             os.close(project.open(step.path))
         except OSError as error:

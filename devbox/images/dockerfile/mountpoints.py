@@ -20,7 +20,7 @@ _KERNELS = ("/proc", "/sys", "/dev")  # the runtime's, in every container
 _MOST_LINKS = 40
 
 
-def note(bundle: str, target: str) -> None:
+def record_mountpoints(bundle: str, target: str) -> None:
     """Write down the paths to be made for this container, the deepest first, and make the directories above mounts.
 
     crun would make those sticky.
@@ -33,11 +33,11 @@ def note(bundle: str, target: str) -> None:
         if any(place == each or place.startswith(f"{each}/") for each in _KERNELS):
             continue
         with suppress(OSError):  # where a file is in the way, the runtime says so
-            made |= _made(root, _parts(_resolved(root, place)))
+            made |= _make_missing(root, _list_parents(_resolve_path(root, place)))
     Path(target).write_text(json.dumps({"root": root, "made": sorted(made, key=len, reverse=True)}))
 
 
-def remove(target: str) -> None:
+def remove_mountpoints(target: str) -> None:
     """Remove what is empty of what was written down."""
     noted = json.loads(Path(target).read_bytes())
     for path in noted["made"]:
@@ -46,7 +46,7 @@ def remove(target: str) -> None:
     os.unlink(target)
 
 
-def _made(root: str, parts: list[str]) -> set[str]:
+def _make_missing(root: str, parts: list[str]) -> set[str]:
     """Those of the paths that are not there. All but the last are made, from the top."""
     new = [path for path in parts if not os.path.lexists(root + path)]
     for path in new:
@@ -55,13 +55,13 @@ def _made(root: str, parts: list[str]) -> set[str]:
     return set(new)
 
 
-def _parts(path: str) -> list[str]:
+def _list_parents(path: str) -> list[str]:
     """Every directory above a path, the root not, and the path."""
     words = path.strip("/").split("/")
     return ["/" + "/".join(words[: at + 1]) for at in range(len(words)) if words[at]]
 
 
-def _resolved(root: str, path: str) -> str:
+def _resolve_path(root: str, path: str) -> str:
     """Where a path leads inside the root; what is not there yet leads to itself."""
     waiting, done, links = path.split("/")[::-1], list[str](), 0
     while waiting:
@@ -81,7 +81,7 @@ def _resolved(root: str, path: str) -> str:
     return "/" + "/".join(done)
 
 
-def _opened(root: str, path: str) -> tuple[int, str]:
+def _open_parent(root: str, path: str) -> tuple[int, str]:
     """The directory that a path lies in, no link followed, and its name there."""
     *above, name = path.strip("/").split("/")
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
@@ -97,7 +97,7 @@ def _opened(root: str, path: str) -> tuple[int, str]:
 
 
 def _make(root: str, path: str) -> None:
-    fd, name = _opened(root, path)
+    fd, name = _open_parent(root, path)
     try:
         os.mkdir(name, 0o755, dir_fd=fd)
     finally:
@@ -105,7 +105,7 @@ def _make(root: str, path: str) -> None:
 
 
 def _remove(root: str, path: str) -> None:
-    fd, name = _opened(root, path)
+    fd, name = _open_parent(root, path)
     try:
         facts = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if stat.S_ISDIR(facts.st_mode):
@@ -119,6 +119,6 @@ def _remove(root: str, path: str) -> None:
 if __name__ == "__main__":
     os.umask(0o022)
     if sys.argv[1] == "note":
-        note(*sys.argv[2:])
+        record_mountpoints(*sys.argv[2:])
     else:
-        remove(*sys.argv[2:])
+        remove_mountpoints(*sys.argv[2:])

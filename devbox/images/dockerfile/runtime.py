@@ -15,9 +15,9 @@ import shlex
 import sys
 from collections.abc import Mapping
 
-from devbox.host import carry, files, process
+from devbox.host import files, host_settings, process
 from devbox.images.dockerfile import mountpoints
-from devbox.images.dockerfile.later import ARG_WINS, ENV_WINS
+from devbox.images.dockerfile.rewrite import ARG_WINS, ENV_WINS
 
 # On the /dev that every container gets in memory: its mount point is in no layer.
 CA_TARGET = "/dev/devbox-ca.crt"
@@ -71,18 +71,18 @@ os.execv(words[0], words)
 """
 
 
-def variables(ca_file: str) -> dict[str, str]:
+def list_variables(ca_file: str) -> dict[str, str]:
     """What each RUN finds in its environment, unless the image sets it."""
-    mirrors = {name: value for name in carry.MIRROR_VARIABLES if (value := carry.set_on_host(name))}
-    return mirrors | (dict.fromkeys(carry.CA_VARIABLES, CA_TARGET) if ca_file else {})
+    mirrors = {name: value for name in host_settings.MIRROR_VARIABLES if (value := host_settings.read_setting(name))}
+    return mirrors | (dict.fromkeys(host_settings.CA_VARIABLES, CA_TARGET) if ca_file else {})
 
 
-def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless: bool) -> str:
+def wrap_runtime(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless: bool) -> str:
     """A program in `place` that is the runtime and adds this; the runtime itself where there is nothing to add.
 
     `dockerfile`: the text that buildah is given. `rootless`: whose user namespace has no devices anyway.
     """
-    env, mounts = variables(ca_file), "--mount" in dockerfile
+    env, mounts = list_variables(ca_file), "--mount" in dockerfile
     if rootless and not (env or mounts or ARG_WINS in dockerfile):
         return runtime
     mount: dict[str, object] = {
@@ -92,7 +92,7 @@ def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless
         "options": ["bind", "ro", "nosuid", "nodev"],
     }
     edit, wrapper, program = f"{place}/runtime.py", f"{place}/runtime", mountpoints.__file__
-    script = edit_script(
+    script = build_edit_script(
         env,
         [mount] if ca_file else [],
         place=place,
@@ -106,7 +106,7 @@ def wrapped(runtime: str, place: str, *, ca_file: str, dockerfile: str, rootless
     return wrapper
 
 
-def edit_script(
+def build_edit_script(
     env: Mapping[str, str],
     mounts: list[dict[str, object]],
     *,

@@ -16,18 +16,17 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.util import make_headers
 
 from devbox.errors import RegistryError
-from devbox.host import carry
-from devbox.images import documents
-from devbox.images.registry import credentials, patience, refusals, settings
-from devbox.images.registry.credentials import Credentials
-from devbox.images.registry.settings import Endpoint
+from devbox.host import host_settings
+from devbox.images.registry import credentials, errors, retry
+from devbox.images.registry.credentials import Credentials, Endpoint
+from devbox.images.store import documents
 
 _OK, _UNAUTHORIZED = 200, 401
 _CONNECTIONS = 8
 _CLIENT = "devbox"
 
 
-class _Patient(urllib3.Retry):
+class _BoundedRetry(urllib3.Retry):
     """Repeated tries, unless the registry says that they are of no use for longer than anybody waits."""
 
     def increment(
@@ -48,7 +47,7 @@ class _Patient(urllib3.Retry):
 
 
 # Asked again, after a while or when the registry says: it is busy, restarting, or behind a gateway that is.
-RETRIES = _Patient(
+RETRIES = _BoundedRetry(
     total=5,
     other=2,  # TLS: a line that broke, or a certificate, which no try makes better
     redirect=5,
@@ -57,7 +56,7 @@ RETRIES = _Patient(
     status_forcelist=(429, 500, 502, 503, 504),
     allowed_methods=None,
     raise_on_status=False,
-    retry_after_max=patience.MOST_WAITED,
+    retry_after_max=retry.MAX_RETRY_AFTER,
 )
 # A token may end between two threads that share it; a new one that is refused as well is no accident.
 _ATTEMPTS = 4
@@ -65,16 +64,16 @@ _ATTEMPTS = 4
 ONCE = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5, raise_on_status=False)
 
 
-class Connection:
+class RegistryConnection:
     """One registry, or mirror of one. May be used from several threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.host = endpoint.host
-        self._known = None if endpoint.is_mirror else credentials.find(endpoint.host)
-        self._pool = _pool(endpoint.url)
+        self._known = None if endpoint.is_mirror else credentials.find_credentials(endpoint.host)
+        self._pool = _create_pool(endpoint.url)
         self._tokens: dict[str, str] = {}  # scope → the Authorization header that goes with it
         self._lock = threading.Lock()
-        self._url = self._greeted(endpoint.url)
+        self._url = self._probe_url(endpoint.url)
 
     def request(
         self,
@@ -94,9 +93,9 @@ class Connection:
 
         `doing` completes "could not …". Raises RegistryError, or RegistryUnavailable when it may work later.
         """
-        url = self._absolute(path, doing)
+        url = self._resolve_url(path, doing)
         for attempt in range(1, _ATTEMPTS + 1):
-            sent = dict(headers or {}) | self._authorization(scope, url)
+            sent = dict(headers or {}) | self._build_authorization(scope, url)
             answer = self._send(method, url, headers=sent, body=body, retries=retries, stream=stream, doing=doing)
             if answer.status in wanted:
                 return answer
@@ -104,7 +103,7 @@ class Connection:
             if answer.status != _UNAUTHORIZED or was_password or attempt == _ATTEMPTS:
                 break
             self._authorize(answer, scope, doing)
-        raise refusals.of_status(answer, self.host, doing, user=self._user(), missing=missing)
+        raise errors.from_status(answer, self.host, doing, user=self._get_user(), missing=missing)
 
     def _send(
         self,
@@ -130,66 +129,66 @@ class Connection:
             )
 
         try:
-            return patience.within(ask, sent=len(body or b""))
-        except patience.TooSlow:
-            raise self.slow(doing) from None
+            return retry.run_with_timeout(ask, sent=len(body or b""))
+        except retry.TooSlow:
+            raise self.build_slow_error(doing) from None
         except exceptions.HTTPError as error:
-            raise refusals.of_silence(error, self.host, doing) from error
+            raise errors.from_http_error(error, self.host, doing) from error
         except (ValueError, OverflowError) as error:  # urllib3 hands on what a header of the answer led it to
-            raise refusals.of_malformed(error, self.host, doing) from None
+            raise errors.from_malformed(error, self.host, doing) from None
 
-    def slow(self, doing: str) -> RegistryError:
+    def build_slow_error(self, doing: str) -> RegistryError:
         """The error of an answer that has not ended."""
-        why = f"{self.host} did not end its answer within {patience.ANSWER:.0f} s"
-        return refusals.of_slowness(self.host, doing, why)
+        why = f"{self.host} did not end its answer within {retry.ANSWER:.0f} s"
+        return errors.build_slow_error(self.host, doing, why)
 
-    def _absolute(self, path: str, doing: str) -> str:
+    def _resolve_url(self, path: str, doing: str) -> str:
         """The URL of a path below the registry, or of an address that it gave."""
         try:
             url = urljoin(f"{self._url}/", path)
             _ = urlsplit(path).port
         except ValueError as error:
-            raise refusals.of_malformed(error, self.host, doing) from None
+            raise errors.from_malformed(error, self.host, doing) from None
         return url
 
-    def _greeted(self, url: str) -> str:
+    def _probe_url(self, url: str) -> str:
         """The address below which the registry answers; one that may and does speak plain HTTP is asked so."""
         try:
-            tries = _Patient(total=2, other=1, raise_on_status=False)
-            patience.within(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
-        except patience.TooSlow:
-            raise self.slow("reach the registry") from None
+            tries = _BoundedRetry(total=2, other=1, raise_on_status=False)
+            retry.run_with_timeout(lambda: self._pool.request("HEAD", f"{url}/v2/", retries=tries))
+        except retry.TooSlow:
+            raise self.build_slow_error("reach the registry") from None
         except exceptions.HTTPError as error:
-            if not (refusals.speaks_plain(error) and settings.may_be_plain(self.host)):
-                raise refusals.of_silence(error, self.host, "reach the registry") from error
+            if not (errors.is_plain_http(error) and credentials.can_use_http(self.host)):
+                raise errors.from_http_error(error, self.host, "reach the registry") from error
             return f"{url.replace('https://', 'http://', 1)}/v2"
         except (ValueError, OverflowError) as error:
-            raise refusals.of_malformed(error, self.host, "reach the registry") from None
+            raise errors.from_malformed(error, self.host, "reach the registry") from None
         return f"{url}/v2"
 
-    def _authorization(self, scope: str, url: str) -> dict[str, str]:
+    def _build_authorization(self, scope: str, url: str) -> dict[str, str]:
         """What tells the registry who asks. No other host learns it, wherever an answer points to."""
         header = self._tokens.get(scope)
-        return {"Authorization": header} if header and _place(url) == _place(self._url) else {}
+        return {"Authorization": header} if header and _get_origin(url) == _get_origin(self._url) else {}
 
     def _authorize(self, answer: urllib3.BaseHTTPResponse, scope: str, doing: str) -> None:
         """Learn from a 401 how to say who asks: by password, or by a token that the password buys."""
-        kind, asked = _challenge(answer.headers.get("WWW-Authenticate", ""))
+        kind, asked = _parse_challenge(answer.headers.get("WWW-Authenticate", ""))
         with self._lock:
             if kind == "bearer":
-                self._tokens[scope] = f"Bearer {self._token(asked, scope, doing)}"
+                self._tokens[scope] = f"Bearer {self._fetch_token(asked, scope, doing)}"
             elif kind == "basic" and self._known and self._known.user:
-                self._tokens[scope] = _basic(self._known)
+                self._tokens[scope] = _format_basic_auth(self._known)
 
-    def _token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
+    def _fetch_token(self, asked: Mapping[str, str], scope: str, doing: str) -> str:
         """A token for the scope, from the service that the registry names."""
         realm = asked.get("realm", "")
-        self._absolute(realm, doing)
+        self._resolve_url(realm, doing)
         place = urlsplit(realm)
-        if place.scheme != "https" and not (place.scheme == "http" and settings.may_be_plain(place.netloc)):
+        if place.scheme != "https" and not (place.scheme == "http" and credentials.can_use_http(place.netloc)):
             raise RegistryError(
                 f"{self.host} wants passwords sent to {realm or 'nowhere'}, which is no place for them",
-                remedy=f"tell who runs it, or trust it: export {settings.INSECURE}={place.netloc}",
+                remedy=f"tell who runs it, or trust it: export {credentials.INSECURE}={place.netloc}",
             )
         fields = [("service", asked.get("service", "")), *(("scope", each) for each in scope.split(" "))]
         known, method, url, body, headers = self._known, "GET", f"{realm}?{urlencode(fields)}", None, {}
@@ -199,28 +198,28 @@ class Connection:
             method, url, body = "POST", realm, urlencode(form).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
         elif known:
-            headers = {"Authorization": _basic(known)}
+            headers = {"Authorization": _format_basic_auth(known)}
         answer = self._send(method, url, headers=headers, body=body, retries=RETRIES, stream=True, doing=doing)
         if answer.status != _OK:
-            raise refusals.of_status(answer, self.host, doing, user=self._user())
-        return _token_in(answer, self.host)
+            raise errors.from_status(answer, self.host, doing, user=self._get_user())
+        return _parse_token(answer, self.host)
 
-    def _user(self) -> str:
+    def _get_user(self) -> str:
         known = self._known
         return known.user or "the identity token" if known else ""
 
 
-def _pool(url: str) -> urllib3.PoolManager:
+def _create_pool(url: str) -> urllib3.PoolManager:
     """urllib3's pools, with the host's authorities and through its proxy."""
-    context = carry.tls_context()
+    context = host_settings.create_tls_context()
     place = urlsplit(url)
-    proxy = carry.set_on_host(f"{place.scheme}_proxy")
-    exempt = {"no": carry.set_on_host("no_proxy")}
+    proxy = host_settings.read_setting(f"{place.scheme}_proxy")
+    exempt = {"no": host_settings.read_setting("no_proxy")}
     bypassed = urllib.request.proxy_bypass_environment(place.netloc, exempt)  # type: ignore[attr-defined]  # no stub
-    direct = settings.is_loopback(place.netloc) or bypassed
+    direct = credentials.is_loopback(place.netloc) or bypassed
     shared: dict[str, Any] = {
         "ssl_context": context,
-        "timeout": urllib3.Timeout(connect=patience.CONNECT, read=patience.SILENCE),
+        "timeout": urllib3.Timeout(connect=retry.CONNECT, read=retry.SILENCE),
         "maxsize": _CONNECTIONS,
         "block": False,
     }
@@ -232,27 +231,27 @@ def _pool(url: str) -> urllib3.PoolManager:
     return urllib3.ProxyManager(full, proxy_headers=headers, proxy_ssl_context=context, **shared)
 
 
-def _challenge(header: str) -> tuple[str, dict[str, str]]:
+def _parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     """`Bearer realm="…",service="…"` as its kind, in small letters, and its fields."""
     kind, _, rest = header.partition(" ")
     fields = (field.partition("=") for field in urllib.request.parse_http_list(rest))
     return kind.lower(), {name.strip(): value.strip().strip('"') for name, _, value in fields}
 
 
-def _basic(known: Credentials) -> str:
+def _format_basic_auth(known: Credentials) -> str:
     return make_headers(basic_auth=f"{known.user}:{known.password}")["authorization"]
 
 
-def _place(url: str) -> tuple[str, str]:
+def _get_origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
 
 
-def _token_in(answer: urllib3.BaseHTTPResponse, host: str) -> str:
+def _parse_token(answer: urllib3.BaseHTTPResponse, host: str) -> str:
     token = ""
-    with suppress(ValueError, exceptions.HTTPError, patience.TooSlow):
-        said = refusals.document(answer)
-        token = documents.text(said, "token") or documents.text(said, "access_token")
+    with suppress(ValueError, exceptions.HTTPError, retry.TooSlow):
+        said = errors.read_document(answer)
+        token = documents.read_text(said, "token") or documents.read_text(said, "access_token")
     if not (token.isascii() and token.isprintable() and token):
         raise RegistryError(
             f"the token service of {host} answered without a token", remedy="try again, or tell who runs it"

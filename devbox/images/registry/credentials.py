@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from devbox.errors import DevboxError, RegistryError
+from devbox.errors import DevboxError, RegistryError, UsageError
 from devbox.host import environ, files, process
-from devbox.images import documents
 from devbox.images.registry.reference import DOCKER_HUB
+from devbox.images.store import documents
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers say that the secret is an identity token
@@ -27,64 +29,64 @@ class Credentials(NamedTuple):
     identity_token: str = ""
 
 
-def find(host: str) -> Credentials | None:
+def find_credentials(host: str) -> Credentials | None:
     """The credentials for a registry, None where there are none: a helper of its own, the general one, the file."""
-    place = _config_file()
-    config = _read(place)
+    place = _get_config_file()
+    config = _read_config(place)
     key = _HUB_KEY if host == DOCKER_HUB else host
-    helper = _text(_table(config, "credHelpers", place).get(host)) or _text(config.get("credsStore"))
-    if helper and (kept := _ask(helper, key)):
+    helper = _parse_text(_read_table(config, "credHelpers", place).get(host)) or _parse_text(config.get("credsStore"))
+    if helper and (kept := _query_helper(helper, key)):
         return kept
-    for name, entry in _table(config, "auths", place).items():
-        if _host_of(name) == _host_of(key) and isinstance(entry, dict):
-            return _entry(entry, name, place)
+    for name, entry in _read_table(config, "auths", place).items():
+        if _parse_host(name) == _parse_host(key) and isinstance(entry, dict):
+            return _parse_entry(entry, name, place)
     return None
 
 
-def where() -> str:
+def get_location() -> str:
     """The file credentials are looked for in."""
-    return _config_file()
+    return _get_config_file()
 
 
-def _config_file() -> str:
+def _get_config_file() -> str:
     return f"{environ.get('DOCKER_CONFIG') or os.path.expanduser('~/.docker')}/config.json"
 
 
-def _read(place: str) -> dict[str, Any]:
+def _read_config(place: str) -> dict[str, Any]:
     try:
         text = files.read_text(place, waits=True)
         return documents.parse(text.encode()) if text else {}
     except ValueError as error:
-        raise _broken(place, str(error)) from None
+        raise _build_error(place, str(error)) from None
 
 
-def _table(config: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
+def _read_table(config: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
     table = config.get(key) or {}
     if not isinstance(table, dict):
-        raise _broken(place, f"{key} is no object")
+        raise _build_error(place, f"{key} is no object")
     return table
 
 
-def _host_of(name: str) -> str:
+def _parse_host(name: str) -> str:
     """`https://ghcr.io/v1/` and `ghcr.io` are the same registry."""
     return name.partition("://")[2].partition("/")[0] or name.partition("/")[0]
 
 
-def _entry(entry: Mapping[str, Any], name: str, place: str) -> Credentials | None:
-    if token := _text(entry.get("identitytoken")):
+def _parse_entry(entry: Mapping[str, Any], name: str, place: str) -> Credentials | None:
+    if token := _parse_text(entry.get("identitytoken")):
         return Credentials(identity_token=token)
-    packed = _text(entry.get("auth"))
+    packed = _parse_text(entry.get("auth"))
     if not packed:
-        user, password = _text(entry.get("username")), _text(entry.get("password"))
+        user, password = _parse_text(entry.get("username")), _parse_text(entry.get("password"))
         return Credentials(user, password) if user else None
     try:
         user, _, password = base64.b64decode(packed, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise _broken(place, f"the entry of {name} is not base64") from None
+        raise _build_error(place, f"the entry of {name} is not base64") from None
     return Credentials(user, password.rstrip("\0"))
 
 
-def _ask(helper: str, key: str) -> Credentials | None:
+def _query_helper(helper: str, key: str) -> Credentials | None:
     """What the program `docker-credential-HELPER` keeps; None when it knows nothing of the registry."""
     argv = [f"docker-credential-{helper}", "get"]
     done = process.run(
@@ -101,7 +103,7 @@ def _ask(helper: str, key: str) -> Credentials | None:
         )
     try:
         answer = documents.parse(done.stdout)
-        user, secret = documents.text(answer, "Username"), documents.text(answer, "Secret")
+        user, secret = documents.read_text(answer, "Username"), documents.read_text(answer, "Secret")
         understood = {"Username", "Secret"} <= answer.keys()
     except ValueError:
         understood = False
@@ -113,9 +115,64 @@ def _ask(helper: str, key: str) -> Credentials | None:
     return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
 
-def _text(value: Any) -> str:
+def _parse_text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _broken(place: str, why: str) -> DevboxError:
+def _build_error(place: str, why: str) -> DevboxError:
     return RegistryError(f"{place} can't be understood: {why}", remedy="mend it, or docker login writes it anew")
+
+
+MIRRORS = "DEVBOX_REGISTRY_MIRRORS"
+INSECURE = "DEVBOX_INSECURE_REGISTRIES"
+_HUB_API = "registry-1.docker.io"
+
+
+class Endpoint(NamedTuple):
+    """Where a registry's API answers: `https://host[:port]`, a path before `/v2` or none. `host` names it to people."""
+
+    host: str
+    url: str
+    is_mirror: bool = False
+
+
+def list_endpoints(host: str) -> tuple[Endpoint, ...]:
+    """Where to pull what lies at `host`: its mirrors, in the order given, then the registry itself."""
+    mirrors = [_parse_mirror(word.partition("=")) for word in _read_words(MIRRORS)]
+    urls = [url for name, url in mirrors if name == host]
+    return (*(Endpoint(url.partition("://")[2], url, is_mirror=True) for url in urls), get_origin(host))
+
+
+def get_origin(host: str) -> Endpoint:
+    """The registry itself."""
+    return Endpoint(host, f"https://{_HUB_API if host == DOCKER_HUB else host}")
+
+
+def can_use_http(host: str) -> bool:
+    """Whether a registry may be asked without TLS where it has none: on this machine, or when the setting names it."""
+    return is_loopback(host) or host in _read_words(INSECURE)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host[:port]` is this machine's own loopback."""
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _parse_mirror(parts: tuple[str, str, str]) -> tuple[str, str]:
+    name, _, url = parts
+    if not name or not re.match(r"https?://[^/]", url):
+        raise UsageError(
+            f"{MIRRORS} has {''.join(parts)!r}, which is no REGISTRY=URL",
+            remedy=f"export {MIRRORS}=docker.io=https://mirror.example.org",
+        )
+    return name, url.rstrip("/")
+
+
+def _read_words(variable: str) -> list[str]:
+    return [word for word in re.split(r"[,\s]+", environ.get(variable)) if word]

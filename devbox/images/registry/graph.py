@@ -6,9 +6,9 @@ import contextlib
 from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
-from devbox.images import documents, layout
-from devbox.images.layout import Descriptor
-from devbox.images.manifest import architecture
+from devbox.images.store import documents, layout
+from devbox.images.store.layout import Descriptor
+from devbox.images.store.manifest import get_architecture
 
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -29,15 +29,15 @@ class Node(NamedTuple):
     subject: str = ""
 
 
-def understand(descriptor: Descriptor, raw: bytes) -> Node:
+def parse_node(descriptor: Descriptor, raw: bytes) -> Node:
     """The node of a manifest's bytes. Raises RegistryError for what is none."""
     try:
-        return _node(descriptor, raw)
+        return _parse_node(descriptor, raw)
     except ValueError as error:
-        raise _broken(descriptor, str(error)) from None
+        raise _build_error(descriptor, str(error)) from None
 
 
-def described(digest: str, raw: bytes) -> Descriptor:
+def derive_descriptor(digest: str, raw: bytes) -> Descriptor:
     """The descriptor of a manifest or index that nobody announced: what it is, it says itself."""
     with contextlib.suppress(ValueError):
         plain = documents.parse(raw)
@@ -51,14 +51,14 @@ def is_manifest(media_type: str) -> bool:
     return media_type in (*INDEXES, *MANIFESTS)
 
 
-def legacy_tags(digest: str) -> list[str]:
+def list_legacy_tags(digest: str) -> list[str]:
     """The tags below which signatures and attestations were kept before registries knew of referrers."""
-    return [f"{fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
+    return [f"{get_fallback_tag(digest)}.{suffix}" for suffix in _LEGACY_SUFFIXES]
 
 
-def own_child(node: Node) -> Descriptor:
+def find_own_child(node: Node) -> Descriptor:
     """The child of an index that this machine runs. Raises RegistryError when there is none."""
-    mine = architecture()
+    mine = get_architecture()
     for variant in _VARIANTS.get(mine, ("",)):
         for child, (system, arch, of_arch) in zip(node.children, node.platforms, strict=True):
             if (system, arch) == ("linux", mine) and of_arch in (variant, ""):
@@ -70,41 +70,45 @@ def own_child(node: Node) -> Descriptor:
     )
 
 
-def _node(descriptor: Descriptor, raw: bytes) -> Node:
+def _parse_node(descriptor: Descriptor, raw: bytes) -> Node:
     if descriptor.media_type not in (*INDEXES, *MANIFESTS):
         raise ValueError(f"its type is {descriptor.media_type or 'not told'}")
     if len(raw) != descriptor.size and len(raw) <= documents.LIMIT:
         raise ValueError(f"it has {len(raw):,} bytes, and {descriptor.size:,} are announced")
     plain = documents.parse(raw)
-    own = documents.text(plain, "mediaType") or descriptor.media_type
+    own = documents.read_text(plain, "mediaType") or descriptor.media_type
     if own != descriptor.media_type:
         raise ValueError(f"it says that its type is {own}, and {descriptor.media_type} is announced")
     if "manifests" in plain and ("layers" in plain or "config" in plain):
         raise ValueError("it is a manifest and an index at once")
     if own in INDEXES:
-        listed = documents.tables(plain, "manifests")
+        listed = documents.read_tables(plain, "manifests")
         if not listed:
             raise ValueError("it is an index without manifests")
-        platforms = tuple(_platform(documents.table(each, "platform")) for each in listed)
-        return Node(descriptor, tuple(map(layout.descriptor, listed)), platforms)
-    config = layout.descriptor(documents.table(plain, "config"))
+        platforms = tuple(_parse_platform(documents.read_table(each, "platform")) for each in listed)
+        return Node(descriptor, tuple(map(layout.parse_descriptor, listed)), platforms)
+    config = layout.parse_descriptor(documents.read_table(plain, "config"))
     if config.size > documents.LIMIT:
         raise ValueError(f"its config has {config.size:,} bytes, more than {documents.LIMIT >> 20} MiB")
-    layers = tuple(map(layout.descriptor, documents.tables(plain, "layers")))
-    subject = documents.table(plain, "subject")
-    return Node(descriptor, blobs=(config, *layers), subject=documents.digest(subject) if subject else "")
+    layers = tuple(map(layout.parse_descriptor, documents.read_tables(plain, "layers")))
+    subject = documents.read_table(plain, "subject")
+    return Node(descriptor, blobs=(config, *layers), subject=documents.read_digest(subject) if subject else "")
 
 
-def _platform(plain: dict[str, Any]) -> tuple[str, str, str]:
-    return documents.text(plain, "os"), documents.text(plain, "architecture"), documents.text(plain, "variant")
+def _parse_platform(plain: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        documents.read_text(plain, "os"),
+        documents.read_text(plain, "architecture"),
+        documents.read_text(plain, "variant"),
+    )
 
 
-def _broken(descriptor: Descriptor, why: str) -> RegistryError:
+def _build_error(descriptor: Descriptor, why: str) -> RegistryError:
     return RegistryError(
         f"{descriptor.digest} is no manifest of an image: {why}", remedy="take another tag, or tell who pushed it"
     )
 
 
-def fallback_tag(digest: str) -> str:
+def get_fallback_tag(digest: str) -> str:
     """The tag below which a registry without a list of referrers keeps one."""
     return digest.replace(":", "-")

@@ -12,14 +12,13 @@ from typing import TypeVar
 
 from devbox.errors import RegistryError
 from devbox.host.paths import Paths
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.registry import graph, settings
-from devbox.images.registry.connection import Connection
-from devbox.images.registry.download import download
-from devbox.images.registry.progress import Meter, OnTransfer
+from devbox.images.registry import credentials, graph
+from devbox.images.registry.blobs import Meter, OnTransfer, download
+from devbox.images.registry.connection import RegistryConnection
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository
-from devbox.images.registry.together import together
+from devbox.images.registry.repository import RegistryRepository
+from devbox.images.registry.retry import run_parallel
+from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
 
 T = TypeVar("T")
@@ -31,7 +30,7 @@ _MOST_MANIFESTS = 500
 def resolve(text: str) -> str:
     """The digest that a reference names just now. Raises RegistryError when there is none."""
     reference = parse(text)
-    return _from_first(reference, lambda repository: repository.manifest(reference.target).descriptor.digest)
+    return _try_endpoints(reference, lambda repository: repository.fetch_manifest(reference.target).descriptor.digest)
 
 
 def pull(
@@ -49,43 +48,43 @@ def pull(
     """
     oci.create()
 
-    def work(repository: Repository) -> Descriptor:
+    def work(repository: RegistryRepository) -> Descriptor:
         return _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run(all_platforms=all_platforms)
 
-    there = _there(reference.digest, oci) if reference.digest and not all_platforms else None
-    top = there or _from_first(reference, work)
+    there = _find_local(reference.digest, oci) if reference.digest and not all_platforms else None
+    top = there or _try_endpoints(reference, work)
     oci.set_ref(name or str(reference), top)
     return top
 
 
-def _there(digest: str, oci: Layout) -> Descriptor | None:
+def _find_local(digest: str, oci: Layout) -> Descriptor | None:
     """The image of a digest, if the layout has all of it that this machine runs."""
-    top = wanted = graph.described(digest, oci.read_raw(digest) or b"")
+    top = wanted = graph.derive_descriptor(digest, oci.read_raw(digest) or b"")
     for _ in range(_DEEPEST):
         raw = oci.read_raw(wanted.digest)
-        if raw is None or ids.sha256(raw) != wanted.digest:
+        if raw is None or ids.compute_sha256(raw) != wanted.digest:
             return None
-        node = graph.understand(wanted, raw)
+        node = graph.parse_node(wanted, raw)
         if not node.children:
-            return top if all(map(oci.has_whole, node.blobs)) else None
-        wanted = graph.own_child(node)
+            return top if all(map(oci.has_whole_blob, node.blobs)) else None
+        wanted = graph.find_own_child(node)
     return None
 
 
 def pull_attached(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> bool:
     """Have what refers to an image of the layout, as a registry knows it; False where that does not have the image."""
-    origin = settings.endpoints(reference.host)[-1]  # a mirror may lag behind
-    repository = Repository(Connection(origin), reference._replace(tag="", digest=top.digest))
-    if not repository.digest(top.digest):
+    origin = credentials.list_endpoints(reference.host)[-1]  # a mirror may lag behind
+    repository = RegistryRepository(RegistryConnection(origin), reference._replace(tag="", digest=top.digest))
+    if not repository.resolve_digest(top.digest):
         return False
-    _Pull(repository, oci, paths, Meter("pulling", on_transfer)).attached(top)
+    _Pull(repository, oci, paths, Meter("pulling", on_transfer)).run_attached(top)
     return True
 
 
 class _Pull:
     """One pull from one endpoint."""
 
-    def __init__(self, repository: Repository, oci: Layout, paths: Paths, meter: Meter) -> None:
+    def __init__(self, repository: RegistryRepository, oci: Layout, paths: Paths, meter: Meter) -> None:
         self._repository = repository
         self._oci = oci
         self._paths = paths
@@ -94,41 +93,41 @@ class _Pull:
     def run(self, *, all_platforms: bool) -> Descriptor:
         """Get the image; blobs before what names them is of use to anybody."""
         reference = self._repository.reference
-        top = self._manifest(reference.target)
-        everything = self._below(top)
+        top = self._fetch_manifest(reference.target)
+        everything = self._fetch_tree(top)
         if all_platforms:
-            self._blobs(everything)
-            self._companions(everything)
+            self._fetch_blobs(everything)
+            self._fetch_referrers(everything)
         else:
-            self._blobs([_own(top, everything)])
+            self._fetch_blobs([_find_own_node(top, everything)])
         return top.descriptor
 
-    def attached(self, top: Descriptor) -> None:
+    def run_attached(self, top: Descriptor) -> None:
         """Get what refers to an image, or to what it lists, that the layout has."""
-        self._companions(self._below(graph.understand(top, self._oci.read_raw(top.digest) or b"")))
+        self._fetch_referrers(self._fetch_tree(graph.parse_node(top, self._oci.read_raw(top.digest) or b"")))
 
-    def _manifest(self, target: str) -> graph.Node:
-        found = self._repository.manifest(target)
-        node = graph.understand(found.descriptor, found.raw)
+    def _fetch_manifest(self, target: str) -> graph.Node:
+        found = self._repository.fetch_manifest(target)
+        node = graph.parse_node(found.descriptor, found.raw)
         self._oci.write_raw(found.descriptor.digest, found.raw)
         return node
 
-    def _child(self, descriptor: Descriptor) -> graph.Node:
+    def _fetch_child(self, descriptor: Descriptor) -> graph.Node:
         """What an index lists, which must be what the index says of it."""
         kept = self._oci.read_raw(descriptor.digest)
-        raw = self._repository.manifest(descriptor.digest).raw if kept is None else kept
-        node = graph.understand(descriptor, raw)
+        raw = self._repository.fetch_manifest(descriptor.digest).raw if kept is None else kept
+        node = graph.parse_node(descriptor, raw)
         self._oci.write_raw(descriptor.digest, raw)
         return node
 
-    def _below(self, top: graph.Node) -> list[graph.Node]:
+    def _fetch_tree(self, top: graph.Node) -> list[graph.Node]:
         """The manifest and all below it, each once, however often it is listed."""
         found, row = {top.descriptor.digest: top}, [top]
         for _ in range(_DEEPEST):
             wanted = {child.digest: child for node in row for child in node.children if child.digest not in found}
             if len(found) + len(wanted) > _MOST_MANIFESTS:
                 break
-            row = [self._child(child) for child in wanted.values()]
+            row = [self._fetch_child(child) for child in wanted.values()]
             found |= {node.descriptor.digest: node for node in row}
         if any(child.digest not in found for node in row for child in node.children):
             raise RegistryError(
@@ -137,7 +136,7 @@ class _Pull:
             )
         return list(found.values())
 
-    def _blobs(self, nodes: Iterable[graph.Node]) -> None:
+    def _fetch_blobs(self, nodes: Iterable[graph.Node]) -> None:
         """Have the blobs of manifests, several at once, each once."""
         wanted = {blob.digest: blob for node in nodes for blob in node.blobs}
         self._meter.expect(sum(blob.size for blob in wanted.values()))
@@ -145,36 +144,36 @@ class _Pull:
         def get(blob: Descriptor) -> None:
             download(self._repository, blob, oci=self._oci, paths=self._paths, meter=self._meter)
 
-        together(get, wanted.values())
+        run_parallel(get, wanted.values())
 
-    def _companions(self, nodes: Iterable[graph.Node]) -> None:
+    def _fetch_referrers(self, nodes: Iterable[graph.Node]) -> None:
         """Get what refers to the manifests: listed as such, or by the tags that were used before such lists."""
         reference = self._repository.reference
         for node in nodes:
             digest = node.descriptor.digest
-            for listed in self._repository.referrers(digest):
-                found = self._manifest(str(listed.get("digest", "")))
-                self._blobs([found])
-                self._oci.add_nameless(found.descriptor)
-            for tag in graph.legacy_tags(digest):
-                if self._repository.digest(tag):
-                    signature = self._manifest(tag)
-                    self._blobs([signature])
+            for listed in self._repository.list_referrers(digest):
+                found = self._fetch_manifest(str(listed.get("digest", "")))
+                self._fetch_blobs([found])
+                self._oci.add_unnamed(found.descriptor)
+            for tag in graph.list_legacy_tags(digest):
+                if self._repository.resolve_digest(tag):
+                    signature = self._fetch_manifest(tag)
+                    self._fetch_blobs([signature])
                     self._oci.set_ref(str(reference._replace(tag=tag, digest="")), signature.descriptor)
 
 
-def _own(top: graph.Node, everything: Iterable[graph.Node]) -> graph.Node:
+def _find_own_node(top: graph.Node, everything: Iterable[graph.Node]) -> graph.Node:
     """The manifest that this machine runs."""
     nodes = {node.descriptor.digest: node for node in everything}
     while top.children:
-        top = nodes[graph.own_child(top).digest]
+        top = nodes[graph.find_own_child(top).digest]
     return top
 
 
-def _from_first(reference: Reference, work: Callable[[Repository], T]) -> T:
+def _try_endpoints(reference: Reference, work: Callable[[RegistryRepository], T]) -> T:
     """What the first of the registry's mirrors that can gives, or the registry itself. Its own failure counts."""
-    *mirrors, origin = settings.endpoints(reference.host)
+    *mirrors, origin = credentials.list_endpoints(reference.host)
     for mirror in mirrors:
         with contextlib.suppress(RegistryError):
-            return work(Repository(Connection(mirror), reference))
-    return work(Repository(Connection(origin), reference))
+            return work(RegistryRepository(RegistryConnection(mirror), reference))
+    return work(RegistryRepository(RegistryConnection(origin), reference))

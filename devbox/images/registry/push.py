@@ -13,25 +13,24 @@ from typing import Any, NamedTuple
 
 from devbox.errors import RegistryError
 from devbox.host.paths import Paths
-from devbox.images import documents, layout
-from devbox.images.documents import is_digest
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.registry import graph, legacy, settings
-from devbox.images.registry.connection import Connection
-from devbox.images.registry.graph import fallback_tag
-from devbox.images.registry.progress import Meter, OnTransfer
+from devbox.images.registry import artifacts, credentials, graph
+from devbox.images.registry.blobs import Meter, OnTransfer, upload
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.graph import get_fallback_tag
 from devbox.images.registry.pull import pull
 from devbox.images.registry.reference import Reference, parse
-from devbox.images.registry.repository import Repository
-from devbox.images.registry.together import together
-from devbox.images.registry.upload import upload
+from devbox.images.registry.repository import RegistryRepository
+from devbox.images.registry.retry import run_parallel
+from devbox.images.store import documents, layout
+from devbox.images.store.documents import is_digest
+from devbox.images.store.layout import Descriptor, Layout
 from devbox.model import ids
 
 _MOST_TRIES = 10
 _A_MOMENT = 0.1, 0.4  # seconds: longer than another one takes from reading a list to writing it
 
 
-class Pushed(NamedTuple):
+class PushResult(NamedTuple):
     """What a push did. Sizes in bytes: sent over the wire, and found at the registry."""
 
     digest: str
@@ -39,101 +38,105 @@ class Pushed(NamedTuple):
     skipped: int
 
 
-def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> Pushed:
+def push(top: Descriptor, reference: Reference, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> PushResult:
     """Have the image at the registry, with all that refers to it. Raises RegistryError."""
-    nodes = complete(top, oci=oci, paths=paths, on_transfer=on_transfer)
+    nodes = complete_nodes(top, oci=oci, paths=paths, on_transfer=on_transfer)
     meter = Meter("pushing", on_transfer)
-    work = _Push(Repository(Connection(settings.origin(reference.host)), reference, pushes=True), oci, meter)
-    work.image(nodes)
+    work = _Push(
+        RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True),
+        oci,
+        meter,
+    )
+    work.push_image(nodes)
     for node in nodes:
-        work.companions(node.descriptor.digest)
+        work.push_referrers(node.descriptor.digest)
     work.tag(nodes[-1])
     oci.set_ref(str(reference._replace(digest="")) if reference.tag else str(reference), top)
-    return Pushed(top.digest, meter.moved, meter.skipped)
+    return PushResult(top.digest, meter.moved, meter.skipped)
 
 
 def push_attached(top: Descriptor, reference: Reference, *, oci: Layout, on_transfer: OnTransfer) -> bool:
     """Have what refers to an image where the image is already; False where the registry does not have it."""
-    repository = Repository(Connection(settings.origin(reference.host)), reference, pushes=True)
-    if not repository.digest(top.digest):
+    repository = RegistryRepository(RegistryConnection(credentials.get_origin(reference.host)), reference, pushes=True)
+    if not repository.resolve_digest(top.digest):
         return False
     work = _Push(repository, oci, Meter("pushing", on_transfer))
-    for node in _known(top, oci):
-        work.companions(node.descriptor.digest)
+    for node in _list_known_nodes(top, oci):
+        work.push_referrers(node.descriptor.digest)
     return True
 
 
 class _Push:
     """One push to one repository."""
 
-    def __init__(self, repository: Repository, oci: Layout, meter: Meter) -> None:
+    def __init__(self, repository: RegistryRepository, oci: Layout, meter: Meter) -> None:
         self._repository = repository
         self._oci = oci
         self._meter = meter
 
-    def image(self, nodes: Iterable[graph.Node]) -> None:
+    def push_image(self, nodes: Iterable[graph.Node]) -> None:
         """Send manifests with their blobs, children before the index that lists them."""
-        missing = [node for node in nodes if not self._repository.digest(node.descriptor.digest)]
+        missing = [node for node in nodes if not self._repository.resolve_digest(node.descriptor.digest)]
         blobs = {blob.digest: blob for node in missing for blob in node.blobs}
         self._meter.expect(sum(blob.size for blob in blobs.values()))
-        near = self._neighbours()
+        near = self._find_mountable()
 
         def send(blob: Descriptor) -> None:
             upload(self._repository, blob, oci=self._oci, meter=self._meter, mount_from=near.get(blob.digest, ""))
 
-        together(send, blobs.values())
+        run_parallel(send, blobs.values())
         for node in missing:
-            self._put(node.descriptor.digest, node)
+            self._put_manifest(node.descriptor.digest, node)
 
-    def companions(self, digest: str) -> None:
+    def push_referrers(self, digest: str) -> None:
         """Send what the layout has that refers to a manifest, and the signature tags of old."""
-        referring = [node for node in map(self._node, self._oci.nameless()) if node.subject == digest]
-        self.image(referring)
+        referring = [node for node in map(self._read_node, self._oci.list_unnamed()) if node.subject == digest]
+        self.push_image(referring)
         for _ in range(_MOST_TRIES):
-            known = self._repository.referrers(digest) if referring else []
+            known = self._repository.list_referrers(digest) if referring else []
             unlisted = [node for node in referring if not _is_among(known, node)]
             if not unlisted:
                 break
-            self._list(digest, known, unlisted)
+            self._update_fallback_list(digest, known, unlisted)
             time.sleep(random.uniform(*_A_MOMENT))  # noqa: S311 - only to be out of step
-        for tag in graph.legacy_tags(digest):
-            self._legacy(tag)
+        for tag in graph.list_legacy_tags(digest):
+            self._push_legacy_tag(tag)
 
-    def _legacy(self, tag: str) -> None:
+    def _push_legacy_tag(self, tag: str) -> None:
         """Have a tag of old list what the layout knows below it, beside what the registry has there."""
-        named = {target for name, target in self._oci.refs().items() if name.rpartition(":")[2] == tag}
-        if not named or {target.digest for target in named} == {self._repository.digest(tag)}:
+        named = {target for name, target in self._oci.read_refs().items() if name.rpartition(":")[2] == tag}
+        if not named or {target.digest for target in named} == {self._repository.resolve_digest(tag)}:
             return
         known = [self._oci.read_json(target.digest) for target in sorted(named)]
-        if there := self._repository.digest(tag):
-            found = self._repository.manifest(there)
-            graph.understand(found.descriptor, found.raw)
+        if there := self._repository.resolve_digest(tag):
+            found = self._repository.fetch_manifest(there)
+            graph.parse_node(found.descriptor, found.raw)
             known.insert(0, documents.parse(found.raw))
         if len(known) == 1:
-            node = self._node(*named)
+            node = self._read_node(*named)
         else:
-            listed = legacy.layers(known)
-            config = self._oci.write_json(layout.CONFIG, legacy.config(listed))
-            node = self._node(self._oci.write_json(layout.MANIFEST, legacy.manifest(listed, config)))
-        self.image([node])
-        self._put(tag, node)
+            listed = artifacts.merge_layers(known)
+            config = self._oci.write_json(layout.CONFIG, artifacts.build_config(listed))
+            node = self._read_node(self._oci.write_json(layout.MANIFEST, artifacts.build_manifest(listed, config)))
+        self.push_image([node])
+        self._put_manifest(tag, node)
 
     def tag(self, node: graph.Node) -> None:
         """Have the tag name the image, which is all there by now."""
         tag = self._repository.reference.tag
-        if tag and self._repository.digest(tag) != node.descriptor.digest:
-            self._put(tag, node)
+        if tag and self._repository.resolve_digest(tag) != node.descriptor.digest:
+            self._put_manifest(tag, node)
 
-    def _put(self, target: str, node: graph.Node) -> None:
+    def _put_manifest(self, target: str, node: graph.Node) -> None:
         raw = self._oci.read_raw(node.descriptor.digest) or b""
         self._repository.put_manifest(target, node.descriptor.media_type, raw)
         self._meter.expect(len(raw))
         self._meter.move(len(raw))
 
-    def _node(self, descriptor: Descriptor) -> graph.Node:
-        return graph.understand(descriptor, self._oci.read_raw(descriptor.digest) or b"")
+    def _read_node(self, descriptor: Descriptor) -> graph.Node:
+        return graph.parse_node(descriptor, self._oci.read_raw(descriptor.digest) or b"")
 
-    def _list(self, digest: str, known: Iterable[dict[str, Any]], nodes: Iterable[graph.Node]) -> None:
+    def _update_fallback_list(self, digest: str, known: Iterable[dict[str, Any]], nodes: Iterable[graph.Node]) -> None:
         """Add to the list below the fallback tag, where the registry keeps no list of its own.
 
         Two who do so at once overwrite each other: whoever looks again a moment later finds out.
@@ -142,18 +145,18 @@ class _Push:
         for node in nodes:
             plain = self._oci.read_json(node.descriptor.digest)
             kind = plain.get("artifactType") or node.blobs[0].media_type
-            listed.append(node.descriptor.plain(artifactType=kind, annotations=plain.get("annotations", {})))
+            listed.append(node.descriptor.to_json(artifactType=kind, annotations=plain.get("annotations", {})))
         index = {"schemaVersion": 2, "mediaType": layout.INDEX, "manifests": listed}
-        self._repository.put_manifest(fallback_tag(digest), layout.INDEX, ids.canonical_json(index))
+        self._repository.put_manifest(get_fallback_tag(digest), layout.INDEX, ids.encode_canonical_json(index))
 
-    def _neighbours(self) -> dict[str, str]:
+    def _find_mountable(self) -> dict[str, str]:
         """Blobs that another repository of this registry has, as far as the layout knows: blob → repository."""
         own = self._repository.reference
         found: dict[str, str] = {}
-        for name, target in self._oci.refs().items():
-            other = origin_of(name)
+        for name, target in self._oci.read_refs().items():
+            other = find_origin(name)
             if other and other.host == own.host and other.repository != own.repository:
-                for node in _known(target, self._oci):
+                for node in _list_known_nodes(target, self._oci):
                     found |= dict.fromkeys((blob.digest for blob in node.blobs), other.repository)
         return found
 
@@ -162,21 +165,21 @@ def _is_among(listed: Iterable[dict[str, Any]], node: graph.Node) -> bool:
     return any(each.get("digest") == node.descriptor.digest for each in listed)
 
 
-def origin_of(name: str) -> Reference | None:
+def find_origin(name: str) -> Reference | None:
     """The reference that an entry of the layout is named by; None for images that were baked here."""
     return parse(name) if "/" in name else None
 
 
-def complete(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
+def complete_nodes(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTransfer) -> list[graph.Node]:
     """All nodes of the image, children first. What was left at its registry when it was pulled is fetched now."""
-    if nodes := _whole(top, oci):
+    if nodes := _list_whole_nodes(top, oci):
         return nodes
-    for name, target in oci.refs().items():
-        came_from = origin_of(name)
+    for name, target in oci.read_refs().items():
+        came_from = find_origin(name)
         if came_from and target.digest == top.digest:
             exact = came_from._replace(tag="", digest=top.digest)
             pull(exact, oci=oci, paths=paths, on_transfer=on_transfer, all_platforms=True)
-    if nodes := _whole(top, oci):
+    if nodes := _list_whole_nodes(top, oci):
         return nodes
     raise RegistryError(
         f"the store does not have all of {top.digest}, and does not know where to get it",
@@ -184,19 +187,19 @@ def complete(top: Descriptor, *, oci: Layout, paths: Paths, on_transfer: OnTrans
     )
 
 
-def _whole(top: Descriptor, oci: Layout) -> list[graph.Node]:
+def _list_whole_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
     """The nodes of an image whose blobs are all there; none when something is missing."""
-    nodes = _known(top, oci)
+    nodes = _list_known_nodes(top, oci)
     named = {child.digest for node in nodes for child in node.children} | {top.digest}
     blobs = (blob.digest for node in nodes for blob in node.blobs)
-    complete = named == {node.descriptor.digest for node in nodes} and all(map(oci.has, blobs))
+    complete = named == {node.descriptor.digest for node in nodes} and all(map(oci.has_blob, blobs))
     return nodes if complete else []
 
 
-def _known(top: Descriptor, oci: Layout) -> list[graph.Node]:
+def _list_known_nodes(top: Descriptor, oci: Layout) -> list[graph.Node]:
     """The nodes of an image as far as the layout has them, children first."""
     raw = oci.read_raw(top.digest) if is_digest(top.digest) and graph.is_manifest(top.media_type) else None
     if raw is None:
         return []
-    node = graph.understand(top, raw)
-    return [*(below for child in node.children for below in _known(child, oci)), node]
+    node = graph.parse_node(top, raw)
+    return [*(below for child in node.children for below in _list_known_nodes(child, oci)), node]

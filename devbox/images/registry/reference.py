@@ -40,25 +40,25 @@ class Reference(NamedTuple):
         return self.digest or self.tag
 
     @property
-    def familiar(self) -> str:
+    def familiar_name(self) -> str:
         """As people write it: without what goes without saying."""
         name = f"{self.host}/{self.repository}"
         if self.host == DOCKER_HUB:
             name = self.repository.removeprefix(_OFFICIAL)
-        return f"{name}{self._suffix()}"
+        return f"{name}{self._format_suffix()}"
 
     def __str__(self) -> str:
         """In full, as it stands in the store and in the lock."""
-        return f"{self.host}/{self.repository}{self._suffix()}"
+        return f"{self.host}/{self.repository}{self._format_suffix()}"
 
-    def _suffix(self) -> str:
+    def _format_suffix(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{tag}@{self.digest}" if self.digest else tag
 
 
 def parse(text: str) -> Reference:
     """The reference a person wrote. Raises UsageError."""
-    match = _REFERENCE.fullmatch(_with_host(text))
+    match = _REFERENCE.fullmatch(_add_host(text))
     if match is None or len(match["path"]) > _LONGEST_NAME:
         raise UsageError(
             f"{text!r} is not the name of an image",
@@ -70,7 +70,7 @@ def parse(text: str) -> Reference:
     return Reference(host, repository, tag or ("" if digest else "latest"), digest)
 
 
-def _with_host(text: str) -> str:
+def _add_host(text: str) -> str:
     """The name with its registry: a first part is one when it can be no part of a repository."""
     first, slash, rest = text.partition("/")
     named = slash and (any(sign in first for sign in ".:[") or first == "localhost" or first != first.lower())

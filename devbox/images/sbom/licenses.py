@@ -40,39 +40,39 @@ _CLASSIFIERS = {
 
 
 @functools.cache
-def expression(text: str) -> str:
+def parse_expression(text: str) -> str:
     """A licence as somebody wrote it, as an SPDX expression; "" for what is no name of one."""
     text = " ".join(text.split())
     if not text or len(text) > _LONGEST:
         return ""
-    return canonical("".join(map(_part, _WORDS.split(text)))) or canonical(text) or _reference(text)
+    return canonicalize("".join(map(_parse_part, _WORDS.split(text)))) or canonicalize(text) or _format_reference(text)
 
 
-def of_debian(copyright_text: str) -> str:
+def parse_debian(copyright_text: str) -> str:
     """All that a machine-readable copyright file names, together; "" where the file is written for people only."""
     if not copyright_text.startswith("Format:"):
         return ""
     names = re.findall(r"^License:[ \t]*(\S.*)$", copyright_text, re.MULTILINE)
-    return together(map(expression, names))
+    return join_expressions(map(parse_expression, names))
 
 
-def of_python(headers: Mapping[str, str], classifiers: Iterable[str]) -> str:
+def parse_python(headers: Mapping[str, str], classifiers: Iterable[str]) -> str:
     """By the expression, else the classifiers, else the free text of a distribution's metadata."""
-    if declared := canonical(headers.get("License-Expression") or ""):
+    if declared := canonicalize(headers.get("License-Expression") or ""):
         return declared
     named = [text.rpartition(" :: ")[2] for text in classifiers if text.startswith("License :: ")]
-    known = together(_CLASSIFIERS.get(name, "") for name in named)
-    return known or expression(headers.get("License") or "")
+    known = join_expressions(_CLASSIFIERS.get(name, "") for name in named)
+    return known or parse_expression(headers.get("License") or "")
 
 
-def together(expressions: Iterable[str]) -> str:
+def join_expressions(expressions: Iterable[str]) -> str:
     """All of these hold."""
     parts = (part for each in expressions if each for part in ([each] if " OR " in each else each.split(" AND ")))
     every = sorted(set(parts))
     return " AND ".join(f"({each})" if " OR " in each and len(every) > 1 else each for each in every)
 
 
-def canonical(text: str) -> str:
+def canonicalize(text: str) -> str:
     """A valid SPDX expression as SPDX writes it; "" for what is none."""
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
@@ -82,32 +82,32 @@ def canonical(text: str) -> str:
         return ""
 
 
-def references(text: str) -> set[str]:
+def find_references(text: str) -> set[str]:
     """The licences of an expression that SPDX has no name for."""
     return set(re.findall(rf"{_REF}[A-Za-z0-9.-]+", text))
 
 
-def _part(word: str) -> str:
+def _parse_part(word: str) -> str:
     """A word between the brackets and conjunctions of an expression, or one of those."""
     bare = word.strip()
     if bare in ("", "(", ")"):
         return bare
     if _WORDS.fullmatch(word):
         return " OR " if bare.lower().strip("_, ") in ("or", "and/or") else " AND "
-    return _one(bare)
+    return _parse_name(bare)
 
 
-def _one(name: str) -> str:
+def _parse_name(name: str) -> str:
     """A single licence by one of its names."""
     if alias := _ALIASES.get(name.lower()):
         return alias
     if gnu := _GNU.fullmatch(name):
         kind, major, minor, later = gnu.groups()
         ending = "or-later" if later in ("+", "-or-later") else "only"
-        return canonical(f"{kind or ''}GPL-{major}.{minor or 0}-{ending}") or _reference(name)
-    return canonical(name) or _reference(name)
+        return canonicalize(f"{kind or ''}GPL-{major}.{minor or 0}-{ending}") or _format_reference(name)
+    return canonicalize(name) or _format_reference(name)
 
 
-def _reference(name: str) -> str:
+def _format_reference(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")
     return f"{_REF}{plain}" if plain else ""

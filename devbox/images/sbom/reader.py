@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from devbox.errors import BakeFailed
-from devbox.images.sbom.bill import Bill, Package, ordered
+from devbox.images.sbom.documents import Package, Sbom, sort_packages
 from devbox.model import jsontext
 
 _UNSAID = ("NOASSERTION", "NONE")
 
 
-def parse(raw: bytes) -> Bill:
+def parse_sbom(raw: bytes) -> Sbom:
     """The bill of a document. What has no package URL is none of its packages. Raises BakeFailed for another document.
 
     `image` is the digest that the document says it is of; "" where it says none.
@@ -20,15 +20,15 @@ def parse(raw: bytes) -> Bill:
     try:
         plain = jsontext.loads(raw)
         if str(plain.get("spdxVersion", "")).startswith("SPDX-2"):
-            return _spdx(plain)
+            return _parse_spdx(plain)
         if plain.get("bomFormat") == "CycloneDX":
-            return _cyclonedx(plain)
+            return _parse_cyclonedx(plain)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise _unknown(f"it can't be read: {error!r:.200}") from None
-    raise _unknown("it is neither SPDX 2 nor CycloneDX")
+        raise _build_error(f"it can't be read: {error!r:.200}") from None
+    raise _build_error("it is neither SPDX 2 nor CycloneDX")
 
 
-def _spdx(plain: dict[str, Any]) -> Bill:
+def _parse_spdx(plain: dict[str, Any]) -> Sbom:
     described = {
         each["relatedSpdxElement"]
         for each in plain.get("relationships", [])
@@ -38,38 +38,38 @@ def _spdx(plain: dict[str, Any]) -> Bill:
     for each in plain.get("packages", []):
         if each["SPDXID"] in described:
             image = each.get("versionInfo", "")
-        elif link := next(_links(each), ""):
+        elif link := next(_list_purls(each), ""):
             declared = each.get("licenseDeclared", "")
             license_ = "" if declared in _UNSAID else declared
             packages.append(Package(link, each["name"], each.get("versionInfo", ""), license_))
-    return Bill(image=image, packages=ordered(packages), created=plain["creationInfo"]["created"])
+    return Sbom(image=image, packages=sort_packages(packages), created=plain["creationInfo"]["created"])
 
 
-def _links(package: dict[str, Any]) -> Iterator[str]:
+def _list_purls(package: dict[str, Any]) -> Iterator[str]:
     return (each["referenceLocator"] for each in package.get("externalRefs", []) if each["referenceType"] == "purl")
 
 
-def _cyclonedx(plain: dict[str, Any]) -> Bill:
+def _parse_cyclonedx(plain: dict[str, Any]) -> Sbom:
     about = plain.get("metadata", {})
     packages = [
-        Package(each["purl"], _name(each), each.get("version", ""), " AND ".join(_licenses(each)))
+        Package(each["purl"], _format_name(each), each.get("version", ""), " AND ".join(_list_licenses(each)))
         for each in plain.get("components", [])
         if each.get("purl")
     ]
     image = about.get("component", {}).get("version", "")
-    return Bill(image=image, packages=ordered(packages), created=about.get("timestamp", ""))
+    return Sbom(image=image, packages=sort_packages(packages), created=about.get("timestamp", ""))
 
 
-def _name(component: dict[str, Any]) -> str:
+def _format_name(component: dict[str, Any]) -> str:
     return "/".join(filter(None, (component.get("group"), component["name"])))
 
 
-def _licenses(component: dict[str, Any]) -> Iterator[str]:
+def _list_licenses(component: dict[str, Any]) -> Iterator[str]:
     for each in component.get("licenses", []):
         one = each.get("license", {})
         if text := each.get("expression") or one.get("id") or one.get("name"):
             yield text
 
 
-def _unknown(why: str) -> BakeFailed:
+def _build_error(why: str) -> BakeFailed:
     return BakeFailed(f"a bill of materials is of no use: {why}", remedy="devbox image sbom IMAGE writes one")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from devbox.errors import BakeFailed
-from devbox.images import layer as layers
-from devbox.images.layout import Layout
-from devbox.images.tarstream import Promise, TarStream
+from devbox.images.layers import pack as layers
+from devbox.images.layers.tar import ExpectedLayer, TarStream
+from devbox.images.store.layout import Layout
 from devbox.model.image import Layer
 
 _MOST_FILE = 1 << 25  # dpkg's status of a full desktop has 5 MB
@@ -36,57 +36,57 @@ class Tree:
     files: dict[str, bytes] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
 
-    def text(self, path: str) -> str | None:
+    def read_text(self, path: str) -> str | None:
         """A file's text, through links of it or of its directory; None where there is none."""
         for _ in range(_DEEPEST_LINK):
             if path in self.files:
                 return self.files[path].decode("utf-8", "replace")
             parent, name = posixpath.split(path)
             if path in self.links:
-                path = _led(path, self.links[path])
+                path = _resolve_link(path, self.links[path])
             elif parent in self.links:
-                path = f"{_led(parent, self.links[parent])}/{name}"
+                path = f"{_resolve_link(parent, self.links[parent])}/{name}"
             else:
                 return None
         return None
 
-    def matching(self, pattern: re.Pattern[str]) -> Mapping[str, re.Match[str]]:
+    def find_matching(self, pattern: re.Pattern[str]) -> Mapping[str, re.Match[str]]:
         """The files whose whole path matches, in order."""
         return {path: match for path in sorted(self.files) if (match := pattern.fullmatch(path))}
 
 
-def read(chain: Iterable[Layer], oci: Layout) -> Tree:
+def read_tree(chain: Iterable[Layer], oci: Layout) -> Tree:
     """The files of layers over each other, lowest first. Raises BakeFailed for a layer that is none."""
     tree = Tree()
     for one in chain:
-        _add(one, oci, tree)
+        _add_layer(one, oci, tree)
     return tree
 
 
-def _add(one: Layer, oci: Layout, tree: Tree) -> None:
+def _add_layer(one: Layer, oci: Layout, tree: Tree) -> None:
     """A layer on top. What it hides lies below it, whichever comes first in it."""
-    own, hidden, lacking = Tree(), _Hidden(), set[str]()
+    own, hidden, lacking = Tree(), _HiddenPaths(), set[str]()
     _scan(one, oci, own, hidden, lambda path: _TELLING.fullmatch(path) is not None, lacking)
     if lacking:  # the first name of a file says nothing, and another one does: hard links
         found = Tree()
-        _scan(one, oci, found, _Hidden(), lacking.__contains__, set())
+        _scan(one, oci, found, _HiddenPaths(), lacking.__contains__, set())
         own.files.update({path: found.files[first] for path, first in hidden.hard.items() if first in found.files})
     for kept in (tree.files, tree.links):
-        for path in [path for path in kept if hidden.has(path)]:
+        for path in [path for path in kept if hidden.hides(path)]:
             del kept[path]
     tree.files.update(own.files)
     tree.links.update(own.links)
 
 
 @dataclass(frozen=True)
-class _Hidden:
+class _HiddenPaths:
     """What a layer takes from those below: whole names, what is in directories, and names that it has itself."""
 
     names: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
     hard: dict[str, str] = field(default_factory=dict)
 
-    def has(self, path: str) -> bool:
+    def hides(self, path: str) -> bool:
         if path in self.names:
             return True
         above = posixpath.dirname(path)
@@ -98,12 +98,12 @@ class _Hidden:
 
 
 def _scan(
-    one: Layer, oci: Layout, tree: Tree, hidden: _Hidden, wanted: Callable[[str], bool], lacking: set[str]
+    one: Layer, oci: Layout, tree: Tree, hidden: _HiddenPaths, wanted: Callable[[str], bool], lacking: set[str]
 ) -> None:
     """Take what is wanted of a layer, and note what it hides."""
-    with open(oci.blob(one.digest), "rb") as blob:
-        stream = TarStream(blob, Promise(one.size, one.digest, one.diff_id))
-        for entry in stream.entries():
+    with open(oci.get_blob_path(one.digest), "rb") as blob:
+        stream = TarStream(blob, ExpectedLayer(one.size, one.digest, one.diff_id))
+        for entry in stream.read_entries():
             path = posixpath.normpath(f"/{entry.name}").lstrip("/")
             parent, name = posixpath.split(path)
             if name == layers.OPAQUE:
@@ -113,14 +113,14 @@ def _scan(
             elif not entry.isdir():
                 hidden.names.add(path)
                 if wanted(path):
-                    _take(path, entry, tree, stream)
+                    _add_entry(path, entry, tree, stream)
                     if entry.islnk() and path not in tree.files:
                         hidden.hard[path] = posixpath.normpath(f"/{entry.linkname}").lstrip("/")
                         lacking.add(hidden.hard[path])
         stream.finish()
 
 
-def _take(path: str, entry: tarfile.TarInfo, tree: Tree, stream: TarStream) -> None:
+def _add_entry(path: str, entry: tarfile.TarInfo, tree: Tree, stream: TarStream) -> None:
     if entry.issym():
         tree.links[path] = entry.linkname
     elif entry.islnk():
@@ -132,17 +132,17 @@ def _take(path: str, entry: tarfile.TarInfo, tree: Tree, stream: TarStream) -> N
             raise BakeFailed(
                 f"{path!r:.200} is too large for a list of packages", remedy="take another image, or tell who made it"
             )
-        tree.files[path] = _content(stream, entry.size)
+        tree.files[path] = _read_content(stream, entry.size)
 
 
-def _content(stream: TarStream, size: int) -> bytes:
+def _read_content(stream: TarStream, size: int) -> bytes:
     pieces = []
-    while size and (piece := stream.content(size)):
+    while size and (piece := stream.read_content(size)):
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
 
 
-def _led(path: str, target: str) -> str:
+def _resolve_link(path: str, target: str) -> str:
     """Where a link at `path` leads within the image."""
     return posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")

@@ -6,12 +6,139 @@ import _socket  # the C half of `socket`, whose Python half costs a start 6 ms
 import contextlib
 import errno
 import os
+import struct
 from typing import NamedTuple
 
 from devbox.errors import EngineError
 from devbox.isolation import forks, namespaces, syscalls
-from devbox.isolation.network.rtnetlink import Netlink
-from devbox.isolation.types import Context, NetNode, ProcessRef
+from devbox.isolation.types import InstanceContext, NetNode, ProcessRef
+
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
+_REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
+_ERROR = 2
+
+# Attributes of links (if_link.h), addresses (if_addr.h) and routes (rtnetlink.h).
+_LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER, _LINK_INFO, _LINK_NETNS_FD = 1, 3, 4, 10, 18, 28
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_ADDR_ADDRESS, _ADDR_LOCAL = 1, 2
+_ROUTE_GATEWAY, _ROUTE_INTERFACE = 5, 4
+
+_UP = 0x1
+_ADDR_NO_DAD = 0x2  # IFA_F_NODAD: usable at once
+_TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST = 254, 3, 0, 1
+_NESTED = 0x8000
+
+
+class Netlink:
+    """A request/answer conversation with the kernel about links, addresses and routes."""
+
+    def __init__(self) -> None:
+        kind = _socket.SOCK_RAW | _socket.SOCK_CLOEXEC
+        self._socket = _socket.socket(_socket.AF_NETLINK, kind, _socket.NETLINK_ROUTE)
+        self._sequence = 0
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._socket.close()
+
+    def bring_up(self, name: str) -> None:
+        """Set a link up."""
+        self._request(_NEWLINK, _pack_link_header(index=_socket.if_nametoindex(name), flags=_UP), f"bring up {name}")
+
+    def add_bridge(self, name: str, *, mtu: int, mac: bytes = b"") -> None:
+        """Add a bridge, up. Without an address of its own it has that of a port, and another one with other ports."""
+        address = _pack_attribute(_LINK_ADDRESS, mac) if mac else b""
+        body = (
+            _pack_link_header(flags=_UP)
+            + _pack_text(_LINK_NAME, name)
+            + _pack_number(_LINK_MTU, mtu)
+            + address
+            + _pack_link_kind("bridge")
+        )
+        self._request(_NEWLINK, body, f"add the bridge {name}", create=True)
+
+    def delete(self, name: str) -> None:
+        """Delete a link; quiet when there is none."""
+        try:
+            self._request(_DELLINK, _pack_link_header() + _pack_text(_LINK_NAME, name), f"delete {name}")
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+
+    def add_veth(self, name: str, *, bridge: int, mtu: int, peer: str, peer_mac: bytes, peer_netns: int) -> None:
+        """Add a veth end here, up, a port of the bridge with this index; its peer in another namespace."""
+        other = (
+            _pack_link_header()
+            + _pack_text(_LINK_NAME, peer)
+            + _pack_number(_LINK_MTU, mtu)
+            + _pack_attribute(_LINK_ADDRESS, peer_mac)
+            + _pack_number(_LINK_NETNS_FD, peer_netns)
+        )
+        body = (
+            _pack_link_header(flags=_UP)
+            + _pack_text(_LINK_NAME, name)
+            + _pack_number(_LINK_MTU, mtu)
+            + _pack_number(_LINK_MASTER, bridge)
+            + _pack_link_kind("veth", _pack_attribute(_VETH_PEER, other))
+        )
+        self._request(_NEWLINK, body, f"connect {name}", create=True)
+
+    def add_address(self, interface: int, address: str, prefix: int) -> None:
+        """Give the link with this index an address."""
+        family, packed = _pack_address(address)
+        header = struct.pack("=BBBBI", family, prefix, _ADDR_NO_DAD, _SCOPE_UNIVERSE, interface)
+        body = header + _pack_attribute(_ADDR_LOCAL, packed) + _pack_attribute(_ADDR_ADDRESS, packed)
+        self._request(_NEWADDR, body, f"add the address {address}", create=True)
+
+    def add_default_route(self, interface: int, gateway: str) -> None:
+        """Route everything else to a gateway."""
+        family, packed = _pack_address(gateway)
+        header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
+        body = header + _pack_attribute(_ROUTE_GATEWAY, packed) + _pack_number(_ROUTE_INTERFACE, interface)
+        self._request(_NEWROUTE, body, f"route to {gateway}", create=True)
+
+    def _request(self, kind: int, body: bytes, purpose: str, *, create: bool = False) -> None:
+        """Send one request and wait for the kernel's verdict."""
+        self._sequence += 1
+        flags = _REQUEST | _ACK | (_CREATE | _EXCL if create else 0)
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, self._sequence, 0) + body)
+        answer = self._socket.recv(65536)
+        answered, code = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=i", answer, 16)[0]
+        if answered != _ERROR:
+            raise OSError(errno.EPROTO, f"{purpose}: unexpected netlink answer {answered}")
+        if code != 0:
+            raise OSError(-code, f"{purpose}: {os.strerror(-code)}")
+
+
+def _pack_link_header(*, index: int = 0, flags: int = 0) -> bytes:
+    """struct ifinfomsg: only the up flag is ever changed."""
+    return struct.pack("=BBHiII", _socket.AF_UNSPEC, 0, 0, index, flags, _UP if flags else 0)
+
+
+def _pack_link_kind(name: str, data: bytes = b"") -> bytes:
+    """The nested attribute that says what kind of link it is."""
+    inner = _pack_text(_INFO_KIND, name) + (_pack_attribute(_INFO_DATA | _NESTED, data) if data else b"")
+    return _pack_attribute(_LINK_INFO | _NESTED, inner)
+
+
+def _pack_attribute(number: int, payload: bytes) -> bytes:
+    """struct rtattr: length, number, payload, padded to four bytes."""
+    length = 4 + len(payload)
+    return struct.pack("=HH", length, number) + payload + b"\0" * (-length % 4)
+
+
+def _pack_text(number: int, value: str) -> bytes:
+    return _pack_attribute(number, value.encode() + b"\0")
+
+
+def _pack_number(number: int, value: int) -> bytes:
+    return _pack_attribute(number, struct.pack("=I", value))
+
+
+def _pack_address(address: str) -> tuple[int, bytes]:
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    return family, _socket.inet_pton(family, address)
+
 
 BRIDGE = "devbox0"
 INTERFACE = "eth0"  # inside a container
@@ -36,7 +163,7 @@ def host_has_ipv6() -> bool:
         return False
 
 
-def free_subnet() -> str:
+def find_free_subnet() -> str:
     """The first two numbers of a /16 that this host has no route to, so that containers can reach what it reaches."""
     with open("/proc/net/route", encoding="utf-8") as source:
         return choose_subnet(source.read())
@@ -58,22 +185,22 @@ def choose_subnet(routes: str) -> str:
     return next(filter(is_free, _SUBNETS), _SUBNETS[0])
 
 
-def gateway(node: NetNode) -> str:
+def get_gateway(node: NetNode) -> str:
     """The bridge's own address in the subnet of this container. Pure."""
-    return gateway_of(subnet_of(node))
+    return get_subnet_gateway(get_subnet(node))
 
 
-def subnet_of(node: NetNode) -> str:
+def get_subnet(node: NetNode) -> str:
     """The first two numbers of a container's address. Pure."""
     return ".".join(node.address.split(".")[:2])
 
 
-def gateway_of(subnet: str) -> str:
+def get_subnet_gateway(subnet: str) -> str:
     """The bridge's own address in a subnet. Pure."""
     return f"{subnet}.0.1"
 
 
-def node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
+def make_node(index: int, *, ipv6: bool, subnet: str = SUBNET) -> NetNode:
     """The address of the container with this index (0, 1, …) in its instance. Pure."""
     number = index + _FIRST
     if not _FIRST <= number <= _LAST:
@@ -90,28 +217,30 @@ def make_bridge(holder: ProcessRef, *, ipv6: bool, subnet: str = SUBNET) -> None
         link = Netlink()
         link.bring_up("lo")
         # Of its own, so that it stays: containers would go on for seconds to send to the old one, where nobody hears.
-        link.add_bridge(BRIDGE, mtu=_MTU, mac=mac(NetNode(gateway_of(subnet), "")))
-        _take_no_advice(BRIDGE)
+        link.add_bridge(BRIDGE, mtu=_MTU, mac=get_mac(NetNode(get_subnet_gateway(subnet), "")))
+        _disable_router_adverts(BRIDGE)
         bridge = _socket.if_nametoindex(BRIDGE)
-        link.add_address(bridge, gateway_of(subnet), PREFIX)
-        _set("ipv4/ip_forward", "1")
-        _set("ipv4/conf/all/route_localnet", "1")  # a port published on the host's loopback arrives from 127.0.0.1
+        link.add_address(bridge, get_subnet_gateway(subnet), PREFIX)
+        _write_sysctl("ipv4/ip_forward", "1")
+        _write_sysctl(
+            "ipv4/conf/all/route_localnet", "1"
+        )  # a port published on the host's loopback arrives from 127.0.0.1
         if ipv6:
             link.add_address(bridge, GATEWAY6, PREFIX6)
-            _set("ipv6/conf/all/forwarding", "1")
+            _write_sysctl("ipv6/conf/all/forwarding", "1")
 
     namespaces.run_inside(holder, build)
 
 
-class Plug(NamedTuple):
+class NetnsChild(NamedTuple):
     """A child that holds a container's new network namespace until it is pinned."""
 
-    child: forks.Child
+    child: forks.ForkedChild
     ready: int
     release: int
 
 
-def start_plug(context: Context, node: NetNode | None) -> Plug:
+def start_netns_child(context: InstanceContext, node: NetNode | None) -> NetnsChild:
     """Begin to make a container's network namespace, connected to the bridge as `node` (None: loopback only).
 
     It belongs to the holder's user namespace: else binding port 80 and ping would be denied in the container.
@@ -122,46 +251,46 @@ def start_plug(context: Context, node: NetNode | None) -> Plug:
         os.close(release[1])
         if not context.idmap.rootless:  # a rootless launch has joined it before
             namespaces.join(context.holder, network=False)
-        plug_in(context.holder, node)
+        unshare_network(context.holder, node)
         os.write(ready[1], b"1")
         os.read(release[0], 1)
 
     child = forks.fork(plug)
     os.close(ready[1])
     os.close(release[0])
-    return Plug(child, ready[0], release[1])
+    return NetnsChild(child, ready[0], release[1])
 
 
-def pin(plug: Plug, path: str) -> None:
+def pin_child_netns(plug: NetnsChild, path: str) -> None:
     """Wait for the namespace and bind it on the file `path`, in this process's mount namespace."""
     if os.read(plug.ready, 1):
-        pin_existing(f"/proc/{plug.child.pid}/ns/net", path)
+        pin_netns(f"/proc/{plug.child.pid}/ns/net", path)
     os.close(plug.ready)
     os.close(plug.release)
     forks.wait(plug.child)
 
 
-def pin_existing(netns: str, path: str) -> None:
+def pin_netns(netns: str, path: str) -> None:
     """Bind a network namespace on the file `path`, in this process's mount namespace."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
     syscalls.mount(netns, path, flags=syscalls.MS_BIND)
 
 
-def plug_in(holder: ProcessRef, node: NetNode | None) -> None:
+def unshare_network(holder: ProcessRef, node: NetNode | None) -> None:
     """Make this process's network namespace a new one, with a cable to the bridge."""
     if node is None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
-        _open_up(Netlink())
+        _configure_netns(Netlink())
         return
     namespaces.join(holder, user=False)
     outside = Netlink()
     bridge = _socket.if_nametoindex(BRIDGE)
     syscalls.unshare(syscalls.CLONE_NEWNET)
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    port = port_name(node)
+    port = get_port_name(node)
     outside.delete(port)  # of a dead predecessor, whose namespace the kernel has not cleaned up yet
     try:
-        outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=mac(node), peer_netns=own)
+        outside.add_veth(port, bridge=bridge, mtu=_MTU, peer=INTERFACE, peer_mac=get_mac(node), peer_netns=own)
     except OSError as error:
         if error.errno != errno.EXFULL:
             raise
@@ -169,42 +298,42 @@ def plug_in(holder: ProcessRef, node: NetNode | None) -> None:
             f"the instance network is full: it takes at most {MOST_PORTS} containers", remedy="devbox stop some of them"
         ) from None
     inside = Netlink()
-    _open_up(inside)
-    _take_no_advice(INTERFACE)
+    _configure_netns(inside)
+    _disable_router_adverts(INTERFACE)
     inside.bring_up(INTERFACE)
     interface = _socket.if_nametoindex(INTERFACE)
     inside.add_address(interface, node.address, PREFIX)
-    inside.add_default_route(interface, gateway(node))
+    inside.add_default_route(interface, get_gateway(node))
     if node.address6:
         inside.add_address(interface, node.address6, PREFIX6)
         inside.add_default_route(interface, GATEWAY6)
 
 
-def _open_up(link: Netlink) -> None:
+def _configure_netns(link: Netlink) -> None:
     """Loopback, and what Docker's containers may do as well: bind low ports as any user, ping without a raw socket."""
     link.bring_up("lo")
-    _set("ipv4/ip_unprivileged_port_start", "0")
-    _set("ipv4/ping_group_range", "0 65535")
+    _write_sysctl("ipv4/ip_unprivileged_port_start", "0")
+    _write_sysctl("ipv4/ping_group_range", "0 65535")
 
 
-def _take_no_advice(interface: str) -> None:
+def _disable_router_adverts(interface: str) -> None:
     """Believe no router's advertisement: another container would send it."""
     with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-        _set(f"ipv6/conf/{interface}/accept_ra", "0")
+        _write_sysctl(f"ipv6/conf/{interface}/accept_ra", "0")
 
 
-def port_name(node: NetNode) -> str:
+def get_port_name(node: NetNode) -> str:
     """The name of a container's port of the bridge: unique, since the address is (names end at 15 characters)."""
     high, low = node.address.split(".")[2:]
     return f"port{high}.{low}"
 
 
-def mac(node: NetNode) -> bytes:
+def get_mac(node: NetNode) -> bytes:
     """A container's hardware address: the same after a restart, so that no neighbour waits for its cache to expire."""
     return b"\x02\xdb" + _socket.inet_aton(node.address)
 
 
-def _set(name: str, value: str) -> None:
+def _write_sysctl(name: str, value: str) -> None:
     """Set a sysctl of this process's network namespace."""
     with open(f"/proc/sys/net/{name}", "w", encoding="utf-8") as target:
         target.write(value)

@@ -13,11 +13,11 @@ import socket
 from collections.abc import Callable
 
 from devbox.errors import EngineError, HostError, PortTaken
-from devbox.host import files, programs, user
-from devbox.isolation import forks, living, namespaces, syscalls
-from devbox.isolation.contexts import pasta_pid_file
+from devbox.host import environ, files, programs
+from devbox.isolation import forks, namespaces, state, syscalls
+from devbox.isolation.namespaces import get_pasta_pid_file
 from devbox.isolation.network import bridge
-from devbox.isolation.types import Context, HostPort, ProcessRef, Publish, Route
+from devbox.isolation.types import HostPort, InstanceContext, PortRoute, ProcessRef, PublishedPort
 
 RESOLVER = "169.254.1.53"  # what containers ask; pasta forwards to the host's resolver
 UPLINK = "uplink"  # pasta's interface in the namespace
@@ -29,16 +29,16 @@ _LONGEST_WARNING = 4096
 _PATIENCE = 5000  # ms until a killed pasta must be gone
 
 
-def _ignore(_warning: str) -> None:
+def _ignore_warning(_warning: str) -> None:
     """Where no user reads warnings."""
 
 
 def start_egress(
-    context: Context,
-    routes: tuple[Route, ...],
+    context: InstanceContext,
+    routes: tuple[PortRoute, ...],
     host_ports: tuple[HostPort, ...] = (),
     *,
-    warn: Callable[[str], None] = _ignore,
+    warn: Callable[[str], None] = _ignore_warning,
 ) -> ProcessRef:
     """Start pasta for the instance, lead each published port to its container, and containers to ports of the host.
 
@@ -47,18 +47,18 @@ def start_egress(
     subreaper); it ends when `RUN_DIR/netns` is removed.
     """
     require_tun()
-    pasta, led = programs.find("pasta"), led_ports(host_ports)
+    pasta, led = programs.find("pasta"), list_forwarded_ports(host_ports)
     for route in routes:
-        require_free(route.publish)
-    pid_file, ports = pasta_pid_file(context.run_dir), [*pasta_ports(routes), *pasta_host_ports(led)]
+        require_free_port(route.publish)
+    pid_file, ports = get_pasta_pid_file(context.run_dir), [*build_port_flags(routes), *build_host_port_flags(led)]
     loading = forks.fork(lambda: load_rules(context, routes, host_ports, led=led))  # each waits for a program
     try:
-        running = attach(pasta, context, pid_file=pid_file, ports=ports, warn=warn)
+        running = start_pasta(pasta, context, pid_file=pid_file, ports=ports, warn=warn)
     except BaseException:
         with contextlib.suppress(EngineError):
             forks.wait(loading)
         for route in routes:
-            require_free(route.publish)  # else it was lost since it was looked at
+            require_free_port(route.publish)  # else it was lost since it was looked at
         raise
     try:
         forks.wait(loading)
@@ -68,28 +68,28 @@ def start_egress(
     return running
 
 
-def led_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
+def list_forwarded_ports(host_ports: tuple[HostPort, ...]) -> tuple[int, ...]:
     """The ports of the host's loopback that a pasta started for these leads to, in the order of its own. Pure."""
     return tuple(sorted({each.port for each in host_ports}))
 
 
 def load_rules(
-    context: Context, routes: tuple[Route, ...], host_ports: tuple[HostPort, ...], *, led: tuple[int, ...]
+    context: InstanceContext, routes: tuple[PortRoute, ...], host_ports: tuple[HostPort, ...], *, led: tuple[int, ...]
 ) -> None:
     """Tell nft who may go where, all at once; connections that stand go on.
 
     `routes` are those of the running pasta, in its order; `led` its ports of the host, those of `host_ports` or more.
     """
-    rules = nft_rules(routes, host_ports, led)
+    rules = build_nft_rules(routes, host_ports, led)
     try:
-        load(context, rules + bridge_rules(host_ports))
+        apply_nft(context, rules + build_bridge_rules(host_ports))
     except EngineError as error:  # as a child told it
         if not host_ports or _UNKNOWN not in error.details:
             raise
-        load(context, rules)  # a kernel that can't filter on bridges, as `doctor` says
+        apply_nft(context, rules)  # a kernel that can't filter on bridges, as `doctor` says
 
 
-def load(context: Context, rules: str) -> None:
+def apply_nft(context: InstanceContext, rules: str) -> None:
     """Tell the nft of the instance's namespace something: it takes all of it, or nothing and an error is raised."""
     nft = programs.find("nft")
 
@@ -101,7 +101,7 @@ def load(context: Context, rules: str) -> None:
 
 def stop_egress(pasta: ProcessRef) -> None:
     """Stop pasta; returns when its ports are free again."""
-    if not living.alive(pasta) or (handle := living.open_pidfd(pasta.pid)) is None:
+    if not state.is_alive(pasta) or (handle := state.open_pidfd(pasta.pid)) is None:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
@@ -115,7 +115,7 @@ def stop_egress(pasta: ProcessRef) -> None:
         os.close(handle)
 
 
-def require_free(publish: Publish) -> None:
+def require_free_port(publish: PublishedPort) -> None:
     """PortTaken when another program holds the host port, EngineError when it may not be bound."""
     family = socket.AF_INET6 if ":" in publish.address else socket.AF_INET
     kind = socket.SOCK_DGRAM if publish.protocol == "udp" else socket.SOCK_STREAM
@@ -137,8 +137,13 @@ def require_free(publish: Publish) -> None:
             ) from None
 
 
-def attach(
-    pasta: str, context: Context, *, pid_file: str, ports: list[str], warn: Callable[[str], None] = _ignore
+def start_pasta(
+    pasta: str,
+    context: InstanceContext,
+    *,
+    pid_file: str,
+    ports: list[str],
+    warn: Callable[[str], None] = _ignore_warning,
 ) -> ProcessRef:
     """Start pasta on the holder's network namespace, with these published ports.
 
@@ -149,24 +154,24 @@ def attach(
     rootless, holder = context.idmap.rootless, context.holder
     netns = f"/proc/{holder.pid}/ns/net" if rootless else f"{context.run_dir}/netns"
     place = ["--userns", f"/proc/{holder.pid}/ns/user"] if rootless else ["--runas", "0"]
-    argv = [pasta, *place, "--netns", netns, *pasta_flags(), *ports, "-P", pid_file]
+    argv = [pasta, *place, "--netns", netns, *build_pasta_flags(), *ports, "-P", pid_file]
 
     said = os.memfd_create("pasta")
 
     def work() -> None:
         if not rootless:
-            _pin(holder, netns)
+            _pin_netns(holder, netns)
         os.write(said, programs.call(argv, purpose="connect the instance to the network")[:_LONGEST_WARNING])
 
     with contextlib.suppress(FileNotFoundError):
         os.unlink(pid_file)
     try:
-        forks.inside(work)
+        forks.run_in_child(work)
         warning = os.pread(said, _LONGEST_WARNING, 0).decode(errors="replace").strip()
     finally:
         os.close(said)
     pid = (files.read_text(pid_file) or "").strip()
-    running = living.identify(int(pid)) if pid.isdigit() else None
+    running = state.identify(int(pid)) if pid.isdigit() else None
     if running is None:
         raise EngineError(
             "pasta, which connects the instance to the network, died at once",
@@ -178,12 +183,12 @@ def attach(
     return running
 
 
-def pasta_flags() -> list[str]:
+def build_pasta_flags() -> list[str]:
     """Egress and DNS, nothing of the host's own: neither its loopback nor ports that happen to be open. Pure."""
     return ["--config-net", "-q", "-I", UPLINK, "--no-map-gw", "--dns-forward", RESOLVER, "-U", "none"]
 
 
-def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
+def build_port_flags(routes: tuple[PortRoute, ...]) -> list[str]:
     """The flags that publish: `ADDRESS/HOST:PORT`, where PORT is the route's own in the namespace. Pure."""
     flags = []
     for option, protocol in (("-t", "tcp"), ("-u", "udp")):
@@ -197,13 +202,15 @@ def pasta_ports(routes: tuple[Route, ...]) -> list[str]:
     return flags
 
 
-def pasta_host_ports(led: tuple[int, ...]) -> list[str]:
+def build_host_port_flags(led: tuple[int, ...]) -> list[str]:
     """The flags that lead ports of the namespace's loopback to those of the host's. Pure."""
     leads = [f"{_FIRST_HOST_PORT + number}:{port}" for number, port in enumerate(led)]
     return [word for lead in leads or ["none"] for word in ("-T", lead)]
 
 
-def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = (), led: tuple[int, ...] = ()) -> str:
+def build_nft_rules(
+    routes: tuple[PortRoute, ...], host_ports: tuple[HostPort, ...] = (), led: tuple[int, ...] = ()
+) -> str:
     """The whole table of the instance's namespace: published ports in, everything else out. Pure.
 
     A port of the host's loopback is there for the containers it is meant for, and for nobody else: route_localnet lets
@@ -222,7 +229,7 @@ def nft_rules(routes: tuple[Route, ...], host_ports: tuple[HostPort, ...] = (), 
     ]
     inward = "\n    ".join(arrivals)
     outward = "\n    ".join(
-        f"ip saddr {each.node.address} ip daddr {bridge.gateway(each.node)} tcp dport {each.port} "
+        f"ip saddr {each.node.address} ip daddr {bridge.get_gateway(each.node)} tcp dport {each.port} "
         f"dnat ip to 127.0.0.1:{_FIRST_HOST_PORT + led.index(each.port)}"
         for each in host_ports
     )
@@ -255,7 +262,7 @@ table inet devbox {{
 """
 
 
-def bridge_rules(host_ports: tuple[HostPort, ...]) -> str:
+def build_bridge_rules(host_ports: tuple[HostPort, ...]) -> str:
     """What lets the addresses that may reach ports of the host be used by their containers alone. Pure.
 
     The other table goes by addresses, and a container can forge one. Tagged frames, which these rules can't read, are
@@ -265,8 +272,8 @@ def bridge_rules(host_ports: tuple[HostPort, ...]) -> str:
         return ""
     lines = ["ether type { 8021q, 8021ad } drop"]
     for node in dict.fromkeys(each.node for each in host_ports):
-        others = f'iifname != "{bridge.port_name(node)}"'
-        lines += [f"{others} ether saddr {bridge.mac(node).hex(':')} drop"]
+        others = f'iifname != "{bridge.get_port_name(node)}"'
+        lines += [f"{others} ether saddr {bridge.get_mac(node).hex(':')} drop"]
         lines += [f"{others} {field} {node.address} drop" for field in ("ip saddr", "arp saddr ip")]
     held = "\n    ".join(lines)
     return f"""table bridge devbox {{}}
@@ -286,9 +293,9 @@ def require_tun() -> None:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError:
         raise HostError(
-            f"{_TUN} is closed to {user.name()}, so containers can't reach the network",
+            f"{_TUN} is closed to {environ.get_user_name()}, so containers can't reach the network",
             details="getting-started.md says how this grant survives a boot",
-            remedy=f"sudo setfacl -m u:{user.name()}:rw {_TUN}",
+            remedy=f"sudo setfacl -m u:{environ.get_user_name()}:rw {_TUN}",
         ) from None
     except OSError:  # no such file, or a file without its driver
         raise HostError(
@@ -296,7 +303,7 @@ def require_tun() -> None:
         ) from None
 
 
-def _pin(holder: ProcessRef, path: str) -> None:
+def _pin_netns(holder: ProcessRef, path: str) -> None:
     """Show the holder's network namespace at `path`, in a mount namespace of this process's own."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator
 
-from devbox.attest import predicates, statements, verify
-from devbox.attest.predicates import Approval
-from devbox.frozen import dataclass
+from devbox.attest import statements, verify
+from devbox.attest.statements import Approval
+from devbox.model.frozen import dataclass
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.stage import ApprovalGate
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion import coverage
+from devbox.promotion import approval_scope
 from devbox.promotion.gates import evidence
-from devbox.promotion.gates.contract import GateContext, expiry, moment, told, written
+from devbox.promotion.gates.context import GateContext, compute_expiry, format_time, format_timestamp, parse_time
 from devbox.records.keyring import Keyring
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class SignedApproval:
     """One approval that is signed by an approver. `fault`: why it does not count; "" where it does."""
 
     approver: str
@@ -30,7 +30,7 @@ class Said:
 def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     """Whether the approvals that count are enough. Two by one person, or by one key, are one."""
     people = gate.people or tuple(context.approvers)
-    said = list(approvals(gate, context))
+    said = list(list_approvals(gate, context))
     counting = {each.approver: each for each in said if not each.fault}
     have, subject = len(counting), "approval"
     if have >= gate.count:
@@ -39,7 +39,7 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
             subject=subject,
             verdict=PASS,
             reason=f"approved by {', '.join(sorted(counting))}",
-            evidence=evidence.joined(each.evidence for each in counting.values()),
+            evidence=evidence.join_digests(each.evidence for each in counting.values()),
             expires_at=min(each.expires for each in last),
         )
     able = [name for name in people if name in context.approvers]
@@ -53,26 +53,28 @@ def judge(gate: ApprovalGate, context: GateContext) -> Verdict:
     return Verdict(subject=subject, verdict=PENDING, reason=f"{reason}; {faults}" if faults else reason)
 
 
-def approvals(gate: ApprovalGate, context: GateContext) -> Iterator[Said]:
+def list_approvals(gate: ApprovalGate, context: GateContext) -> Iterator[SignedApproval]:
     """All approvals of this stage that the approvers signed, also those that do not count."""
-    ring = evidence.ring(context)
+    ring = evidence.read_keyring(context)
     people = {name: ring.approvers[name] for name in gate.people or ring.approvers if name in ring.approvers}
     names = {key.fingerprint: name for name, key in people.items()}
-    found = evidence.findings(context, ring.known)
-    built = evidence.builders_of(found, context.release.id)
-    for each, statement in verify.signed(found, statements.APPROVAL):
+    found = evidence.list_findings(context, ring.known_keys)
+    built = evidence.list_builders(found, context.release.id)
+    for each, statement in verify.list_signed(found, statements.APPROVAL):
         try:
-            approval = predicates.approval(statement.predicate)
-            ends = _ends(approval, gate)
-            expires = written(ends)
+            approval = statements.read_approval(statement.predicate)
+            ends = _compute_end(approval, gate)
+            expires = format_timestamp(ends)
         except (ValueError, OverflowError):  # no approval, or of a year that the calendar does not have
             continue
         if each.by in names and approval.stage == context.stage.name:
-            fault = _builder(each.by, built, ring) or _fault(approval, ends, context)
-            yield Said(approver=names[each.by], approval=approval, evidence=each.evidence, expires=expires, fault=fault)
+            fault = _check_builder(each.by, built, ring) or _find_fault(approval, ends, context)
+            yield SignedApproval(
+                approver=names[each.by], approval=approval, evidence=each.evidence, expires=expires, fault=fault
+            )
 
 
-def _builder(key: str, built: Collection[str], ring: Keyring) -> str:
+def _check_builder(key: str, built: Collection[str], ring: Keyring) -> str:
     """Why an approval by this key does not count: it signed the build, or may have signed it. "" if it did not."""
     if key in built:
         return "the same key signed the build"
@@ -81,27 +83,27 @@ def _builder(key: str, built: Collection[str], ring: Keyring) -> str:
     return ""
 
 
-def _ends(approval: Approval, gate: ApprovalGate) -> dt.datetime:
+def _compute_end(approval: Approval, gate: ApprovalGate) -> dt.datetime:
     """When an approval stops counting: as it says itself, or earlier by the gate."""
-    own = moment(approval.expires)
-    by_gate = expiry(approval.issued, gate.expires)
-    if own.tzinfo is None or moment(approval.issued).tzinfo is None:
+    own = parse_time(approval.expires)
+    by_gate = compute_expiry(approval.issued, gate.expires)
+    if own.tzinfo is None or parse_time(approval.issued).tzinfo is None:
         raise ValueError("a time without its zone")
-    return min(own, moment(by_gate)) if by_gate else own
+    return min(own, parse_time(by_gate)) if by_gate else own
 
 
-def _fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
+def _find_fault(approval: Approval, ends: dt.datetime, context: GateContext) -> str:
     if approval.release != context.release.id:
         return "it is for another release"
-    if not approval.parts or approval.deployment != coverage.digest(approval.parts):
+    if not approval.parts or approval.deployment != approval_scope.compute_digest(approval.parts):
         return "it does not say what was approved, as those of earlier versions of devbox"
-    if change := coverage.void(approval.parts, context.deployment):
+    if change := approval_scope.explain_void(approval.parts, context.deployment):
         return change
     if approval.policy != context.policy:
         return "it was given under another policy"
-    if moment(approval.issued) > context.now + _SKEW:
+    if parse_time(approval.issued) > context.now + _SKEW:
         return "it is from the future"
-    return f"it counted until {told(written(ends))}" if ends <= context.now else ""
+    return f"it counted until {format_time(format_timestamp(ends))}" if ends <= context.now else ""
 
 
 _SKEW = dt.timedelta(minutes=5)  # between the clocks of two machines

@@ -6,15 +6,95 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 
-from devbox.errors import CommandFailed, HostError, one_line
+from devbox.envfile import secrets
+from devbox.errors import CommandFailed, DevboxError, HostError, to_one_line
 from devbox.host import environ, programs
-from devbox.host.bounded import BoundedRun, run_bounded
+from devbox.host.process import BoundedRun, run_bounded
+from devbox.isolation.logs import Mask
 from devbox.model import ids
-from devbox.model.stage import CommandGate
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates import output
-from devbox.promotion.gates.contract import GateContext, expiry, written
+from devbox.model.container import Secret
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
+from devbox.model.release import Release
+from devbox.model.spec import HostAccess
+from devbox.model.stage import CommandGate, Stage
+from devbox.promotion.gates.context import GateContext, compute_expiry, format_timestamp
+
+_PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+KEPT = 4096  # bytes of the output that the ledger and records contain
+_HALF = 2000  # bytes from its beginning and from its end, with room for the line between them
+
+
+def mask_output(run: BoundedRun, values: tuple[str, ...]) -> str:
+    """Mask the values, then cut to KEPT bytes: beginning and end of the output, and between them its size."""
+    mask = Mask(values)
+    if run.is_whole:
+        whole = _sanitize(mask.mask_line(run.head + run.tail))
+        if len(whole) <= KEPT:
+            return _decode(whole)
+        return _join_cut(whole[:_HALF], whole[-_HALF:], run.size)
+    # A value may lie across the cut, where the mask does not see it: so much is left out on both sides.
+    longest = max((len(value.encode(errors="surrogateescape")) for value in values), default=0)
+    head, tail = (mask.mask_line(part) for part in (run.head, run.tail))
+    return _join_cut(_sanitize(head[: len(head) - longest])[:_HALF], _sanitize(tail[longest:])[-_HALF:], run.size)
+
+
+def list_secrets(stage: Stage, release: Release) -> dict[str, Secret]:
+    """All secrets that the stage's processes, external services and metrics use, by a name that is unique here."""
+    processes = release.config.get_stage_processes(stage.environment)
+    found = {f"{name}.{key}": each for name, process in processes.items() for key, each in process.secrets.items()}
+    found |= stage.secrets
+    for need, variables in stage.external.items():
+        found |= {f"{need}.{name}": Secret(reference=place) for name, place in variables.items()}
+    headers = (metric for metric in stage.strategy.outside if metric.authorization)
+    return found | {f"{metric.name}.authorization": Secret(reference=metric.authorization) for metric in headers}
+
+
+def find_values(
+    wanted: Mapping[str, Secret], *, root: str, where: str, allowed: Iterable[HostAccess]
+) -> tuple[tuple[str, ...], str]:
+    """Fetch the values to mask, and the name of one whose command fails ("" for none), which could be printed as well.
+
+    The passphrase of a key that signs is among the values if a variable has it.
+
+    A variable that is not set and a file that does not exist have no value that a program here could print.
+    """
+    found, failed, allowed = _read_passphrase(), "", tuple(allowed)
+    for name, secret in wanted.items():
+        try:
+            values = secrets.fetch({name: secret}, root=root, where=where, allowed=allowed)
+        except DevboxError:
+            failed = name if secrets.may_prompt(secret) else failed
+        else:
+            # The value of an authorization header is a scheme and the credentials: either may be printed alone.
+            found += [values[name], *(values[name].split(" ")[1:] if name.endswith(".authorization") else ())]
+    return tuple(found), failed
+
+
+def _read_passphrase() -> list[str]:
+    """The passphrase of the keys that sign here, which a command gets with the environment."""
+    value = environ.get(_PASSPHRASE)
+    return [] if not value or value.startswith(("file:", "cmd:")) else [value]
+
+
+def _sanitize(data: bytes) -> bytes:
+    """UTF-8 without NUL, as signed records may have it."""
+    return data.decode(errors="replace").replace("\0", "\ufffd").encode()
+
+
+def _join_cut(first: bytes, last: bytes, size: int) -> str:
+    return f"{_decode(first)}\n… {_format_size(size)} in total, cut here …\n{_decode(last)}"
+
+
+def _decode(data: bytes) -> str:
+    """Decode bytes that may begin and end within a character."""
+    return data.decode(errors="ignore")
+
+
+def _format_size(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB" if count >= 1 << 20 else f"{count} bytes"
+
 
 TIMEOUT = 300.0  # seconds
 _SHELL = ("/bin/sh", "-c")
@@ -29,9 +109,9 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
         reason = "it runs on this machine, which you have not allowed: devbox trust"
         return Verdict(subject=subject, verdict=PENDING, reason=reason)
     done = _run(gate, context, shown)
-    kept = _kept(done, context)
-    evidence = ids.key_of([*gate.run, done.code, ids.sha256(kept.encode())])
-    last = one_line(kept.strip().rpartition("\n")[2][:_SHOWN])
+    kept = _mask_run(done, context)
+    evidence = ids.compute_key([*gate.run, done.code, ids.compute_sha256(kept.encode())])
+    last = to_one_line(kept.strip().rpartition("\n")[2][:_SHOWN])
     said = f": {last}" if last else ""
     if done.code is None:
         reason = f"it was killed after {TIMEOUT:.0f} s without an end{said}"
@@ -39,7 +119,7 @@ def judge(gate: CommandGate, context: GateContext) -> Verdict:
     if done.code:
         reason = f"it ended with {done.code}{said}"
         return Verdict(subject=subject, verdict=FAIL, reason=reason, evidence=evidence, output=kept)
-    expires = expiry(written(context.now), gate.expires)
+    expires = compute_expiry(format_timestamp(context.now), gate.expires)
     return Verdict(
         subject=subject, verdict=PASS, reason=f"yes{said}", evidence=evidence, expires_at=expires, output=kept
     )
@@ -52,7 +132,7 @@ def _run(gate: CommandGate, context: GateContext, shown: str) -> BoundedRun:
         "DEVBOX_DIGEST": context.release.image,
     }
     try:
-        return run_bounded(gate.run, env=environ.snapshot() | asked, cwd=context.instance.root, timeout=TIMEOUT)
+        return run_bounded(gate.run, env=environ.copy_environment() | asked, cwd=context.instance.root, timeout=TIMEOUT)
     except FileNotFoundError:
         package = programs.PACKAGES.get(gate.run[0], gate.run[0])
         raise HostError(
@@ -62,16 +142,16 @@ def _run(gate: CommandGate, context: GateContext, shown: str) -> BoundedRun:
         raise CommandFailed(f"could not run {shown}: {error.strerror}", remedy=f"see: ls -l {gate.run[0]}") from None
 
 
-def _kept(done: BoundedRun, context: GateContext) -> str:
+def _mask_run(done: BoundedRun, context: GateContext) -> str:
     """Mask and cut the output. Secrets are fetched only if something was printed."""
     if not done.size:
         return ""
-    values, unknown = output.find_values(
-        output.of_stage(context.stage, context.release),
+    values, unknown = find_values(
+        list_secrets(context.stage, context.release),
         root=context.instance.root,
         where=context.stage.where,
         allowed=context.allowed,
     )
     if unknown:
         return f"(output not kept: the secret {unknown} cannot be fetched, so it cannot be masked)"
-    return output.keep(done, values)
+    return mask_output(done, values)

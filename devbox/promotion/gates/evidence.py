@@ -5,54 +5,56 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from devbox.attest import attached, predicates, provenance, statements, verify
+from devbox.attest import attachments, statements, verify
 from devbox.attest.keys import PublicKey
-from devbox.attest.provenance import Told
-from devbox.attest.verify import Finding
+from devbox.attest.statements import ProvenanceClaim
+from devbox.attest.verify import AttachmentFinding
 from devbox.model import ids
-from devbox.promotion.gates.contract import GateContext
+from devbox.promotion.gates.context import GateContext
 from devbox.records import keyring
 from devbox.records.keyring import Keyring
 
 
-def ring(context: GateContext) -> Keyring:
+def read_keyring(context: GateContext) -> Keyring:
     """The keys that the file names. Raises SigningError."""
     return keyring.read(context.instance.root, builders=context.builders, approvers=context.approvers)
 
 
-def findings(context: GateContext, keys: Mapping[str, PublicKey]) -> list[Finding]:
+def list_findings(context: GateContext, keys: Mapping[str, PublicKey]) -> list[AttachmentFinding]:
     """All that is attached to the image of the release, by these keys or others."""
-    return verify.findings(context.release.image, attached.store(context.paths), keys)
+    return verify.list_findings(context.release.image, attachments.open_store(context.paths), keys)
 
 
-def digest_of(found: Iterable[Finding]) -> str:
+def digest_findings(found: Iterable[AttachmentFinding]) -> str:
     """One digest for what was looked at: that of the one manifest, or of their list."""
-    return joined(each.evidence for each in found)
+    return join_digests(each.evidence for each in found)
 
 
-def joined(digests: Iterable[str]) -> str:
+def join_digests(digests: Iterable[str]) -> str:
     """One digest, or that of a list of several."""
     every = sorted(set(digests))
-    return every[0] if len(every) == 1 else ids.key_of(every)
+    return every[0] if len(every) == 1 else ids.compute_key(every)
 
 
-def builders_of(found: Iterable[Finding], release: str) -> set[str]:
+def list_builders(found: Iterable[AttachmentFinding], release: str) -> set[str]:
     """The keys (fingerprints) that say of themselves that they built this release."""
-    return {each.by for each, told in builds(found) if told.release == release}
+    return {each.by for each, told in list_provenances(found) if told.release == release}
 
 
-def builds(found: Iterable[Finding]) -> Iterator[tuple[Finding, Told]]:
+def list_provenances(found: Iterable[AttachmentFinding]) -> Iterator[tuple[AttachmentFinding, ProvenanceClaim]]:
     """What those say who built the image."""
-    for each, statement in verify.signed(found, statements.PROVENANCE):
+    for each, statement in verify.list_signed(found, statements.PROVENANCE):
         with contextlib.suppress(ValueError):
-            yield each, provenance.read(statement.predicate)
+            yield each, statements.read_provenance(statement.predicate)
 
 
-def revocation(context: GateContext) -> predicates.Revocation | None:
+def find_revocation(context: GateContext) -> statements.Revocation | None:
     """What a builder or an approver said against this release, attached to its image; None for nothing."""
-    for _, statement in verify.signed(findings(context, ring(context).known), statements.REVOCATION):
+    for _, statement in verify.list_signed(
+        list_findings(context, read_keyring(context).known_keys), statements.REVOCATION
+    ):
         try:
-            said = predicates.texts(predicates.Revocation, statement.predicate)
+            said = statements.read_texts(statements.Revocation, statement.predicate)
         except ValueError:
             continue
         if said.release == context.release.id:

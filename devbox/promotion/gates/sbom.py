@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from devbox.attest import attached
+from devbox.attest import attachments
 from devbox.errors import EnvFileError, HostError
-from devbox.host import beneath
+from devbox.host import safe_files
 from devbox.images.sbom import attach
-from devbox.images.sbom.bill import Bill, Package
+from devbox.images.sbom.documents import Package, Sbom
 from devbox.model import codec, ids
+from devbox.model.plan import FAIL, PASS, Verdict
 from devbox.model.stage import SbomGate
-from devbox.model.verdict import FAIL, PASS, Verdict
-from devbox.promotion.gates.contract import GateContext
+from devbox.promotion.gates.context import GateContext
 
 _SHOWN = 3  # packages in a reason
 _FORM = "a line for each package, as in: CVE-2024-3094 xz-utils@5.6.0"
 
 
-class Denied(NamedTuple):
+class DeniedPackage(NamedTuple):
     """A package that must not be there. `name`: its own, that of its source, or a package URL without a version.
 
     `version` "": any. `why`: the id of a vulnerability, or "".
@@ -33,13 +33,13 @@ class Denied(NamedTuple):
 
 def judge(gate: SbomGate, context: GateContext) -> Verdict:
     """Whether nothing of the image is denied."""
-    oci = attached.store(context.paths)
-    bill = attach.bill(attached.subject_of(context.release.image, oci), oci)
+    oci = attachments.open_store(context.paths)
+    bill = attach.build_sbom(attachments.find_subject(context.release.image, oci), oci)
     denied = [parse(text) for text in gate.deny]
     if gate.vulnerabilities:
-        denied += _listed(context.instance.root, gate.vulnerabilities, context.stage.where)
-    evidence = ids.key_of({"bill": codec.dump(bill), "denied": [list(each) for each in denied]})
-    found = [*denials(bill, denied), *_unwanted_licenses(bill, gate.deny_licenses)]
+        denied += _read_list(context.instance.root, gate.vulnerabilities, context.stage.where)
+    evidence = ids.compute_key({"bill": codec.dump(bill), "denied": [list(each) for each in denied]})
+    found = [*find_denials(bill, denied), *_find_unwanted_licenses(bill, gate.deny_licenses)]
     if not found:
         reason = f"none of {len(bill.packages)} packages is denied"
         return Verdict(subject="sbom", verdict=PASS, reason=reason, evidence=evidence)
@@ -48,30 +48,33 @@ def judge(gate: SbomGate, context: GateContext) -> Verdict:
     return Verdict(subject="sbom", verdict=FAIL, reason=reason, evidence=evidence)
 
 
-def denials(bill: Bill, denied: Iterable[Denied]) -> Iterator[str]:
+def find_denials(bill: Sbom, denied: Iterable[DeniedPackage]) -> Iterator[str]:
     """The packages of a bill that are denied, each once, with the reasons."""
-    wanted: dict[str, list[Denied]] = {}
+    wanted: dict[str, list[DeniedPackage]] = {}
     for each in denied:
         wanted.setdefault(each.name, []).append(each)
     for package in bill.packages:
         hits = [
-            each for name, version in _names(package) for each in wanted.get(name, ()) if each.version in ("", version)
+            each
+            for name, version in _list_names(package)
+            for each in wanted.get(name, ())
+            if each.version in ("", version)
         ]
         if hits:
             why = ", ".join(sorted({hit.why for hit in hits if hit.why}))
             yield f"{package.name} {package.version}" + (f" ({why})" if why else "")
 
 
-def parse(text: str, *, why: str = "") -> Denied:
+def parse(text: str, *, why: str = "") -> DeniedPackage:
     """`NAME`, `NAME@VERSION`, or a package URL, whose qualifiers do not count."""
     bare = text.partition("?")[0].partition("#")[0]
     name, at, version = bare.rpartition("@")
     if at and name and not name.endswith("/"):  # npm's scopes begin with one: @angular/core
-        return Denied(name, unquote(version), why)
-    return Denied(bare, "", why)
+        return DeniedPackage(name, unquote(version), why)
+    return DeniedPackage(bare, "", why)
 
 
-def read(text: str) -> list[Denied]:
+def read(text: str) -> list[DeniedPackage]:
     """A list of vulnerable packages: an id and a package a line; `#` begins a remark. Raises ValueError."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -84,9 +87,9 @@ def read(text: str) -> list[Denied]:
     return found
 
 
-def _listed(root: str, path: str, where: str) -> list[Denied]:
+def _read_list(root: str, path: str, where: str) -> list[DeniedPackage]:
     try:
-        text = beneath.read_text(root, path)
+        text = safe_files.read_text(root, path)
         if text is None:
             raise EnvFileError(f"there is no file {path}, the list of vulnerable packages", where=where, remedy=_FORM)
         return read(text)
@@ -94,7 +97,7 @@ def _listed(root: str, path: str, where: str) -> list[Denied]:
         raise EnvFileError(f"{path} is not a list of vulnerable packages: {error}", where=where, remedy=_FORM) from None
 
 
-def _names(package: Package) -> Iterator[tuple[str, str]]:
+def _list_names(package: Package) -> Iterator[tuple[str, str]]:
     """What a package may be called in a list, with its version there: by itself, by its URL, by its source."""
     url, _, qualifiers = package.purl.partition("?")
     yield package.name, package.version
@@ -104,7 +107,7 @@ def _names(package: Package) -> Iterator[tuple[str, str]]:
         yield source, version or package.version
 
 
-def _unwanted_licenses(bill: Bill, denied: Iterable[str]) -> Iterator[str]:
+def _find_unwanted_licenses(bill: Sbom, denied: Iterable[str]) -> Iterator[str]:
     unwanted = frozenset(denied)
     for package in bill.packages:
         if hits := sorted(package.licenses & unwanted):

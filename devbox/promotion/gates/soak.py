@@ -9,16 +9,16 @@ from __future__ import annotations
 import datetime as dt
 
 from devbox.model.duration import format_duration
+from devbox.model.plan import PASS, PENDING, Verdict
 from devbox.model.stage import SoakGate
-from devbox.model.verdict import PASS, PENDING, Verdict
-from devbox.promotion.gates.contract import GateContext, expiry, written
-from devbox.promotion.history import since
+from devbox.promotion.gates.context import GateContext, compute_expiry, format_timestamp
+from devbox.promotion.history import find_time
 
 
 def judge(gate: SoakGate, context: GateContext) -> Verdict:
     """Pending until then; while the stage is down, drifted, unhealthy or not looked at, no time passes."""
     subject = f"{gate.op} {gate.stage}"
-    run = context.history.run(gate.stage, context.release.id)
+    run = context.history.find_run(gate.stage, context.release.id)
     if run is None:
         return Verdict(subject=subject, verdict=PENDING, reason=f"the release has not been in {gate.stage}")
     begun, ended = run
@@ -27,8 +27,8 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
     if lasted >= gate.duration:
         needed = format_duration(gate.duration)
         reason = f"seen healthy in {gate.stage} for {format_duration(lasted)}, at least {needed} required"
-        over = dt.datetime.fromisoformat(since(ended)) if ended else context.now
-        expires = expiry(written(over - dt.timedelta(seconds=lasted - gate.duration)), gate.expires)
+        over = dt.datetime.fromisoformat(find_time(ended)) if ended else context.now
+        expires = compute_expiry(format_timestamp(over - dt.timedelta(seconds=lasted - gate.duration)), gate.expires)
         return Verdict(subject=subject, verdict=PASS, reason=reason, evidence=begun.hash, expires_at=expires)
     progress = f"{format_duration(lasted)} of {format_duration(gate.duration)}"
     if ended:
@@ -41,5 +41,5 @@ def judge(gate: SoakGate, context: GateContext) -> Verdict:
     if not seen.healthy:
         reason = f"{reason}; it is not seen healthy just now, so no time passes: devbox ps --stage {gate.stage}"
         return Verdict(subject=subject, verdict=PENDING, reason=reason, evidence=begun.hash)
-    opens = written(context.now + dt.timedelta(seconds=gate.duration - lasted))
+    opens = format_timestamp(context.now + dt.timedelta(seconds=gate.duration - lasted))
     return Verdict(subject=subject, verdict=PENDING, reason=reason, opens_at=opens, evidence=begun.hash)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from devbox.errors import DevboxError
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.stage import Gate
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
 from devbox.promotion.gates import approval, command, evidence, freeze, sbom, signature, soak, tests
-from devbox.promotion.gates.contract import GateContext, moment, told
+from devbox.promotion.gates.context import GateContext, format_time, parse_time
 
 Judge = Callable[[Any, GateContext], Verdict]  # its subject is the gate's kind, with what tells it from others
 
@@ -35,9 +35,9 @@ def judge(gate: Gate, context: GateContext) -> Verdict:
         verdict = function(gate, context)
     except DevboxError as error:
         return Verdict(subject=gate.op, verdict=FAIL, reason=error.sentence)
-    if verdict.verdict == PASS and verdict.expires_at and moment(verdict.expires_at) <= context.now:
+    if verdict.verdict == PASS and verdict.expires_at and parse_time(verdict.expires_at) <= context.now:
         return replace(
-            verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {told(verdict.expires_at)}"
+            verdict, verdict=PENDING, reason=f"{verdict.reason}, which counted until {format_time(verdict.expires_at)}"
         )
     return verdict
 
@@ -47,12 +47,12 @@ def judge_all(context: GateContext) -> tuple[Verdict, ...]:
 
     That may have been said on another machine: it is attached to the image, and in no ledger here.
     """
-    return (*_revoked(context), *(judge(gate, context) for gate in context.stage.gates))
+    return (*_judge_revocation(context), *(judge(gate, context) for gate in context.stage.gates))
 
 
-def _revoked(context: GateContext) -> tuple[Verdict, ...]:
+def _judge_revocation(context: GateContext) -> tuple[Verdict, ...]:
     try:
-        said = evidence.revocation(context)
+        said = evidence.find_revocation(context)
     except DevboxError as error:
         return (Verdict(subject="revocation", verdict=FAIL, reason=error.sentence),)
     return (Verdict(subject="revocation", verdict=FAIL, reason=f"revoked: {said.reason}"),) if said else ()

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devbox.engines.contract import Engine, StartRequest
+from devbox.engines.engine import Engine, StartRequest
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Baked, ImageConfig
+from devbox.model.image import BakedImage, ImageConfig
 from devbox.model.observed import BoundPort, ObservedContainer
-from devbox.model.resolved import Instance
+from devbox.model.spec import Instance
 
 READY = ("sh", "-c", "exec sleep 1000")
 
 
-def image(key: str = "image-1", **config: Any) -> Baked:
+def image(key: str = "image-1", **config: Any) -> BakedImage:
     """A minimal Debian under an image key."""
-    return Baked(
+    return BakedImage(
         key=key,
         digest="sha256:1",
         manifest="sha256:2",
@@ -42,7 +42,7 @@ class Backend:
         self.published = dict(published or {})
         self.engine.ensure_network(self.instance, published=self.published, names=names)
 
-    def request(self, name: str, *argv: str, baked: Baked | None = None, **spec: Any) -> StartRequest:
+    def request(self, name: str, *argv: str, baked: BakedImage | None = None, **spec: Any) -> StartRequest:
         """A start request; by default a service that sleeps."""
         facts: dict[str, Any] = {"role": "service", "image": name, "label": f"service.{name}", "stop_timeout": 5.0}
         wanted = ContainerSpec(name=name, command=argv or READY, **(facts | spec))
@@ -88,7 +88,7 @@ class Backend:
 
     def log(self, name: str, tail: int | None = None) -> list[str]:
         """The text of a container's log."""
-        return [line.text for line in self.engine.logs(self.instance, (name,), follow=False, tail=tail)]
+        return [line.text for line in self.engine.read_logs(self.instance, (name,), follow=False, tail=tail)]
 
 
 def processes_with(marks: tuple[bytes, ...]) -> set[str]:

@@ -14,13 +14,13 @@ from contract.engine.backend import Backend, processes_with
 from support import rootfs
 from support.machine import lacking
 
-from devbox.engines.native import NativeEngine
+from devbox.engines.native.engine import NativeEngine
 from devbox.errors import HostError
 from devbox.host import programs
 from devbox.host.paths import Paths
 from devbox.isolation import cgroups, idmap
 from devbox.isolation.types import IdMap
-from devbox.model.resolved import Instance
+from devbox.model.spec import Instance
 
 OWNER = 1234  # of the project directory, where root runs the tests
 _numbers = itertools.count()
@@ -51,7 +51,7 @@ def ids(paths: Paths) -> IdMap:
     try:
         for program in ("crun", "catatonit", "pasta", "nft"):
             programs.find(program)
-        return idmap.store_map(paths)
+        return idmap.load_store_map(paths)
     except HostError as error:
         lacking(error.sentence)
         raise
@@ -66,11 +66,11 @@ def lower(base: Path, ids: IdMap) -> Iterator[Path]:
 
 
 def _native(paths: Paths, lower: Path, instance: Instance) -> Backend:
-    run_dir = paths.run(instance.id)
+    run_dir = paths.instance_runtime(instance.id)
 
     def traces() -> set[str]:
         found = processes_with((run_dir.encode(),))
-        found |= {f"in a cgroup: {pid}" for pid in cgroups.members(run_dir)}
+        found |= {f"in a cgroup: {pid}" for pid in cgroups.list_members(run_dir)}
         found |= {f"file {run_dir}"} if os.path.exists(run_dir) else set()
         with open("/proc/mounts", encoding="utf-8") as mounts:
             found |= {f"mount {line.split()[1]}" for line in mounts if paths.home in line or run_dir in line}
@@ -99,7 +99,7 @@ def fresh(request: pytest.FixtureRequest, base: Path, paths: Paths, lower: Path)
 
     yield make
     for each in made:
-        each.engine.teardown(each.instance, volumes=True)
+        each.engine.tear_down(each.instance, volumes=True)
         assert each.traces() == set()
 
 

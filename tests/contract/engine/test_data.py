@@ -19,12 +19,12 @@ def test_a_volume_starts_as_the_image_has_the_directory_and_outlives_its_contain
     backend.up("a", mounts=mounts)
     assert backend.sh("a", "stat -c '%U %G %a' /var/mail; echo kept > /var/mail/x") == ["root mail 2775"]
     backend.engine.remove(backend.instance, "a")
-    backend.engine.teardown(backend.instance, volumes=False)
+    backend.engine.tear_down(backend.instance, volumes=False)
     assert backend.engine.observe(backend.instance).volumes == ("mail",)
     backend.network("a")
     backend.up("a", mounts=mounts)
     assert backend.sh("a", "cat /var/mail/x") == ["kept"]
-    backend.engine.teardown(backend.instance, volumes=True)
+    backend.engine.tear_down(backend.instance, volumes=True)
     assert backend.engine.observe(backend.instance).volumes == ()
 
 
@@ -41,8 +41,8 @@ def test_a_kept_top_lasts_until_its_image_changes(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", keep_top=True, setup=SETUP)
     backend.sh("dev", "touch /made")
-    backend.engine.setup_done(backend.instance, "dev", setup_key="key-1")
-    backend.engine.teardown(backend.instance, volumes=False)
+    backend.engine.complete_setup(backend.instance, "dev", setup_key="key-1")
+    backend.engine.tear_down(backend.instance, volumes=False)
     assert backend.engine.observe(backend.instance).tops["dev"].setup_key == "key-1"
     backend.network("dev")
     assert backend.up("dev", keep_top=True, setup=SETUP).setup_key == "key-1"
@@ -68,7 +68,7 @@ def test_logs_hold_both_streams_in_order(backend: Backend) -> None:
     backend.up("b", "echo", "four", kind="job")
     assert backend.log("a") == ["one", "two", "three"]
     assert backend.log("a", tail=1) == ["three"]
-    lines = list(backend.engine.logs(backend.instance, ("b", "a"), follow=False, tail=None))
+    lines = list(backend.engine.read_logs(backend.instance, ("b", "a"), follow=False, tail=None))
     assert [(line.container, line.text) for line in lines][-2:] == [("a", "three"), ("b", "four")]
 
 
@@ -83,7 +83,7 @@ def test_a_copy_of_a_volume_is_another_volume(backend: Backend) -> None:
     backend.up("a", mounts=(Mount(kind="volume", source="v", target="/v"),))
     backend.sh("a", "echo one > /v/f; chown 7:8 /v/f; chmod 750 /v")
     backend.engine.stop(backend.instance, "a")
-    assert backend.engine.snapshots(backend.instance).copy("v", "v@feat%2Fx") > 0
+    assert backend.engine.open_snapshots(backend.instance).copy_volume("v", "v@feat%2Fx") > 0
     assert backend.engine.observe(backend.instance).volumes == ("v", "v@feat%2Fx")
     backend.engine.remove(backend.instance, "a")
     backend.up("a", mounts=(Mount(kind="volume", source="v@feat%2Fx", target="/v"),))
@@ -101,22 +101,22 @@ def test_a_snapshot_brings_volumes_back_whole_and_outlives_them(backend: Backend
         "a", "echo one > /v/f; chown 7:8 /v/f; ln -s f /v/l; mkdir -m 700 /v/d; touch -d @1 /v/d; echo one > /w/f"
     )
     backend.engine.stop(backend.instance, "a")
-    kept = backend.engine.snapshots(backend.instance)
-    assert kept.all() == ()
+    kept = backend.engine.open_snapshots(backend.instance)
+    assert kept.list_all() == ()
     assert kept.save("feat/x", ("v", "w")).volumes == ("v", "w")
-    assert [(each.name, each.volumes) for each in kept.all()] == [("feat/x", ("v", "w"))]
+    assert [(each.name, each.volumes) for each in kept.list_all()] == [("feat/x", ("v", "w"))]
 
     backend.up("a", mounts=mounts)
     backend.sh("a", "rm -r /v/*; echo two > /v/g; echo two > /w/f")
-    backend.engine.teardown(backend.instance, volumes=True)
+    backend.engine.tear_down(backend.instance, volumes=True)
     kept.restore("feat/x")
     backend.network("a")
     backend.up("a", mounts=mounts)
     assert backend.sh("a", "ls /v; stat -c '%u %g' /v/f; readlink /v/l; stat -c '%a %Y' /v/d; cat /v/f /w/f") == [
         *("d", "f", "l", "7 8", "f", "700 1", "one", "one")
     ]
-    kept.forget("feat/x")
-    assert kept.all() == ()
+    kept.delete("feat/x")
+    assert kept.list_all() == ()
     with pytest.raises(EngineError, match="no snapshot feat/x"):
         kept.restore("feat/x")
 
@@ -125,7 +125,7 @@ def test_a_snapshot_that_is_saved_again_is_the_new_one(backend: Backend) -> None
     backend.network("a")
     mounts = (Mount(kind="volume", source="v", target="/v"),)
     backend.up("a", mounts=mounts)
-    kept = backend.engine.snapshots(backend.instance)
+    kept = backend.engine.open_snapshots(backend.instance)
     for text in ("one", "two"):
         backend.sh("a", f"echo {text} > /v/f; touch /v/{text}")
         kept.save("s", ("v",))
@@ -134,7 +134,7 @@ def test_a_snapshot_that_is_saved_again_is_the_new_one(backend: Backend) -> None
     kept.restore("s")
     backend.up("a", mounts=mounts)
     assert backend.sh("a", "ls /v; cat /v/f") == ["f", "two", "two"]
-    kept.forget("s")
+    kept.delete("s")
 
 
 def test_nothing_starts_on_volumes_of_which_some_are_restored(
@@ -145,7 +145,7 @@ def test_nothing_starts_on_volumes_of_which_some_are_restored(
     backend.up("a", mounts=mounts)
     backend.sh("a", "touch /v/f /w/f")
     backend.engine.stop(backend.instance, "a")
-    kept = backend.engine.snapshots(backend.instance)
+    kept = backend.engine.open_snapshots(backend.instance)
     kept.save("s", ("v", "w"))
     rename = os.rename
 
@@ -163,4 +163,4 @@ def test_nothing_starts_on_volumes_of_which_some_are_restored(
     kept.restore("s")
     backend.up("a", mounts=mounts)
     assert backend.sh("a", "ls /v /w") == ["/v:", "f", "", "/w:", "f"]
-    kept.forget("s")
+    kept.delete("s")

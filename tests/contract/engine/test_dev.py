@@ -19,7 +19,7 @@ def test_the_command_waits_for_the_setup(backend: Backend) -> None:
     backend.network("dev")
     backend.up("dev", *STANDING, supervised=("sh", "-c", "touch /ran; exec sleep 1000"), setup=SETUP, keep_top=True)
     assert backend.sh("dev", "ls -d /ran 2>/dev/null || echo held") == ["held"]
-    backend.engine.setup_done(backend.instance, "dev", setup_key="k")
+    backend.engine.complete_setup(backend.instance, "dev", setup_key="k")
     until(lambda: backend.sh("dev", "ls -d /ran 2>/dev/null || echo held") == ["/ran"])
 
 
@@ -65,7 +65,7 @@ def test_setup_done_again_starts_the_command_anew(backend: Backend) -> None:
     command = ("sh", "-c", "echo start; exec sleep 1000")
     backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True)
     for times in (1, 2):
-        backend.engine.setup_done(backend.instance, "dev", setup_key=f"k{times}")
+        backend.engine.complete_setup(backend.instance, "dev", setup_key=f"k{times}")
         until(lambda times=times: backend.log("dev").count("start") == times)
     assert backend.seen("dev").state == "running"
 
@@ -79,9 +79,9 @@ def test_a_command_started_anew_is_probed_anew(backend: Backend) -> None:
     )
     health = Health(command=("test", "-e", "/up"))
     backend.up("dev", *STANDING, supervised=command, setup=SETUP, keep_top=True, health=health)
-    backend.engine.setup_done(backend.instance, "dev", setup_key="k1")
+    backend.engine.complete_setup(backend.instance, "dev", setup_key="k1")
     assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
-    backend.engine.setup_done(backend.instance, "dev", setup_key="k2")
+    backend.engine.complete_setup(backend.instance, "dev", setup_key="k2")
     assert backend.engine.wait_ready(backend.instance, "dev").health == "healthy"
     until(lambda: backend.log("dev").count("start") == 2)
 

@@ -19,7 +19,7 @@ from contract.engine.test_native_respawn import is_replaced, now
 from contract.engine.test_network import free_port
 
 from devbox.host.paths import Paths
-from devbox.isolation import living
+from devbox.isolation import state
 from devbox.model.observed import BoundPort
 
 _ROUTED = 0x4E20  # the port of the namespace to which pasta brings the first published port
@@ -104,7 +104,7 @@ def kill(native: Backend, paths: Paths) -> None:
     (row,) = (row for row in now(native, paths).containers if row.name == "web")
     assert row.process is not None
     os.kill(row.process.pid, signal.SIGKILL)
-    until(lambda: not living.usable(row.process))
+    until(lambda: not state.is_process_usable(row.process))
 
 
 def asked_while_killed(native: Backend, paths: Paths, port: int) -> bytes:
@@ -161,7 +161,7 @@ def test_issue10_11_clients_of_a_container_that_is_replaced_wait_for_its_success
     serve(native, "first", 8000)
     assert ask(port) == b"first"
     native.engine.remove(native.instance, "web")
-    assert "\tshop" in Path(paths.run(native.instance.id), "hosts").read_text()
+    assert "\tshop" in Path(paths.instance_runtime(native.instance.id), "hosts").read_text()
     with client(port) as waiting:
         until(lambda: waits(native, paths))
         serve(native, "second", 8000, 8001)
@@ -182,4 +182,4 @@ def test_issue10_11_a_container_that_is_started_again_keeps_its_further_names(na
     request = native.request("web", "sh", "-c", "exit 1", restart="always", aliases=("shop",))
     native.engine.start(native.instance, replace(request, listens=(8000,)))
     until(lambda: native.seen("web").state == "restarting")
-    assert "\tshop" in Path(paths.run(native.instance.id), "hosts").read_text()
+    assert "\tshop" in Path(paths.instance_runtime(native.instance.id), "hosts").read_text()

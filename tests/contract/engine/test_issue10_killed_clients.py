@@ -15,7 +15,7 @@ from contract.engine.backend import Backend, processes_with
 from contract.engine.test_life import until
 
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, living, state
+from devbox.isolation import namespaces, state
 from devbox.isolation.types import ProcessRef
 
 RUNTIME = """#!{python} -ES
@@ -43,7 +43,7 @@ class Held:
             finally:
                 os._exit(0)
         until((place / "held").exists)
-        found = living.identify(int((place / "held").read_text()))
+        found = state.identify(int((place / "held").read_text()))
         assert found is not None
         self.runtime: ProcessRef = found
 
@@ -67,7 +67,7 @@ class Held:
 @pytest.fixture
 def held(native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     runtime = tmp_path / "runtime"
-    text = RUNTIME.format(python=sys.executable, place=tmp_path, runtime=contexts.runtime_program())
+    text = RUNTIME.format(python=sys.executable, place=tmp_path, runtime=namespaces.find_runtime())
     runtime.write_text(text)
     runtime.chmod(0o755)
     monkeypatch.setenv("DEVBOX_RUNTIME", str(runtime))
@@ -75,15 +75,15 @@ def held(native: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     made = Held(native, tmp_path)
     yield made
     made.kill_client()
-    if living.alive(made.runtime):
+    if state.is_alive(made.runtime):
         os.kill(made.runtime.pid, signal.SIGKILL)
 
 
 def left(native: Backend, paths: Paths) -> set[str]:
     """What there is of the one-shot."""
     key = f"{native.instance.id}-once"
-    places = (f"{paths.run(native.instance.id)}/c/once", f"{paths.crun_root(native.instance.id)}/{key}")
-    found = {path for path in (*places, paths.top(native.instance.id, "once")) if os.path.exists(path)}
+    places = (f"{paths.instance_runtime(native.instance.id)}/c/once", f"{paths.crun_root(native.instance.id)}/{key}")
+    found = {path for path in (*places, paths.writable_layer(native.instance.id, "once")) if os.path.exists(path)}
     found |= set(map(str, Path("/sys/fs/cgroup").glob(f"**/{native.instance.id}/once")))
     return found | processes_with((key.encode(),))
 
@@ -92,8 +92,8 @@ def test_issue10_0_a_runtime_that_outlives_its_killed_client_makes_no_container(
     native: Backend, paths: Paths, held: Held
 ) -> None:
     held.kill_client()
-    until(lambda: (now := state.read(paths, native.instance.id)) is not None and not now.guests)
-    assert not living.alive(held.runtime)
+    until(lambda: (now := state.read_state_file(paths, native.instance.id)) is not None and not now.guests)
+    assert not state.is_alive(held.runtime)
     held.open_gate()
     until(lambda: not left(native, paths))
     assert native.once("next", "true") == 0
@@ -103,8 +103,8 @@ def test_issue10_0_a_runtime_that_outlives_its_killed_client_makes_no_container(
 def test_issue10_0_down_right_after_that_leaves_nothing(native: Backend, paths: Paths, held: Held, client: str) -> None:
     if client == "killed":
         held.kill_client()
-    native.engine.teardown(native.instance, volumes=False)
-    assert not living.alive(held.runtime)
+    native.engine.tear_down(native.instance, volumes=False)
+    assert not state.is_alive(held.runtime)
     held.open_gate()
     if client == "alive":
         held.await_client()
@@ -124,15 +124,15 @@ def test_issue10_0_down_ends_a_one_shot_that_its_runtime_has_not_recorded_yet(na
     record = f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"
     pid_file = Path(paths.pid_file(native.instance.id, "once"))
     until(lambda: os.path.exists(record) and pid_file.exists() and pid_file.read_text())
-    init = living.identify(int(pid_file.read_text()))
+    init = state.identify(int(pid_file.read_text()))
     assert init is not None
     os.kill(client, signal.SIGSTOP)
     try:
         shutil.rmtree(record)
-        native.engine.teardown(native.instance, volumes=False)
-        assert not living.alive(init)
+        native.engine.tear_down(native.instance, volumes=False)
+        assert not state.is_alive(init)
     finally:
         os.kill(client, signal.SIGKILL)
         os.waitpid(client, 0)
-        if living.alive(init):
+        if state.is_alive(init):
             os.kill(init.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ from contract.engine.backend import Backend
 
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation.inside.oneshot import run_beside
+from devbox.isolation.oneshot import run_clone
 from devbox.model.container import Mount
 
 
@@ -21,7 +21,7 @@ def beside(native: Backend, paths: Paths, script: str, **how: Any) -> int:
         code = 1
         try:
             facts = {"tty": False, "env": {}} | how
-            code = run_beside(paths, native.instance.id, "dev", ("sh", "-c", script), **facts)
+            code = run_clone(paths, native.instance.id, "dev", ("sh", "-c", script), **facts)
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -42,4 +42,4 @@ def test_it_is_like_the_container_but_for_its_top(native: Backend, paths: Paths)
 def test_there_must_be_something_to_be_like(native: Backend, paths: Paths) -> None:
     native.network("dev")
     with pytest.raises(CannotRun):
-        run_beside(paths, native.instance.id, "dev", ("true",), tty=False, env={})
+        run_clone(paths, native.instance.id, "dev", ("true",), tty=False, env={})

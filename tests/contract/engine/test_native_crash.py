@@ -15,16 +15,16 @@ from support.supervisors import kill_for_good
 from devbox.errors import CannotRun
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.isolation import contexts, living, state
-from devbox.isolation.inside.oneshot import run_beside
-from devbox.isolation.summon import summon
+from devbox.isolation import namespaces, state
+from devbox.isolation.oneshot import run_clone
+from devbox.isolation.start_supervisor import ensure_supervisor
 
 
 def kill_supervisor(native: Backend, paths: Paths) -> None:
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     kill_for_good(now.supervisor.pid)
-    until(lambda: not living.alive(now.supervisor))
+    until(lambda: not state.is_alive(now.supervisor))
 
 
 def test_containers_survive_and_are_adopted(native: Backend, paths: Paths) -> None:
@@ -65,15 +65,15 @@ def test_teardown_needs_no_supervisor(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a", "sh", "-c", "sleep 1000 & exec sleep 1000")
     kill_supervisor(native, paths)
-    native.engine.teardown(native.instance, volumes=False)
+    native.engine.tear_down(native.instance, volumes=False)
     assert native.traces() == set()
 
 
 def test_a_supervisor_killed_before_it_had_anything_leaves_nothing(native: Backend, paths: Paths) -> None:
-    summon(paths, native.instance.id).close()
+    ensure_supervisor(paths, native.instance.id).close()
     kill_supervisor(native, paths)
     assert native.engine.observe(native.instance).standing
-    native.engine.teardown(native.instance, volumes=False)
+    native.engine.tear_down(native.instance, volumes=False)
     assert native.traces() == set()
 
 
@@ -94,8 +94,8 @@ def test_a_one_shot_without_a_supervisor_can_not_run_and_leaves_nothing(native: 
     native.up("dev")
     kill_supervisor(native, paths)
     with pytest.raises(CannotRun, match="not supervised"):
-        run_beside(paths, native.instance.id, "dev", ("true",), tty=False, env={})
-    assert not os.path.lexists(paths.top(native.instance.id, f"run-{os.getpid()}"))
+        run_clone(paths, native.instance.id, "dev", ("true",), tty=False, env={})
+    assert not os.path.lexists(paths.writable_layer(native.instance.id, f"run-{os.getpid()}"))
 
 
 def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
@@ -106,13 +106,13 @@ def test_a_killed_one_shot_is_cleaned_up(native: Backend, paths: Paths) -> None:
             native.engine.run_once(native.instance, native.request("once", "sleep", "1000", role="dev"), tty=False)
         finally:
             os._exit(0)
-    until(lambda: (now := state.read(paths, native.instance.id)) is not None and now.guests)
+    until(lambda: (now := state.read_state_file(paths, native.instance.id)) is not None and now.guests)
     until(lambda: os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    until(lambda: (now := state.read(paths, native.instance.id)) is not None and not now.guests)
+    until(lambda: (now := state.read_state_file(paths, native.instance.id)) is not None and not now.guests)
     until(lambda: not os.path.exists(f"{paths.crun_root(native.instance.id)}/{native.instance.id}-once"))
-    until(lambda: not os.path.exists(paths.top(native.instance.id, "once")))
+    until(lambda: not os.path.exists(paths.writable_layer(native.instance.id, "once")))
 
 
 def spawned_by(pid: int, seen: dict[int, set[int]]) -> set[int]:
@@ -128,7 +128,7 @@ def supervisors(native: Backend) -> set[int]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (path / "cmdline").read_bytes().split(b"\0")
-            if b"devbox.isolation.supervision.supervisor" in words and native.instance.id.encode() in words:
+            if b"devbox.isolation.supervisor.supervisor" in words and native.instance.id.encode() in words:
                 found[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
     return {pid for pid, parent in found.items() if parent not in found}
 
@@ -137,14 +137,14 @@ def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, path
     native.network("a")
     kill_supervisor(native, paths)
     children = []
-    with files.locked(paths.supervisor_lock(native.instance.id)):  # as a probe of the dead one may, for a moment
+    with files.lock_file(paths.supervisor_lock(native.instance.id)):  # as a probe of the dead one may, for a moment
         for _ in range(3):
             pid = os.fork()
             if pid == 0:
                 code = 1
                 try:
                     os.closerange(3, 4096)  # a fork would hold the lock, too
-                    summon(paths, native.instance.id).close()
+                    ensure_supervisor(paths, native.instance.id).close()
                     code = 0
                 finally:
                     os._exit(code)
@@ -152,7 +152,7 @@ def test_all_that_summon_at_once_reach_the_next_supervisor(native: Backend, path
         seen: dict[int, set[int]] = {pid: set() for pid in children}
         until(lambda: all(len(spawned_by(pid, seen)) > 1 for pid in children))
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     assert supervisors(native) == {now.supervisor.pid}, "one that is late would come when this one has gone"
 
@@ -164,12 +164,12 @@ def test_a_new_supervisor_keeps_to_the_runtime_that_started_the_containers(
     native.network("a")
     first = native.up("a")
     kill_supervisor(native, paths)
-    before = os.path.basename(contexts.runtime_program())
+    before = os.path.basename(namespaces.find_runtime())
     monkeypatch.setenv("DEVBOX_RUNTIME", "crun" if before == "runc" else "runc")
     native.network("a")
     native.engine.stop(native.instance, "a", timeout=0.1)
     second = native.up("a")
     assert second.pid != first.pid
-    with open(paths.entry(native.instance.id, "a"), encoding="utf-8") as entry:
+    with open(paths.entry_file(native.instance.id, "a"), encoding="utf-8") as entry:
         assert f"/{before}\n" in entry.read()
     assert native.sh("a", "echo inside") == ["inside"]

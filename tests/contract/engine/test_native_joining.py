@@ -30,7 +30,7 @@ def groups(pid: int | str) -> list[str]:
 def executed(run_dir: str) -> list[str]:
     """The host's pids of what runs as `sleep 1234` in the instance."""
     found = []
-    for pid in cgroups.members(run_dir):
+    for pid in cgroups.list_members(run_dir):
         with open(f"/proc/{pid}/cmdline", "rb") as source:
             if source.read() == b"sleep\x001234\x00":
                 found.append(str(pid))
@@ -47,11 +47,11 @@ def check(native: Backend, run_dir: str, name: str) -> None:
 def test_a_command_is_in_the_groups_of_its_container(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a")
-    check(native, paths.run(native.instance.id), "a")
+    check(native, paths.instance_runtime(native.instance.id), "a")
 
 
 def test_a_container_with_no_process_to_spare_is_still_entered(native: Backend, paths: Paths) -> None:
     native.network("a")
     native.up("a", "sh", "-c", FULL, limits=Limits(pids=12))
     until(lambda: len(native.sh("a", "ls -d /proc/[0-9]*")) >= 9)
-    check(native, paths.run(native.instance.id), "a")
+    check(native, paths.instance_runtime(native.instance.id), "a")

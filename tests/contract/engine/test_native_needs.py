@@ -7,7 +7,7 @@ from contract.engine.backend import Backend
 
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation.inside.needs import needs_run
+from devbox.isolation.exec import are_needs_met
 
 
 def test_a_need_that_was_stopped_is_missed_and_a_finished_job_is_not(backend: Backend, paths: Paths) -> None:
@@ -16,13 +16,13 @@ def test_a_need_that_was_stopped_is_missed_and_a_finished_job_is_not(backend: Ba
     backend.up("init", "true", kind="job", restart="no")
     backend.up("dev", needs=("db", "init"))
     asked = paths, backend.instance.id, "dev"
-    assert needs_run(*asked)
+    assert are_needs_met(*asked)
 
     backend.engine.stop(backend.instance, "db", timeout=0)
-    assert not needs_run(*asked)
+    assert not are_needs_met(*asked)
     backend.up("db")
-    assert needs_run(*asked)
+    assert are_needs_met(*asked)
 
     backend.engine.stop(backend.instance, "dev", timeout=0)
     with pytest.raises(CannotRun):
-        needs_run(*asked)
+        are_needs_met(*asked)

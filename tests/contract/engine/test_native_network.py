@@ -17,10 +17,10 @@ from support.machine import lacking, wait_until
 from support.supervisors import kill_for_good
 
 from devbox.host.paths import Paths
-from devbox.isolation import living, state
-from devbox.isolation.inside.oneshot import run_beside
+from devbox.isolation import state
 from devbox.isolation.network import bridge
-from devbox.isolation.network.rtnetlink import Netlink
+from devbox.isolation.network.bridge import Netlink
+from devbox.isolation.oneshot import run_clone
 from devbox.model.container import Isolation, Mount
 
 OFFICE = "10.213.5.1"  # a host behind a VPN, in what would be the instance's network
@@ -37,10 +37,10 @@ def outside() -> Iterator[None]:
 
 def replace_supervisor(native: Backend, paths: Paths, *names: str, **how: object) -> None:
     """Kill it; the next one adopts everything, and is asked for these names."""
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     kill_for_good(now.supervisor.pid)
-    wait_until(lambda: not living.alive(now.supervisor), seconds=60)
+    wait_until(lambda: not state.is_alive(now.supervisor), seconds=60)
     native.network(*names, **how)  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ def test_a_one_shot_outlives_its_supervisor_and_still_reaches_the_hosts_proxy(
         if pid == 0:
             code = 1
             try:
-                code = run_beside(paths, native.instance.id, "dev", ("bash", "-c", script), tty=False, env={})
+                code = run_clone(paths, native.instance.id, "dev", ("bash", "-c", script), tty=False, env={})
             finally:
                 os._exit(code)
         wait_until(lambda: os.path.exists(f"{native.instance.root}/in"), seconds=60)

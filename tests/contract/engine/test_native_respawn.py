@@ -12,22 +12,22 @@ from contract.engine.test_life import until
 from support.supervisors import respawner
 
 from devbox.host.paths import Paths
-from devbox.isolation import living, oomscore, state
+from devbox.isolation import cgroups, state
 from devbox.isolation.state import InstanceState
-from devbox.isolation.supervision import respawn
-from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervisor import respawn
+from devbox.isolation.supervisor.loop import Loop
 
 _CAP_SYS_RESOURCE = 24
 
 
 def now(native: Backend, paths: Paths) -> InstanceState:
-    found = state.read(paths, native.instance.id)
+    found = state.read_state_file(paths, native.instance.id)
     assert found is not None
     return found
 
 
 def is_replaced(native: Backend, paths: Paths, before: InstanceState) -> bool:
-    supervised, found = state.told(paths, native.instance.id)
+    supervised, found = state.read_state(paths, native.instance.id)
     return supervised and found is not None and found.supervisor != before.supervisor
 
 
@@ -57,7 +57,7 @@ def test_issue9_a5_whoever_runs_without_a_supervisor_says_so(native: Backend, pa
     os.kill(supervisor.pid, signal.SIGSTOP)
     os.kill(respawner(supervisor.pid), signal.SIGKILL)
     os.kill(supervisor.pid, signal.SIGKILL)
-    until(lambda: not living.alive(supervisor))
+    until(lambda: not state.is_alive(supervisor))
     assert "its supervisor was killed" in native.seen("a").reason
     native.network("a")
     assert native.seen("a").reason == ""
@@ -75,12 +75,12 @@ def test_issue9_a5_nobody_comes_back_to_an_instance_that_is_taken_down(native: B
     native.network("a")
     native.up("a")
     os.kill(now(native, paths).supervisor.pid, signal.SIGKILL)
-    native.engine.teardown(native.instance, volumes=False)
+    native.engine.tear_down(native.instance, volumes=False)
     assert not native.traces()
 
 
 def test_issue9_a5_nobody_comes_after_a_supervisor_that_is_killed_again_and_again(paths: Paths) -> None:
-    assert respawn.Respawner(Loop(), paths, "none", respawn.MOST).process is None
+    assert respawn.Respawner(Loop(), paths, "none", respawn.MAX_RESPAWNS).process is None
 
 
 def test_issue9_a5_the_supervisor_is_killed_last_and_containers_as_before(native: Backend, paths: Paths) -> None:
@@ -96,9 +96,9 @@ def test_issue9_a5_the_supervisor_is_killed_last_and_containers_as_before(native
 
 
 def test_issue9_a5_what_is_started_has_the_score_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oomscore, "_given", [500])
+    monkeypatch.setattr(cgroups, "_original_scores", [500])
     pid = os.fork()
     if pid == 0:
-        oomscore.give_back()
+        cgroups.restore_oom_score()
         os._exit(0 if score("self") == 500 else 1)
     assert os.waitpid(pid, 0)[1] == 0

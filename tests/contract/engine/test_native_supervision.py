@@ -22,10 +22,10 @@ from support.supervisors import kill_for_good
 
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
-from devbox.isolation import living, logs, state
+from devbox.isolation import logs, state
+from devbox.isolation.start_supervisor import ensure_supervisor
 from devbox.isolation.state import InstanceState
-from devbox.isolation.summon import summon
-from devbox.isolation.supervision import endings
+from devbox.isolation.supervisor import restart_policy
 from devbox.model.container import Health, Isolation
 from devbox.model.observed import BoundPort
 
@@ -33,7 +33,7 @@ _SECONDS = 60
 
 
 def now(native: Backend, paths: Paths) -> InstanceState:
-    found = state.read(paths, native.instance.id)
+    found = state.read_state_file(paths, native.instance.id)
     assert found is not None
     return found
 
@@ -75,7 +75,7 @@ def test_a_killed_holder_ends_its_instance_which_the_next_request_builds_anew(na
     before = now(native, paths)
     assert before.holder is not None
     os.kill(before.holder.pid, signal.SIGKILL)
-    wait_until(lambda: not living.alive(before.supervisor), seconds=_SECONDS)
+    wait_until(lambda: not state.is_alive(before.supervisor), seconds=_SECONDS)
     view = native.engine.observe(native.instance)
     assert not view.supervised
     assert {seen.state for seen in view.containers.values()} == {"dead"}
@@ -95,10 +95,10 @@ def test_a_holder_killed_with_its_supervisor_is_found_by_the_next(native: Backen
     assert first.pid is not None
     for process in (before.supervisor, before.holder):
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda killed=process: not living.alive(killed), seconds=_SECONDS)
+        wait_until(lambda killed=process: not state.is_alive(killed), seconds=_SECONDS)
     assert native.seen("a").state == "running", "it does, without a supervisor"
     native.network("a")
-    assert living.identify(first.pid) is None
+    assert state.identify(first.pid) is None
     assert native.up("a").pid != first.pid
 
 
@@ -161,7 +161,7 @@ def test_issue9_b7_a_crash_is_forgotten_after_a_stable_while(native: Backend, pa
     began = time.monotonic()
 
     def is_remembered() -> bool:  # on a busy machine the stable while may be over by now
-        return native.seen("a").crashes == 1 or time.monotonic() - began > endings.STABLE
+        return native.seen("a").crashes == 1 or time.monotonic() - began > restart_policy.STABLE
 
     assert is_remembered()
     kill_supervisor(native, paths)
@@ -180,7 +180,7 @@ def test_nothing_that_ended_stays_a_zombie_or_an_open_file(native: Backend, path
         pid = now(native, paths).supervisor.pid
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as source:
             children = source.read().split()
-        dead = [child for child in children if living.identify(int(child)) is None]
+        dead = [child for child in children if state.identify(int(child)) is None]
         return len(os.listdir(f"/proc/{pid}/fd")), dead
 
     def settled(most: int) -> bool:
@@ -202,7 +202,7 @@ def test_nothing_is_started_while_the_instance_goes_down(native: Backend) -> Non
     quick = native.up("quick", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
     native.up("slow", "sh", "-c", "trap 'echo asked' TERM; while :; do sleep 0.02; done", stop_timeout=2.0)
     with ThreadPoolExecutor() as pool:
-        ended = pool.submit(native.engine.teardown, native.instance, volumes=False)
+        ended = pool.submit(native.engine.tear_down, native.instance, volumes=False)
         until(lambda: native.log("slow") == ["asked"])
         assert quick.pid is not None
         os.kill(quick.pid, signal.SIGKILL)
@@ -230,21 +230,21 @@ def test_a_companion_runs_as_long_as_the_instance(native: Backend, paths: Paths)
     word = f"77{os.getpid()}"
     native.network("a")
     native.up("a")
-    native.engine.accompany(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
+    native.engine.set_sidecar(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
     wait_until(lambda: companions(word), seconds=_SECONDS)
     (first,) = companions(word)
-    native.engine.accompany(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
+    native.engine.set_sidecar(native.instance, ("/bin/sh", "-c", f"exec sleep {word}"))
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: companions(word) not in ([], [first]), seconds=_SECONDS)
     (second,) = companions(word)
     supervisor = now(native, paths).supervisor
     os.kill(supervisor.pid, signal.SIGKILL)
-    wait_until(lambda: not living.alive(supervisor), seconds=_SECONDS)
+    wait_until(lambda: not state.is_alive(supervisor), seconds=_SECONDS)
     assert companions(word) == [second], "it goes on without a supervisor"
     native.network("a")
     wait_until(lambda: companions(word) not in ([], [second]), seconds=_SECONDS)
     assert len(companions(word)) == 1
-    native.engine.teardown(native.instance, volumes=False)
+    native.engine.tear_down(native.instance, volumes=False)
     assert companions(word) == []
 
 
@@ -255,7 +255,7 @@ def test_nobody_else_reaches_what_a_container_writes(native: Backend, paths: Pat
     native.network("a")
     native.up("a")
     native.sh("a", "cp /bin/sh /other && chmod 4755 /other")
-    written = f"{paths.top(native.instance.id, 'a')}/upper/other"
+    written = f"{paths.writable_layer(native.instance.id, 'a')}/upper/other"
     assert os.stat(written).st_mode & stat.S_ISUID
     assert [stat.S_IMODE(os.stat(each).st_mode) for each in (paths.projects, paths.data)] == [0o700, 0o700]
 
@@ -267,7 +267,7 @@ def summon_with(paths: Paths, native: Backend, *, soft: int, hard: int) -> None:
         try:
             os.closerange(3, 4096)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            summon(paths, native.instance.id).close()
+            ensure_supervisor(paths, native.instance.id).close()
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
@@ -305,7 +305,7 @@ def test_a_container_too_many_is_refused_and_all_others_are_looked_after(native:
     with pytest.raises(EngineError, match="56 files open, which is too few for 5 containers"):
         native.start("e", isolation=alone)
     kill_for_good(now(native, paths).supervisor.pid)
-    wait_until(lambda: not state.told(paths, native.instance.id)[0], seconds=_SECONDS)
+    wait_until(lambda: not state.read_state(paths, native.instance.id)[0], seconds=_SECONDS)
     summon_with(paths, native, soft=40, hard=56)
     native.engine.stop(native.instance, "a")
     assert native.seen("a").state == "exited"

@@ -21,8 +21,8 @@ from support.machine import lacking
 
 from devbox.errors import CannotRun
 from devbox.host.paths import Paths
-from devbox.isolation import cgroups, contexts, living, state
-from devbox.isolation.inside.enter import enter
+from devbox.isolation import cgroups, namespaces, state
+from devbox.isolation.exec import run_in_container
 from devbox.model.container import Health
 
 REAPS_LATE = """import os, sys
@@ -35,9 +35,9 @@ WAITS = 'echo in; read answer; echo "$answer"; exit 7'
 
 def rewrite(native: Backend, paths: Paths, **changes: object) -> state.InstanceState:
     """Change what a killed supervisor wrote."""
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
-    state.write(paths, native.instance.id, now._replace(**changes))
+    state.write_state(paths, native.instance.id, now._replace(**changes))
     return now
 
 
@@ -52,7 +52,7 @@ def executing(native: Backend, paths: Paths) -> Iterator[tuple[int, int, int]]:
             os.dup2(given[0], 0)
             os.dup2(taken[1], 1)
             os.closerange(3, 4096)
-            code = enter(paths, native.instance.id, "a", ("sh", "-c", WAITS), tty=False, env={})
+            code = run_in_container(paths, native.instance.id, "a", ("sh", "-c", WAITS), tty=False, env={})
         finally:
             os._exit(code)
     os.close(given[0])
@@ -86,11 +86,11 @@ def test_a_command_that_was_started_and_not_written_down_is_not_started_again(na
     native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "echo begun; exec sleep 4321"))
     until(lambda: native.log("dev") == ["begun"])
     kill_supervisor(native, paths)
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     rewrite(native, paths, containers=tuple(row._replace(command=None) for row in now.containers))
     native.network("dev")
-    [row] = [row for row in (state.look(paths, native.instance.id)[1] or now).containers if row.name == "dev"]
+    [row] = [row for row in (state.observe_state(paths, native.instance.id)[1] or now).containers if row.name == "dev"]
     assert row.command == now.containers[0].command
     assert native.sh("dev", "grep -lx sleep /proc/[0-9]*/comm | wc -l") == ["2"], "its pid 1 sleeps, too"
     assert native.log("dev") == ["begun"]
@@ -101,12 +101,12 @@ def test_what_a_command_left_that_ended_unseen_is_ended_before_it_starts_anew(na
     native.up("dev", "sleep", "infinity", supervised=("sh", "-c", "sleep 7771 & echo begun; exec sleep 7772"))
     until(lambda: native.log("dev") == ["begun"])
     kill_supervisor(native, paths)
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     command = now.containers[0].command
     assert command is not None
     os.kill(command.pid, signal.SIGKILL)
-    until(lambda: not living.alive(command))
+    until(lambda: not state.is_alive(command))
     native.network("dev")
     until(lambda: native.log("dev") == ["begun", "begun"])
     assert native.sh("dev", "grep -lzx '[7]771' /proc/[0-9]*/cmdline | wc -l") == ["1"]
@@ -145,7 +145,7 @@ def test_containers_that_are_started_later_lie_with_those_that_run(native: Backe
             assert f"/devbox-elsewhere/{native.instance.id}/b\n" in source.read()
         assert before.group.endswith(f"/{native.instance.id}")
     finally:
-        native.engine.teardown(native.instance, volumes=True)
+        native.engine.tear_down(native.instance, volumes=True)
         subprocess.run(
             ["find", "/sys/fs/cgroup", "-depth", "-path", "*/devbox-elsewhere*", "-type", "d", "-delete"], check=True
         )
@@ -166,7 +166,7 @@ def test_a_container_that_is_ending_runs_no_more(native: Backend, paths: Paths) 
         assert os.path.exists(f"/proc/{pid}/status"), "nobody has reaped it"
         assert native.seen("a").pid is None
         with pytest.raises(CannotRun, match="not running"):
-            enter(paths, native.instance.id, "a", ("true",), tty=False, env={})
+            run_in_container(paths, native.instance.id, "a", ("true",), tty=False, env={})
         with ThreadPoolExecutor() as pool:
             again = pool.submit(native.up, "a")
             late.communicate()
@@ -179,24 +179,24 @@ def test_a_runtime_that_was_removed_is_an_error_of_one_sentence(
     native: Backend, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o755)
-    runtime = shutil.copy(contexts.runtime_program(), tmp_path)
+    runtime = shutil.copy(namespaces.find_runtime(), tmp_path)
     monkeypatch.setenv("DEVBOX_RUNTIME", runtime)
     native.network("a")
     native.up("a")
     os.rename(runtime, f"{runtime}.away")
     try:
         with pytest.raises(CannotRun, match=re.escape(f"a runs under {runtime}, and there is no such program")):
-            enter(paths, native.instance.id, "a", ("true",), tty=False, env={})
+            run_in_container(paths, native.instance.id, "a", ("true",), tty=False, env={})
     finally:
         os.rename(f"{runtime}.away", runtime)
-    assert enter(paths, native.instance.id, "a", ("true",), tty=False, env={}) == 0
+    assert run_in_container(paths, native.instance.id, "a", ("true",), tty=False, env={}) == 0
 
 
 def test_what_crashed_under_another_supervisor_may_become_ready(native: Backend, paths: Paths) -> None:
     native.network("a")
     pid = native.up("a", restart="always").pid
     kill_supervisor(native, paths)
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     rewrite(native, paths, containers=tuple(row._replace(restarts=9) for row in now.containers))
     os.kill(pid or 0, signal.SIGKILL)
@@ -225,11 +225,11 @@ def test_a_container_that_stood_before_that_was_written_down_is_told_of_and_take
     native.network("a")
     first = native.up("a", "sh", "-c", "echo begun; exec sleep 1000", restart="always")
     kill_supervisor(native, paths)
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     [row] = now.containers
     rewrite(native, paths, containers=(row._replace(state="starting", process=None, started_at=None),))
-    os.unlink(paths.entry(native.instance.id, "a"))
+    os.unlink(paths.entry_file(native.instance.id, "a"))
     assert (native.seen("a").state, native.seen("a").pid) == ("starting", first.pid)
     native.network("a")
     assert (native.seen("a").state, native.seen("a").pid) == ("running", first.pid)
@@ -241,7 +241,7 @@ def test_a_number_in_a_pid_file_that_is_no_containers_by_now_means_nothing(nativ
     native.network("a")
     native.up("a")
     kill_supervisor(native, paths)
-    now = state.read(paths, native.instance.id)
+    now = state.read_state_file(paths, native.instance.id)
     assert now is not None
     [row] = now.containers
     rewrite(native, paths, containers=(row._replace(state="starting", process=None),))

@@ -62,7 +62,7 @@ def test_no_supervisor_is_in_reach(backend: Backend, other: Backend, paths: Path
     backend.up("dev", role="dev", mounts=(mount,), workdir="/workspace")
     other.network("there")
     for each in (backend, other):
-        assert state.look(paths, each.instance.id)[0]
+        assert state.observe_state(paths, each.instance.id)[0]
         connect = f"use Socket; socket(S, 1, 1, 0); connect(S, pack_sockaddr_un(q{{{paths.socket(each.instance.id)}}}))"
         assert backend.sh("dev", f"perl -e '{connect} or print $!'") == ["No such file or directory"]
     but_the_agent = (

@@ -134,8 +134,8 @@ def test_what_is_seen_of_an_instance_has_the_addresses_of_its_containers(backend
 def test_a_container_that_runs_nothing_of_the_store_is_proven_to_run_nothing(backend: Backend) -> None:
     backend.network("web")
     backend.up("web")
-    assert backend.engine.proven(backend.instance, "web") == ""
-    assert backend.engine.proven(backend.instance, "db") == ""
+    assert backend.engine.verify_image(backend.instance, "web") == ""
+    assert backend.engine.verify_image(backend.instance, "db") == ""
 
 
 def test_a_restarted_containers_name_leads_to_it_at_once(backend: Backend) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.machine import lacking
 
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
 
 
 @pytest.fixture(scope="session")

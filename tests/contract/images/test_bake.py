@@ -17,9 +17,9 @@ import pytest
 
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
-from devbox.images.bake import BakeEvent
-from devbox.images.store import ImageStore
-from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+from devbox.images.baker import BakeEvent
+from devbox.images.image_store import ImageStore
+from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, key_image
 
 BASE = ImageSpec(
     name="base",
@@ -46,7 +46,7 @@ IMAGES = {
 
 def image(*steps: Packages | Run | Files, name: str = "extra") -> KeyedImage:
     """An image on the base."""
-    return keyed(name, {"base": BASE, name: ImageSpec(name=name, parent="base", steps=steps, config=ImageConfig())})
+    return key_image(name, {"base": BASE, name: ImageSpec(name=name, parent="base", steps=steps, config=ImageConfig())})
 
 
 def quiet(_: BakeEvent) -> None:
@@ -85,20 +85,20 @@ def names(processes: set[int]) -> set[str]:
 
 
 def test_a_bake_can_be_read_by_skopeo_and_a_second_one_does_nothing(store: ImageStore, paths: Paths) -> None:
-    baked = store.bake(keyed("app", IMAGES), quiet)
+    baked = store.bake(key_image("app", IMAGES), quiet)
     ref = f"oci:{paths.oci}:app-{baked.key.removeprefix('sha256:')[:12]}"
     seen = json.loads(subprocess.run(["skopeo", "inspect", ref], capture_output=True, check=True).stdout)
     assert seen["Digest"] == baked.digest
     assert seen["Layers"] == [layer.digest for layer in baked.layers]
     events: list[BakeEvent] = []
-    assert store.bake(keyed("app", IMAGES), events.append) == baked
+    assert store.bake(key_image("app", IMAGES), events.append) == baked
     assert [event.state for event in events] == ["cached"] * 4
     assert store.find(baked.key) == baked
 
 
 def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore, homes: Path) -> None:
-    baked = store.bake(keyed("app", IMAGES), quiet)
-    run, packages, greet, base = (Path(lower) for lower in store.lowers(baked))
+    baked = store.bake(key_image("app", IMAGES), quiet)
+    run, packages, greet, base = (Path(lower) for lower in store.list_lowers(baked))
     assert (run / "opt/said").read_text() == "hello\n"
     assert (run / "usr/bin/greet").is_char_device()
     assert not any((run / "root/.cache").iterdir())
@@ -111,19 +111,19 @@ def test_layers_hold_what_the_steps_did_and_nothing_else(store: ImageStore, home
     assert (greet / "usr/bin/greet").stat().st_mode & 0o777 == 0o755
     assert (run / "opt/said").stat().st_uid == 0
     assert (base / "etc/apt/sources.list").read_text().count("deb.debian.org") == 3
-    for lower in store.lowers(baked):
+    for lower in store.list_lowers(baked):
         assert not any((Path(lower) / name).exists() for name in ("etc/resolv.conf", "etc/hostname", ".devbox"))
 
 
 def test_the_same_steps_in_a_fresh_home_give_the_same_digest(store: ImageStore, homes: Path) -> None:
     other = ImageStore(Paths(str(homes / "other"), str(homes / "other-run")))
-    first, second = store.bake(keyed("app", IMAGES), quiet), other.bake(keyed("app", IMAGES), quiet)
+    first, second = store.bake(key_image("app", IMAGES), quiet), other.bake(key_image("app", IMAGES), quiet)
     assert first.layers == second.layers
     assert first.digest == second.digest
 
 
 def test_progress_tells_sizes(store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.bake(keyed("base", {"base": BASE}), quiet)
+    store.bake(key_image("base", {"base": BASE}), quiet)
     monkeypatch.setenv("DEVBOX_CACHE", str(tmp_path))  # an empty one: others rely on what is in the cache of all
     events: list[BakeEvent] = []
     store.bake(image(Packages(names=("file",))), events.append)
@@ -157,7 +157,7 @@ def test_two_bakes_of_one_step_make_it_once(store: ImageStore, paths: Paths) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.find(store.fixed(wanted).key)
+    assert store.find(store.pin(wanted).key)
     made = [event.step for event in events if event.state == "done" and event.text]  # who only waited has no size
     assert "run echo x >> /opt/once" in made
     assert len(made) == len(set(made))
@@ -173,7 +173,7 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
             ImageStore(paths).bake(wanted, quiet)
         finally:
             os._exit(0)
-    key = store.fixed(wanted).chain[-1].key
+    key = store.pin(wanted).chain[-1].key
     log = Path(paths.home, "logs/bake", f"{key.removeprefix('sha256:')[:12]}.log")
     wait_until(lambda: log.exists() and "\nstarted" in log.read_text())
     below = descendants(child)
@@ -184,25 +184,25 @@ def test_a_killed_bake_leaves_nothing_that_the_next_does_not_clear(store: ImageS
     assert os.listdir(paths.tmp)
     store.sweep()
     assert not os.listdir(paths.tmp)
-    assert store.find(store.fixed(wanted).key) is None
-    assert store.bake(keyed("base", IMAGES), quiet)
+    assert store.find(store.pin(wanted).key) is None
+    assert store.bake(key_image("base", IMAGES), quiet)
 
 
 def test_a_worker_that_was_begun_ahead_has_a_network_and_leaves_nothing(store: ImageStore) -> None:
     script = "ip -br addr show eth0 2>/dev/null || cat /proc/net/dev; grep -q eth0 /proc/net/dev"
-    store.expect_bake()
+    store.prestart_worker()
     wait_until(lambda: "pasta" in names(descendants(os.getpid())))  # before there is anything to do
     store.bake(image(Run(commands=(script,)), name="ahead"), quiet)
-    store.rest()
+    store.stop_idle_worker()
 
     wait_until(lambda: not names(descendants(os.getpid())))
 
 
 def test_a_worker_that_was_begun_in_vain_leaves_nothing(store: ImageStore) -> None:
-    store.expect_bake()
+    store.prestart_worker()
     wait_until(lambda: "pasta" in names(descendants(os.getpid())))
     begun = descendants(os.getpid())
-    store.rest()
+    store.stop_idle_worker()
 
     wait_until(lambda: not names(begun))
 
@@ -216,8 +216,8 @@ def test_packages_leave_no_key_and_no_cluster(store: ImageStore, homes: Path, na
     steps = (BASE.steps[0], Packages(names=names))
     spec = ImageSpec(name="base", parent=None, steps=steps, config=ImageConfig())
     other = ImageStore(Paths(str(homes / "other"), str(homes / "other-run")))
-    first, second = (each.bake(keyed("base", {"base": spec}), quiet) for each in (store, other))
-    tree = Path(store.lowers(first)[0])
+    first, second = (each.bake(key_image("base", {"base": spec}), quiet) for each in (store, other))
+    tree = Path(store.list_lowers(first)[0])
     assert list(tree.glob("usr/sbin/*"))
     assert not [path for path in (tree / "etc").rglob("*") if path.suffix == ".key" or path.name.endswith("_key")]
     assert not [*tree.glob("var/lib/postgresql/*/*"), *tree.glob("var/lib/mysql/*")]
@@ -236,7 +236,7 @@ def test_edited_commands_are_known_by_all_that_they_bring_from_then_on(store: Im
     make = "mkdir -p /usr/lib/python3/site-packages/{a-1,b-2}.dist-info"
     edited = image(Run(commands=(("bash", "-c", make),), pins={"pip:a": "1", "pip:gone": "1"}))
     baked = store.bake(edited, quiet)
-    fixed = store.fixed(edited)
+    fixed = store.pin(edited)
     assert fixed.chain[-1].step.pins == {"pip:a": "1", "pip:b": "2"}
     assert store.find(fixed.key) == baked
     states: list[str] = []

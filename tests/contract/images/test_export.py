@@ -12,8 +12,8 @@ from contract.images.tools import output
 from support import layouts
 
 from devbox.host.paths import Paths
-from devbox.images import archive
-from devbox.images.layout import Descriptor, Layout
+from devbox.images.archive import exporter
+from devbox.images.store.layout import Descriptor, Layout
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def exported(image: tuple[Paths, Descriptor], kind: str) -> bytes:
     """The archive's bytes."""
     out = io.BytesIO()
     named = "example.org/team/app:1.0"
-    archive.export(image[1], paths=image[0], kind=kind, name=named, out=out, on_transfer=lambda _: None)
+    exporter.export(image[1], paths=image[0], kind=kind, name=named, out=out, on_transfer=lambda _: None)
     return out.getvalue()
 
 

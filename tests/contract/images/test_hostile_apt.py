@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
-from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages, Run, keyed
+from devbox.images.image_store import ImageStore
+from devbox.model.image import Bootstrap, ImageConfig, ImageSpec, Packages, Run, key_image
 
 TRIXIE = Bootstrap(distribution="debian", suite="trixie")
 # Answers as apt does, and leaves a package of its own making under the name of every one that is cached, and lists.
@@ -32,7 +32,7 @@ def _digests(directory: Path) -> dict[str, str]:
 @pytest.mark.long
 def test_an_image_s_own_apt_changes_nothing_that_others_install(store: ImageStore, paths: Paths) -> None:
     honest = ImageSpec(name="honest", parent=None, steps=(TRIXIE, Packages(names=("less",))), config=ImageConfig())
-    store.bake(keyed("honest", {"honest": honest}), lambda _: None)
+    store.bake(key_image("honest", {"honest": honest}), lambda _: None)
     cache = Path(paths.apt_cache("debian", "trixie"))
     before = _digests(cache / "debs") | _digests(cache / "lists")
     assert any(name.startswith("less_") for name in before)
@@ -41,6 +41,6 @@ def test_an_image_s_own_apt_changes_nothing_that_others_install(store: ImageStor
     put = f"cat > /usr/bin/apt-get <<'END'\n{FAKE}END\n"
     steps = (TRIXIE, Run(commands=(put,)), Packages(names=("tiny",)))
     hostile = ImageSpec(name="hostile", parent=None, steps=steps, config=ImageConfig())
-    store.bake(keyed("hostile", {"hostile": hostile}), lambda _: None)
+    store.bake(key_image("hostile", {"hostile": hostile}), lambda _: None)
     assert _digests(cache / "debs") | _digests(cache / "lists") == before
     assert os.listdir(cache / "debs")

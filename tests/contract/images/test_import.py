@@ -21,12 +21,12 @@ from support.hostile_layers import zstandard
 from support.machine import REPOSITORY, wait_until
 
 from devbox.host.paths import Paths
-from devbox.images import archive
-from devbox.images.intake.store import Imported, read
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.pulled import Puller
+from devbox.images.archive import exporter
+from devbox.images.archive.importer import ImportedImage, import_images
+from devbox.images.bake.pulled import Puller
+from devbox.images.image_store import ImageStore
 from devbox.images.registry import reference
-from devbox.images.store import ImageStore
+from devbox.images.store.layout import Descriptor, Layout
 
 NAME = "example.org/team/app:1.0"
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -47,12 +47,12 @@ class Place:
 
     def export(self, top: Descriptor, kind: str = "oci") -> Path:
         with self.file.open("wb") as out:
-            archive.export(top, paths=self.paths, kind=kind, name=NAME, out=out, on_transfer=lambda _: None)
+            exporter.export(top, paths=self.paths, kind=kind, name=NAME, out=out, on_transfer=lambda _: None)
         return self.file
 
-    def take(self, source: Path | str, name: str = "") -> list[Imported]:
+    def take(self, source: Path | str, name: str = "") -> list[ImportedImage]:
         wanted = reference.parse(name) if name else None
-        return read(str(source), paths=self.paths, name=wanted, on_transfer=lambda _: None)
+        return import_images(str(source), paths=self.paths, name=wanted, on_transfer=lambda _: None)
 
     def blobs(self) -> set[str]:
         return set(os.listdir(f"{self.paths.oci}/blobs/sha256"))
@@ -77,9 +77,9 @@ def image(one: Place) -> Descriptor:
 def test_an_oci_archive_comes_back_to_the_byte(one: Place, other: Place, image: Descriptor, packed: str):
     source = one.export(image)
     source.write_bytes(PACKED[packed](source.read_bytes()))
-    assert other.take(source) == [Imported(NAME, image, ())]
+    assert other.take(source) == [ImportedImage(NAME, image, ())]
     assert other.blobs() == one.blobs()
-    assert other.oci.refs() == {NAME: image}
+    assert other.oci.read_refs() == {NAME: image}
     assert not os.listdir(other.paths.tmp)
 
 
@@ -111,7 +111,7 @@ def test_an_old_docker_archive_is_the_image_that_its_config_says(one: Place, oth
     place = tmp_path / "old"
     for name, blob in (("first/layer.tar", layer[0].digest), ("config.json", config)):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(one.oci.blob(blob), place / name)
+        shutil.copy(one.oci.get_blob_path(blob), place / name)
     (place / "second").mkdir()
     (place / "second/layer.tar").symlink_to("../first/layer.tar")
     layers = ["first/layer.tar", "second/layer.tar"]
@@ -128,7 +128,7 @@ def test_a_name_is_given_or_made(one: Place, other: Place, image: Descriptor):
     assert [each.name for each in other.take(one.file, "team/other")] == ["docker.io/team/other:latest"]
     third = Place(one.file.parent / "third")
     with one.file.open("wb") as out:
-        archive.export(image, paths=one.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
+        exporter.export(image, paths=one.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
     assert [each.name for each in third.take(one.file)] == [f"imported-{image.digest[7:19]}"]
     assert [each.name for each in other.take(one.file)] == ["docker.io/team/other:latest"]  # known by that already
 
@@ -138,17 +138,17 @@ def test_layers_of_other_machines_may_be_missing_and_are_told(one: Place, other:
     layout_ = other.file.parent / "layout"
     (layout_ / "blobs/sha256").mkdir(parents=True)
     for digest in kept:
-        shutil.copy(one.oci.blob(digest), layout_ / f"blobs/sha256/{digest[7:]}")
-    (layout_ / "index.json").write_text(json.dumps({"manifests": [image.plain()]}))
+        shutil.copy(one.oci.get_blob_path(digest), layout_ / f"blobs/sha256/{digest[7:]}")
+    (layout_ / "index.json").write_text(json.dumps({"manifests": [image.to_json()]}))
     assert [each.absent for each in other.take(layout_)] == [(f"linux/{layouts.OTHER}",)]
 
 
 def test_what_refers_to_an_image_comes_along(one: Place, other: Place, image: Descriptor, tmp_path: Path):
     sbom = layouts.manifest(one.oci, layouts.layer(one.oci, {"sbom": b"{}"}), subject=image)
     one.oci.set_ref(NAME, image)
-    one.oci.add_nameless(sbom)
+    one.oci.add_unnamed(sbom)
     assert [each.top for each in other.take(one.paths.oci, "app:1")] == [image]
-    assert other.oci.nameless() == [sbom]
+    assert other.oci.list_unnamed() == [sbom]
 
 
 def test_the_command_tells_what_came(one: Place, other: Place, image: Descriptor):
@@ -172,11 +172,11 @@ def test_layers_packed_by_zstd_are_unpacked(one: Place, other: Place, homes: Pat
     (found,) = other.take(tmp_path / "z.tar")
     home = Path(tempfile.mkdtemp(dir=homes))  # which the store's ids may enter
     paths = Paths(str(home), str(home / "run"))
-    read(str(tmp_path / "z.tar"), paths=paths, name=None, on_transfer=lambda _: None)
-    ready = Puller(paths).ready(found.top, "sha256:1")
+    import_images(str(tmp_path / "z.tar"), paths=paths, name=None, on_transfer=lambda _: None)
+    ready = Puller(paths).prepare(found.top, "sha256:1")
     assert ready.config.command == ("tool",)
     assert [layer.media_type for layer in ready.layers] == ["application/vnd.oci.image.layer.v1.tar+zstd"]
-    (lower,) = ImageStore(paths).lowers(ready)
+    (lower,) = ImageStore(paths).list_lowers(ready)
     assert {name: Path(lower, name).read_bytes() for name in files} == files
 
 
@@ -197,7 +197,7 @@ def test_a_killed_import_leaves_nothing_that_the_next_up_does_not_clear(one: Pla
     assert os.listdir(other.paths.tmp)
     ImageStore(other.paths).sweep()
     assert not os.listdir(other.paths.tmp)
-    assert not other.oci.refs()
+    assert not other.oci.read_refs()
 
 
 def own(oci: Layout, top: Descriptor) -> Descriptor:

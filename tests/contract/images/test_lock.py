@@ -11,8 +11,8 @@ import pytest
 
 from devbox.errors import BakeFailed
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
-from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, keyed
+from devbox.images.image_store import ImageStore
+from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, KeyedImage, Packages, Run, key_image
 
 NOWHERE = "http://127.0.0.1:9/debian"  # a mirror that answers nobody
 SPEC = ImageSpec(
@@ -26,9 +26,9 @@ SPEC = ImageSpec(
 @pytest.fixture
 def locked(store: ImageStore) -> KeyedImage:
     """The image, its steps fixed to what the first bake of this run took."""
-    image = keyed("base", {"base": SPEC})
+    image = key_image("base", {"base": SPEC})
     store.bake(image, lambda _: None)
-    return store.fixed(image)
+    return store.pin(image)
 
 
 def fresh_store(homes: Path, name: str) -> ImageStore:
@@ -58,7 +58,7 @@ def test_the_cache_alone_bakes_the_same_bytes(
 def test_a_package_that_nobody_has_is_named_with_what_there_is(store: ImageStore, locked: KeyedImage) -> None:
     wanted = replace(SPEC.steps[1], pins={"less": "1-1"})
     offered = locked.chain[1].step.pins["less"]
-    image = keyed("base", {"base": replace(SPEC, steps=(locked.chain[0].step, wanted))})
+    image = key_image("base", {"base": replace(SPEC, steps=(locked.chain[0].step, wanted))})
     with pytest.raises(BakeFailed) as caught:
         store.bake(image, lambda _: None)
     assert caught.value.details == f"less: locked 1-1, offered {offered}"
@@ -71,7 +71,7 @@ def test_a_renewed_step_is_made_once_and_only_where_it_installs_something(
     store: ImageStore, locked: KeyedImage
 ) -> None:
     steps = (locked.chain[0].step, *SPEC.steps[1:])
-    image = keyed("base", {"base": replace(SPEC, steps=steps)})
+    image = key_image("base", {"base": replace(SPEC, steps=steps)})
     renewed: set[str] = set()
     for states in (["cached", "running", "cached"], ["cached", "cached", "cached"]):
         seen: list[str] = []
@@ -95,7 +95,7 @@ def test_one_changed_file_of_the_last_step_changes_the_last_layer_alone(store: I
         text: replace(SPEC, steps=(*below, Files(contents={"/etc/motd": text, "/etc/issue": "same\n"})))
         for text in ("one\n", "two\n")
     }
-    first, second = (store.bake(keyed("base", {"base": spec}), lambda _: None) for spec in images.values())
+    first, second = (store.bake(key_image("base", {"base": spec}), lambda _: None) for spec in images.values())
     assert first.digest != second.digest
     assert first.layers[:-1] == second.layers[:-1]
     assert first.layers[-1] != second.layers[-1]
@@ -106,16 +106,16 @@ def test_a_mirror_that_has_the_locked_versions_does_as_well_as_the_cache(
     store: ImageStore, locked: KeyedImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, packages = locked.chain[0].step, Packages(names=("ca-certificates",))  # which mirrors have in two versions
-    known = store.fixed(_baked(store, base, packages))
+    known = store.pin(_baked(store, base, packages))
     moved = Files(contents={"/moved": ""})  # so that the step has to be made again
     monkeypatch.setenv("DEVBOX_CACHE", str(tmp_path))
-    again = store.fixed(_baked(store, base, moved, known.chain[1].step))
+    again = store.pin(_baked(store, base, moved, known.chain[1].step))
     assert again.chain[2].step == known.chain[1].step
     layers = [store.find(image.key).layers[-1] for image in (known, again)]
     assert layers[0] == layers[1]
 
 
 def _baked(store: ImageStore, *steps: BakeStep) -> KeyedImage:
-    image = keyed("base", {"base": replace(SPEC, steps=steps)})
+    image = key_image("base", {"base": replace(SPEC, steps=steps)})
     store.bake(image, lambda _: None)
     return image

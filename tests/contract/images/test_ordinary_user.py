@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from support.machine import as_ordinary_user
 
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
 from devbox.model import codec
-from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, keyed
+from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, key_image
 
 SPEC = ImageSpec(
     name="base",
@@ -29,7 +29,7 @@ SPEC = ImageSpec(
 PROGRAM = """
 import json, sys
 from devbox.host.paths import Paths
-from devbox.images.store import ImageStore
+from devbox.images.image_store import ImageStore
 from devbox.model import codec
 from devbox.model.image import KeyedImage
 store = ImageStore(Paths(sys.argv[1], sys.argv[2]))
@@ -48,7 +48,7 @@ def base() -> Iterator[Path]:
 
 
 def test_root_and_an_ordinary_user_bake_the_same_bytes(store: ImageStore, base: Path) -> None:
-    image = keyed("base", {"base": SPEC})
+    image = key_image("base", {"base": SPEC})
     by_root = store.bake(image, lambda _: None)
     start, environment = as_ordinary_user(base)
     subprocess.run(["chown", "-R", environment["USER"], str(base)], check=True)

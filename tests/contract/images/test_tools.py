@@ -19,15 +19,15 @@ from support.machine import REPOSITORY, lacking
 from support.registry import Registry, registry
 
 from devbox.host.paths import Paths
-from devbox.images.intake.store import read
-from devbox.images.layout import Layout
+from devbox.images.archive.importer import import_images
+from devbox.images.image_store import ImageStore
 from devbox.images.registry.reference import parse
 from devbox.images.registry.transfers import Transfers
-from devbox.images.store import ImageStore
-from devbox.model.image import Baked, Files, FromTarball, ImageConfig, ImageSpec, Run, keyed
+from devbox.images.store.layout import Layout
+from devbox.model.image import BakedImage, Files, FromTarball, ImageConfig, ImageSpec, Run, key_image
 
 
-def bake(store: ImageStore, text: str) -> Baked:
+def bake(store: ImageStore, text: str) -> BakedImage:
     """An image of three layers; `text` is a file of the last one."""
     raw = rootfs.tarball()
     content = f"sha256:{hashlib.sha256(raw.read_bytes()).hexdigest()}"
@@ -37,18 +37,18 @@ def bake(store: ImageStore, text: str) -> Baked:
         Files(contents={"/etc/motd": text, "/etc/other": "the same\n"}),
     )
     spec = ImageSpec(name="app", parent=None, steps=steps, config=ImageConfig(command=("cat", "/etc/motd")))
-    return store.bake(keyed("app", {"app": spec}), lambda _: None)
+    return store.bake(key_image("app", {"app": spec}), lambda _: None)
 
 
 @pytest.fixture(scope="session")
-def baked(paths: Paths) -> Baked:
+def baked(paths: Paths) -> BakedImage:
     return bake(ImageStore(paths), "hello\n")
 
 
 @pytest.fixture(scope="session")
-def named(paths: Paths, baked: Baked) -> str:
+def named(paths: Paths, baked: BakedImage) -> str:
     """The layout's own name for it."""
-    refs = Layout(paths.oci, lock=paths.lock("oci-index")).refs()
+    refs = Layout(paths.oci, lock=paths.lock("oci-index")).read_refs()
     return next(name for name, target in refs.items() if target.digest == baked.digest)
 
 
@@ -72,7 +72,7 @@ def devbox(paths: Paths, *words: str, environment: dict[str, str] | None = None)
 
 
 def test_it_has_one_digest_in_layout_registry_and_back(
-    paths: Paths, baked: Baked, named: str, served: Registry, tmp_path: Path
+    paths: Paths, baked: BakedImage, named: str, served: Registry, tmp_path: Path
 ) -> None:
     place = f"oci:{paths.oci}:{named}"
     assert digest_of(output("skopeo", "inspect", "--raw", place)) == baked.digest
@@ -86,11 +86,14 @@ def test_it_has_one_digest_in_layout_registry_and_back(
     output(*copy, "--src-tls-verify=false", f"docker://{at}", f"oci:{tmp_path}/back:app:1")
     assert digest_of(output("skopeo", "inspect", "--raw", f"oci:{tmp_path}/back:app:1")) == baked.digest
     back = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
-    assert read(f"{tmp_path}/back", paths=back, name=None, on_transfer=lambda _: None)[0].top.digest == baked.digest
+    assert (
+        import_images(f"{tmp_path}/back", paths=back, name=None, on_transfer=lambda _: None)[0].top.digest
+        == baked.digest
+    )
 
 
 def test_one_changed_file_of_the_last_step_is_all_that_is_pushed(
-    store: ImageStore, paths: Paths, baked: Baked, served: Registry
+    store: ImageStore, paths: Paths, baked: BakedImage, served: Registry
 ) -> None:
     at, transfers = parse(f"{served.host}/team/app:1"), Transfers(paths)
     first = transfers.push(transfers.find(baked.digest), at, lambda _: None)
@@ -116,7 +119,7 @@ def test_umoci_unpacks_it(paths: Paths, named: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_podman_runs_it(paths: Paths, baked: Baked, tmp_path: Path) -> None:
+def test_podman_runs_it(paths: Paths, baked: BakedImage, tmp_path: Path) -> None:
     """In a mount namespace of its own, which takes along what podman mounts, and with nothing of the host's podman."""
     if shutil.which("podman") is None:
         lacking("podman is not installed")
@@ -145,7 +148,7 @@ def engine() -> Iterator[Docker]:
         yield made
 
 
-def test_docker_runs_it_and_gives_it_back(paths: Paths, baked: Baked, engine: Docker, tmp_path: Path) -> None:
+def test_docker_runs_it_and_gives_it_back(paths: Paths, baked: BakedImage, engine: Docker, tmp_path: Path) -> None:
     words = ("image", "export", baked.digest, "--to", "docker", "--tag", "team/app:1", "--json")
     done = devbox(paths, *words, environment=dict(engine.environment))
     assert done.returncode == 0, done.stderr
@@ -153,13 +156,13 @@ def test_docker_runs_it_and_gives_it_back(paths: Paths, baked: Baked, engine: Do
     assert engine.run("run", "--rm", "--network=none", "team/app:1") == "hello\n"
     engine.run("save", "-o", str(tmp_path / "saved.tar"), "team/app:1")
     back = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
-    (found,) = read(str(tmp_path / "saved.tar"), paths=back, name=None, on_transfer=lambda _: None)
+    (found,) = import_images(str(tmp_path / "saved.tar"), paths=back, name=None, on_transfer=lambda _: None)
     assert found.name == "docker.io/team/app:1"
     oci = Layout(back.oci, lock=back.lock("oci-index"))
     assert oci.read_json(found.top.digest)["config"]["digest"] == baked.config_digest
 
 
-def test_an_engine_that_is_not_there_is_said(paths: Paths, baked: Baked, tmp_path: Path) -> None:
+def test_an_engine_that_is_not_there_is_said(paths: Paths, baked: BakedImage, tmp_path: Path) -> None:
     words = ("image", "export", baked.digest, "--to", "docker", "--tag", "team/app:1")
     nobody = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/nobody.sock"}
     done = devbox(paths, *words, environment=nobody)

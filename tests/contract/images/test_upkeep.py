@@ -16,12 +16,13 @@ from support import layouts
 
 from devbox.errors import UsageError
 from devbox.host.paths import Paths
-from devbox.images import budget, gate, gc, snapshots, verify
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.reach import Roots
-from devbox.images.stepcache import StepCache
+from devbox.images import gc, image_store, verify
+from devbox.images.reachable import Roots
+from devbox.images.store import lock, snapshots
+from devbox.images.store.layout import Descriptor, Layout
+from devbox.images.store.step_cache import StepCache
 from devbox.model import ids
-from devbox.model.image import Baked, ImageConfig, Layer
+from devbox.model.image import BakedImage, ImageConfig, Layer
 
 
 class Small:
@@ -32,35 +33,35 @@ class Small:
         self.oci = Layout(self.paths.oci, lock=self.paths.lock("oci-index"))
         self.cache = StepCache(self.paths)
 
-    def image(self, seed: int) -> Baked:
+    def image(self, seed: int) -> BakedImage:
         """An image with its records, its snapshots, and something that refers to it."""
         pieces = [layouts.layer(self.oci, {"f": layouts.noise(20_000, each)}, packed=False) for each in (0, seed)]
         layers = tuple(self._layer(*piece) for piece in pieces)
         manifest = layouts.manifest(self.oci, *pieces)
         index = layouts.index(self.oci, (manifest, layouts.architecture()))
         self.oci.set_ref(f"image-{seed:012}", index)
-        self.oci.add_nameless(layouts.manifest(self.oci, subject=index))
+        self.oci.add_unnamed(layouts.manifest(self.oci, subject=index))
         config = self.oci.read_json(manifest.digest)["config"]["digest"]
-        baked = Baked(
-            key=ids.key_of(seed),
+        baked = BakedImage(
+            key=ids.compute_key(seed),
             digest=index.digest,
             manifest=manifest.digest,
             config_digest=config,
             layers=layers,
             config=ImageConfig(),
         )
-        self.cache.keep_image(baked)
+        self.cache.record_image(baked)
         return baked
 
-    def complete(self, baked: Baked) -> bool:
+    def complete(self, baked: BakedImage) -> bool:
         """Whether all of an image is there."""
         blobs = (baked.digest, baked.manifest, baked.config_digest, *(layer.digest for layer in baked.layers))
-        return all(map(self.oci.has, blobs)) and self.cache.image(baked.key) == baked
+        return all(map(self.oci.has_blob, blobs)) and self.cache.find_image(baked.key) == baked
 
     def _layer(self, blob: Descriptor, diff_id: str) -> Layer:
         layer = Layer(digest=blob.digest, diff_id=diff_id, size=blob.size, media_type=blob.media_type)
-        os.makedirs(snapshots.directory(self.paths, diff_id), exist_ok=True)
-        self.cache.keep_layer(ids.key_of(diff_id), layer, {})
+        os.makedirs(snapshots.get_snapshot_dir(self.paths, diff_id), exist_ok=True)
+        self.cache.record_layer(ids.compute_key(diff_id), layer, {})
         return layer
 
 
@@ -84,16 +85,16 @@ def nobody_waits() -> None:
 def test_what_a_root_needs_stays_with_what_refers_to_it(small: Small):
     kept, gone = small.image(1), small.image(2)
     roots = Roots(keys=frozenset({kept.key}))
-    found = gc.look(small.paths, roots)
+    found = gc.find_garbage(small.paths, roots)
     assert gc.collect(small.paths, lambda: roots, nobody_waits) == found
     assert found.names == ("image-000000000002",)
     assert {gone.digest, gone.manifest, gone.layers[1].digest} < set(found.blobs)
     assert found.snapshots == (gone.layers[1].diff_id,)
     assert small.complete(kept)
-    assert small.cache.image(gone.key) is None
-    assert len(small.oci.nameless()) == 1
+    assert small.cache.find_image(gone.key) is None
+    assert len(small.oci.list_unnamed()) == 1
     assert verify.verify(small.paths, nobody_waits).faults == ()
-    assert gc.look(small.paths, roots).size == 0
+    assert gc.find_garbage(small.paths, roots).size == 0
     assert not os.listdir(small.paths.tmp)
 
 
@@ -105,7 +106,7 @@ def test_an_image_that_runs_stays_by_its_digest_alone(small: Small):
 
 def test_an_image_that_is_leased_stays(small: Small):
     kept = small.image(1)
-    with gate.leased(small.paths, kept.key):
+    with lock.lease_image(small.paths, kept.key):
         gc.collect(small.paths, Roots, nobody_waits)
         assert small.complete(kept)
     gc.collect(small.paths, Roots, nobody_waits)
@@ -123,7 +124,7 @@ def test_who_collects_waits_for_who_bakes(small: Small):
             gc.collect(small.paths, Roots, partial(_say, waiting[1]))
         finally:
             os._exit(0)
-    with gate.kept(small.paths):
+    with lock.lock_shared(small.paths):
         os.write(go[1], b"g")
         assert os.read(waiting[0], 1) == b"w"
         new = small.image(2)
@@ -134,17 +135,17 @@ def test_who_collects_waits_for_who_bakes(small: Small):
 
 
 def test_leftovers_of_transfers_are_collected(small: Small):
-    os.makedirs(small.paths.partial)
-    Path(small.paths.partial, "a" * 64).write_bytes(b"half of it")
+    os.makedirs(small.paths.partial_blobs)
+    Path(small.paths.partial_blobs, "a" * 64).write_bytes(b"half of it")
     found = gc.collect(small.paths, Roots, nobody_waits)
-    assert found.broken_off == (f"{small.paths.partial}/{'a' * 64}",)
-    assert not os.listdir(small.paths.partial)
+    assert found.broken_off == (f"{small.paths.partial_blobs}/{'a' * 64}",)
+    assert not os.listdir(small.paths.partial_blobs)
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_blob_takes_along_what_needs_it(small: Small, damage: str):
     sound, broken = small.image(1), small.image(2)
-    path = Path(small.oci.blob(broken.layers[1].digest))
+    path = Path(small.oci.get_blob_path(broken.layers[1].digest))
     if damage == "remove":
         path.unlink()
     else:
@@ -153,8 +154,8 @@ def test_a_damaged_blob_takes_along_what_needs_it(small: Small, damage: str):
     assert fault.digest == broken.layers[1].digest
     assert fault.images == ("image-000000000002",)
     assert small.complete(sound)
-    assert small.cache.image(broken.key) is None
-    assert list(small.oci.refs()) == ["image-000000000001"]
+    assert small.cache.find_image(broken.key) is None
+    assert list(small.oci.read_refs()) == ["image-000000000001"]
     assert verify.verify(small.paths, nobody_waits).faults == ()
 
 
@@ -177,18 +178,18 @@ def test_a_killed_collection_leaves_a_valid_store(small: Small):
         assert verify.verify(small.paths, lambda: None).faults == ()
         assert small.complete(kept)
     gc.collect(small.paths, lambda: roots, lambda: None)
-    assert gc.look(small.paths, roots).size == 0
+    assert gc.find_garbage(small.paths, roots).size == 0
     assert small.complete(kept)
 
 
 def test_a_budget_is_warned_of_before_it_is_reached(small: Small, monkeypatch: pytest.MonkeyPatch):
     small.image(1)
     monkeypatch.delenv("DEVBOX_IMAGE_BUDGET", raising=False)
-    assert budget.warning(small.paths) is None
+    assert image_store.check_budget(small.paths) is None
     monkeypatch.setenv("DEVBOX_IMAGE_BUDGET", "50 kB")
-    assert "of 50 kB" in (budget.warning(small.paths) or "")
+    assert "of 50 kB" in (image_store.check_budget(small.paths) or "")
     monkeypatch.setenv("DEVBOX_IMAGE_BUDGET", "0")
-    assert budget.warning(small.paths) is None
+    assert image_store.check_budget(small.paths) is None
     monkeypatch.setenv("DEVBOX_IMAGE_BUDGET", "much")
     with pytest.raises(UsageError, match="'much'"):
-        budget.warning(small.paths)
+        image_store.check_budget(small.paths)

@@ -38,7 +38,7 @@ def ids(base: Path) -> IdMap:
         for program in ("catatonit", "pasta", "nft"):
             programs.find(program)
         (base / "home").mkdir()
-        return idmap.store_map(Paths(str(base / "home"), str(base / "run")))
+        return idmap.load_store_map(Paths(str(base / "home"), str(base / "run")))
     except HostError as error:
         lacking(error.sentence)
         raise

@@ -7,8 +7,8 @@ import os
 import pytest
 from support.place import PATH, Place
 
-from devbox.isolation import seccomp, spec
-from devbox.isolation.types import Confine, Process
+from devbox.isolation import runtime_spec
+from devbox.isolation.types import ProcessSpec, SecurityProfile
 
 
 def _status(place: Place, name: str, of: str = "self") -> dict[str, str]:
@@ -25,7 +25,7 @@ def test_pid_1_is_confined(clear: Place):
     assert status["Seccomp"] == "2"
     assert status["SigIgn"] == "0000000000000000", "an ignored SIGPIPE would break pipelines"
     assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
-    assert int(status["CapBnd"], 16).bit_count() == len(spec.CAPABILITIES) == 14
+    assert int(status["CapBnd"], 16).bit_count() == len(runtime_spec.CAPABILITIES) == 14
 
 
 def test_exec_is_confined_as_pid_1_is(clear: Place):
@@ -38,7 +38,7 @@ def test_exec_is_confined_as_pid_1_is(clear: Place):
 
 
 def test_another_user_has_no_capability(clear: Place):
-    process = Process(argv=("sleep", "infinity"), env=(PATH,), cwd="/", uid=33, gid=33)
+    process = ProcessSpec(argv=("sleep", "infinity"), env=(PATH,), cwd="/", uid=33, gid=33)
     clear.run(clear.container("other", process=process))
 
     status = _status(clear, "other", "1")
@@ -50,7 +50,7 @@ def test_another_user_has_no_capability(clear: Place):
 def test_an_init_is_pid_1(clear: Place):
     clear.run(clear.container("plain"))
 
-    assert clear.sh("plain", "tr '\\0' ' ' < /proc/1/cmdline").startswith(spec.INIT)
+    assert clear.sh("plain", "tr '\\0' ' ' < /proc/1/cmdline").startswith(runtime_spec.INIT)
 
 
 def test_container_root_is_not_the_hosts(clear: Place):
@@ -95,14 +95,14 @@ def test_clone3_is_unknown_and_vsock_denied(clear: Place):
 
 
 def test_a_read_only_root_is_read_only(clear: Place):
-    clear.run(clear.container("closed", confine=Confine(read_only=True), tmpfs=("/tmp",)))
+    clear.run(clear.container("closed", confine=SecurityProfile(read_only=True), tmpfs=("/tmp",)))
 
     assert clear.attempt("closed", "touch /x")[1] != 0
     clear.sh("closed", "touch /tmp/x")
 
 
 def test_an_added_capability_brings_its_system_calls(clear: Place):
-    clear.run(clear.container("admin", confine=Confine(add_capabilities=("SYS_ADMIN",))))
+    clear.run(clear.container("admin", confine=SecurityProfile(add_capabilities=("SYS_ADMIN",))))
 
     clear.sh("admin", "unshare --mount true")
 
@@ -115,4 +115,4 @@ def test_the_process_is_utc_and_named(clear: Place):
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="a fact of the x86 table")
 def test_the_profile_names_every_architecture_of_the_machine():
-    assert "SCMP_ARCH_X86" in seccomp.profile()["architectures"]
+    assert "SCMP_ARCH_X86" in runtime_spec.build_seccomp_profile()["architectures"]

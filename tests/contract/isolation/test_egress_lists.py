@@ -16,11 +16,11 @@ from support.machine import as_ordinary_user, lacking, wait_until
 from support.place import Place
 
 from devbox.isolation import state
-from devbox.isolation.network import bridge, egress, names
+from devbox.isolation.network import bridge, egress, egress_policy
 from devbox.isolation.state import InstanceState
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.segment import Segment
-from devbox.isolation.types import Reach
+from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.network import InstanceNetwork
+from devbox.isolation.types import NetworkAccess
 
 pytestmark = pytest.mark.parametrize("here", ["crun"], indirect=True)  # no runtime has a part in it
 
@@ -61,23 +61,25 @@ class Net:
 
     def __init__(self, loop: Loop, place: Place) -> None:
         self.refused: list[tuple[str, str]] = []
-        self.successors: list[Segment] = []
+        self.successors: list[InstanceNetwork] = []
         self.place = place
         self.loop = loop
-        self.segment = Segment(loop, place.context, lambda: None, refused=lambda *what: self.refused.append(what))
+        self.segment = InstanceNetwork(
+            loop, place.context, lambda: None, refused=lambda *what: self.refused.append(what)
+        )
 
     def state(self) -> InstanceState:
         """What the supervisor has written."""
-        me = state.current(os.getpid())
-        return InstanceState(state.FORMAT, state.boot_id(), me, names=self.segment.names)
+        me = state.require_process(os.getpid())
+        return InstanceState(state.FORMAT, state.read_boot_id(), me, names=self.segment.names)
 
     def settle(self, condition: object) -> None:
         """Run the loop until something is so."""
 
         def look() -> None:
-            self.loop.stop() if condition() else self.loop.after(0.02, look)  # type: ignore[operator]
+            self.loop.stop() if condition() else self.loop.call_later(0.02, look)  # type: ignore[operator]
 
-        late = self.loop.after(30, self.loop.stop)
+        late = self.loop.call_later(30, self.loop.stop)
         look()
         self.loop.run()
         late.cancel()
@@ -95,14 +97,14 @@ class Net:
 def net(clear: Place, loop: Loop) -> Iterator[Net]:
     """`c0` has a list, `c1` has none."""
     made = Net(loop, clear)
-    made.segment.set(("c0", "c1"), ())
-    made.segment.reach("c0", Reach((), ALLOWED))
+    made.segment.set_names(("c0", "c1"), ())
+    made.segment.set_access("c0", NetworkAccess((), ALLOWED))
     for index in range(2):
         clear.run(clear.container(f"c{index}", index=index))
     yield made
     for successor in made.successors:
         successor.close()
-    made.segment.set((), ())
+    made.segment.set_names((), ())
     made.segment.close()
 
 
@@ -161,7 +163,7 @@ def test_ipv6_is_held_to_the_list_as_well(net: Net) -> None:
 
 def test_a_forged_sender_gets_nothing_out(net: Net) -> None:
     """A container may write its frames itself. With another's address it would pass for one without a list."""
-    mine, other = net.segment.node("c0"), net.segment.node("c1")
+    mine, other = net.segment.find_node("c0"), net.segment.find_node("c1")
     assert mine
     assert other
     receive = (
@@ -172,7 +174,7 @@ def test_a_forged_sender_gets_nothing_out(net: Net) -> None:
     net.place.sh("c1", f"perl -e '{receive}' > /dev/null 2>&1")
 
     def frame(sender: str) -> bytes:
-        to = bridge.mac(other)
+        to = bridge.get_mac(other)
         return frames.datagram(mine, to=to, sender=sender, target=other.address, port=9, text=sender.encode())
 
     frames.send(net.place, "c0", frame("10.213.0.99"), frame(mine.address))
@@ -181,7 +183,7 @@ def test_a_forged_sender_gets_nothing_out(net: Net) -> None:
 
 
 def test_a_list_can_be_empty_and_others_are_reached_all_the_same(net: Net) -> None:
-    net.segment.reach("c0", Reach((), ()))
+    net.segment.set_access("c0", NetworkAccess((), ()))
     assert net.get("c0", "a.example") == ""
     server = (
         "$s = IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die; exit if fork; print {$s->accept} qq{near}"
@@ -192,9 +194,9 @@ def test_a_list_can_be_empty_and_others_are_reached_all_the_same(net: Net) -> No
 
 def test_the_next_with_an_address_inherits_nothing(net: Net) -> None:
     assert net.get("c0", "a.example") != ""
-    net.segment.reach("c0", Reach((), ("b.example",)))
+    net.segment.set_access("c0", NetworkAccess((), ("b.example",)))
     assert net.get("c0", "198.51.100.1") == ""
-    net.segment.reach("c0", Reach())
+    net.segment.set_access("c0", NetworkAccess())
     assert net.get("c0", "198.51.100.1") != ""
     assert net.get("c0", "xa.example") == ""
     assert net.get("c0", "b.example") != ""
@@ -202,10 +204,10 @@ def test_the_next_with_an_address_inherits_nothing(net: Net) -> None:
 
 def test_what_was_open_before_the_list_is_closed_by_it(net: Net) -> None:
     """Whoever sees a list coming could else keep a connection until then, or ask the host's own resolver on it."""
-    net.segment.reach("c0", Reach())
+    net.segment.set_access("c0", NetworkAccess())
     asks = [f"perl -e '{ASK}' {resolver} {port}" for port, resolver in enumerate(RESOLVERS, start=6001)]
     assert [net.place.sh("c0", ask) for ask in asks] == ["2", "2"]
-    net.segment.reach("c0", Reach((), ALLOWED))
+    net.segment.set_access("c0", NetworkAccess((), ALLOWED))
     refused = [net.place.attempt("c0", f"{ask} 2>&1") for ask in asks]
     assert all(code not in (0, 142) for _, code in refused), refused
 
@@ -214,19 +216,21 @@ def test_what_is_open_by_the_list_outlives_its_address(net: Net) -> None:
     """A connection lasts as long as it is used, whatever time the name's record gives its address."""
     net.place.sh("c0", "getent hosts resolver.example")
     assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
-    node = net.segment.node("c0")
+    node = net.segment.find_node("c0")
     assert node
-    egress.load(net.place.context, f"flush set inet {names.TABLE} {names.sets(node)[0]}\n")
-    net.segment.reach("c1", Reach((), ()))  # all rules are written anew
+    egress.apply_nft(
+        net.place.context, f"flush set inet {egress_policy.TABLE} {egress_policy.list_set_names(node)[0]}\n"
+    )
+    net.segment.set_access("c1", NetworkAccess((), ()))  # all rules are written anew
     assert net.place.sh("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6003") == "2"
     assert net.place.attempt("c0", f"perl -e '{ASK}' {RESOLVERS[0]} 6004 2>&1")[1] not in (0, 142)
-    net.segment.reach("c1", Reach())
+    net.segment.set_access("c1", NetworkAccess())
 
 
 def test_the_next_supervisor_lifts_no_list_while_it_takes_over(net: Net) -> None:
     """Not even for the moment between telling of one list and of the other."""
-    held = {"c0": Reach((), ALLOWED), "c1": Reach((), ("b.example",))}
-    net.segment.reach("c1", held["c1"])
+    held = {"c0": NetworkAccess((), ALLOWED), "c1": NetworkAccess((), ("b.example",))}
+    net.segment.set_access("c1", held["c1"])
     knock = (
         "use Socket; sub note { open(my $f, q{>}, $_[0]) or die } exit if fork; socket(S, 2, SOCK_DGRAM, 17);"
         "connect(S, pack_sockaddr_in(53, inet_aton(q{198.51.100.53}))) or die;"
@@ -237,7 +241,7 @@ def test_the_next_supervisor_lifts_no_list_while_it_takes_over(net: Net) -> None
     net.place.sh("c1", f"perl -e '{knock}' > /dev/null 2>&1")
     wait_until(lambda: net.place.attempt("c1", "test -e /knocked")[1] == 0, seconds=30)
     for _ in range(3):
-        successor = Segment(net.loop, net.place.context, lambda: None)
+        successor = InstanceNetwork(net.loop, net.place.context, lambda: None)
         net.successors.append(successor)
         successor.adopt(net.state(), held)
     net.place.sh("c1", "touch /stop")
@@ -247,10 +251,10 @@ def test_the_next_supervisor_lifts_no_list_while_it_takes_over(net: Net) -> None
 
 def test_one_list_that_changes_leaves_the_others_alone(net: Net) -> None:
     assert net.get("c0", "a.example") != ""
-    net.segment.reach("c1", Reach((), ("b.example",)))
+    net.segment.set_access("c1", NetworkAccess((), ("b.example",)))
     assert net.get("c0", "198.51.100.1") != ""
     assert net.get("c1", "198.51.100.1") == ""
-    net.segment.reach("c1", Reach())
+    net.segment.set_access("c1", NetworkAccess())
 
 
 def test_an_answerer_that_dies_is_replaced(net: Net) -> None:

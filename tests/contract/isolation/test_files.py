@@ -58,9 +58,9 @@ def test_a_volume_keeps_container_ids(clear: Place, ids: IdMap, directory: Path)
 
     clear.sh("db", "echo x > /data/root; echo y > /data/other; chown 101:102 /data/other")
 
-    assert (directory / "root").stat().st_uid == idmap.outside(ids.uids, 0)
-    assert (directory / "other").stat().st_uid == idmap.outside(ids.uids, 101)
-    assert (directory / "other").stat().st_gid == idmap.outside(ids.gids, 102)
+    assert (directory / "root").stat().st_uid == idmap.map_to_host(ids.uids, 0)
+    assert (directory / "other").stat().st_uid == idmap.map_to_host(ids.uids, 101)
+    assert (directory / "other").stat().st_gid == idmap.map_to_host(ids.gids, 102)
 
 
 def test_a_read_only_bind_is_read_only(clear: Place, directory: Path):

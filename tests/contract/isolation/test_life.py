@@ -11,8 +11,8 @@ import pytest
 from support.place import PATH, Place
 
 from devbox.errors import EngineError
-from devbox.isolation import cgroups, living
-from devbox.isolation.types import Confine, Process
+from devbox.isolation import cgroups, state
+from devbox.isolation.types import ProcessSpec, SecurityProfile
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_one_shot_gives_its_commands_code(clear: Place, script: tuple[str, ...
 
 def test_a_one_shot_gives_its_commands_output(clear: Place):
     script = ("sh", "-c", "echo $X; pwd; id -u; id -G")
-    process = Process(argv=script, env=(PATH, "X=y z"), cwd="/tmp", uid=33, gid=33, groups=(4,))
+    process = ProcessSpec(argv=script, env=(PATH, "X=y z"), cwd="/tmp", uid=33, gid=33, groups=(4,))
 
     assert clear.once(clear.container("once", process=process)) == ("y z\n/tmp\n33\n33 4\n", 0)
 
@@ -49,13 +49,13 @@ def test_a_one_shot_leaves_nothing(clear: Place):
 
 def test_a_dead_container_leaves_nothing(clear: Place):
     mounts = Path("/proc/self/mounts").read_text()
-    process = clear.run(clear.container("c0", index=0, confine=Confine(pids=50)))
+    process = clear.run(clear.container("c0", index=0, confine=SecurityProfile(pids=50)))
 
     clear.clear()
 
-    assert not living.alive(process)
+    assert not state.is_alive(process)
     assert Path("/proc/self/mounts").read_text() == mounts
-    assert cgroups.members(clear.context.run_dir) == set()
+    assert cgroups.list_members(clear.context.run_dir) == set()
     assert not [path for path in Path("/sys/fs/cgroup").glob("*/devbox/*") if path.name == clear.context.instance]
     assert not list((Path(clear.context.run_dir) / "c").iterdir())
     _eventually(lambda: not clear.ports())

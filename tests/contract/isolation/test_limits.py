@@ -9,7 +9,7 @@ from support.machine import lacking, wait_until
 from support.place import Place
 
 from devbox.isolation import cgroups
-from devbox.isolation.types import Confine
+from devbox.isolation.types import SecurityProfile
 
 _HOG = "perl -e '$x = q{x} x (1 << 28); sleep 1000'"
 
@@ -24,7 +24,7 @@ def limited(clear: Place) -> Place:
 
 
 def test_limits_reach_the_kernel(limited: Place):
-    limited.run(limited.container("small", confine=Confine(memory=64 << 20, cpus=0.5, pids=30)))
+    limited.run(limited.container("small", confine=SecurityProfile(memory=64 << 20, cpus=0.5, pids=30)))
 
     if limited.context.cgroups == "v2":
         script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max; cut -d' ' -f1 /sys/fs/cgroup/cpu.max"
@@ -34,9 +34,9 @@ def test_limits_reach_the_kernel(limited: Place):
 
 
 def test_as_much_swap_as_memory(limited: Place):
-    if not cgroups.counts_swap(limited.context.cgroups):
+    if not cgroups.can_limit_swap(limited.context.cgroups):
         lacking("this kernel does not count swap")
-    limited.run(limited.container("small", confine=Confine(memory=64 << 20)))
+    limited.run(limited.container("small", confine=SecurityProfile(memory=64 << 20)))
 
     name = "memory.swap.max" if limited.context.cgroups == "v2" else "memory/memory.memsw.limit_in_bytes"
     most = 64 << 20 if limited.context.cgroups == "v2" else 128 << 20
@@ -44,23 +44,23 @@ def test_as_much_swap_as_memory(limited: Place):
 
 
 def test_what_takes_too_much_memory_is_killed_and_that_is_known(limited: Place):
-    limited.run(limited.container("greedy", confine=Confine(memory=16 << 20)))
-    assert cgroups.oom_kills(limited.context.group, "greedy") == 0
+    limited.run(limited.container("greedy", confine=SecurityProfile(memory=16 << 20)))
+    assert cgroups.count_oom_kills(limited.context.group, "greedy") == 0
 
     _, code = limited.attempt("greedy", _HOG)
 
     assert code == 137
-    assert cgroups.oom_kills(limited.context.group, "greedy") == 1
+    assert cgroups.count_oom_kills(limited.context.group, "greedy") == 1
 
 
 def test_a_one_shot_is_limited(limited: Place):
-    once = limited.container("once", "sh", "-c", _HOG, confine=Confine(memory=16 << 20))
+    once = limited.container("once", "sh", "-c", _HOG, confine=SecurityProfile(memory=16 << 20))
 
     assert limited.once(once)[1] == 137
 
 
 def test_no_more_processes_than_allowed(limited: Place):
-    limited.run(limited.container("few", confine=Confine(pids=8)))
+    limited.run(limited.container("few", confine=SecurityProfile(pids=8)))
 
     output, code = limited.attempt("few", "for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; wait")
 
@@ -69,7 +69,7 @@ def test_no_more_processes_than_allowed(limited: Place):
 
 
 def test_no_more_of_the_processors_than_allowed(limited: Place):
-    limited.run(limited.container("slow", "sh", "-c", "while :; do :; done", confine=Confine(cpus=0.1)))
+    limited.run(limited.container("slow", "sh", "-c", "while :; do :; done", confine=SecurityProfile(cpus=0.1)))
     stat = "cat /sys/fs/cgroup/cpu.stat" if limited.context.cgroups == "v2" else "cat /sys/fs/cgroup/cpu/cpu.stat"
 
     def throttled() -> int:

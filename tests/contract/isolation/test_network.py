@@ -16,7 +16,7 @@ from support.place import Place
 from devbox.errors import EngineError
 from devbox.isolation import forks, namespaces
 from devbox.isolation.network import bridge, egress
-from devbox.isolation.types import HostPort, NetNode, Publish, Route
+from devbox.isolation.types import HostPort, NetNode, PortRoute, PublishedPort
 
 # What can answer in the minimal Debian is perl-base. It reads before it answers: closing with unread input is a reset.
 _SERVER = """perl -MIO::Socket::INET -e '
@@ -105,7 +105,7 @@ def test_a_published_port_leads_to_its_container(clear: Place):
     ports = [_free_port(), _free_port()]
     places = [clear.container(f"c{index}", index=index) for index in range(2)]
     routes = tuple(
-        Route(Publish(host=port, address="127.0.0.1", container=8000, protocol="tcp"), container.network)
+        PortRoute(PublishedPort(host=port, address="127.0.0.1", container=8000, protocol="tcp"), container.network)
         for port, container in zip(ports, places, strict=True)
         if container.network is not None
     )
@@ -118,7 +118,7 @@ def test_a_published_port_leads_to_its_container(clear: Place):
             egress.start_egress(clear.context, routes)
     finally:
         egress.stop_egress(pasta)
-    egress.require_free(routes[0].publish)
+    egress.require_free_port(routes[0].publish)
 
 
 class _Listener:
@@ -160,7 +160,7 @@ def test_forged_frames_for_the_namespaces_loopback_are_dropped(outward: Place):
     assert node is not None
     outward.run(sender)
     listener = _Listener(outward)
-    to, gateway = _gateways_mac(outward, "c0"), bridge.gateway(node)
+    to, gateway = _gateways_mac(outward, "c0"), bridge.get_gateway(node)
     forged = [
         frames.datagram(node, to=to, sender=source, target="127.0.0.1", port=listener.PORT, text=b"forged")
         for source in (node.address, "127.0.0.1", gateway)
@@ -216,7 +216,7 @@ def test_nobody_passes_for_a_container_that_may_reach_the_host(clear: Place):
     try:
         clear.run(other)
         listener = _Listener(clear)
-        to, gateway = _gateways_mac(clear, "c1"), bridge.gateway(mine)
+        to, gateway = _gateways_mac(clear, "c1"), bridge.get_gateway(mine)
 
         def frame(node: NetNode, sender: str, *tags: bytes) -> bytes:
             text = b"true" if (node, sender, tags) == (mine, mine.address, ()) else b"forged"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.place import PATH
 
-from devbox.isolation import idmap, sandbox, sandboxed
-from devbox.isolation.types import IdMap, Process
+from devbox.isolation import idmap, sandbox
+from devbox.isolation.types import IdMap, ProcessSpec
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def _bake(ids: IdMap, lower: Path, scratch: Path, script: str, *, network: str =
     try:
         sandbox.enter(ids, parent=devbox)
         with open(scratch / "output", "wb") as output, open(os.devnull, "rb") as nothing:
-            process = Process(argv=("sh", "-c", script), env=(PATH,), cwd="/")
-            instance = sandboxed.begin(ids, work=sandboxed.scratch(str(scratch / "work")), network=network)
-            code = sandboxed.run(
+            process = ProcessSpec(argv=("sh", "-c", script), env=(PATH,), cwd="/")
+            instance = sandbox.start_instance(ids, work=sandbox.mount_scratch(str(scratch / "work")), network=network)
+            code = sandbox.run(
                 instance,
                 process,
                 lowers=(str(lower),),
                 top=str(scratch / "top"),
                 streams=(nothing.fileno(), output.fileno(), output.fileno()),
             )
-            sandboxed.end(instance)
+            sandbox.stop_instance(instance)
         os._exit(code)
     finally:
         os._exit(99)
@@ -60,7 +60,7 @@ def test_it_gives_the_code_the_output_and_the_changes(ids: IdMap, lower: Path, s
 
     made = (scratch / "top/upper/etc/made").stat()
     assert (scratch / "output").read_text() == "said\nwrong\n"
-    assert (made.st_uid, made.st_gid) == (idmap.outside(ids.uids, 33), idmap.outside(ids.gids, 34))
+    assert (made.st_uid, made.st_gid) == (idmap.map_to_host(ids.uids, 33), idmap.map_to_host(ids.gids, 34))
 
 
 def test_it_reaches_the_mirror_when_asked(ids: IdMap, lower: Path, scratch: Path):

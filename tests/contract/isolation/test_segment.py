@@ -15,10 +15,10 @@ from support.place import Place
 
 from devbox.errors import DevboxError
 from devbox.host import programs
-from devbox.isolation.state import NamedPublish
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.segment import Segment
-from devbox.isolation.types import NetNode, Publish, Reach
+from devbox.isolation.state import NamedPublishedPort
+from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.network import InstanceNetwork
+from devbox.isolation.types import NetNode, NetworkAccess, PublishedPort
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def segment(clear: Place, loop: Loop) -> Iterator[Segment]:
+def segment(clear: Place, loop: Loop) -> Iterator[InstanceNetwork]:
     """The network of an instance that publishes a port of its container `dev`."""
-    made = Segment(loop, clear.context, lambda: None)
+    made = InstanceNetwork(loop, clear.context, lambda: None)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    made.set(("dev",), (NamedPublish("dev", Publish(port, "127.0.0.1", 80, "tcp")),))
+    made.set_names(("dev",), (NamedPublishedPort("dev", PublishedPort(port, "127.0.0.1", 80, "tcp")),))
     yield made
     made.close()
 
@@ -62,11 +62,11 @@ def test_issue9_c19_a_pasta_that_warns_works(
     )
     wrapped.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    made = Segment(loop, clear.context, lambda: None)
+    made = InstanceNetwork(loop, clear.context, lambda: None)
     try:
-        made.set(("dev",), ())
+        made.set_names(("dev",), ())
         assert made.egress is not None
-        assert [made.take_warnings(), made.take_warnings()] == [("inotify_init1(): Too many open files",), ()]
+        assert [made.pop_warnings(), made.pop_warnings()] == [("inotify_init1(): Too many open files",), ()]
     finally:
         made.close()
 
@@ -77,35 +77,35 @@ def test_issue9_c19_a_pasta_without_a_pid_file_does_not_run(
     (tmp_path / "pasta").write_text("#!/bin/sh\necho 'no such thing' >&2\n")
     (tmp_path / "pasta").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    made = Segment(loop, clear.context, lambda: None)
+    made = InstanceNetwork(loop, clear.context, lambda: None)
     try:
         with pytest.raises(DevboxError, match="died at once") as raised:
-            made.set(("dev",), ())
+            made.set_names(("dev",), ())
         assert "no such thing" in raised.value.details
     finally:
         made.close()
 
 
-def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: Segment):
-    first = segment.lease("run-1")
-    segment.reach("run-1", Reach((3128,)))
+def test_a_guest_that_left_passes_no_way_on_to_the_next(clear: Place, segment: InstanceNetwork):
+    first = segment.lease_node("run-1")
+    segment.set_access("run-1", NetworkAccess((3128,)))
     assert _leads(clear, first)
 
-    segment.release("run-1")
-    assert segment.lease("run-2") == first
-    segment.reach("run-2", Reach(()))
+    segment.release_node("run-1")
+    assert segment.lease_node("run-2") == first
+    segment.set_access("run-2", NetworkAccess(()))
 
     assert not _leads(clear, first)
 
 
-def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: Segment):
-    segment.lease("run-1")
-    segment.reach("run-1", Reach((3128,)))
+def test_guests_come_and_go_without_a_new_pasta(clear: Place, segment: InstanceNetwork):
+    segment.lease_node("run-1")
+    segment.set_access("run-1", NetworkAccess((3128,)))
     running = segment.egress
 
-    segment.release("run-1")
-    second = segment.lease("run-2")
-    segment.reach("run-2", Reach((3128,)))
+    segment.release_node("run-1")
+    second = segment.lease_node("run-2")
+    segment.set_access("run-2", NetworkAccess((3128,)))
 
     assert _leads(clear, second)
     assert segment.egress == running
@@ -124,21 +124,21 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield mark
 
 
-def test_a_leave_that_nft_did_not_take_is_said_again(clear: Place, segment: Segment, loop: Loop, broken: Path):
-    gone = segment.lease("run-1")
-    segment.reach("run-1", Reach((3128,)))
+def test_a_leave_that_nft_did_not_take_is_said_again(clear: Place, segment: InstanceNetwork, loop: Loop, broken: Path):
+    gone = segment.lease_node("run-1")
+    segment.set_access("run-1", NetworkAccess((3128,)))
     broken.touch()
-    segment.release("run-1")
+    segment.release_node("run-1")
     broken.unlink()
     assert _leads(clear, gone)
 
     _run_until(loop, lambda: not _leads(clear, gone))
 
 
-def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: Segment, loop: Loop):
-    segment.lease("run-1")
+def test_an_egress_that_can_not_change_comes_back_as_it_was(segment: InstanceNetwork, loop: Loop):
+    segment.lease_node("run-1")
     with pytest.raises(DevboxError):
-        segment.reach("run-1", Reach((70000,)))  # no such port: pasta refuses it
+        segment.set_access("run-1", NetworkAccess((70000,)))  # no such port: pasta refuses it
     assert segment.egress is None
 
     _run_until(loop, lambda: segment.egress is not None)
@@ -148,9 +148,9 @@ def _run_until(loop: Loop, condition: Callable[[], bool]) -> None:
     """Run the supervisor's loop until something is so."""
 
     def look() -> None:
-        loop.stop() if condition() else loop.after(0.05, look)
+        loop.stop() if condition() else loop.call_later(0.05, look)
 
-    late = loop.after(60, loop.stop)
+    late = loop.call_later(60, loop.stop)
     look()
     loop.run()
     late.cancel()

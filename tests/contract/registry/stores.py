@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devbox.host.paths import Paths
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.registry.push import Pushed
+from devbox.images.registry.push import PushResult
 from devbox.images.registry.reference import Reference
 from devbox.images.registry.transfers import Transfers
+from devbox.images.store.layout import Descriptor, Layout
 
 
 class Store(NamedTuple):
@@ -24,7 +24,7 @@ class Store(NamedTuple):
         """The blobs that are there."""
         return set(os.listdir(f"{self.paths.oci}/blobs/sha256"))
 
-    def push(self, image: Descriptor, reference: Reference) -> Pushed:
+    def push(self, image: Descriptor, reference: Reference) -> PushResult:
         """Push, unwatched."""
         return self.transfers.push(image, reference, lambda _: None)
 

@@ -16,8 +16,8 @@ from support.machine import REPOSITORY, lacking
 from support.registry import Registry
 
 from devbox.errors import BlobDamaged, RegistryError, RegistryUnavailable
-from devbox.images import archive
-from devbox.images.pulled import Puller
+from devbox.images.archive import exporter
+from devbox.images.bake.pulled import Puller
 from devbox.images.registry.reference import Reference
 from devbox.model.image import FromRegistry
 
@@ -80,7 +80,7 @@ def test_a_pull_survives_ten_kills_and_goes_on_where_it_was(
     assert len(kills) == KILLS
     assert intact(other)
     assert other.blobs() == store.blobs()
-    assert not os.listdir(other.paths.partial)
+    assert not os.listdir(other.paths.partial_blobs)
 
 
 def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
@@ -95,8 +95,8 @@ def test_a_lying_blob_is_refused_and_the_store_stays_as_it_was(
     with pytest.raises(RegistryError, match="sent something else than sha256:"):
         other.pull(name)
     assert intact(other)
-    assert not other.oci.refs()
-    assert not os.listdir(other.paths.partial)
+    assert not other.oci.read_refs()
+    assert not os.listdir(other.paths.partial_blobs)
     kept.write_bytes(whole)
     assert other.pull(name) == image
 
@@ -107,7 +107,7 @@ def test_a_pull_gets_a_blob_again_of_which_a_part_is_gone(store: Store, other: S
     store.push(image, name)
     for wanted in (name, name._replace(tag="", digest=image.digest)):
         other.pull(wanted)
-        os.truncate(other.oci.blob(layer.digest), SIZE // 2)
+        os.truncate(other.oci.get_blob_path(layer.digest), SIZE // 2)
         other.pull(wanted)
         assert intact(other)
 
@@ -120,11 +120,11 @@ def test_what_is_damaged_in_the_store_is_told_from_a_bad_image_and_got_again(
     top = layouts.manifest(store.oci, (layer, diff_id))
     store.push(top, name)
     other.pull(name)
-    blob = Path(other.oci.blob(layer.digest))
+    blob = Path(other.oci.get_blob_path(layer.digest))
     harmed = blob.read_bytes()[:length].ljust(layer.size if length > SIZE else 0, b"x")
     blob.write_bytes(harmed)
     with pytest.raises(BlobDamaged, match=f"the store's copy of {layer.digest}"):
-        Puller(other.paths).ready(top, "sha256:1")
+        Puller(other.paths).prepare(top, "sha256:1")
     assert not blob.exists()
     blob.write_bytes(harmed)
     made = Puller(other.paths).pull(FromRegistry(reference=str(name)), "sha256:2", lambda _: None)
@@ -144,7 +144,7 @@ def test_a_truncated_blob_is_said_and_what_came_is_kept(
     with pytest.raises(RegistryUnavailable):
         other.pull(name)
     assert intact(other)
-    assert not other.oci.refs()
+    assert not other.oci.read_refs()
     kept.write_bytes(whole)
     logged_in.wire.reset()
     assert other.pull(name) == image
@@ -159,7 +159,7 @@ def test_a_lying_manifest_is_refused(store: Store, other: Store, name: Reference
     kept.write_bytes(kept.read_bytes().replace(b'"linux"', b'"linus"'))
     with pytest.raises(RegistryError):
         other.pull(name._replace(tag="", digest=image.digest))
-    assert not other.oci.refs()
+    assert not other.oci.read_refs()
     assert intact(other)
 
 
@@ -181,9 +181,9 @@ def test_a_wrong_password_and_a_missing_image_leave_the_store_as_it_was(
     with pytest.raises(RegistryError, match="refuses the password of ann"):
         store.push(image, name._replace(tag="2"))
     assert not other.blobs()
-    assert not other.oci.refs()
+    assert not other.oci.read_refs()
     assert intact(store)
-    assert str(name._replace(tag="2")) not in store.oci.refs()
+    assert str(name._replace(tag="2")) not in store.oci.read_refs()
 
 
 @pytest.mark.parametrize("way", ["pull", "import"])
@@ -197,7 +197,7 @@ def test_a_full_disk_is_said_and_the_store_is_intact(
         store.push(image, name)
     else:
         with file.open("wb") as out:
-            archive.export(image, paths=store.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
+            exporter.export(image, paths=store.paths, kind="oci", name="", out=out, on_transfer=lambda _: None)
     source, small = name if way == "pull" else file, tmp_path / "small"
     small.mkdir()
     # In a mount namespace of its own: nothing is mounted on the host.

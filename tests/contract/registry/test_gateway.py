@@ -125,12 +125,12 @@ def test_a_registry_that_lists_referrers_gets_no_tag_for_them(
     served.lists_referrers = True
     image = layouts.image(store.oci, size=SIZE, seed=35)
     sbom = layouts.manifest(store.oci, layouts.layer(store.oci, {"sbom": b"{}"}), subject=image)
-    store.oci.add_nameless(sbom)
+    store.oci.add_unnamed(sbom)
     store.push(image, name)
     assert [each["digest"] for each in served.referrers[image.digest]] == [sbom.digest]
     assert not [asked for asked in served.asked if asked.method == "PUT" and "/manifests/sha256-" in asked.path]
     assert other.pull(name, all_platforms=True) == image
-    assert other.oci.nameless() == [sbom]
+    assert other.oci.list_unnamed() == [sbom]
     assert other.blobs() == store.blobs()
 
 

@@ -13,7 +13,7 @@ from support import layouts
 from support.registry import Registry, registry
 
 from devbox.errors import RegistryError
-from devbox.images import chain
+from devbox.images import reachable
 from devbox.images.registry.pull import resolve
 from devbox.images.registry.reference import Reference, parse
 
@@ -26,7 +26,7 @@ def test_an_index_comes_back_whole_and_to_the_byte(store: Store, other: Store, n
     assert resolve(str(name)) == image.digest
     assert other.pull(name, all_platforms=True) == image
     assert other.blobs() == store.blobs()
-    assert other.oci.refs()[str(name)] == image
+    assert other.oci.read_refs()[str(name)] == image
     assert other.oci.read_raw(image.digest) == store.oci.read_raw(image.digest)
 
 
@@ -56,10 +56,10 @@ def test_no_registry_is_asked_for_a_digest_that_is_all_there(store: Store, other
     other.pull(name)
     gone = name._replace(host="localhost:1", tag="", digest=image.digest)
     assert other.pull(gone) == image
-    assert other.oci.refs()[str(gone)] == image
+    assert other.oci.read_refs()[str(gone)] == image
     with pytest.raises(RegistryError):
         other.pull(gone, all_platforms=True)
-    Path(other.oci.blob(chain.layers(other.oci, image.digest)[0].digest)).unlink()
+    Path(other.oci.get_blob_path(reachable.read_layers(other.oci, image.digest)[0].digest)).unlink()
     with pytest.raises(RegistryError):
         other.pull(gone)
 
@@ -86,14 +86,14 @@ def test_a_changed_layer_is_all_that_goes_over_the_wire(store: Store, name: Refe
 def test_what_refers_to_an_image_goes_along(store: Store, other: Store, name: Reference):
     image = layouts.image(store.oci, seed=6)
     sbom = layouts.manifest(store.oci, layouts.layer(store.oci, {"sbom": b"{}"}), subject=image)
-    store.oci.add_nameless(sbom)
+    store.oci.add_unnamed(sbom)
     signature = layouts.manifest(store.oci, layouts.layer(store.oci, {"signature": b"signed"}))
     tag = f"{image.digest.replace(':', '-')}.sig"
     store.oci.set_ref(str(name._replace(tag=tag)), signature)
     store.push(image, name)
     other.pull(name, all_platforms=True)
-    assert other.oci.nameless() == [sbom]
-    assert other.oci.refs()[str(name._replace(tag=tag))] == signature
+    assert other.oci.list_unnamed() == [sbom]
+    assert other.oci.read_refs()[str(name._replace(tag=tag))] == signature
     assert other.blobs() == store.blobs()
 
 
@@ -166,7 +166,7 @@ def test_what_is_not_there_is_named(store: Store, name: Reference):
         store.pull(name)
     with pytest.raises(RegistryError, match=r"no host is known as registry\.invalid"):
         store.pull(parse("registry.invalid/app"))
-    assert not store.oci.refs()
+    assert not store.oci.read_refs()
 
 
 def _made(directory: Path) -> Path:

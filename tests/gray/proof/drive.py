@@ -14,10 +14,10 @@ from support.load import Load
 from support.long import Long
 from support.machine import Box, wait_until
 
-from devbox.gray.trial import Trial
-from devbox.model.entry import Entry
+from devbox.deploy.haproxy.cohort import LEASE
+from devbox.gray.release import GrayRelease
+from devbox.model.ledger import LedgerEntry
 from devbox.model.stage import Counts
-from devbox.routing.cohort import LEASE
 
 CONNECTIONS, FRESH = 16, 4
 KILLED = -9
@@ -68,7 +68,7 @@ class Story:
 
     # What is done in a phase.
 
-    def trial(self) -> Trial:
+    def trial(self) -> GrayRelease:
         """As it is kept."""
         found = self.shop.trials.read()
         assert found is not None
@@ -79,7 +79,7 @@ class Story:
 
         def there() -> bool:
             trial = self.trial()
-            shifted = not trial.over and trial.rollout.step >= number - 1 and self.witness.share() > 0
+            shifted = not trial.is_over and trial.rollout.step >= number - 1 and self.witness.share() > 0
             return shifted or running.poll() is not None
 
         wait_until(there, seconds=_LONG, what=f"step {number}")
@@ -91,7 +91,7 @@ class Story:
 
     def aborted(self) -> str:
         self.shop.ok("release", "abort")
-        assert self.trial().over
+        assert self.trial().is_over
         assert self.witness.share() == 0
         return "all visitors on the old release"
 
@@ -178,7 +178,7 @@ def proof(box: Box, *, requests: int, long: int) -> list[Row]:
         load.stop()
         lasting.stop()
         _check(story)
-        _check_losses(story, shop.counts().difference(before))
+        _check_losses(story, shop.counts().subtract(before))
     return story.rows
 
 
@@ -214,7 +214,7 @@ def _killed(story: Story) -> None:
 
 def _away(story: Story) -> None:
     """No trial under way."""
-    if not story.trial().over:
+    if not story.trial().is_over:
         story.shop.ok("release", "abort")
 
 
@@ -244,7 +244,7 @@ def _check_losses(story: Story, lost: Counts | None) -> None:
     compare(clients, lost)
 
 
-def _check_ledger(entries: tuple[Entry, ...]) -> None:
+def _check_ledger(entries: tuple[LedgerEntry, ...]) -> None:
     """Every step of the last trial is there once, in its order, however often its controller died."""
     grays = [entry.body for entry in entries if entry.kind == "gray"]
     last = max(at for at, body in enumerate(grays) if (body["phase"], body["step"]) == ("step", 0))

@@ -15,11 +15,11 @@ from typing import Any
 from support import long, staged
 from support.machine import Box
 
-from devbox.execute.router import Router
-from devbox.execute.trials import Trials
+from devbox.deploy.records import GrayStore
+from devbox.deploy.router import Router
 from devbox.host.paths import Paths
-from devbox.model.entry import Entry
-from devbox.model.ids import instance_id, stage_id
+from devbox.model.ids import compute_instance_id, compute_stage_id
+from devbox.model.ledger import LedgerEntry
 from devbox.model.stage import Counts
 from devbox.records.ledger import Ledger
 
@@ -65,7 +65,7 @@ class Shop:
 
     @property
     def production(self) -> str:
-        return stage_id(instance_id(str(self.path), "devbox.toml"), "production")
+        return compute_stage_id(compute_instance_id(str(self.path), "devbox.toml"), "production")
 
     @property
     def paths(self) -> Paths:
@@ -73,13 +73,13 @@ class Shop:
 
     def counts(self) -> Counts:
         """Lost requests of the stage until now."""
-        found = Router(self.paths, self.production).counts()
+        found = Router(self.paths, self.production).read_counts()
         assert found is not None
         return found
 
     @property
-    def trials(self) -> Trials:
-        return Trials(self.paths, self.production)
+    def trials(self) -> GrayStore:
+        return GrayStore(self.paths, self.production)
 
     @property
     def address(self) -> str:
@@ -122,9 +122,9 @@ class Shop:
         """The images that run."""
         return {row["digest"] for row in self.rows() if row["name"].startswith("web")}
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[LedgerEntry, ...]:
         """The ledger."""
-        return Ledger(self.paths, instance_id(str(self.path), "devbox.toml")).entries()
+        return Ledger(self.paths, compute_instance_id(str(self.path), "devbox.toml")).read_entries()
 
     def phases(self, since: int = 0) -> list[str]:
         """What gray releases came to, as the ledger has it, after an entry."""

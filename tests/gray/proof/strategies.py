@@ -17,9 +17,9 @@ from support.load import Load
 from support.long import Long
 from support.machine import Box, wait_until
 
-from devbox.execute.router import Router
+from devbox.deploy.router import Router
 from devbox.host.paths import Paths
-from devbox.model.ids import instance_id, stage_id
+from devbox.model.ids import compute_instance_id, compute_stage_id
 from devbox.model.stage import Counts
 
 APP = staged.APP.replace("    my $answer =", long.SERVER + "    my $answer =")
@@ -79,7 +79,9 @@ class Stage:
 
     def counts(self) -> Counts:
         paths = Paths(str(self.box.home), str(self.box.home), f"{self.box.home}-config")
-        found = Router(paths, stage_id(instance_id(str(self.path), "devbox.toml"), "staging")).counts()
+        found = Router(
+            paths, compute_stage_id(compute_instance_id(str(self.path), "devbox.toml"), "staging")
+        ).read_counts()
         assert found is not None
         return found
 
@@ -113,7 +115,7 @@ def proof(box: Box, strategy: str, *, requests: int, seconds: int, victims: Sequ
             load.wait(requests, seconds=600)
             load.stop()
             lasting.stop()
-        clients, counted = seen(load, lasting), stage.counts().difference(before)
+        clients, counted = seen(load, lasting), stage.counts().subtract(before)
         more = compare(clients, counted)
         assert counted is not None
         known = {cause: count for cause, count in counted.lost.items() if count}

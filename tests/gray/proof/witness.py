@@ -10,12 +10,12 @@ from typing import Self
 
 from gray.proof.shop import Shop
 
+from devbox.deploy.haproxy import converge
+from devbox.deploy.haproxy.runtime import Runtime
 from devbox.errors import DevboxError
-from devbox.gray.decide import wanted
-from devbox.gray.trial import Trial
-from devbox.routing import converge
-from devbox.routing.runtime import Runtime
-from devbox.routing.state import GREEN, WHOLE
+from devbox.gray.decide import compute_traffic
+from devbox.gray.release import GrayRelease
+from devbox.model.router import GREEN, WHOLE
 
 _PAUSE = 0.04
 
@@ -68,29 +68,29 @@ class Witness:
             self._judge(share, after, risen=known == name)
             known = name
 
-    def _judge(self, share: int, trial: Trial, *, risen: bool) -> None:
+    def _judge(self, share: int, trial: GrayRelease, *, risen: bool) -> None:
         granted = _granted(trial)
         earlier = self.share() if risen else WHOLE
         if share > max(granted, earlier):
             self.faults.append(f"{share} of {WHOLE} in {trial.rollout.phase}, granted were {granted}")
         self.samples.append(Sample(time.monotonic(), share, granted, trial.rollout.phase))
 
-    def _trial(self) -> Trial | None:
+    def _trial(self) -> GrayRelease | None:
         with contextlib.suppress(DevboxError):
             return self.shop.trials.read()
         return None
 
-    def _share(self, trial: Trial | None) -> int | None:
+    def _share(self, trial: GrayRelease | None) -> int | None:
         """In buckets of the canary; None where the router does not answer."""
         if trial is None:
             return None
         runtime = Runtime(self.shop.paths.router(self.shop.production))
         with contextlib.suppress(DevboxError):
-            text = runtime.ask(converge.ASK_SHARE)
-            share = converge.seen("", text).effective(clock=int(time.time()))
+            text = runtime.query(converge.ASK_SHARE)
+            share = converge.parse_runtime("", text).compute_share(clock=int(time.time()))
             return (share if trial.side == GREEN else WHOLE - share) if text else None
         return None
 
 
-def _granted(trial: Trial) -> int:
-    return wanted(trial.rollout, trial.policy).threshold
+def _granted(trial: GrayRelease) -> int:
+    return compute_traffic(trial.rollout, trial.policy).threshold

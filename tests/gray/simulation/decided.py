@@ -6,18 +6,18 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from devbox.gray.decide import Look, decide, wanted
-from devbox.gray.policy import WHOLE, Policy, Watch
-from devbox.gray.rollout import BAKE, STEP, Rollout
+from devbox.gray.decide import GrayObservation, compute_traffic, decide
+from devbox.gray.policy import WHOLE, Policy, WatchedMetric
+from devbox.gray.state import BAKE, STEP, GrayState
 from devbox.model.traffic import BASELINE, CANARY, STABLE, TIMES, Batch, Second, Side
 
 BEGAN = 1_795_000_000
-ERRORS = Watch(name="errors", alpha=0.01)
-LATENCY = Watch(name="latency", alpha=0.005)
+ERRORS = WatchedMetric(name="errors", alpha=0.01)
+LATENCY = WatchedMetric(name="latency", alpha=0.005)
 Draw = Callable[[random.Random], float]  # a response time in µs
 
 
-def policy(share: float, *watches: Watch, **more: object) -> Policy:
+def policy(share: float, *watches: WatchedMetric, **more: object) -> Policy:
     """One step that does not end."""
     settings = {"min_time": 1e6, "min_requests": 1, "timeout": 1e9, "bake": 1e6, "margin": 0.02, **more}
     return Policy(steps=(round(share * WHOLE),), watches=watches, **settings)
@@ -25,9 +25,9 @@ def policy(share: float, *watches: Watch, **more: object) -> Policy:
 
 def decided(
     past: list[Second], release: Iterator[list[Second]], rules: Policy, *, by_second: bool = True, baking: bool = False
-) -> Rollout:
+) -> GrayState:
     """What a release comes to; `by_second` False: as with a router that counts both sides only."""
-    rollout = Rollout.begin(rules)
+    rollout = GrayState.begin(rules)
     rollout = _looked(rollout, past, rules, BEGAN - 1, by_second=by_second)
     assert rollout.phase == STEP, rollout.reason
     if baking:
@@ -39,21 +39,21 @@ def decided(
     return rollout
 
 
-def _looked(rollout: Rollout, seconds: list[Second], rules: Policy, now: int, *, by_second: bool) -> Rollout:
+def _looked(rollout: GrayState, seconds: list[Second], rules: Policy, now: int, *, by_second: bool) -> GrayState:
     sides = {CANARY: Side(), STABLE: Side(), BASELINE: Side()}
     for each in seconds:
         sides[each.side] += Side(requests=each.requests, errors=each.failed, times=each.times)
     batch = Batch(
         canary=sides[CANARY],
         stable=sides[STABLE],
-        baseline=sides[BASELINE] if rules.fresh else None,
+        baseline=sides[BASELINE] if rules.has_baseline else None,
         seconds=tuple(seconds) if by_second else (),
     )
     replicas = {side: len({each.replica for each in seconds if each.side == side}) or 1 for side in sides}
-    look = Look(
+    look = GrayObservation(
         now=now + 0.5,
         batch=batch,
-        threshold=wanted(rollout, rules).threshold,
+        threshold=compute_traffic(rollout, rules).threshold,
         canary_healthy=True,
         stable_healthy=True,
         canary_replicas=2,
@@ -104,7 +104,7 @@ def _class(took: float) -> int:
 
 def timed(
     timing: Timing, rules: Policy, *, known: int = 60, seconds: int = 180, baking: bool = False, **how
-) -> Rollout:
+) -> GrayState:
     """A release with these response times."""
     past = [each for row in timing.seconds(60, first=BEGAN - 60, share=0.0) for each in row]
     share = 1.0 if baking else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devbox.gray.latency import Limits
-from devbox.gray.windows import Place
+from devbox.gray.latency import LatencyLimits
+from devbox.gray.windows import TrafficSplit
 from devbox.model.traffic import TIMES, Side
 
 STEPS = (0.05, 0.20, 0.50)
@@ -56,9 +56,9 @@ class Slow:
         """How many of the four replicas are new; the canary's two come first."""
         return 4 if self.fresh else 2
 
-    def place(self, share: float) -> Place:
+    def place(self, share: float) -> TrafficSplit:
         """Where the product compares at a share."""
-        return Place.at(share, canaries=2, stables=2, baselines=2 if self.fresh else None)
+        return TrafficSplit.from_share(share, canaries=2, stables=2, baselines=2 if self.fresh else None)
 
 
 def _bimodal(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Timed:
     raw: np.ndarray
     history: np.ndarray
     above: np.ndarray
-    limits: list[Limits]
+    limits: list[LatencyLimits]
     all: np.ndarray
     all_slow: np.ndarray
     once: np.ndarray
@@ -108,7 +108,7 @@ def draw(
     state = _state(row, trials, rng)
     past = _requests(row, trials, rng, np.zeros(row.known), state, offset=0)
     hist = np.bincount(past.trial * 46 + past.kind, minlength=trials * 46).reshape(trials, 46)
-    limits = [Limits.of(Side(times=tuple(each)), quantile=QUANTILE) for each in hist.tolist()]
+    limits = [LatencyLimits.from_history(Side(times=tuple(each)), quantile=QUANTILE) for each in hist.tolist()]
     classes = np.array([(*each.classes, each.tail) for each in limits])
     now = _requests(row, trials, rng, shares, state, offset=row.known)
     cells = trials * row.seconds * 4

@@ -10,7 +10,7 @@ from gray.simulation.failures import Drawn
 
 from devbox.gray import judge
 from devbox.gray.comparison import Comparison
-from devbox.gray.policy import Watch
+from devbox.gray.policy import WatchedMetric
 from devbox.model.traffic import BASELINE, CANARY, STABLE, Second
 
 BEGAN = 1_795_000_000
@@ -53,16 +53,18 @@ def timed_seconds(timed: Timed, trial: int, second: int) -> list[Second]:
     ]
 
 
-def decisions(timed: Timed, trial: int, watch: Watch, *, requests: int = 20, warmup: float = 10.0) -> list[bool]:
+def decisions(
+    timed: Timed, trial: int, watch: WatchedMetric, *, requests: int = 20, warmup: float = 10.0
+) -> list[bool]:
     """By second of the release, whether the product's judge of response times would take it back."""
     row = timed.row
     past = [each for at in range(row.known) for each in timed_seconds(timed, trial, at)]
-    found, compared = [], Comparison().warmed(past, quantile=watch.quantile, fewest=_FEWEST)
+    found, compared = [], Comparison().add_warmup(past, quantile=watch.quantile, fewest=_FEWEST)
     for at in range(row.seconds):
         if at % row.step == 0:
-            compared = compared.at(row.place(STEPS[at // row.step]), since=BEGAN + at - 2)
-        compared = compared.after(timed_seconds(timed, trial, row.known + at), requests=requests, warmup=warmup)
-        found.append(judge.strength(compared, watch) > 1)
+            compared = compared.change_split(row.place(STEPS[at // row.step]), since=BEGAN + at - 2)
+        compared = compared.add_seconds(timed_seconds(timed, trial, row.known + at), requests=requests, warmup=warmup)
+        found.append(judge.compute_strength(compared, watch) > 1)
     return found
 
 
@@ -70,14 +72,14 @@ def comparisons(drawn: Drawn, trial: int) -> Iterator[Comparison]:
     """The comparison after each second of the release."""
     row = drawn.row
     past = [each for at in range(row.known) for each in seconds(drawn, trial, at)]
-    found = Comparison().warmed(past, quantile=_QUANTILE, fewest=_FEWEST)
+    found = Comparison().add_warmup(past, quantile=_QUANTILE, fewest=_FEWEST)
     for at in range(row.seconds):
         if at % row.step == 0:
-            found = found.at(row.place(row.steps[at // row.step]), since=BEGAN + at - 2)
-        found = found.after(seconds(drawn, trial, row.known + at), requests=20, warmup=0.0)
+            found = found.change_split(row.place(row.steps[at // row.step]), since=BEGAN + at - 2)
+        found = found.add_seconds(seconds(drawn, trial, row.known + at), requests=20, warmup=0.0)
         yield found
 
 
 def logs(drawn: Drawn, trial: int) -> np.ndarray:
     """Both e-values, in nats, by second of the release."""
-    return np.array([each.errors_against() for each in comparisons(drawn, trial)])
+    return np.array([each.compute_error_evidence() for each in comparisons(drawn, trial)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from devbox.gray.windows import Place
+from devbox.gray.windows import TrafficSplit
 
 STEPS = (0.05, 0.20, 0.50)
 
@@ -65,10 +65,10 @@ class Row:
         """How long the release takes."""
         return self.step * len(self.steps)
 
-    def place(self, share: float) -> Place:
+    def place(self, share: float) -> TrafficSplit:
         """Where the product compares at a share."""
         baselines = self.stables if self.fresh else None
-        return Place.at(share, canaries=self.canaries, stables=self.stables, baselines=baselines)
+        return TrafficSplit.from_share(share, canaries=self.canaries, stables=self.stables, baselines=baselines)
 
 
 EQUAL = (

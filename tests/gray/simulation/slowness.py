@@ -28,7 +28,7 @@ def general(timed: Timed) -> np.ndarray:
         logs = NOTHING
         for at, (mine, other) in enumerate(blocks[trial]):
             logs = tuple(map(operator.add, logs, latency.compare(mine, other, timed.limits[trial])))
-            found[trial, PAIR * at + 1 : PAIR * at + 3] = latency.log(logs)
+            found[trial, PAIR * at + 1 : PAIR * at + 3] = latency.compute_log(logs)
     return found
 
 

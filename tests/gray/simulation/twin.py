@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from gray.simulation.failures import Drawn
 
-from devbox.gray import incidents
-from devbox.gray.incidents import LEVELS, WEIGHTS
+from devbox.gray import e_values
+from devbox.gray.e_values import LEVELS, WEIGHTS
 
 ODDS = 2.0 ** np.arange(1, 8)
 WINDOWS = (2, 5, 10, 20)
@@ -121,10 +121,10 @@ def e1(release: np.ndarray, row, window: int, often: np.ndarray) -> tuple[np.nda
         c = np.log1p(place.share * (ODDS - 1))
         g = np.log(ODDS) - c
         most = np.maximum(1, g)
-        bounds = np.array([incidents.bounds(each * place.busy, size=window) for each in often])
+        bounds = np.array([e_values.compute_bounds(each * place.relative_load, size=window) for each in often])
         step = release[:, number * row.step : (number + 1) * row.step]
         mine, other = step[:, :, : row.canaries], step[:, :, row.canaries :].sum(axis=2)
-        whole = often * place.busy * row.canaries / place.share
+        whole = often * place.relative_load * row.canaries / place.share
         hot = step.sum(axis=2) > (1 + whole + 3 * np.sqrt(whole))[:, None]
         ell = mine[..., None] * g - (other / row.canaries)[:, :, None, None] * c
         ell = np.where(hot[:, :, None, None], hedged(ell, 2 / 3), ell)

@@ -31,7 +31,7 @@ _VERBS = {
 }
 _DOORS = tuple(f"devbox.host.{name}" for name in ("beneath", "way", "files", "process", "programs", "bounded"))
 _HIGH = 200
-_OPENED = ("devbox.host.beneath", "devbox.host.way")
+_OPENED = ("devbox.host.safe_files", "devbox.host.path_steps")
 
 
 def _begin(to: str, roots: tuple[str, ...]) -> None:

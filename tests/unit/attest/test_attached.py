@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from support import layouts
 
-from devbox.attest import attached, bundle, dsse, keys, signing, simplesigning, statements, verify
+from devbox.attest import attachments, envelopes, keys, statements, verify
 from devbox.host.paths import Paths
-from devbox.images import gc, inspect, layout
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.reach import Roots
+from devbox.images import gc, inspect
+from devbox.images.reachable import Roots
+from devbox.images.store import layout
+from devbox.images.store.layout import Descriptor, Layout
 
 SIGNER, STRANGER = keys.generate(keys.ED25519), keys.generate(keys.P256)
 KNOWN = {SIGNER.public.fingerprint: SIGNER.public}
@@ -28,26 +29,26 @@ class Store:
         self.image = layouts.image(self.oci, size=100)
         self.oci.set_ref("image-000000000000", self.image)
 
-    def attach(self, raw: bytes, media_type: str = bundle.MEDIA_TYPE, **facts: Any) -> Descriptor:
+    def attach(self, raw: bytes, media_type: str = envelopes.BUNDLE_TYPE, **facts: Any) -> Descriptor:
         """Anything, as a referrer."""
         blob = layouts.blob(self.oci, raw, media_type)
         manifest = {
             "schemaVersion": 2,
             "mediaType": layout.MANIFEST,
             "artifactType": media_type,
-            "config": self.oci.write_json(attached.EMPTY, {}).plain(),
-            "layers": [blob.plain()],
-            "subject": self.image.plain(),
+            "config": self.oci.write_json(attachments.EMPTY, {}).to_json(),
+            "layers": [blob.to_json()],
+            "subject": self.image.to_json(),
         } | facts
         made = self.oci.write_json(layout.MANIFEST, manifest)
-        self.oci.add_nameless(made)
+        self.oci.add_unnamed(made)
         return made
 
-    def findings(self) -> list[verify.Finding]:
-        return verify.findings(self.image.digest, self.oci, KNOWN)
+    def findings(self) -> list[verify.AttachmentFinding]:
+        return verify.list_findings(self.image.digest, self.oci, KNOWN)
 
     def sign(self, signer: keys.LocalSigner = SIGNER) -> None:
-        signing.sign_image(self.image.digest, signer, name="shop", paths=self.paths)
+        verify.sign_image(self.image.digest, signer, name="shop", paths=self.paths)
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def _bundle(payload: bytes, *, signer: keys.LocalSigner = SIGNER, payload_type: str = dsse.IN_TOTO) -> bytes:
-    return bundle.write(dsse.sign(payload, signer, payload_type=payload_type), key=signer.public)
+def _bundle(payload: bytes, *, signer: keys.LocalSigner = SIGNER, payload_type: str = envelopes.IN_TOTO) -> bytes:
+    return envelopes.write_bundle(envelopes.sign_payload(payload, signer, payload_type=payload_type), key=signer.public)
 
 
 @pytest.mark.parametrize(
@@ -82,31 +83,31 @@ def test_what_is_no_statement_fails_and_says_why(store: Store, raw: bytes):
 
 
 def test_a_statement_of_a_stranger_counts_for_nothing(store: Store):
-    store.attach(_bundle(statements.write(store.image.digest, "x", {}, name=""), signer=STRANGER))
+    store.attach(_bundle(statements.write_statement(store.image.digest, "x", {}, name=""), signer=STRANGER))
     (found,) = store.findings()
     assert (found.verdict, found.by) == ("unknown", "")
 
 
 def test_a_stranger_who_names_a_known_key_is_told(store: Store):
-    envelope = dsse.sign(statements.write(store.image.digest, "x", {}, name=""), STRANGER)
-    store.attach(bundle.write(envelope, key=SIGNER.public))
+    envelope = envelopes.sign_payload(statements.write_statement(store.image.digest, "x", {}, name=""), STRANGER)
+    store.attach(envelopes.write_bundle(envelope, key=SIGNER.public))
     (found,) = store.findings()
     assert (found.verdict, found.by) == ("failed", SIGNER.public.fingerprint)
 
 
 def test_a_second_signature_does_not_spoil_the_first(store: Store):
-    payload = statements.write(store.image.digest, "x", {}, name="")
-    first, second = dsse.sign(payload, STRANGER), dsse.sign(payload, SIGNER)
+    payload = statements.write_statement(store.image.digest, "x", {}, name="")
+    first, second = envelopes.sign_payload(payload, STRANGER), envelopes.sign_payload(payload, SIGNER)
     both = first._replace(signatures=(*first.signatures, *second.signatures))
-    store.attach(bundle.write(both, key=STRANGER.public))
+    store.attach(envelopes.write_bundle(both, key=STRANGER.public))
     (found,) = store.findings()
     assert (found.verdict, found.by) == ("ok", SIGNER.public.fingerprint)
 
 
 def test_a_blob_that_was_changed_on_the_disk_is_found(store: Store):
     store.sign()
-    for each in attached.of(store.image.digest, store.oci):
-        path = Path(store.oci.blob(each.table["digest"]))
+    for each in attachments.list_attached(store.image.digest, store.oci):
+        path = Path(store.oci.get_blob_path(each.table["digest"]))
         path.write_bytes(path.read_bytes() + b" ")
     assert {(each.verdict, each.reason) for each in store.findings()} == {
         ("failed", "it can't be read: its bytes are not what its digest says")
@@ -114,7 +115,7 @@ def test_a_blob_that_was_changed_on_the_disk_is_found(store: Store):
 
 
 def test_issue10_2_a_manifest_that_names_no_digest_fails_and_says_why(store: Store):
-    layer = {"mediaType": bundle.MEDIA_TYPE, "digest": "Sha256:" + "0" * 64, "size": 3}
+    layer = {"mediaType": envelopes.BUNDLE_TYPE, "digest": "Sha256:" + "0" * 64, "size": 3}
     made = store.oci.write_json(layout.MANIFEST, {"schemaVersion": 2, "layers": [layer]})
     store.oci.set_ref(f"shop:{store.image.digest.replace(':', '-')}.sig", made)
     (found,) = store.findings()
@@ -123,8 +124,8 @@ def test_issue10_2_a_manifest_that_names_no_digest_fails_and_says_why(store: Sto
 
 def test_a_blob_that_is_gone_is_left_out(store: Store):
     made = store.attach(_bundle(b"{}"))
-    layer = json.loads(Path(store.oci.blob(made.digest)).read_text())["layers"][0]
-    Path(store.oci.blob(layer["digest"])).unlink()
+    layer = json.loads(Path(store.oci.get_blob_path(made.digest)).read_text())["layers"][0]
+    Path(store.oci.get_blob_path(layer["digest"])).unlink()
     assert store.findings() == []
 
 
@@ -135,9 +136,9 @@ def test_other_artifacts_are_none_of_this(store: Store):
 
 def test_attestations_of_old_are_read(store: Store):
     """As `cosign attest` writes them: an envelope by itself, below the tag `….att`."""
-    payload = statements.write(store.image.digest, statements.PROVENANCE, {}, name="")
-    raw = json.dumps(dsse.sign(payload, SIGNER).plain()).encode()
-    blob = layouts.blob(store.oci, raw, attached.DSSE)
+    payload = statements.write_statement(store.image.digest, statements.PROVENANCE, {}, name="")
+    raw = json.dumps(envelopes.sign_payload(payload, SIGNER).to_json()).encode()
+    blob = layouts.blob(store.oci, raw, attachments.DSSE)
     manifest = layouts.manifest(store.oci, (blob, "sha256:" + "0" * 64))
     store.oci.set_ref(f"registry.example/shop:{store.image.digest.replace(':', '-')}.att", manifest)
     (found,) = store.findings()
@@ -147,15 +148,19 @@ def test_attestations_of_old_are_read(store: Store):
 def test_the_tag_of_old_keeps_what_others_signed(store: Store):
     store.sign(STRANGER)
     store.sign()
-    old = [each for each in attached.of(store.image.digest, store.oci) if each.media_type == simplesigning.MEDIA_TYPE]
+    old = [
+        each
+        for each in attachments.list_attached(store.image.digest, store.oci)
+        if each.media_type == envelopes.SIMPLE_SIGNING_TYPE
+    ]
     assert len(old) == 2
 
 
 def test_what_is_attached_lives_as_long_as_the_image(store: Store):
     """By the collector's measure: kept with the image, gone without it, and no image of its own in lists."""
     store.sign()
-    kept = gc.look(store.paths, Roots(digests=frozenset({store.image.digest})))
+    kept = gc.find_garbage(store.paths, Roots(digests=frozenset({store.image.digest})))
     assert (kept.names, kept.blobs) == ((), ())
-    assert [each.name for each in inspect.listed(store.paths)] == ["image"]
-    gone = gc.look(store.paths, Roots())
-    assert set(gone.blobs) == set(store.oci.digests())
+    assert [each.name for each in inspect.list_images(store.paths)] == ["image"]
+    gone = gc.find_garbage(store.paths, Roots())
+    assert set(gone.blobs) == set(store.oci.list_digests())

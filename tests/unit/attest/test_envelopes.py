@@ -11,41 +11,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.attest import bundle, dsse, keys, predicates, provenance, simplesigning, statements
-from devbox.attest.predicates import Approval
-from devbox.attest.provenance import Provenance
+from devbox.attest import envelopes, keys, statements
+from devbox.attest.statements import Approval, Provenance
 
 DIGEST = f"sha256:{'ab' * 32}"
 SIGNER = keys.generate(keys.ED25519)
 
 
 def test_the_pre_authentication_encoding_is_that_of_the_specification():
-    assert dsse.encoded("http://example.com/HelloWorld", b"hello world") == (
+    assert envelopes.encode_payload("http://example.com/HelloWorld", b"hello world") == (
         b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
     )
 
 
 @given(payload=st.binary(max_size=64), kind=st.text(max_size=12))
 def test_an_envelope_says_who_signed_it(payload: bytes, kind: str):
-    envelope = dsse.sign(payload, SIGNER, payload_type=kind)
-    assert envelope.signer([SIGNER.public]) == SIGNER.public
-    assert envelope._replace(payload=payload + b" ").signer([SIGNER.public]) is None
-    assert envelope._replace(payload_type=f"{kind} ").signer([SIGNER.public]) is None
+    envelope = envelopes.sign_payload(payload, SIGNER, payload_type=kind)
+    assert envelope.find_signer([SIGNER.public]) == SIGNER.public
+    assert envelope._replace(payload=payload + b" ").find_signer([SIGNER.public]) is None
+    assert envelope._replace(payload_type=f"{kind} ").find_signer([SIGNER.public]) is None
 
 
 def test_type_and_payload_do_not_run_into_each_other():
-    assert dsse.encoded("a 1 b", b"c") != dsse.encoded("a", b"1 b 1 c")
+    assert envelopes.encode_payload("a 1 b", b"c") != envelopes.encode_payload("a", b"1 b 1 c")
 
 
 def test_a_bundle_is_read_as_it_was_written():
-    envelope = dsse.sign(b"{}", SIGNER)
-    found = bundle.read(bundle.write(envelope, key=SIGNER.public))
+    envelope = envelopes.sign_payload(b"{}", SIGNER)
+    found = envelopes.read_bundle(envelopes.write_bundle(envelope, key=SIGNER.public))
     assert found == (envelope, SIGNER.public.fingerprint)
 
 
 def test_a_statement_is_read_as_it_was_written():
-    raw = statements.write(DIGEST, statements.APPROVAL, {"a": 1}, name="shop")
-    assert statements.read(raw) == ((DIGEST,), statements.APPROVAL, {"a": 1})
+    raw = statements.write_statement(DIGEST, statements.APPROVAL, {"a": 1}, name="shop")
+    assert statements.read_statement(raw) == ((DIGEST,), statements.APPROVAL, {"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_a_statement_is_read_as_it_was_written():
 )
 def test_what_is_no_statement_is_refused(plain: dict[str, Any]):
     with pytest.raises(ValueError, match=r"is a text|statement|is a list"):
-        statements.read(json.dumps(plain).encode())
+        statements.read_statement(json.dumps(plain).encode())
 
 
 @pytest.mark.parametrize(
@@ -75,11 +74,11 @@ def test_what_is_no_statement_is_refused(plain: dict[str, Any]):
 )
 def test_what_is_no_envelope_is_refused(plain: dict[str, Any]):
     with pytest.raises(ValueError, match=r"not signed|not base64|lists a text"):
-        dsse.read(plain)
+        envelopes.read_envelope(plain)
 
 
 def test_a_payload_of_cosign_names_the_manifest():
-    assert simplesigning.subject(simplesigning.payload(DIGEST, name="shop")) == DIGEST
+    assert envelopes.read_subject(envelopes.build_payload(DIGEST, name="shop")) == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -92,22 +91,22 @@ def test_a_payload_of_cosign_names_the_manifest():
 )
 def test_another_payload_is_refused(critical: dict[str, Any]):
     with pytest.raises(ValueError, match=r"payload|digest|is a list"):
-        simplesigning.subject(json.dumps({"critical": critical}).encode())
+        envelopes.read_subject(json.dumps({"critical": critical}).encode())
 
 
 def test_a_layer_carries_its_signature():
-    layer = simplesigning.layer(b"{}", b"\0signed")
-    assert simplesigning.signature(layer) == b"\0signed"
-    assert base64.b64decode(layer["annotations"][simplesigning.ANNOTATION]) == b"\0signed"
+    layer = envelopes.build_layer(b"{}", b"\0signed")
+    assert envelopes.read_signature(layer) == b"\0signed"
+    assert base64.b64decode(layer["annotations"][envelopes.ANNOTATION]) == b"\0signed"
 
 
 def test_an_approval_has_texts_only():
     said = Approval(release="r", stage="s", policy="p", approver="ann", issued="1", expires="2")
-    assert predicates.approval(vars(said)) == said
+    assert statements.read_approval(vars(said)) == said
     with pytest.raises(ValueError, match="stage is a list"):
-        predicates.approval({**vars(said), "stage": ["staging", "production"]})
+        statements.read_approval({**vars(said), "stage": ["staging", "production"]})
     with pytest.raises(ValueError, match="parts are not all texts"):
-        predicates.approval({**vars(said), "parts": {"replicas.web": 2}})
+        statements.read_approval({**vars(said), "parts": {"replicas.web": 2}})
 
 
 def test_a_provenance_is_read_as_it_was_written():
@@ -122,8 +121,8 @@ def test_a_provenance_is_read_as_it_was_written():
         started="2026-11-27T17:00:00Z",
         finished="2026-11-27T17:00:01Z",
     )
-    plain = made.predicate()
-    assert provenance.read(plain) == ("ci", DIGEST, "git:0123-dirty.9")
+    plain = made.to_predicate()
+    assert statements.read_provenance(plain) == ("ci", DIGEST, "git:0123-dirty.9")
     materials = {each["name"]: each["digest"] for each in plain["buildDefinition"]["resolvedDependencies"]}
     assert materials == {
         "source-dirty.9": {"gitCommit": "0123"},
@@ -133,7 +132,9 @@ def test_a_provenance_is_read_as_it_was_written():
 
 
 def test_another_tool_s_provenance_is_of_no_release():
-    told = provenance.read({"runDetails": {"builder": {"id": "https://ci.example/7"}}, "buildDefinition": {}})
+    told = statements.read_provenance(
+        {"runDetails": {"builder": {"id": "https://ci.example/7"}}, "buildDefinition": {}}
+    )
     assert told == ("https://ci.example/7", "", "")
 
 
@@ -160,12 +161,17 @@ JSON = st.recursive(
 @given(plain=JSON)
 def test_whatever_it_is_it_is_read_or_refused(plain: Any):
     raw = json.dumps(plain).encode()
-    for read in (bundle.read, statements.read, simplesigning.subject, lambda raw: dsse.read(json.loads(raw))):
+    for read in (
+        envelopes.read_bundle,
+        statements.read_statement,
+        envelopes.read_subject,
+        lambda raw: envelopes.read_envelope(json.loads(raw)),
+    ):
         if isinstance(plain, dict):
             with contextlib.suppress(ValueError):
                 read(raw)
     if isinstance(plain, dict):
         with contextlib.suppress(ValueError):
-            provenance.read(plain)
+            statements.read_provenance(plain)
         with contextlib.suppress(ValueError):
-            predicates.texts(Approval, plain)
+            statements.read_texts(Approval, plain)

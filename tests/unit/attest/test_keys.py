@@ -28,7 +28,7 @@ def test_a_key_verifies_what_it_signed_and_nothing_else(kind: str):
 @pytest.mark.parametrize("kind", keys.KINDS)
 def test_a_key_that_is_kept_opens_with_its_passphrase_only(kind: str):
     signer = keys.generate(kind)
-    kept = signer.stored(PASSPHRASE)
+    kept = signer.to_pem(PASSPHRASE)
     assert keys.read_private(kept, PASSPHRASE, where="x").public == signer.public
     for wrong in ("", "correct horsf"):
         with pytest.raises(SigningError):
@@ -38,7 +38,7 @@ def test_a_key_that_is_kept_opens_with_its_passphrase_only(kind: str):
 @pytest.mark.parametrize("kind", keys.KINDS)
 def test_openssl_reads_a_kept_key(kind: str, tmp_path: Path):
     signer = keys.generate(kind)
-    (tmp_path / "key").write_text(signer.stored(PASSPHRASE))
+    (tmp_path / "key").write_text(signer.to_pem(PASSPHRASE))
     argv = ["openssl", "pkey", "-in", tmp_path / "key", "-passin", f"pass:{PASSPHRASE}", "-pubout"]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == signer.public.pem
     shown = subprocess.run(
@@ -49,7 +49,7 @@ def test_openssl_reads_a_kept_key(kind: str, tmp_path: Path):
 
 def test_an_unencrypted_key_is_kept_as_it_is():
     signer = keys.generate(keys.P256)
-    kept = signer.stored("")
+    kept = signer.to_pem("")
     assert not keys.is_encrypted(kept)
     assert keys.read_private(kept, "", where="x").public == signer.public
 
@@ -78,7 +78,7 @@ def test_other_keys_are_refused(argv: list[str]):
 def _command(tmp_path: Path, *, packed: bool, other: bool = False) -> CommandSigner:
     """A key service: openssl, which signs the digest that it reads on stdin."""
     signer = keys.generate(keys.P256)
-    (tmp_path / "key").write_text(keys.generate(keys.P256).stored("") if other else signer.stored(""))
+    (tmp_path / "key").write_text(keys.generate(keys.P256).to_pem("") if other else signer.to_pem(""))
     sign = f"openssl pkeyutl -sign -inkey {tmp_path}/key -pkeyopt digest:sha256"
     return CommandSigner(signer.public, f"{sign} | base64" if packed else sign)
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from support.histories import chained, release
 
-from devbox.attest import bundle, dsse, keys, stagechain, statements
-from devbox.attest.stagechain import StageDocument
+from devbox.attest import envelopes, keys, stage_chain, statements
+from devbox.attest.stage_chain import StageDocument
 from devbox.errors import SigningError
-from devbox.model.entry import APPLIED, REVOKED, SEEN
-from devbox.promotion import stagerecords
+from devbox.model.ledger import APPLIED, REVOKED, SEEN
+from devbox.promotion import stage_records
 
 CI, EVE = keys.generate(keys.ED25519), keys.generate(keys.ED25519)
 KNOWN = {CI.public.fingerprint: CI.public}
@@ -26,18 +26,18 @@ def _document(**facts):
         {"kind": REVOKED, "release": TWO.id, "body": {"clock": 4, "reason": "bad"}},
         {"kind": APPLIED, "stage": "staging", "release": TWO.id, "body": {"operation": "rollback", "left": ONE.id}},
     ]
-    records = stagerecords.own_records(chained(*rows), "staging")
+    records = stage_records.list_own_records(chained(*rows), "staging")
     known = {"stage": "staging", "repository": "shop/staging", "writer": "0" * 12, "records": records}
     return StageDocument(**{**known, **facts})
 
 
 def _read(raw):
-    return stagechain.verify(raw, KNOWN, stage="staging", repository="shop/staging")
+    return stage_chain.verify(raw, KNOWN, stage="staging", repository="shop/staging")
 
 
 def test_what_this_machine_did_comes_back_in_its_order():
     document = _document(knows={"1" * 12: 3})
-    found = _read(stagechain.sign(document, CI, name="shop"))
+    found = _read(stage_chain.sign(document, CI, name="shop"))
     assert found == replace(document, by=CI.public.fingerprint)
     assert [(each.number, each.clock, each.kind) for each in found.records] == [
         (1, 1, APPLIED),
@@ -50,10 +50,10 @@ def test_what_this_machine_did_comes_back_in_its_order():
 def test_issue10_1_what_another_key_signed_or_is_about_another_stage_is_not_believed():
     document = _document()
     with pytest.raises(SigningError, match="none of the keys"):
-        _read(stagechain.sign(document, EVE, name="shop"))
+        _read(stage_chain.sign(document, EVE, name="shop"))
     for facts in ({"stage": "production"}, {"repository": "shop/other"}):
         with pytest.raises(SigningError, match="it is about"):
-            _read(stagechain.sign(replace(document, **facts), CI, name="shop"))
+            _read(stage_chain.sign(replace(document, **facts), CI, name="shop"))
 
 
 @pytest.mark.parametrize("how", ["left out", "swapped", "changed", "clock", "beginning"])
@@ -67,23 +67,23 @@ def test_issue10_1_records_that_do_not_follow_on_each_other_are_not_believed(how
         "beginning": (replace(one, previous=two.hash),),
     }[how]
     with pytest.raises(SigningError, match="do not follow"):
-        _read(stagechain.sign(replace(_document(), records=records), CI, name="shop"))
+        _read(stage_chain.sign(replace(_document(), records=records), CI, name="shop"))
 
 
 def test_issue10_1_a_statement_about_something_else_is_not_believed():
-    payload = statements.write("sha256:" + "0" * 64, statements.LEDGER_HEAD, {"format": 1}, name="shop")
+    payload = statements.write_statement("sha256:" + "0" * 64, statements.LEDGER_HEAD, {"format": 1}, name="shop")
     with pytest.raises(SigningError, match="another kind"):
-        _read(bundle.write(dsse.sign(payload, CI), key=CI.public))
+        _read(envelopes.write_bundle(envelopes.sign_payload(payload, CI), key=CI.public))
     for raw in (b"", b"{}", b"\xff"):
         with pytest.raises(SigningError):
             _read(raw)
 
 
 def test_a_long_chain_is_published_with_its_newest_records(monkeypatch):
-    monkeypatch.setattr(stagerecords, "MOST", 2)
+    monkeypatch.setattr(stage_records, "MOST", 2)
     document = _document()
     assert [each.number for each in document.records] == [2, 3]
-    assert _read(stagechain.sign(document, CI, name="shop")).records == document.records
+    assert _read(stage_chain.sign(document, CI, name="shop")).records == document.records
 
 
 @pytest.mark.parametrize("at", ["", "yesterday", "2026-01-01T00:00:00"])
@@ -91,7 +91,7 @@ def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
     """It was entered into the ledger, and every command that reads it failed from then on."""
     record = replace(_document().records[0], at=at)
     with pytest.raises(SigningError, match="do not follow"):
-        _read(stagechain.sign(_document(records=(record,)), CI, name="shop"))
+        _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_issue10_1_a_time_that_is_none_is_not_believed(at: str):
 )
 def test_issue10_1_counts_that_are_no_numbers_are_not_believed(facts):
     with pytest.raises(SigningError, match="not a number"):
-        _read(stagechain.sign(_document(**facts), CI, name="shop"))
+        _read(stage_chain.sign(_document(**facts), CI, name="shop"))
 
 
 def test_issue10_1_a_clock_that_cannot_go_on_is_not_believed():
     record = replace(_document().records[0], clock=10**4000)
     with pytest.raises(SigningError, match="do not follow"):
-        _read(stagechain.sign(_document(records=(record,)), CI, name="shop"))
+        _read(stage_chain.sign(_document(records=(record,)), CI, name="shop"))

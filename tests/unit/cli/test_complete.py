@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli.commands import every
-from devbox.cli.complete import complete
+from devbox.cli.completion import complete
 from devbox.cli.main import run
+from devbox.commands.table.index import list_commands
 from devbox.errors import UsageError
 
 FILE = """
@@ -85,7 +85,7 @@ def test_words(line: str, found: list[str]):
 
 
 def test_the_first_word_is_any_command():
-    first = {name.split()[0] for name in every()}
+    first = {name.split()[0] for name in list_commands()}
     assert set(values("")) == first
 
 

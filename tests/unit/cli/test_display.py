@@ -15,8 +15,8 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from devbox.cli import terminal
-from devbox.cli.display import lines, live
-from devbox.cli.display.choose import choose
+from devbox.cli.display import live, plain
+from devbox.cli.display.select import choose
 from devbox.execute.events import Event, Note, PlanMade, StepEnded, StepLine, StepProgress, StepStarted
 
 STEPS = (("bake db", "bake", "db", "not in the store"), ("start db", "start", "db", "not running"))
@@ -137,13 +137,13 @@ def test_the_variables_everyone_knows_are_honoured(monkeypatch, variables, tty, 
 def test_without_utf8_the_signs_are_ascii(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
     stream = Pipe()
-    terminal.say("✓ done — fine → next", stream=stream)
+    terminal.print_line("✓ done — fine → next", stream=stream)
     assert stream.getvalue() == "ok done - fine -> next\n"
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (3_400_000, "3.4 MB"), (2.5e9, "2.5 GB")])
 def test_sizes(count: float, text: str):
-    assert lines.size(count) == text
+    assert plain.format_size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_sizes(count: float, text: str):
     ],
 )
 def test_how_much_of_how_much(done: float, total: float | None, text: str):
-    assert lines.progress(done, total) == text
+    assert plain.format_progress(done, total) == text
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_at_a_terminal_a_line_stays_one_line(reason: str, room: int, shown: str)
     event = StepEnded(
         id="start db", op="start", resource="db", reason=reason, outcome="done", seconds=0.3, text="healthy"
     )
-    assert lines.ended_briefly(event, width=8, room=room) == shown
+    assert plain.format_ended_briefly(event, width=8, room=room) == shown
 
 
 def test_at_a_terminal_a_failure_stays_one_line():
     event = StepEnded(
         id="setup dev", op="setup", resource="dev", reason="x", outcome="failed", seconds=0.3, text="it went wrong " * 9
     )
-    shown = lines.ended_briefly(event, width=9, room=40)
+    shown = plain.format_ended_briefly(event, width=9, room=40)
     assert shown == "setup dev  it went wrong it wen…  0.30 s"
     assert len(shown) == 40
 
@@ -199,9 +199,9 @@ def test_no_line_is_lost_while_the_board_is_drawn_again(monkeypatch: pytest.Monk
                 time.sleep(0.001)
                 yield Text("board")
 
-    foot = live.Foot(Restless())
+    foot = live.LiveFooter(Restless())
     for number in range(100):
-        live.say(foot, "✓", "green", f"line {number}")
+        live.print_line(foot, "✓", "green", f"line {number}")
     foot.stop()
 
     screen = pyte.Screen(80, 200)

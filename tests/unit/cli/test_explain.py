@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from devbox.cli import addresses, main
-from devbox.cli.explain import settings, steps
+from devbox.cli.plan import format_settings, format_steps
 from devbox.model.plan import Plan, Step
 
 
 def test_settings_are_one_a_line_with_their_origin():
     values = {"project": {"name": "shop"}, "dev": {"packages": ["git"], "env": {}}}
-    assert settings(values, {}) == ['project.name = "shop"', 'dev.packages = ["git"]', "dev.env = {}"]
-    lines = settings(values, {"dev": "devbox.toml:3", "dev.packages": "devbox.toml:4"})
+    assert format_settings(values, {}) == ['project.name = "shop"', 'dev.packages = ["git"]', "dev.env = {}"]
+    lines = format_settings(values, {"dev": "devbox.toml:3", "dev.packages": "devbox.toml:4"})
     assert [line.partition("#")[2].strip() for line in lines] == ["default", "devbox.toml:4", "devbox.toml:3"]
 
 
@@ -53,22 +53,22 @@ def test_the_schema_needs_no_project(tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_addresses(role: str, bound: str, container: int, protocol: str, shown: str):
     port = {"address": bound, "host": 8000, "container": container, "protocol": protocol}
-    assert addresses.address(role, port) == shown
+    assert addresses.format_address(role, port) == shown
 
 
 def test_without_a_dev_the_first_that_publishes_is_meant():
-    assert addresses.front({"db": [], "web": [80], "dev": []}) == "dev"
-    assert addresses.front({"db": [], "web": [80], "mail": [25]}) == "web"
-    assert addresses.front({}) == "dev"
+    assert addresses.choose_container({"db": [], "web": [80], "dev": []}) == "dev"
+    assert addresses.choose_container({"db": [], "web": [80], "mail": [25]}) == "web"
+    assert addresses.choose_container({}) == "dev"
 
 
 def test_a_long_reason_is_folded_at_a_terminal_and_whole_elsewhere():
     reason = "not baked yet: debian trixie; packages python3, python3-venv"
     made = Plan(steps=(Step(op="bake", resource="dev", reason=reason), Step(op="start", resource="dev", reason="x")))
-    assert steps(made) == [f"bake dev   {reason}", "start dev  x"]
-    assert steps(made, width=50) == [
+    assert format_steps(made) == [f"bake dev   {reason}", "start dev  x"]
+    assert format_steps(made, width=50) == [
         "bake dev   not baked yet: debian trixie; packages",
         "           python3, python3-venv",
         "start dev  x",
     ]
-    assert steps(made, width=20) == steps(made)
+    assert format_steps(made, width=20) == format_steps(made)

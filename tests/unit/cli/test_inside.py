@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import inside, main
-from devbox.cli.commands import find
-from devbox.cli.parse import parse
+from devbox.cli import exec, main
+from devbox.cli.parser import parse
+from devbox.commands.table.index import find
 from devbox.errors import BakeFailed, UsageError
 
 
@@ -47,16 +47,16 @@ def test_variables_are_set_or_passed_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MINE", "own")
     monkeypatch.delenv("ABSENT", raising=False)
     _, args = parse(["exec", "-e", "A=1=2", "-e", "MINE", "-e", "ABSENT", "-e", "EMPTY=", "--", "env"], find)
-    assert inside.environment(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
+    assert exec.build_environment(args) == {"A": "1=2", "MINE": "own", "EMPTY": ""}
     _, args = parse(["exec", "-e", "=x", "--", "env"], find)
     with pytest.raises(UsageError, match="a variable has a name"):
-        inside.environment(args)
+        exec.build_environment(args)
 
 
 @pytest.mark.parametrize(("words", "source"), [([], "dev"), (["--service", "db"], "db"), (["--base", "py"], "base.py")])
 def test_whose_image_a_one_shot_runs(words: list[str], source: str):
     _, args = parse(["run", *words, "--", "x"], find)
-    assert inside._source(args) == source
+    assert exec._choose_source(args) == source
 
 
 def _can_start_nothing(*_args: object, **_options: object) -> None:
@@ -66,7 +66,7 @@ def _can_start_nothing(*_args: object, **_options: object) -> None:
 @pytest.mark.parametrize("words", [["run", "lint"], ["run", "--", "true"], ["shell"]])
 def test_what_cannot_be_started_is_125_not_the_1_of_a_child(project: str, monkeypatch, capsys, words: list[str]):
     Path(project, "devbox.toml").write_text('[dev]\nrecipe = "debian"\n[tasks]\nlint = "true"\n')
-    monkeypatch.setattr("devbox.flow.look", _can_start_nothing)
+    monkeypatch.setattr("devbox.flow.observe_instance", _can_start_nothing)
     assert main.run(["-C", project, *words]) == 125
     assert "no mirror answers" in capsys.readouterr().err
 

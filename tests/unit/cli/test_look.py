@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import main, table
-from devbox.cli.project import Place
-from devbox.host.paths import default_paths
+from devbox.cli import main, ps
+from devbox.cli.locate import ProjectLocation
+from devbox.host.paths import get_default_paths
 from devbox.isolation import state
-from devbox.isolation.living import identify
-from devbox.isolation.types import Publish
+from devbox.isolation.state import identify
+from devbox.isolation.types import PublishedPort
 
 # DESIGN §3
 KEYS = {
@@ -34,7 +34,7 @@ KEYS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectLocation:
     monkeypatch.setenv("DEVBOX_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DEVBOX_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setenv("NO_COLOR", "1")
@@ -42,15 +42,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     root = tmp_path / "shop"
     root.mkdir()
     (root / "devbox.toml").write_text('[dev]\nrecipe = "debian"\n')
-    return Place(str(root), "devbox.toml", default_paths())
+    return ProjectLocation(str(root), "devbox.toml", get_default_paths())
 
 
 @pytest.fixture
-def running(place: Place) -> Place:
+def running(place: ProjectLocation) -> ProjectLocation:
     """An instance whose processes are all this test's own."""
     me = identify(os.getpid())
     assert me is not None
-    dev = state.Row(
+    dev = state.ContainerState(
         name="dev",
         role="dev",
         image="dev",
@@ -60,7 +60,7 @@ def running(place: Place) -> Place:
         state="running",
         health="healthy",
         process=me,
-        ports=(Publish(host=18000, address="127.0.0.1", container=8000, protocol="tcp"),),
+        ports=(PublishedPort(host=18000, address="127.0.0.1", container=8000, protocol="tcp"),),
         started_at="2026-01-01T00:00:00Z",
     )
     job = dev._replace(
@@ -73,19 +73,19 @@ def running(place: Place) -> Place:
         exit_code=3,
         reason="it failed",
     )
-    os.makedirs(place.paths.run(place.id))
+    os.makedirs(place.paths.instance_runtime(place.id))
     found = state.InstanceState(
-        format=state.FORMAT, boot=state.boot_id(), supervisor=me, holder=me, containers=(dev, job)
+        format=state.FORMAT, boot=state.read_boot_id(), supervisor=me, holder=me, containers=(dev, job)
     )
-    state.write(place.paths, place.id, found)
+    state.write_state(place.paths, place.id, found)
     return place
 
 
-def run(place: Place, *words: str) -> int:
+def run(place: ProjectLocation, *words: str) -> int:
     return main.run(["-C", place.root, *words])
 
 
-def test_ps_json_has_the_promised_keys(running: Place, capsys):
+def test_ps_json_has_the_promised_keys(running: ProjectLocation, capsys):
     assert run(running, "ps", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row.keys() for row in rows] == [KEYS, KEYS]
@@ -93,12 +93,12 @@ def test_ps_json_has_the_promised_keys(running: Place, capsys):
     assert (rows[0]["pid"], rows[1]["pid"], rows[1]["exit_code"]) == (os.getpid(), None, 3)
 
 
-def test_ps_json_is_an_empty_list_when_nothing_is_up(place: Place, capsys):
+def test_ps_json_is_an_empty_list_when_nothing_is_up(place: ProjectLocation, capsys):
     assert run(place, "ps", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_ps_is_an_aligned_table_with_reasons(running: Place, capsys):
+def test_ps_is_an_aligned_table_with_reasons(running: ProjectLocation, capsys):
     assert run(running, "ps") == 0
     head, dev, job, reason = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "STATE", "SINCE", "ADDRESS"]
@@ -107,14 +107,14 @@ def test_ps_is_an_aligned_table_with_reasons(running: Place, capsys):
     assert reason.strip() == "it failed"
 
 
-def test_issue9_b12_ps_shows_which_container_port_a_moved_one_leads_to(running: Place, capsys):
-    _, found = state.look(running.paths, running.id)
+def test_issue9_b12_ps_shows_which_container_port_a_moved_one_leads_to(running: ProjectLocation, capsys):
+    _, found = state.observe_state(running.paths, running.id)
     assert found is not None
     dev, job = found.containers
-    more = Publish(host=8001, address="127.0.0.1", container=8001, protocol="tcp")
+    more = PublishedPort(host=8001, address="127.0.0.1", container=8001, protocol="tcp")
     waiting = job._replace(state="created", exit_code=127)
     changed = found._replace(containers=(dev._replace(ports=(*dev.ports, more)), waiting))
-    state.write(running.paths, running.id, changed)
+    state.write_state(running.paths, running.id, changed)
     assert run(running, "ps") == 0
     _, row, scheduled, _ = capsys.readouterr().out.splitlines()
     assert row.endswith("8000 → http://127.0.0.1:18000, http://127.0.0.1:8001")
@@ -130,7 +130,7 @@ def test_issue9_b12_ps_shows_which_container_port_a_moved_one_leads_to(running: 
     ],
 )
 def test_issue9_b12_exec_names_a_container_that_does_not_run(
-    running: Place, capsys, text: str, sentence: str, remedy: str
+    running: ProjectLocation, capsys, text: str, sentence: str, remedy: str
 ):
     Path(running.root, "devbox.toml").write_text(text)
     assert run(running, "exec", "db", "--", "true") == 125
@@ -139,24 +139,24 @@ def test_issue9_b12_exec_names_a_container_that_does_not_run(
     assert remedy in said
 
 
-def test_ps_of_an_unknown_container_names_the_known_ones(running: Place, capsys):
+def test_ps_of_an_unknown_container_names_the_known_ones(running: ProjectLocation, capsys):
     assert run(running, "ps", "nope") == 2
     assert "dev, migrate" in capsys.readouterr().err
 
 
-def test_open_prints_the_address(running: Place, capsys):
+def test_open_prints_the_address(running: ProjectLocation, capsys):
     assert run(running, "open") == 0
     assert capsys.readouterr().out == "http://127.0.0.1:18000\n"
     assert run(running, "open", "migrate") == 1
     assert "publishes no port" in capsys.readouterr().err
 
 
-def test_open_when_nothing_is_up_names_up(place: Place, capsys):
+def test_open_when_nothing_is_up_names_up(place: ProjectLocation, capsys):
     assert run(place, "open") == 1
     assert "devbox up" in capsys.readouterr().err
 
 
-def test_logs_are_merged_by_time_and_named(place: Place, capsys):
+def test_logs_are_merged_by_time_and_named(place: ProjectLocation, capsys):
     for name, text in (
         ("dev", "2026-01-01T00:00:01.0Z b\n"),
         ("db", "2026-01-01T00:00:00.0Z a\n2026-01-01T00:00:02.0Z c\n"),
@@ -170,7 +170,7 @@ def test_logs_are_merged_by_time_and_named(place: Place, capsys):
     assert capsys.readouterr().out == "2026-01-01T00:00:02.0Z c\n"
 
 
-def test_logs_of_an_unknown_container_is_a_usage_error(place: Place, capsys):
+def test_logs_of_an_unknown_container_is_a_usage_error(place: ProjectLocation, capsys):
     assert run(place, "logs", "nope") == 2
     assert "nope" in capsys.readouterr().err
 
@@ -179,7 +179,7 @@ def test_logs_of_an_unknown_container_is_a_usage_error(place: Place, capsys):
 def test_how_long_ago(seconds: int, text: str):
     now = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
     at = (now - dt.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert table.since(at, now) == text
+    assert ps.format_age(at, now) == text
 
 
 GRAY = """\
@@ -198,7 +198,7 @@ strategy = { kind = "gray" }
 
 
 @pytest.mark.parametrize("command", ["ps", "logs", "open", "exec", "down"])
-def test_issue10_a_stage_that_shifts_traffic_in_another_names_that_one(place: Place, command: str, capsys):
+def test_issue10_a_stage_that_shifts_traffic_in_another_names_that_one(place: ProjectLocation, command: str, capsys):
     Path(place.root, "devbox.toml").write_text(GRAY)
     words = ["web", "--", "true"] if command == "exec" else []
     assert run(place, command, "--stage", "gray", *words) == 2

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import commands, main
-from devbox.cli.options import Args, Command
+from devbox.cli import main, parser
+from devbox.commands.table.options import Args
 from devbox.errors import CannotRun, EnvFileError
 from devbox.host.version import VERSION
 
@@ -19,7 +19,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(_args: Args) -> int:
         raise error
 
-    monkeypatch.setattr(commands, "find", lambda _name: Command("up", fail, about="Fail."))
+    monkeypatch.setattr(parser, "load_handler", lambda _command: fail)
     return main.run(["up"])
 
 

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 from support import matrices
 
-from devbox.cli import testreport
-from devbox.cli.display.matrix import lines
-from devbox.cli.display.matrix.board import Board
-from devbox.cli.display.matrix.choose import choose
-from devbox.cli.options import Args
+from devbox.cli import test
+from devbox.cli.display import matrix_plain
+from devbox.cli.display.boards import CellBoard
+from devbox.cli.display.select import choose_matrix
+from devbox.commands.table.options import Args
 from devbox.execute.events import Note, PlanMade, StepEnded
 from devbox.model.matrix import CellDone, CellEvent, CellResult, MatrixStarted
 
@@ -54,7 +54,7 @@ def show(monkeypatch, kind: str, results: list[CellResult], *, tty: bool = False
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stream)
-    with choose(kind) as display:
+    with choose_matrix(kind) as display:
         display(PlanMade(steps=(("b", "bake", "test", "not baked yet"),)))
         display(BAKED)
         display(MatrixStarted(cells=tuple(result.cell for result in results), jobs=2, at=time.monotonic()))
@@ -124,20 +124,20 @@ def test_words_of_cells_move_no_cursor(monkeypatch, tmp_path, kind: str):
     assert "\x07" not in shown
 
 
-def drawn(board: Board, *, width: int, height: int) -> list[str]:
+def drawn(board: CellBoard, *, width: int, height: int) -> list[str]:
     stream = io.StringIO()
     console = Console(file=stream, width=width, height=height, no_color=True, force_terminal=False)
     console.print(board)
     return stream.getvalue().splitlines()
 
 
-def busy(count: int) -> Board:
+def busy(count: int) -> CellBoard:
     results = matrices.product(python=tuple(f"3.{minor}" for minor in range(count)))
-    board = Board(width=11, unicode=True)
-    board.tell(MatrixStarted(cells=tuple(result.cell for result in results), jobs=count, at=time.monotonic()))
+    board = CellBoard(width=11, unicode=True)
+    board.update(MatrixStarted(cells=tuple(result.cell for result in results), jobs=count, at=time.monotonic()))
     for result in results[2:]:
-        board.tell(CellEvent(cell=result.cell.name, phase="test", line="tests/test_shop.py PASSED"))
-    board.tell(CellDone(result=results[0]))
+        board.update(CellEvent(cell=result.cell.name, phase="test", line="tests/test_shop.py PASSED"))
+    board.update(CellDone(result=results[0]))
     return board
 
 
@@ -158,7 +158,7 @@ def test_the_board_fits_any_terminal(width: int, height: int):
 def finish(monkeypatch, capsys, results: list[CellResult], **values: object) -> tuple[int, str, str]:
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.setenv("NO_COLOR", "1")
-    code = testreport.show(Args(values), matrices.run(*results), testreport.wanted(Args(values)), root="")
+    code = test.show(Args(values), matrices.run(*results), test.parse_report_request(Args(values)), root="")
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -201,4 +201,4 @@ def test_reports_and_coverage_are_written(monkeypatch, capsys, cells, tmp_path):
     [(1, 1, "1 cell"), (3, 1, "3 cells, one at a time"), (3, 2, "3 cells, 2 at a time"), (3, 0, "3 cells")],
 )
 def test_how_many_run_at_once_is_said_where_any_do(cells: int, jobs: int, said: str):
-    assert lines.started(cells, jobs) == said
+    assert matrix_plain.format_started(cells, jobs) == said

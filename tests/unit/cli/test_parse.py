@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from devbox.cli import app
-from devbox.cli.commands import TABLES, every, find
-from devbox.cli.options import FLAG, Args, Command
-from devbox.cli.parse import NotUnderstood, hoist, parse
+from devbox.cli import help, parser
+from devbox.cli.parser import ParseError, hoist, parse
+from devbox.commands.table.index import TABLES, find, list_commands
+from devbox.commands.table.options import FLAG, Args, Command
 from devbox.errors import UsageError
 
-COMMANDS = every()
+COMMANDS = list_commands()
 
 
 def read(*words: str) -> tuple[str, Args]:
@@ -23,41 +23,41 @@ def read(*words: str) -> tuple[str, Args]:
 def test_options_before_and_after_the_command_mean_the_same():
     for words in (["-C", "d", "--json", "ps"], ["ps", "--json", "-Cd"], ["--directory=d", "ps", "--json"]):
         name, args = read(*words)
-        assert (name, args.text("directory"), args.flag("json")) == ("ps", "d", True)
+        assert (name, args.get_text("directory"), args.get_flag("json")) == ("ps", "d", True)
 
 
 def test_f_is_the_env_file_but_for_logs_its_own_follow():
-    assert read("up", "-f", "x.toml")[1].text("file") == "x.toml"
+    assert read("up", "-f", "x.toml")[1].get_text("file") == "x.toml"
     _, args = read("-f", "x.toml", "logs", "-f", "db")
-    assert (args.text("file"), args.flag("follow"), args.many("names")) == ("x.toml", True, ("db",))
+    assert (args.get_text("file"), args.get_flag("follow"), args.get_texts("names")) == ("x.toml", True, ("db",))
 
 
 def test_words_behind_dashes_are_the_program_s_own():
     _, args = read("exec", "db", "-e", "A=1", "--", "psql", "-c", "select 1", "--", "--help")
-    assert args.text("container") == "db"
-    assert args.many("env") == ("A=1",)
+    assert args.get_text("container") == "db"
+    assert args.get_texts("env") == ("A=1",)
     assert args.after == ("psql", "-c", "select 1", "--", "--help")
 
 
 def test_a_command_may_have_two_words():
     for words in (["recipe", "show", "node"], ["-C", "d", "recipe", "show", "node"], ["recipe", "show", "-Cd", "node"]):
         name, args = read(*words)
-        assert (name, args.text("name")) == ("recipe show", "node")
+        assert (name, args.get_text("name")) == ("recipe show", "node")
 
 
 def test_dashes_end_flags_where_no_program_follows():
-    assert read("stop", "--", "-odd")[1].many("names") == ("-odd",)
+    assert read("stop", "--", "-odd")[1].get_texts("names") == ("-odd",)
 
 
 def test_short_flags_may_share_a_dash():
     _, args = read("logs", "-ftn5")
-    assert (args.flag("follow"), args.flag("timestamps"), args.number("tail")) == (True, True, 5)
+    assert (args.get_flag("follow"), args.get_flag("timestamps"), args.get_number("tail")) == (True, True, 5)
 
 
 def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DEVBOX_FILE", "from-variable.toml")
-    assert read("up")[1].text("file") == "from-variable.toml"
-    assert read("up", "--file", "given.toml")[1].text("file") == "given.toml"
+    assert read("up")[1].get_text("file") == "from-variable.toml"
+    assert read("up", "--file", "given.toml")[1].get_text("file") == "given.toml"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(ParseError):
         parse(words, find)
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_well_formed_is_left_to_typer(words: list[str]):
 )
 def test_typer_explains_mistakes_as_usage_errors(words: list[str], sentence: str):
     with pytest.raises(UsageError, match=sentence) as caught:
-        app.explain(words, COMMANDS)
+        help.explain(words, COMMANDS)
     assert caught.value.exit_code == 2
     assert caught.value.remedy.endswith("--help")
 
@@ -107,7 +107,7 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
         seen.append(args)
         return 0
 
-    monkeypatch.setattr(command, "handler", remember)
+    monkeypatch.setattr(parser, "load_handler", lambda _command: remember)
     words = command.name.split()
     for option in command.options:
         words.append(option.flags[0])
@@ -115,13 +115,13 @@ def test_both_parsers_understand_every_option_alike(command: Command, monkeypatc
             words.append(option.choices[-1] if option.choices else "7")
     words += ["word"] if command.argument else []
     words += ["--", "program", "-x"] if command.after else []
-    assert app.explain(words, COMMANDS) == 0
+    assert help.explain(words, COMMANDS) == 0
     _, light = parse(words, find)
     for option in command.options:
-        for read_as in (Args.flag, Args.text, Args.number, Args.many):
+        for read_as in (Args.get_flag, Args.get_text, Args.get_number, Args.get_texts):
             assert read_as(light, option.name) == read_as(seen[0], option.name), option.flags
     if command.argument:
-        assert light.many(command.argument.name) == seen[0].many(command.argument.name)
+        assert light.get_texts(command.argument.name) == seen[0].get_texts(command.argument.name)
     assert light.after == seen[0].after
 
 
@@ -147,9 +147,9 @@ def test_a_table_declares_what_is_said_of_it(load: Callable[[], tuple[Command, .
 )
 def test_a_tool_gets_all_words_behind_its_name(line: str, name: str, after: tuple[str, ...]):
     command, args = parse(line.split(), find)
-    assert (command.name, args.text("name"), args.after) == ("tool", name, after)
+    assert (command.name, args.get_text("name"), args.after) == ("tool", name, after)
 
 
 def test_the_help_of_a_command_that_passes_words_on_is_asked_before_them():
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(ParseError):
         parse(["tool", "--help"], find)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import columns, main
+from devbox.cli import main, output
 
 OWN = 'description = "Mine"\n[[steps]]\nop = "bootstrap"\ndistribution = "debian"\nsuite = "trixie"\n'
 
@@ -69,5 +69,5 @@ def test_recipe_alone_shows_its_commands(capsys: pytest.CaptureFixture[str]):
 
 def test_a_last_column_goes_on_below_itself_where_the_terminal_ends():
     rows = [("a", "one two three four five six"), ("bcd", "")]
-    assert columns.aligned(rows, width=25) == ["a    one two three four", "     five six", "bcd"]
-    assert columns.aligned(rows) == ["a    one two three four five six", "bcd"]
+    assert output.align_columns(rows, width=25) == ["a    one two three four", "     five six", "bcd"]
+    assert output.align_columns(rows) == ["a    one two three four five six", "bcd"]

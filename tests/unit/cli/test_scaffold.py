@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from devbox.cli import main, scaffold
+from devbox.cli import init, main
 from devbox.errors import UsageError
 
 
-@pytest.mark.parametrize("name", scaffold.templates())
+@pytest.mark.parametrize("name", init.list_templates())
 def test_every_template_is_a_project(name: str, tmp_path: Path):
     assert main.run(["init", str(tmp_path / "deep" / "app"), "--template", name]) == 0
     made = tmp_path / "deep" / "app"
@@ -23,14 +23,14 @@ def test_every_template_is_a_project(name: str, tmp_path: Path):
 def test_nothing_is_overwritten(tmp_path: Path):
     (tmp_path / "app.py").write_text("mine")
     with pytest.raises(UsageError, match=r"already has app\.py"):
-        scaffold.copy("python-web", str(tmp_path))
+        init.copy("python-web", str(tmp_path))
     assert (tmp_path / "app.py").read_text() == "mine"
     assert [entry.name for entry in tmp_path.iterdir()] == ["app.py"]
 
 
 def test_an_unknown_template_names_the_known_ones(tmp_path: Path):
     with pytest.raises(UsageError) as caught:
-        scaffold.copy("pyton-web", str(tmp_path / "app"))
+        init.copy("pyton-web", str(tmp_path / "app"))
     assert "python-web" in caught.value.remedy
     assert not (tmp_path / "app").exists()
 
@@ -48,6 +48,6 @@ def test_what_programs_left_in_a_template_is_not_copied(tmp_path: Path, monkeypa
         (template / place / "left").write_text("")
     (template / "template.txt").write_text("mine")
     (template / "src" / "app.py").write_text("")
-    monkeypatch.setattr(scaffold, "data_dir", lambda name: str(tmp_path / name))
-    assert scaffold.copy("mine", str(tmp_path / "app")) == ["src"]
+    monkeypatch.setattr(init, "find_data_dir", lambda name: str(tmp_path / name))
+    assert init.copy("mine", str(tmp_path / "app")) == ["src"]
     assert [path.name for path in (tmp_path / "app" / "src").iterdir()] == ["app.py"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from devbox.doctor import clean, projects
-from devbox.doctor.finding import OK, WARNING, Ground
+from devbox.doctor import clean, leftovers
+from devbox.doctor.checks import OK, WARNING, CheckContext
 from devbox.errors import DevboxError
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.model.entry import INTENT
-from devbox.records.deployed import Deployed, DeployedRecord
+from devbox.model.ledger import INTENT
+from devbox.records.deployed import DeployedRecord, StageDeployments
 from devbox.records.instance import InstanceRecords
 from devbox.records.ledger import Ledger
 
@@ -25,36 +25,36 @@ ID = "0123456789ab"
 def gone(paths, tmp_path: Path) -> str:
     """A project that was up once, and whose directory is gone."""
     root = str(tmp_path / "away")
-    InstanceRecords(paths, ID).remember_place(root, "devbox.toml")
+    InstanceRecords(paths, ID).record_place(root, "devbox.toml")
     os.makedirs(paths.volume(ID, "data"))
     Path(paths.volume(ID, "data"), "rows").write_bytes(b"x" * 50_000)
     return root
 
 
 def test_nothing_is_left_over_where_nothing_was(paths):
-    (found,) = projects.leftovers(Ground(paths))
+    (found,) = leftovers.check_leftovers(CheckContext(paths))
     assert found.state == OK
-    assert clean.everything(paths) == []
-    assert clean.orphans(paths) == []
+    assert clean.list_everything(paths) == []
+    assert clean.list_orphans(paths) == []
 
 
 def test_a_project_that_is_gone_is_told_with_its_size_and_pruned(paths, gone):
-    (found,) = projects.leftovers(Ground(paths))
+    (found,) = leftovers.check_leftovers(CheckContext(paths))
     assert found.state == WARNING
     assert gone in found.sentence
     assert "kB" in found.sentence
     assert found.remedy == "devbox doctor --prune"
-    (item,) = clean.orphans(paths)
+    (item,) = clean.list_orphans(paths)
     assert item.size >= 50_000
     clean.prune(paths)
-    assert clean.orphans(paths) == []
+    assert clean.list_orphans(paths) == []
     assert not os.path.exists(paths.volumes(ID))
 
 
 def test_a_project_that_is_there_is_no_orphan(paths, gone):
     os.makedirs(gone)
     Path(gone, "devbox.toml").touch()
-    assert clean.orphans(paths) == []
+    assert clean.list_orphans(paths) == []
     clean.prune(paths)
     assert os.path.exists(paths.volume(ID, "data"))
 
@@ -66,16 +66,16 @@ def test_the_data_of_a_branch_that_is_gone_is_told_and_pruned(paths, tmp_path: P
     git(root, "init", "-b", "main")
     git(root, "commit", "--allow-empty", "-m", "first")
     git(root, "branch", "feat/x")
-    InstanceRecords(paths, ID).remember_place(str(root), "devbox.toml")
+    InstanceRecords(paths, ID).record_place(str(root), "devbox.toml")
     for volume in ("db.data", "db.data@main", "db.data@feat%2Fx", "db.data@gone%2Fy"):
         os.makedirs(paths.volume(ID, volume))
-    (found,) = projects.leftovers(Ground(paths))
+    (found,) = leftovers.check_leftovers(CheckContext(paths))
     assert "db.data@gone%2Fy" in found.sentence
-    assert [item.paths for item in clean.orphans(paths)] == [(paths.volume(ID, "db.data@gone%2Fy"),)]
+    assert [item.paths for item in clean.list_orphans(paths)] == [(paths.volume(ID, "db.data@gone%2Fy"),)]
     clean.prune(paths)
     assert sorted(os.listdir(paths.volumes(ID))) == ["db.data", "db.data@feat%2Fx", "db.data@main"]
     (root / ".git/HEAD").write_text("broken")
-    assert clean.orphans(paths) == [], "what git does not know is nobody's guess"
+    assert clean.list_orphans(paths) == [], "what git does not know is nobody's guess"
 
 
 def git(root: Path, *words: str) -> None:
@@ -103,7 +103,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.snapshots,
         paths.steps,
         paths.tmp,
-        paths.partial,
+        paths.partial_blobs,
         paths.buildah,
         paths.idmap,
         paths.named_images,
@@ -113,7 +113,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
         paths.ledger("x"),
         paths.keys,
     ]
-    made += [paths.volumes("x"), paths.saved("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
+    made += [paths.volumes("x"), paths.volume_snapshots("x"), f"{paths.home}/cache", f"{paths.home}/logs"]
     made += [f"{paths.home}/installed"]  # of an earlier version
     assert {os.path.relpath(path, paths.home).split("/")[0] for path in made} == {
         os.path.basename(path) for path in paths.contents()
@@ -121,7 +121,7 @@ def test_everything_that_paths_makes_below_the_home_is_known_to_clean(paths):
 
 
 def test_a_project_at_work_is_not_pulled_the_ground_from_under_the_feet(paths, gone):
-    with files.locked(paths.lock(ID)), pytest.raises(DevboxError, match=f"pid {os.getpid()}") as error:
+    with files.lock_file(paths.lock(ID)), pytest.raises(DevboxError, match=f"pid {os.getpid()}") as error:
         clean.clean(paths)
     assert error.value.remedy
     assert os.path.exists(paths.volume(ID, "data"))
@@ -129,7 +129,7 @@ def test_a_project_at_work_is_not_pulled_the_ground_from_under_the_feet(paths, g
 
 def test_a_damaged_record_keeps_nothing_from_being_cleaned(paths, gone):
     Path(paths.project(ID), "place.json").write_text("{")
-    assert clean.everything(paths)
+    assert clean.list_everything(paths)
     clean.clean(paths)
     assert not os.path.exists(paths.home)
 
@@ -137,16 +137,16 @@ def test_a_damaged_record_keeps_nothing_from_being_cleaned(paths, gone):
 def stage(paths, root: str) -> InstanceRecords:
     """A deployed, protected stage with data whose env file is gone."""
     records = InstanceRecords(paths, ID)
-    records.remember_place(root, "devbox.toml", stage="production", protected=True)
-    DeployedRecord(paths, ID).write(Deployed())
+    records.record_place(root, "devbox.toml", stage="production", protected=True)
+    DeployedRecord(paths, ID).write(StageDeployments())
     os.makedirs(paths.volume(ID, "data"))
     return records
 
 
 def test_issue9_a4_a_stage_with_data_is_kept_without_the_record_of_what_was_deployed(paths, tmp_path: Path):
     stage(paths, str(tmp_path / "away"))
-    os.unlink(paths.deployed(ID))
-    assert clean.orphans(paths) == []
+    os.unlink(paths.stage_deployments(ID))
+    assert clean.list_orphans(paths) == []
     clean.prune(paths)
     assert os.path.isdir(paths.volume(ID, "data"))
 
@@ -161,16 +161,16 @@ def test_issue9_a4_a_stage_whose_place_is_lost_stays_protected(paths, tmp_path: 
     else:
         place.unlink()
     assert records.is_protected()
-    assert [each.id for each in clean.protected(paths)] == [ID]
+    assert [each.id for each in clean.list_protected(paths)] == [ID]
 
 
 def test_what_this_host_remembers_of_a_home_goes_with_it_and_the_key_with_the_last(paths, tmp_path: Path):
     other = Paths(str(tmp_path / "other"), paths.runtime)
     for each in (paths, other):
         Ledger(each, ID).append(INTENT, body={})
-    assert any("keeps about releases" in item.what for item in clean.everything(paths))
+    assert any("keeps about releases" in item.what for item in clean.list_everything(paths))
     clean.clean(paths)
     assert os.path.exists(f"{paths.config}/host.key")
-    assert len(Ledger(other, ID).entries()) == 1
+    assert len(Ledger(other, ID).read_entries()) == 1
     clean.clean(other)
     assert not os.path.exists(paths.config)

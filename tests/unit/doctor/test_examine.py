@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from devbox.doctor import kernel, network, ports, programs, storage
+from devbox.doctor.checks import OK, PROBLEM, WARNING, CheckContext, CheckResult
 from devbox.doctor.examine import examine
-from devbox.doctor.finding import OK, PROBLEM, WARNING, Finding, Ground
 from devbox.host.paths import Paths
-from devbox.model.ids import instance_id
-from devbox.records.hostkey import HostKey
+from devbox.model.ids import compute_instance_id
+from devbox.records.host_key import HostKey
 
 
 def project(directory: Path, text: str) -> tuple[str, str]:
@@ -22,14 +22,14 @@ def project(directory: Path, text: str) -> tuple[str, str]:
     return os.path.realpath(directory), "devbox.toml"
 
 
-def only(findings: list[Finding], check: str) -> Finding:
+def only(findings: list[CheckResult], check: str) -> CheckResult:
     (found,) = [finding for finding in findings if finding.check == check]
     return found
 
 
 def test_everything_that_is_not_well_comes_with_a_remedy_and_nothing_is_left_behind(paths, tmp_path):
     before = sorted(tmp_path.rglob("*"))
-    found = list(examine(Ground(paths, offline=True)))
+    found = list(examine(CheckContext(paths, offline=True)))
     assert all(finding.remedy for finding in found if finding.state != OK)
     assert all("\n" not in finding.sentence for finding in found)
     assert not [finding for finding in found if finding.check == "mirror"], "offline leaves the network alone"
@@ -39,14 +39,14 @@ def test_everything_that_is_not_well_comes_with_a_remedy_and_nothing_is_left_beh
 def test_a_missing_program_names_its_package(paths, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", str(tmp_path))
-    found = list(programs.programs(Ground(paths)))
+    found = list(programs.check_programs(CheckContext(paths)))
     assert {finding.state for finding in found} == {PROBLEM}
     assert only(found, "pasta").remedy == "sudo apt-get install passt"
 
 
 def test_a_runtime_that_is_not_there_is_told_by_its_variable(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_RUNTIME", "no-such-runtime")
-    (found,) = programs.runtime(Ground(paths))
+    (found,) = programs.check_oci_runtime(CheckContext(paths))
     assert found.state == PROBLEM
     assert "DEVBOX_RUNTIME" in found.sentence
 
@@ -55,10 +55,12 @@ def test_runc_alone_is_runtime_enough(paths, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", "")
     monkeypatch.delenv("DEVBOX_RUNTIME", raising=False)
-    assert only(list(programs.runtime(Ground(paths))), "OCI runtime").remedy == "sudo apt-get install crun"
+    assert (
+        only(list(programs.check_oci_runtime(CheckContext(paths))), "OCI runtime").remedy == "sudo apt-get install crun"
+    )
     (tmp_path / "runc").write_text("")
     (tmp_path / "runc").chmod(0o755)
-    found = [*programs.programs(Ground(paths)), *programs.runtime(Ground(paths))]
+    found = [*programs.check_programs(CheckContext(paths)), *programs.check_oci_runtime(CheckContext(paths))]
     assert only(found, "OCI runtime").state == OK
     assert not [finding for finding in found if finding.check == "crun"]
 
@@ -66,46 +68,46 @@ def test_runc_alone_is_runtime_enough(paths, monkeypatch, tmp_path):
 def test_a_fixed_port_that_another_program_has_names_it(paths, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        ground = Ground(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
-        found = only(list(ports.project(ground)), "ports")
+        ground = CheckContext(paths, project(tmp_path / "app", f'[dev]\nrecipe = "debian"\nports = ["{port}:80"]\n'))
+        found = only(list(ports.check_project(ground)), "ports")
     assert found.state == PROBLEM
     assert f"(pid {os.getpid()}) has" in found.sentence
     assert "ports = [80]" in found.remedy
 
 
 def test_a_broken_file_is_a_finding(paths, tmp_path):
-    (found,) = ports.project(Ground(paths, project(tmp_path / "app", "[dev]\nrecipe = 5\n")))
+    (found,) = ports.check_project(CheckContext(paths, project(tmp_path / "app", "[dev]\nrecipe = 5\n")))
     assert found.state == PROBLEM
     assert found.sentence.startswith("devbox.toml:2: ")
 
 
 def test_the_file_is_looked_at_without_writing_anything(paths, tmp_path):
     root, file = project(tmp_path / "app", '[dev]\nrecipe = "debian"\n[service.db]\nrecipe = "postgres"\n')
-    (found,) = ports.project(Ground(paths, (root, file)))
+    (found,) = ports.check_project(CheckContext(paths, (root, file)))
     assert found.state == OK
-    assert not os.path.exists(paths.project(instance_id(root, file)))
+    assert not os.path.exists(paths.project(compute_instance_id(root, file)))
 
 
 def test_a_home_that_is_a_file_or_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    (found,) = storage.home(Ground(Paths(str(tmp_path / "file"), "/run")))
+    (found,) = storage.check_home(CheckContext(Paths(str(tmp_path / "file"), "/run")))
     assert (found.state, "DEVBOX_HOME" in found.remedy) == (PROBLEM, True)
 
 
 def test_the_key_of_this_host_is_looked_at_where_there_is_one(paths):
-    assert list(storage.host_key(Ground(paths))) == []
+    assert list(storage.check_host_key(CheckContext(paths))) == []
     HostKey(paths).prepare()
-    (found,) = storage.host_key(Ground(paths))
+    (found,) = storage.check_host_key(CheckContext(paths))
     assert (found.state, paths.config in found.sentence) == (OK, True)
     os.chmod(f"{paths.config}/host.key", 0o644)
-    (found,) = storage.host_key(Ground(paths))
+    (found,) = storage.check_host_key(CheckContext(paths))
     assert (found.state, "chmod 600" in found.remedy) == (PROBLEM, True)
 
 
 def test_an_id_map_is_tried_where_the_project_lies(paths, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root maps ids of mounts")
-    found = list(kernel.idmapped_mounts(Ground(paths, ("/proc", "devbox.toml"))))
+    found = list(kernel.check_idmapped_mounts(CheckContext(paths, ("/proc", "devbox.toml"))))
     assert [finding.state for finding in found] == [OK, PROBLEM]
 
 
@@ -115,7 +117,7 @@ def test_a_mirror_that_does_not_answer(paths, monkeypatch):
     for name in ("DEBIAN", "UBUNTU"):
         monkeypatch.setenv(f"DEVBOX_MIRROR_{name}", closed)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    found = list(network.reach(Ground(paths)))
+    found = list(network.check_mirrors(CheckContext(paths)))
     assert [finding.state for finding in found] == [PROBLEM, WARNING]
     assert "refused" in found[0].sentence
     assert "DEVBOX_MIRROR_DEBIAN" in found[0].remedy
@@ -123,21 +125,21 @@ def test_a_mirror_that_does_not_answer(paths, monkeypatch):
 
 @pytest.mark.parametrize("off", [-3600, 3600])
 def test_a_clock_that_is_off(off):
-    (found,) = network._clock([off, off + 1])
+    (found,) = network._check_clock([off, off + 1])
     assert found.state == PROBLEM
     assert "60 min" in found.sentence
 
 
 def test_a_proxy_is_shown_without_its_password(paths, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy.corp:3128")
-    found = [finding for finding in network.carried(Ground(paths)) if finding.check == "proxy"]
+    found = [finding for finding in network.check_host_settings(CheckContext(paths)) if finding.check == "proxy"]
     assert "proxy.corp:3128" in found[0].sentence
     assert "secret" not in found[0].sentence
 
 
 def test_a_ca_file_that_is_not_there(paths, monkeypatch):
     monkeypatch.setenv("DEVBOX_CA_FILE", "/nowhere/ca.pem")
-    assert next(network.carried(Ground(paths))).state == PROBLEM
+    assert next(network.check_host_settings(CheckContext(paths))).state == PROBLEM
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,6 @@ def test_how_old_the_kernel_may_be_depends_on_who_asks(
     uname = os.uname_result(("Linux", "host", release, "1", "x86_64"))
     monkeypatch.setattr(os, "uname", lambda: uname)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    (finding,) = kernel.version(Ground(paths))
+    (finding,) = kernel.check_version(CheckContext(paths))
     assert finding.state == state
     assert remedy in finding.remedy

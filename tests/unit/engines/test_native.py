@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devbox.engines import native_layers
-from devbox.engines.native_tops import Tops
+from devbox.engines.native import image_files
+from devbox.engines.native.writable_layers import WritableLayers
 from devbox.errors import EngineError
 from devbox.host.paths import Paths
 from devbox.isolation import accounts
@@ -58,67 +58,67 @@ def lowers(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_the_topmost_layer_wins(lowers: tuple[str, ...]) -> None:
-    assert native_layers.read(lowers, "/both") == "upper"
-    assert native_layers.read(lowers, "/below") == "lower"
-    assert native_layers.read(lowers, "/deep/er") == "lower"
-    assert native_layers.read(lowers, "/nowhere") == ""
+    assert image_files.read(lowers, "/both") == "upper"
+    assert image_files.read(lowers, "/below") == "lower"
+    assert image_files.read(lowers, "/deep/er") == "lower"
+    assert image_files.read(lowers, "/nowhere") == ""
 
 
 def test_a_file_in_the_place_of_a_directory_hides_it(lowers: tuple[str, ...]) -> None:
     Path(lowers[0], "deep").write_text("now a file")
-    assert native_layers.find(lowers, "/deep/er") is None
+    assert image_files.find(lowers, "/deep/er") is None
 
 
 def test_a_link_to_a_directory_of_the_host_leads_nowhere(lowers: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "passwd").write_text(PASSWD)
     Path(lowers[0], "etc").symlink_to(tmp_path / "host")
-    assert native_layers.find(lowers, "/etc/passwd") is None
-    assert native_layers.find(lowers, "/etc") == f"{lowers[0]}/etc"
+    assert image_files.find(lowers, "/etc/passwd") is None
+    assert image_files.find(lowers, "/etc") == f"{lowers[0]}/etc"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts are devices")
 def test_a_whiteout_hides_what_is_below(lowers: tuple[str, ...]) -> None:
     os.mknod(f"{lowers[0]}/below", 0o20000, 0)
     os.mknod(f"{lowers[0]}/deep", 0o20000, 0)
-    assert native_layers.find(lowers, "/below") is None
-    assert native_layers.find(lowers, "/deep/er") is None
+    assert image_files.find(lowers, "/below") is None
+    assert image_files.find(lowers, "/deep/er") is None
 
 
 def test_an_opaque_directory_hides_what_is_below(lowers: tuple[str, ...]) -> None:
     os.mkdir(f"{lowers[0]}/deep")
-    assert native_layers.find(lowers, "/deep/er") == f"{lowers[1]}/deep/er"
+    assert image_files.find(lowers, "/deep/er") == f"{lowers[1]}/deep/er"
     os.setxattr(f"{lowers[0]}/deep", "user.overlay.opaque", b"y")
-    assert native_layers.find(lowers, "/deep/er") is None
+    assert image_files.find(lowers, "/deep/er") is None
 
 
 OWN = IdMap(rootless=False, uids=(Range(0, 0, 1),), gids=(Range(0, 0, 1),))
 
 
 @pytest.fixture
-def tops(tmp_path: Path) -> Tops:
-    return Tops(Paths(str(tmp_path), str(tmp_path / "run")), "instance")
+def tops(tmp_path: Path) -> WritableLayers:
+    return WritableLayers(Paths(str(tmp_path), str(tmp_path / "run")), "instance")
 
 
-def test_a_kept_top_is_known_with_its_image_and_setup(tops: Tops) -> None:
+def test_a_kept_top_is_known_with_its_image_and_setup(tops: WritableLayers) -> None:
     tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
-    assert (tops.kept()["dev"].image_key, tops.kept()["dev"].setup_key) == ("one", None)
-    tops.set_up("dev", "done")
+    assert (tops.list_kept()["dev"].image_key, tops.list_kept()["dev"].setup_key) == ("one", None)
+    tops.record_setup("dev", "done")
     tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
-    assert tops.kept()["dev"].setup_key == "done"
+    assert tops.list_kept()["dev"].setup_key == "done"
     tops.prepare("dev", image_key="two", keep=True, idmap=OWN)
-    assert tops.kept()["dev"].setup_key is None
+    assert tops.list_kept()["dev"].setup_key is None
 
 
-def test_a_top_that_nobody_keeps_is_new_every_time(tops: Tops) -> None:
+def test_a_top_that_nobody_keeps_is_new_every_time(tops: WritableLayers) -> None:
     path = tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     Path(path, "upper").mkdir()
-    assert tops.kept() == {}
+    assert tops.list_kept() == {}
     tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     assert os.listdir(path) == []
 
 
-def test_down_removes_what_is_not_kept(tops: Tops) -> None:
+def test_down_removes_what_is_not_kept(tops: WritableLayers) -> None:
     kept = tops.prepare("dev", image_key="one", keep=True, idmap=OWN)
     other = tops.prepare("db", image_key="one", keep=False, idmap=OWN)
     tops.remove_all(kept=False, idmap=OWN)

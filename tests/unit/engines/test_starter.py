@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from contract.engine.backend import image
 
-from devbox.engines.contract import StartRequest
-from devbox.engines.native_start import Starter
+from devbox.engines.engine import StartRequest
+from devbox.engines.native.start import LaunchBuilder
 from devbox.host.paths import Paths
-from devbox.isolation.inside import agent
+from devbox.isolation import exec
 from devbox.isolation.types import IdMap, Launch, Range
 from devbox.model.container import ContainerSpec, Isolation
-from devbox.model.resolved import Instance
+from devbox.model.spec import Instance
 
 OWN = IdMap(rootless=False, uids=(Range(0, 0, 65536),), gids=(Range(0, 0, 65536),))
 
@@ -36,12 +36,12 @@ def launched(paths: Paths, role: str, **isolation: str) -> Launch:
         name="x", label="x", role=role, image="x", command=("true",), user="0:0", isolation=Isolation(**isolation)
     )
     request = StartRequest(spec=spec, image=image(), spec_key="key", ports=(), env={})
-    return Starter(paths, instance, idmap=OWN, roots=lambda _: ()).launch(request, lowers=(), top="/top")
+    return LaunchBuilder(paths, instance, idmap=OWN, roots=lambda _: ()).build_launch(request, lowers=(), top="/top")
 
 
 def has_agent(launch: Launch) -> bool:
-    bound = agent.DIRECTORY in [bind.target for bind in launch.binds]
-    assert bound == (f"SSH_AUTH_SOCK={agent.SOCKET}" in launch.process.env)
+    bound = exec.AGENT_DIRECTORY in [bind.target for bind in launch.binds]
+    assert bound == (f"SSH_AUTH_SOCK={exec.AGENT_SOCKET}" in launch.process.env)
     return bound
 
 
@@ -73,12 +73,12 @@ def test_beside_a_supervisor_that_knows_no_agent_there_is_none(paths: Paths) -> 
 def test_the_link_leads_to_the_caller_s_agent(
     paths: Paths, monkeypatch: pytest.MonkeyPatch, callers: dict[str, str], leads_to: str | None
 ) -> None:
-    agent.follow(paths, "abc")
+    exec.link_agent(paths, "abc")
     assert os.readlink(paths.agent_link("abc")) == "/tmp/agent.1"
     for name, value in callers.items():
         monkeypatch.setenv(name, value)
     for _ in range(2):
-        agent.follow(paths, "abc")
+        exec.link_agent(paths, "abc")
     link = paths.agent_link("abc")
     assert (os.readlink(link) if os.path.lexists(link) else None) == leads_to
-    assert sorted(os.listdir(paths.kept("abc"))) == (["agent", "agent.to"] if leads_to else ["agent"])
+    assert sorted(os.listdir(paths.supervisor_files("abc"))) == (["agent", "agent.to"] if leads_to else ["agent"])

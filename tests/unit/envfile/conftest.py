@@ -9,7 +9,7 @@ import pytest
 from support.resolving import resolve_text, write_project
 
 from devbox.errors import EnvFileError
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Resolved]:
+def resolved(tmp_path: Path) -> Callable[..., Spec]:
     """Load a text (and other files by name) and resolve it."""
     return lambda text, others=None, **options: resolve_text(str(tmp_path), text, others, **options)
 
 
 @pytest.fixture
-def error(resolved: Callable[..., Resolved]) -> Callable[..., EnvFileError]:
+def error(resolved: Callable[..., Spec]) -> Callable[..., EnvFileError]:
     """The one error of a text."""
 
     def error(text: str, others: dict[str, str] | None = None) -> EnvFileError:

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from devbox.envfile.devcontainer import document
+from devbox.convert.devcontainer import build_document
 from devbox.envfile.load import load
 from devbox.errors import EnvFileError
 
 
 def written(root: Path, text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     (root / "devbox.toml").write_text(f'[project]\nname = "shop"\n{text}')
-    return document(load(str(root)))
+    return build_document(load(str(root)))
 
 
 def test_the_image_is_the_one_that_devbox_bakes(tmp_path: Path):

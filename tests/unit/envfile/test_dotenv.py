@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.envfile import dotenv
+from devbox.envfile import load
 from devbox.errors import EnvFileError
 
 
@@ -18,14 +18,14 @@ def test_a_link_out_of_the_project_is_refused_when_it_is_opened(tmp_path: Path) 
     (tmp_path / "outside.env").write_text("A=b\n")
     (root / "inside.env").write_text("A=b\n")
     (root / "x.env").symlink_to("inside.env")
-    assert dotenv.load(str(root / "x.env"), name="x.env", within=str(root)) == {"A": "b"}
+    assert load.load_dotenv(str(root / "x.env"), name="x.env", within=str(root)) == {"A": "b"}
     (root / "x.env").unlink()
     (root / "x.env").symlink_to("../outside.env")
     with pytest.raises(EnvFileError, match="out of the project"):
-        dotenv.load(str(root / "x.env"), name="x.env", within=str(root))
+        load.load_dotenv(str(root / "x.env"), name="x.env", within=str(root))
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.env")
     with pytest.raises(EnvFileError, match="not a regular file but a FIFO"):
-        dotenv.load(str(tmp_path / "x.env"), name="x.env")
+        load.load_dotenv(str(tmp_path / "x.env"), name="x.env")

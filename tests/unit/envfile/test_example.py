@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from devbox.envfile import describe
+from devbox.envfile import schema
 from devbox.envfile.document import Document
 from devbox.envfile.load import load
 
@@ -31,16 +31,16 @@ def tables(value: Any) -> Iterator[BaseModel]:
 def test_the_example_shows_every_key():
     shown: dict[type, set[str]] = {}
     for table in tables(load(ROOT, file="devbox.toml.example").document):
-        for schema in type(table).__mro__:
-            shown.setdefault(schema, set()).update(table.model_fields_set)
-    own = {schema: set(vars(schema).get("__annotations__", {})) for schema in shown if issubclass(schema, BaseModel)}
+        for kind in type(table).__mro__:
+            shown.setdefault(kind, set()).update(table.model_fields_set)
+    own = {kind: set(vars(kind).get("__annotations__", {})) for kind in shown if issubclass(kind, BaseModel)}
     fields = {schema: {name for name in names if name in schema.model_fields} for schema, names in own.items()}
     assert {f"{schema.__name__}.{name}" for schema in fields for name in fields[schema] - shown[schema]} == set()
 
 
 def test_every_kind_of_table_is_in_the_example():
     shown = {type(table).__name__ for table in tables(load(ROOT, file="devbox.toml.example").document)}
-    assert set(describe.json_schema()["$defs"]) - shown == set()
+    assert set(schema.build_json_schema()["$defs"]) - shown == set()
 
 
 def test_the_normative_example_loads():
@@ -49,6 +49,6 @@ def test_the_normative_example_loads():
 
 
 def test_the_schema_knows_every_table_and_is_json():
-    schema = json.loads(json.dumps(describe.json_schema()))
-    assert schema["properties"].keys() == {info.alias or name for name, info in Document.model_fields.items()}
-    assert schema["additionalProperties"] is False
+    document = json.loads(json.dumps(schema.build_json_schema()))
+    assert document["properties"].keys() == {info.alias or name for name, info in Document.model_fields.items()}
+    assert document["additionalProperties"] is False

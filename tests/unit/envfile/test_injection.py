@@ -15,7 +15,7 @@ from support.resolving import resolve_env
 
 from devbox.envfile.load import load
 from devbox.errors import EnvFileError
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 
 EXAMPLE = tomllib.loads((ROOT / "devbox.toml.example").read_text())  # shows every key
 ONE_LINE = "-x$(touch {mark})`touch {mark}`';touch {mark};'\";touch {mark};\"&&touch {mark}|tee {mark}"
@@ -45,14 +45,14 @@ def test_a_string_is_refused_at_its_line_or_stays_a_string(tmp_path: Path, table
         assert not mark.exists(), path
 
 
-def outcome(root: str) -> Resolved | EnvFileError:
+def outcome(root: str) -> Spec | EnvFileError:
     try:
         return resolve_env(load(root))
     except EnvFileError as error:
         return error
 
 
-def assert_harmless(found: Resolved | EnvFileError, path: tuple[Any, ...]) -> None:
+def assert_harmless(found: Spec | EnvFileError, path: tuple[Any, ...]) -> None:
     """What is read line by line is one line each; an error says where, and can be shown."""
     if isinstance(found, EnvFileError):
         assert found.where.startswith("devbox.toml:"), (path, found.where)

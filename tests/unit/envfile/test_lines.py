@@ -8,7 +8,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.envfile.lines import index
+from devbox.envfile.read import index
 
 TRICKY = '''\
 title = "a [not.a.table] # not a comment"   # a = 1

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from devbox.envfile import describe
+from devbox.envfile import schema
 from devbox.envfile.load import PROFILES, load
 from devbox.errors import EnvFileError, UsageError
 
@@ -60,7 +60,7 @@ def test_the_local_file_overrides_by_key(resolved):
 def test_origins_tell_the_files_apart(write):
     text = DEV + 'packages = ["less"]\nports = [1]\nenv = { A = "1" }\n'
     local = '[dev]\npackages = { append = ["vim"] }\nports = [2]\nenv = { A = "2" }\n'
-    found = describe.origins(load(write(text, {"devbox.local.toml": local})))
+    found = schema.list_origins(load(write(text, {"devbox.local.toml": local})))
     assert found["dev.recipe"] == "devbox.toml:2"
     assert found["dev.ports"] == "devbox.local.toml:3"
     assert found["dev.env.A"] == "devbox.local.toml:4"
@@ -97,7 +97,7 @@ def test_a_wrong_line_of_an_env_file_is_named(error):
 
 
 def test_describe_shows_the_filled_file(write):
-    values = describe.describe(load(write('[vars]\np = "80"\n' + DEV + 'ports = ["${p}:81"]\ncommand = "x"\n')))
+    values = schema.describe(load(write('[vars]\np = "80"\n' + DEV + 'ports = ["${p}:81"]\ncommand = "x"\n')))
     assert values["dev"]["command"] == ["/bin/sh", "-c", "x"]
     assert values["dev"]["ports"] == [{"container": 81, "host": 80, "address": "127.0.0.1", "protocol": "tcp"}]
 

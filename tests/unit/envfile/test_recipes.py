@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from devbox.envfile import recipefacts, recipes
+from devbox.envfile import recipes
 from devbox.errors import EnvFileError, UsageError
 from devbox.model.image import Files, Packages
 from devbox.roles.recipes import use
 
-SHIPPED = sorted(recipes.shipped())
+SHIPPED = sorted(recipes.list_shipped())
 OWN = """
 description = "Mine"
 
@@ -35,7 +35,7 @@ def choices() -> list[Any]:
     """Every shipped recipe with every value that a parameter of it can be chosen from."""
     found = []
     for name in SHIPPED:
-        for parameter in recipefacts.facts(name, "").parameters:
+        for parameter in recipes.describe_recipe(name, "").parameters:
             found += [pytest.param(name, parameter.name, choice, id=f"{name}-{choice}") for choice in parameter.choices]
     return found
 
@@ -46,15 +46,15 @@ def test_every_choice_of_a_shipped_recipe_makes_a_whole(name: str, parameter: st
     assert path is not None
     recipe = recipes.load(path)
     made = use(name, recipe, {parameter: value}, where="x:1")
-    steps, _ = made.image()
+    steps, _ = made.render_image()
     assert steps
-    made.service(host="s", credentials=dict.fromkeys(recipe.credentials, "x"))
-    made.tool()
+    made.render_service(host="s", credentials=dict.fromkeys(recipe.credentials, "x"))
+    made.render_tool()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_says_what_there_is_to_choose(name: str):
-    found = recipefacts.facts(name, "")
+    found = recipes.describe_recipe(name, "")
     assert not found.own
     assert found.parameters[0].default in found.versions
     if found.service:
@@ -64,29 +64,29 @@ def test_a_shipped_recipe_says_what_there_is_to_choose(name: str):
 
 def test_a_recipe_of_the_project_is_its_own_and_may_shadow(write):
     root = write("", {"recipes/mine.toml": OWN, "recipes/redis.toml": OWN})
-    mine, redis = (recipefacts.facts(name, root) for name in ("mine", "redis"))
+    mine, redis = (recipes.describe_recipe(name, root) for name in ("mine", "redis"))
     assert (mine.own, mine.shadows, mine.description) == (True, False, "Mine")
     assert (redis.own, redis.shadows) == (True, True)
-    assert set(recipes.known(root)) == {*SHIPPED, "mine"}
+    assert set(recipes.list_names(root)) == {*SHIPPED, "mine"}
 
 
 def test_a_parameter_that_must_be_set_is_shown_by_its_name(write):
-    found = recipefacts.facts("mine", write("", {"recipes/mine.toml": OWN}))
+    found = recipes.describe_recipe("mine", write("", {"recipes/mine.toml": OWN}))
     assert found.parameters[0].default is None
     assert found.steps == ("debian trixie", "run true <size>")
-    assert recipefacts.example(found) == '[dev]\nrecipe = "mine"\nwith = { size = "…" }'
+    assert recipes.render_example(found) == '[dev]\nrecipe = "mine"\nwith = { size = "…" }'
 
 
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(UsageError, match="did you mean node") as caught:
-        recipefacts.facts("nide", "")
+        recipes.describe_recipe("nide", "")
     assert "mariadb" in caught.value.remedy
 
 
 def test_a_broken_recipe_is_told_by_its_place(write):
     root = write("", {"recipes/mine.toml": OWN.replace('description = "Mine"', "descripton = 1")})
     with pytest.raises(EnvFileError) as caught:
-        recipefacts.facts("mine", root)
+        recipes.describe_recipe("mine", root)
     assert "recipes/mine.toml" in caught.value.render()
 
 
@@ -115,7 +115,7 @@ def test_the_recipe_of_the_how_to_works(resolved):
 def test_what_a_variant_leaves_empty_is_not_purged():
     path = recipes.find("java", "")
     assert path is not None
-    steps, _ = use("java", recipes.load(path), {"version": "21"}, where="x:1").image()
+    steps, _ = use("java", recipes.load(path), {"version": "21"}, where="x:1").render_image()
     assert isinstance(steps[1], Packages)
     assert steps[1].purge
     assert "" not in steps[1].purge

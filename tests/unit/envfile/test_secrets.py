@@ -19,12 +19,11 @@ from support.builders import container
 from support.machine import wait_until
 
 from devbox.envfile import secrets
-from devbox.envfile.secrets import host_access
+from devbox.envfile.secrets import list_host_access
 from devbox.errors import DevboxError, NotTrusted
-from devbox.execute.asking import Secrets
-from devbox.execute.lending import Terminal
+from devbox.execute.terminal import SecretResolver, SharedTerminal
 from devbox.model.container import Secret
-from devbox.model.resolved import HostAccess
+from devbox.model.spec import HostAccess
 
 
 def referring(references: Mapping[str, str]) -> dict[str, Secret]:
@@ -44,7 +43,7 @@ def test_from_the_environment_from_files_and_from_commands(tmp_path, monkeypatch
 
 
 def wanted(references: dict[str, str], root: Path) -> tuple[HostAccess, ...]:
-    return host_access([container("dev", secrets=referring(references))], root=str(root))
+    return list_host_access([container("dev", secrets=referring(references))], root=str(root))
 
 
 @pytest.mark.parametrize(
@@ -127,11 +126,11 @@ def test_on_a_terminal_it_may_ask_each_question_once(tmp_path):
     )
     specs = [container(name, secrets=referring({"A": f"cmd:{command}"})) for name in ("dev", "db")]
     try:
-        with contextlib.closing(Terminal(theirs, events.append)) as terminal:
-            asked = Secrets(resolved, terminal=terminal)
+        with contextlib.closing(SharedTerminal(theirs, events.append)) as terminal:
+            asked = SecretResolver(resolved, terminal=terminal)
             answers = threading.Thread(target=answering, args=(ours, b"word: ", b"open sesame\n"))
             answers.start()
-            found = [asked.of(spec) for spec in specs]
+            found = [asked.resolve(spec) for spec in specs]
             answers.join()
             shown = [type(event).__name__ for event in events]
     finally:
@@ -152,7 +151,10 @@ def test_a_terminal_is_given_back_with_its_echo(tmp_path):
     ours, theirs = pty.openpty()
     try:
         before = termios.tcgetattr(theirs)
-        with contextlib.closing(Terminal(theirs, lambda event: None)) as terminal, terminal.asked() as fd:
+        with (
+            contextlib.closing(SharedTerminal(theirs, lambda event: None)) as terminal,
+            terminal.lend_for_prompt() as fd,
+        ):
             tty.setraw(fd)
         assert termios.tcgetattr(theirs) == before
     finally:
@@ -166,7 +168,7 @@ def test_what_reaches_beyond_the_project(tmp_path):
     (tmp_path / "link").symlink_to("/etc/hostname")
     inside = {"A": "env:X", "B": "file:inside", "C": "file:not/there/yet"}
     outside = {"D": "cmd:pass show x", "E": "file:~/.netrc", "F": "file:../x", "G": "file:link"}
-    found = host_access([container("dev", secrets=referring(inside | outside))], root=root)
+    found = list_host_access([container("dev", secrets=referring(inside | outside))], root=root)
     assert {access.variable: access.reference for access in found} == outside
     paths = {access.variable: access.path for access in found}
     assert paths == {

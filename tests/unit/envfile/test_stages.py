@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 from support.resolving import resolve_text
 
-from devbox.envfile import hostaccess
+from devbox.envfile import host_access
 from devbox.errors import EnvFileError
 from devbox.model import codec
 from devbox.model.release import Release
-from devbox.model.resolved import Resolved
-from devbox.model.stage import ApprovalGate, Deployment, SoakGate, policy_digest
+from devbox.model.spec import Spec
+from devbox.model.stage import ApprovalGate, Deployment, SoakGate, compute_policy_digest
 
 APP = """
 [vars]
@@ -39,7 +39,7 @@ ann = "keys/ann.pub"
 """
 
 
-def _deployment(resolved: Resolved, stage: str) -> Deployment:
+def _deployment(resolved: Spec, stage: str) -> Deployment:
     config = resolved.release
     assert config is not None
     made = Release(id="sha256:0", image="sha256:1", config=config, source="git:0", created_at="")
@@ -65,7 +65,7 @@ def test_gates_are_values_of_their_kinds(tmp_path):
 
 def test_a_resolved_file_with_stages_survives_being_written_down(tmp_path):
     resolved = resolve_text(str(tmp_path), APP + STAGES)
-    assert codec.load(Resolved, codec.dump(resolved)) == resolved
+    assert codec.load(Spec, codec.dump(resolved)) == resolved
 
 
 def test_variables_of_a_stage_reach_what_is_made_of_them(tmp_path):
@@ -99,9 +99,13 @@ def test_another_config_of_the_stage_is_another_deployment(tmp_path):
 def test_a_policy_is_known_by_its_gates_and_keys_and_by_nothing_else(tmp_path):
     stage = resolve_text(str(tmp_path), APP + STAGES).stages["production"]
     keys = {"ann": "sha256:1"}
-    assert policy_digest(stage, keys) == policy_digest(dataclasses.replace(stage, env={}, replicas={}), keys)
-    assert policy_digest(stage, keys) != policy_digest(dataclasses.replace(stage, gates=stage.gates[:1]), keys)
-    assert policy_digest(stage, keys) != policy_digest(stage, {"ann": "sha256:2"})
+    assert compute_policy_digest(stage, keys) == compute_policy_digest(
+        dataclasses.replace(stage, env={}, replicas={}), keys
+    )
+    assert compute_policy_digest(stage, keys) != compute_policy_digest(
+        dataclasses.replace(stage, gates=stage.gates[:1]), keys
+    )
+    assert compute_policy_digest(stage, keys) != compute_policy_digest(stage, {"ann": "sha256:2"})
 
 
 def test_a_person_is_shown_every_secret_of_every_process(tmp_path):
@@ -119,7 +123,7 @@ secrets = { KEY = "cmd:worker-key", OWN = "cmd:of-nobody" }
 [stage.production]
 secrets = { OWN = "cmd:stage-key" }
 """
-    found = hostaccess.of_stages(resolve_text(str(tmp_path), text))
+    found = host_access.list_stage_access(resolve_text(str(tmp_path), text))
     assert {(access.variable, access.reference) for access in found} == {
         ("KEY", "cmd:web-key"),
         ("SHARED", "cmd:one"),

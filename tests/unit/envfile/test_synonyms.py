@@ -10,8 +10,7 @@ from support.resolving import write_project
 from devbox.cli import main
 from devbox.envfile.document import Document
 from devbox.envfile.load import load
-from devbox.envfile.messages import _model_at, keys_of
-from devbox.envfile.synonyms import _KEYS
+from devbox.envfile.problems import _KEYS, _find_model, list_keys
 from devbox.errors import EnvFileError
 
 
@@ -65,7 +64,7 @@ def test_every_own_term_is_a_key_of_some_table():
         ("stage", "x"),
         ("image", "process", "x"),
     )
-    known = set().union(*(keys_of(_model_at(Document, table)) for table in tables))
+    known = set().union(*(list_keys(_find_model(Document, table)) for table in tables))
     assert set(_KEYS.values()) <= known
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.envfile.load import cells, load
-from devbox.envfile.variables import axes_of, substitute, values_of, with_axes
+from devbox.envfile.load import load, load_each_cell
+from devbox.envfile.variables import add_axes, find_axes, parse_values, substitute
 
 NAMES = st.sampled_from(["a", "b_c", "D9"])
 
@@ -21,10 +21,10 @@ def test_only_references_in_strings_are_filled():
 
 
 def test_a_variable_may_use_those_before_it():
-    values, problems = values_of({"a": "1", "b": "${a}2", "n": 5, "t": True})
+    values, problems = parse_values({"a": "1", "b": "${a}2", "n": 5, "t": True})
     assert values == {"a": "1", "b": "12", "n": "5", "t": "true"}
     assert problems == []
-    _, problems = values_of({"b": "${a}", "a": "1"})
+    _, problems = parse_values({"b": "${a}", "a": "1"})
     assert [problem.key for problem in problems] == [("vars", "b")]
 
 
@@ -55,8 +55,8 @@ def test_an_axis_is_a_variable_with_its_first_value(write):
     root = write(MATRIX)
     env = load(root)
     assert env.document.vars == {"python": "3.11", "tag": "py3.11", "level": "low"}
-    assert env.where(("vars", "python")) == "devbox.toml:12"
-    ((_, cell),) = cells(env, {"python=3.13": {"python": "3.13"}})
+    assert env.locate(("vars", "python")) == "devbox.toml:12"
+    ((_, cell),) = load_each_cell(env, {"python=3.13": {"python": "3.13"}})
     assert cell.document.vars["tag"] == "py3.13"
 
 
@@ -70,7 +70,7 @@ def test_an_axis_that_nothing_refers_to_is_a_mistake(error):
 
 def test_an_axis_may_use_variables():
     data = {"vars": {"latest": "3"}, "test": {"matrix": {"v": ["${latest}"], "w": [1.5], "u": []}}, "x": "${v} ${w}"}
-    assert values_of(with_axes(data["vars"], axes_of(data))) == ({"latest": "3", "v": "3"}, [])
+    assert parse_values(add_axes(data["vars"], find_axes(data))) == ({"latest": "3", "v": "3"}, [])
 
 
 @given(st.text(), NAMES, st.text())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devbox.errors import EngineError, PortTaken
-from devbox.execute.again import with_another_look
 from devbox.execute.events import Event, Note
+from devbox.execute.runner import retry_on_port_conflict
 
 
 class Losing:
@@ -17,7 +17,7 @@ class Losing:
         self._times = times
         self._at_last = at_last
 
-    @with_another_look
+    @retry_on_port_conflict
     def verb(self, sink, /, *, answer: str) -> str:
         self.calls += 1
         if self.calls <= self._times:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devbox.execute.complete import completed
+from devbox.execute.locks import complete_spec
 from devbox.model.container import ContainerSpec, Health
 from devbox.model.image import ImageConfig
 
@@ -16,7 +16,7 @@ def spec(role: str, **fields: object) -> ContainerSpec:
 
 
 def test_a_service_that_says_nothing_is_run_as_its_image_wants():
-    found = completed(spec("service", image_health=True), IMAGE)
+    found = complete_spec(spec("service", image_health=True), IMAGE)
     assert found.command == ("/e", "c")
     assert (found.user, found.workdir, found.stop_signal, found.health) == ("me", "/w", "INT", PROBE)
 
@@ -24,12 +24,12 @@ def test_a_service_that_says_nothing_is_run_as_its_image_wants():
 def test_what_the_file_says_wins_and_a_command_stays_behind_the_entrypoint():
     own = Health(tcp=True, port=1)
     said = spec("service", command=("mine",), user="u", workdir="/o", stop_signal="HUP", health=own, image_health=True)
-    found = completed(said, IMAGE)
+    found = complete_spec(said, IMAGE)
     assert found.command == ("/e", "mine")
     assert (found.user, found.workdir, found.stop_signal, found.health) == ("u", "/o", "HUP", own)
 
 
 def test_dev_runs_nothing_but_what_it_is_told_and_has_no_probe_of_the_image():
-    found = completed(spec("dev", command=("sleep", "infinity")), IMAGE)
+    found = complete_spec(spec("dev", command=("sleep", "infinity")), IMAGE)
     assert found.command == ("sleep", "infinity")
     assert found.health is None

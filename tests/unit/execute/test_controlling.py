@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from gray.played import BEGAN, DEPLOYMENT
 
-from devbox.errors import RouterAway
-from devbox.execute.controller import PATIENCE, Controller, Sight
-from devbox.execute.trials import Trials, Wish
-from devbox.gray.policy import Policy, Watch
-from devbox.gray.rollout import ABORTED, HOLD, Rollout
-from devbox.gray.trial import Trial
+from devbox.deploy.controller import PATIENCE, Controller, RouterStats
+from devbox.deploy.records import GrayStore, OperatorRequest
+from devbox.errors import RouterUnavailable
+from devbox.gray.policy import Policy, WatchedMetric
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, HOLD, GrayState
 from devbox.host.paths import Paths
 from devbox.model.traffic import Second, Side
 
@@ -25,7 +25,7 @@ POLICY = Policy(
     timeout=600,
     bake=1,
     margin=0.5,
-    watches=(Watch(name="errors", alpha=0.01),),
+    watches=(WatchedMetric(name="errors", alpha=0.01),),
 )
 
 
@@ -40,11 +40,11 @@ class Ground:
     counted: int = 0
     lent: list[int] = field(default_factory=list)
 
-    def sight(self) -> Sight:
+    def sight(self) -> RouterStats:
         self._answer()
         self.counted += 20
         seen = Side(requests=self.counted)
-        return Sight(
+        return RouterStats(
             canary=seen if self.threshold else Side(),
             stable=seen,
             began=str(self.lives),
@@ -68,7 +68,7 @@ class Ground:
         self.asked += 1
         if self.away(self.asked):
             self.lives, self.counted, self.threshold = self.lives + 1, 0, 0
-            raise RouterAway("the router does not answer")
+            raise RouterUnavailable("the router does not answer")
 
 
 @dataclass
@@ -83,10 +83,12 @@ class Desk:
     set_by: float = 0.0  # the clock of the wall
     set_when_away: float = 0.0
 
-    def run(self, wish: Wish | None = None) -> Trial:
-        trials = Trials(Paths(str(self.place), str(self.place)), "shop")
-        rollout = Rollout.begin(POLICY)
-        trial = Trial(stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side="green", began=self.now)
+    def run(self, wish: OperatorRequest | None = None) -> GrayRelease:
+        trials = GrayStore(Paths(str(self.place), str(self.place)), "shop")
+        rollout = GrayState.begin(POLICY)
+        trial = GrayRelease(
+            stage="gray", deployment=DEPLOYMENT, policy=POLICY, rollout=rollout, side="green", began=self.now
+        )
         return Controller(
             trials=trials,
             ground=self.ground,
@@ -119,13 +121,13 @@ def test_it_goes_on_when_the_router_is_back_and_enters_every_step_once(tmp_path:
 
 def test_what_it_was_asked_while_the_router_is_away_it_does_when_that_is_back(tmp_path: Path):
     desk = Desk(Ground(away=lambda asked: asked < 5), tmp_path)
-    assert desk.run(Wish(what="abort", by="ann")).rollout.reason == "aborted by ann"
+    assert desk.run(OperatorRequest(what="abort", by="ann")).rollout.reason == "aborted by ann"
     assert desk.went == 1
 
 
 def test_it_does_not_wait_for_ever(tmp_path: Path):
     desk = Desk(Ground(away=lambda _: True), tmp_path)
-    with pytest.raises(RouterAway):
+    with pytest.raises(RouterUnavailable):
         desk.run()
     assert PATIENCE < desk.now - BEGAN < PATIENCE + 5
 

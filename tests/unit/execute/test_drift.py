@@ -8,20 +8,19 @@ from types import SimpleNamespace
 import pytest
 from support.deployments import deployment
 
-from devbox.engines.contract import InstanceView
+from devbox.deploy import drift, stage_containers
+from devbox.engines.engine import InstanceView
 from devbox.errors import EngineError
-from devbox.execute import drift
 from devbox.host.paths import Paths
 from devbox.model.observed import ObservedContainer
-from devbox.model.resolved import Instance
-from devbox.plan import staging
-from devbox.records.deployed import Deployed, DeployedRecord
-from devbox.routing.state import Front, RouterState, Server
+from devbox.model.router import Frontend, RouterState, Server
+from devbox.model.spec import Instance
+from devbox.records.deployed import DeployedRecord, StageDeployments
 
 STAGE = Instance(id="0" * 12, name="shop/test", root="", env_file="", owner=0, group=0, stage="test")
 ONE, OTHER = deployment("1"), deployment("2")
 IMAGE = ONE.release.image
-NAME = f"web-1-{staging.mark(ONE)}"
+NAME = f"web-1-{stage_containers.compute_mark(ONE)}"
 
 
 class Looked:
@@ -29,7 +28,7 @@ class Looked:
 
     def __init__(self, *answers: str | EngineError, state: str = "running", name: str = NAME) -> None:
         self._answers = list(answers)
-        image = staging.image_name(name.rpartition("-")[2])
+        image = stage_containers.format_image_name(name.rpartition("-")[2])
         facts = {"digest": IMAGE, "pid": 1, "spec_key": "", "image_key": ""}
         self._seen = ObservedContainer(name=name, role="image", image=image, state=state, health="healthy", **facts)
 
@@ -51,7 +50,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def record(tmp_path: Path) -> DeployedRecord:
     made = DeployedRecord(Paths(str(tmp_path / "home"), str(tmp_path / "run")), STAGE.id)
-    made.write(Deployed(running=ONE))
+    made.write(StageDeployments(running=ONE))
     return made
 
 
@@ -66,7 +65,7 @@ def test_what_runs_something_else_is(record):
 
 
 def test_what_is_of_no_release_of_this_stage_is(record):
-    (found,) = drift.find(STAGE, Looked(IMAGE, name=f"web-1-{staging.mark(OTHER)}"), record)
+    (found,) = drift.find(STAGE, Looked(IMAGE, name=f"web-1-{stage_containers.compute_mark(OTHER)}"), record)
     assert found.sentence.endswith("is of no release that was deployed here")
 
 
@@ -82,5 +81,5 @@ def test_what_the_store_cannot_tell_is_doubt_and_is_not_shut_out(record):
     found = drift.find(STAGE, Looked(EngineError("the index was changed", remedy="devbox image verify")), record)
     assert [each.sentence for each in found] == ["the index was changed"]
     server = Server(name=NAME, address="10.213.0.5", port=8000)
-    router = SimpleNamespace(state=RouterState(fronts=(Front(process="web", port=8000, blue=(server,)),)))
+    router = SimpleNamespace(state=RouterState(fronts=(Frontend(process="web", port=8000, blue=(server,)),)))
     assert drift.shut_out(found, router) == frozenset()

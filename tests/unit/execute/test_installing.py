@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import HostError
-from devbox.execute import extracted, installing
+from devbox.execute import installing
 from devbox.host import placing
 from devbox.host.paths import Paths
-from devbox.model.install import Install, Installed, Manifest
-from devbox.plan import installing as planning
+from devbox.model.install import Install, InstalledFile, Manifest
+from devbox.plan import installs as planning
 from devbox.records.installed import InstalledRecords
 
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.chmod")
@@ -45,11 +45,11 @@ class Host:
             copy.write_text(text)
             place = str(self.root / path)
             sources[place] = str(copy)
-            found.append(Installed(path=place, digest=_digest(copy), mode=0o755))
+            found.append(InstalledFile(path=place, digest=_digest(copy), mode=0o755))
         after = Manifest(name="x", project="/p", instance="i", image="sha256:0", installed_at="", files=tuple(found))
         before = self.records.find("i", "x")
         paths = {*sources, *(each.path for each in (before.files if before else ()))}
-        placement = planning.place(after.files, before, installing.look(paths), {}, force=False)
+        placement = planning.plan_placement(after.files, before, installing.observe_files(paths), {}, force=False)
         assert not placement.conflicts
         installing.apply(placement, sources, before=before, after=after, records=self.records)
 
@@ -64,7 +64,7 @@ class Host:
 
 
 def _digest(path: Path) -> str:
-    found = placing.look(str(path.resolve()))
+    found = placing.read_entry(str(path.resolve()))
     assert found is not None
     return found.digest
 
@@ -115,7 +115,7 @@ def test_a_kill_at_any_point_leaves_all_old_or_all_new(memory: Path, wanted: dic
         manifest = host.records.find("i", "x")
         known = {str(Path(each.path).relative_to(host.root)) for each in manifest.files} if manifest else set()
         assert known | foreign.keys() == files.keys()
-        assert host.records.journal() is None
+        assert host.records.read_journal() is None
         needed = {str(parent) for path in files for parent in Path(path).parents} - {"."}
         assert host.directories() == needed
         outcomes.add(tuple(sorted(files.items())))
@@ -144,7 +144,7 @@ def test_everything_is_uninstalled_that_is_still_as_it_was(memory: Path):
     installing.clear(host.records)
     assert host.files() == {"bin/other": "somebody's", "bin/b": "mine"}
     assert host.directories() == {"bin"}
-    assert host.records.all() == []
+    assert host.records.list_manifests() == []
 
 
 def test_what_fails_while_it_is_prepared_is_taken_back(tmp_path: Path):
@@ -159,17 +159,17 @@ def test_what_fails_while_it_is_prepared_is_taken_back(tmp_path: Path):
         image="sha256:0",
         installed_at="",
         files=(
-            Installed(path=str(host.root / "made/first"), digest="sha256:1", mode=0o755),
-            Installed(path=str(host.root / "bin/a"), digest="sha256:1", mode=0o755),
+            InstalledFile(path=str(host.root / "made/first"), digest="sha256:1", mode=0o755),
+            InstalledFile(path=str(host.root / "bin/a"), digest="sha256:1", mode=0o755),
         ),
     )
     sources = {str(host.root / "made/first"): __file__, str(host.root / "bin/a"): str(tmp_path / "nothing")}
-    placement = planning.place(after.files, before, installing.look(sources), {}, force=False)
+    placement = planning.plan_placement(after.files, before, installing.observe_files(sources), {}, force=False)
     with pytest.raises(FileNotFoundError):
         installing.apply(placement, sources, before=before, after=after, records=host.records)
     assert host.files() == ONE | {"bin/other": "somebody's"}
     assert "made" not in host.directories()
-    assert host.records.journal() is None
+    assert host.records.read_journal() is None
 
 
 def test_a_link_that_appears_on_the_way_is_not_followed(tmp_path: Path):
@@ -186,14 +186,14 @@ def test_a_place_in_the_home_stays_in_the_home(tmp_path: Path, monkeypatch: pyte
     (home / ".local").symlink_to("dotfiles")
     (home / "out").symlink_to("/usr/local")
     monkeypatch.setenv("HOME", str(home))
-    assert placing.real("~/.local/bin/x") == f"{home.resolve()}/dotfiles/bin/x"
-    assert placing.real("~/new/bin/x") == f"{home.resolve()}/new/bin/x"
+    assert placing.resolve_place("~/.local/bin/x") == f"{home.resolve()}/dotfiles/bin/x"
+    assert placing.resolve_place("~/new/bin/x") == f"{home.resolve()}/new/bin/x"
     with pytest.raises(HostError, match="leads out of your home"):
-        placing.real("~/out/bin/x")
+        placing.resolve_place("~/out/bin/x")
     if os.geteuid() == 0:
         os.chown(home / "out", 12345, 12345, follow_symlinks=False)
         with pytest.raises(HostError, match="a link of another user"):
-            placing.real(f"{home}/out/bin/x")
+            placing.resolve_place(f"{home}/out/bin/x")
 
 
 def test_files_are_the_callers_without_set_uid_and_links_stay_inside(tmp_path: Path):
@@ -203,15 +203,15 @@ def test_files_are_the_callers_without_set_uid_and_links_stay_inside(tmp_path: P
     (copies / "bin/tool").chmod(0o4755)
     (copies / "bin/t").symlink_to("tool")
     wanted = Install(name="x", image="image", files={"/opt/x": "/opt/x"}, where="devbox.toml:1")
-    found = extracted.files(wanted, str(tmp_path), umask=0o027, set_id=False)
+    found = installing.list_files(wanted, str(tmp_path), umask=0o027, set_id=False)
     assert [(file.installed.path, file.installed.mode) for file in found] == [
         ("/opt/x/bin/t", 0o777),
         ("/opt/x/bin/tool", 0o750),
     ]
-    kept = extracted.files(wanted, str(tmp_path), umask=0o022, set_id=True)
+    kept = installing.list_files(wanted, str(tmp_path), umask=0o022, set_id=True)
     assert kept[1].installed.mode == 0o4755
     for leads_to in ("/etc/passwd", "../../../etc/passwd"):
         (copies / "bin/t").unlink()
         (copies / "bin/t").symlink_to(leads_to)
         with pytest.raises(HostError, match="would be a link"):
-            extracted.files(wanted, str(tmp_path), umask=0o022, set_id=False)
+            installing.list_files(wanted, str(tmp_path), umask=0o022, set_id=False)

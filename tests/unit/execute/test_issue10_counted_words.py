@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from devbox.execute.rollout import RolloutActions
+from devbox.deploy.actions import RolloutActions
 from devbox.model.plan import Step
 
 

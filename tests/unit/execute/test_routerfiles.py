@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 from support.deployments import deployment
 
+from devbox.deploy import stage_containers
+from devbox.deploy.haproxy import config, metrics
+from devbox.deploy.router import Router
+from devbox.deploy.router_files import RouterFiles
 from devbox.errors import EngineError
-from devbox.execute.router import Router
-from devbox.execute.routerfiles import RouterFiles
 from devbox.host.paths import Paths
 from devbox.model.observed import Observed, ObservedContainer
-from devbox.plan import keys, staging
-from devbox.routing import config, metrics
-from devbox.routing.state import WHOLE, RouterState
+from devbox.model.router import WHOLE, RouterState
+from devbox.plan import identity
 
 ID = "0123456789ab"
 STATE = RouterState(share=WHOLE)
@@ -73,7 +74,7 @@ def test_issue10_2_the_files_lie_outside_of_the_home(paths: Paths):
     files = RouterFiles(paths, ID)
     files.prepare()
     files.write(STATE)
-    assert files.used == files.directory == f"{paths.host_project(ID)}/router"
+    assert files.active_directory == files.directory == f"{paths.host_project(ID)}/router"
     assert sorted(os.listdir(files.directory)) == sorted(NAMES)
     assert stat.S_IMODE(os.stat(paths.config).st_mode) == 0o700
     assert not os.path.exists(paths.home)
@@ -86,10 +87,10 @@ def test_issue10_2_no_directory_below_the_home_counts_by_itself(paths: Paths, ea
         start(paths, earlier)
         Path(paths.launch_file(ID, "router")).write_text(launch)
     files = RouterFiles(paths, ID)
-    assert files.used == files.directory
+    assert files.active_directory == files.directory
     assert not files.is_attached
     with pytest.raises(EngineError, match="the router does not answer"):
-        Router(paths, ID).runtime.ask("show info")
+        Router(paths, ID).runtime.query("show info")
     files.prepare()
     assert not earlier.exists()
 
@@ -100,27 +101,27 @@ def test_issue10_2_a_router_of_an_earlier_version_is_supplied_where_it_runs(path
     files = RouterFiles(paths, ID)
     files.prepare()
     files.write(STATE)
-    assert files.used == str(earlier)
+    assert files.active_directory == str(earlier)
     assert files.is_attached
     for directory in (earlier, Path(files.directory)):
-        assert (directory / config.SHARE).read_text() == config.share(STATE)
+        assert (directory / config.SHARE).read_text() == config.render_share_map(STATE)
     start(paths, Path(files.directory))
-    assert files.used == files.directory
+    assert files.active_directory == files.directory
     files.prepare()
     assert not earlier.exists()
 
 
 def test_issue10_2_an_upgrade_replaces_no_running_router(paths: Paths, earlier: Path):
     """One that has to be replaced, as for another port, gets its files from the configuration directory."""
-    before = staging.router(deployment("1"), directory=str(earlier), mount="scratch")
-    router, seen = RouterFiles(paths, ID), running(keys.spec_key(before))
-    after = staging.router(deployment("1"), directory=router.directory)
-    assert router.container(deployment("1"), seen) == after, "it does not run from there"
+    before = stage_containers.build_router(deployment("1"), directory=str(earlier), mount="scratch")
+    router, seen = RouterFiles(paths, ID), running(identity.compute_spec_key(before))
+    after = stage_containers.build_router(deployment("1"), directory=router.directory)
+    assert router.build_container(deployment("1"), seen) == after, "it does not run from there"
     start(paths, earlier)
-    assert router.container(deployment("1"), seen) == before
-    assert router.container(deployment("1"), running("sha256:1")) == after
-    assert router.container(deployment("1"), replace(seen, state="exited")) == after
-    assert router.container(deployment("1"), None) == after
+    assert router.build_container(deployment("1"), seen) == before
+    assert router.build_container(deployment("1"), running("sha256:1")) == after
+    assert router.build_container(deployment("1"), replace(seen, state="exited")) == after
+    assert router.build_container(deployment("1"), None) == after
 
 
 def test_issue10_2_what_is_removed_of_an_earlier_version_is_reached_over_no_link(

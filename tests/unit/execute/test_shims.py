@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devbox.execute import shims
-from devbox.model.resolved import Instance
+from devbox.execute import hooks
+from devbox.model.spec import Instance
 
 
 def instance(root: str) -> Instance:
@@ -19,16 +19,16 @@ def instance(root: str) -> Instance:
 
 def test_exactly_the_wanted_commands_are_there(tmp_path: Path):
     place = str(tmp_path / "shims")
-    shims.refresh(place, instance("/src"), ["psql", "pg_dump"])
-    shims.refresh(place, instance("/src"), ["psql", "redis-cli"])
+    hooks.refresh_shims(place, instance("/src"), ["psql", "pg_dump"])
+    hooks.refresh_shims(place, instance("/src"), ["psql", "redis-cli"])
     assert sorted(os.listdir(place)) == ["psql", "redis-cli"]
-    shims.remove(place)
-    shims.remove(place)
+    hooks.remove_shims(place)
+    hooks.remove_shims(place)
     assert not os.path.exists(place)
 
 
 def test_without_tools_there_is_no_directory(tmp_path: Path):
-    shims.refresh(str(tmp_path / "shims"), instance("/src"), [])
+    hooks.refresh_shims(str(tmp_path / "shims"), instance("/src"), [])
     assert not (tmp_path / "shims").exists()
 
 
@@ -39,7 +39,7 @@ def test_a_command_runs_devbox_with_its_words_untouched(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setenv("DEVBOX_HOME", "/a home")
     place = tmp_path / "shims"
-    shims.refresh(str(place), instance("/the 'src'"), ["psql"])
+    hooks.refresh_shims(str(place), instance("/the 'src'"), ["psql"])
     monkeypatch.delenv("DEVBOX_HOME")
     done = subprocess.run([place / "psql", "-c", "a  b", ""], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("</a home><-P><")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from devbox.execute import verification
-from devbox.execute.rollout import RolloutActions
-from devbox.execute.verification import (
+from devbox.deploy import verification
+from devbox.deploy.actions import RolloutActions
+from devbox.deploy.verification import (
     COMING,
     DEFAULT,
     ENDED,
@@ -17,10 +17,10 @@ from devbox.execute.verification import (
     UNHEALTHY,
     UNREACHED,
     WELL,
+    HealthSample,
     Observation,
-    Sight,
-    counted,
-    seconds_of,
+    count_responses,
+    find_duration,
 )
 from devbox.model.observed import ObservedContainer
 from devbox.model.stage import Stage
@@ -48,8 +48,10 @@ RUNNING = {
 }
 
 
-def look(condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed: int = 0, router: str = "r1") -> Sight:
-    return Sight(
+def look(
+    condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed: int = 0, router: str = "r1"
+) -> HealthSample:
+    return HealthSample(
         conditions={"web-1": condition},
         restarts={"web-1": restarts},
         traffic=Side(requests=requests, errors=failed),
@@ -57,10 +59,12 @@ def look(condition: str = WELL, *, restarts: int = 0, requests: int = 0, failed:
     )
 
 
-def said(*looks: Sight, first: Sight | None = None, before: Side | None = None, pause: float = 0.5) -> str:
+def said(
+    *looks: HealthSample, first: HealthSample | None = None, before: Side | None = None, pause: float = 0.5
+) -> str:
     """What is wrong after the first look that shows it; they are made one after the other."""
     observation = Observation(first or look(), at=0, before=before or Side())
-    faults = (observation.take(now, at=pause * number) for number, now in enumerate(looks, start=1))
+    faults = (observation.update(now, at=pause * number) for number, now in enumerate(looks, start=1))
     return next(filter(None, faults), "")
 
 
@@ -74,12 +78,15 @@ def test_issue10_verify_a_release_that_fails_its_check_at_every_other_look_is_no
     flaps = (look(), look(UNHEALTHY)) * 2
     assert said(*flaps) == "web-1 failed the health check 2 times"
     assert said(*((look(), look(UNREACHED)) * 2)) == "web-1 failed the health check 2 times"
-    two = [Sight(conditions={"a": a, "b": b}, restarts={}, traffic=Side()) for a, b in ((UNHEALTHY, WELL), (WELL,) * 2)]
-    two += [Sight(conditions={"a": WELL, "b": UNHEALTHY}, restarts={}, traffic=Side())]
+    two = [
+        HealthSample(conditions={"a": a, "b": b}, restarts={}, traffic=Side())
+        for a, b in ((UNHEALTHY, WELL), (WELL,) * 2)
+    ]
+    two += [HealthSample(conditions={"a": WELL, "b": UNHEALTHY}, restarts={}, traffic=Side())]
     assert said(*two, first=two[1]) == "", "each of them once"
 
 
-def crash(*, seconds: int, condition: str = COMING, restarts: int = 1) -> tuple[Sight, ...]:
+def crash(*, seconds: int, condition: str = COMING, restarts: int = 1) -> tuple[HealthSample, ...]:
     """What is seen of a crash: that it ended, then that it comes, then that the router has not noticed yet."""
     coming = (look(condition, restarts=restarts),) * (2 * seconds)
     return (look(), look(ENDED), *coming, *(look(UNREACHED, restarts=restarts),) * 4, look(restarts=restarts))
@@ -106,16 +113,16 @@ def test_issue10_verify_a_crash_from_which_a_release_does_not_recover_is_a_fault
 
 def test_issue10_verify_does_not_end_before_a_crashed_container_serves_again():
     observation = Observation(look(), at=0, before=Side())
-    assert observation.left(10, at=9) == 1
+    assert observation.compute_remaining(10, at=9) == 1
     *coming, _ = crash(seconds=2)
     for at, now in enumerate(coming, start=5):
-        assert observation.take(now, at=at) == ""
-        assert observation.left(10, at=at) > 0, (now, at)
-    assert observation.take(look(restarts=1), at=20) == ""
-    assert observation.left(10, at=20) == 0
+        assert observation.update(now, at=at) == ""
+        assert observation.compute_remaining(10, at=at) > 0, (now, at)
+    assert observation.update(look(restarts=1), at=20) == ""
+    assert observation.compute_remaining(10, at=20) == 0
     late = Observation(look(), at=0, before=Side())
-    assert late.take(look(restarts=1), at=9.5) == ""
-    assert late.left(10, at=9.5) == 5, "the router does not know yet whether it serves"
+    assert late.update(look(restarts=1), at=9.5) == ""
+    assert late.compute_remaining(10, at=9.5) == 5, "the router does not know yet whether it serves"
 
 
 def test_a_container_whose_supervisor_was_killed_may_be_looked_at_again():
@@ -146,8 +153,8 @@ def test_a_server_that_the_router_has_not_reached_yet_is_given_time():
 )
 def test_how_the_runtime_finds_a_container(state: str, health: str, condition: str):
     seen = ObservedContainer(**{**RUNNING, "state": state, "health": health})
-    assert verification._condition(seen) == condition
-    assert verification._condition(None) == ENDED
+    assert verification._classify(seen) == condition
+    assert verification._classify(None) == ENDED
 
 
 @pytest.mark.parametrize(
@@ -185,15 +192,15 @@ def test_issue10_verify_failures_before_a_router_was_started_again_are_not_forgo
 
 
 def test_responses_are_counted_by_server():
-    assert counted(STAT, {"web-1-new"}, mine=True) == Side(requests=108, errors=3)
-    assert counted(STAT, {"web-1-new"}, mine=False) == Side(requests=50, errors=0)
+    assert count_responses(STAT, {"web-1-new"}, mine=True) == Side(requests=108, errors=3)
+    assert count_responses(STAT, {"web-1-new"}, mine=False) == Side(requests=50, errors=0)
 
 
 def test_how_long_a_release_is_observed():
     stage = Stage(name="s", order=0)
-    assert [seconds_of(stage, kind) for kind in ("recreate", "rolling", "blue-green")] == [0.0, DEFAULT, DEFAULT]
-    assert seconds_of(Stage(name="s", order=0, verify=0.0), "rolling") == 0.0
-    assert seconds_of(Stage(name="s", order=0, verify=300.0), "recreate") == 300.0
+    assert [find_duration(stage, kind) for kind in ("recreate", "rolling", "blue-green")] == [0.0, DEFAULT, DEFAULT]
+    assert find_duration(Stage(name="s", order=0, verify=0.0), "rolling") == 0.0
+    assert find_duration(Stage(name="s", order=0, verify=300.0), "recreate") == 300.0
 
 
 class Answering:
@@ -250,5 +257,5 @@ def test_issue10_verify_says_that_there_was_nothing_to_observe():
     silent = SimpleNamespace(run=lambda *_, **__: 0, traffic=Side)
     actions = RolloutActions.__new__(RolloutActions)
     actions._verification, actions._seconds, actions._before = silent, 1.0, None
-    actions._shown = lambda _step: None
+    actions._make_reporter = lambda _step: None
     assert actions.verify(SimpleNamespace(id="verify")) == "well by its health checks; there were no requests"

@@ -13,14 +13,14 @@ from support.machine import lacking
 
 from devbox.cli.display import gray as text
 from devbox.gray import judge
-from devbox.gray.decide import SHUT, Look, decide, wanted
-from devbox.gray.exposition import text as exposed
-from devbox.gray.glance import glance
-from devbox.gray.page import html
-from devbox.gray.picture import svg
-from devbox.gray.policy import Policy, of
-from devbox.gray.rollout import ABORTING, STEP, WARM, Rollout
-from devbox.gray.windows import Place
+from devbox.gray.chart import render_svg
+from devbox.gray.decide import SHUT, GrayObservation, compute_traffic, decide
+from devbox.gray.page import render_html
+from devbox.gray.policy import Policy, build_policy
+from devbox.gray.state import ABORTING, STEP, WARM, GrayState
+from devbox.gray.summary import render_metrics as exposed
+from devbox.gray.summary import summarize
+from devbox.gray.windows import TrafficSplit
 from devbox.model import codec
 from devbox.model.stage import Strategy
 from devbox.model.traffic import Batch, Side
@@ -73,25 +73,25 @@ def test_issue10_8_worse_code_is_found_though_each_new_replica_fails_second_afte
 
 def test_issue10_8_a_canary_and_its_baseline_are_alike_at_every_share():
     for share in (0.01, 0.3, 0.5):
-        place = Place.at(share, canaries=2, stables=3, baselines=2)
-        assert (place.share, place.whole, place.before, place.fresh) == (0.5, 2 * share, 3, True)
-    most = Place.at(0.8, canaries=2, stables=2, baselines=2)
+        place = TrafficSplit.from_share(share, canaries=2, stables=3, baselines=2)
+        assert (place.share, place.whole, place.before, place.has_baseline) == (0.5, 2 * share, 3, True)
+    most = TrafficSplit.from_share(0.8, canaries=2, stables=2, baselines=2)
     assert (most.share, most.whole) == (0.8, 1.0)
-    whole = Place.at(1.0, canaries=2, stables=2, baselines=2)
-    assert (whole.share, whole.fresh) == (1.0, False), "in the bake, only the history is left"
+    whole = TrafficSplit.from_share(1.0, canaries=2, stables=2, baselines=2)
+    assert (whole.share, whole.has_baseline) == (1.0, False), "in the bake, only the history is left"
 
 
 def test_issue10_8_replicas_are_thinned_to_the_least_busy_kind():
-    assert Place.at(0.05, canaries=2, stables=2, baselines=2).kept == pytest.approx((1.0, 1.0, 0.05))
-    assert Place.at(0.2, canaries=2, stables=2, baselines=4).kept == pytest.approx((0.5, 1.0, 0.1))
-    assert Place.at(0.2, canaries=2, stables=2).kept == pytest.approx((1.0, 0.25, 0.2))
+    assert TrafficSplit.from_share(0.05, canaries=2, stables=2, baselines=2).thinning == pytest.approx((1.0, 1.0, 0.05))
+    assert TrafficSplit.from_share(0.2, canaries=2, stables=2, baselines=4).thinning == pytest.approx((0.5, 1.0, 0.1))
+    assert TrafficSplit.from_share(0.2, canaries=2, stables=2).thinning == pytest.approx((1.0, 0.25, 0.2))
 
 
 def test_issue10_8_each_step_begins_new_windows():
     """The canary's share of both is one half at every step: the share of all visitors tells them apart."""
-    rollout = replace(Rollout.begin(SHORT), phase=STEP, step=0)
+    rollout = replace(GrayState.begin(SHORT), phase=STEP, step=0)
     places = [
-        judge.place_of(rollout, threshold=share, canaries=2, stables=2, baselines=2) for share in (500, 2500, 5000)
+        judge.build_split(rollout, threshold=share, canaries=2, stables=2, baselines=2) for share in (500, 2500, 5000)
     ]
     assert all(before is not None and before != after for before, after in pairwise(places))
 
@@ -100,13 +100,13 @@ class Run:
     """A release with a baseline, looked at every second."""
 
     def __init__(self, rules: Policy) -> None:
-        self.rules, self.now, self.rollout = rules, 1000.0, Rollout.begin(rules)
+        self.rules, self.now, self.rollout = rules, 1000.0, GrayState.begin(rules)
 
-    def look(self, **facts: object) -> Rollout:
+    def look(self, **facts: object) -> GrayState:
         self.now += 1
         batch = Batch(canary=Side(requests=100), stable=Side(requests=500, errors=500), baseline=Side(requests=100))
-        share = wanted(self.rollout, self.rules).threshold
-        seen = Look(now=self.now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
+        share = compute_traffic(self.rollout, self.rules).threshold
+        seen = GrayObservation(now=self.now, batch=batch, threshold=share, canary_healthy=True, stable_healthy=True)
         seen = replace(seen, baseline_healthy=True, baseline_replicas=2)
         self.rollout = decide(self.rollout, replace(seen, **facts), self.rules)
         return self.rollout
@@ -125,7 +125,7 @@ def test_issue10_8_what_old_replicas_do_decides_nothing():
     run = Run(RULES)
     for _ in range(10):
         run.look()
-    canary, control = run.rollout.here("errors")
+    canary, control = run.rollout.find_tallies("errors")
     assert (canary.bad, control.bad) == (0, 0)
     assert run.rollout.phase == "hold", run.rollout.reason
 
@@ -145,26 +145,26 @@ def test_issue10_8_a_baseline_that_is_shut_out_is_opened_again_and_the_canary_go
     assert "for the baseline: the router shut it out" in run.rollout.reason
     for _ in range(int(SHUT) - 1):
         run.look(baseline_tripped=True)
-        assert not wanted(run.rollout, run.rules).reopen_baseline
+        assert not compute_traffic(run.rollout, run.rules).reopen_baseline
     run.look(baseline_tripped=True)
-    goal = wanted(run.rollout, run.rules)
+    goal = compute_traffic(run.rollout, run.rules)
     assert (goal.reopen_baseline, goal.reopen, goal.threshold) == (True, False, 2000)
     run.look(baseline_tripped=True)
-    assert not wanted(run.rollout, run.rules).reopen_baseline, "it waits once more"
+    assert not compute_traffic(run.rollout, run.rules).reopen_baseline, "it waits once more"
     run.look()
     assert run.rollout.baseline_shut is None
     assert run.rollout.trips == 0
 
 
 def test_issue10_8_the_strategy_says_what_a_release_is_compared_with():
-    assert not of(Strategy(kind="gray"), completes=False).fresh
-    assert of(Strategy(kind="gray", baseline="fresh"), completes=False).fresh
+    assert not build_policy(Strategy(kind="gray"), completes=False).has_baseline
+    assert build_policy(Strategy(kind="gray", baseline="fresh"), completes=False).has_baseline
 
 
 def test_issue10_8_a_state_without_a_baseline_is_read_as_it_was_written():
-    plain = codec.dump(Rollout.begin(PLAYED))
+    plain = codec.dump(GrayState.begin(PLAYED))
     del plain["baseline_shut"]
-    assert codec.load(Rollout, plain) == Rollout.begin(PLAYED)
+    assert codec.load(GrayState, plain) == GrayState.begin(PLAYED)
 
 
 @pytest.fixture(scope="module")
@@ -174,18 +174,18 @@ def trial():
 
 def test_issue10_8_the_report_has_the_baseline_by_itself(trial):
     assert trial.rollout.phase == "stable", trial.rollout.reason
-    seen = glance(trial)
+    seen = summarize(trial)
     assert seen.baseline is not None
     assert seen.baseline.requests > 100
     assert seen.baseline.rate == pytest.approx(0.02, abs=0.02)
     assert seen.stable.rate == pytest.approx(0.2, abs=0.02)
-    shown = [line.text for line in text.lines(seen, unicode=True)]
+    shown = [line.text for line in text.format_lines(seen, unicode=True)]
     assert any(line.strip().startswith("old, fresh (baseline)") for line in shown)
-    page = html(trial)
+    page = render_html(trial)
     assert page.count("old, fresh (baseline)") == 2, "in the table, and in the picture's legend"
     assert "baseline: failed" in page
     assert "as many new replicas of the old release" in page
-    root = ET.fromstring(svg(trial))
+    root = ET.fromstring(render_svg(trial))
     kinds = [path.get("class") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert kinds.count("s-baseline") == 2
     assert f'devbox_rollout_requests_total{{stage="gray",side="baseline"}} {seen.baseline.requests}' in exposed(trial)
@@ -195,10 +195,10 @@ def test_issue10_8_the_report_has_the_baseline_by_itself(trial):
 
 def test_issue10_8_without_a_baseline_nothing_is_said_of_one():
     plain = play(base=0.01, bad=0.01, rate=300, policy=replace(SHORT, baseline="stable"), by_second=True)
-    assert glance(plain).baseline is None
+    assert summarize(plain).baseline is None
     assert "baseline" not in exposed(plain)
-    assert "old, fresh" not in html(plain)
-    assert "baseline" not in plain.entry()
+    assert "old, fresh" not in render_html(plain)
+    assert "baseline" not in plain.build_entry()
 
 
 def test_issue10_8_a_reason_names_the_baseline():

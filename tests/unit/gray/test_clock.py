@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from devbox.execute.controller import Controller
+from devbox.deploy.controller import Controller
 from devbox.gray import windows
 from devbox.gray.comparison import Comparison
-from devbox.gray.decide import Look, decide, wanted
-from devbox.gray.history import History
-from devbox.gray.policy import Policy, Watch
-from devbox.gray.rollout import ABORTING, BAKE, STEP, Rollout
-from devbox.gray.windows import Place
+from devbox.gray.decide import GrayObservation, compute_traffic, decide
+from devbox.gray.history import StableHistory
+from devbox.gray.policy import Policy, WatchedMetric
+from devbox.gray.state import ABORTING, BAKE, STEP, GrayState
+from devbox.gray.windows import TrafficSplit
 from devbox.model.traffic import CANARY, HISTORY, STABLE, Batch, Second, Side
 
 BEGAN = 1_795_000_000
@@ -27,7 +27,7 @@ RULES = Policy(
     timeout=1e9,
     bake=1e6,
     margin=0.02,
-    watches=(Watch(name="errors", alpha=0.01),),
+    watches=(WatchedMetric(name="errors", alpha=0.01),),
 )
 
 
@@ -47,7 +47,7 @@ class Run:
         self.now = BEGAN
         self.replicas = 2  # of the canary, that may get requests
         past = [each for at in range(BEGAN - 90, BEGAN) for each in seconds(at) if each.side == STABLE]
-        self.rollout = Rollout.begin(RULES)
+        self.rollout = GrayState.begin(RULES)
         self.look(past)
         assert self.rollout.phase == STEP
         if baking:
@@ -57,10 +57,10 @@ class Run:
         sums = {CANARY: Side(), STABLE: Side()}
         for each in found:
             sums[each.side] += Side(requests=each.requests, errors=each.failed)
-        look = Look(
+        look = GrayObservation(
             now=self.now + 0.5,
             batch=Batch(canary=sums[CANARY], stable=sums[STABLE], seconds=tuple(found)),
-            threshold=wanted(self.rollout, RULES).threshold,
+            threshold=compute_traffic(self.rollout, RULES).threshold,
             canary_healthy=True,
             stable_healthy=True,
             canary_replicas=self.replicas,
@@ -111,25 +111,25 @@ def test_issue10_9_a_canary_that_was_shut_out_is_opened_again_although_the_clock
     run.now -= 3600
     for _ in range(15):
         run.now += 1
-        run.rollout = run.rollout.after(Batch(canary=Side(), stable=Side()), RULES, now=run.now)
-    assert wanted(run.rollout, RULES).reopen
+        run.rollout = run.rollout.add_batch(Batch(canary=Side(), stable=Side()), RULES, now=run.now)
+    assert compute_traffic(run.rollout, RULES).reopen
 
 
 def test_issue10_9_a_gap_of_weeks_costs_no_more_than_one_of_minutes(monkeypatch: pytest.MonkeyPatch):
     """Each 20 seconds of the gap were summed up: after a machine had slept for a week, for minutes."""
     calls = 0
-    after: Callable[..., object] = windows.after
+    after: Callable[..., object] = windows.add_block
 
     def counting(*args: object) -> object:
         nonlocal calls
         calls += 1
         return after(*args)
 
-    monkeypatch.setattr(windows, "after", counting)
-    place = Place.at(0.5, canaries=2, stables=2)
-    compared = Comparison(until=BEGAN - 1).at(place, since=BEGAN - 2)
+    monkeypatch.setattr(windows, "add_block", counting)
+    place = TrafficSplit.from_share(0.5, canaries=2, stables=2)
+    compared = Comparison(until=BEGAN - 1).change_split(place, since=BEGAN - 2)
     for at in (BEGAN, BEGAN + 1, BEGAN + 86_400):
-        compared = compared.after(seconds(at, failed=1), requests=20, warmup=10)
+        compared = compared.add_seconds(seconds(at, failed=1), requests=20, warmup=10)
     assert calls <= 2 * (HISTORY // 20 + 2)
     assert [each.at for each in compared.moments] == [BEGAN + 86_400]
 
@@ -137,8 +137,8 @@ def test_issue10_9_a_gap_of_weeks_costs_no_more_than_one_of_minutes(monkeypatch:
 @pytest.mark.parametrize("later", [7, HISTORY - 1, HISTORY, 1 << 40])
 def test_issue10_9_a_history_is_ten_minutes_long_however_far_the_clock_was_set(later: int):
     """It had zeros for each second in between, before they were cut off: 14 GB after a clock of 1970 was set."""
-    past = History().after(seconds(BEGAN), quantile=0.99, fewest=1)
-    past = past.after(seconds(BEGAN + later, failed=3), quantile=0.99, fewest=1)
+    past = StableHistory().add_seconds(seconds(BEGAN), quantile=0.99, fewest=1)
+    past = past.add_seconds(seconds(BEGAN + later, failed=3), quantile=0.99, fewest=1)
     length = min(later + 1, HISTORY)
     kept = [20 * 4] if later < HISTORY else []
     assert past.requests == (*kept, *[0] * (length - 1 - len(kept)), 20 * 4)
@@ -147,8 +147,8 @@ def test_issue10_9_a_history_is_ten_minutes_long_however_far_the_clock_was_set(l
 
 
 def test_issue10_9_a_history_begins_again_when_the_clock_was_set_back():
-    past = History().after(seconds(BEGAN), quantile=0.99, fewest=1)
-    past = past.after(seconds(BEGAN - 3600, failed=1), quantile=0.99, fewest=1)
+    past = StableHistory().add_seconds(seconds(BEGAN), quantile=0.99, fewest=1)
+    past = past.add_seconds(seconds(BEGAN - 3600, failed=1), quantile=0.99, fewest=1)
     assert (past.at, past.requests, past.failed["new1"]) == (BEGAN - 3600, (80,), (1,))
 
 
@@ -157,9 +157,9 @@ def test_issue10_9_a_controller_asks_for_seconds_by_the_clock_as_it_is():
     ground = SimpleNamespace(seconds=lambda *, after: asked.append(after) or ())
     controller = Controller(trials=None, ground=ground, until=(), on_look=print, on_change=print)
     trial = SimpleNamespace(rollout=SimpleNamespace(compared=Comparison(until=BEGAN)))
-    controller._seconds(trial, BEGAN - 3600.5)
-    controller._seconds(trial, BEGAN + 1.5)
-    controller._seconds(trial, BEGAN + 3600.5)
+    controller._read_seconds(trial, BEGAN - 3600.5)
+    controller._read_seconds(trial, BEGAN + 1.5)
+    controller._read_seconds(trial, BEGAN + 3600.5)
     assert asked == [BEGAN - 3601, BEGAN, BEGAN + 3600 - HISTORY - 1]
 
 
@@ -183,7 +183,7 @@ def test_issue10_9_a_replica_that_comes_and_goes_neither_hides_seconds_nor_multi
     found = [run.rollout.compared for run in (steady, flapping)]
     assert found[0] is not None
     assert found[1] is not None
-    assert found[1].errors_against() == found[0].errors_against()
+    assert found[1].compute_error_evidence() == found[0].compute_error_evidence()
     assert found[1].sides == found[0].sides
 
 
@@ -200,17 +200,19 @@ def test_other_numbers_of_replicas_count_from_the_end_of_a_block_on():
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == 2
     assert seen.index(1) <= 20
-    assert run.rollout.compared.whole(CANARY, 0).requests == 38 * 40, "all but two seconds after the share changed"
+    assert run.rollout.compared.count_total(CANARY, 0).requests == 38 * 40, (
+        "all but two seconds after the share changed"
+    )
 
 
 def test_issue10_9_a_share_that_is_newer_than_the_clock_is_compared_at_once():
     """Without requests before the clock was set back, nothing counted until it was there again."""
-    place = Place.at(0.5, canaries=2, stables=2)
-    compared = Comparison().at(place, since=BEGAN).set_back(now=BEGAN - 86_400.5)
+    place = TrafficSplit.from_share(0.5, canaries=2, stables=2)
+    compared = Comparison().change_split(place, since=BEGAN).adjust_clock(now=BEGAN - 86_400.5)
     for at in range(BEGAN - 86_400, BEGAN - 86_390):
-        compared = compared.after(seconds(at, failed=12), requests=20, warmup=10)
-    assert compared.fails_entirely() == ""
-    assert compared.whole(CANARY, 0).requests == 9 * 40, "all but a second"
+        compared = compared.add_seconds(seconds(at, failed=12), requests=20, warmup=10)
+    assert compared.find_total_failure() == ""
+    assert compared.count_total(CANARY, 0).requests == 9 * 40, "all but a second"
 
 
 @pytest.mark.parametrize("back", [3, 5, 59])
@@ -218,11 +220,11 @@ def test_issue10_9_a_history_is_kept_when_the_clock_was_set_back_by_seconds(back
     """It began again, though bursts that it had seen happen all the same."""
     compared = Comparison()
     for at in range(BEGAN - 90, BEGAN):
-        compared = compared.warmed(seconds(at, baking=False)[2:], quantile=0.99, fewest=1)
-    compared = compared.set_back(now=BEGAN - back + 0.5)
+        compared = compared.add_warmup(seconds(at, baking=False)[2:], quantile=0.99, fewest=1)
+    compared = compared.adjust_clock(now=BEGAN - back + 0.5)
     for at in range(BEGAN - back, BEGAN + 10, 3):
         three = [each for second in range(at, at + 3) for each in seconds(second)[2:]]
-        compared = compared.warmed(three, quantile=0.99, fewest=1)
+        compared = compared.add_warmup(three, quantile=0.99, fewest=1)
     past = compared.history
     assert past.requests == (40,) * (past.at - BEGAN + 91), "each second once"
 
@@ -232,7 +234,7 @@ def test_issue10_9_without_a_history_the_bake_is_compared_with_the_steps(failed:
     """A stage without requests before the release has no history: only a total failure was taken back."""
     run = Run(baking=False)
     assert run.rollout.compared is not None
-    run.rollout = replace(run.rollout, compared=replace(run.rollout.compared, history=History()))
+    run.rollout = replace(run.rollout, compared=replace(run.rollout.compared, history=StableHistory()))
     run.go_on(30)
     run.rollout, run.baking = run.rollout.enter(BAKE, "promoted"), True
     run.go_on(60, failed=failed)
@@ -244,8 +246,8 @@ def test_issue10_9_a_replica_of_stable_that_came_a_minute_ago_has_a_history_of_a
     compared = Comparison()
     for at in range(BEGAN - 600, BEGAN):
         both = [replace(each, first_failed=4 + at % 3) for each in seconds(at)[2:]]
-        compared = compared.warmed(both if at >= BEGAN - 50 else both[:1], quantile=0.99, fewest=1)
-    begun = compared.at(Place.at(0.5, canaries=2, stables=2), since=BEGAN)
-    assert begun.history.usual()["web2"] == pytest.approx(begun.history.usual()["web1"], rel=0.05)
+        compared = compared.add_warmup(both if at >= BEGAN - 50 else both[:1], quantile=0.99, fewest=1)
+    begun = compared.change_split(TrafficSplit.from_share(0.5, canaries=2, stables=2), since=BEGAN)
+    assert begun.history.compute_usual()["web2"] == pytest.approx(begun.history.compute_usual()["web1"], rel=0.05)
     assert begun.errors.fits
     assert begun.errors.counted[0].stable_of == (600 + 50) // 2

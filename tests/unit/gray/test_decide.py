@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from devbox.gray import rollout as phases
-from devbox.gray.decide import DRAIN, SHUT, Look, decide, wanted
-from devbox.gray.policy import Policy, Watch, of
-from devbox.gray.rollout import LONGEST_LOOK, Rollout
+from devbox.gray import state as phases
+from devbox.gray.decide import DRAIN, SHUT, GrayObservation, compute_traffic, decide
+from devbox.gray.policy import Policy, WatchedMetric, build_policy
+from devbox.gray.state import LONGEST_LOOK, GrayState
 from devbox.model import codec
 from devbox.model.stage import Metric, Strategy
 from devbox.model.traffic import TIMES, Batch, Side
@@ -21,9 +21,9 @@ POLICY = Policy(
     timeout=600,
     bake=30,
     margin=0.02,
-    watches=(Watch(name="errors", alpha=0.01),),
+    watches=(WatchedMetric(name="errors", alpha=0.01),),
 )
-BOTH = replace(POLICY, watches=(Watch(name="errors", alpha=0.005), Watch(name="latency", alpha=0.005)))
+BOTH = replace(POLICY, watches=(WatchedMetric(name="errors", alpha=0.005), WatchedMetric(name="latency", alpha=0.005)))
 FAST, SLOW = TIMES.index(1000), TIMES.index(8000)
 
 
@@ -42,16 +42,16 @@ class Run:
 
     def __init__(self, policy: Policy = POLICY) -> None:
         self.policy, self.now = policy, 1000.0
-        self.rollout = Rollout.begin(policy)
+        self.rollout = GrayState.begin(policy)
 
-    def look(self, batch: Batch = GOOD, *, seconds: float = 1.0, **facts: object) -> Rollout:
+    def look(self, batch: Batch = GOOD, *, seconds: float = 1.0, **facts: object) -> GrayState:
         self.now += seconds
-        threshold = wanted(self.rollout, self.policy).threshold
-        seen = Look(now=self.now, batch=batch, threshold=threshold, canary_healthy=True, stable_healthy=True)
+        threshold = compute_traffic(self.rollout, self.policy).threshold
+        seen = GrayObservation(now=self.now, batch=batch, threshold=threshold, canary_healthy=True, stable_healthy=True)
         self.rollout = decide(self.rollout, replace(seen, **facts), self.policy)
         return self.rollout
 
-    def until(self, phase: str, batch: Batch = GOOD, *, step: int | None = None, most: int = 200) -> Rollout:
+    def until(self, phase: str, batch: Batch = GOOD, *, step: int | None = None, most: int = 200) -> GrayState:
         for _ in range(most):
             if self.rollout.phase == phase and step in (None, self.rollout.step):
                 return self.rollout
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def threshold(self) -> int:
-        return wanted(self.rollout, self.policy).threshold
+        return compute_traffic(self.rollout, self.policy).threshold
 
 
 def test_a_good_release_goes_up_its_steps_and_waits_for_the_promotion():
@@ -183,9 +183,9 @@ def test_a_canary_that_the_router_shut_out_gets_another_chance_and_no_third():
     for _ in range(int(SHUT)):
         assert run.look(QUIET, tripped=True).phase == phases.STEP
         assert "router shut it out" in run.rollout.reason
-        assert not wanted(run.rollout, run.policy).reopen
+        assert not compute_traffic(run.rollout, run.policy).reopen
     run.look(QUIET, tripped=True)
-    assert wanted(run.rollout, run.policy).reopen
+    assert compute_traffic(run.rollout, run.policy).reopen
     assert (run.look(QUIET, tripped=False).trips, run.rollout.shut) == (1, None)
     run.look(tripped=True)
     assert run.rollout.phase == phases.ABORTING
@@ -206,7 +206,9 @@ def test_issue10_7_a_canary_is_opened_again_after_a_failure_that_stable_had_too(
     run = Run()
     run.until(phases.STEP)
     for number in range(3 * int(SHUT)):
-        failing = Batch(canary=side(1, 1) if wanted(run.rollout, run.policy).reopen else side(0), stable=side(30, 30))
+        failing = Batch(
+            canary=side(1, 1) if compute_traffic(run.rollout, run.policy).reopen else side(0), stable=side(30, 30)
+        )
         assert run.look(failing, tripped=True).phase == phases.STEP, number
         assert run.rollout.trips == 0
     run.look(QUIET, tripped=False)
@@ -256,11 +258,11 @@ def test_issue10_gray_a_canary_that_nobody_could_reopen_has_not_failed_again(*, 
     run.until(phases.STEP)
     for _ in range(int(SHUT) + 1):
         run.look(QUIET, tripped=True)
-    assert wanted(run.rollout, run.policy).reopen
-    run.rollout = codec.load(Rollout, codec.dump(run.rollout)) if killed else run.rollout
+    assert compute_traffic(run.rollout, run.policy).reopen
+    run.rollout = codec.load(GrayState, codec.dump(run.rollout)) if killed else run.rollout
     assert run.look(QUIET, tripped=True).phase == phases.STEP
     assert run.rollout.trips == 1
-    assert wanted(run.rollout, run.policy).reopen, "once more"
+    assert compute_traffic(run.rollout, run.policy).reopen, "once more"
 
 
 def test_each_step_has_its_own_count_of_being_shut_out():
@@ -410,7 +412,7 @@ def test_what_the_router_may_fall_back_to_was_proven():
     seen = set()
     while run.rollout.phase != phases.STABLE:
         run.look(asked="complete")
-        now = wanted(run.rollout, POLICY)
+        now = compute_traffic(run.rollout, POLICY)
         seen.add((now.safe, now.threshold))
     assert seen == {(0, 100), (100, 500), (500, 5000), (5000, 5000), (5000, 10_000), (10_000, 10_000)}
 
@@ -419,11 +421,11 @@ def test_it_is_kept_as_json():
     run = Run(BOTH)
     run.until(phases.STEP, Batch(canary=side(0), stable=side(3000)))
     run.look(Batch(canary=side(20, 1), stable=side(1900)))
-    assert codec.load(Rollout, codec.dump(run.rollout)) == run.rollout
+    assert codec.load(GrayState, codec.dump(run.rollout)) == run.rollout
 
 
 def test_the_policy_of_a_strategy():
-    found = of(
+    found = build_policy(
         Strategy(kind="gray", steps=(1, 5.5), metrics=(Metric(name="errors"), Metric(name="latency", alpha=0.004))),
         completes=True,
     )
@@ -432,4 +434,4 @@ def test_the_policy_of_a_strategy():
         ("errors", pytest.approx(0.006)),
         ("latency", 0.004),
     ]
-    assert of(Strategy(kind="gray"), completes=False).steps == (500, 2000, 5000)
+    assert build_policy(Strategy(kind="gray"), completes=False).steps == (500, 2000, 5000)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.gray.evidence import ODDS, Evidence, Tally, log_mean
+from devbox.gray.e_values import ODDS, Evidence, Tally, compute_log_mean
 
 small = st.integers(0, 12)
 
@@ -18,7 +18,7 @@ def e_value(evidence: Evidence) -> float:
 
 
 def of(canary: tuple[int, int], stable: tuple[int, int]) -> Evidence:
-    return Evidence().after(
+    return Evidence().add_batch(
         canary=Tally(requests=canary[0], bad=canary[1]), stable=Tally(requests=stable[0], bad=stable[1])
     )
 
@@ -57,7 +57,7 @@ def test_the_ratio_is_that_of_two_binomials(canary: int, stable: int):
 def test_at_one_share_it_does_not_matter_how_batches_are_cut(parts: list[tuple[int, int]]):
     cut = Evidence()
     for canary, stable in parts:
-        cut = cut.after(canary=Tally(requests=50, bad=canary), stable=Tally(requests=150, bad=stable))
+        cut = cut.add_batch(canary=Tally(requests=50, bad=canary), stable=Tally(requests=150, bad=stable))
     n = len(parts)
     whole = of((50 * n, sum(c for c, _ in parts)), (150 * n, sum(s for _, s in parts)))
     assert cut.ratios == pytest.approx(whole.ratios)
@@ -73,7 +73,7 @@ def test_a_fine_mixture_comes_near_the_beta_binomial(canary: int, stable: int):
         logs.append(canary * math.log(p / share) + stable * math.log((1 - p) / (1 - share)))
     beta = math.lgamma(canary + 1) + math.lgamma(stable + 1) - math.lgamma(canary + stable + 2)
     closed = beta - canary * math.log(share) - stable * math.log(1 - share)
-    assert log_mean(tuple(logs)) == pytest.approx(closed, abs=1e-3)
+    assert compute_log_mean(tuple(logs)) == pytest.approx(closed, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_errors_of_stable_speak_for_the_canary():
 def test_a_few_errors_against_a_clean_baseline_are_enough():
     found = Evidence()
     for _ in range(5):  # the case that other judges pass: one error here and there, none at stable
-        found = found.after(canary=Tally(requests=5, bad=1), stable=Tally(requests=95, bad=0))
-    assert found.against(0.01)
+        found = found.add_batch(canary=Tally(requests=5, bad=1), stable=Tally(requests=95, bad=0))
+    assert found.is_conclusive(0.01)
 
 
 def test_large_numbers_do_not_overflow():
     found = of((10**7, 10**6), (10**7, 10))
-    assert found.against(1e-12)
+    assert found.is_conclusive(1e-12)
     assert math.isfinite(found.log)

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from gray.played import POLICY, play
 
-from devbox.gray.exposition import text
-from devbox.gray.outside import Answers
-from devbox.gray.trial import Trial
-from devbox.model.stage import Outside
-from devbox.routing.metrics import LINES
+from devbox.deploy.haproxy.metrics import LINES
+from devbox.gray.external_metrics import Answers
+from devbox.gray.release import GrayRelease
+from devbox.gray.summary import render_metrics
+from devbox.model.stage import ExternalMetric
 
 SHORT = replace(
     POLICY,
@@ -20,19 +20,22 @@ SHORT = replace(
     min_requests=20,
     margin=0.2,
     bake=2,
-    outside=(Outside(name="orders", command=("true",), least=1), Outside(name='a "b"', promql="x", most=1)),
+    outside=(
+        ExternalMetric(name="orders", command=("true",), least=1),
+        ExternalMetric(name='a "b"', promql="x", most=1),
+    ),
 )
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
+def trial() -> GrayRelease:
     played = play(base=0.004, bad=0.3, rate=200, policy=SHORT)
     said = {"orders": Answers(good=1.0, value=7, last="7"), 'a "b"': Answers(row=1, value=2.5, last="2.5 is above 1")}
     return replace(played, rollout=replace(played.rollout, outside=said))
 
 
-def test_every_number_is_there_with_its_stage_and_release(trial: Trial):
-    lines = text(trial).splitlines()
+def test_every_number_is_there_with_its_stage_and_release(trial: GrayRelease):
+    lines = render_metrics(trial).splitlines()
     samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     of = 'stage="gray"'
     image = trial.deployment.release.image
@@ -48,8 +51,8 @@ def test_every_number_is_there_with_its_stage_and_release(trial: Trial):
     assert samples[f'devbox_rollout_metric_good{{{of},metric="a \\"b\\""}}'] == "0"
 
 
-def test_each_family_is_said_what_it_is_and_the_router_has_room_for_them(trial: Trial):
-    lines = text(trial).splitlines()
+def test_each_family_is_said_what_it_is_and_the_router_has_room_for_them(trial: GrayRelease):
+    lines = render_metrics(trial).splitlines()
     families = {line.partition("{")[0] for line in lines if not line.startswith("#")}
     assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == families
     assert len(lines) <= LINES

@@ -10,37 +10,37 @@ from typing import Any
 import pytest
 from unit.gray.test_shown import good
 
+from devbox.commands import gray_releases as verbs
+from devbox.deploy.records import GrayStore, OperatorRequest
 from devbox.errors import DevboxError
-from devbox.execute.trials import Trials, Wish
-from devbox.gray.decide import steered
-from devbox.gray.trial import Trial
+from devbox.gray.decide import apply_request
+from devbox.gray.release import GrayRelease
 from devbox.host.paths import Paths
-from devbox.verbs import trials as verbs
 
 __all__ = ["good"]
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    return Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "shop")
+def trials(tmp_path: Path) -> GrayStore:
+    return GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config")), "shop")
 
 
 @pytest.mark.parametrize("later", ["hold", "resume"])
-def test_issue10_gray_an_abort_is_not_replaced_by_a_request_of_another_terminal(trials: Trials, later: str):
+def test_issue10_gray_an_abort_is_not_replaced_by_a_request_of_another_terminal(trials: GrayStore, later: str):
     """`resume` came within the same second: the abort was lost, and reported 180 s later as not done."""
-    trials.ask(Wish(what="abort", by="ann", began=5.0))
-    trials.ask(Wish(what=later, by="ben", began=5.0))
-    assert trials.asked() == Wish(what="abort", by="ann", began=5.0)
-    trials.ask(Wish(what="abort", by="ann", began=5.0))
-    trials.ask(Wish(what=later, by="ben", began=6.0))
-    assert trials.asked() == Wish(what=later, by="ben", began=6.0), "it is about the next release"
+    trials.request(OperatorRequest(what="abort", by="ann", began=5.0))
+    trials.request(OperatorRequest(what=later, by="ben", began=5.0))
+    assert trials.consume_request() == OperatorRequest(what="abort", by="ann", began=5.0)
+    trials.request(OperatorRequest(what="abort", by="ann", began=5.0))
+    trials.request(OperatorRequest(what=later, by="ben", began=6.0))
+    assert trials.consume_request() == OperatorRequest(what=later, by="ben", began=6.0), "it is about the next release"
 
 
 @dataclass
 class Controlled:
     """An environment whose controller ends, without another look, when it was asked for so often."""
 
-    trials: Trials
+    trials: GrayStore
     looks: int
     home: str = "production"
     stages: tuple[str, ...] = ("gray",)
@@ -50,40 +50,42 @@ class Controlled:
         self.looks -= 1
         return self.looks >= 0
 
-    def steer(self, wish: Wish) -> Trial:
+    def steer(self, wish: OperatorRequest) -> GrayRelease:
         found = self.trials.read()
         assert found is not None
-        after = replace(found, rollout=steered(found.rollout, wish.what))
+        after = replace(found, rollout=apply_request(found.rollout, wish.what))
         self.trials.write(after)
         return after
 
 
-def _asked(environment: Controlled, monkeypatch: pytest.MonkeyPatch, what: str) -> Trial:
+def _asked(environment: Controlled, monkeypatch: pytest.MonkeyPatch, what: str) -> GrayRelease:
     project: Any = SimpleNamespace()
-    monkeypatch.setattr(verbs, "_under_way", lambda *_: (environment, environment.trials.read()))
-    monkeypatch.setattr(verbs, "_busy", environment.is_busy)
+    monkeypatch.setattr(verbs, "_find_running", lambda *_: (environment, environment.trials.read()))
+    monkeypatch.setattr(verbs, "_is_busy", environment.is_busy)
     monkeypatch.setattr(verbs, "_PATIENCE", dict.fromkeys(("hold", "resume", "abort"), 5.0))
-    return verbs.say(project, lambda _: None, what=what)
+    return verbs.request_action(project, lambda _: None, what=what)
 
 
 def test_issue10_gray_a_request_whose_controller_ends_is_done_at_once(
-    trials: Trials, good: Trial, monkeypatch: pytest.MonkeyPatch
+    trials: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
 ):
     """It was waited for in vain, and was there for the controller of the next promotion."""
     trials.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
     assert _asked(Controlled(trials, looks=2), monkeypatch, "hold").rollout.held
-    assert trials.pending() is None
+    assert trials.read_pending() is None
 
 
-def test_issue10_gray_a_request_that_was_replaced_says_so(trials: Trials, good: Trial, monkeypatch: pytest.MonkeyPatch):
+def test_issue10_gray_a_request_that_was_replaced_says_so(
+    trials: GrayStore, good: GrayRelease, monkeypatch: pytest.MonkeyPatch
+):
     trials.write(replace(good, rollout=replace(good.rollout, phase="step", held=False)))
     monkeypatch.setattr(verbs, "_REPLACED", 0.2)
-    ask = Trials.ask
+    ask = GrayStore.request
 
-    def replaced(self: Trials, wish: Wish) -> None:
+    def replaced(self: GrayStore, wish: OperatorRequest) -> None:
         ask(self, wish)
-        ask(self, Wish(what="resume", by="ben", began=wish.began))
+        ask(self, OperatorRequest(what="resume", by="ben", began=wish.began))
 
-    monkeypatch.setattr(Trials, "ask", replaced)
+    monkeypatch.setattr(GrayStore, "ask", replaced)
     with pytest.raises(DevboxError, match="another request came at the same time, and it was not held"):
         _asked(Controlled(trials, looks=1000), monkeypatch, "hold")

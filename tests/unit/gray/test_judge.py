@@ -12,8 +12,8 @@ from support.machine import lacking
 
 from devbox.gray import judge
 from devbox.gray.policy import Policy
-from devbox.gray.rollout import ABORTING, BAKE, STEP, Rollout
-from devbox.gray.windows import Place
+from devbox.gray.state import ABORTING, BAKE, STEP, GrayState
+from devbox.gray.windows import TrafficSplit
 from devbox.model import codec
 from devbox.model.traffic import STABLE, Side
 
@@ -50,7 +50,7 @@ def aborted(row: Row, *, trials: int, seed: int, by_second: bool = True, baking:
     )
 
 
-def _judged(drawn: failures.Drawn, trial: int, rules: Policy, *, by_second: bool, baking: bool) -> Rollout:
+def _judged(drawn: failures.Drawn, trial: int, rules: Policy, *, by_second: bool, baking: bool) -> GrayState:
     row = drawn.row
     past = [each for at in range(row.known) for each in product.seconds(drawn, trial, at)]
     release = (product.seconds(drawn, trial, row.known + at) for at in range(row.seconds))
@@ -127,8 +127,8 @@ def test_issue10_9_response_times_are_judged_in_the_bake():
 def test_response_times_are_compared_only_with_a_history_of_them():
     slowly = Timing(stable=lognormal(0.5), canary=lognormal(0.5), rate=10, share=0.0)
     few = [each for row in slowly.seconds(10, first=BEGAN - 10) for each in row]
-    rollout = Rollout.begin(policy(0.5, LATENCY))
-    seen = judge.take_in(rollout, few, policy(0.5, LATENCY), place=None, before=BEGAN, in_force=True)
+    rollout = GrayState.begin(policy(0.5, LATENCY))
+    seen = judge.add_seconds(rollout, few, policy(0.5, LATENCY), place=None, before=BEGAN, in_force=True)
     assert seen.compared is not None
     assert seen.compared.history.limits is None
     assert seen.judged["latency"].limit is None
@@ -168,13 +168,13 @@ def test_the_simulation_computes_what_the_product_does(row: Row):
     judged = twin.judge(drawn)
     for trial in range(2):
         found = list(product.comparisons(drawn, trial))
-        logs = np.array([each.errors_against() for each in found])
+        logs = np.array([each.compute_error_evidence() for each in found])
         assert logs[:, 0] == pytest.approx(judged.first[trial])
         assert logs[:, 1] == pytest.approx(judged.second[trial])
         assert logs[:, 2] == pytest.approx(judged.rest[trial])
         windows = [each.errors.window if each.errors.fits else len(twin.WINDOWS) for each in found]
         assert windows == list(judged.window[trial])
-        assert [bool(each.fails_entirely()) for each in found] == list(judged.fast[trial])
+        assert [bool(each.find_total_failure()) for each in found] == list(judged.fast[trial])
 
 
 def test_a_killed_controller_counts_no_second_twice():
@@ -184,17 +184,17 @@ def test_a_killed_controller_counts_no_second_twice():
     whole = list(product.comparisons(drawn, 0))
     again = codec.load(type(whole[50]), codec.dump(whole[50]))
     seconds = [each for at in range(40, 60) for each in product.seconds(drawn, 0, row.known + at)]
-    again = again.after(seconds, requests=20, warmup=0.0)
-    assert again.errors_against() == pytest.approx(whole[59].errors_against())
+    again = again.add_seconds(seconds, requests=20, warmup=0.0)
+    assert again.compute_error_evidence() == pytest.approx(whole[59].compute_error_evidence())
     assert again.sides == whole[59].sides
 
 
 def test_seconds_in_which_another_share_was_in_force_do_not_count():
     row = Row(name="worse", base=0.01, bad=0.5, known=60, **STEPS)
     drawn = failures.draw(row, 1, np.random.default_rng(4))
-    begun = next(product.comparisons(drawn, 0)).skipped(until=BEGAN + 30)
+    begun = next(product.comparisons(drawn, 0)).skip(until=BEGAN + 30)
     seconds = [each for at in range(1, 31) for each in product.seconds(drawn, 0, row.known + at)]
-    assert begun.after(seconds, requests=20, warmup=0.0).sides == begun.sides
+    assert begun.add_seconds(seconds, requests=20, warmup=0.0).sides == begun.sides
 
 
 def test_one_sided_evidence_holds_a_release_and_says_why():
@@ -231,8 +231,8 @@ def _burst() -> failures.Drawn:
 def test_what_one_replica_did_in_20_seconds_is_not_enough_where_there_are_more():
     drawn = _burst()
     found = list(product.comparisons(drawn, 0))[-1]
-    assert min(found.errors_against()[:2]) > math.log(100)
-    assert judge.strength(found, ERRORS) == 1.0
+    assert min(found.compute_error_evidence()[:2]) > math.log(100)
+    assert judge.compute_strength(found, ERRORS) == 1.0
     rules = replace(policy(0.05, ERRORS), min_time=30.0, margin=1.0)
     assert "nearly all of them are one replica's" in _judged(drawn, 0, rules, by_second=True, baking=False).reason
 
@@ -241,26 +241,28 @@ def test_issue10_7_nor_is_it_where_the_others_are_down_by_now():
     """The router takes a replica that pauses out: with one left, what the paused one failed was enough."""
     drawn = _burst()
     found = list(product.comparisons(drawn, 0))[-1]
-    left = found.at(Place.at(0.05, canaries=1, stables=2), since=BEGAN + 40)
-    assert min(left.errors_against()[:2]) > math.log(100)
-    assert judge.strength(left, ERRORS) == 1.0
+    left = found.change_split(TrafficSplit.from_share(0.05, canaries=1, stables=2), since=BEGAN + 40)
+    assert min(left.compute_error_evidence()[:2]) > math.log(100)
+    assert judge.compute_strength(left, ERRORS) == 1.0
 
 
 def test_a_total_failure_needs_no_statistics():
     row = Row(name="all", bad=1.0, known=120)
     drawn = failures.draw(row, 1, np.random.default_rng(9))
-    at = next(at for at, each in enumerate(product.comparisons(drawn, 0)) if each.fails_entirely())
+    at = next(at for at, each in enumerate(product.comparisons(drawn, 0)) if each.find_total_failure())
     assert at == 4
     alone = failures.draw(replace(row, canaries=1, stables=1), 1, np.random.default_rng(9))
-    assert next(at for at, each in enumerate(product.comparisons(alone, 0)) if each.fails_entirely()) == 19
+    assert next(at for at, each in enumerate(product.comparisons(alone, 0)) if each.find_total_failure()) == 19
 
 
 def test_strength_is_1_where_both_e_values_reach_alpha():
     row = Row(name="worse", base=0.01, bad=0.2, known=120)
     drawn = failures.draw(row, 1, np.random.default_rng(9))
     for each in itertools.islice(product.comparisons(drawn, 0), 40):
-        assert judge.strength(each, ERRORS) == pytest.approx(max(0.0, min(each.errors_against()[:2]) / math.log(100)))
-        assert min(judge.parts(each, ERRORS)) == pytest.approx(judge.strength(each, ERRORS))
+        assert judge.compute_strength(each, ERRORS) == pytest.approx(
+            max(0.0, min(each.compute_error_evidence()[:2]) / math.log(100))
+        )
+        assert min(judge.compute_parts(each, ERRORS)) == pytest.approx(judge.compute_strength(each, ERRORS))
 
 
 def test_response_times_count_where_the_first_whole_second_comes_after_the_first_step():
@@ -269,10 +271,10 @@ def test_response_times_count_where_the_first_whole_second_comes_after_the_first
     seconds = [each for at in row.seconds(40, first=BEGAN + 3) for each in at]
     stable = [each for each in seconds if each.side == STABLE]
     warm = sum((Side(requests=each.requests, times=each.times) for each in stable), Side())
-    stepped = replace(Rollout.begin(rules), warm=warm, looked_at=float(BEGAN)).enter(STEP, "", step=0)
-    place = judge.place_of(stepped, threshold=5000, canaries=2, stables=2)
-    seen = judge.take_in(stepped, seconds, rules, place=place, before=BEGAN, in_force=True)
-    canary, other = seen.here("latency")
+    stepped = replace(GrayState.begin(rules), warm=warm, looked_at=float(BEGAN)).enter(STEP, "", step=0)
+    place = judge.build_split(stepped, threshold=5000, canaries=2, stables=2)
+    seen = judge.add_seconds(stepped, seconds, rules, place=place, before=BEGAN, in_force=True)
+    canary, other = seen.find_tallies("latency")
     assert canary.requests > 500
     assert other.requests > 500
     assert judge.find_harm(seen, rules) == ""

@@ -9,14 +9,14 @@ import pytest
 
 from devbox.gray import latency
 from devbox.gray.comparison import Comparison
-from devbox.gray.latency import LIMITS, NOTHING, Limits
+from devbox.gray.latency import LIMITS, NOTHING, LatencyLimits
 from devbox.model.traffic import TIMES, Side
 
 EVEN = Side(times=(1,) * (len(TIMES) + 1))
 
 
-def limits() -> Limits:
-    return Limits.of(EVEN, quantile=0.99)
+def limits() -> LatencyLimits:
+    return LatencyLimits.from_history(EVEN, quantile=0.99)
 
 
 def test_issue10_9_times_that_are_all_longer_say_more_together_than_at_each_limit():
@@ -34,10 +34,12 @@ def test_of_equal_sides_the_expected_e_value_of_a_block_is_1(many: int):
     total, trials = 0.0, 4000
     for _ in range(trials):
         mine, other = (
-            exact.above([sum(at == drawn for drawn in rng.choices(range(len(TIMES) + 1), k=many)) for at in range(46)])
+            exact.count_above(
+                [sum(at == drawn for drawn in rng.choices(range(len(TIMES) + 1), k=many)) for at in range(46)]
+            )
             for _ in range(2)
         )
-        total += math.exp(latency.log(latency.compare(mine, other, exact)))
+        total += math.exp(latency.compute_log(latency.compare(mine, other, exact)))
     assert 0.7 < total / trials < 1.01
 
 
@@ -50,17 +52,17 @@ def test_issue10_9_few_requests_of_a_canary_are_no_evidence_where_both_sides_are
         stable = round(above * other)
         chance = math.comb(many, slow) * above**slow * (1 - above) ** (many - slow)
         found = latency.compare((many, *(slow,) * 3), (other, *(stable,) * 3), limits())
-        total += chance * math.exp(latency.log(found))
+        total += chance * math.exp(latency.compute_log(found))
     assert total < 1.01
 
 
 def test_the_weights_are_those_of_a_mean():
-    assert latency.log(NOTHING) == pytest.approx(0)
+    assert latency.compute_log(NOTHING) == pytest.approx(0)
 
 
 def test_one_block_is_worth_a_factor_of_2_at_most():
     found = latency.compare((10_000, 10_000, 10_000, 10_000), (10_000, 0, 0, 0), limits())
-    assert math.exp(latency.log(found)) < 2
+    assert math.exp(latency.compute_log(found)) < 2
 
 
 def test_without_requests_of_both_sides_a_block_says_nothing():
@@ -72,6 +74,6 @@ def test_what_an_earlier_devbox_has_compared_by_limits_counts_on():
     """The state of a release that began before this version has no logarithms of the number of limits."""
     before = (7.0,) * (len(LIMITS) * 4)
     seen = Comparison(spread=before)
-    assert latency.completed(before)[: len(before)] == before
-    assert latency.completed(NOTHING) == NOTHING
-    assert seen.spread_against() == pytest.approx(math.log(0.5 * math.exp(7.0) + 0.5))
+    assert latency.pad_logs(before)[: len(before)] == before
+    assert latency.pad_logs(NOTHING) == NOTHING
+    assert seen.compute_spread_evidence() == pytest.approx(math.log(0.5 * math.exp(7.0) + 0.5))

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 from unit.gray.test_decide import GOOD, POLICY, Run
 
-from devbox.gray import rollout as phases
-from devbox.gray.outside import Answers, Reading, alarm, lacks
-from devbox.model.stage import Outside
+from devbox.gray import state as phases
+from devbox.gray.external_metrics import Answers, MetricReading, find_alarm, find_missing
+from devbox.model.stage import ExternalMetric
 
-CHECKOUTS = Outside(name="checkouts", promql="x", most=0.05, every=10, timeout=5)
+CHECKOUTS = ExternalMetric(name="checkouts", promql="x", most=0.05, every=10, timeout=5)
 WATCHED = replace(POLICY, outside=(CHECKOUTS,))
 
 
-def said(value: float | None = None, *, at: float = 100.0, no: bool = False, trouble: str = "") -> Reading:
-    return Reading(name="checkouts", began=at, value=value, no=no, trouble=trouble)
+def said(value: float | None = None, *, at: float = 100.0, no: bool = False, trouble: str = "") -> MetricReading:
+    return MetricReading(name="checkouts", began=at, value=value, no=no, trouble=trouble)
 
 
 @pytest.mark.parametrize(
@@ -31,38 +31,40 @@ def said(value: float | None = None, *, at: float = 100.0, no: bool = False, tro
     ],
 )
 def test_a_number_is_held_against_its_limits(limits: dict[str, float], value: float | None, fault: str):
-    metric = Outside(name="checkouts", **limits)
-    answers = Answers().after(metric, said(value))
-    assert alarm(metric, answers) == (f"checkouts: {fault}" if fault else "")
-    assert bool(lacks(metric, answers, now=101)) is bool(fault)
+    metric = ExternalMetric(name="checkouts", **limits)
+    answers = Answers().add_reading(metric, said(value))
+    assert find_alarm(metric, answers) == (f"checkouts: {fault}" if fault else "")
+    assert bool(find_missing(metric, answers, now=101)) is bool(fault)
 
 
 def test_a_command_says_no_without_a_number():
-    answers = Answers().after(CHECKOUTS, said(no=True))
-    assert alarm(CHECKOUTS, answers) == "checkouts: it said no"
+    answers = Answers().add_reading(CHECKOUTS, said(no=True))
+    assert find_alarm(CHECKOUTS, answers) == "checkouts: it said no"
 
 
 def test_only_so_many_bad_answers_in_a_row_are_an_alarm():
     patient = replace(CHECKOUTS, failures=3)
     answers = Answers()
     for value in (1, 1, 0, 1, 1):
-        answers = answers.after(patient, said(value))
-        assert alarm(patient, answers) == ""
-        assert bool(lacks(patient, answers, now=101)) is bool(value)
-    answers = answers.after(patient, said(trouble="it is away"))  # which neither adds to the row nor ends it
+        answers = answers.add_reading(patient, said(value))
+        assert find_alarm(patient, answers) == ""
+        assert bool(find_missing(patient, answers, now=101)) is bool(value)
+    answers = answers.add_reading(patient, said(trouble="it is away"))  # which neither adds to the row nor ends it
     assert answers.row == 2
-    assert alarm(patient, answers.after(patient, said(1))) == "checkouts: 1 is above 0.05, 3 times in a row"
+    assert find_alarm(patient, answers.add_reading(patient, said(1))) == "checkouts: 1 is above 0.05, 3 times in a row"
 
 
 def test_an_answer_grows_old():
-    answers = Answers().after(CHECKOUTS, said(0.01, at=100))
-    assert lacks(CHECKOUTS, answers, now=120) == ""
-    assert lacks(CHECKOUTS, answers, now=130) == "for checkouts: no answer in 30 s"
+    answers = Answers().add_reading(CHECKOUTS, said(0.01, at=100))
+    assert find_missing(CHECKOUTS, answers, now=120) == ""
+    assert find_missing(CHECKOUTS, answers, now=130) == "for checkouts: no answer in 30 s"
 
 
 def test_no_answer_undoes_an_earlier_yes():
-    answers = Answers().after(CHECKOUTS, said(0.01)).after(CHECKOUTS, said(trouble="the query finds nothing"))
-    assert lacks(CHECKOUTS, answers, now=101) == "for checkouts: the query finds nothing"
+    answers = (
+        Answers().add_reading(CHECKOUTS, said(0.01)).add_reading(CHECKOUTS, said(trouble="the query finds nothing"))
+    )
+    assert find_missing(CHECKOUTS, answers, now=101) == "for checkouts: the query finds nothing"
 
 
 def stepped(run: Run) -> Run:

@@ -11,37 +11,37 @@ import pytest
 from gray.played import POLICY, play
 
 from devbox.cli.display import gray as text
-from devbox.execute.trials import Trials, Wish
-from devbox.gray.glance import Against, Told, glance
-from devbox.gray.outside import Answers
-from devbox.gray.page import html
-from devbox.gray.picture import svg
-from devbox.gray.trial import MOST_POINTS, Trial
+from devbox.deploy.records import GrayStore, OperatorRequest
+from devbox.gray.chart import render_svg
+from devbox.gray.external_metrics import Answers
+from devbox.gray.page import render_html
+from devbox.gray.release import MOST_POINTS, GrayRelease
+from devbox.gray.summary import ExternalMetricStatus, MetricEvidence, summarize
 from devbox.host.paths import Paths
 from devbox.model import codec
-from devbox.model.stage import Outside
+from devbox.model.stage import ExternalMetric
 
 SHORT = replace(POLICY, steps=(500, 2500, 5000), min_time=5, min_requests=50, margin=0.1, bake=5)
 
 
 @pytest.fixture(scope="module")
-def good() -> Trial:
+def good() -> GrayRelease:
     return play(base=0.004, bad=0.004, rate=200, policy=SHORT)
 
 
 @pytest.fixture(scope="module")
-def bad() -> Trial:
+def bad() -> GrayRelease:
     return play(base=0.004, bad=0.3, rate=200, policy=SHORT)
 
 
-def test_a_played_release_ends_as_it_should(good: Trial, bad: Trial):
+def test_a_played_release_ends_as_it_should(good: GrayRelease, bad: GrayRelease):
     assert good.rollout.phase == "stable"
     assert bad.rollout.phase == "aborted"
     assert [change.phase for change in bad.changes] == ["step", "aborting", "aborted"]
 
 
-def test_the_curves_are_a_picture_with_a_panel_for_each(good: Trial):
-    root = ET.fromstring(svg(good))
+def test_the_curves_are_a_picture_with_a_panel_for_each(good: GrayRelease):
+    root = ET.fromstring(render_svg(good))
     shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"visitors on the new release", "failed requests", "evidence that the new release is worse: latency"} <= set(
         shown
@@ -53,67 +53,67 @@ def test_the_two_kinds_of_evidence_are_drawn_where_there_are_two():
     trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
     assert trial.rollout.phase == "aborted"
     assert "clients; web.canary" in trial.rollout.reason
-    root = ET.fromstring(svg(trial))
+    root = ET.fromstring(render_svg(trial))
     shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert shown.count("incidents of replicas") == len(trial.policy.watches)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 11
-    assert codec.load(Trial, json.loads(json.dumps(codec.dump(trial)))) == trial
+    assert codec.load(GrayRelease, json.loads(json.dumps(codec.dump(trial)))) == trial
 
 
-def test_nothing_to_draw_is_a_picture_too(good: Trial):
-    assert ET.fromstring(svg(replace(good, points=(), changes=()))) is not None
+def test_nothing_to_draw_is_a_picture_too(good: GrayRelease):
+    assert ET.fromstring(render_svg(replace(good, points=(), changes=()))) is not None
 
 
-def test_the_page_says_what_came_of_it(good: Trial, bad: Trial):
-    assert "The new release is stable" in html(good)
-    assert "The new release was taken back" in html(bad)
-    assert bad.rollout.reason.replace("'", "&#x27;") in html(bad)
+def test_the_page_says_what_came_of_it(good: GrayRelease, bad: GrayRelease):
+    assert "The new release is stable" in render_html(good)
+    assert "The new release was taken back" in render_html(bad)
+    assert bad.rollout.reason.replace("'", "&#x27;") in render_html(bad)
 
 
-def test_the_page_says_what_metrics_from_outside_said(good: Trial):
-    metrics = tuple(Outside(name=name, command=("true",)) for name in ("orders", "<mail>", "silent"))
+def test_the_page_says_what_metrics_from_outside_said(good: GrayRelease):
+    metrics = tuple(ExternalMetric(name=name, command=("true",)) for name in ("orders", "<mail>", "silent"))
     said = {"orders": Answers(good=1.0, last="7"), "<mail>": Answers(row=1, last="it said no")}
     trial = replace(
         good,
         policy=replace(good.policy, outside=metrics),
         rollout=replace(good.rollout, outside=said),
     )
-    assert '<td>orders</td><td class="good">good</td><td>7</td>' in html(trial)
-    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>it said no</td>' in html(trial)
-    assert "<td>silent</td>" not in html(trial)
-    assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in html(trial)
+    assert '<td>orders</td><td class="good">good</td><td>7</td>' in render_html(trial)
+    assert '<td>&lt;mail&gt;</td><td class="bad">bad</td><td>it said no</td>' in render_html(trial)
+    assert "<td>silent</td>" not in render_html(trial)
+    assert "Watched: errors, latency, orders, &lt;mail&gt;, silent" in render_html(trial)
 
 
-def test_issue9_b12_evidence_beyond_what_aborts_is_shown_as_all_of_it(good: Trial):
-    seen = replace(glance(good), against=(Against(metric="errors", of_enough=2.13, harm=0.5),))
-    lines = [line.text for line in text.lines(seen, unicode=False)]
+def test_issue9_b12_evidence_beyond_what_aborts_is_shown_as_all_of_it(good: GrayRelease):
+    seen = replace(summarize(good), against=(MetricEvidence(metric="errors", of_enough=2.13, harm=0.5),))
+    lines = [line.text for line in text.format_lines(seen, unicode=False)]
     assert any("evidence, abort at 100 %" in line for line in lines)
     assert any(line.split()[:3] == ["errors", "################", "100%"] for line in lines)
 
 
-def test_the_page_says_what_is_next(good: Trial):
+def test_the_page_says_what_is_next(good: GrayRelease):
     held = replace(good, rollout=replace(good.rollout, phase="hold"))
-    assert "devbox promote production" in html(held)
+    assert "devbox promote production" in render_html(held)
     asks = replace(good, rollout=replace(good.rollout, phase="needs_human"))
-    assert "devbox release resume" in html(asks)
-    assert "The new release is on trial" in html(replace(good, rollout=replace(good.rollout, phase="step")))
+    assert "devbox release resume" in render_html(asks)
+    assert "The new release is on trial" in render_html(replace(good, rollout=replace(good.rollout, phase="step")))
 
 
-def test_the_curves_do_not_grow_for_ever(good: Trial):
+def test_the_curves_do_not_grow_for_ever(good: GrayRelease):
     assert 0 < len(good.points) <= MOST_POINTS + 1
 
 
-def test_a_glance_is_json_and_lines(bad: Trial):
-    seen = glance(bad)
+def test_a_glance_is_json_and_lines(bad: GrayRelease):
+    seen = summarize(bad)
     assert json.loads(json.dumps(asdict(seen)))["phase"] == "aborted"
-    shown = [line.text for line in text.lines(seen, unicode=False)]
+    shown = [line.text for line in text.format_lines(seen, unicode=False)]
     assert any("taken back" in line for line in shown)
     assert all(line.isascii() or "·" in line or "–" in line for line in shown)
-    assert text.changed(seen).text.startswith("✗ gray: taken back")
+    assert text.format_change(seen).text.startswith("✗ gray: taken back")
 
 
-def shown(trial: Trial, **facts: object) -> str:
-    return "\n".join(line.text for line in text.lines(replace(glance(trial), **facts), unicode=True))
+def shown(trial: GrayRelease, **facts: object) -> str:
+    return "\n".join(line.text for line in text.format_lines(replace(summarize(trial), **facts), unicode=True))
 
 
 @pytest.mark.parametrize(
@@ -129,42 +129,53 @@ def shown(trial: Trial, **facts: object) -> str:
         ({"lost": 3}, "lost requests: 3"),
         ({"lost": 3, "lost_by_cause": {"cut": 2, "refused": 1}}, "lost requests: 3 (2 cut, 1 refused)"),
         ({"lost_unknown": 7}, "lost requests: none; at most 7 more when the router or a replica was killed"),
-        ({"outside": (Told(metric="orders", good=True, said="7"),)}, "orders    good: 7"),
-        ({"outside": (Told(metric="orders", good=True, said=""),)}, "orders    good\n"),
-        ({"outside": (Told(metric="orders", good=False, said="7 is below 9"),)}, "orders    bad: 7 is below 9"),
-        ({"phase": "step", "outside": (Told(metric="orders", good=None, said=""),)}, "orders    no answer yet"),
-        ({"phase": "step", "outside": (Told(metric="orders", good=None, said="x"),)}, "orders    no answer: x"),
+        ({"outside": (ExternalMetricStatus(metric="orders", good=True, said="7"),)}, "orders    good: 7"),
+        ({"outside": (ExternalMetricStatus(metric="orders", good=True, said=""),)}, "orders    good\n"),
+        (
+            {"outside": (ExternalMetricStatus(metric="orders", good=False, said="7 is below 9"),)},
+            "orders    bad: 7 is below 9",
+        ),
+        (
+            {"phase": "step", "outside": (ExternalMetricStatus(metric="orders", good=None, said=""),)},
+            "orders    no answer yet",
+        ),
+        (
+            {"phase": "step", "outside": (ExternalMetricStatus(metric="orders", good=None, said="x"),)},
+            "orders    no answer: x",
+        ),
     ],
 )
-def test_a_person_is_told_what_is_next_and_what_he_can_do(good: Trial, facts: dict[str, object], said: str):
+def test_a_person_is_told_what_is_next_and_what_he_can_do(good: GrayRelease, facts: dict[str, object], said: str):
     assert said in shown(good, **facts)
 
 
-def test_without_a_controller_it_says_so(good: Trial):
-    seen = replace(glance(good), phase="step")
-    lines = [line.text for line in text.lines(seen, unicode=True, controlled=False)]
+def test_without_a_controller_it_says_so(good: GrayRelease):
+    seen = replace(summarize(good), phase="step")
+    lines = [line.text for line in text.format_lines(seen, unicode=True, controlled=False)]
     assert lines[-1].strip() == "nobody controls it: devbox promote gray goes on, devbox release abort takes it back"
 
 
-def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_there(good: Trial):
+def test_issue10_a_share_that_the_router_has_ended_by_itself_is_not_said_to_be_there(good: GrayRelease):
     """The controller was stopped for 40 s: the report said 20 %, and nobody was sent to the new release."""
-    seen = replace(glance(good), phase="step", share=20.0, safe=0.0, looked_at=1000.0)
-    found = {now: "\n".join(line.text for line in text.lines(seen, unicode=True, now=now)) for now in (1010.0, 1040.0)}
+    seen = replace(summarize(good), phase="step", share=20.0, safe=0.0, looked_at=1000.0)
+    found = {
+        now: "\n".join(line.text for line in text.format_lines(seen, unicode=True, now=now)) for now in (1010.0, 1040.0)
+    }
     said = "no controller has looked for 40 s: the router returned to 0 % by itself"
     assert [said in each for each in found.values()] == [False, True]
     same = replace(seen, safe=20.0)
-    assert "by itself" not in "\n".join(line.text for line in text.lines(same, unicode=True, now=1040.0))
+    assert "by itself" not in "\n".join(line.text for line in text.format_lines(same, unicode=True, now=1040.0))
 
 
-def test_what_is_over_waits_for_no_answer(good: Trial):
-    assert "orders" not in shown(good, outside=(Told(metric="orders", good=None, said=""),))
+def test_what_is_over_waits_for_no_answer(good: GrayRelease):
+    assert "orders" not in shown(good, outside=(ExternalMetricStatus(metric="orders", good=None, said=""),))
 
 
-def test_how_sure_it_is_is_told_beside_what_is_wanted(good: Trial):
+def test_how_sure_it_is_is_told_beside_what_is_wanted(good: GrayRelease):
     watched = (
-        Against(metric="errors", of_enough=0.4, harm=0.12),
-        Against(metric="latency", of_enough=0, harm=1),
-        Against(metric="third", of_enough=1.2, harm=0.01),
+        MetricEvidence(metric="errors", of_enough=0.4, harm=0.12),
+        MetricEvidence(metric="latency", of_enough=0, harm=1),
+        MetricEvidence(metric="third", of_enough=1.2, harm=0.01),
     )
     lines = shown(good, against=watched, margin=0.05).splitlines()
     first, second, third = (next(line for line in lines if line.strip().startswith(each.metric)) for each in watched)
@@ -173,54 +184,57 @@ def test_how_sure_it_is_is_told_beside_what_is_wanted(good: Trial):
     assert third.endswith("100%           1 points, good enough")
 
 
-def test_lines_fit_a_terminal_of_80_columns(good: Trial, bad: Trial):
+def test_lines_fit_a_terminal_of_80_columns(good: GrayRelease, bad: GrayRelease):
     for trial in (good, bad):
         for facts in ({}, {"phase": "step"}, {"phase": "step", "held": True}, {"phase": "needs_human"}):
             assert max(map(len, shown(trial, **facts).splitlines())) <= 80
 
 
-def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: Trial):
-    trials = Trials(Paths(str(tmp_path), str(tmp_path)), "shop")
+def test_a_trial_is_kept_and_wishes_are_found_once(tmp_path: Path, good: GrayRelease):
+    trials = GrayStore(Paths(str(tmp_path), str(tmp_path)), "shop")
     assert trials.read() is None
-    assert trials.asked() is None
-    assert trials.controller() is None
+    assert trials.consume_request() is None
+    assert trials.find_controller() is None
     trials.write(good)
     assert trials.read() == good
-    trials.ask(Wish(what="hold", by="ann"))
-    assert trials.asked() == Wish(what="hold", by="ann")
-    assert trials.asked() is None
-    with trials.controlled() as mine, trials.controlled() as other:
+    trials.request(OperatorRequest(what="hold", by="ann"))
+    assert trials.consume_request() == OperatorRequest(what="hold", by="ann")
+    assert trials.consume_request() is None
+    with trials.lock_controller() as mine, trials.lock_controller() as other:
         assert (mine, other) == (True, False)
-        assert trials.controller() is not None
+        assert trials.find_controller() is not None
 
 
 def test_issue10_2_a_file_completes_no_gray_release(tmp_path: Path):
     """It waits for a promotion, which passes the gates of the stage."""
-    trials = Trials(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
-    trials.ask(Wish(what="complete", by="the promotion"))
-    assert trials.asked() is None
+    trials = GrayStore(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "shop")
+    trials.request(OperatorRequest(what="complete", by="the promotion"))
+    assert trials.consume_request() is None
 
 
-def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(good: Trial):
+def test_issue10_gray_the_page_says_how_often_all_metrics_together_are_wrong(good: GrayRelease):
     """Two metrics with 0.5 % each are wrong once in 100 times, not in 200."""
-    assert "once in 100 times, at most" in html(good)
+    assert "once in 100 times, at most" in render_html(good)
 
 
 def test_issue10_gray_the_ledger_has_the_evidence_that_decides():
     """It had the evidence of the counts by side, which decides nothing if the router counts by second."""
     trial = play(base=0.004, bad=0.3, rate=200, policy=SHORT, by_second=True)
-    assert trial.entry()["evidence"] == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
+    assert trial.build_entry()["evidence"] == {name: round(nats, 3) for name, nats in trial.points[-1].evidence.items()}
 
 
-def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: Trial):
+def test_issue10_9_the_curves_go_on_when_the_clock_was_set_back(good: GrayRelease):
     trial = replace(good, points=good.points[:9])
-    seen = trial.after(trial.rollout, trial.recent, now=trial.points[-1].at - 3600, threshold=0)
+    seen = trial.add_observation(trial.rollout, trial.recent, now=trial.points[-1].at - 3600, threshold=0)
     assert len(seen.points) == 10
-    assert ET.fromstring(svg(seen)) is not None
+    assert ET.fromstring(render_svg(seen)) is not None
 
 
-def test_issue10_without_a_controller_a_release_on_hold_is_not_said_to_be_watched(good: Trial):
-    seen = replace(glance(good), phase="step", held=True)
-    shown = ["\n".join(line.text for line in text.lines(seen, unicode=True, controlled=each)) for each in (True, False)]
+def test_issue10_without_a_controller_a_release_on_hold_is_not_said_to_be_watched(good: GrayRelease):
+    seen = replace(summarize(good), phase="step", held=True)
+    shown = [
+        "\n".join(line.text for line in text.format_lines(seen, unicode=True, controlled=each))
+        for each in (True, False)
+    ]
     assert ["is watched meanwhile" in each for each in shown] == [True, False]
     assert all("it goes on after devbox release resume" in each for each in shown)

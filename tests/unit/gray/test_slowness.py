@@ -15,10 +15,10 @@ except ImportError:
 from gray.simulation import delays, product, slowness
 from gray.simulation.delays import SHAPES, Slow
 
-from devbox.gray.policy import Watch
+from devbox.gray.policy import WatchedMetric
 
 TRIALS = 3
-WATCH = Watch(name="latency", alpha=slowness.ALPHA, quantile=delays.QUANTILE)
+WATCH = WatchedMetric(name="latency", alpha=slowness.ALPHA, quantile=delays.QUANTILE)
 
 
 def random_row(seed: int) -> Slow:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError, HostError
-from devbox.execute import sourcetree
-from devbox.host import beneath, globs, project
+from devbox.execute import source_tree
+from devbox.host import globs, project, safe_files
 
 SECRET = "root:hunter2"
 
@@ -35,7 +35,7 @@ def test_links_count_while_they_stay_inside(root: Path) -> None:
     (root / "dir").symlink_to("sub")
     (root / "round").symlink_to("sub/../dir/up")
     for path in ("file", "./sub/../file", "sub/up", "whole", "dir/up", "round"):
-        assert beneath.read(str(root), path) == b"text"
+        assert safe_files.read(str(root), path) == b"text"
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_links_count_while_they_stay_inside(root: Path) -> None:
 def test_issue9_a3_links_out_are_refused_without_a_word_of_what_is_there(root: Path, leads_to: str) -> None:
     (root / "sub/out").symlink_to(root.parent / "outside")
     (root / "link").symlink_to(leads_to)
-    with pytest.raises(beneath.Unusable):
-        beneath.read(str(root), "link")
+    with pytest.raises(safe_files.UnusablePath):
+        safe_files.read(str(root), "link")
     with pytest.raises(HostError) as caught:
-        beneath.read_text(str(root), "link")
+        safe_files.read_text(str(root), "link")
     assert "link" in caught.value.sentence
     assert "out of the project" in caught.value.sentence
     assert SECRET not in caught.value.render()
@@ -57,8 +57,8 @@ def test_issue9_a3_links_out_are_refused_without_a_word_of_what_is_there(root: P
 def test_issue9_a3_a_circle_of_links_ends(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
-    with pytest.raises(beneath.Unusable, match="circle"):
-        beneath.read(str(root), "a")
+    with pytest.raises(safe_files.UnusablePath, match="circle"):
+        safe_files.read(str(root), "a")
 
 
 def _socket(path: Path) -> None:
@@ -81,36 +81,36 @@ OTHERS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_issue9_a3_only_regular_files_are_read(root: Path, kind: str) -> None:
     OTHERS[kind](root / "other")
-    with pytest.raises(beneath.Unusable, match=f"not a regular file but a {kind}"):
-        beneath.read(str(root), "other")
+    with pytest.raises(safe_files.UnusablePath, match=f"not a regular file but a {kind}"):
+        safe_files.read(str(root), "other")
 
 
 def test_issue9_a3_no_more_is_read_than_allowed(root: Path) -> None:
     with (root / "huge").open("wb") as out:
         out.truncate(1 << 40)
-    with pytest.raises(beneath.Unusable, match="1024 GiB of holes"):
-        beneath.read(str(root), "huge")
+    with pytest.raises(safe_files.UnusablePath, match="1024 GiB of holes"):
+        safe_files.read(str(root), "huge")
     with (root / "large").open("wb") as out:
         out.truncate(1 << 25)
-    with pytest.raises(beneath.Unusable, match="larger than 16 MiB"):
-        beneath.read(str(root), "large")
+    with pytest.raises(safe_files.UnusablePath, match="larger than 16 MiB"):
+        safe_files.read(str(root), "large")
 
 
 def test_issue9_a3_a_file_that_grows_ends_where_it_was_opened(root: Path) -> None:
     (root / "log").write_bytes(b"x" * 1000)
-    with beneath.opened(str(root), "log") as source, (root / "log").open("ab") as out:
-        first = beneath.digest(source)
+    with safe_files.open_regular(str(root), "log") as source, (root / "log").open("ab") as out:
+        first = safe_files.compute_digest(source)
         out.write(b"y" * 1000)
         out.flush()
         source.seek(0)
-        assert beneath.digest(source) != first  # it was asked again: of all 2000
+        assert safe_files.compute_digest(source) != first  # it was asked again: of all 2000
     assert len(first) == 64
 
 
 def test_issue9_a3_a_write_takes_the_place_of_a_link(root: Path) -> None:
     secret = root.parent / "outside/secret"
     (root / "report.xml").symlink_to(secret)
-    beneath.write(str(root), "report.xml", "new")
+    safe_files.write(str(root), "report.xml", "new")
     assert secret.read_text() == SECRET
     assert not (root / "report.xml").is_symlink()
     assert (root / "report.xml").read_text() == "new"
@@ -121,24 +121,24 @@ def test_issue9_a3_a_write_goes_through_no_directory_that_leads_out(root: Path) 
     (root / "out").symlink_to(root.parent / "outside")
     for path in ("out/new", "out/deeper/new", "../outside/new"):
         with pytest.raises(HostError, match="out of the project"):
-            beneath.write(str(root), path, "new")
+            safe_files.write(str(root), path, "new")
     assert [path.name for path in (root.parent / "outside").iterdir()] == ["secret"]
 
 
 def test_a_write_makes_directories_and_leaves_nothing_when_it_fails(root: Path) -> None:
-    beneath.write(str(root), "a/b/c", "text", mode=0o600)
+    safe_files.write(str(root), "a/b/c", "text", mode=0o600)
     assert stat.S_IMODE((root / "a/b/c").stat().st_mode) == 0o600
-    with pytest.raises(ValueError, match="stop"), beneath.replacing(str(root), "a/d"):
+    with pytest.raises(ValueError, match="stop"), safe_files.open_replacement(str(root), "a/d"):
         raise ValueError("stop")
     assert [path.name for path in (root / "a").iterdir()] == ["b"]
     with pytest.raises(HostError):
-        beneath.write(str(root), "a/b", "over a directory")
+        safe_files.write(str(root), "a/b", "over a directory")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="writes for another user")
 def test_root_writes_for_the_owner_of_the_project(root: Path) -> None:
     os.chown(root, 1000, 1001)
-    beneath.write(str(root), "new/file", "x")
+    safe_files.write(str(root), "new/file", "x")
     for path in ("new", "new/file"):
         facts = (root / path).stat()
         assert (facts.st_uid, facts.st_gid) == (1000, 1001)
@@ -165,10 +165,10 @@ def test_issue9_a3_a_directory_that_becomes_a_link_while_it_is_read_leads_nowher
         while looks < 2000 or b"inside" not in seen:
             looks += 1
             try:
-                seen.add(beneath.read(str(root), "way/secret"))
+                seen.add(safe_files.read(str(root), "way/secret"))
             except OSError as error:
                 seen.add(type(error).__name__.encode())
-            found = [path for path, _ in beneath.below(str(root), "way")]
+            found = [path for path, _ in safe_files.walk(str(root), "way")]
             assert set(found) <= {"way/secret", "way"}
     finally:
         ended.set()
@@ -180,14 +180,14 @@ def test_issue9_a3_a_directory_that_becomes_a_link_while_it_is_read_leads_nowher
 def test_below_follows_no_link_and_has_an_end(root: Path) -> None:
     (root / "sub/all").symlink_to("/")
     (root / "sub/self").symlink_to(".")
-    assert [path for path, _ in beneath.below(str(root))] == ["file", "sub/all", "sub/self"]
-    assert list(beneath.below(str(root), "sub/all/etc")) == []
+    assert [path for path, _ in safe_files.walk(str(root))] == ["file", "sub/all", "sub/self"]
+    assert list(safe_files.walk(str(root), "sub/all/etc")) == []
     deep = root
     for _ in range(200):
         deep /= "d"
         deep.mkdir()
     with pytest.raises(HostError, match="deeper than"):
-        list(beneath.below(str(root)))
+        list(safe_files.walk(str(root)))
 
 
 def test_issue9_a3_globs_lead_out_of_no_project(root: Path) -> None:
@@ -196,7 +196,7 @@ def test_issue9_a3_globs_lead_out_of_no_project(root: Path) -> None:
     (root / "in/link").symlink_to("/")
     (root / "in/same").symlink_to("a.txt")
     (root / "in/secret").symlink_to("../../outside/secret")
-    found = globs.digests(str(root), ("in/**", "in/link/etc/*", "../outside/*"))
+    found = globs.compute_digests(str(root), ("in/**", "in/link/etc/*", "../outside/*"))
     assert sorted(found) == ["in/a.txt", "in/link", "in/same", "in/secret"]
     assert found["in/same"] == found["in/a.txt"]
     assert found["in/link"] == "link:/"
@@ -212,12 +212,12 @@ def test_a_file_that_a_person_names_is_one_of_the_project_it_lies_in(
     (root / "devbox.toml").touch()
     (root / "sub/out").symlink_to(root.parent / "outside")
     monkeypatch.chdir(root / "sub")
-    assert project.of_file("report.xml") == (str(root), "sub/report.xml")
-    assert project.of_file("out/report.xml") == (str(root), "sub/out/report.xml")
-    assert project.of_file("/dev/stderr") == ("", "/dev/stderr")
-    assert project.of_file("../../outside/x")[0] == ""
-    assert beneath.within(str(root), "out/../a") == "sub/a"
-    assert beneath.within(str(root), "/dev/stderr") is None
+    assert project.find_by_file("report.xml") == (str(root), "sub/report.xml")
+    assert project.find_by_file("out/report.xml") == (str(root), "sub/out/report.xml")
+    assert project.find_by_file("/dev/stderr") == ("", "/dev/stderr")
+    assert project.find_by_file("../../outside/x")[0] == ""
+    assert safe_files.find_relative_path(str(root), "out/../a") == "sub/a"
+    assert safe_files.find_relative_path(str(root), "/dev/stderr") is None
 
 
 def test_issue9_a3_reports_and_coverage_do_not_follow_links(root: Path) -> None:
@@ -252,7 +252,7 @@ def _load(root: Path) -> None:
     from devbox.records import lockfile
 
     load(str(root))
-    lockfile.read(lockfile.path(str(root), "devbox.toml"))
+    lockfile.read(lockfile.get_path(str(root), "devbox.toml"))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -288,11 +288,11 @@ def test_issue9_a3_a_link_to_another_project_leads_out_of_this_one(tmp_path: Pat
     (tmp_path / "mine/again").symlink_to("part")
     (tmp_path / "entry").symlink_to("mine")
     mine = str(tmp_path / "mine")
-    assert project.of_file(f"{mine}/out/dev.tar") == (mine, "out/dev.tar")
-    assert project.of_file(f"{mine}/again/dev.tar") == (mine, "again/dev.tar")
-    assert project.of_file(f"{mine}/part/dev.tar") == (f"{mine}/part", "dev.tar")
-    assert project.of_file(f"{tmp_path}/entry/dev.tar") == (mine, "dev.tar")
-    with pytest.raises(HostError, match="a link out of the project"), beneath.replacing(mine, "out/dev.tar"):
+    assert project.find_by_file(f"{mine}/out/dev.tar") == (mine, "out/dev.tar")
+    assert project.find_by_file(f"{mine}/again/dev.tar") == (mine, "again/dev.tar")
+    assert project.find_by_file(f"{mine}/part/dev.tar") == (f"{mine}/part", "dev.tar")
+    assert project.find_by_file(f"{tmp_path}/entry/dev.tar") == (mine, "dev.tar")
+    with pytest.raises(HostError, match="a link out of the project"), safe_files.open_replacement(mine, "out/dev.tar"):
         pass
 
 
@@ -301,6 +301,6 @@ def test_a_link_that_becomes_a_file_while_it_is_read_is_no_error(root: Path) -> 
     facts = os.lstat(root / "link")
     (root / "link").unlink()
     os.mkfifo(root / "link")
-    with beneath.Project(str(root)) as opened:
-        assert globs._digest(opened, "link", facts) == ""
-        assert sourcetree._content(opened, "link", facts, {}) == "special"
+    with safe_files.ProjectDirectory(str(root)) as opened:
+        assert globs._compute_digest(opened, "link", facts) == ""
+        assert source_tree._digest_content(opened, "link", facts, {}) == "special"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import HostError
-from devbox.host import carry
+from devbox.host import host_settings
 
 GATEWAY = "10.213.0.1"
 
@@ -15,7 +15,7 @@ GATEWAY = "10.213.0.1"
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host with none of the settings."""
-    names = (*carry.PROXY_VARIABLES, *carry.MIRROR_VARIABLES, "SSL_CERT_FILE", "DEVBOX_CA_FILE")
+    names = (*host_settings.PROXY_VARIABLES, *host_settings.MIRROR_VARIABLES, "SSL_CERT_FILE", "DEVBOX_CA_FILE")
     for name in names:
         for spelling in (name, name.upper(), name.lower()):
             monkeypatch.delenv(spelling, raising=False)
@@ -45,14 +45,14 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_host_s_own_loopback_is_named_as_containers_reach_it(value: str, inside: str, ports: tuple[int, ...]):
-    assert carry.from_inside(value, GATEWAY) == (inside, ports)
+    assert host_settings.translate_loopback(value, GATEWAY) == (inside, ports)
 
 
 def test_a_proxy_comes_in_both_cases_and_is_not_asked_for_other_containers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://localhost:3128")
     monkeypatch.setenv("no_proxy", "intern.example, localhost")
 
-    carried = carry.carry(GATEWAY, direct=("db",))
+    carried = host_settings.collect_settings(GATEWAY, direct=("db",))
 
     assert carried.env["https_proxy"] == carried.env["HTTPS_PROXY"] == f"http://{GATEWAY}:3128"
     assert carried.env["NO_PROXY"] == f"intern.example,localhost,127.0.0.1,::1,{GATEWAY},db"
@@ -63,7 +63,7 @@ def test_mirrors_of_package_managers_come_along(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PIP_INDEX_URL", "https://pypi.example/simple")
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:4873")
 
-    carried = carry.carry(GATEWAY)
+    carried = host_settings.collect_settings(GATEWAY)
 
     assert carried.env["PIP_INDEX_URL"] == "https://pypi.example/simple"
     assert carried.env["npm_config_registry"] == f"http://{GATEWAY}:4873"
@@ -74,4 +74,4 @@ def test_an_authority_that_cannot_be_read_is_told_at_once(monkeypatch: pytest.Mo
     monkeypatch.setenv("DEVBOX_CA_FILE", str(tmp_path / "missing.pem"))
 
     with pytest.raises(HostError, match=r"missing\.pem"):
-        carry.carry(GATEWAY)
+        host_settings.collect_settings(GATEWAY)

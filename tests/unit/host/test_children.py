@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 
-from devbox.host import children
+from devbox.host import process
 
 _PROBE = """
 import signal, subprocess, sys, threading
-from devbox.host import children
+from devbox.host import process as programs
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests: a shell's jobs ignore it
 started = []
 def start(*argv):
@@ -20,7 +20,7 @@ def start(*argv):
 start("sh", "-c", "echo; exec sleep 60")
 thread = threading.Thread(target=start, args=("sh", "-c", "trap '' INT; echo; while :; do sleep 0.1; done"))
 thread.start(); thread.join()
-children.end()
+programs.end()
 print(*(process.wait(timeout=10) for process in started))
 """
 
@@ -31,4 +31,4 @@ def test_all_are_interrupted_and_who_does_not_heed_it_is_terminated():
 
 
 def test_without_any_nothing_happens():
-    children.end()
+    process.end_children()

@@ -1,6 +1,6 @@
 import pytest
 
-from devbox.host import durations
+from devbox.model import duration
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from devbox.host import durations
     ],
 )
 def test_durations(seconds: float, text: str):
-    assert durations.shown(seconds) == text
+    assert duration.format_elapsed(seconds) == text

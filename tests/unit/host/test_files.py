@@ -16,19 +16,19 @@ from devbox.host import files
 def test_a_runtime_directory_is_made_with_its_parent_whatever_the_umask(tmp_path: Path):
     before = os.umask(0)
     try:
-        path = files.runtime_dir(str(tmp_path / "devbox-1/tag"))
+        path = files.ensure_runtime_dir(str(tmp_path / "devbox-1/tag"))
     finally:
         os.umask(before)
 
     assert [stat.S_IMODE(os.stat(each).st_mode) for each in (path, os.path.dirname(path))] == [0o711, 0o711]
-    assert files.runtime_dir(path) == path
+    assert files.ensure_runtime_dir(path) == path
 
 
 def test_what_was_open_is_closed(tmp_path: Path):
     (tmp_path / "open").mkdir(mode=0o755)
 
     for name in ("open", "new"):
-        assert stat.S_IMODE(os.stat(files.closed_dir(str(tmp_path / name))).st_mode) == 0o700
+        assert stat.S_IMODE(os.stat(files.ensure_closed_dir(str(tmp_path / name))).st_mode) == 0o700
 
 
 def test_issue10_2_bytes_that_are_no_text_are_replaced(tmp_path: Path):
@@ -44,10 +44,10 @@ def test_a_parent_that_others_may_change_is_refused(tmp_path: Path):
     (tmp_path / "open").chmod(0o777)
 
     with pytest.raises(HostError, match="not safe"):
-        files.runtime_dir(str(tmp_path / "open/tag"))
+        files.ensure_runtime_dir(str(tmp_path / "open/tag"))
 
     (tmp_path / "open").chmod(0o1777)
-    files.runtime_dir(str(tmp_path / "open/tag"))
+    files.ensure_runtime_dir(str(tmp_path / "open/tag"))
 
 
 def test_a_parent_that_is_a_link_is_refused(tmp_path: Path):
@@ -55,7 +55,7 @@ def test_a_parent_that_is_a_link_is_refused(tmp_path: Path):
     (tmp_path / "link").symlink_to("real")
 
     with pytest.raises(HostError, match="not safe"):
-        files.runtime_dir(str(tmp_path / "link/tag"))
+        files.ensure_runtime_dir(str(tmp_path / "link/tag"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory away")
@@ -64,7 +64,7 @@ def test_a_parent_of_another_user_is_refused(tmp_path: Path):
     os.chown(tmp_path / "theirs", 33, 33)
 
     with pytest.raises(HostError, match="not safe"):
-        files.runtime_dir(str(tmp_path / "theirs/tag"))
+        files.ensure_runtime_dir(str(tmp_path / "theirs/tag"))
 
 
 def test_issue10_0_what_is_no_regular_file_is_written_to_and_stays(tmp_path: Path):
@@ -72,7 +72,7 @@ def test_issue10_0_what_is_no_regular_file_is_written_to_and_stays(tmp_path: Pat
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with files.replacing(str(pipe)) as out:
+    with files.open_replacement(str(pipe)) as out:
         out.write(b"archive")
     assert os.read(reader, 100) == b"archive"
     os.close(reader)
@@ -82,7 +82,7 @@ def test_issue10_0_what_is_no_regular_file_is_written_to_and_stays(tmp_path: Pat
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path):
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
-    with files.replacing(str(tmp_path / "link")) as out:
+    with files.open_replacement(str(tmp_path / "link")) as out:
         out.write(b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "new"
@@ -123,7 +123,7 @@ def test_issue10_2_what_is_no_lock_file_is_refused_and_not_written_to(tmp_path: 
         lock.mkdir()
     else:
         lock.symlink_to({"link": key, "loop": lock, "device": "/dev/null"}[kind])
-    with pytest.raises(HostError, match="not a lock file") as refusal, files.locked(str(lock)):
+    with pytest.raises(HostError, match="not a lock file") as refusal, files.lock_file(str(lock)):
         pass
     assert refusal.value.remedy == f"see: ls -ld {lock}; move it away"
     assert key.read_text() == "secret"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host import gitconfig
+from devbox.host import git
 
 CALLERS = """
 [user]
@@ -57,7 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def inside(home: Path, *, root: Path | None = None, signs: bool = True) -> list[str]:
     """What git in a container reads, by what git here tells."""
-    text = gitconfig.flatten(gitconfig.of_caller(str(root or home)), "/work space", signs=signs)
+    text = git.flatten(git.read_caller_settings(str(root or home)), "/work space", signs=signs)
     (home / "flat").write_bytes(text.encode(errors="surrogateescape"))
     read = ["git", "config", "--file", home / "flat", "--list", "-z"]
     nobody = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from devbox.host.holders import holder_of
-from devbox.host.sizes import shown, tree_size
+from devbox.host.disk import format_size, measure_tree
+from devbox.host.ports import find_holder
 
 
 def bound(kind: socket.SocketKind) -> socket.socket:
@@ -24,11 +24,11 @@ def bound(kind: socket.SocketKind) -> socket.socket:
 @pytest.mark.parametrize(("protocol", "kind"), [("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)])
 def test_the_process_that_listens_is_named(protocol, kind):
     with bound(kind) as held:
-        found = holder_of(held.getsockname()[1], protocol)
+        found = find_holder(held.getsockname()[1], protocol)
         assert found is not None
         assert (found.pid, found.uid, found.instance) == (os.getpid(), os.geteuid(), "")
         port = held.getsockname()[1]
-    assert holder_of(port, protocol) is None
+    assert find_holder(port, protocol) is None
 
 
 def test_a_program_of_an_instance_is_known_by_its_mark():
@@ -36,7 +36,7 @@ def test_a_program_of_an_instance_is_known_by_its_mark():
     env = {**os.environ, "DEVBOX_SUPERVISED": "/run/devbox-0/0badcafe/0123456789ab"}
     argv = [sys.executable, "-c", code]
     with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
-        found = holder_of(int(program.stdout.readline()), "tcp")
+        found = find_holder(int(program.stdout.readline()), "tcp")
         program.communicate("\n")
     assert found is not None
     assert (found.pid, found.instance) == (program.pid, "0123456789ab")
@@ -44,15 +44,15 @@ def test_a_program_of_an_instance_is_known_by_its_mark():
 
 def test_a_tree_has_the_size_of_its_files_and_links_are_not_followed(tmp_path):
     (tmp_path / "a").mkdir()
-    before = tree_size(str(tmp_path))
+    before = measure_tree(str(tmp_path))
     (tmp_path / "a/data").write_bytes(b"x" * 100_000)
     (tmp_path / "out").symlink_to("/usr")
-    assert 100_000 <= tree_size(str(tmp_path)) - before < 120_000
-    assert tree_size(str(tmp_path / "nothing")) == 0
+    assert 100_000 <= measure_tree(str(tmp_path)) - before < 120_000
+    assert measure_tree(str(tmp_path / "nothing")) == 0
 
 
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (12e6, "12 MB"), (1.44e9, "1.4 GB")]
 )
 def test_sizes_for_people(size, text):
-    assert shown(size) == text
+    assert format_size(size) == text

@@ -12,13 +12,13 @@ import pytest
 from support import procfs
 from support.machine import wait_until
 
-from devbox.host import user
+from devbox.host import environ
 
 _ASK = """
 import sys
-from devbox.host import bounded
+from devbox.host import process
 command = f"sleep 1; echo $$ > {sys.argv[1]}; exec sleep 60"  # by then it is known who it was
-bounded.ask_bounded(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", timeout=60)
+process.ask_bounded(["/bin/sh", "-c", command], env={"PATH": "/bin:/usr/bin"}, cwd="/", timeout=60)
 """
 
 
@@ -36,4 +36,4 @@ def test_a_program_without_a_terminal_ends_with_who_is_interrupted(tmp_path: Pat
 
 def test_a_user_without_a_name_is_called_by_the_number(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 987_654)
-    assert user.name() == "987654"
+    assert environ.get_user_name() == "987654"

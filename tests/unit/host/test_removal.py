@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host import removal
+from devbox.host import disk
 
 
 def deep(top: Path, levels: int) -> None:
@@ -25,7 +25,7 @@ def test_a_tree_deeper_than_a_path_can_name(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
     deep(top, 3000)
-    removal.remove(str(top))
+    disk.remove(str(top))
     assert not top.exists()
 
 
@@ -39,7 +39,7 @@ def test_all_kinds_of_entries_and_nothing_behind_links(tmp_path: Path) -> None:
     (top / "a/b/link").symlink_to(tmp_path / "beside")
     (top / "dangling").symlink_to("nowhere")
     os.mkfifo(top / "a/d/fifo")
-    removal.remove(str(top))
+    disk.remove(str(top))
     assert [each.name for each in tmp_path.iterdir()] == ["beside"]
     assert (tmp_path / "beside" / "file").read_text() == "stays"
 
@@ -48,7 +48,7 @@ def test_a_link_is_no_tree(tmp_path: Path) -> None:
     (tmp_path / "beside").mkdir()
     (tmp_path / "link").symlink_to("beside")
     with pytest.raises(OSError, match="link"):
-        removal.remove(str(tmp_path / "link"))
+        disk.remove(str(tmp_path / "link"))
     with pytest.raises(FileNotFoundError):
-        removal.remove(str(tmp_path / "nothing"))
+        disk.remove(str(tmp_path / "nothing"))
     assert (tmp_path / "beside").is_dir()

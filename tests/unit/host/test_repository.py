@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host import git, revision
-from devbox.host.repository import find, ignore, objects, refs
+from devbox.host import revision
+from devbox.host.repository import files, layout, objects
 
 GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 FORMATS = ("sha1", "sha256")
@@ -40,17 +40,17 @@ def by_git(root: Path) -> list[str]:
     return sorted({name for name in listed.split("\0") if name})
 
 
-def tree_by_git(root: Path) -> dict[str, objects.Entry]:
+def tree_by_git(root: Path) -> dict[str, objects.TreeEntry]:
     lines = run(root, "ls-tree", "-r", "-z", "HEAD").split("\0")
     entries = [line.partition("\t") for line in lines if line]
-    return {path: objects.Entry(int(head.split()[0], 8), head.split()[2]) for head, _, path in entries}
+    return {path: objects.TreeEntry(int(head.split()[0], 8), head.split()[2]) for head, _, path in entries}
 
 
-def tree_by_us(root: Path) -> dict[str, objects.Entry]:
-    found = find.find(str(root))
+def tree_by_us(root: Path) -> dict[str, objects.TreeEntry]:
+    found = layout.find_repository(str(root))
     assert found is not None
     with objects.Objects(found.common) as store:
-        return store.files(refs.head(found) or "")
+        return store.list_files(layout.read_head(found) or "")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -83,7 +83,7 @@ def test_a_commit_has_the_files_that_git_lists(tmp_path: Path, form: str, packed
         run(root, "index-pack", f"{pack}.new", "-o", f"{pack.with_suffix('.idx')}")
         os.rename(f"{pack}.new", pack)
     assert tree_by_us(root) == tree_by_git(root)
-    assert revision.revision(str(root), {}) == f"git:{run(root, 'rev-parse', 'HEAD')}"
+    assert revision.compute_revision(str(root), {}) == f"git:{run(root, 'rev-parse', 'HEAD')}"
 
 
 PARTS = ("a", "b", "ab", "a.o", "b.o", "dir", "Ab", "x y", "[z]", "#n", "!m", "é")
@@ -130,9 +130,9 @@ def test_files_are_listed_as_git_lists_them(tmp_path: Path, seed: int) -> None:
         tracked = [str(path) for path in sorted(root.rglob("*.o")) if path.is_file()]
         run(root, "add", "-f", "--", *tracked, ".gitignore" if (root / ".gitignore").exists() else ".git/../.")
         run(root, "update-index", f"--index-version={dice.choice((2, 4))}")
-    assert revision.listed(str(root)) == by_git(root)
+    assert revision.list_files(str(root)) == by_git(root)
     for place in places[1:3]:
-        assert (revision.listed(str(place)) or []) == by_git(place)
+        assert (revision.list_files(str(place)) or []) == by_git(place)
 
 
 def test_a_repository_that_ignores_the_project_is_not_its_own(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_a_repository_that_ignores_the_project_is_not_its_own(tmp_path: Path) ->
     (root / "project").mkdir()
     (root / "project/a").touch()
     commit(root)
-    assert revision.listed(str(root / "project")) is None
-    assert revision.revision(str(root / "project"), {"a": "b"}).startswith("files:")
+    assert revision.list_files(str(root / "project")) is None
+    assert revision.compute_revision(str(root / "project"), {"a": "b"}).startswith("files:")
 
 
 def test_the_caller_s_own_patterns_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,23 +153,23 @@ def test_the_caller_s_own_patterns_count(tmp_path: Path, monkeypatch: pytest.Mon
         (root / name).touch()
     (tmp_path / ".config/git").mkdir(parents=True)
     (tmp_path / ".config/git/ignore").write_text("*~\n")
-    assert revision.listed(str(root)) == by_git(root) == ["b"]
+    assert revision.list_files(str(root)) == by_git(root) == ["b"]
     (tmp_path / "mine").write_text("b\n")
     (tmp_path / ".gitconfig").write_text("[core]\nexcludesFile = ~/mine\n")
-    assert revision.listed(str(root)) == by_git(root) == ["a~"]
+    assert revision.list_files(str(root)) == by_git(root) == ["a~"]
 
 
 def test_matching_takes_no_longer_than_pattern_and_name_are_long() -> None:
     pattern, name = "*a" * 500 + "b", "a" * 5000
-    assert not ignore.match(pattern, name)
-    assert not ignore.match_parts(["**", "a"] * 200 + ["b"], ["a"] * 1000)
+    assert not files.match_name(pattern, name)
+    assert not files.match_parts(["**", "a"] * 200 + ["b"], ["a"] * 1000)
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_branches_are_those_that_git_has(tmp_path: Path, *, packed: bool) -> None:
     root = new(tmp_path / "r")
-    assert git.branch(str(root)) == "main"
-    assert git.branches(str(root)) == ("main",)
+    assert layout.find_branch(str(root)) == "main"
+    assert layout.list_branches(str(root)) == ("main",)
     commit(root)
     for name in ("feature/one", "feature/two", "é"):
         run(root, "branch", name)
@@ -177,13 +177,13 @@ def test_branches_are_those_that_git_has(tmp_path: Path, *, packed: bool) -> Non
         run(root, "pack-refs", "--all")
         run(root, "branch", "late")
     run(root, "checkout", "-q", "feature/two")
-    assert git.branch(str(root)) == "feature/two"
-    assert sorted(git.branches(str(root)) or ()) == sorted(
+    assert layout.find_branch(str(root)) == "feature/two"
+    assert sorted(layout.list_branches(str(root)) or ()) == sorted(
         run(root, "for-each-ref", "--format=%(refname:short)", "refs/heads").split("\n")
     )
     run(root, "checkout", "-q", "--detach")
-    assert git.branch(str(root)) is None
-    assert revision.revision(str(root), {}) == f"git:{run(root, 'rev-parse', 'HEAD')}"
+    assert layout.find_branch(str(root)) is None
+    assert revision.compute_revision(str(root), {}) == f"git:{run(root, 'rev-parse', 'HEAD')}"
 
 
 def test_a_directory_of_a_repository_is_judged_by_itself(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_a_directory_of_a_repository_is_judged_by_itself(tmp_path: Path) -> None
         (root / name).touch()
     head = commit(root)
     (root / "there/a").write_text("changed")
-    assert revision.revision(str(root / "here"), {}) == f"git:{head}"
-    assert revision.revision(str(root / "there"), {}).startswith(f"git:{head}-dirty.")
-    assert revision.listed(str(root / "here")) == ["a"]
+    assert revision.compute_revision(str(root / "here"), {}) == f"git:{head}"
+    assert revision.compute_revision(str(root / "there"), {}).startswith(f"git:{head}-dirty.")
+    assert revision.list_files(str(root / "here")) == ["a"]
 
 
 def test_linked_worktrees_and_submodules_are_read(tmp_path: Path) -> None:
@@ -207,21 +207,21 @@ def test_linked_worktrees_and_submodules_are_read(tmp_path: Path) -> None:
     head = commit(root)
     run(root, "worktree", "add", "-q", "-b", "other", str(tmp_path / "linked"))
     linked = tmp_path / "linked"
-    assert git.branch(str(linked)) == "other"
-    assert [revision.revision(str(each), {}) for each in (root, linked)] == [f"git:{head}"] * 2
-    assert revision.revision(str(root / "sub"), {}) == f"git:{first}"
+    assert layout.find_branch(str(linked)) == "other"
+    assert [revision.compute_revision(str(each), {}) for each in (root, linked)] == [f"git:{head}"] * 2
+    assert revision.compute_revision(str(root / "sub"), {}) == f"git:{first}"
     (root / "sub/a").write_text("changed")
-    assert revision.revision(str(root), {}).startswith(f"git:{head}-dirty.")
-    assert revision.revision(str(linked), {}) == f"git:{head}"
+    assert revision.compute_revision(str(root), {}).startswith(f"git:{head}-dirty.")
+    assert revision.compute_revision(str(linked), {}) == f"git:{head}"
 
 
 def test_staging_changes_no_file(tmp_path: Path) -> None:
     root = new(tmp_path / "r")
     commit(root)
     (root / "a").write_text("a")
-    before = revision.revision(str(root), {})
+    before = revision.compute_revision(str(root), {})
     run(root, "add", "-A")
-    assert revision.revision(str(root), {}) == before
+    assert revision.compute_revision(str(root), {}) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
@@ -231,9 +231,9 @@ def test_root_reads_a_repository_of_another_user(tmp_path: Path) -> None:
     head = commit(root)
     for path in (root, *root.rglob("*")):
         os.chown(path, 1000, 1000)
-    assert revision.revision(str(root), {}) == f"git:{head}"
+    assert revision.compute_revision(str(root), {}) == f"git:{head}"
     os.chown(root / ".git", 1001, 1001)
-    assert revision.revision(str(root), {}).startswith("files:")
+    assert revision.compute_revision(str(root), {}).startswith("files:")
 
 
 CONFIG = """
@@ -310,10 +310,10 @@ def test_issue9_a1_nothing_that_a_repository_names_is_run(tmp_path: Path, monkey
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.chdir(root)
-    assert "-dirty." in revision.revision(str(root), {})
-    assert "a" in (revision.listed(str(root)) or ())
-    assert git.branch(str(root)) == "main"
-    assert git.branches(str(root)) == ("main",)
+    assert "-dirty." in revision.compute_revision(str(root), {})
+    assert "a" in (revision.list_files(str(root)) or ())
+    assert layout.find_branch(str(root)) == "main"
+    assert layout.list_branches(str(root)) == ("main",)
     assert not ran.exists()
 
 
@@ -337,10 +337,10 @@ def test_issue9_a1_what_is_no_file_in_a_repository_is_not_waited_for(tmp_path: P
     if path.exists():
         path.rename(tmp_path / "gone")
     make(path)
-    git.branch(str(root))
-    git.branches(str(root))
-    revision.listed(str(root))
-    revision.revision(str(root), {"a": "b"})
+    layout.find_branch(str(root))
+    layout.list_branches(str(root))
+    revision.list_files(str(root))
+    revision.compute_revision(str(root), {"a": "b"})
 
 
 def test_issue9_a1_links_lead_to_no_other_repository(tmp_path: Path) -> None:
@@ -359,9 +359,9 @@ def test_issue9_a1_links_lead_to_no_other_repository(tmp_path: Path) -> None:
             (root / ".git").mkdir()
             for part in ("HEAD", "objects", "refs", "index"):
                 (root / ".git" / part).symlink_to(other / ".git" / part)
-        assert head not in revision.revision(str(root), {})
-        assert git.branch(str(root)) is None
-        assert "secret name" not in (revision.listed(str(root)) or ())
+        assert head not in revision.compute_revision(str(root), {})
+        assert layout.find_branch(str(root)) is None
+        assert "secret name" not in (revision.list_files(str(root)) or ())
 
 
 def test_issue9_a1_an_object_is_what_its_name_says(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_issue9_a1_an_object_is_what_its_name_says(tmp_path: Path) -> None:
     place = root / ".git/objects" / tree[:2] / tree[2:]
     place.unlink()
     place.write_bytes((root / ".git/objects" / other[:2] / other[2:]).read_bytes())
-    assert revision.revision(str(root), {"x": "y"}).startswith("files:")
+    assert revision.compute_revision(str(root), {"x": "y"}).startswith("files:")
 
 
 def test_issue9_a1_a_tree_that_multiplies_is_given_up(tmp_path: Path) -> None:
@@ -390,4 +390,4 @@ def test_issue9_a1_a_tree_that_multiplies_is_given_up(tmp_path: Path) -> None:
         listed = "".join(f"040000 tree {tree}\td{level}-{number}\n" for number in range(100))
     made = run(root, "commit-tree", tree, "-m", "bomb")
     run(root, "update-ref", "HEAD", made)
-    assert revision.revision(str(root), {"x": "y"}).startswith("files:")
+    assert revision.compute_revision(str(root), {"x": "y"}).startswith("files:")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host.revision import revision
+from devbox.host.revision import compute_revision
 
 GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 
@@ -33,20 +33,20 @@ def test_a_clean_checkout_is_its_commit(repository: Path):
     head = git(repository, "rev-parse", "HEAD")
     (repository / "ignored").write_text("x")
     (repository / "lock").write_text("x")
-    assert revision(str(repository), {}, but=("lock",)) == f"git:{head}"
+    assert compute_revision(str(repository), {}, but=("lock",)) == f"git:{head}"
 
 
 def test_every_difference_is_another_revision(repository: Path):
-    found = [revision(str(repository), {})]
+    found = [compute_revision(str(repository), {})]
     (repository / "a").write_text("b")
-    found.append(revision(str(repository), {}))
+    found.append(compute_revision(str(repository), {}))
     (repository / "new").write_text("1")
-    found.append(revision(str(repository), {}))
+    found.append(compute_revision(str(repository), {}))
     (repository / "new").write_text("2")
-    found.append(revision(str(repository), {}))
+    found.append(compute_revision(str(repository), {}))
     assert len(set(found)) == len(found)
     assert all("-dirty." in each for each in found[1:])
-    assert revision(str(repository), {}) == found[-1]
+    assert compute_revision(str(repository), {}) == found[-1]
 
 
 def test_what_the_repository_configures_is_not_run(repository: Path):
@@ -57,12 +57,12 @@ def test_what_the_repository_configures_is_not_run(repository: Path):
     git(repository, "config", "core.fsmonitor", str(script))
     git(repository, "config", "diff.external", str(script))
     (repository / "a").write_text("b")
-    revision(str(repository), {})
+    compute_revision(str(repository), {})
     assert not trace.exists()
 
 
 def test_without_git_the_inputs_tell(tmp_path: Path):
     (tmp_path / "a").write_text("a")
-    one, two = revision(str(tmp_path), {"a": "file:1"}), revision(str(tmp_path), {"a": "file:2"})
+    one, two = compute_revision(str(tmp_path), {"a": "file:1"}), compute_revision(str(tmp_path), {"a": "file:2"})
     assert one.startswith("files:sha256:")
     assert one != two

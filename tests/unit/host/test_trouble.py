@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import HostError
-from devbox.host.trouble import of_the_machine
+from devbox.host.os_errors import from_os_error
 
 
 def _said(act: Callable[[], object]) -> HostError | None:
     with pytest.raises(OSError) as refusal:  # noqa: PT011 - which one depends on the place
         act()
-    return of_the_machine(refusal.value)
+    return from_os_error(refusal.value)
 
 
 @pytest.mark.parametrize("target", ["ledger", "nowhere"], ids=["loop", "dangling"])

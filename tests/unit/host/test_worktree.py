@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.host.worktree import Repository, repository
+from devbox.host.repository.worktree import WorktreeRepository, find_worktree
 
 ME = os.geteuid()
 
@@ -35,18 +35,20 @@ def _git(where: Path, *words: str) -> None:
 
 def test_a_worktree_has_its_repository_at_the_same_path(main: Path, fix: Path) -> None:
     common = f"{main}/.git"
-    assert repository(str(fix), "/workspace", owner=ME) == Repository(common, common, f"{common}/worktrees/fix/gitdir")
+    assert find_worktree(str(fix), "/workspace", owner=ME) == WorktreeRepository(
+        common, common, f"{common}/worktrees/fix/gitdir"
+    )
 
 
 def test_a_relative_one_where_the_relative_path_leads(main: Path, fix: Path) -> None:
     (fix / ".git").write_text("gitdir: ../main/.git/worktrees/fix\n")
-    found = repository(str(fix), "/srv/workspace", owner=ME)
-    assert found == Repository(f"{main}/.git", "/srv/main/.git", "/srv/main/.git/worktrees/fix/gitdir")
+    found = find_worktree(str(fix), "/srv/workspace", owner=ME)
+    assert found == WorktreeRepository(f"{main}/.git", "/srv/main/.git", "/srv/main/.git/worktrees/fix/gitdir")
 
 
 def test_other_projects_have_none(main: Path, tmp_path: Path) -> None:
-    assert repository(str(main), "/workspace", owner=ME) is None
-    assert repository(str(tmp_path), "/workspace", owner=ME) is None
+    assert find_worktree(str(main), "/workspace", owner=ME) is None
+    assert find_worktree(str(tmp_path), "/workspace", owner=ME) is None
 
 
 def _other_backlink(main: Path, fix: Path) -> None:
@@ -118,15 +120,15 @@ def _another_common_dir(main: Path, fix: Path) -> None:
     ids=lambda lie: lie.__name__,
 )
 def test_a_claim_that_does_not_hold_gets_nothing(main: Path, fix: Path, lie: Callable[[Path, Path], None]) -> None:
-    assert repository(str(fix), "/workspace", owner=ME) is not None
+    assert find_worktree(str(fix), "/workspace", owner=ME) is not None
     lie(main, fix)
-    assert repository(str(fix), "/workspace", owner=ME) is None
+    assert find_worktree(str(fix), "/workspace", owner=ME) is None
 
 
 def test_a_repository_of_somebody_else_is_not_shown(fix: Path) -> None:
-    assert repository(str(fix), "/workspace", owner=ME + 1) is None
+    assert find_worktree(str(fix), "/workspace", owner=ME + 1) is None
 
 
 def test_nothing_of_the_container_is_hidden(main: Path, fix: Path) -> None:
-    assert repository(str(fix), f"{main}/.git/x", owner=ME) is None
-    assert repository(str(fix), str(main), owner=ME) is None
+    assert find_worktree(str(fix), f"{main}/.git/x", owner=ME) is None
+    assert find_worktree(str(fix), str(main), owner=ME) is None

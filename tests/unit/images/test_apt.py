@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devbox.errors import BakeFailed
-from devbox.images import apt, bootstrap, mirrors
-from devbox.images.inside import purge_script, run_script
+from devbox.images.bake import apt, bootstrap
+from devbox.images.bake.steps import build_purge_script, build_run_script
 from devbox.model.image import Bootstrap
 
 TRIXIE = Bootstrap(distribution="debian", suite="trixie")
@@ -66,7 +66,7 @@ def test_a_package_that_breaks_is_named_with_the_lines_that_show_why() -> None:
 
 def test_images_carry_canonical_sources_whatever_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVBOX_MIRROR_DEBIAN", "http://mirror.local/debian/")
-    canonical, local = mirrors.canonical_sources(TRIXIE), mirrors.local_sources(TRIXIE)
+    canonical, local = bootstrap.build_canonical_sources(TRIXIE), bootstrap.build_local_sources(TRIXIE)
     assert "mirror.local" not in canonical
     assert "http://mirror.local/debian trixie main" in local
     assert "http://mirror.local/debian-security trixie-security main" in local
@@ -74,16 +74,16 @@ def test_images_carry_canonical_sources_whatever_the_mirror(monkeypatch: pytest.
 
 
 def test_a_rolling_suite_has_no_updates() -> None:
-    assert len(mirrors.canonical_sources(Bootstrap(distribution="debian", suite="sid")).splitlines()) == 1
+    assert len(bootstrap.build_canonical_sources(Bootstrap(distribution="debian", suite="sid")).splitlines()) == 1
 
 
 def test_the_bootstrap_call() -> None:
     step = Bootstrap(distribution="debian", suite="forky", packages=("a", "b"), check_valid_until=False)
-    argv = bootstrap.argv(step, "/t", program="mmdebstrap")
+    argv = bootstrap.build_argv(step, "/t", program="mmdebstrap")
     assert argv[-3:] == ["forky", "/t", "-"]
     assert "--include=a,b" in argv
     assert '--aptopt=Acquire::Check-Valid-Until "false"' in argv
-    assert not any("Valid-Until" in word for word in bootstrap.argv(TRIXIE, "/t", program="mmdebstrap"))
+    assert not any("Valid-Until" in word for word in bootstrap.build_argv(TRIXIE, "/t", program="mmdebstrap"))
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_the_bootstrap_call() -> None:
 )
 def test_a_bootstrap_takes_names_only(step: Bootstrap) -> None:
     with pytest.raises(BakeFailed, match="is not the name"):
-        bootstrap.check(step)
+        bootstrap.check_names(step)
 
 
 def test_commands_keep_their_words() -> None:
-    script = run_script(("echo $HOME && false", ("printf", "%s", "a b")))
+    script = build_run_script(("echo $HOME && false", ("printf", "%s", "a b")))
     assert script.splitlines()[0].endswith("/bin/sh -c 'echo $HOME && false' || exit")
     assert script.splitlines()[1].endswith("printf %s 'a b' || exit")
 
 
 def test_purged_paths_may_have_patterns_and_nothing_else() -> None:
-    assert purge_script(["/usr/lib/*/libLLVM*"]) == "rm -rf -- /usr/lib/*/libLLVM*\n"
-    assert purge_script(["/a b/$(x)*"]) == "rm -rf -- '/a b/$(x)'*\n"
+    assert build_purge_script(["/usr/lib/*/libLLVM*"]) == "rm -rf -- /usr/lib/*/libLLVM*\n"
+    assert build_purge_script(["/a b/$(x)*"]) == "rm -rf -- '/a b/$(x)'*\n"
 
 
 def test_a_certificate_that_is_not_trusted_names_the_setting():

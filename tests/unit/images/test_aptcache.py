@@ -13,8 +13,8 @@ from support.machine import lacking
 from devbox.errors import HostError
 from devbox.host import process
 from devbox.host.paths import Paths
-from devbox.images import mirrors
-from devbox.images.aptcache import AptCache
+from devbox.images.bake import bootstrap
+from devbox.images.bake.apt_cache import AptCache
 from devbox.model.image import Bootstrap
 
 # Made with gpg, once: a key, and its signature of a suite with one list.
@@ -66,7 +66,7 @@ class Left:
 
     def keep(self) -> set[str]:
         """Have it kept; the names of what is."""
-        self.cache.keep(lists=str(self.lists), archives=str(self.archives), place=str(self._place / "proof"))
+        self.cache.store_downloads(lists=str(self.lists), archives=str(self.archives), place=str(self._place / "proof"))
         return {each.name for kept in (self.cache.lists, self.cache.debs) for each in Path(kept).iterdir()}
 
 
@@ -79,7 +79,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Left:
         lacking("gpgv is not installed")
     keyring = tmp_path / "keyring.gpg"
     keyring.write_bytes(base64.b64decode(KEY))
-    monkeypatch.setitem(mirrors.KEYRINGS, "debian", (str(keyring), ""))
+    monkeypatch.setitem(bootstrap.KEYRINGS, "debian", (str(keyring), ""))
     monkeypatch.delenv("DEVBOX_CACHE", raising=False)
     return Left(tmp_path)
 

@@ -9,7 +9,7 @@ import pytest
 
 from devbox.host.paths import Paths
 from devbox.images.dockerfile import cache
-from devbox.images.dockerfile.cache import Unwanted
+from devbox.images.dockerfile.cache import UnwantedImages
 from devbox.model.image import FromDockerfile
 
 # Two Dockerfiles on one base; b has a further step, and c is what nobody remembers, on top of a.
@@ -40,54 +40,54 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def test_what_a_build_used_is_in_its_output():
-    assert cache.used(PRINTED) == {"a" * 64, "b" * 64}
+    assert cache.parse_used(PRINTED) == {"a" * 64, "b" * 64}
 
 
 def test_an_image_stands_on_others(paths: Paths):
-    assert cache.standing(paths.buildah, "image-b2") == {"image-base", "image-b", "image-b2"}
-    assert cache.standing(paths.buildah, "") == set()
+    assert cache.find_with_parents(paths.buildah, "image-b2") == {"image-base", "image-b", "image-b2"}
+    assert cache.find_with_parents(paths.buildah, "") == set()
 
 
 def test_what_no_dockerfile_wants_goes_from_the_top(paths: Paths):
-    cache.remember(paths.buildah, "one", ["image-base", "image-a"])
-    cache.remember(paths.buildah, "two", ["image-base", "image-b", "image-b2"])
-    found = cache.unwanted(paths, {"one"})
+    cache.record_uses(paths.buildah, "one", ["image-base", "image-a"])
+    cache.record_uses(paths.buildah, "two", ["image-base", "image-b", "image-b2"])
+    found = cache.find_unwanted(paths, {"one"})
     assert found
     assert set(found.images) == {"image-b", "image-b2", "image-c"}
     assert found.images.index("image-b2") < found.images.index("image-b")
     assert 100_000 < found.size < 150_000
-    assert set(cache.below(paths, found.images)) == {"image-base", "image-a"}
-    assert cache.unwanted(paths, {"one", "two"}) == Unwanted(("image-c",), 4096)
+    assert set(cache.find_parents(paths, found.images)) == {"image-base", "image-a"}
+    assert cache.find_unwanted(paths, {"one", "two"}) == UnwantedImages(("image-c",), 4096)
 
 
 def test_a_build_replaces_what_the_last_one_used_and_a_failed_one_adds(paths: Paths):
-    cache.remember(paths.buildah, "one", ["image-base", "image-a"])
-    cache.remember(paths.buildah, "one", ["image-b"], all_of_it=False)
-    found = cache.unwanted(paths, {"one"})
+    cache.record_uses(paths.buildah, "one", ["image-base", "image-a"])
+    cache.record_uses(paths.buildah, "one", ["image-b"], all_of_it=False)
+    found = cache.find_unwanted(paths, {"one"})
     assert found
     assert set(found.images) == {"image-b2", "image-c"}
-    cache.remember(paths.buildah, "one", ["image-base"])
-    found = cache.unwanted(paths, {"one"})
+    cache.record_uses(paths.buildah, "one", ["image-base"])
+    found = cache.find_unwanted(paths, {"one"})
     assert found
     assert set(found.images) == {"image-a", "image-b", "image-b2", "image-c"}
 
 
 def test_where_no_dockerfile_is_wanted_all_of_it_may_go(paths: Paths):
-    cache.remember(paths.buildah, "one", ["image-base", "image-gone"])
-    assert cache.unwanted(paths, set()) is None
-    assert cache.unwanted(paths, {"two"}) is None
+    cache.record_uses(paths.buildah, "one", ["image-base", "image-gone"])
+    assert cache.find_unwanted(paths, set()) is None
+    assert cache.find_unwanted(paths, {"two"}) is None
     cache.forget_uses(paths, {"two"})
-    assert cache.unwanted(paths, {"one"}) is None
+    assert cache.find_unwanted(paths, {"one"}) is None
 
 
 def test_an_empty_store_has_no_cache(tmp_path: Path):
     paths = Paths(str(tmp_path), str(tmp_path / "run"))
-    assert cache.unwanted(paths, {"one"}) is None
-    assert cache.images(paths.buildah) == set()
+    assert cache.find_unwanted(paths, {"one"}) is None
+    assert cache.list_images(paths.buildah) == set()
 
 
 def test_a_dockerfile_keeps_its_name_when_its_content_changes():
     one = FromDockerfile(path="Dockerfile", root="/srv/app", content="sha256:1", pins={"debian": "sha256:2"})
     same = FromDockerfile(path="Dockerfile", root="/srv/app", content="sha256:3")
     other = FromDockerfile(path="Dockerfile", root="/srv/app", target="test")
-    assert cache.name_of(one) == cache.name_of(same) != cache.name_of(other)
+    assert cache.compute_name(one) == cache.compute_name(same) != cache.compute_name(other)

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from devbox.errors import RegistryError
-from devbox.images import chain, layout, manifest
-from devbox.images.layout import Layout
+from devbox.images import reachable
+from devbox.images.store import layout, manifest
+from devbox.images.store.layout import Layout
 from devbox.model.image import Layer
 
 DIFF = f"sha256:{'d' * 64}"
@@ -24,13 +25,13 @@ def oci(tmp_path):
 
 def image(oci):
     config = oci.write_json(layout.CONFIG, {"rootfs": {"type": "layers", "diff_ids": [DIFF]}})
-    one = oci.write_json(layout.MANIFEST, manifest.image_manifest(config, [LAYER]))
-    top = oci.write_json(layout.INDEX, manifest.image_index(one))
+    one = oci.write_json(layout.MANIFEST, manifest.build_image_manifest(config, [LAYER]))
+    top = oci.write_json(layout.INDEX, manifest.build_image_index(one))
     return {"config": config.digest, "manifest": one.digest, "index": top.digest}
 
 
 def test_the_layers_of_an_index_are_those_its_config_names(oci):
-    assert chain.layers(oci, image(oci)["index"]) == (LAYER,)
+    assert reachable.read_layers(oci, image(oci)["index"]) == (LAYER,)
 
 
 @pytest.mark.parametrize("which", ["index", "manifest", "config"])
@@ -42,9 +43,9 @@ def test_a_changed_document_is_found_wherever_it_is(oci, which):
     with open(path, "w") as target:
         json.dump(plain, target)  # the same, with spaces
     with pytest.raises(RegistryError, match="was changed in the store"):
-        chain.layers(oci, made["index"])
+        reachable.read_layers(oci, made["index"])
 
 
 def test_what_is_not_there_is_not_there(oci):
     with pytest.raises(RegistryError, match="is not in the store"):
-        chain.layers(oci, DIFF)
+        reachable.read_layers(oci, DIFF)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.machine import lacking
 
-from devbox.images import debs
+from devbox.images.bake import installed
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def archives(tmp_path: Path) -> Path:
 
 def test_what_is_cached_in_the_locked_version_is_offered(archives: Path, tmp_path: Path):
     place = tmp_path / "debs"
-    assert debs.offer(str(archives), str(place), {"tiny": "1:2-3"}, suite="trixie")
+    assert installed.create_repository(str(archives), str(place), {"tiny": "1:2-3"}, suite="trixie")
     index = (place / "Packages").read_text()
     assert "Version: 1:2-3\n" in index
     assert "Filename: ./tiny_1%3a2-3_all.deb\n" in index
@@ -39,11 +39,11 @@ def test_what_is_cached_in_the_locked_version_is_offered(archives: Path, tmp_pat
 
 
 def test_what_is_cached_in_another_version_is_not(archives: Path, tmp_path: Path):
-    assert not debs.offer(str(archives), str(tmp_path / "debs"), {"tiny": "1:2-4"}, suite="trixie")
+    assert not installed.create_repository(str(archives), str(tmp_path / "debs"), {"tiny": "1:2-4"}, suite="trixie")
     assert (tmp_path / "debs/Packages").read_text() == ""
 
 
 def test_pins_are_stronger_than_what_is_preferred():
-    assert debs.preferences({"a": "1"}, {}) == "Package: a\nPin: version 1\nPin-Priority: 1001\n"
-    assert debs.preferences(None, {"a": "1"}) == "Package: a\nPin: version 1\nPin-Priority: 990\n"
-    assert debs.preferences(None, {}) == ""
+    assert installed.format_preferences({"a": "1"}, {}) == "Package: a\nPin: version 1\nPin-Priority: 1001\n"
+    assert installed.format_preferences(None, {"a": "1"}) == "Package: a\nPin: version 1\nPin-Priority: 990\n"
+    assert installed.format_preferences(None, {}) == ""

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from devbox.errors import BakeFailed, EnvFileError
-from devbox.images.dockerfile import buildah, context, text
-from devbox.images.dockerfile.adapted import ADDED, adapted, check
-from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.job import BuildJob
-from devbox.images.manifest import architecture
-from devbox.model.image import FromDockerfile, ImageConfig, ImageSpec, step_key
+from devbox.images.bake.jobs import BuildJob
+from devbox.images.dockerfile import buildah, context, parse
+from devbox.images.dockerfile.rewrite import ADDED, adapt_dockerfile, check_supported
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
+from devbox.images.store.manifest import get_architecture
+from devbox.model.image import FromDockerfile, ImageConfig, ImageSpec, compute_step_key
 
 DOCKERFILE = """\
 # a comment
@@ -44,8 +44,8 @@ COPY --from=registry.example.org/tool:1 /c /c
 
 def test_the_images_a_dockerfile_begins_with():
     expected = {"alpine:3": "alpine:3", "registry.example.org/tool:1": "registry.example.org/tool:1"}
-    assert text.bases(DOCKERFILE, {}) == {"${IMAGE}": "python:3.13", **expected}
-    assert text.bases(DOCKERFILE, {"VERSION": "3.11"})["${IMAGE}"] == "python:3.11"
+    assert parse.find_bases(DOCKERFILE, {}) == {"${IMAGE}": "python:3.13", **expected}
+    assert parse.find_bases(DOCKERFILE, {"VERSION": "3.11"})["${IMAGE}"] == "python:3.11"
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_the_images_a_dockerfile_begins_with():
     ],
 )
 def test_several_arguments_in_one_instruction(arguments: str):
-    assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {})["$NAME:$VERSION"] == "python:3.13"
-    assert text.bases(f"{arguments}\nFROM $NAME:$VERSION\n", {"NAME": "py"})["$NAME:$VERSION"] == "py:3.13"
+    assert parse.find_bases(f"{arguments}\nFROM $NAME:$VERSION\n", {})["$NAME:$VERSION"] == "python:3.13"
+    assert parse.find_bases(f"{arguments}\nFROM $NAME:$VERSION\n", {"NAME": "py"})["$NAME:$VERSION"] == "py:3.13"
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_digests_of_the_lock_hold_for_the_images_that_it_begins_with_now(
     (tmp_path / "Dockerfile").write_text(source)
     step = FromDockerfile(path="Dockerfile", base="system", pins=pins)
     spec = ImageSpec(name="dev", parent=None, steps=(step,), config=ImageConfig())
-    seen = context.with_contents({"dev": spec}, str(tmp_path), lock="devbox.lock.toml")
+    seen = context.add_contents({"dev": spec}, str(tmp_path), lock="devbox.lock.toml")
     fixed = seen["dev"].steps[0]
     assert isinstance(fixed, FromDockerfile)
     assert (fixed.pins, fixed.prefer) == expected
-    assert context.with_contents(seen, str(tmp_path), lock="devbox.lock.toml") == seen
+    assert context.add_contents(seen, str(tmp_path), lock="devbox.lock.toml") == seen
 
 
 def test_the_line_of_a_step():
     for step, line in (("RUN --mount=type=bind,from=alpine:3,target=/a make all", 6), ("COPY --from=build /b /b", 16)):
-        assert text.line_of(DOCKERFILE, step, added=ADDED) == (line, step)
-    assert text.line_of(DOCKERFILE, "RUN something else", added=ADDED) == (0, "RUN something else")
+        assert parse.find_line(DOCKERFILE, step, added=ADDED) == (line, step)
+    assert parse.find_line(DOCKERFILE, "RUN something else", added=ADDED) == (0, "RUN something else")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_line_of_a_step():
     ],
 )
 def test_variables(written: str, meant: str):
-    assert text.filled(written, {"A": "a", "B": ""}) == meant
+    assert parse.expand_variables(written, {"A": "a", "B": ""}) == meant
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_variables(written: str, meant: str):
     ],
 )
 def test_what_dockerignore_leaves_out(rules: str, path: str, *, ignored: bool):
-    assert context.ignored(path, context.rules(rules)) is ignored
+    assert context.is_ignored(path, context.parse_rules(rules)) is ignored
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def project(tmp_path: Path) -> Path:
 
 def _step(root: Path, **fields: Any) -> FromDockerfile:
     step = FromDockerfile(path="Dockerfile", root=str(root), **fields)
-    return replace(step, content=context.content(step))
+    return replace(step, content=context.compute_digest(step))
 
 
 def test_the_key_is_what_the_context_holds(project: Path):
@@ -207,7 +207,7 @@ def test_a_build_gets_a_copy_of_what_the_key_was_made_from(project: Path, tmp_pa
     os.mkfifo(project / "pipe")
     umask = os.umask(0o077)
     try:
-        copied = context.copy(_step(project), _fresh(tmp_path / "copy"))
+        copied = context.copy_context(_step(project), _fresh(tmp_path / "copy"))
     finally:
         os.umask(umask)
     there = Path(copied.context)
@@ -229,7 +229,7 @@ def test_a_context_that_changed_since_it_was_looked_at_is_not_built(project: Pat
     step = _step(project)
     (project / change).write_text("2")
     with pytest.raises(BakeFailed, match="the context of Dockerfile changed while it was copied"):
-        context.copy(step, _fresh(tmp_path / "copy"))
+        context.copy_context(step, _fresh(tmp_path / "copy"))
 
 
 def test_a_context_that_changes_while_it_is_read_is_a_sentence(project: Path):
@@ -265,13 +265,17 @@ def _permissions(path: Path) -> str:
 
 def test_the_place_of_a_project_is_no_part_of_the_key():
     step = FromDockerfile(path="Dockerfile", content="sha256:1", root="/here")
-    assert step_key("", step) == step_key("", FromDockerfile(path="Dockerfile", content="sha256:1", root="/there"))
-    assert step_key("", step) != step_key("", FromDockerfile(path="Dockerfile", content="sha256:2", root="/here"))
+    assert compute_step_key("", step) == compute_step_key(
+        "", FromDockerfile(path="Dockerfile", content="sha256:1", root="/there")
+    )
+    assert compute_step_key("", step) != compute_step_key(
+        "", FromDockerfile(path="Dockerfile", content="sha256:2", root="/here")
+    )
 
 
 def test_no_dockerfile_is_a_sentence(tmp_path: Path):
     with pytest.raises(EnvFileError, match="cannot read the Dockerfile"):
-        context.content(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
+        context.compute_digest(FromDockerfile(path="Dockerfile", root=str(tmp_path)))
 
 
 def test_a_failure_says_the_line_and_what_was_printed():
@@ -281,10 +285,10 @@ copying
 subprocess exited with status 3
 Error: building at STEP "COPY --from=build /b /b": while running runtime: exit status 3
 """
-    error = buildah.failure(output, DOCKERFILE, "Dockerfile")
+    error = buildah.explain_failure(output, DOCKERFILE, "Dockerfile")
     assert error.sentence == "Dockerfile:16: COPY --from=build /b /b failed"
     assert error.details.splitlines()[0] == "copying"
-    unknown = buildah.failure('Error: building at STEP "X": no such user\n', DOCKERFILE, "Dockerfile")
+    unknown = buildah.explain_failure('Error: building at STEP "X": no such user\n', DOCKERFILE, "Dockerfile")
     assert unknown.details == "no such user"
 
 
@@ -307,15 +311,15 @@ def test_the_words_of_a_build():
         images={"py": "container-image://oci:/x:b0"},
         use="name",
     )
-    words = buildah.build_options(job, "/usr/bin/crun")
+    words = buildah.format_build_options(job, "/usr/bin/crun")
     assert words[-1] == "/p"
     for pair in (("--target", "last"), ("--build-arg", "A=b c"), ("--build-context", "py=container-image://oci:/x:b0")):
         assert pair in itertools.pairwise(words)
-    assert buildah.storage_options(job) == ["--root", "/store/buildah/root", "--runroot", f"{place}/run"]
+    assert buildah.format_storage_options(job) == ["--root", "/store/buildah/root", "--runroot", f"{place}/run"]
 
 
 def test_new_layers_are_written_packed_by_what_costs_the_least():
-    words = buildah.push_options("sha256:1", "/store/tmp/1/new")
+    words = buildah.format_push_options("sha256:1", "/store/tmp/1/new")
     assert words[-2:] == ["sha256:1", "oci:/store/tmp/1/new"]
     assert ("--compression-format", "zstd") in itertools.pairwise(words)
 
@@ -333,10 +337,10 @@ COPY --from=other:1 /b /b
 
 
 def test_issue9_c16_only_images_of_stages_that_are_needed():
-    source = STAGES.format(arch=architecture())
-    assert list(text.bases(source, {})) == ["build:1", "tools:1", "other:1"]
-    assert list(text.bases(source, {}, "BUILD")) == ["build:1"]
-    assert list(text.bases(source, {}, "0")) == ["unused:1"]
+    source = STAGES.format(arch=get_architecture())
+    assert list(parse.find_bases(source, {})) == ["build:1", "tools:1", "other:1"]
+    assert list(parse.find_bases(source, {}, "BUILD")) == ["build:1"]
+    assert list(parse.find_bases(source, {}, "0")) == ["unused:1"]
 
 
 @pytest.mark.parametrize(
@@ -344,12 +348,12 @@ def test_issue9_c16_only_images_of_stages_that_are_needed():
     ["RUN echo $((1<<N))", "RUN cat <<<word", 'RUN ["sh", "-c", "cat <<END"]', "CMD cat <<END", "RUN echo '<<END'"],
 )
 def test_issue9_c16_what_is_no_here_document_hides_nothing(line: str):
-    assert list(text.bases(f"FROM a:1 AS a\n{line}\nFROM b:1\nCOPY --from=a /a /\n", {})) == ["a:1", "b:1"]
+    assert list(parse.find_bases(f"FROM a:1 AS a\n{line}\nFROM b:1\nCOPY --from=a /a /\n", {})) == ["a:1", "b:1"]
 
 
 def test_issue9_c16_here_documents_end_where_docker_ends_them():
     source = "FROM a:1\nRUN <<-'END' cat 3<<OTHER\n\tFROM x:1\n\tEND\nFROM y:1\nOTHER\nCOPY --from=b:1 / /\n"
-    assert list(text.bases(source, {})) == ["a:1", "b:1"]
+    assert list(parse.find_bases(source, {})) == ["a:1", "b:1"]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +366,7 @@ def test_issue9_c16_here_documents_end_where_docker_ends_them():
     ],
 )
 def test_issue9_c16_variables_in_defaults(written: str, values: dict[str, str], meant: str):
-    assert text.filled(written, values) == meant
+    assert parse.expand_variables(written, values) == meant
 
 
 def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
@@ -371,7 +375,7 @@ def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
         "COPY --link --from=BUILD a b\nRUN --mount=type=bind,from=Build,target=/x y\n"
         "COPY <<END /c\nCOPY --link a\nEND\n"
     )
-    assert adapted(written).splitlines() == [
+    assert adapt_dockerfile(written).splitlines() == [
         "FROM a AS build",
         'SHELL ["/bin/bash", "-c"]',
         'CMD ["/bin/bash", "-c", "one   two"]',
@@ -385,10 +389,10 @@ def test_issue9_c16_what_buildah_reads_otherwise_is_rewritten():
         "END",
     ]
     plain = "FROM a AS b\nCMD x\nCOPY --from=b a b\n"
-    assert adapted(plain) == plain
+    assert adapt_dockerfile(plain) == plain
 
 
 def test_issue9_c16_add_of_a_repository_is_refused():
     with pytest.raises(BakeFailed, match="Dockerfile:2: ADD of a git repository"):
-        check("FROM a\nADD --keep-git-dir=true https://example.org/x.git#v1 /x\n", "Dockerfile")
-    check("FROM a\nADD https://example.org/x.tar.gz local.git /x.git\n", "Dockerfile")
+        check_supported("FROM a\nADD --keep-git-dir=true https://example.org/x.git#v1 /x\n", "Dockerfile")
+    check_supported("FROM a\nADD https://example.org/x.tar.gz local.git /x.git\n", "Dockerfile")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from devbox.images.dockerfile import mountpoints, text
-from devbox.images.dockerfile.adapted import ADDED, Begun, adapted
-from devbox.images.dockerfile.runtime import edit_script
+from devbox.images.dockerfile import mountpoints, parse
+from devbox.images.dockerfile.rewrite import ADDED, BaseSettings, adapt_dockerfile
+from devbox.images.dockerfile.runtime import build_edit_script
 from devbox.model import image
-from devbox.model.image import FromDockerfile, Run, step_key
+from devbox.model.image import FromDockerfile, Run, compute_step_key
 
 MADE = "COPY --from=devbox-empty"
 
@@ -23,7 +23,7 @@ def test_issue9_ms4_workdir_is_the_users_and_all_of_several_are_made() -> None:
     written = (
         "FROM a AS one\nWORKDIR /x\nWORKDIR y z\nUSER ann:users\nWORKDIR /w\nFROM one\nWORKDIR v\nFROM b\nWORKDIR /b\n"
     )
-    assert adapted(written, begun={"b": Begun(user=":7")}).splitlines() == [
+    assert adapt_dockerfile(written, begun={"b": BaseSettings(user=":7")}).splitlines() == [
         "FROM a AS one",
         f'{MADE} [".", "/x/"]',
         "WORKDIR /x",
@@ -40,17 +40,17 @@ def test_issue9_ms4_workdir_is_the_users_and_all_of_several_are_made() -> None:
         "WORKDIR /b",
     ]
     assert (
-        adapted("FROM a\nUSER $U:${G}\nWORKDIR /x\n").splitlines()[2]
+        adapt_dockerfile("FROM a\nUSER $U:${G}\nWORKDIR /x\n").splitlines()[2]
         == f'{MADE} --chown=${{U:-0}}:${{G:-0}} [".", "/x/"]'
     )
     plain = "FROM a\nUSER root\nWORKDIR /x\nRUN y\n"
-    assert adapted(plain) == plain
+    assert adapt_dockerfile(plain) == plain
 
 
 def test_issue9_ms4_an_error_names_the_line_of_the_original() -> None:
-    meant = adapted("FROM a\nUSER ann\nWORKDIR /x\nENV A=1\nARG A=2\nENV A=3\nRUN false\n")
-    assert text.line_of(meant, "RUN false", added=ADDED) == (7, "RUN false")
-    assert text.line_of(meant, f'{MADE} --chown=ann [".", "/x/"]', added=ADDED) == (3, "WORKDIR /x")
+    meant = adapt_dockerfile("FROM a\nUSER ann\nWORKDIR /x\nENV A=1\nARG A=2\nENV A=3\nRUN false\n")
+    assert parse.find_line(meant, "RUN false", added=ADDED) == (7, "RUN false")
+    assert parse.find_line(meant, f'{MADE} --chown=ann [".", "/x/"]', added=ADDED) == (3, "WORKDIR /x")
 
 
 def test_issue9_ms4_the_later_of_arg_and_env_counts() -> None:
@@ -58,7 +58,7 @@ def test_issue9_ms4_the_later_of_arg_and_env_counts() -> None:
         "ARG O=outer\nFROM a\nARG B=$A\nARG A=1\nENV X=$A Y='$A' Z=\"it's ${A}\" \\\n  W=\\$A\nENV A=${A}2\n"
         "COPY $A /$AB\nARG A O G N\nLABEL l=$A g=${G:-x}\n"
     )
-    meant = adapted(written, {"G": "it's"}, {"a": Begun(env=frozenset("AOGN"))})
+    meant = adapt_dockerfile(written, {"G": "it's"}, {"a": BaseSettings(env=frozenset("AOGN"))})
     assert meant.splitlines() == [
         "ARG O=outer",
         "FROM a",
@@ -73,7 +73,7 @@ def test_issue9_ms4_the_later_of_arg_and_env_counts() -> None:
         "LABEL l=$A g=${DEVBOX_ARG_4_G:-x}",
     ]
     plain = "FROM a\nARG A=1\nENV A=2\nRUN x\n"
-    assert adapted(plain) == plain
+    assert adapt_dockerfile(plain) == plain
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_issue9_ms4_the_later_of_arg_and_env_counts() -> None:
     ],
 )
 def test_issue9_ms4_a_backslash_is_a_character_where_another_escapes(written: str, meant: str) -> None:
-    assert adapted(f"# escape=`\nFROM a\n{written}\n") == f"# escape=`\nFROM a\n{meant}\n"
+    assert adapt_dockerfile(f"# escape=`\nFROM a\n{written}\n") == f"# escape=`\nFROM a\n{meant}\n"
 
 
 def test_issue9_ms4_run_has_the_later_of_arg_and_env(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_issue9_ms4_run_has_the_later_of_arg_and_env(tmp_path: Path) -> None:
     config = {"process": {"env": [*env, "DEVBOX_ENV_3_B=1"]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     script = tmp_path / "edit.py"
-    script.write_text(edit_script({"C": "host", "A": "host"}, []))
+    script.write_text(build_edit_script({"C": "host", "A": "host"}, []))
     words = [sys.executable, "-I", "-S", str(script), "/bin/true", "create", "--bundle", str(tmp_path), "id"]
     subprocess.run(words, check=True)
     found = json.loads((tmp_path / "config.json").read_text())["process"]["env"]
@@ -111,7 +111,7 @@ def test_a_build_of_root_mounts_no_devices(tmp_path: Path) -> None:
     config = {"process": {}, "root": {"path": "rootfs"}, "mounts": mounts}
     (tmp_path / "config.json").write_text(json.dumps(config))
     script = tmp_path / "edit.py"
-    script.write_text(edit_script({}, [], nodev="/bin/mount"))
+    script.write_text(build_edit_script({}, [], nodev="/bin/mount"))
     words = [sys.executable, "-I", "-S", str(script), "/bin/true", "run", "-b", str(tmp_path), "id"]
     subprocess.run(words, check=True)
     edited = json.loads((tmp_path / "config.json").read_text())
@@ -135,39 +135,39 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_issue9_ms4_what_was_made_for_mounts_is_gone(bundle: Path) -> None:
     root, noted = bundle / "rootfs", bundle / "made"
-    mountpoints.note(str(bundle), str(noted))
+    mountpoints.record_mountpoints(str(bundle), str(noted))
     assert (root / "new/deep").stat().st_mode & 0o7777 == 0o755
     for name in ("new/deep/x", "there/y", "there/z"):  # the runtime's part
         (root / name).mkdir()
     (root / "one/file").touch()
     (root / "one/kept").touch()  # RUN's
-    mountpoints.remove(str(noted))
+    mountpoints.remove_mountpoints(str(noted))
     assert sorted(str(each.relative_to(root)) for each in root.rglob("*")) == ["link", "one", "one/kept", "there"]
     assert not noted.exists()
 
 
 def test_issue9_ms4_no_link_of_run_is_followed_when_mount_points_go(bundle: Path) -> None:
     root, noted = bundle / "rootfs", bundle / "made"
-    mountpoints.note(str(bundle), str(noted))
+    mountpoints.record_mountpoints(str(bundle), str(noted))
     (bundle / "outside/deep/x").mkdir(parents=True)
     (root / "new").rename(root / "moved")
     (root / "new").symlink_to("../outside")
-    mountpoints.remove(str(noted))
+    mountpoints.remove_mountpoints(str(noted))
     assert (bundle / "outside/deep/x").is_dir()
     assert os.readlink(root / "new") == "../outside"
 
 
 def test_issue9_ms4_images_of_older_builds_are_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
     build, run = FromDockerfile(path="Dockerfile", content="sha256:1"), Run(commands=("true",))
-    new = [step_key("", each) for each in (build, run)]
+    new = [compute_step_key("", each) for each in (build, run)]
     monkeypatch.setattr(image, "_BAKERS", {})
-    assert step_key("", build) != new[0]
-    assert step_key("", run) == new[1]
+    assert compute_step_key("", build) != new[0]
+    assert compute_step_key("", run) == new[1]
 
 
 def test_issue9_ms4_volumes_come_last() -> None:
-    meant = adapted("FROM a\nVOLUME /a \\\n  /b\nRUN x\nFROM b\nVOLUME /c\nRUN y\nCMD z\n")
+    meant = adapt_dockerfile("FROM a\nVOLUME /a \\\n  /b\nRUN x\nFROM b\nVOLUME /c\nRUN y\nCMD z\n")
     assert meant.split("\n") == [
         *("FROM a", "", "", "RUN x", "VOLUME /a   /b", "FROM b", "", "RUN y", "CMD z", "", "VOLUME /c", ""),
     ]
-    assert text.line_of(meant, "RUN y", added=ADDED) == (7, "RUN y")
+    assert parse.find_line(meant, "RUN y", added=ADDED) == (7, "RUN y")

@@ -6,8 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
-from devbox.images import generated
-from devbox.images.layer import write_layer
+from devbox.images.bake import steps
+from devbox.images.layers.pack import write_layer
 
 MADE = (
     "etc/ssl/private/ssl-cert-snakeoil.key",
@@ -42,7 +42,7 @@ def test_of_a_package_step(tmp_path: Path):
     (certificates / "2f4a8f9c.0").symlink_to("ssl-cert-snakeoil.pem")
     (certificates / "1b2c3d4e.0").symlink_to("ca-certificates.crt")
     out = io.BytesIO()
-    write_layer(str(tmp_path), out, without=generated.by_packages)
+    write_layer(str(tmp_path), out, without=steps.is_generated)
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as layer:
         found = {entry.name for entry in layer if not entry.isdir()}
     assert found == {*KEPT, "etc/ssl/certs/1b2c3d4e.0"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import BakeFailed
-from devbox.images import installed
+from devbox.images.bake import installed
 from devbox.model.image import Bootstrap, Files, Packages, Run
 
 SYSTEM = Bootstrap(distribution="debian", suite="trixie")
@@ -29,15 +29,15 @@ def dpkg(tree: Path, **versions: str) -> Path:
 def test_a_step_installed_what_its_status_has_beyond_the_one_below(tmp_path: Path):
     below = dpkg(tmp_path / "below", apt="1", libc="2")
     tree = dpkg(tmp_path / "tree", apt="1", libc="3", less="4")
-    assert installed.by_step(SYSTEM, str(below), ()) == {"apt": "1", "libc": "2"}
-    assert installed.by_step(Packages(names=("less",)), str(tree), (str(below),)) == {"less": "4", "libc": "3"}
+    assert installed.find_installed(SYSTEM, str(below), ()) == {"apt": "1", "libc": "2"}
+    assert installed.find_installed(Packages(names=("less",)), str(tree), (str(below),)) == {"less": "4", "libc": "3"}
 
 
 def test_a_step_without_a_status_installed_nothing(tmp_path: Path):
     below = dpkg(tmp_path / "below", apt="1")
     (tmp_path / "tree").mkdir()
-    assert installed.by_step(Packages(names=("apt",)), str(tmp_path / "tree"), (str(below),)) == {}
-    assert installed.by_step(Files(contents={}), str(tmp_path / "tree"), (str(below),)) == {}
+    assert installed.find_installed(Packages(names=("apt",)), str(tmp_path / "tree"), (str(below),)) == {}
+    assert installed.find_installed(Files(contents={}), str(tmp_path / "tree"), (str(below),)) == {}
 
 
 def test_commands_install_by_pip_and_npm_too(tmp_path: Path):
@@ -48,7 +48,7 @@ def test_commands_install_by_pip_and_npm_too(tmp_path: Path):
         (modules / name).mkdir(parents=True)
         (modules / name / "package.json").write_text('{"version": "5.9.3"}')
     (modules / ".package-lock.json").write_text("{}")
-    assert installed.by_step(Run(commands=("x",)), str(tmp_path), ()) == {
+    assert installed.find_installed(Run(commands=("x",)), str(tmp_path), ()) == {
         "npm:@angular/cli": "5.9.3",
         "npm:typescript": "5.9.3",
         "pip:typing-extensions": "4.15.0",
@@ -75,7 +75,7 @@ def test_what_an_image_put_in_their_places_is_neither_waited_for_nor_followed(tm
                 (tree / "var/lib/dpkg").symlink_to(host / "var/lib/dpkg")
             case "modules":
                 (tree / "usr/lib/node_modules").symlink_to(host / "usr/lib/node_modules")
-        assert installed.by_step(Run(commands=("x",)), str(tree), (str(tree),)) == {}
+        assert installed.find_installed(Run(commands=("x",)), str(tree), (str(tree),)) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "{}", "1"])
@@ -83,14 +83,14 @@ def test_a_package_json_that_is_none_counts_for_nothing(tmp_path: Path, text: st
     package = tmp_path / "usr/lib/node_modules/odd"
     package.mkdir(parents=True)
     (package / "package.json").write_text(text)
-    assert installed.by_step(Run(commands=("x",)), str(tmp_path), ()) == {}
+    assert installed.find_installed(Run(commands=("x",)), str(tmp_path), ()) == {}
 
 
 def test_another_version_than_the_lock_s_is_an_error_that_names_both():
     step = Packages(names=("less",), pins={"less": "1", "libc": "2"})
-    installed.check(step, {"less": "1", "libc": "2"})
+    installed.check_pins(step, {"less": "1", "libc": "2"})
     with pytest.raises(BakeFailed) as caught:
-        installed.check(step, {"less": "3", "libc": "2", "tree": "4"})
+        installed.check_pins(step, {"less": "3", "libc": "2", "tree": "4"})
     assert caught.value.details.splitlines() == [
         "less: locked 1, offered 3",
         "tree: locked nothing, offered 4",
@@ -100,7 +100,7 @@ def test_another_version_than_the_lock_s_is_an_error_that_names_both():
 
 def test_edited_commands_may_bring_more_or_less_but_nothing_else():
     step = Run(commands=("pip install flask", "pip install x"), pins={"pip:flask": "1", "pip:gone": "1"})
-    installed.check(step, {"pip:flask": "1", "pip:requests": "2"})
+    installed.check_pins(step, {"pip:flask": "1", "pip:requests": "2"})
     with pytest.raises(BakeFailed) as caught:
-        installed.check(step, {"pip:flask": "2", "pip:requests": "2"})
+        installed.check_pins(step, {"pip:flask": "2", "pip:requests": "2"})
     assert caught.value.details == "pip:flask: locked 1, offered 2"

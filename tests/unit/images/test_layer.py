@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import BakeFailed
-from devbox.images import fscaps
-from devbox.images.epoch import SOURCE_DATE_EPOCH
-from devbox.images.layer import Ownership, excluded, write_layer
-from devbox.images.unpacking.unpack import unpack
+from devbox.images.layers import pack
+from devbox.images.layers.pack import Ownership, is_excluded, write_layer
+from devbox.images.layers.unpack import unpack
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot and make device nodes")
 
@@ -107,14 +107,14 @@ def test_owners_are_mapped_back(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_machine_leaves_behind_stays_out(path: str, mode: int, *, out: bool) -> None:
-    assert excluded(path, mode) is out
+    assert is_excluded(path, mode) is out
 
 
 def test_capabilities_lose_the_user_namespace_they_were_set_in() -> None:
     plain = bytes.fromhex("01000002") + bytes(16)
     bound = bytes.fromhex("01000003") + bytes(16) + (70000).to_bytes(4, "little")
-    assert fscaps.without_root(bound) == plain
-    assert fscaps.without_root(plain) == plain
+    assert pack.strip_root_id(bound) == plain
+    assert pack.strip_root_id(plain) == plain
 
 
 @needs_root
@@ -155,9 +155,9 @@ def test_a_hard_link_carries_its_file_s_attributes(tmp_path: Path) -> None:
     tree.mkdir()
     (tree / "a").write_text("x")
     os.link(tree / "a", tree / "b")
-    os.setxattr(tree / "a", fscaps.XATTR, bytes.fromhex("0100000200040000") + bytes(12))
+    os.setxattr(tree / "a", pack.XATTR, bytes.fromhex("0100000200040000") + bytes(12))
     back = unpacked(tar_of(tree)[1], tmp_path)
-    assert os.getxattr(back / "b", fscaps.XATTR)[:8] == bytes.fromhex("0100000200040000")
+    assert os.getxattr(back / "b", pack.XATTR)[:8] == bytes.fromhex("0100000200040000")
 
 
 @needs_root
@@ -167,12 +167,12 @@ def test_modes_owners_and_capabilities_are_unpacked(tmp_path: Path) -> None:
     (tree / "d/f").write_text("x")
     os.chown(tree / "d/f", 33, 44)
     (tree / "d/f").chmod(0o4755)
-    os.setxattr(tree / "d/f", fscaps.XATTR, bytes.fromhex("0100000200040000") + bytes(12))
+    os.setxattr(tree / "d/f", pack.XATTR, bytes.fromhex("0100000200040000") + bytes(12))
     (tree / "d").chmod(0o1777)
     back = unpacked(tar_of(tree)[1], tmp_path)
     facts = (back / "d/f").stat()
     assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (33, 44, 0o4755)
-    assert os.getxattr(back / "d/f", fscaps.XATTR)[:8] == bytes.fromhex("0100000200040000")
+    assert os.getxattr(back / "d/f", pack.XATTR)[:8] == bytes.fromhex("0100000200040000")
     assert stat.S_IMODE((back / "d").stat().st_mode) == 0o1777
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import DevboxError
-from devbox.images import layout, manifest
-from devbox.images.layout import Layout
+from devbox.images.store import layout, manifest
+from devbox.images.store.layout import Layout
 from devbox.model.image import ImageConfig, Layer
 
 LAYER = Layer(digest="sha256:" + "a" * 64, diff_id="sha256:" + "a" * 64, size=512, media_type=layout.LAYER)
@@ -27,7 +27,7 @@ def new_layout(tmp_path: Path) -> Layout:
 def test_a_new_layout_is_empty_and_valid(tmp_path: Path) -> None:
     oci = new_layout(tmp_path)
     assert json.loads((tmp_path / "oci/oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
-    assert oci.refs() == {}
+    assert oci.read_refs() == {}
     oci.create()
     assert (tmp_path / "oci").stat().st_mode & 0o777 == 0o700  # images of others' registries are not for others here
 
@@ -38,7 +38,7 @@ def test_a_name_points_to_its_last_target(tmp_path: Path) -> None:
     oci.set_ref("x", first)
     oci.set_ref("y", first)
     oci.set_ref("x", second)
-    assert oci.refs() == {"x": second, "y": first}
+    assert oci.read_refs() == {"x": second, "y": first}
     assert oci.read_json(second.digest) == {"n": 2}
 
 
@@ -51,12 +51,12 @@ def test_concurrent_writers_lose_no_name(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert oci.refs().keys() == names
+    assert oci.read_refs().keys() == names
 
 
 def test_a_config_says_what_the_image_runs() -> None:
     config = ImageConfig(env={"B": "2", "A": "1"}, command=("web",), stop_signal="INT", workdir="/srv", user="app")
-    made = manifest.image_config(config, [LAYER], ["devbox: x"])
+    made = manifest.build_image_config(config, [LAYER], ["devbox: x"])
     assert made["config"]["Env"] == ["A=1", "B=2", f"PATH={manifest.DEFAULT_PATH}"]
     assert made["config"]["StopSignal"] == "SIGINT"
     assert made["config"]["Cmd"] == ["web"]
@@ -70,7 +70,10 @@ def test_issue10_2_a_pipe_in_place_of_index_or_blob_is_damaged_and_not_waited_fo
     target = oci.write_json(layout.INDEX, {})
     signal.alarm(20)  # ends the tests where it waits for a writer
     try:
-        for path, read in ((oci.blob(target.digest), lambda: oci.read_json(target.digest)), (_index(oci), oci.refs)):
+        for path, read in (
+            (oci.get_blob_path(target.digest), lambda: oci.read_json(target.digest)),
+            (_index(oci), oci.read_refs),
+        ):
             os.unlink(path)
             os.mkfifo(path)
             with pytest.raises(DevboxError, match=r"is no index of images|can't be read"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from devbox.images.apt import Tick
-from devbox.images.output import Output, any_line
+from devbox.images.bake.apt import Tick
+from devbox.images.bake.output import JobOutput, parse_line
 
 
-def written(log: Path, lines: int) -> Output:
+def written(log: Path, lines: int) -> JobOutput:
     """An output after a program printed so many lines of 1000 bytes."""
     answers = os.open(os.devnull, os.O_WRONLY)
-    made = Output(answers, str(log))
-    with made.lines(lambda _: None) as sink, os.fdopen(os.dup(sink), "w") as program:
+    made = JobOutput(answers, str(log))
+    with made.pipe_lines(lambda _: None) as sink, os.fdopen(os.dup(sink), "w") as program:
         for number in range(lines):
             program.write(f"{number:07}{'ö' * 496}\n")
     os.close(answers)
@@ -28,7 +28,7 @@ def test_a_long_log_keeps_its_end(tmp_path: Path):
     assert lines[0] == "(what came before is not kept)"
     numbers = [int(line[:7]) for line in lines[1:]]
     assert numbers == list(range(numbers[0], 20_000))
-    assert made.tail().splitlines()[-1].startswith("0019999")
+    assert made.read_tail().splitlines()[-1].startswith("0019999")
 
 
 def test_a_short_log_is_whole(tmp_path: Path):
@@ -56,5 +56,5 @@ def test_the_oldest_of_many_logs_go(tmp_path: Path):
 
 
 def test_an_empty_line_is_no_progress():
-    assert any_line(" ") is None
-    assert any_line("x") == Tick("x")
+    assert parse_line(" ") is None
+    assert parse_line("x") == Tick("x")

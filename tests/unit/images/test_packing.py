@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from support.hostile_layers import zstandard
 
-from devbox.images import packing
+from devbox.images.layers import compression
 
 DATA = b"data" * 500_000
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -23,7 +23,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 
 def out_of(raw: bytes) -> bytes:
-    source, damage = packing.unpacked(io.BytesIO(raw), raw[: packing.MAGIC])
+    source, damage = compression.open_unpacked(io.BytesIO(raw), raw[: compression.MAGIC])
     pieces = []
     try:
         while piece := source.read(1000):
@@ -36,7 +36,7 @@ def out_of(raw: bytes) -> bytes:
 @pytest.mark.parametrize("kind", PACKED)
 def test_what_went_in_comes_out(kind: str):
     raw = PACKED[kind](DATA)
-    assert packing.kind(raw) == kind
+    assert compression.detect_kind(raw) == kind
     assert out_of(raw) == DATA
 
 

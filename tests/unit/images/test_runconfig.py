@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from devbox.host import signals
-from devbox.images.runconfig import run_config
+from devbox.images.store.manifest import parse_run_config
 from devbox.model.container import Health
-from devbox.model.image import ImageConfig, on_top
+from devbox.model.image import ImageConfig, merge_config
 
 
 def test_everything_that_is_said_counts():
-    found = run_config(
+    found = parse_run_config(
         {
             "Env": ["A=1", "B=x=y"],
             "Entrypoint": ["/e"],
@@ -36,30 +36,30 @@ def test_everything_that_is_said_counts():
 
 
 def test_nothing_said_is_root_in_the_root():
-    assert run_config({}) == ImageConfig(user="0", workdir="/", stop_signal="TERM")
+    assert parse_run_config({}) == ImageConfig(user="0", workdir="/", stop_signal="TERM")
 
 
 @pytest.mark.parametrize(("said", "meant"), [("15", "TERM"), ("SIGINT", "INT"), ("usr1", "USR1"), ("nonsense", "TERM")])
 def test_a_stop_signal_has_a_name(said: str, meant: str):
-    assert run_config({"StopSignal": said}).stop_signal == meant
+    assert parse_run_config({"StopSignal": said}).stop_signal == meant
 
 
 @pytest.mark.parametrize("test", [["NONE"], [], None])
 def test_no_health_check_is_none(test: object):
-    assert run_config({"Healthcheck": {"Test": test}}).health is None
+    assert parse_run_config({"Healthcheck": {"Test": test}}).health is None
 
 
 def test_what_is_left_open_is_the_image_s():
     below = ImageConfig(env={"A": "1", "B": "2"}, entrypoint=("/e",), command=("c",), workdir="/w", user="me")
     own = ImageConfig(env={"B": "3"}, workdir="", user="", stop_signal="")
-    assert on_top(own, below) == ImageConfig(
+    assert merge_config(own, below) == ImageConfig(
         env={"A": "1", "B": "3"}, entrypoint=("/e",), command=("c",), workdir="/w", user="me"
     )
 
 
 @pytest.mark.parametrize("said", ["/x\nruntime=/evil", "/x\rruntime=/evil", "/x\u2028", "\n"])
 def test_a_directory_with_a_line_end_is_none(said: str):
-    assert run_config({"WorkingDir": said}).workdir == "/"
+    assert parse_run_config({"WorkingDir": said}).workdir == "/"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,6 @@ def test_a_directory_with_a_line_end_is_none(said: str):
     ],
 )
 def test_issue9_c20_signals_of_real_time(written: str, meant: str):
-    found = run_config({"StopSignal": written}).stop_signal
+    found = parse_run_config({"StopSignal": written}).stop_signal
     assert found == meant
-    assert signals.name_of(signals.number(found) or 0) == meant
+    assert signals.find_name(signals.find_number(found) or 0) == meant

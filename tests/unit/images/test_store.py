@@ -10,17 +10,17 @@ import pytest
 
 from devbox.host import files
 from devbox.host.paths import Paths
-from devbox.images import layout, snapshots
-from devbox.images.stepcache import StepCache
-from devbox.images.store import ImageStore
-from devbox.model.image import Baked, ImageConfig, Layer
+from devbox.images.image_store import ImageStore
+from devbox.images.store import layout, snapshots
+from devbox.images.store.step_cache import StepCache
+from devbox.model.image import BakedImage, ImageConfig, Layer
 
 KEY = "sha256:" + "1" * 64
 LOWER, UPPER = (
     Layer(digest=f"sha256:{digit * 64}", diff_id=f"sha256:{digit * 64}", size=1, media_type=layout.LAYER)
     for digit in "ab"
 )
-BAKED = Baked(
+BAKED = BakedImage(
     key=KEY,
     digest="sha256:d",
     manifest="sha256:m",
@@ -35,27 +35,27 @@ def paths(tmp_path: Path) -> Paths:
     """A home in which the image's snapshots lie."""
     made = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
     for layer in BAKED.layers:
-        os.makedirs(snapshots.directory(made, layer.diff_id))
+        os.makedirs(snapshots.get_snapshot_dir(made, layer.diff_id))
     return made
 
 
 def test_a_recorded_image_is_found_with_its_topmost_layer_first(paths: Paths) -> None:
-    StepCache(paths).keep_image(BAKED)
+    StepCache(paths).record_image(BAKED)
     store = ImageStore(paths)
     assert store.find(KEY) == BAKED
-    assert [lower.split("/")[-2][0] for lower in store.lowers(BAKED)] == ["b", "a"]
+    assert [lower.split("/")[-2][0] for lower in store.list_lowers(BAKED)] == ["b", "a"]
     assert store.find("sha256:" + "2" * 64) is None
 
 
 def test_a_record_without_its_data_counts_as_none(paths: Paths) -> None:
     cache = StepCache(paths)
-    cache.keep_image(BAKED)
-    cache.keep_layer("sha256:" + "3" * 64, UPPER, {})
+    cache.record_image(BAKED)
+    cache.record_layer("sha256:" + "3" * 64, UPPER, {})
     store = ImageStore(paths)
-    assert store.cached_steps(["sha256:" + "3" * 64, KEY]) == {"sha256:" + "3" * 64}
-    shutil.rmtree(snapshots.directory(paths, UPPER.diff_id))
+    assert store.find_cached_steps(["sha256:" + "3" * 64, KEY]) == {"sha256:" + "3" * 64}
+    shutil.rmtree(snapshots.get_snapshot_dir(paths, UPPER.diff_id))
     assert store.find(KEY) is None
-    assert store.cached_steps(["sha256:" + "3" * 64]) == frozenset()
+    assert store.find_cached_steps(["sha256:" + "3" * 64]) == frozenset()
 
 
 def test_a_record_of_another_format_counts_as_none(paths: Paths) -> None:
@@ -76,7 +76,7 @@ def test_unfinished_files_of_the_dead_are_swept_and_those_of_the_living_spared(p
 
 
 def test_a_place_belongs_to_whoever_holds_its_lock(paths: Paths) -> None:
-    place = snapshots.new_place(paths, KEY)
-    with files.locked(snapshots.step_lock(paths, KEY)):
-        assert snapshots.abandoned(paths) == []
-    assert snapshots.abandoned(paths) == [place]
+    place = snapshots.create_workdir(paths, KEY)
+    with files.lock_file(snapshots.get_step_lock(paths, KEY)):
+        assert snapshots.list_abandoned(paths) == []
+    assert snapshots.list_abandoned(paths) == [place]

@@ -7,7 +7,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devbox.images.tarheader import Entry
+from devbox.images.layers.tar import TarEntry
 
 _KINDS = b"01234567LKSxg\0"
 _MOST = 8**11 - 1
@@ -44,4 +44,4 @@ def read(kind: type[tarfile.TarInfo], block: bytes) -> object:
 
 @given(headers())
 def test_an_entry_is_what_tarfile_makes_of_it(block: bytes) -> None:
-    assert read(Entry, block) == read(tarfile.TarInfo, block)
+    assert read(TarEntry, block) == read(tarfile.TarInfo, block)

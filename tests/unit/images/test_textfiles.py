@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.images.textfiles import write_files
+from devbox.images.bake.steps import write_files
 from devbox.model.image import Files
 
 

@@ -15,9 +15,8 @@ import pytest
 from support.hostile_layers import END, directory, entry, hardlink, pax, symlink
 
 from devbox.errors import BakeFailed, EngineError
-from devbox.images.unpacking.child import Child
-from devbox.images.unpacking.item import Item, judge
-from devbox.images.unpacking.unpack import unpack
+from devbox.images.layers.entry import LayerItem, judge
+from devbox.images.layers.unpack import UnpackChild, unpack
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may chroot and make device nodes")
 
@@ -110,9 +109,7 @@ def test_in_a_user_namespace_devices_and_links_to_them_are_left_out(tmp_path: Pa
         null + hardlink("again", "null") + hardlink("third", "again") + entry("f", b"x") + END
     )
     (tmp_path / "fs").mkdir()
-    code = (
-        f"from devbox.images.unpacking.unpack import unpack; unpack('{tmp_path}/layer', '{tmp_path}/fs', rootless=True)"
-    )
+    code = f"from devbox.images.layers.unpack import unpack; unpack('{tmp_path}/layer', '{tmp_path}/fs', rootless=True)"
     subprocess.run(["unshare", "--user", "--map-root-user", sys.executable, "-c", code], check=True)
     assert os.listdir(tmp_path / "fs") == ["f"]
 
@@ -148,9 +145,9 @@ def test_a_child_that_was_killed_is_an_error(tmp_path: Path) -> None:
 
 
 def _kill_and_send(target: str) -> None:
-    with Child(target, rootless=False, tar=None) as child:
+    with UnpackChild(target, rootless=False, tar=None) as child:
         os.kill(child._child.pid, signal.SIGKILL)
-        child.send(Item("directory", "/d", 0o755, 0, 0, 0, 0, 0, "", {}))
+        child.send(LayerItem("directory", "/d", 0o755, 0, 0, 0, 0, 0, "", {}))
         child.send(None)
 
 

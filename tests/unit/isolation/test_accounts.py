@@ -18,13 +18,13 @@ def test_a_link_leads_to_the_file_of_that_name_inside(tmp_path: Path) -> None:
     (root / "inside").symlink_to("/usr/passwd")
     (root / "outside").symlink_to(tmp_path / "host")
     (root / "above").symlink_to("../host")
-    assert accounts.read(str(root), "/inside") == _LINE
-    assert accounts.read(str(root), "/outside") == ""
-    assert accounts.read(str(root), "/above") == ""
+    assert accounts.read_file(str(root), "/inside") == _LINE
+    assert accounts.read_file(str(root), "/outside") == ""
+    assert accounts.read_file(str(root), "/above") == ""
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
     (tmp_path / "zero").symlink_to("/dev/zero")
-    assert [accounts.read(str(tmp_path), name) for name in ("pipe", "directory", "zero", "nothing")] == [""] * 4
+    assert [accounts.read_file(str(tmp_path), name) for name in ("pipe", "directory", "zero", "nothing")] == [""] * 4

@@ -9,7 +9,7 @@ from support.machine import lacking
 
 from devbox.errors import HostError
 from devbox.host import programs
-from devbox.isolation import contexts
+from devbox.isolation import namespaces
 
 
 def script(path: Path, text: str) -> str:
@@ -21,7 +21,7 @@ def script(path: Path, text: str) -> str:
 def refused(monkeypatch: pytest.MonkeyPatch, chosen: str) -> HostError:
     monkeypatch.setenv("DEVBOX_RUNTIME", chosen)
     with pytest.raises(HostError) as raised:
-        contexts.check_runtime()
+        namespaces.check_runtime()
     assert chosen in raised.value.sentence
     assert raised.value.remedy
     return raised.value
@@ -35,7 +35,7 @@ def test_a_wrapper_around_a_runtime_is_one(monkeypatch: pytest.MonkeyPatch, tmp_
     wrapper = script(tmp_path / "crun-traced", f'exec {crun} "$@"')
     monkeypatch.setenv("DEVBOX_RUNTIME", wrapper)
 
-    assert contexts.check_runtime() == wrapper
+    assert namespaces.check_runtime() == wrapper
 
 
 def test_what_is_no_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -54,4 +54,4 @@ def test_runc_is_taken_where_crun_is_missing(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("devbox.host.programs._SYSTEM_PATH", "")
     runc = script(tmp_path / "runc", "")
 
-    assert contexts.runtime_program() == runc
+    assert namespaces.find_runtime() == runc

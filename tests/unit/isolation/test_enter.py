@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from devbox.errors import CANNOT_RUN
-from devbox.isolation.inside import enter
+from devbox.isolation import exec
 
 
 def test_a_runtime_that_can_not_be_started_is_told_of():
     reading, writing = os.pipe()
     with open(os.devnull, "rb+", buffering=0) as nothing:
-        pid = enter._spawn_from(lambda: ["/no/such/runtime"], (nothing.fileno(), nothing.fileno(), writing))
+        pid = exec._spawn_from(lambda: ["/no/such/runtime"], (nothing.fileno(), nothing.fileno(), writing))
     os.close(writing)
     with open(reading, encoding="utf-8") as said:
         assert "could not be started" in said.read()

@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import CommandFailed, EngineError, HostError
 from devbox.host import programs
-from devbox.isolation import forks, living
+from devbox.isolation import forks, state
 from devbox.isolation.types import ProcessRef
 
 
@@ -18,7 +18,7 @@ def test_a_childs_error_is_raised_in_the_parent():
         raise HostError("no tea", details="the pot is empty", remedy="boil water")
 
     with pytest.raises(EngineError) as error:
-        forks.inside(work)
+        forks.run_in_child(work)
 
     assert (error.value.sentence, error.value.details, error.value.remedy) == (
         "no tea",
@@ -29,7 +29,7 @@ def test_a_childs_error_is_raised_in_the_parent():
 
 def test_a_system_calls_error_names_the_path():
     with pytest.raises(EngineError, match=r"No such file or directory .*/no/such/file"):
-        forks.inside(lambda: os.close(os.open("/no/such/file", os.O_RDONLY)))
+        forks.run_in_child(lambda: os.close(os.open("/no/such/file", os.O_RDONLY)))
 
 
 def test_a_child_that_becomes_a_program_has_plain_signals():
@@ -48,21 +48,21 @@ def test_a_killed_child_is_a_status():
 
 
 def test_a_process_is_known_by_pid_and_start():
-    me = living.identify(os.getpid())
+    me = state.identify(os.getpid())
 
     assert me is not None
-    assert living.alive(me)
-    assert not living.alive(ProcessRef(me.pid, me.start_time + 1))
+    assert state.is_alive(me)
+    assert not state.is_alive(ProcessRef(me.pid, me.start_time + 1))
 
 
 def test_a_zombie_is_not_alive():
     child = forks.fork(lambda: None)
-    process = living.identify(child.pid)
+    process = state.identify(child.pid)
     forks.read_failure(child.error_fd)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-    assert living.identify(child.pid) is None
-    assert process is None or not living.alive(process)
+    assert state.identify(child.pid) is None
+    assert process is None or not state.is_alive(process)
     os.waitpid(child.pid, 0)
 
 

@@ -17,10 +17,10 @@ from devbox.errors import HostError
 from devbox.host import programs
 from devbox.isolation import forks, namespaces, syscalls
 from devbox.isolation.network import bridge, listening
-from devbox.isolation.network.listening import Held
-from devbox.isolation.types import Context, IdMap, ProcessRef, Range
+from devbox.isolation.network.listening import HeldSockets
+from devbox.isolation.types import IdMap, InstanceContext, ProcessRef, Range
 
-NODE = bridge.node(0, ipv6=False)
+NODE = bridge.make_node(0, ipv6=False)
 # Accepts so many connections at the socket of port 80, says so, and sleeps.
 _SERVER = """
 import os, socket, sys, time
@@ -33,7 +33,7 @@ time.sleep(1000)
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
+def context(tmp_path: Path) -> Iterator[InstanceContext]:
     """An instance's namespaces and its bridge."""
     if os.geteuid() != 0:
         pytest.skip("covered by root's runs")
@@ -45,7 +45,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
     idmap = IdMap(rootless=False, uids=ids, gids=ids)
     holder = namespaces.start_holder(idmap, init)
     bridge.make_bridge(holder, ipv6=False)
-    yield Context(
+    yield InstanceContext(
         instance="i",
         run_dir=str(tmp_path),
         oci_root=str(tmp_path),
@@ -58,7 +58,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
     os.waitpid(holder.pid, 0)
 
 
-def connected(context: Context, port: int, count: int) -> list[socket.socket]:
+def connected(context: InstanceContext, port: int, count: int) -> list[socket.socket]:
     """Connections from the instance's network to the container."""
     ours, theirs = socket.socketpair()
 
@@ -68,19 +68,19 @@ def connected(context: Context, port: int, count: int) -> list[socket.socket]:
         socket.send_fds(theirs, [b"1"], [each.fileno() for each in links])
 
     with ours, theirs:
-        forks.inside(connect)
+        forks.run_in_child(connect)
         return [socket.socket(fileno=fd) for fd in socket.recv_fds(ours, 1, count)[1]]
 
 
-def serving(held: Held, accepts: int) -> subprocess.Popen[bytes]:
+def serving(held: HeldSockets, accepts: int) -> subprocess.Popen[bytes]:
     """A process that inherits the sockets, below an init, and has accepted so many connections."""
 
     def inherit() -> None:
         syscalls.setns(f"/proc/self/fd/{held.netns}")
-        listening.inherit(held.sockets)
+        listening.inherit_sockets(held.sockets)
 
-    variables = {f"{listening.VARIABLE}{port}": str(3 + at) for at, port in enumerate(held.sockets)}
-    with listening.room(held.sockets):
+    variables = {f"{listening.VARIABLE_PREFIX}{port}": str(3 + at) for at, port in enumerate(held.sockets)}
+    with listening.reserve_descriptors(held.sockets):
         process = subprocess.Popen(
             [programs.find("catatonit"), "--", sys.executable, "-c", _SERVER, str(accepts)],
             stdout=subprocess.PIPE,
@@ -95,34 +95,34 @@ def serving(held: Held, accepts: int) -> subprocess.Popen[bytes]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill the init and what it runs."""
-    for pid in (*listening._children(process.pid), process.pid):
+    for pid in (*listening._list_children(process.pid), process.pid):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
 
 
-def test_issue10_11_the_kernel_counts_what_a_killed_process_had_accepted(context: Context) -> None:
+def test_issue10_11_the_kernel_counts_what_a_killed_process_had_accepted(context: InstanceContext) -> None:
     held = listening.listen(context, NODE, [80, 81])
     with ExitStack() as stack:
         links = [stack.enter_context(each) for each in connected(context, 80, 5)]
-        assert listening.accepted(context, held) == 0, "they wait"
+        assert listening.count_accepted(context, held) == 0, "they wait"
         process = serving(held, 3)
-        assert listening.accepted(context, held) == 3
+        assert listening.count_accepted(context, held) == 3
         end(process)
         links += [stack.enter_context(each) for each in connected(context, 81, 2)]
-        assert listening.accepted(context, held) == 3
+        assert listening.count_accepted(context, held) == 3
         process = serving(held, 2)
-        assert listening.accepted(context, held) == 5, "those that waited are accepted by the next one"
+        assert listening.count_accepted(context, held) == 5, "those that waited are accepted by the next one"
         end(process)
     listening.close(held)
 
 
-def test_issue10_11_sockets_are_taken_back_from_a_running_container(context: Context) -> None:
+def test_issue10_11_sockets_are_taken_back_from_a_running_container(context: InstanceContext) -> None:
     held = listening.listen(context, NODE, [80, 81])
     process = serving(held, 0)
     listening.close(held)  # their supervisor was killed
-    (child,) = listening._children(process.pid)
-    assert listening.take_back(ProcessRef(process.pid, 0), [80, 82]) is not None, "those that fit"
-    again = listening.take_back(ProcessRef(process.pid, 0), [80, 81])
+    (child,) = listening._list_children(process.pid)
+    assert listening.recover_sockets(ProcessRef(process.pid, 0), [80, 82]) is not None, "those that fit"
+    again = listening.recover_sockets(ProcessRef(process.pid, 0), [80, 81])
     assert again is not None
     assert list(again.sockets) == [80, 81]
     assert os.stat(again.netns).st_ino == os.stat(f"/proc/{child}/ns/net").st_ino
@@ -130,11 +130,11 @@ def test_issue10_11_sockets_are_taken_back_from_a_running_container(context: Con
     with ExitStack() as stack:
         for each in connected(context, 80, 1):
             stack.enter_context(each)
-        assert listening.accepted(context, again) == 0
-        assert listening.take_back(ProcessRef(process.pid, 0), [80, 81]) is None
+        assert listening.count_accepted(context, again) == 0
+        assert listening.recover_sockets(ProcessRef(process.pid, 0), [80, 81]) is None
 
 
-def test_issue10_11_another_port_is_added_to_the_namespace(context: Context) -> None:
+def test_issue10_11_another_port_is_added_to_the_namespace(context: InstanceContext) -> None:
     held = listening.listen(context, NODE, [80])
     more = listening.listen(context, NODE, [81], netns=held.netns)
     assert os.stat(more.netns).st_ino == os.stat(held.netns).st_ino
@@ -149,7 +149,7 @@ def test_issue10_11_another_port_is_added_to_the_namespace(context: Context) -> 
 def test_what_a_process_inherits_has_its_numbers(tmp_path: Path) -> None:
     sockets = {port: os.open(tmp_path / str(port), os.O_CREAT | os.O_RDWR) for port in (80, 81, 82)}
     read_end, write_end = os.pipe()
-    with listening.room(sockets):
+    with listening.reserve_descriptors(sockets):
         child = forks.fork(lambda: _say_numbers(sockets, write_end))
     assert forks.wait(child) == 0
     assert os.read(read_end, 99) == b"80 True 81 True 82 True"
@@ -158,6 +158,6 @@ def test_what_a_process_inherits_has_its_numbers(tmp_path: Path) -> None:
 
 
 def _say_numbers(sockets: dict[int, int], to: int) -> None:
-    listening.inherit(sockets)
+    listening.inherit_sockets(sockets)
     found = (f"{Path(f'/proc/self/fd/{each}').readlink().name} {os.get_inheritable(each)}" for each in (3, 4, 5))
     os.write(to, " ".join(found).encode())

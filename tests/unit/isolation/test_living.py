@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from devbox.isolation import living
+from devbox.isolation import state
 
 
 def test_the_number_of_a_thread_is_no_process() -> None:
@@ -20,7 +20,7 @@ def test_the_number_of_a_thread_is_no_process() -> None:
     other.start()
     answered.wait()
     try:
-        assert living.open_pidfd(numbers[0]) is None
+        assert state.open_pidfd(numbers[0]) is None
     finally:
         ask.set()
         other.join()
@@ -30,8 +30,8 @@ def test_a_process_that_was_reaped_is_gone() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    fd = living.open_pidfd(child)
+    fd = state.open_pidfd(child)
     assert fd is not None
     os.close(fd)
     os.waitpid(child, 0)
-    assert living.open_pidfd(child) is None
+    assert state.open_pidfd(child) is None

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from devbox.isolation.network import bridge, dns, names
+from devbox.isolation.network import bridge, dns_proxy, egress_policy
 from devbox.isolation.types import NetNode
 
 NODE = NetNode("10.213.1.2", "fd00::102")
@@ -16,15 +16,19 @@ QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01A\x07Example\x00\x
 def test_a_name_is_itself_and_a_star_is_everything_below():
     entries = ("pypi.org", "*.debian.org", "pypi.org:8080", "*.x.org:443")
 
-    assert names.ports(entries, "pypi.org") == {names.EVERY_PORT, 8080}
-    assert names.ports(entries, "deb.debian.org") == names.ports(entries, "a.b.debian.org") == {names.EVERY_PORT}
-    assert names.ports(entries, "a.x.org") == {443}
+    assert egress_policy.find_allowed_ports(entries, "pypi.org") == {egress_policy.EVERY_PORT, 8080}
+    assert (
+        egress_policy.find_allowed_ports(entries, "deb.debian.org")
+        == egress_policy.find_allowed_ports(entries, "a.b.debian.org")
+        == {egress_policy.EVERY_PORT}
+    )
+    assert egress_policy.find_allowed_ports(entries, "a.x.org") == {443}
     for other in ("debian.org", "notpypi.org", "a.pypi.org", "pypi.org.evil.net", "xdebian.org", ""):
-        assert not names.ports(entries, other)
+        assert not egress_policy.find_allowed_ports(entries, other)
 
 
 def test_addresses_are_let_through_at_their_ports_and_for_their_time():
-    said = names.admission(NODE, [("192.0.2.1", 5), ("2001:db8::1", 10**9)], frozenset({0, 443}))
+    said = egress_policy.build_admission(NODE, [("192.0.2.1", 5), ("2001:db8::1", 10**9)], frozenset({0, 443}))
 
     assert "add element inet devbox_names any4_1_2 { 192.0.2.1 timeout 600s }" in said
     assert "add element inet devbox_names port4_1_2 { 192.0.2.1 . 443 timeout 600s }" in said
@@ -36,11 +40,11 @@ def test_addresses_are_let_through_at_their_ports_and_for_their_time():
     "address", ["127.0.0.1", "169.254.1.53", "0.0.0.0", "::1", "::", "fe80::1", "::ffff:127.0.0.1"]
 )
 def test_a_name_opens_nothing_of_the_namespaces_own(address: str):
-    assert names.admission(NODE, [(address, 5)], frozenset({0})) == ""
+    assert egress_policy.build_admission(NODE, [(address, 5)], frozenset({0})) == ""
 
 
 def test_a_question_is_read():
-    assert dns.question(QUERY) == dns.Question("a.example", len(QUERY))
+    assert dns_proxy.parse_question(QUERY) == dns_proxy.Question("a.example", len(QUERY))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_a_question_is_read():
     ],
 )
 def test_what_is_no_plain_question_is_none(message: bytes):
-    assert dns.question(message) is None
+    assert dns_proxy.parse_question(message) is None
 
 
 def _answer(*records: bytes, count: int | None = None) -> bytes:
@@ -79,7 +83,7 @@ def test_addresses_of_an_answer():
         _record(16, b"x"),
     )
 
-    assert dns.addresses(answer, len(QUERY)) == [("192.0.2.1", 30), ("::1", 30)]
+    assert dns_proxy.parse_addresses(answer, len(QUERY)) == [("192.0.2.1", 30), ("::1", 30)]
 
 
 @pytest.mark.parametrize(
@@ -94,24 +98,24 @@ def test_addresses_of_an_answer():
     ],
 )
 def test_a_crooked_answer_is_an_error(answer: bytes):
-    with pytest.raises(dns.Crooked):
-        dns.addresses(answer, len(QUERY))
+    with pytest.raises(dns_proxy.MalformedMessage):
+        dns_proxy.parse_addresses(answer, len(QUERY))
 
 
 def test_an_answer_belongs_to_its_question():
     end = len(QUERY)
 
-    assert dns.answers_to(QUERY, end, _answer())
-    assert not dns.answers_to(QUERY, end, QUERY)
-    assert not dns.answers_to(QUERY, end, b"\0\0" + _answer()[2:])
-    assert not dns.answers_to(QUERY, end, _answer().replace(b"xample", b"xamplf"))
+    assert dns_proxy.is_answer_to(QUERY, end, _answer())
+    assert not dns_proxy.is_answer_to(QUERY, end, QUERY)
+    assert not dns_proxy.is_answer_to(QUERY, end, b"\0\0" + _answer()[2:])
+    assert not dns_proxy.is_answer_to(QUERY, end, _answer().replace(b"xample", b"xamplf"))
 
 
 def test_a_refusal_repeats_the_question():
-    said = dns.failure(QUERY + b"extra", len(QUERY), dns.NO_SUCH_NAME)
+    said = dns_proxy.build_failure(QUERY + b"extra", len(QUERY), dns_proxy.NO_SUCH_NAME)
 
-    assert dns.answers_to(QUERY, len(QUERY), said)
-    assert said[3] & 15 == dns.NO_SUCH_NAME
+    assert dns_proxy.is_answer_to(QUERY, len(QUERY), said)
+    assert said[3] & 15 == dns_proxy.NO_SUCH_NAME
     assert len(said) == len(QUERY)
 
 

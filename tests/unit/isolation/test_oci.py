@@ -10,7 +10,7 @@ from devbox.isolation import oci
 
 
 def test_the_global_flags_come_first():
-    argv = oci.global_argv("/usr/bin/crun", "/r", "none", "/log")
+    argv = oci.build_global_argv("/usr/bin/crun", "/r", "none", "/log")
 
     assert argv == [
         "/usr/bin/crun",
@@ -22,8 +22,8 @@ def test_the_global_flags_come_first():
         "json",
         "--cgroup-manager=disabled",
     ]
-    assert oci.global_argv("/usr/sbin/runc", "/r", "none") == ["/usr/sbin/runc", "--root", "/r"]
-    assert oci.global_argv("/usr/bin/crun", "/r", "v2") == ["/usr/bin/crun", "--root", "/r"]
+    assert oci.build_global_argv("/usr/sbin/runc", "/r", "none") == ["/usr/sbin/runc", "--root", "/r"]
+    assert oci.build_global_argv("/usr/bin/crun", "/r", "v2") == ["/usr/bin/crun", "--root", "/r"]
 
 
 @pytest.mark.parametrize(("says", "crun"), [("crun version 1.21", True), ("runc version 1.1.15", False)])
@@ -57,16 +57,16 @@ def test_a_runtimes_failure_is_told_apart(tmp_path: Path, said: str, code: int):
     log = tmp_path / "log"
     log.write_text(f'{{"msg": "warned", "level": "warning"}}\n{{"msg": "{said}", "level": "error"}}\n')
 
-    assert oci.exit_code(255, str(log)) == code
+    assert oci.translate_exit_code(255, str(log)) == code
 
 
 @pytest.mark.parametrize(("code", "seen"), [(0, 0), (7, 7), (255, 255), (1, 1), (-15, 143), (-9, 137)])
 def test_a_commands_own_code_passes(tmp_path: Path, code: int, seen: int):
-    assert oci.exit_code(code, str(tmp_path / "none")) == seen
+    assert oci.translate_exit_code(code, str(tmp_path / "none")) == seen
 
 
 def test_groups_are_said_on_the_command_line_of_runc():
-    argv = oci.exec_argv(["runc"], "a", ("id",), user="1:2", groups=(50, 109), cwd="/", pid_file="/pid")
+    argv = oci.build_exec_argv(["runc"], "a", ("id",), user="1:2", groups=(50, 109), cwd="/", pid_file="/pid")
 
     assert argv[-9:] == [
         "--additional-gids",

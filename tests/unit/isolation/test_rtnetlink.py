@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import EngineError
 from devbox.isolation import forks, syscalls
-from devbox.isolation.network.rtnetlink import Netlink
+from devbox.isolation.network.bridge import Netlink
 
 
 def _apart(work: object) -> None:
@@ -23,7 +23,7 @@ def _apart(work: object) -> None:
                 target.write(text)
         work()  # type: ignore[operator]
 
-    forks.inside(inside)
+    forks.run_in_child(inside)
 
 
 def test_a_bridge_has_its_addresses_at_once():

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from devbox.isolation import seccomp
+from devbox.isolation import runtime_spec
 
 
 def _rules(call: str, *added: str) -> list[dict[str, object]]:
-    return [rule for rule in seccomp.profile(added)["syscalls"] if call in rule["names"]]
+    return [rule for rule in runtime_spec.build_seccomp_profile(added)["syscalls"] if call in rule["names"]]
 
 
 def test_no_call_is_named_twice():
-    assert len(set(seccomp.ALLOWED)) == len(seccomp.ALLOWED)
+    assert len(set(runtime_spec.ALLOWED)) == len(runtime_spec.ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_a_capability_opens_its_calls():
 
 @pytest.mark.parametrize(("machine", "first"), [("x86_64", "SCMP_ARCH_X86_64"), ("aarch64", "SCMP_ARCH_AARCH64")])
 def test_the_machines_architecture_comes_first(machine: str, first: str):
-    assert seccomp.profile(machine=machine)["architectures"][0] == first
+    assert runtime_spec.build_seccomp_profile(machine=machine)["architectures"][0] == first

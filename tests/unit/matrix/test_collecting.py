@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devbox.matrix.collecting import collect
+from devbox.matrix.service_data import collect
 
 
 @pytest.fixture

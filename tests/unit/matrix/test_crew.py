@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from devbox.matrix.crew import Crew
+from devbox.matrix.session import WorkerPool
 from devbox.model.matrix import Cell, CellDone, CellResult, MatrixEvent
 
 SECONDS = 20
@@ -33,14 +33,14 @@ class Run:
         self.aborted.set()
 
 
-def crew(*runs: Run, jobs: int = 1, fail_fast: bool = False) -> tuple[Crew, list[MatrixEvent]]:
+def crew(*runs: Run, jobs: int = 1, fail_fast: bool = False) -> tuple[WorkerPool, list[MatrixEvent]]:
     events: list[MatrixEvent] = []
     around: Any = SimpleNamespace(board=events.append, stopping=threading.Event())
     every: Any = runs
-    return Crew(around, every, jobs=jobs, fail_fast=fail_fast), events
+    return WorkerPool(around, every, jobs=jobs, fail_fast=fail_fast), events
 
 
-def work(made: Crew) -> dict[str, tuple[str, str]]:
+def work(made: WorkerPool) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
 
     def keep(_run: object, result: CellResult) -> None:

@@ -9,11 +9,11 @@ import pytest
 from support import matrices
 
 from devbox.host.paths import Paths
-from devbox.matrix import looking
-from devbox.matrix.looking import CACHED, RUN, SKIPPED, Asked, Seen
-from devbox.matrix.outcome import Session
-from devbox.model.matrix import CellDone, CellInputs, KnownMatrix, MatrixEvent, MatrixStarted
-from devbox.records.matrix import MatrixRecords
+from devbox.matrix import schedule
+from devbox.matrix.schedule import CACHED, RUN, SKIPPED, MatrixObservation, MatrixRequest
+from devbox.matrix.session import Session
+from devbox.model.matrix import CachedMatrix, CellDone, CellInputs, MatrixEvent, MatrixStarted
+from devbox.records.tests import MatrixRecords
 
 TREE = {"a.py": "file:1"}
 INPUTS = CellInputs(
@@ -26,25 +26,27 @@ CELLS = tuple(each.cell for each in (PASSED, FAILED, FLAKY, NEW))
 @pytest.fixture
 def records(tmp_path: Path) -> MatrixRecords:
     found = MatrixRecords(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "0123")
-    found.remember_tree(INPUTS.files, TREE)
-    found.remember(INPUTS, replace(PASSED, ended_at="then", coverage=("/cov",)))
-    found.remember(INPUTS, replace(FAILED, state="failed"))
-    found.remember(INPUTS, replace(FLAKY, state="flaky"))
+    found.record_tree(INPUTS.files, TREE)
+    found.record_result(INPUTS, replace(PASSED, ended_at="then", coverage=("/cov",)))
+    found.record_result(INPUTS, replace(FAILED, state="failed"))
+    found.record_result(INPUTS, replace(FLAKY, state="flaky"))
     return found
 
 
-def seen(files: str = INPUTS.files, tree: dict[str, str] | None = None) -> Seen:
+def seen(files: str = INPUTS.files, tree: dict[str, str] | None = None) -> MatrixObservation:
     now = replace(INPUTS, files=files)
-    known = KnownMatrix(project="p", cells=CELLS, inputs={cell.name: now for cell in CELLS}, patterns=(), but=())
-    return Seen(known=known, tree=tree or TREE, inputs=known.inputs)
+    known = CachedMatrix(project="p", cells=CELLS, inputs={cell.name: now for cell in CELLS}, patterns=(), but=())
+    return MatrixObservation(known=known, tree=tree or TREE, inputs=known.inputs)
 
 
-def told(records: MatrixRecords, asked: Asked, now: Seen | None = None) -> dict[str, tuple[str, str]]:
-    return {each.cell.axes["x"]: (each.verdict, each.reason) for each in looking.decide(now or seen(), records, asked)}
+def told(
+    records: MatrixRecords, asked: MatrixRequest, now: MatrixObservation | None = None
+) -> dict[str, tuple[str, str]]:
+    return {each.cell.axes["x"]: (each.verdict, each.reason) for each in schedule.decide(now or seen(), records, asked)}
 
 
 def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixRecords):
-    assert told(records, Asked()) == {
+    assert told(records, MatrixRequest()) == {
         "passed": (CACHED, "nothing changed since it passed at then (1.5 s)"),
         "failed": (RUN, "it failed last time"),
         "flaky": (RUN, "it passed only on a retry last time"),
@@ -52,22 +54,22 @@ def test_only_what_passed_at_once_and_is_unchanged_need_not_run(records: MatrixR
     }
 
 
-@pytest.mark.parametrize("asked", [Asked(everything=True), Asked(keep=True)])
-def test_all_runs_what_passed_as_well(records: MatrixRecords, asked: Asked):
+@pytest.mark.parametrize("asked", [MatrixRequest(everything=True), MatrixRequest(keep=True)])
+def test_all_runs_what_passed_as_well(records: MatrixRecords, asked: MatrixRequest):
     assert told(records, asked)["passed"] == (RUN, "asked to")
 
 
 def test_a_changed_file_is_named_where_it_is_known(records: MatrixRecords):
     now = seen("sha256:other", {"a.py": "file:2", "b.py": "file:1"})
-    assert told(records, Asked(), now)["passed"] == (RUN, "a.py, b.py changed")
+    assert told(records, MatrixRequest(), now)["passed"] == (RUN, "a.py, b.py changed")
 
 
 def test_what_a_person_leaves_out_is_skipped(records: MatrixRecords):
-    left = told(records, Asked(expression="not new", last_failed=True, shard="1/1"))
+    left = told(records, MatrixRequest(expression="not new", last_failed=True, shard="1/1"))
     assert left["passed"] == left["flaky"] == (SKIPPED, "left out by --last-failed")
     assert left["new"] == (SKIPPED, "left out by -k not new")
     assert left["failed"][0] == RUN
-    halves = [told(records, Asked(shard=share)) for share in ("1/2", "2/2")]
+    halves = [told(records, MatrixRequest(shard=share)) for share in ("1/2", "2/2")]
     assert [[name for name, (verdict, _) in half.items() if verdict != SKIPPED] for half in halves] == [
         ["passed", "flaky"],
         ["failed", "new"],
@@ -75,9 +77,9 @@ def test_what_a_person_leaves_out_is_skipped(records: MatrixRecords):
 
 
 def test_cells_that_are_not_begun_have_their_results_at_once(records: MatrixRecords):
-    decided = looking.decide(seen(), records, Asked(expression="not flaky"))
+    decided = schedule.decide(seen(), records, MatrixRequest(expression="not flaky"))
     session, events = Session(seen(), decided, jobs=1), list[MatrixEvent]()
-    session.tell(events.append, {FAILED.cell.name: "its image could not be made"})
+    session.report_cells(events.append, {FAILED.cell.name: "its image could not be made"})
     found = {result.cell.axes["x"]: (result.state, result.reason) for result in session.results.values()}
     assert found == {
         "passed": ("cached", "nothing changed since it passed at then (1.5 s)"),

@@ -12,12 +12,12 @@ import pytest
 from support import builders
 
 from devbox.errors import CommandFailed, EngineError
-from devbox.matrix.ready import ReadyData
+from devbox.matrix.service_data import ReadyData
 from devbox.model.container import ContainerSpec
-from devbox.model.matrix import Ready, Tests
+from devbox.model.matrix import ReadyCommands, Tests
 
 SPEC = ContainerSpec(name="test", label="test", role="test", image="test", needs=("db",))
-TESTS = Tests(container=SPEC, command=("true",), ready=Ready(commands=("migrate", ("seed", "all"))))
+TESTS = Tests(container=SPEC, command=("true",), ready=ReadyCommands(commands=("migrate", ("seed", "all"))))
 
 
 @dataclass

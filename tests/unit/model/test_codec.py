@@ -9,8 +9,8 @@ from support.builders import container, resolved
 
 from devbox.model import codec
 from devbox.model.container import Health, Port, Setup
-from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, describe, keyed
-from devbox.model.resolved import Resolved
+from devbox.model.image import Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, describe, key_image
+from devbox.model.spec import Spec
 
 IMAGE = ImageSpec(
     name="dev",
@@ -35,7 +35,7 @@ DEV = container(
 
 def test_a_model_survives_json():
     wanted = resolved(DEV, images=(IMAGE,))
-    assert codec.load(Resolved, json.loads(json.dumps(codec.dump(wanted)))) == wanted
+    assert codec.load(Spec, json.loads(json.dumps(codec.dump(wanted)))) == wanted
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_an_unknown_variant_is_refused():
 
 def test_a_key_depends_on_everything_below_and_on_nothing_else():
     images = {"dev": IMAGE}
-    chain = keyed("dev", images).chain
+    chain = key_image("dev", images).chain
     other = ImageSpec(
         name="other", parent=None, steps=(*IMAGE.steps[:1], Packages(names=("jq",))), config=ImageConfig()
     )
-    assert keyed("other", {"other": other}).chain[0].key == chain[0].key
-    assert keyed("other", {"other": other}).chain[1].key != chain[1].key
+    assert key_image("other", {"other": other}).chain[0].key == chain[0].key
+    assert key_image("other", {"other": other}).chain[1].key != chain[1].key
     assert [describe(step) for step in IMAGE.steps] == [
         "debian trixie",
         "packages git",

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from devbox.images import answer
-from devbox.isolation import protocol
+from devbox.images.bake import messages
+from devbox.isolation import client
 from devbox.model import jsontext
 
 DEEP = "[" * 200_000 + "]" * 200_000
@@ -39,6 +39,6 @@ def test_issue10_json_that_is_nested_as_deeply_as_may_be():
 
 
 def test_issue10_json_of_a_worker_that_is_nested_too_deeply_is_no_answer():
-    assert answer.heard(f'{{"done": {DEEP}}}') is None
+    assert messages.parse_message(f'{{"done": {DEEP}}}') is None
     with pytest.raises(ValueError, match="nested"):
-        protocol.decode(DEEP.encode())
+        client.decode(DEEP.encode())

@@ -8,7 +8,7 @@ import pytest
 
 from devbox.model import windows
 
-BERLIN, NEW_YORK, UTC = (windows.zone(name) for name in ("Europe/Berlin", "America/New_York", "UTC"))
+BERLIN, NEW_YORK, UTC = (windows.load_zone(name) for name in ("Europe/Berlin", "America/New_York", "UTC"))
 WEEKEND = "Fri 16:00 - Mon 08:00"
 
 
@@ -17,11 +17,11 @@ def _at(text, place=UTC, fold=0):
 
 
 def _closed(text, at, place=UTC):
-    return windows.closed([windows.parse(text)], at, place) is not None
+    return windows.find_closed_window([windows.parse(text)], at, place) is not None
 
 
 def _opens(texts, at, place=UTC):
-    found = windows.opens_at([windows.parse(text) for text in texts], at, place)
+    found = windows.find_opening([windows.parse(text) for text in texts], at, place)
     return found.astimezone(place).strftime("%a %d %H:%M %z") if found else None
 
 
@@ -68,7 +68,7 @@ def test_windows_that_follow_on_each_other_open_with_the_last():
 
 def test_out_of_every_window_it_is_open_now():
     now = _at("2026-11-26 12:00")
-    assert windows.opens_at([windows.parse(WEEKEND)], now, UTC) == now
+    assert windows.find_opening([windows.parse(WEEKEND)], now, UTC) == now
 
 
 def test_what_is_always_closed_never_opens():
@@ -118,4 +118,4 @@ def test_what_is_no_window_is_refused(text):
 @pytest.mark.parametrize("name", ["Mars/Base", "", "../etc/passwd", "/etc/passwd"])
 def test_what_is_no_zone_is_refused(name):
     with pytest.raises(ValueError, match="no IANA time zone"):
-        windows.zone(name)
+        windows.load_zone(name)

@@ -8,8 +8,8 @@ import pytest
 from support.builders import container, resolved
 
 from devbox.model.container import Port
-from devbox.model.resolved import SHELL
-from devbox.plan.activation import ACTIVE, BEFORE, Activation, entered, left, offered, variables
+from devbox.model.spec import SHELL
+from devbox.plan.activation import ACTIVE, BEFORE, Activation, build_variables, enter, leave, list_access
 
 DB = container("db", ports=(Port(container=5432),))
 CACHE = container("cache")
@@ -26,7 +26,7 @@ SHOP = replace(resolved(DB, CACHE), exports=EXPORTS)
 
 
 def test_what_services_export_is_where_this_machine_reaches_it():
-    assert variables(SHOP, {"db/5432/tcp": 15432}) == {
+    assert build_variables(SHOP, {"db/5432/tcp": 15432}) == {
         "DATABASE_URL": "postgresql://app:pw@127.0.0.1:15432/db?x=mydb:5432",
         "PGHOST": "127.0.0.1",
         "PGPORT": "15432",
@@ -36,24 +36,24 @@ def test_what_services_export_is_where_this_machine_reaches_it():
 
 def test_a_fixed_port_needs_no_memory_and_one_of_all_addresses_is_reached_on_loopback():
     fixed = container("db", ports=(Port(container=5432, host=5555, address="0.0.0.0"),))
-    assert variables(replace(resolved(fixed), exports=EXPORTS), {})["PGPORT"] == "5555"
-    assert variables(replace(resolved(fixed), exports=EXPORTS), {})["PGHOST"] == "127.0.0.1"
+    assert build_variables(replace(resolved(fixed), exports=EXPORTS), {})["PGPORT"] == "5555"
+    assert build_variables(replace(resolved(fixed), exports=EXPORTS), {})["PGHOST"] == "127.0.0.1"
 
 
 def test_what_was_never_up_or_is_not_published_exports_nothing():
-    assert variables(SHOP, {}) == {}
-    assert {access.variable for access in offered(SHOP)} == set(EXPORTS["db"])
+    assert build_variables(SHOP, {}) == {}
+    assert {access.variable for access in list_access(SHOP)} == set(EXPORTS["db"])
 
 
 @pytest.mark.parametrize("name", ["PATH", "DEVBOX_HOME", "a b", "x;y", ""])
 def test_no_export_touches_path_or_devbox_or_is_no_variable(name):
     strange = replace(SHOP, exports={"db": {name: "db:5432"}})
-    assert variables(strange, {"db/5432/tcp": 1}) == {}
-    assert offered(strange) == ()
+    assert build_variables(strange, {"db/5432/tcp": 1}) == {}
+    assert list_access(strange) == ()
 
 
 def test_what_is_offered_is_for_the_shell():
-    assert {access.container for access in offered(SHOP)} == {SHELL}
+    assert {access.container for access in list_access(SHOP)} == {SHELL}
 
 
 BEFOREHAND = {"PATH": "/usr/bin::/bin", "HOME": "/root", "PGHOST": "elsewhere", "EMPTY": ""}
@@ -61,24 +61,24 @@ PROJECT = Activation(root="/shop", path="/shims", variables={"PGHOST": "127.0.0.
 
 
 def test_leaving_restores_everything():
-    inside = entered(BEFOREHAND, PROJECT)
+    inside = enter(BEFOREHAND, PROJECT)
     assert inside["PATH"] == "/shims:/usr/bin::/bin"
     assert (inside["PGHOST"], inside["NEW"], inside[ACTIVE]) == ("127.0.0.1", "1", "/shop")
-    assert left(inside) == BEFOREHAND
+    assert leave(inside) == BEFOREHAND
 
 
 def test_what_a_person_added_to_path_inside_stays():
-    inside = entered(BEFOREHAND, PROJECT)
+    inside = enter(BEFOREHAND, PROJECT)
     inside["PATH"] = f"/mine:{inside['PATH']}:/more"
-    assert left(inside)["PATH"] == "/mine:/usr/bin::/bin:/more"
+    assert leave(inside)["PATH"] == "/mine:/usr/bin::/bin:/more"
 
 
 def test_without_a_path_none_appears_and_none_is_left():
-    inside = entered({}, PROJECT)
+    inside = enter({}, PROJECT)
     assert inside["PATH"] == "/shims"
-    assert left({}) == {}
+    assert leave({}) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"variables": []}', '{"variables": {"X": 3}}', '{"path": 5}'])
 def test_a_memory_that_is_not_understood_changes_nothing_else(text):
-    assert left({"X": "1", "PATH": "/bin", BEFORE: text, ACTIVE: "/x"}) == {"X": "1", "PATH": "/bin"}
+    assert leave({"X": "1", "PATH": "/bin", BEFORE: text, ACTIVE: "/x"}) == {"X": "1", "PATH": "/bin"}

@@ -8,15 +8,15 @@ from support.builders import container, converged, resolved
 
 from devbox.model.container import Mount
 from devbox.model.observed import Observed
-from devbox.model.resolved import Resolved
-from devbox.plan import branches, diff, explain, keys, remembered
+from devbox.model.spec import Spec
+from devbox.plan import branches, diff, identity, locking, reasons
 
 
 def volume(name: str, target: str = "/data", *, read_only: bool = False) -> Mount:
     return Mount(kind="volume", source=name, target=target, read_only=read_only)
 
 
-def file() -> Resolved:
+def file() -> Spec:
     db = container("db", mounts=(volume("db.data"),))
     backup = container(
         "night", role="glue", kind="scheduled", mounts=(volume("db.data", read_only=True), volume("out"))
@@ -25,18 +25,18 @@ def file() -> Resolved:
     return replace(resolved(db, backup, dev), branched={"db.data": "db.data"})
 
 
-def on(branch: str | None, observed: Observed | None = None) -> Resolved:
-    return branches.on_branch(file(), branch, observed.last.specs if observed else {})
+def on(branch: str | None, observed: Observed | None = None) -> Spec:
+    return branches.apply_branch(file(), branch, observed.last.specs if observed else {})
 
 
 def up(branch: str, *volumes: str) -> Observed:
     """An instance that was brought up on a branch."""
     there = on(branch)
     seen = converged(there, volumes=(*volumes, there.branched["db.data"], "out", "cache"))
-    return replace(seen, last=remembered.after(there, seen, None))
+    return replace(seen, last=locking.find_last_applied(there, seen, None))
 
 
-def steps(wanted: Resolved, observed: Observed) -> list[tuple[str, str]]:
+def steps(wanted: Spec, observed: Observed) -> list[tuple[str, str]]:
     return [(step.op, step.resource) for step in diff.diff(wanted, observed).steps]
 
 
@@ -44,7 +44,7 @@ def test_each_branch_has_a_volume_of_its_own_for_whoever_mounts_it():
     feature = on("feat/login")
     sources = {name: [mount.source for mount in spec.mounts] for name, spec in feature.containers.items()}
     assert sources == {"db": ["db.data@feat%2Flogin"], "night": ["db.data@feat%2Flogin", "out"], "dev": ["cache"]}
-    assert branches.branch_of("db.data@feat%2Flogin") == "feat/login"
+    assert branches.parse_branch("db.data@feat%2Flogin") == "feat/login"
 
 
 def test_long_names_of_branches_stay_apart():
@@ -87,14 +87,14 @@ def test_on_no_branch_the_data_stays_what_it_was():
 def test_what_was_there_before_each_branch_had_its_own_is_what_they_begin_as():
     before = replace(file(), branched={})
     observed = converged(before, volumes=("db.data", "out", "cache"))
-    observed = replace(observed, last=remembered.after(before, observed, None))
+    observed = replace(observed, last=locking.find_last_applied(before, observed, None))
     wanted = on("main", observed)
-    assert branches.seeds(wanted, observed) == {"db.data@main": "db.data"}
+    assert branches.find_seeds(wanted, observed) == {"db.data@main": "db.data"}
     assert ("copy", "db.data@main") in steps(wanted, observed)
 
 
 def test_nothing_to_begin_as_is_a_new_volume():
-    assert branches.seeds(on("main"), Observed(supervised=False)) == {}
+    assert branches.find_seeds(on("main"), Observed(supervised=False)) == {}
 
 
 def test_while_nothing_is_up_it_is_copied_all_the_same():
@@ -114,10 +114,10 @@ def test_restart_stops_first():
 
 def test_which_volumes_belong_to_other_branches():
     volumes = ("db.data", "db.data@main", "db.data@feature", "out")
-    assert [branches.elsewhere(on("feature"), volume) for volume in volumes] == [True, True, False, False]
+    assert [branches.is_elsewhere(on("feature"), volume) for volume in volumes] == [True, True, False, False]
 
 
 def test_a_change_beside_the_branch_is_told_too():
     before, now = on("main").containers["db"], on("feature").containers["db"]
-    reason = explain.why_replace(replace(now, restart="always"), keys.fingerprinted(before))
+    reason = reasons.why_replace(replace(now, restart="always"), identity.fingerprint(before))
     assert reason == "the data of the branch feature, restart changed"

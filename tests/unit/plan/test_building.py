@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devbox.model.build import Build, BuildInputs, key
 from devbox.model.container import ContainerSpec
-from devbox.model.image import Copy, Files, ImageConfig, ImageSpec, Run, keyed
+from devbox.model.image import Copy, Files, ImageConfig, ImageSpec, Run, key_image
 from devbox.model.observed import Observed
-from devbox.model.resolved import Instance, Resolved
+from devbox.model.release import Build, BuildInputs, compute_build_key
+from devbox.model.spec import Instance, Spec
 from devbox.plan import building
 
 INPUTS = BuildInputs(
@@ -16,7 +16,7 @@ INPUTS = BuildInputs(
 )
 
 
-def resolved(output: str = "") -> Resolved:
+def resolved(output: str = "") -> Spec:
     base = ImageSpec(name="base.b", parent=None, steps=(Files(contents={"/x": "x"}),), config=ImageConfig())
     copied = (Copy(paths={"dist": "/app"}, output=output), Run(commands=("finish",), output=output))
     images = {
@@ -26,7 +26,7 @@ def resolved(output: str = "") -> Resolved:
         "install.x": replace(base, name="install.x", parent="image", steps=()),
     }
     container = ContainerSpec(name="build", label="build", role="build", image="build")
-    return Resolved(
+    return Spec(
         instance=Instance(id="0", name="app", root="/p", env_file="devbox.toml", owner=0, group=0),
         images=images,
         containers={},
@@ -54,8 +54,8 @@ def test_what_was_built_before_is_not_built_again():
 
 
 def test_the_same_output_makes_the_same_image():
-    assert keyed("image", resolved("sha256:2").images).key == keyed("image", resolved("sha256:2").images).key
-    assert keyed("image", resolved("sha256:2").images).key != keyed("image", resolved("sha256:3").images).key
+    assert key_image("image", resolved("sha256:2").images).key == key_image("image", resolved("sha256:2").images).key
+    assert key_image("image", resolved("sha256:2").images).key != key_image("image", resolved("sha256:3").images).key
 
 
 def test_every_input_counts_and_the_reason_names_it():
@@ -69,15 +69,15 @@ def test_every_input_counts_and_the_reason_names_it():
         "E is new": replace(INPUTS, env={"E": "1"}),
         "its toolchain changed": replace(INPUTS, image="sha256:2"),
     }
-    assert len({key(INPUTS), *map(key, changes.values())}) == 1 + len(changes)
+    assert len({compute_build_key(INPUTS), *map(compute_build_key, changes.values())}) == 1 + len(changes)
     for reason, now in changes.items():
         assert building.why_build(now, INPUTS) == reason
-        told = building.verdicts(now, INPUTS, built=False)
+        told = building.list_verdicts(now, INPUTS, built=False)
         assert [verdict.verdict for verdict in told] != ["unchanged"]
 
 
 def test_what_did_not_change_is_told_apart_from_what_was_lost():
     assert building.why_build(INPUTS, None) == "not built yet"
-    assert building.verdicts(INPUTS, INPUTS, built=True)[0].verdict == "unchanged"
-    assert building.verdicts(INPUTS, INPUTS, built=False)[0].verdict == "missing"
+    assert building.list_verdicts(INPUTS, INPUTS, built=True)[0].verdict == "unchanged"
+    assert building.list_verdicts(INPUTS, INPUTS, built=False)[0].verdict == "missing"
     assert "no longer" in building.why_build(INPUTS, INPUTS)

@@ -8,9 +8,9 @@ import pytest
 
 from devbox.model.container import ContainerSpec, Limits
 from devbox.model.image import Bootstrap, ImageConfig, ImageSpec
-from devbox.model.matrix import Cell, CellInputs, CellResult, Ready, Tests
-from devbox.model.resolved import Instance, Resolved
-from devbox.plan import cellinputs
+from devbox.model.matrix import Cell, CellInputs, CellResult, ReadyCommands, Tests
+from devbox.model.spec import Instance, Spec
+from devbox.plan import matrix
 
 CELL = Cell(name="default", axes={}, variables={})
 TESTS = Tests(
@@ -30,12 +30,12 @@ def cell(tests: Tests = TESTS, *, db: ContainerSpec | None = DB, suite: str = "t
     images = {name: image(name, suite) for name in ("test", "service.db")}
     containers = {spec.name: spec for spec in (db, tests.container) if spec}
     instance = Instance(id="1", name="p", root="/p", env_file="devbox.toml", owner=0, group=0)
-    resolved = Resolved(instance=instance, images=images, containers=containers)
-    return replace(cellinputs.inputs(resolved, tests), files="sha256:1")
+    resolved = Spec(instance=instance, images=images, containers=containers)
+    return replace(matrix.compute_inputs(resolved, tests), files="sha256:1")
 
 
 def why(now: CellInputs, *changed: str, before: CellInputs | None = None, state: str = "passed") -> str:
-    return cellinputs.why_run(now, before or cell(), CellResult(cell=CELL, state=state), changed)
+    return matrix.why_run(now, before or cell(), CellResult(cell=CELL, state=state), changed)
 
 
 def with_container(**changes: object) -> Tests:
@@ -55,7 +55,7 @@ def test_equal_cells_have_one_key() -> None:
         (cell(with_container(env={})), "A is gone"),
         (cell(with_container(limits=Limits(memory=1))), "how it runs changed"),
         (cell(replace(TESTS, junit=("x.xml",))), "how it runs changed"),
-        (cell(replace(TESTS, ready=Ready(commands=("m",)))), "what makes services ready changed"),
+        (cell(replace(TESTS, ready=ReadyCommands(commands=("m",)))), "what makes services ready changed"),
         (cell(db=replace(DB, env={"X": "1"})), "db changed"),
         (cell(db=None), "db is gone"),
         (cell(suite="bookworm"), "its image changed, db changed"),
@@ -104,8 +104,8 @@ def test_the_data_of_ready_services_do_not_depend_on_the_image_of_the_tests() ->
             "service.db": image("service.db", "trixie"),
         }
         instance = Instance(id="1", name="p", root="/p", env_file="devbox.toml", owner=0, group=0)
-        resolved = Resolved(instance=instance, images=images, containers={"db": DB, "test": TESTS.container})
-        return cellinputs.ready_key(resolved, replace(TESTS, ready=Ready(commands=("m",))), files)
+        resolved = Spec(instance=instance, images=images, containers={"db": DB, "test": TESTS.container})
+        return matrix.compute_ready_key(resolved, replace(TESTS, ready=ReadyCommands(commands=("m",))), files)
 
     assert key("trixie", {"m": "1"}) == key("bookworm", {"m": "1"})
     assert key("trixie", {"m": "1"}) != key("trixie", {"m": "2"})

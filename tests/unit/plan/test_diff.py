@@ -10,10 +10,10 @@ from support.builders import container, converged, image, resolved, seen
 from devbox.errors import EngineError
 from devbox.isolation.network.bridge import MOST_PORTS
 from devbox.model.container import Health, Isolation, Port, Setup
-from devbox.model.observed import BoundPort, LastRun, Observed
+from devbox.model.observed import BoundPort, LastApplied, Observed
 from devbox.model.plan import Step
-from devbox.model.resolved import Hook
-from devbox.plan import capacity, diff, keys
+from devbox.model.spec import Hook
+from devbox.plan import diff, identity, ports
 
 DB = container("db", health=Health(command=("ready",)))
 DEV = container("dev", role="dev", image="dev", needs=("db",), ports=(Port(container=8000),))
@@ -24,7 +24,7 @@ DEV_PORT = {"dev": (BoundPort(host=8000, address="127.0.0.1", container=8000, pr
 
 def kept(wanted):
     """The specs as records keep them."""
-    return {name: keys.fingerprinted(spec) for name, spec in wanted.containers.items()}
+    return {name: identity.fingerprint(spec) for name, spec in wanted.containers.items()}
 
 
 def ops(plan):
@@ -59,7 +59,7 @@ def test_what_is_as_wanted_needs_nothing():
 
 def test_a_new_package_replaces_only_its_container_and_is_named():
     changed = resolved(DEV, DB, images=(BASE, image("dev", "git", "tree", parent="base.py")))
-    last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
+    last = LastApplied(images=diff.key_images(SHOP), specs=kept(SHOP))
     there = {name: digest for name, digest in converged(SHOP).baked.items() if name != "dev"}
     observed = converged(SHOP, baked=there, last=last, ports=DEV_PORT, published=DEV_PORT)
     plan = diff.diff(changed, observed)
@@ -70,19 +70,19 @@ def test_a_new_package_replaces_only_its_container_and_is_named():
 
 def test_an_image_that_is_there_already_says_what_is_other_about_it():
     changed = resolved(DEV, DB, images=(BASE, image("dev", "git", "tree", parent="base.py")))
-    last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
+    last = LastApplied(images=diff.key_images(SHOP), specs=kept(SHOP))
     there = converged(SHOP).baked | converged(changed).baked
     observed = converged(SHOP, baked=there, last=last, ports=DEV_PORT, published=DEV_PORT)
     plan = diff.diff(changed, observed)
     assert ops(plan) == [("replace", "dev")]
     assert reason(plan, "replace dev") == "its image dev changed: packages changed: + tree"
-    unknown = diff.diff(changed, replace(observed, last=LastRun()))
+    unknown = diff.diff(changed, replace(observed, last=LastApplied()))
     assert reason(unknown, "replace dev") == "its image dev changed"
 
 
 def test_a_changed_base_is_the_reason_of_what_stands_on_it():
     changed = resolved(DEV, DB, images=(image("base.py", "python3", "gcc"), SHOP.images["dev"]))
-    last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
+    last = LastApplied(images=diff.key_images(SHOP), specs=kept(SHOP))
     plan = diff.diff(changed, converged(SHOP, baked={"service.db": "sha256:0"}, last=last, published=DEV_PORT))
     assert reason(plan, "bake base.py") == "packages changed: + gcc"
     assert reason(plan, "bake dev") == "its base changed: packages changed: + gcc"
@@ -91,14 +91,14 @@ def test_a_changed_base_is_the_reason_of_what_stands_on_it():
 def test_changed_environment_names_the_variables():
     wanted = resolved(replace(DEV, env={"A": "2", "B": "1"}), DB)
     was = resolved(replace(DEV, env={"A": "1", "B": "1"}), DB)
-    plan = diff.diff(wanted, converged(was, last=LastRun(specs=kept(was))))
+    plan = diff.diff(wanted, converged(was, last=LastApplied(specs=kept(was))))
     assert reason(plan, "replace dev") == "env changed: A"
 
 
 @pytest.mark.parametrize("field", ["where", "label", "needs"])
 def test_what_is_for_people_or_order_makes_no_other_container(field):
     other = {"where": "devbox.toml:9", "label": "x", "needs": ()}[field]
-    assert keys.spec_key(DEV) == keys.spec_key(replace(DEV, **{field: other}))
+    assert identity.compute_spec_key(DEV) == identity.compute_spec_key(replace(DEV, **{field: other}))
 
 
 def test_an_ended_service_starts_again_and_says_how_it_ended():
@@ -231,7 +231,7 @@ def many(count):
 
 
 def test_issue9_b13_more_containers_than_a_bridge_has_ports_are_refused():
-    assert capacity.MOST == MOST_PORTS
+    assert ports.MOST == MOST_PORTS
     assert diff.diff(many(1023), converged(many(0)))
     for plan in (diff.diff, diff.restart):
         with pytest.raises(EngineError, match="has 1024 containers in its network, which takes at most 1023"):
@@ -245,7 +245,7 @@ def test_issue9_b13_a_rollout_counts_every_moment():
     steps = [Step(op="start", resource=f"new{number}", reason="") for number in range(600)]
     old = {f"old{number}" for number in range(500)}
     with pytest.raises(EngineError, match="has 1024 containers"):
-        capacity.check_steps(steps, old, instance="the stage")
+        ports.check_steps(steps, old, instance="the stage")
     rolling = [
         step
         for number in range(1000)
@@ -254,15 +254,15 @@ def test_issue9_b13_a_rollout_counts_every_moment():
             Step(op="remove", resource=f"old{number}", reason=""),
         )
     ]
-    capacity.check_steps(rolling, {f"old{number}" for number in range(1000)}, instance="the stage")
+    ports.check_steps(rolling, {f"old{number}" for number in range(1000)}, instance="the stage")
 
 
 class TestSetup:
     dev = replace(DEV, setup=Setup(commands=("pip install -r r.txt",), inputs=("r.txt",)), needs=())
     wanted = resolved(dev, images=(BASE, SHOP.images["dev"]))
-    key = diff.keyed_images(wanted)["dev"].key
+    key = diff.key_images(wanted)["dev"].key
     now = {"dev": {"r.txt": "1"}}
-    done = keys.setup_key(dev.setup, now["dev"])
+    done = identity.compute_setup_key(dev.setup, now["dev"])
 
     def observed(self, **fields):
         facts = {"ports": DEV_PORT, "published": DEV_PORT, "setup_files": self.now}
@@ -278,17 +278,17 @@ class TestSetup:
 
     def test_runs_again_when_an_input_changed_and_names_it(self):
         before = {"dev": {"r.txt": "0"}}
-        old = keys.setup_key(self.dev.setup, before["dev"])
-        observed = self.observed(tops={"dev": (self.key, old)}, last=LastRun(setup_files=before))
+        old = identity.compute_setup_key(self.dev.setup, before["dev"])
+        observed = self.observed(tops={"dev": (self.key, old)}, last=LastApplied(setup_files=before))
         assert reason(diff.diff(self.wanted, observed), "setup dev") == "changed: r.txt"
 
     def test_runs_again_when_it_did_not_finish(self):
-        observed = self.observed(tops={"dev": (self.key, "sha256:other")}, last=LastRun(setup_files=self.now))
+        observed = self.observed(tops={"dev": (self.key, "sha256:other")}, last=LastApplied(setup_files=self.now))
         assert reason(diff.diff(self.wanted, observed), "setup dev").startswith("not finished last time")
 
 
 def test_reasons_of_images_name_what_happened():
-    last = LastRun(images=diff.keyed_images(SHOP), specs=kept(SHOP))
+    last = LastApplied(images=diff.key_images(SHOP), specs=kept(SHOP))
 
     def why(wanted, **fields):
         observed = Observed(supervised=False, ports=DEV_PORT, last=last, **fields)
@@ -304,8 +304,8 @@ def test_reasons_of_images_name_what_happened():
 
 def test_values_of_variables_are_not_kept():
     spec = replace(DEV, env={"TOKEN": "hunter2"})
-    assert "hunter2" not in str(keys.fingerprinted(spec))
-    assert keys.spec_key(spec) != keys.spec_key(replace(DEV, env={"TOKEN": "hunter3"}))
+    assert "hunter2" not in str(identity.fingerprint(spec))
+    assert identity.compute_spec_key(spec) != identity.compute_spec_key(replace(DEV, env={"TOKEN": "hunter3"}))
 
 
 HOOKED = replace(SHOP, hooks={name: Hook(name=name, command=("true",)) for name in ("created", "started")})

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.resolving import resolve_text
 
-from devbox.model.grant import EVERY, Grant
-from devbox.model.resolved import Resolved
+from devbox.model.container import EVERY, Grant
+from devbox.model.spec import Spec
 from devbox.plan import grants
 
 CLOSED = """
@@ -20,13 +20,15 @@ isolation = "isolated"
 """
 
 
-def resolved_file(text: str) -> Resolved:
+def resolved_file(text: str) -> Spec:
     with tempfile.TemporaryDirectory() as root:
         return resolve_text(root, text, {"x": ""})
 
 
 def added(before: str, after: str) -> tuple[str, ...]:
-    return grants.describe(grants.added(grants.grants(resolved_file(after)), grants.grants(resolved_file(before))))
+    return grants.describe(
+        grants.find_added(grants.list_grants(resolved_file(after)), grants.list_grants(resolved_file(before)))
+    )
 
 
 def test_a_file_that_is_not_closed_off_is_not_recorded():
@@ -98,10 +100,10 @@ def test_a_test_and_a_build_container_count():
 
 
 def test_what_a_file_no_longer_grants_is_no_longer_accepted():
-    wide = grants.grants(resolved_file(CLOSED.replace("isolated", "integrated") + 'run = ["true"]\n'))
-    narrow = grants.grants(resolved_file(CLOSED))
-    left = grants.narrowed(narrow, (*wide, Grant(subject="gone", kind="root")))
-    assert grants.added(wide, left), "what was given up has to be allowed again"
+    wide = grants.list_grants(resolved_file(CLOSED.replace("isolated", "integrated") + 'run = ["true"]\n'))
+    narrow = grants.list_grants(resolved_file(CLOSED))
+    left = grants.narrow(narrow, (*wide, Grant(subject="gone", kind="root")))
+    assert grants.find_added(wide, left), "what was given up has to be allowed again"
     assert Grant(subject="gone", kind="root") in left
     assert any(grant.kind == "run" for grant in left), "the cells of a matrix have build commands of their own"
 
@@ -148,13 +150,13 @@ def test_issue9_a2_a_bind_of_the_project_is_the_project():
 
 
 def test_issue9_a2_other_vars_loosen_nothing_unless_they_were_accepted():
-    tight, loose = (grants.grants(resolved_file(text)) for text in (CLOSED, CLOSED.replace('"isolated"', "{}")))
-    more = grants.loosened(loose, tight)
+    tight, loose = (grants.list_grants(resolved_file(text)) for text in (CLOSED, CLOSED.replace('"isolated"', "{}")))
+    more = grants.find_loosened(loose, tight)
     assert Grant(subject="dev", kind="network", value="project") in {_plain(grant) for grant in more}
-    accepted = (*tight, *grants.by_vars(more))
-    assert grants.loosened(loose, accepted) == ()
-    assert grants.added(loose, accepted) == more, "the file itself still may not"
-    assert set(grants.narrowed(tight, accepted)) >= set(grants.by_vars(more))
+    accepted = (*tight, *grants.mark_by_vars(more))
+    assert grants.find_loosened(loose, accepted) == ()
+    assert grants.find_added(loose, accepted) == more, "the file itself still may not"
+    assert set(grants.narrow(tight, accepted)) >= set(grants.mark_by_vars(more))
 
 
 def _plain(grant: Grant) -> Grant:

@@ -9,7 +9,7 @@ AXES: dict[str, tuple[str, ...]] = {"python": ("3.11", "3.14"), "pg": ("15", "17
 
 
 def names(wanted: Matrix) -> list[str]:
-    return [cell.name for cell in matrix.cells(wanted)]
+    return [cell.name for cell in matrix.expand_cells(wanted)]
 
 
 def test_the_last_axis_turns_fastest() -> None:
@@ -22,7 +22,7 @@ def test_the_last_axis_turns_fastest() -> None:
 
 
 def test_without_a_matrix_there_is_one_cell() -> None:
-    assert matrix.cells(Matrix()) == (Cell(name="default", axes={}, variables={}),)
+    assert matrix.expand_cells(Matrix()) == (Cell(name="default", axes={}, variables={}),)
 
 
 def test_excluded_are_all_that_a_part_fits() -> None:
@@ -31,13 +31,13 @@ def test_excluded_are_all_that_a_part_fits() -> None:
 
 def test_an_include_that_fits_no_cell_is_one() -> None:
     included = {"pg": "13", "python": "3.9"}
-    found = matrix.cells(Matrix(axes=AXES, exclude=({"pg": "17"},), include=(included,)))
+    found = matrix.expand_cells(Matrix(axes=AXES, exclude=({"pg": "17"},), include=(included,)))
     assert [cell.name for cell in found] == ["python=3.11,pg=15", "python=3.14,pg=15", "python=3.9,pg=13"]
     assert found[-1].variables == included
 
 
 def test_an_include_that_fits_cells_adds_its_variables_to_them() -> None:
-    found = matrix.cells(Matrix(axes=AXES, include=({"python": "3.14", "extra": "--pre"}, {"level": "2"})))
+    found = matrix.expand_cells(Matrix(axes=AXES, include=({"python": "3.14", "extra": "--pre"}, {"level": "2"})))
     assert [cell.variables.get("extra") for cell in found] == [None, None, "--pre", "--pre"]
     assert {cell.variables["level"] for cell in found} == {"2"}
     assert found[-1].axes == {"python": "3.14", "pg": "17"}, "what it adds is no axis"
@@ -53,7 +53,7 @@ def test_includes_alone_are_a_matrix() -> None:
 
 
 def test_what_may_fail_is_told_by_a_part_of_the_cell() -> None:
-    found = matrix.cells(Matrix(axes=AXES, allow_failure=({"python": "3.14", "pg": "17"},)))
+    found = matrix.expand_cells(Matrix(axes=AXES, allow_failure=({"python": "3.14", "pg": "17"},)))
     assert [cell.allow_failure for cell in found] == [False, False, False, True]
 
 
@@ -85,5 +85,5 @@ def test_an_interrupted_run_says_so() -> None:
 def test_pinned_axes_have_one_value() -> None:
     included = ({"python": "3.13", "pg": "13"}, {"python": "3.11", "pg": "13"})
     whole = Matrix(axes=AXES, exclude=({"pg": "15"},), include=included)
-    found = matrix.cells(matrix.pinned(whole, {"python": "3.13"}))
+    found = matrix.expand_cells(matrix.pin_axes(whole, {"python": "3.13"}))
     assert [cell.name for cell in found] == ["python=3.13,pg=17", "python=3.13,pg=13"]

@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from support.deployments import deployment
 
+from devbox.deploy import stage_containers, strategies
 from devbox.model.observed import ObservedContainer
 from devbox.model.plan import Plan
-from devbox.plan import keys, rollout, staging
-from devbox.routing.cohort import BASELINE
-from devbox.routing.state import GREEN, WHOLE, Front, RouterState, Server
+from devbox.model.router import BASELINE, GREEN, WHOLE, Frontend, RouterState, Server
+from devbox.plan import identity
 
 OLD, NEW = deployment("1", replicas={"web": 2, "worker": 1}), deployment("2", replicas={"web": 2, "worker": 1})
-O, N = staging.mark(OLD), staging.mark(NEW)  # noqa: E741
+O, N = stage_containers.compute_mark(OLD), stage_containers.compute_mark(NEW)  # noqa: E741
 NOTHING = Plan(steps=())
 
 
 def specs(wanted):
-    return staging.release_containers(wanted, needs={}, exports={})
+    return stage_containers.build_release_containers(wanted, needs={}, exports={})
 
 
 def standing(wanted, *names, **facts):
@@ -35,7 +35,7 @@ def standing(wanted, *names, **facts):
                 digest="",
                 pid=1,
                 image_key="",
-                spec_key=keys.spec_key(spec),
+                spec_key=identity.compute_spec_key(spec),
                 **{"health": "none", **state, **facts},
             )
     return found
@@ -43,11 +43,11 @@ def standing(wanted, *names, **facts):
 
 def router(blue=(), green=(), share=0):
     made = [tuple(Server(name=name, address="10.0.0.1", port=8000) for name in side) for side in (blue, green)]
-    return RouterState(fronts=(Front(process="web", port=8000, blue=made[0], green=made[1]),), share=share)
+    return RouterState(fronts=(Frontend(process="web", port=8000, blue=made[0], green=made[1]),), share=share)
 
 
 def steps(strategy, there, state, wanted=NEW, draining=frozenset(), **how):
-    found = rollout.Rollout(
+    found = strategies.RolloutInputs(
         specs=specs(wanted),
         served=frozenset({"web"}),
         standing=there,
@@ -55,7 +55,7 @@ def steps(strategy, there, state, wanted=NEW, draining=frozenset(), **how):
         kept=frozenset({"router"}),
         draining=draining,
     )
-    made = rollout.plan(found, strategy=strategy, after=NOTHING, **how)
+    made = strategies.plan(found, strategy=strategy, after=NOTHING, **how)
     names = {step.id for step in made.steps}
     assert all(before in names for step in made.steps for before in step.after)
     return [step.id.replace(O, "old").replace(N, "new") for step in made.steps]
@@ -131,8 +131,8 @@ def test_blue_green_goes_back_to_blue_the_next_time():
 
 
 def test_warm_stops_before_any_traffic():
-    found = rollout.Rollout(specs=specs(NEW), served=frozenset({"web"}), standing=BEFORE, router=SERVING)
-    ops = [step.op for step in rollout.warm(found, after=NOTHING).steps]
+    found = strategies.RolloutInputs(specs=specs(NEW), served=frozenset({"web"}), standing=BEFORE, router=SERVING)
+    ops = [step.op for step in strategies.warm(found, after=NOTHING).steps]
     assert ops == ["start"] * 4 + ["admit"] * 2
 
 
@@ -158,7 +158,7 @@ def test_issue10_12_what_is_left_of_a_drain_is_waited_for_after_a_kill():
 def test_a_killed_release_of_another_kind_leaves_no_traffic_behind():
     """A gray release at 25 % is given up before another one comes: its side is emptied first."""
     third = deployment("3", replicas={"web": 2, "worker": 1})
-    shared = router(blue=(f"web-1-{O}",), green=(f"web-1-{staging.mark(third)}",), share=2500)
+    shared = router(blue=(f"web-1-{O}",), green=(f"web-1-{stage_containers.compute_mark(third)}",), share=2500)
     made = steps("blue-green", BEFORE | standing(third), shared)
     assert made[:2] == ["start migrate-new", "switch blue"]
     assert made[2].startswith("drain web-1-")
@@ -205,15 +205,15 @@ def test_issue10_10_a_promotion_that_was_killed_while_it_observed_observes_again
 
 
 def test_issue10_8_a_baseline_starts_with_the_canary_and_goes_with_any_other_plan():
-    fresh = staging.baseline(OLD, NEW, needs={}, exports={}).specs
-    found = rollout.Rollout(
+    fresh = stage_containers.build_baseline(OLD, NEW, needs={}, exports={}).specs
+    found = strategies.RolloutInputs(
         specs={**specs(NEW), **fresh},
         served=frozenset({"web"}),
         standing=BEFORE,
         router=SERVING,
         baseline=frozenset(fresh),
     )
-    made = rollout.warm(found, after=NOTHING)
+    made = strategies.warm(found, after=NOTHING)
     shown = [step.id.replace(O, "old").replace(N, "new") for step in made.steps]
     assert shown == [
         "start migrate-new",

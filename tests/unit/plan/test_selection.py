@@ -6,9 +6,9 @@ import pytest
 
 from devbox.errors import UsageError
 from devbox.model.matrix import Matrix
-from devbox.plan import matrix, selection
+from devbox.plan import matrix
 
-CELLS = matrix.cells(Matrix(axes={"python": ("3.9", "3.11", "3.14"), "pg": ("15", "17")}))
+CELLS = matrix.expand_cells(Matrix(axes={"python": ("3.9", "3.11", "3.14"), "pg": ("15", "17")}))
 
 
 @pytest.mark.parametrize(
@@ -28,23 +28,23 @@ CELLS = matrix.cells(Matrix(axes={"python": ("3.9", "3.11", "3.14"), "pg": ("15"
     ],
 )
 def test_words_are_combined(expression: str, count: int) -> None:
-    assert len(selection.chosen(CELLS, expression)) == count
+    assert len(matrix.select_cells(CELLS, expression)) == count
 
 
 def test_a_value_is_no_part_of_another() -> None:
-    assert selection.chosen(CELLS, "3.1*") == {cell.name for cell in CELLS if cell.axes["python"] != "3.9"}
+    assert matrix.select_cells(CELLS, "3.1*") == {cell.name for cell in CELLS if cell.axes["python"] != "3.9"}
     with pytest.raises(UsageError, match=r"no cell has 3\.1$"):
-        selection.chosen(CELLS, "3.1")
+        matrix.select_cells(CELLS, "3.1")
 
 
 @pytest.mark.parametrize("expression", ["", "and", "3.14 and", "(3.14", "3.14)", "3.14 15", "not", "()"])
 def test_what_is_no_expression_is_refused(expression: str) -> None:
     with pytest.raises(UsageError, match="can't be understood"):
-        selection.chosen(CELLS, expression)
+        matrix.select_cells(CELLS, expression)
 
 
 def test_shards_are_all_cells_once() -> None:
-    shares = [selection.shard(CELLS, f"{number}/4") for number in (1, 2, 3, 4)]
+    shares = [matrix.select_shard(CELLS, f"{number}/4") for number in (1, 2, 3, 4)]
     assert sum(map(len, shares)) == len(CELLS)
     assert frozenset[str]().union(*shares) == {cell.name for cell in CELLS}
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -53,12 +53,12 @@ def test_shards_are_all_cells_once() -> None:
 @pytest.mark.parametrize("share", ["0/2", "3/2", "1", "1/0", "x/2", "1/2/3"])
 def test_what_is_no_share_is_refused(share: str) -> None:
     with pytest.raises(UsageError, match="i/n"):
-        selection.shard(CELLS, share)
+        matrix.select_shard(CELLS, share)
 
 
 def test_as_many_run_as_cores_and_memory_hold() -> None:
     gib = 1 << 30
-    assert matrix.jobs(cells=10, cores=2, memory=64 * gib, each=gib) == 2
-    assert matrix.jobs(cells=10, cores=8, memory=3 * gib, each=gib) == 3
-    assert matrix.jobs(cells=1, cores=8, memory=64 * gib, each=gib) == 1
-    assert matrix.jobs(cells=9, cores=8, memory=0, each=gib) == 1
+    assert matrix.count_jobs(cells=10, cores=2, memory=64 * gib, each=gib) == 2
+    assert matrix.count_jobs(cells=10, cores=8, memory=3 * gib, each=gib) == 3
+    assert matrix.count_jobs(cells=1, cores=8, memory=64 * gib, each=gib) == 1
+    assert matrix.count_jobs(cells=9, cores=8, memory=0, each=gib) == 1

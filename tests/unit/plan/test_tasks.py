@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import UsageError
 from devbox.model.observed import TaskDone
-from devbox.model.resolved import Task
+from devbox.model.spec import Task
 from devbox.plan import tasks
 
 
@@ -23,19 +23,19 @@ ALL = {
 
 
 def test_what_a_task_needs_comes_before_it_and_independent_ones_wait_for_nobody():
-    made = tasks.needed("check", ALL)
+    made = tasks.plan_needs("check", ALL)
     assert {step.resource: step.after for step in made.steps} == {
         "lint": (),
         "build": ("task lint",),
         "types": (),
     }
     assert {step.reason for step in made.steps} == {"needed by build", "needed by check"}
-    assert not tasks.needed("lint", ALL)
+    assert not tasks.plan_needs("lint", ALL)
 
 
 def test_an_unknown_task_names_the_known():
     with pytest.raises(UsageError) as raised:
-        tasks.find("nope", ALL, env_file="devbox.toml")
+        tasks.find_task("nope", ALL, env_file="devbox.toml")
     assert raised.value.remedy == "known: lint, types, build, check"
 
 
@@ -49,12 +49,12 @@ def test_an_unknown_task_names_the_known():
     ],
 )
 def test_arguments_go_to_the_last_command(commands: tuple[object, ...], printed: str):
-    argv = tasks.argv(task("t", commands=commands), ("a b", "$HOME"))
+    argv = tasks.build_task_argv(task("t", commands=commands), ("a b", "$HOME"))
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == printed
 
 
 def test_commands_stop_at_the_first_failure():
-    argv = tasks.argv(task("t", commands=("echo one", "exit 3", "echo two")))
+    argv = tasks.build_task_argv(task("t", commands=("echo one", "exit 3", "echo two")))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "one\n")
 
@@ -75,10 +75,10 @@ NOW = TaskDone(commands="k", image="i", files={"a": "1", "b": "1"})
     ],
 )
 def test_why_a_task_runs(last: TaskDone | None, lacking: tuple[str, ...], reason: str):
-    found = tasks.why(task("t", inputs=("*",)), last, NOW, lacking=lacking)
+    found = tasks.explain_run(task("t", inputs=("*",)), last, NOW, lacking=lacking)
     assert reason in found
     assert bool(found) is bool(reason)
 
 
 def test_without_inputs_a_task_always_runs():
-    assert tasks.why(task("t"), NOW, NOW, lacking=())
+    assert tasks.explain_run(task("t"), NOW, NOW, lacking=())

@@ -6,19 +6,19 @@ import itertools
 
 from support.builders import image
 
-from devbox.model.image import ImageSpec, keyed
-from devbox.plan import variants
-from devbox.plan.variants import Cell, Variants
+from devbox.model.image import ImageSpec, key_image
+from devbox.plan import matrix
+from devbox.plan.matrix import CellImages, ImageVariants
 
 
-def cell(python: str, pg: str, level: str = "low") -> Cell:
+def cell(python: str, pg: str, level: str = "low") -> CellImages:
     """A base by `python`, tests on it, a service by `pg`; `level` changes nothing."""
     images = {
         "base.py": image("base.py", f"python{python}"),
         "test": image("test", "pytest", parent="base.py"),
         "service.db": image("service.db", f"postgresql-{pg}"),
     }
-    return Cell(variables={"python": python, "pg": pg, "level": level}, images=images)
+    return CellImages(variables={"python": python, "pg": pg, "level": level}, images=images)
 
 
 PLAIN = cell("3.13", "17")
@@ -26,8 +26,8 @@ CELLS = [cell(*values) for values in itertools.product(("3.9", "3.13"), ("15", "
 
 
 def test_an_image_is_named_by_what_it_depends_on_and_by_nothing_else():
-    named = Variants(PLAIN, CELLS)
-    assert named.names(cell("3.9", "15", "high")) == {
+    named = ImageVariants(PLAIN, CELLS)
+    assert named.name_images(cell("3.9", "15", "high")) == {
         "base.py": "base.py [python=3.9]",
         "test": "test [python=3.9]",
         "service.db": "service.db [pg=15]",
@@ -35,32 +35,32 @@ def test_an_image_is_named_by_what_it_depends_on_and_by_nothing_else():
 
 
 def test_what_the_file_has_without_the_matrix_keeps_its_name():
-    named = Variants(PLAIN, CELLS)
-    assert named.names(cell("3.13", "15")) == {
+    named = ImageVariants(PLAIN, CELLS)
+    assert named.name_images(cell("3.13", "15")) == {
         "base.py": "base.py",
         "test": "test",
         "service.db": "service.db [pg=15]",
     }
-    assert Variants(PLAIN, []).names(PLAIN) == {name: name for name in PLAIN.images}
+    assert ImageVariants(PLAIN, []).name_images(PLAIN) == {name: name for name in PLAIN.images}
 
 
 def test_one_value_that_differs_from_the_file_s_is_named():
-    assert Variants(PLAIN, [cell("3.9", "17")]).names(cell("3.9", "17"))["test"] == "test [python=3.9]"
+    assert ImageVariants(PLAIN, [cell("3.9", "17")]).name_images(cell("3.9", "17"))["test"] == "test [python=3.9]"
 
 
 def test_of_variables_that_go_together_the_first_is_named():
     rows = [cell("3.9", "17", "old"), cell("3.11", "17", "new")]
-    assert Variants(PLAIN, rows).names(rows[0])["base.py"] == "base.py [python=3.9]"
+    assert ImageVariants(PLAIN, rows).name_images(rows[0])["base.py"] == "base.py [python=3.9]"
 
 
 def test_a_cell_that_is_none_of_the_file_s_is_named_by_all_it_says():
-    named = Variants(PLAIN, [PLAIN])
-    assert named.names(cell("3.9", "17"))["test"] == "test [python=3.9,pg=17,level=low]"
+    named = ImageVariants(PLAIN, [PLAIN])
+    assert named.name_images(cell("3.9", "17"))["test"] == "test [python=3.9,pg=17,level=low]"
 
 
 def test_together_they_are_the_same_images():
-    named = Variants(PLAIN, CELLS)
-    every = variants.together((each.images, named.names(each)) for each in CELLS)
+    named = ImageVariants(PLAIN, CELLS)
+    every = matrix.merge_images((each.images, named.name_images(each)) for each in CELLS)
     assert sorted(every) == [
         "base.py",
         "base.py [python=3.9]",
@@ -70,15 +70,15 @@ def test_together_they_are_the_same_images():
         "test [python=3.9]",
     ]
     for each in CELLS:
-        assert {label: keyed(name, every).key for label, name in named.names(each).items()} == each.keys
+        assert {label: key_image(name, every).key for label, name in named.name_images(each).items()} == each.keys
     assert all(name == spec.name for name, spec in every.items())
 
 
 def test_a_name_tells_its_image():
-    assert [variants.label_of(name) for name in ("test [python=3.9]", "base.py [a=b [c]", "dev")] == [
+    assert [matrix.parse_label(name) for name in ("test [python=3.9]", "base.py [a=b [c]", "dev")] == [
         "test",
         "base.py",
         "dev",
     ]
     spec = ImageSpec(name="a", parent="b", steps=(), config=PLAIN.images["test"].config)
-    assert variants.renamed({"a": spec}, {"a": "a [x=1]", "b": "b"})["a [x=1]"].parent == "b"
+    assert matrix.rename_images({"a": spec}, {"a": "a [x=1]", "b": "b"})["a [x=1]"].parent == "b"

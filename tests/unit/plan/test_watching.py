@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devbox.model.resolved import Watch
+from devbox.model.spec import Watch
 from devbox.plan import watching
 
 DEV = Watch(container="dev", paths=("app/**", "conf"), ignore=("app/static/**",))
@@ -13,7 +13,7 @@ CSS = Watch(container="dev", paths=("styles/*.css",), do="task:css")
 
 
 def steps(*watches: Watch, changed: list[str]) -> list[tuple[str, str, str]]:
-    return [(step.op, step.resource, step.reason) for step in watching.reactions(watches, changed).steps]
+    return [(step.op, step.resource, step.reason) for step in watching.plan_reactions(watches, changed).steps]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_ignored_does_not_count():
 
 
 def test_a_task_comes_before_the_restart_that_wants_its_result():
-    found = watching.reactions([DEV, CSS], ["conf", "styles/a.css"]).steps
+    found = watching.plan_reactions([DEV, CSS], ["conf", "styles/a.css"]).steps
     assert [step.op for step in found] == ["task", "restart"]
     assert found[1].after == (found[0].id,)
 
@@ -67,6 +67,6 @@ def test_what_is_rebuilt_is_not_restarted_as_well():
 
 
 def test_looked_at_are_the_places_before_the_first_wildcard():
-    assert watching.places([DEV, CSS]) == ("app", "conf", "styles")
-    assert watching.places([Watch(container="dev", paths=("app/x/**", "app"))]) == ("app",)
-    assert watching.places([Watch(container="dev", paths=("**/*.py", "app"))]) == ("",)
+    assert watching.list_places([DEV, CSS]) == ("app", "conf", "styles")
+    assert watching.list_places([Watch(container="dev", paths=("app/x/**", "app"))]) == ("app",)
+    assert watching.list_places([Watch(container="dev", paths=("**/*.py", "app"))]) == ("",)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from support.builders import image
 
-from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, keyed
-from devbox.plan import inputs
-from devbox.plan.why import why_image
+from devbox.model.image import BakeStep, Bootstrap, Files, ImageConfig, ImageSpec, Packages, Run, key_image
+from devbox.plan import reasons
+from devbox.plan.reasons import why_image
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ from devbox.plan.why import why_image
     ],
 )
 def test_a_changed_input_is_named(before: BakeStep, after: BakeStep, said: str):
-    assert inputs.changed(before, after) == said
+    assert reasons.describe_change(before, after) == said
 
 
 def verdicts(before: ImageSpec | None, after: ImageSpec, digest: str | None = None) -> list[tuple[str, str]]:
-    last = keyed("dev", {"dev": before}) if before else None
-    found = why_image(keyed("dev", {"dev": after}), last, digest)
+    last = key_image("dev", {"dev": before}) if before else None
+    found = why_image(key_image("dev", {"dev": after}), last, digest)
     return [(verdict.verdict, verdict.reason) for verdict in found]
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from support.histories import chained, release, stages
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
-from devbox.model.verdict import FAIL, PASS, PENDING
+from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING
+from devbox.model.plan import FAIL, PASS, PENDING
 from devbox.promotion.admission import admit
 from devbox.promotion.history import History
 

@@ -7,9 +7,9 @@ from support.histories import chained, release, stages
 
 from devbox.errors import DevboxError
 from devbox.model import codec
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, RUNNING
+from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, RUNNING
 from devbox.model.stage import Deployment, StageObserved
-from devbox.promotion import course
+from devbox.promotion import plan
 from devbox.promotion.history import History
 
 STAGE = stages(test=())["test"]
@@ -42,73 +42,73 @@ def _runs(wanted, **other):
 
 
 def test_a_new_release_is_a_new_attempt_that_the_gates_are_asked_about():
-    made = course.to_promote(ONE, _history(), NOTHING)
+    made = plan.plan_promotion(ONE, _history(), NOTHING)
     assert (made.attempt, made.done, made.asks, made.gives_up) == (1, "", True, None)
-    assert all(made.lacks(step) for step in course.STEPS)
+    assert all(made.needs_step(step) for step in plan.STEPS)
 
 
 def test_what_runs_needs_no_course():
-    assert course.to_promote(ONE, _history(*_applied(ONE)), _runs(ONE)) is None
+    assert plan.plan_promotion(ONE, _history(*_applied(ONE)), _runs(ONE)) is None
 
 
 @pytest.mark.parametrize(
     "other", [{"healthy": False}, {"digests": {"web-1": "sha256:other"}}, {"config": "sha256:other"}, {"release": ""}]
 )
 def test_what_should_run_and_does_not_is_repaired_unasked(other):
-    made = course.to_promote(ONE, _history(*_applied(ONE)), _runs(ONE, **other))
+    made = plan.plan_promotion(ONE, _history(*_applied(ONE)), _runs(ONE, **other))
     assert (made.attempt, made.asks) == (2, False)
 
 
 @pytest.mark.parametrize(("done", "asks"), [(INTENT, True), (COPIED, True), (RUNNING, False)])
 def test_the_same_again_goes_on_after_the_last_step(done, asks):
-    steps = [_step(kind, ONE) for kind in (COPIED, RUNNING)[: course.STEPS.index(done)]]
-    made = course.to_promote(ONE, _history(_intent(ONE), *steps), NOTHING)
+    steps = [_step(kind, ONE) for kind in (COPIED, RUNNING)[: plan.STEPS.index(done)]]
+    made = plan.plan_promotion(ONE, _history(_intent(ONE), *steps), NOTHING)
     assert (made.attempt, made.done, made.asks) == (1, done, asks)
-    assert [step for step in course.STEPS if made.lacks(step)] == list(course.STEPS[course.STEPS.index(done) + 1 :])
+    assert [step for step in plan.STEPS if made.needs_step(step)] == list(plan.STEPS[plan.STEPS.index(done) + 1 :])
 
 
 def test_another_one_gives_up_what_is_under_way():
-    made = course.to_promote(TWO, _history(_intent(ONE)), NOTHING)
+    made = plan.plan_promotion(TWO, _history(_intent(ONE)), NOTHING)
     assert (made.gives_up.release, made.done) == (ONE.release.id, "")
 
 
 def test_a_failed_attempt_is_tried_anew():
-    made = course.to_promote(ONE, _history(_intent(ONE), _step(FAILED, ONE)), NOTHING)
+    made = plan.plan_promotion(ONE, _history(_intent(ONE), _step(FAILED, ONE)), NOTHING)
     assert (made.attempt, made.done, made.gives_up) == (2, "", None)
 
 
 def test_a_rollback_goes_to_what_was_before():
-    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO)))
+    made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO)))
     assert (made.wanted, made.back_to, made.asks) == (ONE, 2, False)
-    assert course.to_roll_back("test", _history(*_applied(ONE))) is None
-    assert course.to_roll_back("test", _history()) is None
+    assert plan.plan_rollback("test", _history(*_applied(ONE))) is None
+    assert plan.plan_rollback("test", _history()) is None
 
 
 def test_a_rollback_gives_up_a_promotion_under_way_and_stays_at_what_ran():
-    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), _intent(THREE)))
+    made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), _intent(THREE)))
     assert (made.wanted, made.back_to, made.gives_up.release) == (TWO, 4, THREE.release.id)
-    assert course.to_roll_back("test", _history(_intent(ONE))) is None
+    assert plan.plan_rollback("test", _history(_intent(ONE))) is None
 
 
 def test_issue10_1_a_rollback_of_what_could_not_be_taken_back_stays_at_what_ran():
     """Killed between giving up THREE and the next attempt: the stage may run THREE still."""
     given_up = (_intent(THREE), _step(FAILED, THREE, runs="", restored=False))
-    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
+    made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *given_up))
     assert (made.wanted, made.back_to, made.gives_up) == (TWO, 4, None)
     taken_back = (_intent(THREE), _step(FAILED, THREE, runs=TWO.release.id))
-    assert course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).wanted == ONE
-    assert course.to_roll_back("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).wanted == ONE
+    assert plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), *taken_back)).wanted == ONE
+    assert plan.plan_rollback("test", _history(*_applied(ONE), *given_up, *_applied(TWO))).wanted == ONE
 
 
 def test_a_rollback_under_way_goes_on():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
-    made = course.to_roll_back("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))
+    made = plan.plan_rollback("test", _history(*_applied(ONE), *_applied(TWO), back, _step(COPIED, ONE, 2)))
     assert (made.wanted, made.back_to, made.attempt, made.done) == (ONE, 2, 2, COPIED)
 
 
 def test_promoting_what_a_rollback_under_way_goes_to_is_a_promotion_of_its_own():
     back = _intent(ONE, "rollback", attempt=2, back_to=2)
-    made = course.to_promote(ONE, _history(*_applied(ONE), *_applied(TWO), back), NOTHING)
+    made = plan.plan_promotion(ONE, _history(*_applied(ONE), *_applied(TWO), back), NOTHING)
     assert (made.attempt, made.gives_up.release) == (3, ONE.release.id)
 
 
@@ -116,4 +116,4 @@ def test_an_entry_of_another_version_is_told_of():
     strange = _intent(ONE)
     strange["body"]["deployment"]["colour"] = "red"
     with pytest.raises(DevboxError, match=r"entry 1 .* another version"):
-        course.deployed(chained(strange)[0], _history(strange))
+        plan.load_deployment(chained(strange)[0], _history(strange))

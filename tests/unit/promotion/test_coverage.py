@@ -15,9 +15,9 @@ from devbox.model.stage import (
     ApprovalGate,
     CommandGate,
     Deployment,
+    ExternalMetric,
     FreezeGate,
     Metric,
-    Outside,
     ProvenanceGate,
     SbomGate,
     SignatureGate,
@@ -26,7 +26,7 @@ from devbox.model.stage import (
     Strategy,
     TestsGate,
 )
-from devbox.promotion import coverage
+from devbox.promotion import approval_scope
 
 NOT_COVERED = ("name", "where")  # of a stage: what it is called and where it stands in the file
 STAGE = Stage(
@@ -50,7 +50,7 @@ STAGE = Stage(
         steps=(1.0, 5.0),
         bake=1209600.0,
         metrics=(Metric(name="errors"), Metric(name="latency", alpha=0.005)),
-        outside=(Outside(name="memory", command=("./memory", "-v"), most=1073741824.0, least=0.0),),
+        outside=(ExternalMetric(name="memory", command=("./memory", "-v"), most=1073741824.0, least=0.0),),
     ),
     verify=300.0,
 )
@@ -100,7 +100,9 @@ def _entries(now: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parts(stage: Stage, order: tuple[str, ...] = ("staging", "production")) -> dict[str, str]:
-    return coverage.parts(Deployment(release=release(1), stage=stage), order=order, keys={"approver ann": "sha256:a"})
+    return approval_scope.list_parts(
+        Deployment(release=release(1), stage=stage), order=order, keys={"approver ann": "sha256:a"}
+    )
 
 
 CHANGES = [*_changed(STAGE)]
@@ -110,7 +112,7 @@ CHANGES = [*_changed(STAGE)]
 def test_issue10_5_any_value_of_a_stage_that_changes_voids_an_approval(where: str, stage: Stage):
     if where == "order":
         return  # its place among the stages is covered as their order
-    said = coverage.void(_parts(STAGE), _parts(stage))
+    said = approval_scope.explain_void(_parts(STAGE), _parts(stage))
     assert said.startswith("approved with"), where
 
 
@@ -124,7 +126,7 @@ def test_issue10_5_any_value_of_a_stage_that_changes_voids_an_approval(where: st
     ids=["env", "secrets", "replicas"],
 )
 def test_issue10_5_what_processes_get_from_a_stage_voids_an_approval(stage: Stage):
-    assert coverage.void(_parts(STAGE), _parts(stage)).startswith("approved with")
+    assert approval_scope.explain_void(_parts(STAGE), _parts(stage)).startswith("approved with")
 
 
 def test_issue10_5_a_need_that_is_met_from_outside_without_variables_voids_an_approval():
@@ -133,13 +135,17 @@ def test_issue10_5_a_need_that_is_met_from_outside_without_variables_voids_an_ap
     assert Deployment(release=release(1), stage=STAGE).config_digest != (
         Deployment(release=release(1), stage=outside).config_digest
     )
-    assert coverage.void(_parts(STAGE), _parts(outside)) == "approved without external.cache, which is new"
+    assert (
+        approval_scope.explain_void(_parts(STAGE), _parts(outside)) == "approved without external.cache, which is new"
+    )
 
 
 def test_issue10_5_a_value_that_reads_as_the_digest_of_another_one_is_another_one():
     long = "x" * 200
     text = _parts(replace(STAGE, vars={"level": long}))["vars.level"]
-    assert coverage.void(_parts(replace(STAGE, vars={"level": text})), _parts(replace(STAGE, vars={"level": long})))
+    assert approval_scope.explain_void(
+        _parts(replace(STAGE, vars={"level": text})), _parts(replace(STAGE, vars={"level": long}))
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,8 +167,10 @@ def test_issue10_5_an_approval_covers_the_stage_in_whose_environment_a_release_r
     gray = Deployment(release=release(1), stage=Stage(name="gray", order=1, into="production"))
 
     def parts(home):
-        return coverage.parts(gray, order=["gray", "production"], keys={}, home=home)
+        return approval_scope.list_parts(gray, order=["gray", "production"], keys={}, home=home)
 
-    assert "of production" in coverage.void(parts(STAGE), parts(replace(STAGE, **change)))
-    assert not coverage.void(parts(STAGE), parts(replace(STAGE, gates=()))), "it passes no gate of that stage"
-    assert parts(gray.stage) == coverage.parts(gray, order=["gray", "production"], keys={})
+    assert "of production" in approval_scope.explain_void(parts(STAGE), parts(replace(STAGE, **change)))
+    assert not approval_scope.explain_void(parts(STAGE), parts(replace(STAGE, gates=()))), (
+        "it passes no gate of that stage"
+    )
+    assert parts(gray.stage) == approval_scope.list_parts(gray, order=["gray", "production"], keys={})

@@ -6,9 +6,9 @@ import datetime as dt
 
 import pytest
 
-from devbox.attest.stagechain import StageDocument, StageRecord
-from devbox.promotion import freshness
-from devbox.records.confirmed import NEW, Reading
+from devbox.attest.stage_chain import StageDocument, StageRecord
+from devbox.promotion import stage_records
+from devbox.records.observations import NEW, StageConfirmation
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 A, B, C = (digit * 12 for digit in "abc")
@@ -53,57 +53,69 @@ DOUBTED = {
 
 @pytest.mark.parametrize("others", BELIEVED.values(), ids=BELIEVED)
 def test_a_new_machine_believes_what_was_confirmed_of_late(others: list[StageDocument]):
-    assert freshness.doubt(Reading(), others, now=NOW) == ""
+    assert stage_records.find_doubt(StageConfirmation(), others, now=NOW) == ""
 
 
 @pytest.mark.parametrize("others", DOUBTED.values(), ids=DOUBTED)
 def test_issue10_1_a_new_machine_believes_no_chain_that_nobody_confirmed_of_late(others: list[StageDocument]):
-    said = freshness.doubt(Reading(), others, now=NOW)
+    said = stage_records.find_doubt(StageConfirmation(), others, now=NOW)
     assert A in said
     assert "reads them for the first time" in said
-    assert freshness.doubt(Reading(joined=days_ago(90)), others, now=NOW) == "", "it knew the stage before"
-    assert freshness.doubt(Reading(joined=""), others, now=NOW) == ""
+    assert stage_records.find_doubt(StageConfirmation(joined=days_ago(90)), others, now=NOW) == "", (
+        "it knew the stage before"
+    )
+    assert stage_records.find_doubt(StageConfirmation(joined=""), others, now=NOW) == ""
 
 
 def test_issue10_1_a_new_machine_passes_no_confirmation_on_as_a_new_one():
     """Otherwise the next machine would believe for another week what this one should not have believed."""
-    joined = freshness.after(Reading(), [chain(A, 5, 6)], now=NOW)
-    assert joined == Reading(confirmed=days_ago(6), joined=days_ago(0))
+    joined = stage_records.confirm_reading(StageConfirmation(), [chain(A, 5, 6)], now=NOW)
+    assert joined == StageConfirmation(confirmed=days_ago(6), joined=days_ago(0))
     later = NOW + dt.timedelta(days=3)
-    assert freshness.after(joined, [chain(A, 5, 6)], now=later) == joined
+    assert stage_records.confirm_reading(joined, [chain(A, 5, 6)], now=later) == joined
     own = StageDocument(**{**vars(chain(C, 1, -3, a=5)), "confirmed": joined.confirmed})
-    assert freshness.doubt(Reading(), [chain(A, 5, 6), own], now=later) != ""
+    assert stage_records.find_doubt(StageConfirmation(), [chain(A, 5, 6), own], now=later) != ""
 
 
 def test_a_machine_confirms_what_was_confirmed_after_it_joined():
-    reading = Reading(confirmed=days_ago(6), joined=days_ago(3))
-    assert freshness.after(reading, [chain(A, 6, 2)], now=NOW) == Reading(confirmed=days_ago(0), joined="")
-    partly = freshness.after(reading, [chain(A, 6, 2), chain(B, 1, 4)], now=NOW)
-    assert partly == Reading(confirmed=days_ago(4), joined=days_ago(3)), "one of them was not"
+    reading = StageConfirmation(confirmed=days_ago(6), joined=days_ago(3))
+    assert stage_records.confirm_reading(reading, [chain(A, 6, 2)], now=NOW) == StageConfirmation(
+        confirmed=days_ago(0), joined=""
+    )
+    partly = stage_records.confirm_reading(reading, [chain(A, 6, 2), chain(B, 1, 4)], now=NOW)
+    assert partly == StageConfirmation(confirmed=days_ago(4), joined=days_ago(3)), "one of them was not"
 
 
 def test_a_machine_that_is_alone_or_whose_user_accepted_confirms_at_once():
     now = days_ago(0)
-    assert freshness.after(Reading(), [], now=NOW) == Reading(confirmed=now, joined=NEW)
-    assert freshness.after(Reading(), [chain(B, 0, 9)], now=NOW) == Reading(confirmed=now, joined=NEW)
-    assert freshness.after(Reading(), [chain(A, 5, 90)], now=NOW, accepted=True) == Reading(confirmed=now, joined="")
-    assert freshness.after(Reading(joined=""), [chain(A, 5, 90)], now=NOW) == Reading(confirmed=now, joined="")
+    assert stage_records.confirm_reading(StageConfirmation(), [], now=NOW) == StageConfirmation(
+        confirmed=now, joined=NEW
+    )
+    assert stage_records.confirm_reading(StageConfirmation(), [chain(B, 0, 9)], now=NOW) == StageConfirmation(
+        confirmed=now, joined=NEW
+    )
+    assert stage_records.confirm_reading(
+        StageConfirmation(), [chain(A, 5, 90)], now=NOW, accepted=True
+    ) == StageConfirmation(confirmed=now, joined="")
+    assert stage_records.confirm_reading(StageConfirmation(joined=""), [chain(A, 5, 90)], now=NOW) == StageConfirmation(
+        confirmed=now, joined=""
+    )
 
 
 def test_what_is_not_whole_is_not_confirmed():
-    reading = freshness.after(Reading(), [chain(A, 5, 6)], now=NOW, is_whole=False)
-    assert reading == Reading(confirmed="", joined=days_ago(0)), "it has joined"
-    assert freshness.after(reading, [chain(A, 5, -1)], now=NOW, is_whole=False) == reading
-    assert freshness.after(Reading(), [], now=NOW, is_whole=False) == Reading()
+    reading = stage_records.confirm_reading(StageConfirmation(), [chain(A, 5, 6)], now=NOW, is_whole=False)
+    assert reading == StageConfirmation(confirmed="", joined=days_ago(0)), "it has joined"
+    assert stage_records.confirm_reading(reading, [chain(A, 5, -1)], now=NOW, is_whole=False) == reading
+    assert stage_records.confirm_reading(StageConfirmation(), [], now=NOW, is_whole=False) == StageConfirmation()
 
 
 def test_a_machine_that_found_nothing_is_still_new_when_it_finds_old_records():
     """Who can write to the repository may hide them at first."""
-    alone = freshness.after(Reading(), [], now=NOW)
-    assert freshness.doubt(alone, [chain(A, 5, 8)], now=NOW) != ""
+    alone = stage_records.confirm_reading(StageConfirmation(), [], now=NOW)
+    assert stage_records.find_doubt(alone, [chain(A, 5, 8)], now=NOW) != ""
 
 
 def test_a_chain_is_signed_again_after_a_day():
-    assert freshness.is_due(None, now=NOW)
-    due = [freshness.is_due(chain(A, 1, days), now=NOW) for days in (0.9, 1.1, -0.01, -3)]
+    assert stage_records.is_due(None, now=NOW)
+    due = [stage_records.is_due(chain(A, 1, days), now=NOW) for days in (0.9, 1.1, -0.01, -3)]
     assert due == [False, True, False, True]

@@ -17,16 +17,15 @@ from support.histories import NOON, TESTS, chained, context, release, stages
 from support.machine import wait_until
 
 from devbox.errors import DevboxError
-from devbox.host.bounded import BoundedRun
+from devbox.host.process import BoundedRun
 from devbox.model import codec
 from devbox.model.container import Secret
-from devbox.model.entry import APPLIED, TESTED
-from devbox.model.evidence import TestEvidence
-from devbox.model.resolved import HostAccess
+from devbox.model.ledger import APPLIED, TESTED, TestEvidence
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
+from devbox.model.spec import HostAccess
 from devbox.model.stage import CommandGate, FreezeGate, SoakGate, Stage, TestsGate
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion.gates import command, output, table
-from devbox.promotion.gates.contract import Observed, written
+from devbox.promotion.gates import command, table
+from devbox.promotion.gates.context import SoakObservation, format_timestamp
 
 ONE, OTHER = release(1), release(2)
 STAGE = Stage(name="production", order=1)
@@ -41,11 +40,17 @@ def _later(seconds):
 
 
 def _applied(of, at, stage="staging"):
-    return {"kind": APPLIED, "stage": stage, "release": of.id, "at": written(_later(at))}
+    return {"kind": APPLIED, "stage": stage, "release": of.id, "at": format_timestamp(_later(at))}
 
 
 def _evidence(**facts):
-    known = {"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}, "tests": TESTS}
+    known = {
+        "digest": ONE.image,
+        "passed": True,
+        "at": format_timestamp(NOON),
+        "cells": {"a": "passed"},
+        "tests": TESTS,
+    }
     return TestEvidence(**{**known, **facts})
 
 
@@ -59,14 +64,14 @@ SOAK = SoakGate(stage="staging", duration=600.0)
 
 def _seen(seconds, *, healthy=True):
     """What the drift monitor saw of staging with ONE."""
-    found = {("staging", ONE.id): Observed(seconds=seconds, healthy=healthy)}
-    return lambda stage, of: found.get((stage, of), Observed())
+    found = {("staging", ONE.id): SoakObservation(seconds=seconds, healthy=healthy)}
+    return lambda stage, of: found.get((stage, of), SoakObservation())
 
 
 def test_soak_is_pending_until_the_stage_was_seen_healthy_for_long_enough(tmp_path):
     entries = chained(_applied(ONE, 0))
     early = _judge(tmp_path, SOAK, entries=entries, observed=_seen(599))
-    assert (early.verdict, early.opens_at) == (PENDING, written(_later(1)))
+    assert (early.verdict, early.opens_at) == (PENDING, format_timestamp(_later(1)))
     late = _judge(tmp_path, SOAK, entries=entries, observed=_seen(600))
     assert (late.verdict, late.evidence) == (PASS, entries[0].hash)
 
@@ -119,7 +124,7 @@ def test_red_tests_fail_and_say_which(tmp_path):
 
 def test_stale_tests_are_pending(tmp_path):
     gate, entries = TestsGate(expires=3600.0), _ran(_evidence())
-    assert _judge(tmp_path, gate, entries=entries, now=_later(3599)).expires_at == written(_later(3600))
+    assert _judge(tmp_path, gate, entries=entries, now=_later(3599)).expires_at == format_timestamp(_later(3600))
     assert _judge(tmp_path, gate, entries=entries, now=_later(3600)).verdict == PENDING
 
 
@@ -132,7 +137,7 @@ def test_issue10_3_a_run_of_other_tests_is_pending_and_says_what_changed(tmp_pat
     verdict = _judge(tmp_path, TestsGate(), entries=_ran(old))
     assert verdict.verdict == PENDING
     assert f"the tests changed since they ran, 2026-11-25T12:00:00Z ({told})" in verdict.reason
-    newer = _evidence(passed=False, at=written(_later(-60)))  # of today's tests, though older
+    newer = _evidence(passed=False, at=format_timestamp(_later(-60)))  # of today's tests, though older
     assert _judge(tmp_path, TestsGate(), entries=_ran(newer, old)).verdict == FAIL
 
 
@@ -140,22 +145,22 @@ def test_issue10_3_a_file_below_the_home_is_no_evidence(tmp_path):
     """The file that opened the gate in earlier versions, written by hand."""
     place = tmp_path / "home/projects" / ("0" * 12) / "testresults"
     place.mkdir(parents=True)
-    evidence = {"digest": ONE.image, "passed": True, "at": written(NOON), "cells": {"a": "passed"}}
+    evidence = {"digest": ONE.image, "passed": True, "at": format_timestamp(NOON), "cells": {"a": "passed"}}
     (place / f"{ONE.image.removeprefix('sha256:')}.json").write_text(json.dumps({"format": 1, "evidence": evidence}))
     assert _judge(tmp_path, TestsGate()).verdict == PENDING
 
 
 def test_issue10_3_a_run_from_the_future_does_not_count(tmp_path):
-    run = _evidence(at=written(_later(3 * 24 * 3600)))
+    run = _evidence(at=format_timestamp(_later(3 * 24 * 3600)))
     assert _judge(tmp_path, TestsGate(), entries=_ran(run)).verdict == PENDING
 
 
 @pytest.mark.parametrize("at", [-3600, 3600], ids=["set back", "set forward"])
 def test_issue10_3_of_two_runs_on_this_host_the_later_one_counts_whatever_its_clock_said(tmp_path, at):
     """The tests passed, the clock was set, and they failed: that run was taken for an earlier one, or for none."""
-    passed, failed = _evidence(), _evidence(passed=False, at=written(_later(at)), cells={"a": "failed"})
+    passed, failed = _evidence(), _evidence(passed=False, at=format_timestamp(_later(at)), cells={"a": "failed"})
     assert _judge(tmp_path, TestsGate(), entries=_ran(passed, failed), now=_later(60)).verdict == FAIL
-    again = _evidence(at=written(_later(30)))
+    again = _evidence(at=format_timestamp(_later(30)))
     assert _judge(tmp_path, TestsGate(), entries=_ran(passed, failed, again), now=_later(60)).verdict == PASS
 
 
@@ -195,7 +200,7 @@ def test_issue10_6_a_gate_that_prints_without_end_costs_no_memory(tmp_path):
 import resource, sys
 sys.path[:0] = {sys.path!r}
 from support.histories import context, release
-from devbox.model.resolved import HostAccess
+from devbox.model.spec import HostAccess
 from devbox.model.stage import CommandGate, Stage
 from devbox.promotion.gates import command
 gate = CommandGate(run=("/bin/sh", "-c", "head -c 1000000000 /dev/zero; echo; echo last"))
@@ -235,10 +240,12 @@ def test_issue10_6_what_is_kept_is_cut_and_masked(tmp_path, monkeypatch):
 @pytest.mark.parametrize("secret", [b"\xff\xfehunter2", "pässwörd".encode()], ids=["no text", "umlauts"])
 def test_issue10_6_a_secret_that_is_no_text_is_masked_where_it_is_cut_as_well(secret):
     values = (secret.decode(errors="surrogateescape"),)
-    assert output.keep(BoundedRun(code=0, head=b"a " + secret, tail=b"", size=2 + len(secret)), values) == "a ***"
+    assert (
+        command.mask_output(BoundedRun(code=0, head=b"a " + secret, tail=b"", size=2 + len(secret)), values) == "a ***"
+    )
     for at in range(len(secret)):
         run = BoundedRun(code=0, head=b"-" * 99 + secret[:at], tail=secret[at:] + b"-" * 99, size=1 << 30)
-        kept = output.keep(run, values)
+        kept = command.mask_output(run, values)
         assert not set(kept) - set("-\n… 1024.0 MiB in total, cut here"), kept
 
 

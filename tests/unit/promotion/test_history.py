@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from support.histories import chained, release
 
-from devbox.model.entry import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, SEEN
-from devbox.promotion.history import History, since
-from devbox.promotion.states import states
+from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, REVOKED, RUNNING, SEEN
+from devbox.promotion.history import History, compute_states, find_time
 
 ONE, TWO, THREE = release(1), release(2), release(3)
 
@@ -31,8 +30,8 @@ def _before(*rows):
 
 def test_nothing_happened():
     empty = History(())
-    assert (empty.current("test"), empty.under_way("test"), empty.before("test")) == (None, None, None)
-    assert (empty.attempts("test", ONE.id), empty.revoked(ONE.id), states(empty)) == (0, None, {})
+    assert (empty.find_current("test"), empty.find_pending("test"), empty.find_previous("test")) == (None, None, None)
+    assert (empty.count_attempts("test", ONE.id), empty.find_revocation(ONE.id), compute_states(empty)) == (0, None, {})
 
 
 @pytest.mark.parametrize("kind", [INTENT, COPIED, RUNNING])
@@ -51,8 +50,8 @@ def test_what_people_say_of_a_release_ends_no_attempt():
 def test_the_intent_of_a_step_is_that_of_its_own_attempt():
     rows = (_row(INTENT, ONE), _row(FAILED, ONE), _row(INTENT, ONE, attempt=2), _row(COPIED, ONE, attempt=2))
     history = _history(*rows)
-    assert history.intent(history.entries[3]).seq == 3
-    assert history.intent(history.entries[1]).seq == 1
+    assert history.find_intent(history.entries[3]).seq == 3
+    assert history.find_intent(history.entries[1]).seq == 1
     assert history.attempts("test", ONE.id) == 2
 
 
@@ -85,23 +84,23 @@ def test_states_say_what_became_of_each_release():
         *(_row(INTENT, ONE), _applied(ONE), _row(INTENT, TWO), _applied(TWO)),
         *(_row(INTENT, THREE), _row(FAILED, THREE), _row(INTENT, ONE, "staging"), _row(COPIED, ONE, "staging")),
     ]
-    assert states(_history(*rows)) == {
+    assert compute_states(_history(*rows)) == {
         ONE.id: {"test": "passed", "staging": "moving"},
         TWO.id: {"test": "running"},
         THREE.id: {"test": "failed"},
     }
     back = _applied(ONE, back_to=2, operation="rollback")
-    assert states(_history(*rows[:4], back)) == {ONE.id: {"test": "running"}, TWO.id: {"test": "rolled-back"}}
+    assert compute_states(_history(*rows[:4], back)) == {ONE.id: {"test": "running"}, TWO.id: {"test": "rolled-back"}}
 
 
 def test_what_was_seen_elsewhere_has_passed_and_stands_and_is_nothing_to_go_back_to():
     seen = _row(SEEN, TWO, body={"at": "2026-11-01T00:00:00Z", "operation": "promote", "clock": 1})
     history = _history(_applied(ONE), seen)
     assert history.stands("test").release == TWO.id
-    assert history.current("test").release == ONE.id
-    assert [since(entry) for entry in history.passed("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
+    assert history.find_current("test").release == ONE.id
+    assert [find_time(entry) for entry in history.passed("test", TWO.id)] == ["2026-11-01T00:00:00Z"]
     assert history.before("test") is None
-    assert states(history) == {ONE.id: {"test": "running"}, TWO.id: {"test": "passed"}}
+    assert compute_states(history) == {ONE.id: {"test": "running"}, TWO.id: {"test": "passed"}}
 
 
 def test_issue10_1_what_was_seen_is_in_the_order_in_which_it_happened():
@@ -113,14 +112,14 @@ def test_issue10_1_what_was_seen_is_in_the_order_in_which_it_happened():
         _row(SEEN, TWO, body={"at": behind, "operation": "promote", "clock": 2, "left": ONE.id}),
     ]
     history = _history(*rows)
-    assert [entry.release for entry in history.came("test")] == [ONE.id, TWO.id, THREE.id]
+    assert [entry.release for entry in history.list_arrivals("test")] == [ONE.id, TWO.id, THREE.id]
     assert history.stands("test").release == THREE.id
     back = _row(SEEN, TWO, body={"at": behind, "operation": "rollback", "clock": 4, "left": THREE.id})
     history = _history(*rows, back)
-    assert history.rolled_back("test", THREE.id) is not None
-    assert history.rolled_back("test", TWO.id) is None
+    assert history.find_rollback("test", THREE.id) is not None
+    assert history.find_rollback("test", TWO.id) is None
     again = _row(SEEN, THREE, body={"at": behind, "operation": "promote", "clock": 5, "left": TWO.id})
-    assert _history(*rows, back, again).rolled_back("test", THREE.id) is None
+    assert _history(*rows, back, again).find_rollback("test", THREE.id) is None
 
 
 def test_issue10_1_a_rollback_names_what_it_left_also_behind_another_release():
@@ -129,10 +128,10 @@ def test_issue10_1_a_rollback_names_what_it_left_also_behind_another_release():
         _row(SEEN, TWO, body={"at": "2026-11-02T00:00:00Z", "operation": "promote", "clock": 2, "left": ""}),
         _row(SEEN, THREE, body={"at": "2026-11-03T00:00:00Z", "operation": "rollback", "clock": 3, "left": ONE.id}),
     ]
-    assert _history(*rows).rolled_back("test", ONE.id) is not None
-    assert _history(*rows).rolled_back("test", TWO.id) is None
+    assert _history(*rows).find_rollback("test", ONE.id) is not None
+    assert _history(*rows).find_rollback("test", TWO.id) is None
 
 
 def test_a_failed_repair_of_what_runs_is_still_what_should_run():
     rows = (_applied(ONE), _row(INTENT, ONE, attempt=2), _row(FAILED, ONE, attempt=2))
-    assert states(_history(*rows)) == {ONE.id: {"test": "running"}}
+    assert compute_states(_history(*rows)) == {ONE.id: {"test": "running"}}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from support.histories import chained, release
 
-from devbox.model.entry import APPLIED, APPROVED
-from devbox.promotion import stagerecords
+from devbox.model.ledger import APPLIED, APPROVED
+from devbox.promotion import stage_records
 from devbox.promotion.history import History
 
 ONE, TWO = release(1), release(2)
@@ -18,13 +18,13 @@ def _applied(of, at, *, operation="promote", left="", **body):
 
 def _learned(rows, others, writer):
     """The history of a machine that did `rows` and learned what another one published of `others`."""
-    records = stagerecords.own_records(chained(*others), "staging")
-    made = [stagerecords.entry_of(each, stage="staging", writer=writer, by="ci") for each in records]
+    records = stage_records.list_own_records(chained(*others), "staging")
+    made = [stage_records.build_entry(each, stage="staging", writer=writer, by="ci") for each in records]
     return History(chained(*rows, *({**each, "at": "2026-11-30T00:00:00Z"} for each in made)))
 
 
 def _known(history):
-    return [(entry.release, entry.body["operation"]) for entry in history.came("staging")]
+    return [(entry.release, entry.body["operation"]) for entry in history.list_arrivals("staging")]
 
 
 def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_machines():
@@ -35,12 +35,12 @@ def test_issue10_1_what_an_earlier_version_entered_is_ordered_by_time_on_all_mac
     assert _known(first) == _known(second)
     for history in (first, second):
         assert history.stands("staging").release == ONE.id
-        assert history.rolled_back("staging", TWO.id) is not None
+        assert history.find_rollback("staging", TWO.id) is not None
 
 
 def test_issue10_1_what_an_earlier_version_entered_comes_before_what_this_one_does():
     one = [_applied(TWO, "03T00:00:00")]
-    two = [_applied(ONE, "02T00:00:00", operation="rollback", left=TWO.id, clock=stagerecords.next_clock(()))]
+    two = [_applied(ONE, "02T00:00:00", operation="rollback", left=TWO.id, clock=stage_records.compute_next_clock(()))]
     first, second = _learned(one, two, "2" * 12), _learned(two, one, "1" * 12)
     assert _known(first) == _known(second) == [(TWO.id, "promote"), (ONE.id, "rollback")]
 
@@ -59,12 +59,12 @@ def test_issue10_4_what_was_seen_before_a_rollback_counts_for_no_later_run():
     two = [_applied(ONE, "01T00:00:00", clock=1), _applied(TWO, "01T01:00:00", clock=2)]
     back = [*two, _applied(ONE, "03T00:00:00", clock=3, operation="rollback", left=TWO.id)]
     again = _learned([_applied(TWO, "04T00:00:00", clock=4)], back, "2" * 12)
-    assert again.counts_still("staging", TWO.id, "2" * 12) is False
-    assert again.counts_still("staging", TWO.id) is True
-    assert again.counts_still("staging", ONE.id, "2" * 12) is True
+    assert again.is_run_valid("staging", TWO.id, "2" * 12) is False
+    assert again.is_run_valid("staging", TWO.id) is True
+    assert again.is_run_valid("staging", ONE.id, "2" * 12) is True
     second = _learned(back, [_applied(TWO, "04T00:00:00", clock=4)], "1" * 12)
-    assert second.counts_still("staging", TWO.id) is False, "nor on the machine that rolled it back"
-    assert second.counts_still("staging", TWO.id, "1" * 12) is True
+    assert second.is_run_valid("staging", TWO.id) is False, "nor on the machine that rolled it back"
+    assert second.is_run_valid("staging", TWO.id, "1" * 12) is True
     before = _learned([], two, "2" * 12)
-    assert before.counts_still("staging", TWO.id, "2" * 12) is True
-    assert before.counts_still("staging", TWO.id, "3" * 12) is False
+    assert before.is_run_valid("staging", TWO.id, "2" * 12) is True
+    assert before.is_run_valid("staging", TWO.id, "3" * 12) is False

@@ -11,16 +11,16 @@ import pytest
 from support import layouts
 from support.histories import NOON, PARTS, context, release
 
-from devbox.attest import attached, keys, provenance, signing, statements
+from devbox.attest import attachments, keys, statements, verify
 from devbox.attest.keys import LocalSigner
-from devbox.attest.predicates import Approval, Revocation
-from devbox.images.manifest import architecture
+from devbox.attest.statements import Approval, Revocation
+from devbox.images.store.manifest import get_architecture
+from devbox.model.plan import FAIL, PASS, PENDING, Verdict
 from devbox.model.release import Release
 from devbox.model.stage import ApprovalGate, Gate, ProvenanceGate, SbomGate, SignatureGate, Stage
-from devbox.model.verdict import FAIL, PASS, PENDING, Verdict
-from devbox.promotion import coverage
+from devbox.promotion import approval_scope
 from devbox.promotion.gates import evidence, table
-from devbox.promotion.gates.contract import GateContext, written
+from devbox.promotion.gates.context import GateContext, format_timestamp
 
 STAGE = Stage(name="production", order=1)
 CI, ANN, BOB, EVE = (keys.generate(keys.ED25519) for _ in range(4))
@@ -36,9 +36,9 @@ class Case:
             (root / f"{name}.pub").write_text(signer.public.pem)
         made = context(str(root), of=release(1), stage=STAGE)
         self.paths = made.paths
-        oci = attached.store(self.paths)
+        oci = attachments.open_store(self.paths)
         layer = layouts.layer(oci, {"var/lib/dpkg/status": STATUS, "etc/os-release": b"ID=debian\n"})
-        image = layouts.index(oci, (layouts.manifest(oci, layer), architecture()))
+        image = layouts.index(oci, (layouts.manifest(oci, layer), get_architecture()))
         oci.set_ref("image-000000000000", image)
         self.release = dataclasses.replace(release(1), image=image.digest)
         self.context = dataclasses.replace(
@@ -53,10 +53,10 @@ class Case:
         return table.judge(gate, dataclasses.replace(self.context, **facts))
 
     def sign(self, signer: LocalSigner) -> None:
-        signing.sign_image(self.release.image, signer, name="shop", paths=self.paths)
+        verify.sign_image(self.release.image, signer, name="shop", paths=self.paths)
 
     def say(self, type_: str, predicate: dict[str, Any], signer: LocalSigner) -> str:
-        return signing.say(self.release.image, type_, predicate, signer, name="shop", paths=self.paths)
+        return verify.attach_statement(self.release.image, type_, predicate, signer, name="shop", paths=self.paths)
 
     def built(self, signer: LocalSigner, **facts: Any) -> str:
         """The builder says that he built the release."""
@@ -69,7 +69,7 @@ class Case:
             "started": "",
             "finished": "",
         } | facts
-        return self.say(statements.PROVENANCE, provenance.Provenance(**told).predicate(), signer)
+        return self.say(statements.PROVENANCE, statements.Provenance(**told).to_predicate(), signer)
 
     def approved(self, signer: LocalSigner, **facts: Any) -> str:
         """Somebody approves the release for this stage now, for a day."""
@@ -78,9 +78,9 @@ class Case:
             "stage": STAGE.name,
             "policy": self.context.policy,
             "approver": "ann",
-            "issued": written(NOON),
-            "expires": written(NOON + dt.timedelta(days=1)),
-            "deployment": coverage.digest(PARTS),
+            "issued": format_timestamp(NOON),
+            "expires": format_timestamp(NOON + dt.timedelta(days=1)),
+            "deployment": approval_scope.compute_digest(PARTS),
             "parts": PARTS,
         } | facts
         return self.say(statements.APPROVAL, vars(Approval(**said)), signer)
@@ -144,7 +144,7 @@ def test_approvals_are_counted_by_person(case: Case):
     case.approved(BOB)
     both = case.judge(gate)
     assert (both.verdict, both.reason) == (PASS, "approved by ann, bob")
-    assert both.expires_at == written(NOON + dt.timedelta(days=1))
+    assert both.expires_at == format_timestamp(NOON + dt.timedelta(days=1))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,14 @@ def test_approvals_are_counted_by_person(case: Case):
     [
         ({"release": "sha256:another"}, "another release"),
         ({"policy": "sha256:older"}, "another policy"),
-        ({"expires": written(NOON)}, "counted until"),
-        ({"issued": written(NOON + dt.timedelta(days=1)), "expires": written(NOON + dt.timedelta(days=2))}, "future"),
+        ({"expires": format_timestamp(NOON)}, "counted until"),
+        (
+            {
+                "issued": format_timestamp(NOON + dt.timedelta(days=1)),
+                "expires": format_timestamp(NOON + dt.timedelta(days=2)),
+            },
+            "future",
+        ),
     ],
 )
 def test_an_approval_for_something_else_does_not_count(case: Case, facts: dict[str, str], why: str):
@@ -230,7 +236,7 @@ def test_a_list_of_vulnerabilities_is_a_file_of_the_project(case: Case, tmp_path
 
 
 def test_a_revocation_counts_by_who_signed_it(case: Case):
-    said = Revocation(release=case.release.id, reason="leaks", issued=written(NOON))
+    said = Revocation(release=case.release.id, reason="leaks", issued=format_timestamp(NOON))
     case.say(statements.REVOCATION, vars(said), EVE)
     case.say(statements.REVOCATION, {**vars(said), "release": "sha256:another"}, ANN)
     assert _revoked(case.context) is None
@@ -247,12 +253,12 @@ def test_what_is_attached_to_another_image_says_nothing_about_this(case: Case):
 
 
 def _with_image(case: Case) -> Release:
-    image = layouts.image(attached.store(case.paths), size=100, seed=9)
+    image = layouts.image(attachments.open_store(case.paths), size=100, seed=9)
     return dataclasses.replace(case.release, image=image.digest)
 
 
 def _revoked(of: GateContext) -> Revocation | None:
-    return evidence.revocation(of)
+    return evidence.find_revocation(of)
 
 
 @pytest.mark.parametrize(

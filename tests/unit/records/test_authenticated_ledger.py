@@ -15,9 +15,9 @@ import pytest
 from devbox.errors import HostError, LedgerDamaged
 from devbox.host.paths import Paths
 from devbox.model import codec
-from devbox.model.entry import APPLIED, INTENT, REBUILT, Entry, Head
-from devbox.records import anchors
-from devbox.records.hostkey import HostKey
+from devbox.model.ledger import APPLIED, INTENT, REBUILT, LedgerEntry, LedgerHead
+from devbox.records import host_files
+from devbox.records.host_key import HostKey
 from devbox.records.ledger import Ledger
 from devbox.records.trust import TrustRecord
 
@@ -38,14 +38,14 @@ def _fill(paths, count=3, instance="p"):
     ledger = Ledger(paths, instance)
     for number in range(count):
         ledger.append(INTENT, release="sha256:ab", stage="test", attempt=number + 1, body={"number": number})
-    return ledger.entries()
+    return ledger.read_entries()
 
 
 def _row(seq, kind, previous):
     """An entry as an attacker would write it: its hash is right."""
     fields = {"seq": seq, "at": "2026-01-01T00:00:00Z", "kind": kind, "release": "sha256:ab", "stage": "staging"}
-    entry = Entry(**fields, attempt=1, body={}, previous=previous, hash="")
-    return codec.dump(Entry(**fields, attempt=1, body={}, previous=previous, hash=entry.computed()))
+    entry = LedgerEntry(**fields, attempt=1, body={}, previous=previous, hash="")
+    return codec.dump(LedgerEntry(**fields, attempt=1, body={}, previous=previous, hash=entry.compute_hash()))
 
 
 def _insert(paths, row, mac="", instance="p"):
@@ -64,7 +64,7 @@ def _mac(paths, seq, instance="p"):
 def _old_ledger(paths, count, instance="p"):
     """A ledger of the version before this one: no MACs, the head next to the database."""
     os.makedirs(paths.ledger(instance))
-    entries, previous = [], Head().hash
+    entries, previous = [], LedgerHead().hash
     with contextlib.closing(sqlite3.connect(f"{paths.ledger(instance)}/ledger.db", isolation_level=None)) as database:
         database.executescript(OLD_SCHEMA)
         for seq in range(1, count + 1):
@@ -85,7 +85,7 @@ def test_issue10_2_a_row_appended_with_its_hash_recomputed_is_refused(paths):
     entries = _fill(paths)
     _insert(paths, _row(4, APPLIED, entries[-1].hash))
     with pytest.raises(LedgerDamaged, match="entry 4 was not written by this host") as caught:
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
     assert "devbox release rebuild" in caught.value.remedy
     with pytest.raises(LedgerDamaged):
         Ledger(paths, "p").append(INTENT, body={})
@@ -95,7 +95,7 @@ def test_issue10_2_a_mac_of_another_entry_does_not_fit(paths):
     entries = _fill(paths)
     _insert(paths, _row(4, APPLIED, entries[-1].hash), mac=_mac(paths, 3))
     with pytest.raises(LedgerDamaged, match="entry 4 was not written"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 @pytest.mark.parametrize("what", ["all", "database", "emptied"])
@@ -110,7 +110,7 @@ def test_issue10_2_a_ledger_that_was_deleted_or_emptied_is_refused(paths, what):
     else:
         os.unlink(f"{paths.ledger('p')}/ledger.db")
     with pytest.raises(LedgerDamaged, match="it ends at entry 0, and entry 3 was written"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_issue10_2_an_old_copy_of_the_whole_home_is_refused(paths, tmp_path):
@@ -120,7 +120,7 @@ def test_issue10_2_an_old_copy_of_the_whole_home_is_refused(paths, tmp_path):
     shutil.rmtree(paths.home)
     shutil.copytree(tmp_path / "old", paths.home)
     with pytest.raises(LedgerDamaged, match="it ends at entry 1"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_issue10_2_a_ledger_of_another_instance_or_home_is_refused(paths, tmp_path):
@@ -132,10 +132,10 @@ def test_issue10_2_a_ledger_of_another_instance_or_home_is_refused(paths, tmp_pa
         shutil.rmtree(paths.ledger("p"))
         shutil.copytree(source, paths.ledger("p"))
         with pytest.raises(LedgerDamaged):
-            Ledger(paths, "p").entries()
+            Ledger(paths, "p").read_entries()
     shutil.copytree(paths.ledger("q"), paths.ledger("new"))  # one entry is what a killed writer may be ahead
     with pytest.raises(LedgerDamaged, match="entry 1 was not written by this host"):
-        Ledger(paths, "new").entries()
+        Ledger(paths, "new").read_entries()
 
 
 def test_issue10_2_an_entry_of_before_a_clean_up_is_refused(paths, tmp_path):
@@ -144,44 +144,44 @@ def test_issue10_2_an_entry_of_before_a_clean_up_is_refused(paths, tmp_path):
     _fill(paths, 1)
     shutil.copytree(paths.home, tmp_path / "old")
     shutil.rmtree(paths.home)
-    anchors.forget(paths)
+    host_files.forget(paths)
     assert HostKey(paths).exists
-    assert Ledger(paths, "p").entries() == ()
+    assert Ledger(paths, "p").read_entries() == ()
     shutil.copytree(tmp_path / "old", paths.home, dirs_exist_ok=True)
     with pytest.raises(LedgerDamaged, match="entry 1 was not written by this host"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_without_home_key_and_head_the_machine_is_new(paths):
     _fill(paths)
     shutil.rmtree(paths.home)
     shutil.rmtree(paths.config)
-    assert Ledger(paths, "p").entries() == ()
+    assert Ledger(paths, "p").read_entries() == ()
 
 
 def test_without_key_and_head_an_authenticated_ledger_is_refused(paths):
     _fill(paths)
     shutil.rmtree(paths.config)
     with pytest.raises(LedgerDamaged, match="entries follow on entry 0"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_a_ledger_of_an_earlier_version_is_taken_over_once(paths):
     rows = _old_ledger(paths, 3)
     ledger = Ledger(paths, "p")
-    assert [entry.hash for entry in ledger.entries()] == [row["hash"] for row in rows]
+    assert [entry.hash for entry in ledger.read_entries()] == [row["hash"] for row in rows]
     assert ledger.adopt() == 3
     assert not os.path.exists(f"{paths.ledger('p')}/head.json")
     assert Ledger(paths, "p").adopt() == 0
     Ledger(paths, "p").append(INTENT, body={})
-    assert len(Ledger(paths, "p").entries()) == 4
+    assert len(Ledger(paths, "p").read_entries()) == 4
 
 
 def test_issue10_2_after_the_first_use_no_ledger_of_an_earlier_version_is_taken_over(paths):
     _fill(paths, 1, instance="q")
     _old_ledger(paths, 1)
     with pytest.raises(LedgerDamaged, match="entry 1 was not written by this host"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_a_damaged_ledger_of_an_earlier_version_is_not_taken_over(paths):
@@ -189,7 +189,7 @@ def test_a_damaged_ledger_of_an_earlier_version_is_not_taken_over(paths):
     with contextlib.closing(sqlite3.connect(f"{paths.ledger('p')}/ledger.db", isolation_level=None)) as database:
         database.execute("UPDATE entry SET stage = 'production' WHERE seq = 2")
     with pytest.raises(LedgerDamaged):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_a_ledger_that_is_begun_again_has_the_old_one_aside(paths, tmp_path):
@@ -197,12 +197,12 @@ def test_a_ledger_that_is_begun_again_has_the_old_one_aside(paths, tmp_path):
     shutil.copytree(paths.ledger("p"), tmp_path / "old")
     aside = Ledger(paths, "p").rebuild({"reason": "test"})
     assert os.path.exists(f"{aside}/ledger.db")
-    assert [entry.kind for entry in Ledger(paths, "p").entries()] == [REBUILT]
+    assert [entry.kind for entry in Ledger(paths, "p").read_entries()] == [REBUILT]
     Ledger(paths, "p").append(INTENT, body={})
     shutil.rmtree(paths.ledger("p"))
     shutil.copytree(tmp_path / "old", paths.ledger("p"))
     with pytest.raises(LedgerDamaged):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_the_key_is_private(paths):
@@ -213,10 +213,10 @@ def test_the_key_is_private(paths):
         before = os.stat(path).st_mode
         os.chmod(path, before | 0o040)
         with pytest.raises(HostError, match="is open to other users") as caught:
-            Ledger(paths, "p").entries()
+            Ledger(paths, "p").read_entries()
         assert f"chmod {before & 0o777:o} {path}" in caught.value.remedy
         os.chmod(path, before)
-    assert Ledger(paths, "p").entries()
+    assert Ledger(paths, "p").read_entries()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -224,7 +224,7 @@ def test_a_key_of_another_user_is_refused(paths):
     _fill(paths, 1)
     os.chown(f"{paths.config}/host.key", 12345, 12345)
     with pytest.raises(HostError, match="belongs to uid 12345"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_a_configuration_directory_below_the_home_is_refused(tmp_path):
@@ -237,7 +237,7 @@ def test_a_damaged_key_is_reported(paths):
     _fill(paths, 1)
     Path(paths.config, "host.key").write_text("secret")
     with pytest.raises(HostError, match="64 hexadecimal digits"):
-        Ledger(paths, "p").entries()
+        Ledger(paths, "p").read_entries()
 
 
 def test_issue10_2_a_database_without_an_end_is_not_read_to_its_end(paths):
@@ -255,17 +255,17 @@ def test_issue10_2_a_database_without_an_end_is_not_read_to_its_end(paths):
 
 
 def test_issue10_2_what_stages_may_run_is_not_allowed_by_a_file_below_the_home(paths, tmp_path):
-    from devbox.model.resolved import HostAccess
+    from devbox.model.spec import HostAccess
 
     wanted = (HostAccess(container="", variable="gate", reference="cmd:true", where=""),)
     record = TrustRecord(paths, "p")
     record.allow((), stages=wanted)
-    assert record.promotes(wanted)
+    assert record.covers_stages(wanted)
     shutil.copytree(paths.home, tmp_path / "old")
     record.revoke()
     shutil.rmtree(paths.home)
     shutil.copytree(tmp_path / "old", paths.home)
-    assert not record.promotes(wanted)
+    assert not record.covers_stages(wanted)
 
 
 @pytest.mark.parametrize("name", ["ledger.db", "ledger.db-journal", "ledger.db-wal", "ledger.db-shm"])
@@ -279,7 +279,7 @@ def test_issue10_2_a_pipe_in_place_of_a_file_of_the_ledger_stops_no_command(path
     if not child:
         signal.alarm(10)
         with contextlib.suppress(LedgerDamaged):
-            Ledger(paths, "p").entries()
+            Ledger(paths, "p").read_entries()
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from devbox.records import calls, stamps
-from devbox.records.calls import Call
+from devbox.records import noop
+from devbox.records.noop import ToolCall
 
-CALL = Call("sql", command=("psql", "", "a\nb"), default=("-l",), workspace="/workspace", workdir="")
+CALL = ToolCall("sql", command=("psql", "", "a\nb"), default=("-l",), workspace="/workspace", workdir="")
 
 
 @pytest.fixture
@@ -19,36 +19,36 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("PROFILES", "a=b")
     (tmp_path / "x=y.toml").write_text("1")
     path = str(tmp_path / "sql.call")
-    seen = stamps.of_files([str(tmp_path / "x=y.toml"), str(tmp_path / "absent")])
-    calls.write(path, CALL, (*seen, *stamps.of_variables(["PROFILES"])))
+    seen = noop.stamp_files([str(tmp_path / "x=y.toml"), str(tmp_path / "absent")])
+    noop.write_tool_call(path, CALL, (*seen, *noop.stamp_variables(["PROFILES"])))
     return path
 
 
 def test_what_is_written_is_read(written: str):
-    found = calls.read(written)
+    found = noop.read_tool_call(written)
     assert found is not None
-    assert {name: getattr(found, name) for name in Call.__slots__} == {
-        name: getattr(CALL, name) for name in Call.__slots__
+    assert {name: getattr(found, name) for name in ToolCall.__slots__} == {
+        name: getattr(CALL, name) for name in ToolCall.__slots__
     }
 
 
 def test_a_changed_file_is_noticed(written: str, tmp_path: Path):
     (tmp_path / "x=y.toml").write_text("22")
-    assert calls.read(written) is None
+    assert noop.read_tool_call(written) is None
 
 
 def test_a_file_that_appears_is_noticed(written: str, tmp_path: Path):
     (tmp_path / "absent").write_text("")
-    assert calls.read(written) is None
+    assert noop.read_tool_call(written) is None
 
 
 def test_a_changed_variable_is_noticed(written: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PROFILES", "")
-    assert calls.read(written) is None
+    assert noop.read_tool_call(written) is None
 
 
 def test_nothing_written_is_nothing_known(tmp_path: Path):
-    assert calls.read(str(tmp_path / "no.call")) is None
+    assert noop.read_tool_call(str(tmp_path / "no.call")) is None
 
 
 def test_only_the_owner_reads_it(written: str):

@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
-from devbox.records.confirmed import NEW, ConfirmedRecord, Reading
+from devbox.records.observations import NEW, ConfirmedRecord, StageConfirmation
 
 TIME = "2026-12-01T00:00:00+00:00"
 
@@ -22,13 +22,15 @@ def paths(tmp_path: Path) -> Paths:
 def test_nothing_is_known_at_first_and_reading_makes_nothing(paths: Paths):
     assert ConfirmedRecord(paths, "abc").read() == {}
     assert not Path(paths.config).exists()
-    assert Reading() == Reading(confirmed="", joined=NEW)
+    assert StageConfirmation() == StageConfirmation(confirmed="", joined=NEW)
 
 
 def test_stages_are_kept_side_by_side(paths: Paths):
     names = [f"stage-{number}" for number in range(8)]
     writers = [
-        threading.Thread(target=ConfirmedRecord(paths, "abc").write, args=(name, Reading(confirmed=TIME, joined="")))
+        threading.Thread(
+            target=ConfirmedRecord(paths, "abc").write, args=(name, StageConfirmation(confirmed=TIME, joined=""))
+        )
         for name in names
     ]
     for writer in writers:
@@ -36,7 +38,7 @@ def test_stages_are_kept_side_by_side(paths: Paths):
     for writer in writers:
         writer.join()
     record = ConfirmedRecord(paths, "abc")
-    assert record.read() == dict.fromkeys(names, Reading(confirmed=TIME, joined=""))
+    assert record.read() == dict.fromkeys(names, StageConfirmation(confirmed=TIME, joined=""))
     assert not Path(paths.home).exists()
     record.forget()
     assert record.read() == {}
@@ -55,7 +57,7 @@ def test_stages_are_kept_side_by_side(paths: Paths):
 )
 def test_a_damaged_record_is_an_error_with_a_remedy(paths: Paths, text: str):
     record = ConfirmedRecord(paths, "abc")
-    record.write("staging", Reading())
+    record.write("staging", StageConfirmation())
     path = Path(paths.host_project("abc"), "confirmed.json")
     path.write_text(text)
     with pytest.raises(DevboxError, match="is damaged, or of another devbox") as error:

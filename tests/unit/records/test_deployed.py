@@ -10,8 +10,8 @@ from support.deployments import deployment
 
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
-from devbox.records.deployed import Deployed, DeployedRecord
-from devbox.routing.state import Front, RouterState, Server
+from devbox.model.router import Frontend, RouterState, Server
+from devbox.records.deployed import DeployedRecord, StageDeployments
 
 ONE, TWO, THREE = deployment("1"), deployment("2"), deployment("3")
 
@@ -25,22 +25,22 @@ def record(tmp_path: Path) -> DeployedRecord:
 
 
 def run(*deployments):
-    known = Deployed()
+    known = StageDeployments()
     for each in deployments:
-        known = replace(known, coming=each).arrived()
+        known = replace(known, coming=each).finish_rollout()
     return known
 
 
 def test_nothing_is_known_of_a_stage_in_which_nothing_ran(tmp_path):
-    assert record(tmp_path).read() == Deployed()
+    assert record(tmp_path).read() == StageDeployments()
 
 
 def test_what_is_kept_is_read_again(tmp_path):
     server = Server(name="web-1-aaaa", address="10.213.0.5", port=8000, check="/healthz")
-    known = replace(run(ONE, TWO), router=RouterState(fronts=(Front(process="web", port=8000, green=(server,)),)))
+    known = replace(run(ONE, TWO), router=RouterState(fronts=(Frontend(process="web", port=8000, green=(server,)),)))
     record(tmp_path).write(known)
     assert record(tmp_path).read() == known
-    assert Path(place(tmp_path).deployed("0" * 12)).stat().st_mode & 0o777 == 0o600
+    assert Path(place(tmp_path).stage_deployments("0" * 12)).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_ran_before_is_there_once_the_newest_first():
@@ -60,7 +60,7 @@ def test_one_release_under_two_configs_is_two_deployments():
 
 def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path):
     record(tmp_path).write(run(ONE))
-    path = Path(place(tmp_path).deployed("0" * 12))
+    path = Path(place(tmp_path).stage_deployments("0" * 12))
     path.write_text("{")
     with pytest.raises(DevboxError) as error:
         record(tmp_path).read()

@@ -14,29 +14,28 @@ from pathlib import Path
 import pytest
 from support.deployments import deployment
 
-from devbox import inventory
 from devbox.attest import keys as crypto
+from devbox.commands import inventory
+from devbox.deploy.haproxy.tally import CUT
+from devbox.deploy.records import GrayStore, OperatorRequest, TallyRecord
 from devbox.doctor import clean
-from devbox.doctor.projects import known
+from devbox.doctor.leftovers import list_instances
 from devbox.errors import HostError
 from devbox.execute import installing
-from devbox.execute.trials import Trials, Wish
 from devbox.gray import policy
-from devbox.gray.rollout import Rollout
-from devbox.gray.trial import Trial
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import GrayState
 from devbox.host.paths import Paths
 from devbox.model import codec
-from devbox.model.entry import INTENT
-from devbox.model.ids import sha256
+from devbox.model.ids import compute_sha256
 from devbox.model.install import Journal, Manifest
-from devbox.records.deployed import Deployed, DeployedRecord
-from devbox.records.hostfiles import HostFiles
+from devbox.model.ledger import INTENT
+from devbox.records.deployed import DeployedRecord, StageDeployments
+from devbox.records.host_files import HostFiles
 from devbox.records.installed import InstalledRecords
 from devbox.records.instance import InstanceRecords
-from devbox.records.keys import Keys
+from devbox.records.keyring import KeyStore
 from devbox.records.ledger import Ledger
-from devbox.records.tally import TallyRecord
-from devbox.routing.tally import CUT
 
 ID = "0123456789ab"
 ONE, TWO = deployment("1"), deployment("2")
@@ -56,22 +55,24 @@ def paths(tmp_path: Path) -> Paths:
     return Paths(str(tmp_path / "home"), str(tmp_path / "run"))
 
 
-def trial(began: float) -> Trial:
-    rules = policy.of(ONE.stage.strategy, completes=True)
-    return Trial(stage="staging", deployment=ONE, policy=rules, rollout=Rollout.begin(rules), side="green", began=began)
+def trial(began: float) -> GrayRelease:
+    rules = policy.build_policy(ONE.stage.strategy, completes=True)
+    return GrayRelease(
+        stage="staging", deployment=ONE, policy=rules, rollout=GrayState.begin(rules), side="green", began=began
+    )
 
 
 def write_all(paths: Paths, number: int) -> None:
     """Every file, with contents that tell the number."""
-    DeployedRecord(paths, ID).write(Deployed(running=deployment(str(number))))
-    Trials(paths, ID).write(trial(number))
-    Trials(paths, ID).ask(Wish(what="hold" if number == 1 else "abort", by="ann"))
+    DeployedRecord(paths, ID).write(StageDeployments(running=deployment(str(number))))
+    GrayStore(paths, ID).write(trial(number))
+    GrayStore(paths, ID).request(OperatorRequest(what="hold" if number == 1 else "abort", by="ann"))
     TallyRecord(paths, ID, router="router").add(CUT, number)
-    HostFiles(paths).write(paths.promoted(ID), str(number))
-    HostFiles(paths).write(paths.backing(ID), str(number))
+    HostFiles(paths).write(paths.promoted_stages(ID), str(number))
+    HostFiles(paths).write(paths.stage_services(ID), str(number))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keys, "check_free", lambda *_: None)
-        Keys(paths).add_command("kms", P256, f"sign {number}")
+        patch.setattr(KeyStore, "check_free", lambda *_: None)
+        KeyStore(paths).add_command("kms", P256, f"sign {number}")
 
 
 MANIFEST = Manifest(name="tools", project="/p", instance=ID, image="sha256:0", installed_at="", files=())
@@ -80,15 +81,15 @@ P256 = crypto.generate(crypto.P256).public
 
 def seen(paths: Paths) -> tuple[object, ...]:
     """What is read of them, but for the request, which is taken by reading it."""
-    counts = TallyRecord(paths, ID, router="router").counts()
+    counts = TallyRecord(paths, ID, router="router").read_counts()
     assert counts is not None
     return (
         DeployedRecord(paths, ID).read(),
-        Trials(paths, ID).read(),
+        GrayStore(paths, ID).read(),
         counts.lost[CUT],
-        HostFiles(paths).read(paths.promoted(ID)),
-        HostFiles(paths).read(paths.backing(ID)),
-        Keys(paths).find("kms").command,
+        HostFiles(paths).read(paths.promoted_stages(ID)),
+        HostFiles(paths).read(paths.stage_services(ID)),
+        KeyStore(paths).find("kms").command,
     )
 
 
@@ -122,27 +123,27 @@ def test_issue10_2_what_lies_below_the_home_changes_nothing(
     before = seen(paths)
     how(paths, tmp_path)
     assert seen(paths) == before
-    request = Trials(paths, ID).asked()
-    assert request == Wish(what="abort", by="ann")
-    assert Trials(paths, ID).asked() is None
+    request = GrayStore(paths, ID).consume_request()
+    assert request == OperatorRequest(what="abort", by="ann")
+    assert GrayStore(paths, ID).consume_request() is None
 
 
 def test_issue10_2_no_file_below_the_home_has_a_gray_release_held_or_aborted(paths: Paths):
-    Trials(paths, ID).write(trial(1))
+    GrayStore(paths, ID).write(trial(1))
     below = Path(paths.project(ID), "trial")
     below.mkdir(parents=True)
     for name in ("wish.json", "wish.json.taken"):
         (below / name).write_text('{"what": "abort", "by": "ann"}')
-    assert Trials(paths, ID).asked() is None
+    assert GrayStore(paths, ID).consume_request() is None
 
 
 def test_issue10_2_a_request_about_another_gray_release_is_passed_over(paths: Paths):
     """It ended while the user asked for it to be aborted, and the next one began."""
-    trials = Trials(paths, ID)
-    trials.ask(Wish(what="abort", by="ann", began=1.0))
-    assert trials.asked(trial(2.0)) is None
-    trials.ask(Wish(what="abort", by="ann", began=2.0))
-    assert trials.asked(trial(2.0)) == Wish(what="abort", by="ann", began=2.0)
+    trials = GrayStore(paths, ID)
+    trials.request(OperatorRequest(what="abort", by="ann", began=1.0))
+    assert trials.consume_request(trial(2.0)) is None
+    trials.request(OperatorRequest(what="abort", by="ann", began=2.0))
+    assert trials.consume_request(trial(2.0)) == OperatorRequest(what="abort", by="ann", began=2.0)
 
 
 def test_issue10_2_the_log_of_a_detached_promotion_is_written_through_no_link(paths: Paths, tmp_path: Path):
@@ -152,15 +153,15 @@ def test_issue10_2_the_log_of_a_detached_promotion_is_written_through_no_link(pa
         log.parent.mkdir(parents=True, exist_ok=True)
         log.symlink_to(tmp_path / "precious")
     os.chmod(paths.config, 0o700)
-    with pytest.raises(HostError, match=r"cannot write promotion\.log"), Trials(paths, ID).begin_log():
+    with pytest.raises(HostError, match=r"cannot write promotion\.log"), GrayStore(paths, ID).begin_log():
         pass
     Path(paths.promotion_log(ID)).unlink()
     os.mkfifo(paths.promotion_log(ID))
-    with pytest.raises(HostError, match=r"promotion\.log"), Trials(paths, ID).begin_log():
+    with pytest.raises(HostError, match=r"promotion\.log"), GrayStore(paths, ID).begin_log():
         pass
     os.unlink(paths.promotion_log(ID))
     Path(paths.promotion_log(ID)).write_text("of the last one")
-    with Trials(paths, ID).begin_log() as log:
+    with GrayStore(paths, ID).begin_log() as log:
         os.write(log, b"hello")
     assert Path(paths.promotion_log(ID)).read_text() == "hello"
     assert (tmp_path / "precious").read_text() == "precious"
@@ -174,16 +175,16 @@ def old(paths: Paths, tmp_path: Path) -> Paths:
     shutil.rmtree(paths.host_files)
     digests = Path(paths.host_state, "trials")
     digests.mkdir()
-    (digests / ID).write_text(sha256(Path(paths.project(ID), "trial/trial.json").read_bytes()))
+    (digests / ID).write_text(compute_sha256(Path(paths.project(ID), "trial/trial.json").read_bytes()))
     return paths
 
 
 def test_issue10_2_files_of_an_earlier_version_are_adopted_once(old: Paths):
-    assert seen(old) == (Deployed(running=ONE), trial(1), 1, "1", "1", "sign 1")
+    assert seen(old) == (StageDeployments(running=ONE), trial(1), 1, "1", "1", "sign 1")
     assert not os.path.exists(f"{old.host_state}/trials")
     shutil.rmtree(old.host_project(ID))
-    assert DeployedRecord(old, ID).read() == Deployed()
-    assert Trials(old, ID).read() is None
+    assert DeployedRecord(old, ID).read() == StageDeployments()
+    assert GrayStore(old, ID).read() is None
     found = [path for path in Path(old.host_files).rglob("*") if path.is_file()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
 
@@ -194,20 +195,20 @@ def test_issue10_2_the_first_use_of_the_ledger_adopts_them_as_well(old: Paths):
     assert HostFiles(old).is_known
     write_all(Paths(f"{old.home}-2", old.runtime), 2)
     earlier(old, Paths(f"{old.home}-2", old.runtime).host_files)
-    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+    assert DeployedRecord(old, ID).read() == StageDeployments(running=ONE)
 
 
 def test_issue10_2_no_file_below_the_home_changes_the_host(paths: Paths, tmp_path: Path):
     """A forged journal had the next command of any project rename and remove files of the host."""
     (tmp_path / "precious").write_text("precious")
-    InstalledRecords(paths).keep(MANIFEST)
+    InstalledRecords(paths).store(MANIFEST)
     other = Paths(str(tmp_path / "other"), paths.runtime)
     InstalledRecords(other).begin(_journal(tmp_path, "precious"))
     earlier(paths, other.host_files)
     records = InstalledRecords(paths)
-    assert not records.broken_off
+    assert not records.is_interrupted
     assert not installing.recover(records)
-    assert records.all() == [MANIFEST]
+    assert records.list_manifests() == [MANIFEST]
     shutil.rmtree(f"{paths.home}/installed")
     assert records.find(ID, "tools") == MANIFEST
     assert (tmp_path / "precious").read_text() == "precious"
@@ -220,11 +221,11 @@ def test_issue10_2_an_install_of_an_earlier_version_is_gone_on_with(paths: Paths
     journal = {"format": 1, "record": codec.dump(_journal(tmp_path, "staged"))}
     (below / "journal.json").write_text(json.dumps(journal))
     records = InstalledRecords(paths)
-    assert records.broken_off
+    assert records.is_interrupted
     assert installing.recover(records)
     assert (tmp_path / "placed").read_text() == "new"
-    assert records.all() == [MANIFEST]
-    assert not records.broken_off
+    assert records.list_manifests() == [MANIFEST]
+    assert not records.is_interrupted
 
 
 def _journal(place: Path, name: str) -> Journal:
@@ -243,15 +244,15 @@ def _journal(place: Path, name: str) -> Journal:
 
 def test_issue10_2_a_gray_release_that_the_earlier_version_did_not_write_last_is_not_adopted(old: Paths):
     Path(old.project(ID), "trial/trial.json").write_text("{}")
-    assert Trials(old, ID).read() is None
-    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+    assert GrayStore(old, ID).read() is None
+    assert DeployedRecord(old, ID).read() == StageDeployments(running=ONE)
 
 
 def test_issue10_2_an_adoption_that_was_killed_is_repeated(old: Paths):
     half = Path(f"{old.host_files}.new", "projects", ID)
     half.mkdir(parents=True)
     (half / "deployed.json").write_text("{")
-    assert DeployedRecord(old, ID).read() == Deployed(running=ONE)
+    assert DeployedRecord(old, ID).read() == StageDeployments(running=ONE)
     assert not half.exists()
 
 
@@ -260,7 +261,7 @@ def test_issue10_2_the_copy_of_an_earlier_version_goes_once_it_is_out_of_date(ol
     record = DeployedRecord(old, ID)
     record.read()
     assert os.path.exists(f"{old.project(ID)}/deployed.json")
-    record.write(Deployed(running=TWO))
+    record.write(StageDeployments(running=TWO))
     assert not os.path.exists(f"{old.project(ID)}/deployed.json")
 
 
@@ -268,7 +269,7 @@ def test_issue10_2_a_link_below_the_home_is_not_adopted(paths: Paths, tmp_path: 
     (tmp_path / "secret").write_text("secret")
     os.makedirs(paths.project(ID))
     os.symlink(tmp_path / "secret", f"{paths.project(ID)}/promoted.json")
-    assert HostFiles(paths).read(paths.promoted(ID)) is None
+    assert HostFiles(paths).read(paths.promoted_stages(ID)) is None
 
 
 @pytest.fixture
@@ -292,21 +293,21 @@ def test_issue10_2_what_an_earlier_version_is_about_to_write_is_not_adopted_yet(
 
 
 def test_issue10_2_a_reader_makes_nothing(paths: Paths):
-    assert DeployedRecord(paths, ID).read() == Deployed()
-    assert Trials(paths, ID).read() is None
+    assert DeployedRecord(paths, ID).read() == StageDeployments()
+    assert GrayStore(paths, ID).read() is None
     assert not os.path.exists(paths.config)
 
 
 def test_issue10_2_a_directory_that_is_open_to_others_is_not_read(paths: Paths):
-    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+    DeployedRecord(paths, ID).write(StageDeployments(running=ONE))
     os.chmod(paths.config, 0o755)
     with pytest.raises(HostError, match="is open to other users"):
         DeployedRecord(paths, ID).read()
 
 
 def _stage(paths: Paths, tmp_path: Path) -> None:
-    InstanceRecords(paths, ID).remember_place(str(tmp_path / "away"), "devbox.toml", stage="staging")
-    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+    InstanceRecords(paths, ID).record_place(str(tmp_path / "away"), "devbox.toml", stage="staging")
+    DeployedRecord(paths, ID).write(StageDeployments(running=ONE))
 
 
 def test_issue10_2_nothing_is_collected_while_it_is_not_known_what_a_stage_runs(paths: Paths, tmp_path: Path):
@@ -314,35 +315,35 @@ def test_issue10_2_nothing_is_collected_while_it_is_not_known_what_a_stage_runs(
     _stage(paths, tmp_path)
     elsewhere = Paths(paths.home, paths.runtime, str(tmp_path / "elsewhere"))
     with pytest.raises(HostError, match="cannot tell which images"):
-        inventory.look(elsewhere)
-    assert clean.orphans(elsewhere) == []
-    assert inventory.look(paths).all().digests == {ONE.release.image}
+        inventory.collect_inventory(elsewhere)
+    assert clean.list_orphans(elsewhere) == []
+    assert inventory.collect_inventory(paths).merge_roots().digests == {ONE.release.image}
 
 
 def test_issue10_2_images_of_a_stage_are_kept_if_its_directory_below_the_home_is_gone(paths: Paths, tmp_path: Path):
     _stage(paths, tmp_path)
     shutil.rmtree(paths.project(ID))
-    assert inventory.look(paths).all().digests == {ONE.release.image}
+    assert inventory.collect_inventory(paths).merge_roots().digests == {ONE.release.image}
 
 
 def test_issue10_2_removing_an_instance_removes_them(paths: Paths, tmp_path: Path):
     _stage(paths, tmp_path)
     write_all(paths, 1)
-    (one,) = known(paths)
-    assert paths.host_project(ID) in one.directories(paths)
+    (one,) = list_instances(paths)
+    assert paths.host_project(ID) in one.list_directories(paths)
     clean.clean(paths)
     assert not os.path.exists(paths.config)
 
 
 def test_issue10_2_the_command_of_a_key_goes_with_it(paths: Paths):
     write_all(paths, 1)
-    Keys(paths).remove("kms")
+    KeyStore(paths).remove("kms")
     assert not os.path.exists(paths.key_command("kms"))
 
 
 def test_issue10_2_what_a_stage_runs_stays_when_the_ledger_is_begun_again(paths: Paths):
     Ledger(paths, ID).append(INTENT, body={})
-    DeployedRecord(paths, ID).write(Deployed(running=ONE))
+    DeployedRecord(paths, ID).write(StageDeployments(running=ONE))
     home = Path(paths.host_state, "home.json")
     home.write_text("{")
     with pytest.raises(HostError, match="missing or damaged") as error:
@@ -351,4 +352,4 @@ def test_issue10_2_what_a_stage_runs_stays_when_the_ledger_is_begun_again(paths:
     home.unlink()
     Ledger(paths, ID).rebuild({"reason": "lost"})
     Ledger(paths, ID).append(INTENT, body={})
-    assert DeployedRecord(paths, ID).read() == Deployed(running=ONE)
+    assert DeployedRecord(paths, ID).read() == StageDeployments(running=ONE)

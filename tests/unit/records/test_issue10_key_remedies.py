@@ -10,8 +10,8 @@ import pytest
 from devbox.errors import HostError, SigningError, UsageError
 from devbox.host.paths import Paths
 from devbox.records import keyring
-from devbox.records.hostkey import HostKey
-from devbox.records.keys import Keys
+from devbox.records.host_key import HostKey
+from devbox.records.keyring import KeyStore
 
 
 @pytest.fixture
@@ -47,5 +47,5 @@ def test_issue10_a_missing_public_key_is_exported_into_a_directory_that_exists(t
 
 def test_issue10_the_first_key_is_created_by_the_name_that_was_asked_for(paths: Paths):
     with pytest.raises(UsageError) as caught:
-        Keys(paths).find("ci")
+        KeyStore(paths).find("ci")
     assert caught.value.remedy == "devbox key create ci"

@@ -9,10 +9,10 @@ import stat
 import pytest
 
 from devbox.attest import keys as crypto
+from devbox.commands import signing as verbs
 from devbox.errors import SigningError, UsageError
 from devbox.host.paths import Paths
-from devbox.records.keys import Keys
-from devbox.verbs import keys as verbs
+from devbox.records.keyring import KeyStore
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def paths(tmp_path, monkeypatch) -> Paths:
 
 
 def _made(paths, *names):
-    return {name: Keys(paths).add(name, crypto.generate(crypto.ED25519), "").public.fingerprint for name in names}
+    return {name: KeyStore(paths).add(name, crypto.generate(crypto.ED25519), "").public.fingerprint for name in names}
 
 
 def test_private_halves_are_their_owner_s_alone(paths):
     _made(paths, "ci")
-    Keys(paths).add_command("kms", crypto.generate(crypto.P256).public, "true")
+    KeyStore(paths).add_command("kms", crypto.generate(crypto.P256).public, "true")
     assert stat.S_IMODE(os.stat(paths.keys).st_mode) == 0o700
     modes = {name: stat.S_IMODE(os.stat(f"{paths.keys}/{name}").st_mode) for name in os.listdir(paths.keys)}
     assert modes == {"ci.key": 0o600, "ci.pub": 0o644, "kms.pub": 0o644}
@@ -38,72 +38,72 @@ def test_private_halves_are_their_owner_s_alone(paths):
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "-a", "a" * 64])
 def test_a_name_is_no_path(paths, name):
     with pytest.raises(UsageError):
-        Keys(paths).add(name, crypto.generate(crypto.ED25519), "")
+        KeyStore(paths).add(name, crypto.generate(crypto.ED25519), "")
 
 
 def test_a_key_is_not_written_over(paths):
     made = _made(paths, "ci")
     with pytest.raises(UsageError, match="there is a key ci"):
         _made(paths, "ci")
-    assert Keys(paths).find("ci").public.fingerprint == made["ci"]
+    assert KeyStore(paths).find("ci").public.fingerprint == made["ci"]
 
 
 def test_a_private_half_of_another_key_does_not_sign(paths):
     _made(paths, "ci", "eve")
     os.rename(f"{paths.keys}/eve.key", f"{paths.keys}/ci.key")
     with pytest.raises(SigningError, match="do not belong together"):
-        verbs.signer(paths, Keys(paths).find("ci"), None)
+        verbs.open_signer(paths, KeyStore(paths).find("ci"), None)
 
 
 def test_a_command_signs_with_a_key_of_ecdsa_only(paths):
     with pytest.raises(UsageError):
-        Keys(paths).add_command("kms", crypto.generate(crypto.ED25519).public, "true")
+        KeyStore(paths).add_command("kms", crypto.generate(crypto.ED25519).public, "true")
 
 
 def test_the_only_key_that_fits_signs(paths):
     made = _made(paths, "ann", "ci")
-    assert verbs.chosen(paths, "", fitting={made["ci"]}).name == "ci"
-    assert verbs.chosen(paths, "", fitting={"another"}) is None
-    assert verbs.chosen(paths, "ann", fitting={made["ci"]}).name == "ann"
+    assert verbs.choose_key(paths, "", fitting={made["ci"]}).name == "ci"
+    assert verbs.choose_key(paths, "", fitting={"another"}) is None
+    assert verbs.choose_key(paths, "ann", fitting={made["ci"]}).name == "ann"
 
 
 def test_among_several_somebody_has_to_choose(paths, monkeypatch):
     made = _made(paths, "ann", "ci")
     with pytest.raises(UsageError, match="ann, ci"):
-        verbs.chosen(paths, "", fitting=made.values())
+        verbs.choose_key(paths, "", fitting=made.values())
     monkeypatch.setenv(verbs.KEY, "ann")
-    assert verbs.chosen(paths, "", fitting=made.values()).name == "ann"
+    assert verbs.choose_key(paths, "", fitting=made.values()).name == "ann"
 
 
 def test_the_preferred_key_does_not_sign_what_it_would_not_have_signed(paths, monkeypatch):
     """Who approves by his own key would else have built what he is to approve."""
     made = _made(paths, "ann", "ci")
     monkeypatch.setenv(verbs.KEY, "ann")
-    assert verbs.chosen(paths, "", fitting={made["ci"]}).name == "ci"
-    assert verbs.chosen(paths, "", fitting={"another"}) is None
+    assert verbs.choose_key(paths, "", fitting={made["ci"]}).name == "ci"
+    assert verbs.choose_key(paths, "", fitting={"another"}) is None
 
 
 @pytest.mark.parametrize(("given", "word"), [("word", "word"), ("cmd:printf 'a b'", "a b"), ("file:HERE", "in a file")])
 def test_a_passphrase_is_itself_or_where_it_is(paths, tmp_path, monkeypatch, given, word):
     (tmp_path / "word").write_text("in a file\n")
     monkeypatch.setenv(verbs.PASSPHRASE, given.replace("HERE", str(tmp_path / "word")))
-    assert verbs.passphrase("ci", None) == word
+    assert verbs.read_passphrase("ci", None) == word
 
 
 @pytest.mark.parametrize("given", ["", "file:/nowhere", "file:/dev/null"])
 def test_no_passphrase_is_an_error_off_a_terminal(paths, monkeypatch, given):
     monkeypatch.setenv(verbs.PASSPHRASE, given)
     with pytest.raises(SigningError):
-        verbs.passphrase("ci", None)
+        verbs.read_passphrase("ci", None)
 
 
 def test_issue10_2_a_link_that_leads_nowhere_is_no_key(paths):
     """Each key that was not found listed all keys, without end."""
     made = _made(paths, "ci")
     os.symlink("nowhere", f"{paths.keys}/gone.pub")
-    assert [key.name for key in Keys(paths).all()] == [*made]
+    assert [key.name for key in KeyStore(paths).list_keys()] == [*made]
     with pytest.raises(UsageError, match="there is no key gone"):
-        Keys(paths).find("gone")
+        KeyStore(paths).find("gone")
 
 
 @pytest.mark.parametrize("half", ["pub", "key"])
@@ -114,6 +114,6 @@ def test_issue10_2_a_key_that_is_a_pipe_is_damaged_and_not_waited_for(paths, hal
     signal.alarm(20)  # ends the tests where it waits for a writer
     try:
         with pytest.raises(SigningError, match="PEM"):
-            verbs.signer(paths, Keys(paths).find("ci"), None)
+            verbs.open_signer(paths, KeyStore(paths).find("ci"), None)
     finally:
         signal.alarm(0)

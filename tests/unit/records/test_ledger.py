@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support.machine import wait_until
 
-from devbox.errors import LedgerDamaged, TargetHeld
+from devbox.errors import LedgerDamaged, TargetLocked
 from devbox.host.paths import Paths
-from devbox.model.entry import APPLIED, GENESIS, INTENT, Head
+from devbox.model.ledger import APPLIED, GENESIS, INTENT, LedgerHead
 from devbox.records import leases
 from devbox.records.ledger import Ledger
 
@@ -44,18 +44,18 @@ def _head(paths):
 
 def test_an_empty_ledger_has_the_first_head(ledger, paths):
     assert ledger.entries() == ()
-    assert ledger.head() == Head(seq=0, hash=GENESIS)
+    assert ledger.head() == LedgerHead(seq=0, hash=GENESIS)
     assert not os.path.exists(paths.ledger("p")), "reading writes nothing"
 
 
 def test_entries_come_back_as_they_were_written_each_on_the_one_before(ledger, paths):
     _fill(ledger)
     ledger.append(APPLIED, release="sha256:cd", stage="test", attempt=1, body={"nested": {"ü": [1, None, True]}})
-    entries = Ledger(paths, "p").entries()
+    entries = Ledger(paths, "p").read_entries()
     assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert [entry.previous for entry in entries] == [GENESIS, *(entry.hash for entry in entries[:-1])]
     assert entries[-1].body == {"nested": {"ü": [1, None, True]}}
-    assert ledger.head() == Head(seq=6, hash=entries[-1].hash, at=entries[-1].at)
+    assert ledger.head() == LedgerHead(seq=6, hash=entries[-1].hash, at=entries[-1].at)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_head_that_a_killed_writer_left_behind_is_no_damage(ledger, paths):
 
 
 def test_writers_that_are_killed_one_after_the_other_leave_no_damage(ledger, paths):
-    write = Ledger._writing
+    write = Ledger._open_transaction
 
     @contextlib.contextmanager
     def write_and_die(self):
@@ -141,7 +141,7 @@ def test_writers_that_are_killed_one_after_the_other_leave_no_damage(ledger, pat
         child = os.fork()
         if not child:
             try:
-                Ledger._writing = write_and_die
+                Ledger._open_transaction = write_and_die
                 ledger.append(INTENT, body={"killed": number})
             finally:
                 os._exit(2)
@@ -163,7 +163,7 @@ def test_many_writers_and_readers_make_one_chain(ledger, paths):
     def write(number):
         own = Ledger(paths, "p")
         own.append(INTENT, release=f"sha256:{number}", stage="test", attempt=1, body={})
-        return len(own.entries())
+        return len(own.read_entries())
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(write, range(24)))
@@ -173,7 +173,10 @@ def test_many_writers_and_readers_make_one_chain(ledger, paths):
 def test_a_held_target_tells_its_holder_and_is_free_afterwards(ledger):
     with ledger.held("staging", purpose="promote ab") as lease:
         ledger.append(INTENT, stage="staging", body={}, lease=lease)
-        with pytest.raises(TargetHeld, match=f"pid {os.getpid()}.*promote ab"), ledger.held("staging", purpose="other"):
+        with (
+            pytest.raises(TargetLocked, match=f"pid {os.getpid()}.*promote ab"),
+            ledger.held("staging", purpose="other"),
+        ):
             pass
         with ledger.held("test", purpose="promote ab"):
             assert "promote ab" in ledger.holder("staging")
@@ -197,7 +200,7 @@ def test_a_holder_that_stood_still_too_long_writes_nothing_more(ledger, paths):
         with _database(paths) as database:
             database.execute("UPDATE lease SET expires = 0")
         with ledger.held("staging", purpose="promote cd") as new:
-            with pytest.raises(TargetHeld, match="lost staging"):
+            with pytest.raises(TargetLocked, match="lost staging"):
                 ledger.append(INTENT, stage="staging", body={}, lease=old)
             ledger.append(INTENT, stage="staging", body={"new": True}, lease=new)
     assert [entry.body for entry in ledger.entries()] == [{"new": True}]

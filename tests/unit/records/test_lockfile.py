@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import EnvFileError
-from devbox.model.lock import Lock
+from devbox.model.spec import Lockfile
 from devbox.records import lockfile
 
-LOCK = Lock(
+LOCK = Lockfile(
     recipes={"python": "sha256:ab"},
     references={"docker.io/library/nginx:1": "sha256:cd"},
     tarballs={"containers/root.tar": "sha256:ef"},
@@ -20,7 +20,7 @@ LOCK = Lock(
 
 
 def test_a_lock_comes_back_as_it_was_written(tmp_path: Path):
-    place = lockfile.path(str(tmp_path), "devbox.toml")
+    place = lockfile.get_path(str(tmp_path), "devbox.toml")
     assert place == f"{tmp_path}/devbox.lock.toml"
     assert lockfile.read(place) is None
     lockfile.write(place, LOCK, env_file="devbox.toml")

@@ -11,9 +11,9 @@ import pytest
 
 from devbox.host.paths import Paths
 from devbox.host.project import identify
-from devbox.model.ids import instance_id
+from devbox.model.ids import compute_instance_id
 from devbox.records.instance import InstanceRecords
-from devbox.records.moves import find_id
+from devbox.records.projects import find_id
 
 FILE = "devbox.toml"
 
@@ -28,18 +28,18 @@ def known(tmp_path: Path, name: str = "a") -> tuple[Paths, str, str]:
     """A project that was up once: the paths, its root, its id."""
     paths, root = Paths(str(tmp_path / "home"), str(tmp_path / "run")), project(tmp_path / name)
     key = find_id(paths, root, FILE)
-    InstanceRecords(paths, key).remember_place(root, FILE)
+    InstanceRecords(paths, key).record_place(root, FILE)
     return paths, root, key
 
 
 def test_issue9_b9_a_moved_directory_is_the_same_project(tmp_path: Path):
     paths, root, key = known(tmp_path)
-    InstanceRecords(paths, "stage0000000").remember_place(root, FILE, stage="production", protected=True)
+    InstanceRecords(paths, "stage0000000").record_place(root, FILE, stage="production", protected=True)
     os.rename(root, tmp_path / "b")
-    assert find_id(paths, str(tmp_path / "b"), FILE) == key == instance_id(root, FILE)
-    assert InstanceRecords(paths, key).place() == (str(tmp_path / "b"), FILE)
-    assert InstanceRecords(paths, "stage0000000").place() == (str(tmp_path / "b"), FILE)
-    assert InstanceRecords(paths, "stage0000000").stage() == "production"
+    assert find_id(paths, str(tmp_path / "b"), FILE) == key == compute_instance_id(root, FILE)
+    assert InstanceRecords(paths, key).read_place() == (str(tmp_path / "b"), FILE)
+    assert InstanceRecords(paths, "stage0000000").read_place() == (str(tmp_path / "b"), FILE)
+    assert InstanceRecords(paths, "stage0000000").read_stage() == "production"
     assert find_id(paths, str(tmp_path / "b"), FILE) == key
 
 
@@ -49,7 +49,7 @@ def test_the_next_project_at_the_former_place_is_another_one(tmp_path: Path):
     find_id(paths, str(tmp_path / "b"), FILE)
     other = find_id(paths, project(Path(root)), FILE)
     assert other != key
-    InstanceRecords(paths, other).remember_place(root, FILE)
+    InstanceRecords(paths, other).record_place(root, FILE)
     shutil.rmtree(root)
     os.rename(tmp_path / "b", root)
     assert find_id(paths, root, FILE) == key, "the directory counts, not the place"
@@ -78,13 +78,13 @@ def test_a_copy_a_new_directory_and_another_file_are_other_projects(tmp_path: Pa
 def test_issue9_b9_directories_that_change_places_keep_their_projects(tmp_path: Path):
     paths, _, first = known(tmp_path)
     keys = {"a": first, "b": known(tmp_path, "b")[2], "c": known(tmp_path, "c")[2]}
-    InstanceRecords(paths, "stage0000000").remember_place(str(tmp_path / "a"), FILE, stage="production")
+    InstanceRecords(paths, "stage0000000").record_place(str(tmp_path / "a"), FILE, stage="production")
     for before, after in (("a", "t"), ("c", "a"), ("b", "c"), ("t", "b")):
         os.rename(tmp_path / before, tmp_path / after)
     assert find_id(paths, str(tmp_path / "a"), FILE) == keys["c"]
     assert find_id(paths, str(tmp_path / "b"), FILE) == keys["a"]
     assert find_id(paths, str(tmp_path / "c"), FILE) == keys["b"]
-    assert InstanceRecords(paths, "stage0000000").place() == (str(tmp_path / "b"), FILE)
+    assert InstanceRecords(paths, "stage0000000").read_place() == (str(tmp_path / "b"), FILE)
 
 
 def test_issue9_b9_a_clone_at_the_place_of_a_renamed_directory_is_another_project(tmp_path: Path):
@@ -110,7 +110,7 @@ def test_issue10_2_a_file_that_names_no_instance_leads_nowhere(tmp_path: Path, t
     """Paths are made of it: `down -v` would remove what it leads to."""
     paths, root, key = known(tmp_path)
     os.makedirs(f"{paths.home}/moved")
-    Path(paths.moved(instance_id(root, FILE))).write_bytes(text)
+    Path(paths.moved_project(compute_instance_id(root, FILE))).write_bytes(text)
     assert identify(paths, root, FILE) == find_id(paths, root, FILE) == key
 
 
@@ -118,5 +118,5 @@ def test_issue10_2_a_file_that_names_no_instance_leads_nowhere(tmp_path: Path, t
 def test_issue10_2_what_is_no_file_leads_nowhere_and_is_not_waited_for(tmp_path: Path, make: Callable[[str], None]):
     paths, root, key = known(tmp_path)
     os.makedirs(f"{paths.home}/moved")
-    make(paths.moved(instance_id(root, FILE)))
+    make(paths.moved_project(compute_instance_id(root, FILE)))
     assert identify(paths, root, FILE) == find_id(paths, root, FILE) == key

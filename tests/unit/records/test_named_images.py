@@ -9,7 +9,7 @@ import pytest
 
 from devbox.errors import DevboxError
 from devbox.host.paths import Paths
-from devbox.records.named_images import NamedImages
+from devbox.records.installed import NamedImages
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -17,10 +17,10 @@ DIGEST = f"sha256:{'a' * 64}"
 def test_issue9_c22_an_image_is_kept_until_its_name_is_dropped(tmp_path: Path):
     kept = NamedImages(Paths(str(tmp_path / "home"), str(tmp_path / "run")))
     assert not kept.drop("debian")
-    kept.keep([("debian", DIGEST)])
-    assert kept.all() == {"debian": DIGEST}
+    kept.store([("debian", DIGEST)])
+    assert kept.read_images() == {"debian": DIGEST}
     assert kept.drop("debian")
-    assert kept.all() == {}
+    assert kept.read_images() == {}
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_issue9_c22_a_damaged_record_is_said_to_be_damaged(tmp_path: Path, text:
     os.makedirs(os.path.dirname(paths.named_images))
     Path(paths.named_images).write_text(text)
     with pytest.raises(DevboxError, match="is damaged"):
-        NamedImages(paths).all()
+        NamedImages(paths).read_images()

@@ -14,15 +14,15 @@ from support.builders import container, resolved
 
 from devbox.errors import DevboxError
 from devbox.host import files
-from devbox.host.paths import Paths, on_tmpfs
-from devbox.model.observed import LastRun
+from devbox.host.paths import Paths, is_on_tmpfs
+from devbox.model.observed import LastApplied
 from devbox.plan import diff
-from devbox.records import resolved_cache
-from devbox.records.hostkey import HostKey
+from devbox.records import spec_cache
+from devbox.records.host_key import HostKey
 from devbox.records.instance import InstanceRecords
 
 SHOP = resolved(container("db"), container("dev", role="dev", needs=("db",)))
-LAST = LastRun(images=diff.keyed_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
+LAST = LastApplied(images=diff.key_images(SHOP), specs=SHOP.containers, setup_files={"dev": {"a": "1"}})
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def records(paths: Paths) -> InstanceRecords:
 
 
 def test_the_last_run_comes_back_as_it_was(records):
-    assert records.last() == LastRun()
+    assert records.last() == LastApplied()
     records.remember(LAST)
     assert records.last() == LAST
 
 
 def test_ports_of_containers_that_are_away_stay_remembered(records):
-    records.remember_ports({"dev/8000/tcp": 8000})
-    records.remember_ports({"web/80/tcp": 20001})
+    records.record_ports({"dev/8000/tcp": 8000})
+    records.record_ports({"web/80/tcp": 20001})
     assert records.ports() == {"dev/8000/tcp": 8000, "web/80/tcp": 20001}
 
 
@@ -60,7 +60,7 @@ def test_credentials_are_made_once_and_are_private(records, paths):
 def test_credentials_that_another_devbox_made_meanwhile_are_taken(records, paths):
     """Two processes that find none agree on one: who comes second into the lock reads again."""
     lock = paths.lock(f"{SHOP.instance.id}.credentials")
-    with ThreadPoolExecutor(2) as threads, files.locked(lock):
+    with ThreadPoolExecutor(2) as threads, files.lock_file(lock):
         asked = [threads.submit(records.credentials, ("db.password",)) for _ in "ab"]
         assert not any(future.done() for future in asked)
     assert asked[0].result() == asked[1].result() == records.credentials(("db.password",))
@@ -75,19 +75,19 @@ def test_to_look_keeps_no_credentials(records, paths):
 
 def test_forgetting_leaves_nothing(records, paths):
     records.remember(LAST)
-    records.remember_place("/shop", "devbox.toml")
-    records.remember_ports({"dev/8000/tcp": 8000})
+    records.record_place("/shop", "devbox.toml")
+    records.record_ports({"dev/8000/tcp": 8000})
     before = records.credentials(("db.password",))
     records.forget()
     assert not Path(paths.project(SHOP.instance.id)).exists()
     records.forget()
-    assert (records.last(), records.place(), records.ports()) == (LastRun(), ("", ""), {})
+    assert (records.last(), records.place(), records.ports()) == (LastApplied(), ("", ""), {})
     assert records.credentials(("db.password",)) != before
 
 
 def test_what_is_trusted_outlives_the_data_together_with_its_place(records, paths):
-    records.remember_place("/shop", "devbox.toml")
-    records.remember_ports({"dev/8000/tcp": 8000})
+    records.record_place("/shop", "devbox.toml")
+    records.record_ports({"dev/8000/tcp": 8000})
     Path(paths.trust(SHOP.instance.id)).write_text("{}")
     records.forget()
     assert sorted(path.name for path in Path(paths.project(SHOP.instance.id)).iterdir()) == ["place.json", "trust.json"]
@@ -104,10 +104,10 @@ def test_a_newer_format_is_refused_with_a_remedy(records, paths):
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_record_is_named_unless_it_can_be_done_without(records, paths, text):
     records.remember(LAST)
-    records.remember_ports({"dev/8000/tcp": 8000})
+    records.record_ports({"dev/8000/tcp": 8000})
     for name in ("last.json", "ports.json"):
         Path(paths.project(SHOP.instance.id), name).write_text(text)
-    assert records.last() == LastRun()
+    assert records.last() == LastApplied()
     with pytest.raises(DevboxError, match=r"ports\.json is damaged") as error:
         records.ports()
     assert error.value.remedy == f"remove it: rm {paths.project(SHOP.instance.id)}/ports.json"
@@ -123,13 +123,13 @@ class TestResolvedCache:
         monkeypatch.setenv("WHO", "me")
         path = tmp_path / "devbox.toml"
         path.write_text("[dev]\n")
-        resolved_cache.write(
+        spec_cache.write(
             paths, directory(paths), SHOP, "1", inputs=(str(path), str(tmp_path / "absent")), variables=("WHO",)
         )
         return path
 
     def read(self, paths, reader="1"):
-        return resolved_cache.read(paths, directory(paths), reader)
+        return spec_cache.read(paths, directory(paths), reader)
 
     def test_an_unchanged_file_gives_the_model(self, env_file, paths):
         assert self.read(paths) == SHOP
@@ -156,7 +156,7 @@ class TestResolvedCache:
         assert self.read(paths) == SHOP
         HostKey(paths).prepare()
         assert self.read(paths) is None, "from now on, only what is authenticated counts"
-        resolved_cache.write(paths, directory(paths), SHOP, "1", inputs=(str(env_file),), variables=())
+        spec_cache.write(paths, directory(paths), SHOP, "1", inputs=(str(env_file),), variables=())
         authentic = cache.read_text()
         assert self.read(paths) == SHOP
         assert json.loads(authentic)["resolved"], "it is still one document"
@@ -173,15 +173,15 @@ class TestResolvedCache:
         other = paths.project("another")
         Path(other).mkdir()
         Path(other, "resolved.json").write_text(authentic)
-        assert resolved_cache.read(paths, other, "1") is None, "it is another project's"
+        assert spec_cache.read(paths, other, "1") is None, "it is another project's"
         cache.write_text(authentic)
         assert self.read(paths) == SHOP
         os.chmod(paths.config, 0o755)
         assert self.read(paths) is None, "others may know the key"
 
     def test_secrets_are_kept_only_where_they_reach_no_disk(self, tmp_path):
-        assert not resolved_cache.may_hold_secrets(str(tmp_path / "absent"))
+        assert not spec_cache.can_hold_secrets(str(tmp_path / "absent"))
         with tempfile.TemporaryDirectory(dir="/dev/shm") as tmpfs:
-            assert resolved_cache.may_hold_secrets(tmpfs)
-        if not on_tmpfs(str(tmp_path)):
-            assert not resolved_cache.may_hold_secrets(str(tmp_path))
+            assert spec_cache.can_hold_secrets(tmpfs)
+        if not is_on_tmpfs(str(tmp_path)):
+            assert not spec_cache.can_hold_secrets(str(tmp_path))

@@ -50,9 +50,9 @@ def known(tmp_path: Path) -> Releases:
 
 
 def test_the_newest_comes_first_and_again_when_it_is_made_again(known: Releases):
-    assert [each.created_at[8:10] for each in known.all()] == ["03", "02", "01"]
+    assert [each.created_at[8:10] for each in known.list_releases()] == ["03", "02", "01"]
     known.add(release(ONE, 4))
-    assert [each.created_at[8:10] for each in known.all()] == ["04", "03", "02"]
+    assert [each.created_at[8:10] for each in known.list_releases()] == ["04", "03", "02"]
 
 
 def test_the_first_digits_do(known: Releases):
@@ -70,7 +70,7 @@ def test_what_is_not_one_release_is_told(known: Releases, name: str):
 
 def test_before_the_first_there_is_a_way_to_one(tmp_path: Path):
     nothing = Releases(Paths(str(tmp_path), str(tmp_path)), "0")
-    assert nothing.all() == []
+    assert nothing.list_releases() == []
     with pytest.raises(UsageError) as caught:
         nothing.find("")
     assert "devbox build" in caught.value.remedy
@@ -79,11 +79,11 @@ def test_before_the_first_there_is_a_way_to_one(tmp_path: Path):
 def test_a_record_of_a_newer_devbox_is_left_alone(known: Releases, tmp_path: Path):
     (tmp_path / "projects/0123/releases/ffff.json").write_text('{"format": 2, "release": {}}')
     (tmp_path / "projects/0123/releases/eeee.json").write_text("nonsense")
-    assert len(known.all()) == 3
+    assert len(known.list_releases()) == 3
 
 
 def test_issue10_2_a_record_that_names_another_image_under_the_id_of_a_release_is_left_out(known: Releases):
     """An image that was let in nowhere, written under the id of a release that was."""
     good = release("git:else", 2)
     known.add(replace(good, image="sha256:2"))
-    assert good.id not in {each.id for each in known.all()}
+    assert good.id not in {each.id for each in known.list_releases()}

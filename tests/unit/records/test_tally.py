@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from devbox.deploy.haproxy.tally import REFUSED, ROUTER, CounterReading
+from devbox.deploy.records import TallyRecord
 from devbox.host import files
 from devbox.host.paths import Paths
 from devbox.isolation import logs
-from devbox.records.tally import TallyRecord
-from devbox.routing.tally import REFUSED, ROUTER, Reading
 
 ID = "stage"
 
@@ -24,8 +24,8 @@ def paths(tmp_path: Path) -> Paths:
     return Paths(str(tmp_path / "home"), str(tmp_path / "run"), str(tmp_path / "config"))
 
 
-def reading(refused: int, router: str = "1 7") -> Reading:
-    return Reading(router=router, began=0.0, counts={("web", REFUSED): refused}, open=2, accepted=10)
+def reading(refused: int, router: str = "1 7") -> CounterReading:
+    return CounterReading(router=router, began=0.0, counts={("web", REFUSED): refused}, open=2, accepted=10)
 
 
 def ended(paths: Paths, accepted: int) -> None:
@@ -38,25 +38,25 @@ def test_issue10_11_a_reading_waits_for_the_one_before(paths: Paths) -> None:
     """Kept in the wrong order, fewer requests would look like those of another router, and be counted twice."""
     record, first, order = TallyRecord(paths, ID, router="router"), threading.Event(), []
 
-    def slow() -> Reading:
+    def slow() -> CounterReading:
         first.set()
         order.append("slow")
         while not second.is_alive():
             pass
         return reading(3)
 
-    def fast() -> Reading:
+    def fast() -> CounterReading:
         order.append("fast")
         return reading(5)
 
-    one = threading.Thread(target=lambda: record.take(slow))
-    second = threading.Thread(target=lambda: record.take(fast))
+    one = threading.Thread(target=lambda: record.record_reading(slow))
+    second = threading.Thread(target=lambda: record.record_reading(fast))
     one.start()
     assert first.wait(10)
     second.start()
     one.join(10)
     second.join(10)
-    counts = record.counts()
+    counts = record.read_counts()
     assert counts is not None
     assert (order, counts.lost[REFUSED], counts.unknown) == (["slow", "fast"], 5, 0)
 
@@ -64,28 +64,28 @@ def test_issue10_11_a_reading_waits_for_the_one_before(paths: Paths) -> None:
 def test_issue10_11_a_router_that_ends_while_it_is_read_is_read_later(paths: Paths) -> None:
     record = TallyRecord(paths, ID, router="router")
     ended(paths, 0)
-    record.take(lambda: reading(5))
+    record.record_reading(lambda: reading(5))
 
-    def ends() -> Reading:
+    def ends() -> CounterReading:
         ended(paths, 12)
         return reading(6)
 
-    record.take(ends)
-    counts = record.take(lambda: reading(1, router="2 7"))
+    record.record_reading(ends)
+    counts = record.record_reading(lambda: reading(1, router="2 7"))
     assert counts is not None
     assert (counts.lost[REFUSED], counts.unknown) == (6, 2 + 2)
 
 
 def _log(paths: Paths, at: float, started: str, count: int) -> str:
     request = f'x 503 0 - - SC-- 1/1/0/0/0 0/0 0 {started}/web={count},0,0,0 "GET / HTTP/1.1"'
-    return f"{logs.stamp(at)} {request}\n"
+    return f"{logs.format_timestamp(at)} {request}\n"
 
 
 def test_issue10_11_a_router_that_ended_before_it_was_ever_read_is_in_the_log(paths: Paths) -> None:
     """The router is killed, the next one answers 503 and ends as well, and only then one is read."""
     record, now = TallyRecord(paths, ID, router="router"), time.time()
     ended(paths, 0)
-    record.take(lambda: replace(reading(0), started="100"))
+    record.record_reading(lambda: replace(reading(0), started="100"))
     path = Path(paths.log(ID, "router"))
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -99,10 +99,10 @@ def test_issue10_11_a_router_that_ended_before_it_was_ever_read_is_in_the_log(pa
     path.write_text("".join(lines))
     ended(paths, 30)
     last = replace(reading(0, router="3 7"), started="300", counts={("web", ROUTER): 2})
-    counts = record.take(lambda: last)
+    counts = record.record_reading(lambda: last)
     assert counts is not None
     assert counts.lost[ROUTER] == 65 + 105 + 2
-    again = record.take(lambda: last)
+    again = record.record_reading(lambda: last)
     assert again is not None
     assert again.lost[ROUTER] == 65 + 105 + 2
 
@@ -115,10 +115,10 @@ def test_issue10_11_what_was_counted_before_a_reset_is_not_counted_again_by_the_
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_log(paths, now - 9, "100", 1) + _log(paths, now - 8, "100", 20))
     for count in (20, 0):
-        record.take(lambda count=count: replace(reading(0), started="100", counts={("web", ROUTER): count}))
+        record.record_reading(lambda count=count: replace(reading(0), started="100", counts={("web", ROUTER): count}))
     path.write_text(path.read_text() + _log(paths, time.time() + 1, "100", 3))
     ended(paths, 30)
-    counts = record.take(lambda: replace(reading(0, router="2 7"), started="200"))
+    counts = record.record_reading(lambda: replace(reading(0, router="2 7"), started="200"))
     assert counts is not None
     assert counts.lost[ROUTER] == 20 + 3
 
@@ -129,21 +129,23 @@ def test_issue10_11_the_log_of_a_router_counts_once_whatever_the_clock_says(path
     path.parent.mkdir(parents=True, exist_ok=True)
     for number, started in enumerate(("100", "200", "300")):
         ended(paths, 30 * number)
-        record.take(lambda number=number, started=started: replace(reading(0, router=f"{number} 7"), started=started))
+        record.record_reading(
+            lambda number=number, started=started: replace(reading(0, router=f"{number} 7"), started=started)
+        )
         path.write_text(_log(paths, time.time() + 3600, "100", 5))  # written before the clock was set back
-    counts = record.counts()
+    counts = record.read_counts()
     assert counts is not None
     assert counts.lost[ROUTER] == 5
 
     path.unlink()
     path.mkdir()
     ended(paths, 120)
-    counts = record.take(lambda: replace(reading(0, router="9 7"), started="900"))
+    counts = record.record_reading(lambda: replace(reading(0, router="9 7"), started="900"))
     assert counts is not None
     assert counts.lost[ROUTER] == 5, "no log to read"
 
 
 def test_nothing_is_made_where_there_is_nothing_to_read(paths: Paths) -> None:
     record = TallyRecord(paths, ID, router="router")
-    assert record.take(lambda: None) is None
+    assert record.record_reading(lambda: None) is None
     assert files.read_text(paths.tally(ID)) is None

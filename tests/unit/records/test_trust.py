@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.model.resolved import HostAccess
-from devbox.records.trust import TrustRecord, _key
+from devbox.model.spec import HostAccess
+from devbox.records.trust import TrustRecord, _compute_key
 
 COMMAND = HostAccess(container="dev", variable="TOKEN", reference="cmd:pass show token", where="devbox.toml:3")
 FILE = HostAccess(container="dev", variable="KEY", reference="file:~/.ssh/id", where="devbox.toml:4")
@@ -68,10 +68,15 @@ def test_issue10_2_no_file_below_the_home_allows_anything(record, paths):
     record.allow((FILE,))
     below = Path(paths.trust("abc"))
     before = below.read_text()
-    earlier = {"format": 1, "allowed": _key((COMMAND,)), "shell": _key((COMMAND,)), "install": _key((COMMAND,))}
+    earlier = {
+        "format": 1,
+        "allowed": _compute_key((COMMAND,)),
+        "shell": _compute_key((COMMAND,)),
+        "install": _compute_key((COMMAND,)),
+    }
     below.write_text(json.dumps(earlier))
     assert record.covers((FILE,))
-    assert [record.covers((COMMAND,)), record.activates((COMMAND,)), record.installs((COMMAND,))] == [False] * 3
+    assert [record.covers((COMMAND,)), record.covers_shell((COMMAND,)), record.installs((COMMAND,))] == [False] * 3
     below.unlink()
     assert record.covers((FILE,))
     record.allow((COMMAND,))
@@ -81,10 +86,10 @@ def test_issue10_2_no_file_below_the_home_allows_anything(record, paths):
 def test_issue10_2_what_an_earlier_version_was_allowed_counts_once(record, paths):
     below = Path(paths.trust("abc"))
     below.parent.mkdir(parents=True)
-    below.write_text(json.dumps({"format": 1, "allowed": _key((COMMAND,)), "shell": "", "install": ""}))
+    below.write_text(json.dumps({"format": 1, "allowed": _compute_key((COMMAND,)), "shell": "", "install": ""}))
     assert record.covers((COMMAND,))
     assert record.revoke()
-    below.write_text(json.dumps({"format": 1, "allowed": _key((COMMAND,)), "shell": "", "install": ""}))
+    below.write_text(json.dumps({"format": 1, "allowed": _compute_key((COMMAND,)), "shell": "", "install": ""}))
     assert not record.covers((COMMAND,))
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from devbox.host.paths import Paths
-from devbox.records import watched
-from devbox.records.watched import BOUND, Watched
+from devbox.records import observations
+from devbox.records.observations import BOUND, StageHealthRecord
 
 
 class Kernel:
@@ -17,8 +17,8 @@ class Kernel:
 
     def __init__(self, monkeypatch):
         self.at, self.boot = 1000.0, "one"
-        monkeypatch.setattr(watched.time, "clock_gettime", lambda clock: {time.CLOCK_BOOTTIME: self.at}[clock])
-        monkeypatch.setattr(watched, "boot_id", lambda: self.boot)
+        monkeypatch.setattr(observations.time, "clock_gettime", lambda clock: {time.CLOCK_BOOTTIME: self.at}[clock])
+        monkeypatch.setattr(observations, "read_boot_id", lambda: self.boot)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def kernel(monkeypatch):
 
 @pytest.fixture
 def seen(tmp_path):
-    return Watched(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "p")
+    return StageHealthRecord(Paths(str(tmp_path / "home"), str(tmp_path / "run")), "p")
 
 
 def _look(seen, kernel, *steps, run="a", stage="staging"):

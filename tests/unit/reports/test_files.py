@@ -7,7 +7,7 @@ import pytest
 from support import matrices
 
 from devbox.errors import UsageError
-from devbox.reports import coverage, files, logs
+from devbox.reports import coverage, files
 
 
 def failed(tmp_path: Path, text: bytes = b"E   assert 1 == 2\n", **fields):
@@ -63,7 +63,7 @@ def test_several_files_of_a_cell_are_one_in_the_document(tmp_path: Path):
     for name in "ab":
         (tmp_path / name).write_text(f"<testsuite name='{name}'><testcase name='t'/></testsuite>")
     cell = failed(tmp_path, reports=(str(tmp_path / "a"), str(tmp_path / "b")))
-    (told,) = json.loads(files.json_of(matrices.run(cell)))["cells"]
+    (told,) = json.loads(files.render_json(matrices.run(cell)))["cells"]
     names = [suite.attrib["name"] for suite in ET.parse(told["junit"]).getroot()]
     assert names[:2] == ["python=3.9,pg=15: a", "python=3.9,pg=15: b"]
 
@@ -83,19 +83,19 @@ def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path):
 
 def test_the_end_of_a_log_says_when_it_is_not_all(tmp_path: Path):
     text = b"".join(b"line %d\n" % number for number in range(1000))
-    assert logs.tail(failed(tmp_path, text), most_lines=2) == ["…", "line 998", "line 999"]
-    assert logs.tail(failed(tmp_path, text), most_lines=2000, most_bytes=20) == ["…", "line 998", "line 999"]
-    assert logs.tail(failed(tmp_path, b"all\n"), most_lines=2) == ["all"]
+    assert files.read_tail(failed(tmp_path, text), most_lines=2) == ["…", "line 998", "line 999"]
+    assert files.read_tail(failed(tmp_path, text), most_lines=2000, most_bytes=20) == ["…", "line 998", "line 999"]
+    assert files.read_tail(failed(tmp_path, b"all\n"), most_lines=2) == ["all"]
 
 
 def test_a_log_moves_no_cursor_and_shows_what_was_drawn_last(tmp_path: Path):
     hostile = b"\x1b[31mred\x1b[0m\n10%\r100%\r\n\x1b[2J\xff\n"
-    assert list(logs.lines(failed(tmp_path, hostile))) == ["red", "100%", "\\x1b[2J�"]
+    assert list(files.read_lines(failed(tmp_path, hostile))) == ["red", "100%", "\\x1b[2J�"]
 
 
 def test_a_cell_without_a_log_has_no_lines(tmp_path: Path):
-    assert logs.tail(matrices.result(), most_lines=2) == []
-    assert list(logs.lines(matrices.of({}, log=str(tmp_path / "gone")))) == []
+    assert files.read_tail(matrices.result(), most_lines=2) == []
+    assert list(files.read_lines(matrices.of({}, log=str(tmp_path / "gone")))) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_cell_without_a_log_has_no_lines(tmp_path: Path):
     ],
 )
 def test_coverage_files_are_named_by_their_cell(name: str, cell: str, wanted: str):
-    assert coverage.name_of(name, cell) == wanted
+    assert coverage.name_file(name, cell) == wanted
 
 
 def measured(path: Path, source: str, lines: list[int]) -> str:

@@ -1,6 +1,6 @@
 from support import matrices
 
-from devbox.reports import grid, markdown, text
+from devbox.reports import grid, html, text
 
 
 def test_two_axes_are_rows_and_columns():
@@ -45,7 +45,7 @@ def test_no_result_is_lost_where_two_have_the_same_axes():
 
 def test_the_text_of_three_axes_says_repeated_values_once():
     cells = matrices.product(("passed", "failed"), os=("a", "b"), python=("3.9", "3.11"), pg=("15", "17"))
-    assert text.table(cells, width=80) == [
+    assert text.render_table(cells, width=80) == [
         "            pg",
         "os  python  15        17",
         "a   3.9     ✓ 1.50 s  ✗ failed",
@@ -57,18 +57,18 @@ def test_the_text_of_three_axes_says_repeated_values_once():
 
 def test_the_text_of_one_axis_is_a_list():
     cells = [matrices.result(python="3.9"), matrices.result("failed", python="3.11")]
-    assert text.table(cells, width=80) == ["python  result", "3.9     ✓ 1.50 s", "3.11    ✗ failed  1.50 s"]
+    assert text.render_table(cells, width=80) == ["python  result", "3.9     ✓ 1.50 s", "3.11    ✗ failed  1.50 s"]
 
 
 def test_what_is_too_wide_becomes_a_list():
     cells = matrices.product(python=("3.9",), pg=("15", "16", "17", "18"))
-    assert len(text.table(cells, width=30)) == 5
-    assert max(map(len, text.table(cells, width=30))) <= 30
+    assert len(text.render_table(cells, width=30)) == 5
+    assert max(map(len, text.render_table(cells, width=30))) <= 30
 
 
 def test_of_two_hundred_cells_the_list_shows_what_is_not_green():
     cells = [matrices.of({"n": str(n)}, state="failed" if n in (7, 150) else "passed") for n in range(200)]
-    assert text.table(cells, width=80) == [
+    assert text.render_table(cells, width=80) == [
         "n    result",
         "7    ✗ failed  1.50 s",
         "150  ✗ failed  1.50 s",
@@ -77,7 +77,7 @@ def test_of_two_hundred_cells_the_list_shows_what_is_not_green():
 
 
 def test_a_run_without_a_matrix_is_a_list_of_one():
-    assert text.table([matrices.result()], width=80) == ["cell     result", "default  ✓ 1.50 s"]
+    assert text.render_table([matrices.result()], width=80) == ["cell     result", "default  ✓ 1.50 s"]
 
 
 def test_the_end_of_the_report_says_why_and_sums_up():
@@ -87,7 +87,7 @@ def test_the_end_of_the_report_says_why_and_sums_up():
         matrices.of({"python": "3.14"}, state="timeout", reason="took longer than 10m", allow_failure=True),
         matrices.result("cached", python="3.12"),
     ]
-    assert text.report(matrices.run(*cells), width=80, failed=lambda _: ())[-4:] == [
+    assert text.render_report(matrices.run(*cells), width=80, failed=lambda _: ())[-4:] == [
         "✗ python=3.11: exit code 1",
         "✗ python=3.14: took longer than 10m",
         "",
@@ -97,7 +97,7 @@ def test_the_end_of_the_report_says_why_and_sums_up():
 
 def test_words_of_the_file_move_no_cursor():
     shown = "\n".join(
-        text.report(
+        text.render_report(
             matrices.run(matrices.of({"a": "x\x1b[2J"}, state="error", reason="\x07")),
             width=80,
             failed=lambda _: ["\x1b"],
@@ -110,7 +110,7 @@ def test_words_of_the_file_move_no_cursor():
 def test_markdown_is_a_table_with_reasons_below():
     cells = matrices.product(python=("3.9", "3.11"), pg=("15", "17"))
     cells[3] = matrices.of(cells[3].cell.axes, state="failed", reason="exit code 1: a|b <x>")
-    assert markdown.page(matrices.run(*cells[:2], cells[3]), failed=lambda _: []).splitlines() == [
+    assert html.render_markdown(matrices.run(*cells[:2], cells[3]), failed=lambda _: []).splitlines() == [
         "### shop: 3 cells: 2 passed, 1 failed in 41.2 s",
         "",
         "| python | pg 15 | pg 17 |",

@@ -5,7 +5,7 @@ import pytest
 from support import matrices
 
 from devbox.model.matrix import CellResult, MatrixRun
-from devbox.reports import junit, junitfile
+from devbox.reports import junit
 
 PYTEST = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites name="pytest tests"><testsuite name="pytest" errors="0" failures="1" skipped="1" tests="3" time="0.02"
@@ -20,12 +20,12 @@ NESTED = b"""<testsuites><testsuite name="outer"><testsuite name="inner" file="a
 GREEN = b'<testsuite name="s"><testcase name="t"/></testsuite>'
 
 
-def read(*documents: bytes) -> list[junitfile.Suite]:
-    return [suite for document in documents for suite in junitfile.read([document])]
+def read(*documents: bytes) -> list[junit.JUnitSuite]:
+    return [suite for document in documents for suite in junit.read([document])]
 
 
 def merge(*cells: CellResult, files: dict[str, bytes] | None = None, tail: str = "") -> bytes:
-    return junit.merged(run(*cells), read=lambda path: read((files or {})[path]), tail=lambda _: tail)
+    return junit.merge_reports(run(*cells), read=lambda path: read((files or {})[path]), tail=lambda _: tail)
 
 
 def run(*cells: CellResult) -> MatrixRun:
@@ -98,7 +98,7 @@ def test_a_cell_without_a_file_is_a_case_itself(state, kind, kind_of):
 
 def test_what_may_fail_and_what_was_under_test_is_told():
     cell = matrices.of({"a": "1"}, state="failed", allow_failure=True)
-    document = junit.merged(matrices.run(cell, release="sha256:9"), read=read, tail=lambda _: "")
+    document = junit.merge_reports(matrices.run(cell, release="sha256:9"), read=read, tail=lambda _: "")
     facts = {each.name: each.value for each in next(iter(parsed(document))).properties()}
     assert (facts["devbox.allowed"], facts["devbox.release"]) == ("true", "sha256:9")
 
@@ -172,19 +172,19 @@ def test_an_endless_file_is_not_read_to_its_end():
             fed.append(1)
             yield b"x" * (8 << 20)
 
-    with pytest.raises(junitfile.Unreadable, match="larger than 64 MiB"):
-        junitfile.read(chunks())
+    with pytest.raises(junit.UnreadableJUnit, match="larger than 64 MiB"):
+        junit.read(chunks())
     assert len(fed) < 12
 
 
 def test_endless_cases_are_refused():
     cases = b"<testcase/>" * 1000
-    with pytest.raises(junitfile.Unreadable, match="more than 100000 tests"):
-        junitfile.read([b"<testsuite>", *[cases] * 101])
+    with pytest.raises(junit.UnreadableJUnit, match="more than 100000 tests"):
+        junit.read([b"<testsuite>", *[cases] * 101])
 
 
 def test_endless_output_is_cut():
-    (suite,) = junitfile.read(
+    (suite,) = junit.read(
         [b"<testsuite><testcase name='a'><system-out>", *[b"x" * 100_000] * 9, b"</system-out></testcase></testsuite>"]
     )
     assert len(suite.cases[0].out) == 200_000

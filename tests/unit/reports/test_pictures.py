@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 def page(*cells, tail: str = "the end") -> Page:
-    return Page(html.page(matrices.run(*cells), tail=lambda _: tail, failed=lambda _: [HOSTILE]))
+    return Page(html.render_html(matrices.run(*cells), tail=lambda _: tail, failed=lambda _: [HOSTILE]))
 
 
 def every_state(**axes: tuple[str, ...]):
@@ -64,7 +64,7 @@ def test_every_cell_is_in_the_grid_and_leads_to_its_details(axes):
 
 
 def test_the_page_fetches_nothing_and_runs_nothing():
-    text = html.page(
+    text = html.render_html(
         matrices.run(*every_state(a=tuple("12345678"), b=tuple("12"))), tail=lambda _: "x", failed=lambda _: []
     )
     assert not re.search(r"https?:|@import|url\(|src=", text)
@@ -72,7 +72,7 @@ def test_the_page_fetches_nothing_and_runs_nothing():
 
 
 def test_row_heads_span_the_rows_that_share_them():
-    text = html.page(
+    text = html.render_html(
         matrices.run(*every_state(os=("a", "b"), python=("1", "2", "3"), pg=("1", "2"))),
         tail=lambda _: "",
         failed=lambda _: [],
@@ -85,7 +85,7 @@ def test_hostile_names_and_logs_stay_text():
     cell = matrices.of({HOSTILE: HOSTILE}, state="failed", reason=HOSTILE, image=HOSTILE, log=f"/x/{HOSTILE}")
     made = page(cell, tail=HOSTILE)
     assert "script" not in made.tags
-    drawn = svg.picture(matrices.run(cell, matrices.of({HOSTILE: "2", "b": "3"}), project=HOSTILE))
+    drawn = svg.render_svg(matrices.run(cell, matrices.of({HOSTILE: "2", "b": "3"}), project=HOSTILE))
     assert {element.tag.rpartition("}")[2] for element in ET.fromstring(drawn).iter()} <= {
         "svg",
         "title",
@@ -101,7 +101,7 @@ def test_hostile_names_and_logs_stay_text():
 )
 def test_the_picture_has_every_cell_within_its_frame(axes):
     cells = every_state(**axes)
-    drawn = ET.fromstring(svg.picture(matrices.run(*cells)))
+    drawn = ET.fromstring(svg.render_svg(matrices.run(*cells)))
     titles = [each.text or "" for each in drawn.iter() if each.tag.endswith("title")]
     for cell in cells:
         assert any(title.startswith(f"{cell.cell.name}: {cell.state}") for title in titles)
@@ -112,13 +112,13 @@ def test_the_picture_has_every_cell_within_its_frame(axes):
 
 
 def test_two_hundred_cells_of_one_axis_are_no_tower():
-    drawn = ET.fromstring(svg.picture(matrices.run(*matrices.product(n=tuple(map(str, range(200)))))))
+    drawn = ET.fromstring(svg.render_svg(matrices.run(*matrices.product(n=tuple(map(str, range(200)))))))
     assert float(drawn.attrib["height"]) < 1000
     assert float(drawn.attrib["width"]) < 2400
 
 
 def test_only_what_went_wrong_is_open():
-    text = html.page(
+    text = html.render_html(
         matrices.run(matrices.result("failed", a="1"), matrices.result(a="2")), tail=lambda _: "", failed=lambda _: []
     )
     assert text.count("<details open>") == 1

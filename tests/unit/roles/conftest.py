@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.resolving import resolve_text
 
-from devbox.model.resolved import Resolved
+from devbox.model.spec import Spec
 
 
 @pytest.fixture
-def resolved(tmp_path: Path) -> Callable[..., Resolved]:
+def resolved(tmp_path: Path) -> Callable[..., Spec]:
     """What a text resolves to."""
     return lambda text, **options: resolve_text(str(tmp_path), text, **options)

@@ -7,35 +7,35 @@ import os
 import pytest
 
 from devbox.envfile import recipes
-from devbox.host.data import data_dir
-from devbox.model.image import Bootstrap, Copy, FromDockerfile, FromRegistry, FromTarball, Packages, Run, keyed
+from devbox.host.environ import find_data_dir
+from devbox.model.image import Bootstrap, Copy, FromDockerfile, FromRegistry, FromTarball, Packages, Run, key_image
 from devbox.roles.recipes import use
 
 CHOICES = [
     (name, parameter, choice)
-    for name in recipes.known("/nonexistent")
-    for parameter, declared in recipes.load(f"{data_dir('recipes')}/{name}.toml").parameters.items()
+    for name in recipes.list_names("/nonexistent")
+    for parameter, declared in recipes.load(f"{find_data_dir('recipes')}/{name}.toml").parameters.items()
     for choice in declared.choices or (declared.default,)
 ]
 
 
 @pytest.mark.parametrize(("name", "parameter", "choice"), CHOICES)
 def test_every_choice_of_every_recipe_makes_an_image(name, parameter, choice):
-    recipe = recipes.load(f"{data_dir('recipes')}/{name}.toml")
+    recipe = recipes.load(f"{find_data_dir('recipes')}/{name}.toml")
     used = use(name, recipe, {parameter: choice}, where="devbox.toml:1")
-    steps, config = used.image()
+    steps, config = used.render_image()
     assert isinstance(steps[0], Bootstrap)
     assert config.env["LANG"] == "C.UTF-8"
-    service = used.service(host="x", credentials={"password": "p"})
+    service = used.render_service(host="x", credentials={"password": "p"})
     assert service is None or service.health is not None
 
 
 def test_the_shipped_recipes():
-    assert {"debian", "ubuntu", "python", "postgres", "redis"} <= set(recipes.known(os.path.dirname(__file__)))
+    assert {"debian", "ubuntu", "python", "postgres", "redis"} <= set(recipes.list_names(os.path.dirname(__file__)))
 
 
 def test_python_comes_from_the_suite_that_carries_it():
-    recipe = recipes.load(f"{data_dir('recipes')}/python.toml")
+    recipe = recipes.load(f"{find_data_dir('recipes')}/python.toml")
     suites = {
         version: use("python", recipe, {"version": version}, where="").values["suite"]
         for version in recipe.parameters["version"].choices
@@ -54,7 +54,7 @@ def test_python_comes_from_the_suite_that_carries_it():
 def test_recipes_of_one_suite_share_their_first_layer_and_uses_all_of_them(resolved):
     text = '[service.db]\nrecipe = "postgres"\n[tool.psql]\nrecipe = "postgres"\n[service.c]\nrecipe = "redis"\n'
     images = resolved(text + '[dev]\nrecipe = "python"\n').images
-    chains = {name: keyed(name, images).chain for name in images}
+    chains = {name: key_image(name, images).chain for name in images}
     assert len({chain[0].key for chain in chains.values()}) == 1
     assert chains["service.db"] == chains["tool.psql"]
 

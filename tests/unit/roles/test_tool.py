@@ -9,7 +9,7 @@ import pytest
 from devbox.errors import EnvFileError, UsageError
 from devbox.model.container import Mount
 from devbox.model.image import ImageConfig
-from devbox.plan import tools
+from devbox.plan import tasks
 
 DEV = '[dev]\nrecipe = "debian"\nworkspace = "/src"\n'
 SQL = '[tool.sql]\nrecipe = "postgres"\nneeds = ["db"]\n[service.db]\nrecipe = "postgres"\n'
@@ -71,16 +71,16 @@ def test_a_shell_s_text_gets_the_words_of_the_call(resolved):
 def test_a_name_runs_the_command_or_a_program_so_called(resolved, name: str, argv: object):
     text = '[tool.sql]\nrecipe = "debian"\ncommand = ["psql", "-X"]\nshims = ["psql", "pg_dump"]\n'
     found = resolved(text)
-    assert tools.argv(tools.find(found, name), name, ImageConfig()) == argv
+    assert tasks.build_tool_argv(tasks.find_tool(found, name), name, ImageConfig()) == argv
 
 
 def test_an_image_of_a_registry_runs_its_entrypoint_and_its_command_where_nothing_is_said(resolved):
     found = resolved('[tool.t]\nimage = "busybox:1"\n')
     image = ImageConfig(entrypoint=("ls",), command=("-l",))
-    assert tools.argv(found.tools["t"], "t", image) == (("ls",), ("-l",))
+    assert tasks.build_tool_argv(found.tools["t"], "t", image) == (("ls",), ("-l",))
 
 
 def test_an_unknown_tool_names_the_known(resolved):
     with pytest.raises(UsageError) as raised:
-        tools.find(resolved(SQL), "mysql")
+        tasks.find_tool(resolved(SQL), "mysql")
     assert raised.value.remedy == "known: sql, psql"

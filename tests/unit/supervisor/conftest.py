@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervisor.loop import Loop
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def loop() -> Iterator[Loop]:
     """A loop that fails the test when it waits for nothing."""
     before = signal.getsignal(signal.SIGCHLD)
     made = Loop()
-    made.after(10, lambda: pytest.fail("the loop waited for nothing"))
+    made.call_later(10, lambda: pytest.fail("the loop waited for nothing"))
     yield made
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, before)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from devbox.isolation import readiness
-from devbox.isolation.state import Row
-from devbox.isolation.supervision import endings
+from devbox.isolation.state import ContainerState
+from devbox.isolation.supervisor import restart_policy
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ from devbox.isolation.supervision import endings
     ],
 )
 def test_an_end_has_a_code_and_a_reason(status: int | None, code: int | None, words: str) -> None:
-    assert endings.exit_code(status) == code
-    assert words in endings.describe(code)
-    assert bool(endings.describe(code)) == bool(words)
+    assert restart_policy.decode_wait_status(status) == code
+    assert words in restart_policy.describe_exit(code)
+    assert bool(restart_policy.describe_exit(code)) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -42,30 +42,30 @@ def test_an_end_has_a_code_and_a_reason(status: int | None, code: int | None, wo
     ],
 )
 def test_restart_policies(policy: str, code: int | None, again: bool) -> None:  # noqa: FBT001
-    assert endings.wants_restart(policy, code) is again
+    assert restart_policy.needs_restart(policy, code) is again
 
 
 def test_delays_double_up_to_a_limit_and_begin_anew_after_a_stable_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(endings.time, "monotonic", lambda: now[0])
-    backoff = endings.Backoff()
-    backoff.started()
-    delays = [backoff.next() for _ in range(12)]
+    monkeypatch.setattr(restart_policy.time, "monotonic", lambda: now[0])
+    backoff = restart_policy.Backoff()
+    backoff.mark_started()
+    delays = [backoff.record_crash() for _ in range(12)]
     assert delays[:4] == [0.1, 0.2, 0.4, 0.8]
     assert delays[-1] == 30.0
-    backoff.started()
+    backoff.mark_started()
     now[0] += 11
-    assert backoff.next() == 0.1
+    assert backoff.record_crash() == 0.1
 
 
-def row(**facts: Any) -> Row:
+def row(**facts: Any) -> ContainerState:
     plain = {"name": "a", "role": "service", "image": "", "digest": "", "image_key": "", "spec_key": ""}
-    return Row(**plain | {"state": "running", "health": "none"} | facts)
+    return ContainerState(**plain | {"state": "running", "health": "none"} | facts)
 
 
-def verdict(of: Row, **how: Any) -> str | None:
+def verdict(of: ContainerState, **how: Any) -> str | None:
     known = {"kind": "service", "probed": False, "settled": True, "complaint": ""}
-    return readiness.verdict(of, **known | how)
+    return readiness.judge_readiness(of, **known | how)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def verdict(of: Row, **how: Any) -> str | None:
         (row(), {"kind": "job"}, readiness.UNKNOWN),
     ],
 )
-def test_ready_or_to_be_waited_for(of: Row, how: dict[str, Any], wanted: str | None) -> None:
+def test_ready_or_to_be_waited_for(of: ContainerState, how: dict[str, Any], wanted: str | None) -> None:
     assert verdict(of, **how) == wanted
 
 
@@ -114,5 +114,5 @@ def test_ready_or_to_be_waited_for(of: Row, how: dict[str, Any], wanted: str | N
         (row(health="unhealthy"), {"probed": True, "complaint": "refused"}, "did not become ready: refused"),
     ],
 )
-def test_what_will_not_become_ready_says_why(of: Row, how: dict[str, Any], words: str) -> None:
+def test_what_will_not_become_ready_says_why(of: ContainerState, how: dict[str, Any], words: str) -> None:
     assert words in (verdict(of, **how) or "")

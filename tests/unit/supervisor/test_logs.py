@@ -34,14 +34,16 @@ def test_every_line_has_a_moment(path: str) -> None:
 
 def test_a_stamp_sorts_like_its_moment() -> None:
     moments = [0.0, 1.5, 1.500001, 1_700_000_000.25]
-    assert sorted(logs.stamp(moment) for moment in reversed(moments)) == [logs.stamp(moment) for moment in moments]
-    assert logs.stamp(1.5) == "1970-01-01T00:00:01.500000Z"
+    assert sorted(logs.format_timestamp(moment) for moment in reversed(moments)) == [
+        logs.format_timestamp(moment) for moment in moments
+    ]
+    assert logs.format_timestamp(1.5) == "1970-01-01T00:00:01.500000Z"
 
 
 def test_a_line_without_end_is_cut_somewhere(path: str) -> None:
     writer = LogWriter(path)
     writer.write(b"x" * (logs.LONGEST_LINE * 2 + 5))
-    assert writer.unfinished
+    assert writer.has_unfinished_line
     writer.close()
     assert [len(text) for text in texts({"a": path})] == [logs.LONGEST_LINE, logs.LONGEST_LINE, 5]
 
@@ -86,7 +88,7 @@ def test_following_goes_on_through_a_rotation(path: str, monkeypatch: pytest.Mon
 
 def test_what_is_not_there_has_no_lines(path: str) -> None:
     assert texts({"a": path}) == []
-    assert logs.last_lines(path, 3) == []
+    assert logs.read_last_lines(path, 3) == []
 
 
 def test_a_fifo_outlives_its_reader(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_a_fifo_outlives_its_reader(tmp_path: Path) -> None:
     reader = logs.open_fifo(fifo)
     log = LogWriter(str(tmp_path / "x.log"))
     log.pump(reader)
-    log.note("a word")
+    log.write_note("a word")
     log.close()
     assert texts({"x": str(tmp_path / "x.log")}) == ["nobody listens", "devbox: a word"]
     os.close(reader)

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from devbox.isolation.supervision.loop import Loop
+from devbox.isolation.supervisor.loop import Loop
 
 
 def child(code: int) -> int:
@@ -20,10 +20,10 @@ def child(code: int) -> int:
 
 def test_timers_ring_in_their_order(loop: Loop) -> None:
     heard: list[int] = []
-    loop.after(0.02, loop.stop)
-    loop.after(0.01, lambda: heard.append(2))
-    loop.after(0, lambda: heard.append(1))
-    loop.after(0, lambda: heard.append(9)).cancel()
+    loop.call_later(0.02, loop.stop)
+    loop.call_later(0.01, lambda: heard.append(2))
+    loop.call_later(0, lambda: heard.append(1))
+    loop.call_later(0, lambda: heard.append(9)).cancel()
     loop.run()
     assert heard == [1, 2]
 
@@ -36,7 +36,7 @@ def test_a_ready_descriptor_calls_back_until_it_is_unwatched(loop: Loop) -> None
         heard.append(os.read(read_end, 1))
         if len(heard) == 2:
             loop.unwatch(read_end)
-            loop.after(0, loop.stop)
+            loop.call_later(0, loop.stop)
 
     loop.watch(read_end, read)
     os.write(write_end, b"abc")
@@ -57,7 +57,7 @@ def test_a_number_that_was_given_away_is_not_called_for_what_had_it_before(loop:
         loop.unwatch(second)
         os.dup2(third, second)
         loop.watch(second, lambda: heard.append("nothing was written into it"))
-        loop.after(0.01, loop.stop)
+        loop.call_later(0.01, loop.stop)
 
     loop.watch(first, replace)
     loop.watch(second, lambda: heard.append("it is closed"))
@@ -76,7 +76,7 @@ def test_the_end_of_a_child_comes_with_its_status(loop: Loop) -> None:
         heard.append(status)
         loop.stop()
 
-    loop.on_exit(child(3), ended)
+    loop.watch_child(child(3), ended)
     loop.run()
     assert [os.waitstatus_to_exitcode(status or 0) for status in heard] == [3]
 
@@ -86,12 +86,12 @@ def test_an_end_that_came_before_the_question_is_kept(loop: Loop) -> None:
     heard: list[int | None] = []
 
     def ask() -> None:
-        loop.on_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
+        loop.watch_child(pid, lambda status: (heard.append(status), loop.stop())[1])
 
     def ask_late(_: int | None) -> None:
-        loop.after(0, ask)
+        loop.call_later(0, ask)
 
-    loop.on_exit(child(0), ask_late)
+    loop.watch_child(child(0), ask_late)
     loop.run()
     assert [os.waitstatus_to_exitcode(status or 0) for status in heard] == [4]
 
@@ -110,7 +110,7 @@ def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
     os.waitpid(middle, 0)
     pid = int(os.read(told[0], 20))
     heard: list[int | None] = []
-    loop.on_stranger_exit(pid, lambda status: (heard.append(status), loop.stop())[1])
+    loop.watch_process(pid, lambda status: (heard.append(status), loop.stop())[1])
     os.write(write_end, b"x")
     loop.run()
     assert heard == [None]
@@ -119,8 +119,8 @@ def test_the_end_of_a_stranger_has_no_status(loop: Loop) -> None:
 
 
 def test_a_faulty_callback_does_not_end_the_others(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
-    loop.after(0, lambda: 1 / 0)
-    loop.after(0.01, loop.stop)
+    loop.call_later(0, lambda: 1 / 0)
+    loop.call_later(0.01, loop.stop)
     loop.run()
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -136,6 +136,6 @@ def test_a_fault_that_can_not_be_written_down_does_not_end_the_others(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", Full())
-    loop.after(0, lambda: 1 / 0)
-    loop.after(0.01, loop.stop)
+    loop.call_later(0, lambda: 1 / 0)
+    loop.call_later(0.01, loop.stop)
     loop.run()

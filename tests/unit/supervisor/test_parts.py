@@ -6,13 +6,22 @@ import os
 from pathlib import Path
 
 from devbox.host.paths import Paths
-from devbox.isolation.supervision import endings
-from devbox.isolation.supervision.command import Command
-from devbox.isolation.supervision.health import Health
-from devbox.isolation.supervision.keeper import Ground, Keeper
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.sockets import Sockets
-from devbox.isolation.types import Context, IdMap, Launch, Probe, Process, ProcessRef, Range, Supervised
+from devbox.isolation.supervisor import restart_policy
+from devbox.isolation.supervisor.command import SupervisedCommand
+from devbox.isolation.supervisor.container import ContainerSupervisor, SupervisorContext
+from devbox.isolation.supervisor.health import HealthCheck
+from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.sockets import ListeningSockets
+from devbox.isolation.types import (
+    IdMap,
+    InstanceContext,
+    Launch,
+    Probe,
+    ProcessRef,
+    ProcessSpec,
+    Range,
+    SupervisedContainer,
+)
 
 
 def program(*argv: str) -> int:
@@ -44,7 +53,9 @@ def test_a_restart_waits_for_the_start_under_way(loop: Loop, tmp_path: Path) -> 
         if command.process is not None:
             loop.stop()
 
-    command = Command(loop, "no", spawn, f"{tmp_path}/pid", stands=yes, why=endings.describe, changed=changed)
+    command = SupervisedCommand(
+        loop, "no", spawn, f"{tmp_path}/pid", stands=yes, why=restart_policy.describe_exit, changed=changed
+    )
     command.start()
     command.restart()
     assert len(spawned) == 1
@@ -59,7 +70,9 @@ def test_a_command_that_no_process_is_left_for_is_a_crash(loop: Loop, tmp_path: 
     def spawn(_: str) -> int:
         raise BlockingIOError
 
-    command = Command(loop, "on-failure", spawn, f"{tmp_path}/pid", stands=yes, why=endings.describe, changed=nothing)
+    command = SupervisedCommand(
+        loop, "on-failure", spawn, f"{tmp_path}/pid", stands=yes, why=restart_policy.describe_exit, changed=nothing
+    )
     command.start()
     assert command.exit_code
     assert command.restarts == 1
@@ -76,9 +89,11 @@ def test_a_command_that_fails_in_a_container_that_is_ending_did_not_crash(loop: 
         return bool(standing)
 
     pid_file = f"{tmp_path}/pid"
-    command = Command(loop, "on-failure", spawn, pid_file, stands=stands, why=endings.describe, changed=nothing)
+    command = SupervisedCommand(
+        loop, "on-failure", spawn, pid_file, stands=stands, why=restart_policy.describe_exit, changed=nothing
+    )
     command.start()
-    loop.after(0.5, loop.stop)
+    loop.call_later(0.5, loop.stop)
     loop.run()
     assert (command.restarts, command.reason) == (0, "")
 
@@ -92,7 +107,7 @@ def test_a_probe_that_can_not_start_is_tried_again(loop: Loop) -> None:
             raise BlockingIOError
         return program("true")
 
-    health = Health(loop, Probe(argv=("true",)), spawn, loop.stop)
+    health = HealthCheck(loop, Probe(argv=("true",)), spawn, loop.stop)
     assert health.state == "starting"
     assert "could not be started" in health.complaint
     loop.run()
@@ -102,11 +117,11 @@ def test_a_probe_that_can_not_start_is_tried_again(loop: Loop) -> None:
 
 def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: Path) -> None:
     paths = Paths(str(tmp_path / "home"), str(tmp_path / "run"))
-    for directory in (paths.kept("i"), paths.run("i"), os.path.dirname(paths.fifo("i", "a"))):
+    for directory in (paths.supervisor_files("i"), paths.instance_runtime("i"), os.path.dirname(paths.fifo("i", "a"))):
         os.makedirs(directory, exist_ok=True)
     (tmp_path / "file").write_text("")
     same = (Range(0, 0, 1),)
-    context = Context(
+    context = InstanceContext(
         instance="i",
         run_dir=str(tmp_path / "file"),  # nothing can be made below it
         oci_root=str(tmp_path / "oci"),
@@ -116,14 +131,17 @@ def test_a_start_that_the_system_refuses_is_dead_and_said(loop: Loop, tmp_path: 
         holder=ProcessRef(os.getpid(), 0),
     )
     launch = Launch(
-        name="a", oci_id="i-a", lowers=(), top=str(tmp_path / "top"), process=Process(argv=(), env=(), cwd="/")
+        name="a", oci_id="i-a", lowers=(), top=str(tmp_path / "top"), process=ProcessSpec(argv=(), env=(), cwd="/")
     )
-    item = Supervised(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
-    keeper, said = Keeper(Ground(loop, paths, context, lambda: None, Sockets(loop, paths, context)), item), []
+    item = SupervisedContainer(launch, "service", "", "", "", "", log=str(tmp_path / "a.log"))
+    keeper, said = (
+        ContainerSupervisor(SupervisorContext(loop, paths, context, lambda: None, ListeningSockets(loop, paths, context)), item),
+        [],
+    )
     keeper.start(said.append)
     assert "could not be started" in str(said[0])
     assert keeper.row.state == "dead"
-    assert keeper.gone
+    assert keeper.is_gone
     keeper.forget()
 
 
@@ -132,7 +150,7 @@ def test_a_probe_that_is_given_up_says_so_and_not_how_its_shell_was_killed(loop:
         script = "sleep 60; true"
         return os.posix_spawnp("sh", ("sh", "-c", script), os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, output, 2)])
 
-    health = Health(loop, Probe(argv=("true",), timeout=0.1, start_period=0.0), spawn, loop.stop)
+    health = HealthCheck(loop, Probe(argv=("true",), timeout=0.1, start_period=0.0), spawn, loop.stop)
     loop.run()
     assert (health.state, health.complaint) == ("unhealthy", "no answer in 0.1 s")
     health.stop()

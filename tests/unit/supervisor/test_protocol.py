@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import EngineError, HostError, NotReady, PortTaken
-from devbox.isolation import protocol
-from devbox.isolation.client import Client
-from devbox.isolation.protocol import Message
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.server import Connection, Server
-from devbox.isolation.types import Launch, NetNode, Process, Supervised, pack, unpack
+from devbox.isolation import client
+from devbox.isolation.client import Client, Message
+from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.server import ClientConnection, SupervisorServer
+from devbox.isolation.types import Launch, NetNode, ProcessSpec, SupervisedContainer, pack, unpack
 
 
 @pytest.mark.parametrize(
@@ -24,31 +23,33 @@ from devbox.isolation.types import Launch, NetNode, Process, Supervised, pack, u
 )
 def test_an_error_arrives_as_what_it_was(error: EngineError) -> None:
     with pytest.raises(type(error)) as raised:
-        protocol.result(protocol.decode(protocol.encode(protocol.failure(error))))
+        client.unwrap_result(client.decode(client.encode(client.encode_error(error))))
     assert raised.value.render() == error.render()
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"\xff"])
 def test_what_is_no_message_is_an_error(line: bytes) -> None:
     with pytest.raises((ValueError, TypeError)):
-        protocol.decode(line)
+        client.decode(line)
 
 
 def test_named_tuples_come_back_as_they_went() -> None:
-    process = Process(argv=("a",), env=("A=1",), cwd="/")
+    process = ProcessSpec(argv=("a",), env=("A=1",), cwd="/")
     launch = Launch(name="a", oci_id="i-a", lowers=("/l",), top="/t", process=process, network=NetNode("10.0.0.1", ""))
-    item = Supervised(launch=launch, role="dev", image="i", digest="d", image_key="k", spec_key="s", command=process)
-    assert unpack(Supervised, protocol.decode(protocol.encode(pack(item)))) == item
+    item = SupervisedContainer(
+        launch=launch, role="dev", image="i", digest="d", image_key="k", spec_key="s", command=process
+    )
+    assert unpack(SupervisedContainer, client.decode(client.encode(pack(item)))) == item
 
 
 class Talk:
     """A server in this thread's loop, and clients that speak from others."""
 
-    def __init__(self, path: str, handler: Callable[[Connection, Message], None]) -> None:
+    def __init__(self, path: str, handler: Callable[[ClientConnection, Message], None]) -> None:
         self.path = path
         self.loop = Loop()
-        self.loop.after(10, lambda: pytest.fail("no client came to its end"))
-        self.server = Server(self.loop, path, handler)
+        self.loop.call_later(10, lambda: pytest.fail("no client came to its end"))
+        self.server = SupervisorServer(self.loop, path, handler)
 
     def say(self, work: Callable[[Client], None]) -> None:
         """Let a client work; serve until it has ended."""
@@ -78,11 +79,11 @@ class Talk:
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> Iterator[Callable[[Callable[[Connection, Message], None]], Talk]]:
+def talk(tmp_path: Path) -> Iterator[Callable[[Callable[[ClientConnection, Message], None]], Talk]]:
     made: list[Talk] = []
     before = signal.getsignal(signal.SIGCHLD)
 
-    def make(handler: Callable[[Connection, Message], None]) -> Talk:
+    def make(handler: Callable[[ClientConnection, Message], None]) -> Talk:
         made.append(Talk(str(tmp_path / "sock"), handler))
         return made[0]
 
@@ -94,7 +95,7 @@ def talk(tmp_path: Path) -> Iterator[Callable[[Callable[[Connection, Message], N
 
 
 def test_a_request_is_answered(talk: Callable[..., Talk]) -> None:
-    def handler(client: Connection, message: Message) -> None:
+    def handler(client: ClientConnection, message: Message) -> None:
         client.answer({"pid": client.pid, "text": message["text"] * 2})
 
     def work(client: Client) -> None:
@@ -105,8 +106,8 @@ def test_a_request_is_answered(talk: Callable[..., Talk]) -> None:
 
 
 def test_an_answer_may_come_later_and_be_an_error(talk: Callable[..., Talk]) -> None:
-    def handler(client: Connection, _: Message) -> None:
-        there.loop.after(0.01, lambda: client.fail(NotReady("too slow")))
+    def handler(client: ClientConnection, _: Message) -> None:
+        there.loop.call_later(0.01, lambda: client.fail(NotReady("too slow")))
 
     def work(client: Client) -> None:
         with pytest.raises(NotReady, match="too slow"):

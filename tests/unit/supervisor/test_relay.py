@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support.machine import wait_until
 
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.relay import Relay
+from devbox.isolation.supervisor.agent_relay import AgentRelay
+from devbox.isolation.supervisor.loop import Loop
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def relay(tmp_path: Path) -> Iterator[int]:
         try:
             loop = Loop()
             held = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)  # never closed
-            Relay(loop, str(tmp_path / "inside" / "sock"), to=str(tmp_path / "agent.to"))
+            AgentRelay(loop, str(tmp_path / "inside" / "sock"), to=str(tmp_path / "agent.to"))
             assert held
             loop.run()
         finally:

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from devbox.isolation.client import Client
-from devbox.isolation.protocol import Message
-from devbox.isolation.supervision.loop import Loop
-from devbox.isolation.supervision.server import Connection, Server
+from devbox.isolation.client import Client, Message
+from devbox.isolation.supervisor.loop import Loop
+from devbox.isolation.supervisor.server import ClientConnection, SupervisorServer
 
 
 def test_who_can_not_be_accepted_is_served_later_and_nothing_spins(
     loop: Loop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def handle(connection: Connection, _: Message) -> None:
+    def handle(connection: ClientConnection, _: Message) -> None:
         connection.answer({"served": True})
-        loop.after(0, loop.stop)
+        loop.call_later(0, loop.stop)
 
-    server = Server(loop, f"{tmp_path}/socket", handle)
+    server = SupervisorServer(loop, f"{tmp_path}/socket", handle)
     client = Client(f"{tmp_path}/socket")
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(client.call, "anything")
@@ -30,14 +29,14 @@ def test_who_can_not_be_accepted_is_served_later_and_nothing_spins(
         first_free = os.dup(0)
         os.close(first_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, given[1]))
-        loop.after(0.3, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, given))
+        loop.call_later(0.3, lambda: resource.setrlimit(resource.RLIMIT_NOFILE, given))
         try:
             loop.run()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, given)
         assert answer.result() == {"served": True}
     client.close()
-    loop.after(0, loop.stop)
+    loop.call_later(0, loop.stop)
     loop.run()  # hears that it hung up
     server.close()
     said = capsys.readouterr().err.splitlines()

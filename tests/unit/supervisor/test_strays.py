@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from devbox.isolation.contexts import pasta_pid_file
-from devbox.isolation.supervision import strays
+from devbox.isolation.namespaces import get_pasta_pid_file
+from devbox.isolation.supervisor import orphans
 
 
 @contextmanager
 def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     """What has the words of an instance's pasta, and shows nothing else of itself."""
-    words = ["-c", "print(flush=True); input()", "-P", pasta_pid_file(str(run_dir))]
+    words = ["-c", "print(flush=True); input()", "-P", get_pasta_pid_file(str(run_dir))]
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, *words], env={}, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
@@ -29,6 +29,6 @@ def pasta(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_pasta_that_nobody_wrote_down_is_found_by_its_words(tmp_path: Path) -> None:
     ours, other = tmp_path / "a", tmp_path / "ab"
     with pasta(ours) as kept, pasta(ours) as lost, pasta(other) as stranger:
-        strays.sweep_around(str(ours), keep=[kept.pid])
+        orphans.kill_orphans(str(ours), keep=[kept.pid])
         assert lost.wait(timeout=10) == -9
         assert (kept.poll(), stranger.poll()) == (None, None)

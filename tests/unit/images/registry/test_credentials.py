@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devbox.errors import DevboxError
-from devbox.images.registry.credentials import Credentials, find
+from devbox.images.registry.credentials import Credentials, find_credentials
 
 
 @pytest.fixture
@@ -28,24 +28,24 @@ def packed(text: str) -> str:
 
 
 def test_no_configuration_means_no_credentials(config: Any):
-    assert find("ghcr.io") is None
+    assert find_credentials("ghcr.io") is None
 
 
 def test_names_are_those_of_docker_login(config: Any):
     auths = {"https://index.docker.io/v1/": {"auth": packed("hub:a:b")}, "ghcr.io": {"auth": packed("me:x")}}
     config({"auths": {**auths, "https://quay.io/v1/": {"identitytoken": "T"}, "empty.io": {}}})
-    assert find("docker.io") == Credentials("hub", "a:b")
-    assert find("ghcr.io") == Credentials("me", "x")
-    assert find("quay.io") == Credentials(identity_token="T")
-    assert find("empty.io") is None
-    assert find("ghcr.io.evil.example") is None
+    assert find_credentials("docker.io") == Credentials("hub", "a:b")
+    assert find_credentials("ghcr.io") == Credentials("me", "x")
+    assert find_credentials("quay.io") == Credentials(identity_token="T")
+    assert find_credentials("empty.io") is None
+    assert find_credentials("ghcr.io.evil.example") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, '{"auths": 1}', '{"auths": {"a.io": {"auth": "%%%"}}}'])
 def test_a_broken_configuration_is_named(config: Any, text: str):
     config(text)
     with pytest.raises(DevboxError, match=r"config\.json can't be understood"):
-        find("a.io")
+        find_credentials("a.io")
 
 
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -58,16 +58,16 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 def test_a_helper_is_asked_by_host(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     helper(tmp_path, monkeypatch, """echo '{"Username": "u", "Secret": "'$host'"}'""")
     config({"credHelpers": {"a.io": "x"}})
-    assert find("a.io") == Credentials("u", "a.io")
-    assert find("b.io") is None
+    assert find_credentials("a.io") == Credentials("u", "a.io")
+    assert find_credentials("b.io") is None
 
 
 def test_a_helper_may_keep_tokens_or_nothing(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config({"credsStore": "x", "auths": {"b.io": {"auth": packed("u:p")}}})
     helper(tmp_path, monkeypatch, """echo '{"Username": "<token>", "Secret": "T"}'""")
-    assert find("a.io") == Credentials(identity_token="T")
+    assert find_credentials("a.io") == Credentials(identity_token="T")
     helper(tmp_path, monkeypatch, "echo credentials not found in native keychain; exit 1")
-    assert find("b.io") == Credentials("u", "p")
+    assert find_credentials("b.io") == Credentials("u", "p")
 
 
 @pytest.mark.parametrize("script", ["exit 3", "echo no JSON"])
@@ -75,4 +75,4 @@ def test_a_failing_helper_is_named(config: Any, tmp_path: Path, monkeypatch: pyt
     helper(tmp_path, monkeypatch, script)
     config({"credsStore": "x"})
     with pytest.raises(DevboxError, match="docker-credential-x"):
-        find("a.io")
+        find_credentials("a.io")

@@ -13,13 +13,12 @@ import pytest
 
 from devbox.errors import RegistryUnavailable
 from devbox.host.paths import Paths
-from devbox.images.layout import CONFIG, Descriptor, Layout
-from devbox.images.registry import patience, pull, reference
-from devbox.images.registry.connection import Connection
-from devbox.images.registry.download import download
-from devbox.images.registry.progress import Meter
-from devbox.images.registry.repository import Repository
-from devbox.images.registry.settings import Endpoint
+from devbox.images.registry import pull, reference, retry
+from devbox.images.registry.blobs import Meter, download
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.credentials import Endpoint
+from devbox.images.registry.repository import RegistryRepository
+from devbox.images.store.layout import CONFIG, Descriptor, Layout
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
 
@@ -73,7 +72,7 @@ def slow(beginning: bytes, *, drips: bool, greets: bool = True) -> Iterator[Slow
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     for name, seconds in (("SILENCE", 0.5), ("CONNECT", 0.5), ("ANSWER", 1.0), ("_WINDOW", 0.5)):
-        monkeypatch.setattr(patience, name, seconds)
+        monkeypatch.setattr(retry, name, seconds)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +105,8 @@ def test_issue9_c21_a_blob_must_move(tmp_path: Path) -> None:
     blob = Descriptor(CONFIG, f"sha256:{'0' * 64}", 100_000)
     with slow(_OK, drips=True) as registry:
         began = time.monotonic()
-        connection = Connection(Endpoint(registry.host, f"http://{registry.host}"))
-        repository = Repository(connection, reference.parse(f"{registry.host}/team/app:1"))
+        connection = RegistryConnection(Endpoint(registry.host, f"http://{registry.host}"))
+        repository = RegistryRepository(connection, reference.parse(f"{registry.host}/team/app:1"))
         with pytest.raises(RegistryUnavailable, match="sends less than 30 kB in"):
             download(repository, blob, oci=oci, paths=paths, meter=Meter("pulling", lambda _: None))
         assert time.monotonic() - began < 20

@@ -32,7 +32,7 @@ HEX = "0123456789abcdef" * 4
 def test_what_is_left_out_is_filled_in(text: str, full: str):
     assert str(parse(text)) == full
     assert parse(full) == parse(text)
-    assert parse(parse(text).familiar) == parse(text)
+    assert parse(parse(text).familiar_name) == parse(text)
 
 
 @pytest.mark.parametrize(

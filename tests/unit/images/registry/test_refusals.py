@@ -8,14 +8,14 @@ import pytest
 from urllib3 import exceptions
 
 from devbox.errors import RegistryError, RegistryUnavailable
-from devbox.images.registry import refusals
+from devbox.images.registry import errors
 
 
 def silence(reason: str) -> RegistryError:
     inner = ssl.SSLError(1, f"[SSL: {reason}] said by OpenSSL")
     inner.reason = reason
     error = exceptions.MaxRetryError(None, "/v2/", exceptions.SSLError(inner))  # type: ignore[arg-type]
-    return refusals.of_silence(error, "r.example", "push")  # type: ignore[return-value]
+    return errors.from_http_error(error, "r.example", "push")  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("reason", ["UNEXPECTED_EOF_WHILE_READING", "BAD_RECORD_MAC", "DECRYPTION_FAILED"])
@@ -32,5 +32,5 @@ def test_a_side_that_does_not_speak_it_is_not(reason: str):
 
 def test_a_name_that_nobody_has_is_said():
     inner = exceptions.NameResolutionError("r.example", None, OSError("unknown"))  # type: ignore[arg-type]
-    found = refusals.of_silence(exceptions.MaxRetryError(None, "/", inner), "r.example:5000", "pull")  # type: ignore[arg-type]
+    found = errors.from_http_error(exceptions.MaxRetryError(None, "/", inner), "r.example:5000", "pull")  # type: ignore[arg-type]
     assert found.sentence == "no host is known as r.example"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from devbox.errors import RegistryError
-from devbox.images import documents
-from devbox.images.registry.connection import Connection
-from devbox.images.registry.settings import Endpoint
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.credentials import Endpoint
+from devbox.images.store import documents
 
 DEEP = b"[" * 100_000
 LONG = b'{"token": "T"' + b" " * documents.LIMIT + b"}"
@@ -65,7 +65,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
 
 def asked(service: Service) -> int:
     host = f"127.0.0.1:{service.server_port}"
-    connection = Connection(Endpoint(host, f"https://{host}"))
+    connection = RegistryConnection(Endpoint(host, f"https://{host}"))
     return connection.request("GET", "app/manifests/1", doing="pull", scope="repository:app:pull", stream=True).status
 
 

@@ -15,13 +15,14 @@ from support import layouts
 
 from devbox.errors import BakeFailed, UsageError
 from devbox.host.paths import Paths
-from devbox.images import gc, layout
-from devbox.images.layout import Descriptor, Layout
-from devbox.images.reach import Roots
-from devbox.images.sbom import attach, cyclonedx, reader, spdx
-from devbox.images.sbom.bill import Bill, Package
+from devbox.images import gc
+from devbox.images.reachable import Roots
+from devbox.images.sbom import attach, documents, reader
+from devbox.images.sbom.documents import Package, Sbom
+from devbox.images.store import layout
+from devbox.images.store.layout import Descriptor, Layout
 
-BILL = Bill(
+BILL = Sbom(
     image=f"sha256:{'a' * 64}",
     created="2025-01-01T00:00:00Z",
     packages=(
@@ -40,17 +41,17 @@ STATUS = b"Package: bash\nStatus: install ok installed\nVersion: 5\nArchitecture
 
 def test_the_validator_of_spdx_accepts_it(tmp_path: Path):
     path = tmp_path / "bill.spdx.json"
-    path.write_text(json.dumps(spdx.document(BILL)))
+    path.write_text(json.dumps(documents.write_spdx(BILL)))
     assert validate_full_spdx_document(parse_file(str(path))) == []
 
 
 def test_the_validator_of_cyclonedx_accepts_it():
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(cyclonedx.document(BILL))) is None
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(documents.write_cyclonedx(BILL))) is None
 
 
-@pytest.mark.parametrize("form", [spdx, cyclonedx])
-def test_what_is_written_is_read_back(form: Any):
-    assert reader.parse(json.dumps(form.document(BILL)).encode()) == BILL
+@pytest.mark.parametrize("write", [documents.write_spdx, documents.write_cyclonedx])
+def test_what_is_written_is_read_back(write: Any):
+    assert reader.parse_sbom(json.dumps(write(BILL)).encode()) == BILL
 
 
 def test_a_bill_of_somebody_else_is_read():
@@ -62,7 +63,7 @@ def test_a_bill_of_somebody_else_is_read():
             {"name": "a file"},
         ],
     }
-    found = reader.parse(json.dumps(plain).encode()).packages
+    found = reader.parse_sbom(json.dumps(plain).encode()).packages
     assert [(each.name, each.license, each.type) for each in found] == [
         ("@angular/cli", "", "npm"),
         ("a", "MIT AND X", "pypi"),
@@ -72,7 +73,7 @@ def test_a_bill_of_somebody_else_is_read():
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'{"spdxVersion": "SPDX-2.3", "packages": [{}]}', b"[" * 100_000])
 def test_what_is_no_bill_is_refused(raw: bytes):
     with pytest.raises(BakeFailed, match="bill of materials"):
-        reader.parse(raw)
+        reader.parse_sbom(raw)
 
 
 @pytest.fixture
@@ -94,62 +95,62 @@ def image(paths: Paths, *, platforms: int = 1) -> tuple[Descriptor, Layout]:
 
 def test_a_bill_refers_to_its_image_once(paths: Paths):
     top, oci = image(paths)
-    first = attach.attached(top, paths)
-    assert attach.attached(top, paths) == first
-    referring = [oci.read_json(each.digest) for each in oci.nameless()]
+    first = attach.attach_sbom(top, paths)
+    assert attach.attach_sbom(top, paths) == first
+    referring = [oci.read_json(each.digest) for each in oci.list_unnamed()]
     assert {each["artifactType"] for each in referring} == {"application/spdx+json", "application/vnd.cyclonedx+json"}
     assert len(referring) == 2
     assert {each["subject"]["digest"] for each in referring} == {top.digest}
-    blobs = {Path(oci.blob(each["layers"][0]["digest"])).read_bytes() for each in referring}
+    blobs = {Path(oci.get_blob_path(each["layers"][0]["digest"])).read_bytes() for each in referring}
     assert blobs == set(first.values())
-    assert [each.name for each in reader.parse(first["spdx"]).packages] == ["bash"]
+    assert [each.name for each in reader.parse_sbom(first["spdx"]).packages] == ["bash"]
 
 
 def test_of_several_platforms_it_refers_to_this_machine_s(paths: Paths):
     top, oci = image(paths, platforms=2)
     own = oci.read_json(top.digest)["manifests"][0]["digest"]
-    assert reader.parse(attach.attached(top, paths)["cyclonedx"]).image == own
+    assert reader.parse_sbom(attach.attach_sbom(top, paths)["cyclonedx"]).image == own
 
 
 def test_equal_images_have_equal_bills_whatever_their_names(paths: Paths, tmp_path: Path):
     other = Paths(str(tmp_path / "other"), str(tmp_path / "run"))
-    assert attach.attached(image(paths)[0], paths) == attach.attached(image(other)[0], other)
+    assert attach.attach_sbom(image(paths)[0], paths) == attach.attach_sbom(image(other)[0], other)
 
 
 def test_a_bill_is_collected_with_its_image_and_stays_with_it(paths: Paths):
     top, oci = image(paths)
-    attach.attached(top, paths)
-    signature = layouts.manifest(oci, layouts.layer(oci, {"signed": b""}), subject=oci.nameless()[1])
-    oci.add_nameless(signature)
+    attach.attach_sbom(top, paths)
+    signature = layouts.manifest(oci, layouts.layer(oci, {"signed": b""}), subject=oci.list_unnamed()[1])
+    oci.add_unnamed(signature)
     roots = Roots(digests=frozenset({top.digest}))
     assert gc.collect(paths, lambda: roots, lambda: None).blobs == ()
-    assert len(oci.nameless()) == 3
+    assert len(oci.list_unnamed()) == 3
     gc.collect(paths, Roots, lambda: None)
-    assert oci.nameless() == []
-    assert oci.digests() == []
+    assert oci.list_unnamed() == []
+    assert oci.list_digests() == []
 
 
 def test_only_what_was_baked_here_gets_one_by_itself(paths: Paths):
     top, oci = image(paths)
     pulled = layouts.image(oci)
     oci.set_ref("docker.io/library/x:1", pulled)
-    attach.ensure(pulled, paths)
-    assert oci.nameless() == []
-    attach.ensure(top, paths)
-    assert len(oci.nameless()) == 2
+    attach.ensure_attached(pulled, paths)
+    assert oci.list_unnamed() == []
+    attach.ensure_attached(top, paths)
+    assert len(oci.list_unnamed()) == 2
 
 
 def test_an_image_whose_layers_are_elsewhere_has_none(paths: Paths):
     top, oci = image(paths)
     node = oci.read_json(oci.read_json(top.digest)["manifests"][0]["digest"])
-    Path(oci.blob(node["layers"][0]["digest"])).unlink()
+    Path(oci.get_blob_path(node["layers"][0]["digest"])).unlink()
     with pytest.raises(UsageError, match="lacks layers"):
-        attach.attached(top, paths)
+        attach.attach_sbom(top, paths)
 
 
 def test_an_artifact_is_no_image_of_its_own(paths: Paths):
     top, oci = image(paths)
-    attach.attached(top, paths)
-    manifests = [oci.read_json(each.digest) for each in oci.nameless()]
+    attach.attach_sbom(top, paths)
+    manifests = [oci.read_json(each.digest) for each in oci.list_unnamed()]
     assert {each["config"]["mediaType"] for each in manifests} == {"application/vnd.oci.empty.v1+json"}
     assert {each["mediaType"] for each in manifests} == {layout.MANIFEST}

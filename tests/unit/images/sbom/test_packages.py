@@ -7,7 +7,7 @@ import json
 import pytest
 
 from devbox.images.sbom import licenses, packages
-from devbox.images.sbom.bill import Package
+from devbox.images.sbom.documents import Package
 from devbox.images.sbom.tree import Tree
 
 DEBIAN = {
@@ -47,7 +47,7 @@ License: GPL-3+
 
 
 def found(files: dict[str, bytes]) -> dict[str, Package]:
-    return {package.purl: package for package in packages.of(Tree(files))}
+    return {package.purl: package for package in packages.find_packages(Tree(files))}
 
 
 def test_packages_of_dpkg():
@@ -135,7 +135,7 @@ def test_packages_of_npm_each_once():
     ],
 )
 def test_licences_as_people_write_them(written: str, meant: str):
-    assert licenses.expression(written) == meant
+    assert licenses.parse_expression(written) == meant
 
 
 def test_the_licences_of_an_expression():

@@ -10,9 +10,9 @@ import pytest
 from support import layouts
 
 from devbox.errors import BakeFailed
-from devbox.images import layout
-from devbox.images.layout import Layout
 from devbox.images.sbom import tree
+from devbox.images.store import layout
+from devbox.images.store.layout import Layout
 from devbox.model.image import Layer
 
 STATUS = "var/lib/dpkg/status"
@@ -49,7 +49,7 @@ class Chain:
 
     def read(self) -> tree.Tree:
         """What they tell."""
-        return tree.read(self.layers, self.oci)
+        return tree.read_tree(self.layers, self.oci)
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ def test_links_lead_within_the_image(chain: Chain):
         ("usr/share/doc/out/copyright", tarfile.SYMTYPE, "../../../../../../etc/shadow"),
     )
     found = chain.read()
-    assert found.text("etc/os-release") == "ID=debian\n"
-    assert found.text("usr/share/doc/libgcc-s1/copyright") == "gcc"
-    assert found.text("usr/share/doc/around/copyright") is None
-    assert found.text("usr/share/doc/out/copyright") is None
+    assert found.read_text("etc/os-release") == "ID=debian\n"
+    assert found.read_text("usr/share/doc/libgcc-s1/copyright") == "gcc"
+    assert found.read_text("usr/share/doc/around/copyright") is None
+    assert found.read_text("usr/share/doc/out/copyright") is None
 
 
 def test_a_hard_link_is_the_file_whose_first_name_says_nothing(chain: Chain):
@@ -112,7 +112,7 @@ def test_a_hard_link_is_the_file_whose_first_name_says_nothing(chain: Chain):
 
 def test_a_layer_that_is_not_what_its_digest_says_is_refused(chain: Chain):
     chain.add({STATUS: b"one"})
-    path = Path(chain.oci.blob(chain.layers[0].digest))
+    path = Path(chain.oci.get_blob_path(chain.layers[0].digest))
     path.write_bytes(path.read_bytes().replace(b"one", b"two"))
     with pytest.raises(BakeFailed, match="digest"):
         chain.read()

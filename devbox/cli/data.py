@@ -1,0 +1,87 @@
+"""`snapshot save`, `restore`, `ls`, `rm`: copies of a project's data."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sys
+
+from devbox.cli import output, ps
+from devbox.cli.display.select import choose
+from devbox.cli.locate import open_from_args
+from devbox.cli.terminal import print_line
+from devbox.commands import data
+from devbox.errors import UsageError
+from devbox.host.disk import format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.commands.table.options import Args
+    from devbox.model.observed import Snapshot
+
+
+def save_snapshot(args: Args) -> int:
+    """Save; the name is data."""
+    with choose(args.get_text("progress")) as display:
+        made = data.save_snapshot(open_from_args(args), args.get_text("name"), display, only=args.get_texts("only"))
+    return _print_snapshot(args, made)
+
+
+def restore_snapshot(args: Args) -> int:
+    """Put back; the name is data."""
+    with choose(args.get_text("progress")) as display:
+        made = data.restore_snapshot(open_from_args(args), args.get_text("name"), display)
+    return _print_snapshot(args, made)
+
+
+def list_snapshots(args: Args) -> int:
+    """The oldest first."""
+    found = data.list_snapshots(open_from_args(args))
+    if args.get_flag("json"):
+        return output.print_document([dataclasses.asdict(each) for each in found])
+    now = dt.datetime.now(dt.UTC)
+    rows = [
+        (each.name, format_size(each.size), ps.format_age(each.created_at, now), ", ".join(each.volumes))
+        for each in found
+    ]
+    output.print_table(("NAME", "SIZE", "AGE", "VOLUMES"), rows)
+    return 0
+
+
+def remove_snapshots(args: Args) -> int:
+    """Remove those that are named."""
+    names = args.get_texts("names")
+    if not names:
+        raise UsageError("snapshot rm wants the names of snapshots", remedy="devbox snapshot ls")
+    with choose(args.get_text("progress")) as display:
+        data.remove_snapshots(open_from_args(args), names, display)
+    return 0
+
+
+def _print_snapshot(args: Args, made: Snapshot) -> int:
+    print_line(json.dumps(dataclasses.asdict(made)) if args.get_flag("json") else made.name, stream=sys.stdout)
+    return 0
+
+
+def list_volumes(args: Args) -> int:
+    """By name."""
+    found = data.list_volumes(open_from_args(args))
+    if args.get_flag("json"):
+        return output.print_document([dataclasses.asdict(each) for each in found])
+    rows = [
+        (each.name, format_size(each.size), ", ".join(each.containers) or "-", "yes" if each.in_use else "no")
+        for each in found
+    ]
+    output.print_table(("NAME", "SIZE", "CONTAINERS", "IN USE"), rows)
+    return 0
+
+
+def remove_volumes(args: Args) -> int:
+    """Remove those that are named."""
+    names = args.get_texts("names")
+    if not names:
+        raise UsageError("volume rm wants the names of volumes", remedy="devbox volume ls")
+    with choose(args.get_text("progress")) as display:
+        data.remove_volumes(open_from_args(args), names, display)
+    return 0

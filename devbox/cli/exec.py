@@ -1,0 +1,221 @@
+"""`exec`, `shell`, `run`: commands inside containers, on the caller's own streams. Light until something must start."""
+
+from __future__ import annotations
+
+import os
+
+from devbox.cli import terminal
+from devbox.cli.locate import ProjectLocation, locate
+from devbox.errors import CANNOT_RUN, FAILED, CannotRun, DevboxError, UsageError
+from devbox.host import environ
+from devbox.isolation.exec import are_needs_met, run_in_container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from devbox.commands.table.options import Args
+
+DEV = "dev"
+# bash where the image has it; both read the container's own set-up files.
+SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh")
+
+
+def execute(args: Args) -> int:
+    """Run a command in a running container; its exit code."""
+    return separate_exit_codes(_execute, args)
+
+
+def shell(args: Args) -> int:
+    """A shell in a container; what is not up is started first."""
+    return separate_exit_codes(_shell, args)
+
+
+def run(args: Args) -> int:
+    """A task of the file in dev, or a one-shot container."""
+    return separate_exit_codes(_run, args)
+
+
+def separate_exit_codes(command: Callable[[Args], int], args: Args) -> int:
+    """The child's code is returned; where devbox itself fails, an error says so with a code that is no child's 1."""
+    try:
+        return command(args)
+    except DevboxError as error:
+        if error.exit_code == FAILED:
+            error.exit_code = CANNOT_RUN
+        raise
+
+
+def _execute(args: Args) -> int:
+    container = args.get_text("container") or DEV
+    if not args.after:
+        raise UsageError("exec takes its command after --", remedy=f"devbox exec {container} -- COMMAND")
+    place = locate(args)
+    if place.stage:
+        return _enter(args, place, _find_stage_container(args, place), args.after)
+    try:
+        return _enter(args, place, container, args.after)
+    except CannotRun:
+        _check_exists(place, container)
+        raise
+
+
+def _shell(args: Args) -> int:
+    place = locate(args)
+    if place.stage:
+        return _enter(args, place, _find_stage_container(args, place), SHELL)
+    container = args.get_text("container") or DEV
+    try:
+        if are_needs_met(place.paths, place.id, container):
+            return _enter(args, place, container, SHELL)
+    except CannotRun:
+        if _is_running(place, container):
+            raise
+    _start(args, container)
+    return _enter(args, place, container, SHELL)
+
+
+def _find_stage_container(args: Args, place: ProjectLocation) -> str:
+    from devbox.cli import stages
+
+    return stages.find_container(args, place, args.get_text("container"))
+
+
+def _run(args: Args) -> int:
+    task = args.get_text("task")
+    if task:
+        return _run_task(args, task)
+    if args.after:
+        return _run_once(args, args.after)
+    raise UsageError("run takes a task, or a command after --", remedy="devbox run TASK, or: devbox run -- COMMAND")
+
+
+def _run_once(args: Args, argv: tuple[str, ...]) -> int:
+    """Beside the running container whose like is wanted; what is not up is started first."""
+    from devbox.isolation.oneshot import run_clone
+
+    place, options = locate(args), {"cwd": args.get_text("workdir") or None, "user": args.get_text("user") or None}
+    source = _choose_source(args)
+    try:
+        if are_needs_met(place.paths, place.id, source):
+            return run_clone(
+                place.paths, place.id, source, argv, tty=is_tty(args), env=build_environment(args), **options
+            )
+    except CannotRun:
+        pass  # it does not run: the file says how it comes to
+    return _run_once_from_file(args, argv)
+
+
+def _run_once_from_file(args: Args, argv: tuple[str, ...]) -> int:
+    from devbox import flow
+    from devbox.cli.display.select import choose
+    from devbox.cli.locate import open_from_args
+    from devbox.plan.tasks import OneShotCommand
+
+    command = OneShotCommand(
+        argv=argv, env=build_environment(args), workdir=args.get_text("workdir"), user=args.get_text("user")
+    )
+    with choose(args.get_text("progress")) as display:
+        return flow.run_once(open_from_args(args), command, display, source=_choose_source(args), tty=is_tty(args))
+
+
+def _choose_source(args: Args) -> str:
+    """Whose image a one-shot runs: a base's, a service's, or dev's."""
+    base, service = args.get_text("base"), args.get_text("service")
+    if base and service:
+        raise UsageError("--base and --service exclude each other", remedy="devbox run --base NAME -- COMMAND")
+    return f"base.{base}" if base else service or DEV
+
+
+def _run_task(args: Args, name: str) -> int:
+    """Run a task in dev after the tasks it needs; the first failure ends it."""
+    from devbox.cli import task
+
+    if args.get_text("base") or args.get_text("service"):
+        raise UsageError(
+            "a task runs in dev; --base and --service are for one-shot containers",
+            remedy=f"devbox run {name}, or a one-shot: devbox run -- COMMAND",
+        )
+
+    def start() -> None:
+        place = locate(args)
+        if not (_is_running(place, DEV) and are_needs_met(place.paths, place.id, DEV)):
+            _start(args, DEV)
+
+    return task.run(args, name, start=start, execute=lambda argv: _enter(args, locate(args), DEV, argv))
+
+
+def _enter(args: Args, place: ProjectLocation, container: str, argv: tuple[str, ...]) -> int:
+    return run_in_container(
+        place.paths,
+        place.id,
+        container,
+        argv,
+        tty=is_tty(args),
+        env=build_environment(args),
+        cwd=args.get_text("workdir") or None,
+        user=args.get_text("user") or None,
+    )
+
+
+def _start(args: Args, container: str) -> None:
+    from devbox import flow
+    from devbox.cli.display.select import choose
+    from devbox.cli.locate import open_from_args
+
+    with choose(args.get_text("progress")) as display:
+        flow.up(open_from_args(args), display, names=(container,))
+
+
+def _check_exists(place: ProjectLocation, container: str) -> None:
+    """CannotRun if other containers run, but none of this name: one of the file is started by `up`."""
+    if not os.path.exists(place.paths.state(place.id)):
+        return
+    from devbox.cli import ps_rows
+
+    names = [str(row["name"]) for row in ps_rows.read(place)]
+    if not names or container in names:
+        return
+    known = _list_file_containers(place)
+    if container in known:
+        raise CannotRun(f"{container} is not running", remedy=f"devbox up {container}") from None
+    raise CannotRun(f"container {container} not found", remedy=f"known: {', '.join(known or names)}") from None
+
+
+def _list_file_containers(place: ProjectLocation) -> tuple[str, ...]:
+    """The containers of the env file; () if it cannot be read."""
+    from devbox.errors import DevboxError
+    from devbox.project import load, open_project
+
+    try:
+        return tuple(load(open_project(place.root, file=place.env_file), keep=False).containers)
+    except DevboxError:
+        return ()
+
+
+def _is_running(place: ProjectLocation, container: str) -> bool:
+    from devbox.cli import ps_rows
+
+    return any(row["name"] == container and row["pid"] for row in ps_rows.read(place))
+
+
+def is_tty(args: Args) -> bool:
+    """Whether what runs gets a terminal."""
+    return terminal.is_interactive() and not args.get_flag("no_tty")
+
+
+def build_environment(args: Args) -> dict[str, str]:
+    """What `-e` asks for; a terminal's own kind goes along. One to pass on that is not set leaves the container's."""
+    env: dict[str, str] = {}
+    if is_tty(args) and (kind := environ.get("TERM")):
+        env["TERM"] = kind
+    own = environ.copy_environment()
+    for setting in args.get_texts("env"):
+        name, given, value = setting.partition("=")
+        if not name:
+            raise UsageError(f"-e {setting}: a variable has a name", remedy="-e NAME=VALUE, or -e NAME")
+        if given:
+            env[name] = value
+        elif name in own:
+            env[name] = own[name]
+    return env

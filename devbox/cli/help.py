@@ -1,0 +1,145 @@
+"""Typer, built from the table of commands: it writes the help and explains what is wrong with a command line.
+
+Well-formed lines never come here (`parse.py` reads them); a line that Typer understands and the light parser does not
+is run all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import typer
+from typer._click.exceptions import ClickException  # typer is pinned; it offers no public base of its errors
+
+from devbox.cli import parser
+from devbox.commands.table.index import GROUPS
+from devbox.commands.table.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
+from devbox.errors import UsageError
+from devbox.host.version import VERSION
+
+SUMMARY = "One file from a laptop to a gray release: project containers without a daemon."
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_VERSION = Option("--version", about="Print the version.")
+
+
+def explain(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
+    """Show help, or say what is wrong (UsageError), or run the command; the exit code."""
+    words = parser.hoist(argv, commands.get)
+    if not words or words in ([group] for group in GROUPS):
+        words.append("--help")
+    after: tuple[str, ...] | None = None
+    command, rest = parser.find_command(words, commands.get)
+    if command:
+        before, after = parser.split(rest, command)
+        words = [*command.name.split(), *before]
+    program = typer.main.get_command(build(commands, after=after))
+    try:
+        code = program.main(args=words, prog_name="devbox", standalone_mode=False)
+    except ClickException as error:
+        raise UsageError(
+            _format_message(error.format_message()), remedy=f"devbox {_find_known(words, commands)}--help"
+        ) from None
+    except typer.Abort:  # what Typer makes of Ctrl-C
+        raise KeyboardInterrupt from None
+    return int(code or 0)
+
+
+def build(commands: Mapping[str, Command], *, after: tuple[str, ...] | None = None) -> typer.Typer:
+    """The Typer application of a table. `after` are the words behind `--` of the line to be run."""
+    app = typer.Typer(
+        help=SUMMARY,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_SETTINGS,
+    )
+    app.callback(invoke_without_command=True)(
+        _make_callback(_run_root, [_build_parameter(o) for o in (*GLOBALS, JSON, _VERSION)])
+    )
+    groups: dict[str, typer.Typer] = {}
+    for command in commands.values():
+        brief = _shorten(command.about)
+        settings: dict[str, Any] = {"help": command.about, "short_help": brief, "context_settings": _SETTINGS}
+        first, _, second = command.name.partition(" ")
+        if second and first not in groups:
+            groups[first] = typer.Typer(help=GROUPS[first], short_help=GROUPS[first], rich_markup_mode=None)
+            app.add_typer(groups[first], name=first, context_settings=_SETTINGS)
+        register = groups[first].command(second, **settings) if second else app.command(first, **settings)
+        register(_make_callback(_make_runner(command, after), _build_parameters(command)))
+    return app
+
+
+def _shorten(about: str) -> str:
+    """The first clause, for a list of commands: whole, where the program that lays it out would break it off."""
+    return f"{re.split('[:;.] ', about, maxsplit=1)[0].rstrip('.')}."
+
+
+def _run_root(**values: Any) -> None:
+    if values["version"]:
+        typer.echo(f"devbox {VERSION}")
+        raise typer.Exit
+
+
+def _make_runner(command: Command, after: tuple[str, ...] | None) -> Callable[..., int]:
+    def call(**values: Any) -> int:
+        return parser.load_handler(command)(Args(values, after=after))
+
+    return call
+
+
+def _make_callback(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> Callable[..., Any]:
+    """Give a function the signature that Typer reads its options from."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+def _build_parameters(command: Command) -> list[inspect.Parameter]:
+    parameters = [_build_parameter(option) for option in command.options]
+    if argument := command.argument:
+        kind, empty = (list[str], []) if argument.many else (str, "")
+        default = typer.Argument(empty, help=argument.about, metavar=_format_positional(command), show_default=False)
+        parameters.insert(0, _build_keyword(argument.name, kind, default))
+    return parameters
+
+
+def _format_positional(command: Command) -> str:
+    argument = command.argument.metavar if command.argument else ""
+    return f"{argument} {command.after}".strip()
+
+
+def _build_parameter(option: Option) -> inspect.Parameter:
+    kinds: dict[str, tuple[Any, Any]] = {FLAG: (bool, False), NUMBER: (int | None, None), MANY: (list[str], [])}
+    kind, empty = kinds.get(option.kind, (str, ""))
+    if option.choices:
+        kind, empty = Literal[option.choices] | None, None
+    default = typer.Option(
+        empty,
+        *option.flags,
+        help=option.about,
+        envvar=option.variable or None,
+        metavar=option.metavar or None,
+        show_default=False,
+    )
+    return _build_keyword(option.name, kind, default)
+
+
+def _build_keyword(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _format_message(message: str) -> str:
+    """Typer's message as the middle of ours: no capital, no full stop."""
+    message = message.strip().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _find_known(words: Sequence[str], commands: Mapping[str, Command]) -> str:
+    """The beginning of `words` that has a help of its own."""
+    command, _ = parser.find_command(words, commands.get)
+    if command:
+        return f"{command.name} "
+    return f"{words[0]} " if words[0] in GROUPS else ""

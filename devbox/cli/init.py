@@ -1,0 +1,170 @@
+"""`init`: a project from a template. Nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+
+from devbox.cli import output
+from devbox.cli.locate import locate
+from devbox.cli.output import align_columns
+from devbox.cli.terminal import print_line
+from devbox.commands.table.options import Args
+from devbox.errors import UsageError
+from devbox.host import safe_files
+from devbox.host.environ import find_data_dir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.commands.table.options import Args
+
+DEFAULT_TEMPLATE = "bare"
+_SUMMARY = "template.txt"  # one line about the template; not part of the project
+_COMPOSE = "write its services as [service.NAME], the one you work in as [dev]"
+_DEV_CONTAINER = "write its image, packages and ports into [dev]; `devbox export devcontainer` writes one from [dev]"
+# Files of other tools that describe the same project.
+_OTHER_TOOLS = {
+    **dict.fromkeys(("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"), _COMPOSE),
+    **dict.fromkeys((".devcontainer/devcontainer.json", ".devcontainer.json"), _DEV_CONTAINER),
+    "devbox.json": "that is jetify's devbox; write its packages into [dev], its scripts as [tasks]",
+    "tox.ini": "write its environments as [test] and [test.matrix]",
+    "noxfile.py": "write its sessions as [test] and [test.matrix]",
+}
+_LEFT_BY_PROGRAMS = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "node_modules")
+
+
+def init(args: Args) -> int:
+    """Copy a template, or list them."""
+    if args.get_flag("list"):
+        for line in align_columns(list_templates().items(), width=output.find_data_width()):
+            print_line(line, stream=sys.stdout)
+        return 0
+    name = args.get_text("template") or DEFAULT_TEMPLATE
+    wanted = args.get_text("dir") or "."
+    target = os.path.join(args.get_text("directory") or ".", wanted)
+    made = copy(name, target)
+    if args.get_text("progress") != "quiet":
+        print_line(f"✓ {name}: {', '.join(made)} in {os.path.realpath(target)}")
+        for sentence in _list_unread_files(target):
+            print_line(f"· {sentence}")
+        print_line(f"  → {_format_cd(target)}devbox up")
+    return 0
+
+
+def _list_unread_files(target: str) -> list[str]:
+    """What to do with files of other tools in the directory, a sentence for each."""
+    there = [name for name in _OTHER_TOOLS if os.path.isfile(os.path.join(target, name))]
+    return [f"{name} is there, which devbox does not read: {_OTHER_TOOLS[name]}" for name in there]
+
+
+def _format_cd(target: str) -> str:
+    """What leads a shell there."""
+    if os.path.realpath(target) == os.path.realpath("."):
+        return ""
+    return f"cd {shlex.quote(os.path.normpath(target))} && "
+
+
+def list_templates() -> dict[str, str]:
+    """The templates that come with devbox, and what each is for."""
+    root = find_data_dir("templates")
+    found = {}
+    for name in sorted(os.listdir(root)):
+        summary = os.path.join(root, name, _SUMMARY)
+        if os.path.isfile(summary):
+            with open(summary, encoding="utf-8") as source:
+                found[name] = source.read().strip()
+    return found
+
+
+def copy(name: str, target: str) -> list[str]:
+    """Copy the template `name` to a directory, made when missing; the names that it brought."""
+    known = list_templates()
+    if name not in known:
+        raise UsageError(f"there is no template {name}", remedy=f"known: {', '.join(known)}")
+    source = os.path.join(find_data_dir("templates"), name)
+    brought = [entry for entry in _list_entries(source) if entry != _SUMMARY]
+    _refuse_to_overwrite(brought, target)
+    os.makedirs(target, exist_ok=True)
+    root = os.path.realpath(target)
+    for entry in brought:
+        _copy_entry(os.path.join(source, entry), root, entry)
+    return brought
+
+
+def _list_entries(directory: str) -> list[str]:
+    """What a template holds, without what programs that ran in a checkout's own have left there."""
+    return sorted(entry for entry in os.listdir(directory) if entry not in _LEFT_BY_PROGRAMS)
+
+
+def _refuse_to_overwrite(brought: list[str], target: str) -> None:
+    plain = os.path.normpath(target)
+    if os.path.lexists(plain) and (os.path.islink(plain) or not os.path.isdir(plain)):
+        raise UsageError(f"{target} is not a directory", remedy="choose another: devbox init DIR")
+    taken = [entry for entry in brought if os.path.lexists(os.path.join(target, entry))]
+    if taken:
+        raise UsageError(
+            f"{os.path.realpath(target)} already has {', '.join(taken)}; nothing was written",
+            remedy="choose another directory: devbox init DIR",
+        )
+
+
+def _copy_entry(source: str, root: str, path: str) -> None:
+    """Copy with the permissions that the person's umask gives, whatever those of the installed files are."""
+    if os.path.isdir(source):
+        for entry in _list_entries(source):
+            _copy_entry(os.path.join(source, entry), root, f"{path}/{entry}")
+        return
+    with open(source, "rb") as data:
+        safe_files.write(root, path, data.read(), mode=0o666 & ~_read_umask())
+
+
+def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+FILE = ".devcontainer/devcontainer.json"
+_MARK = "// Written by `devbox export devcontainer` from "
+
+
+def devcontainer(args: Args) -> int:
+    """Write the file (its path is the data), or print it; what it lacks of [dev] is said on the other stream."""
+    from devbox.convert.devcontainer import build_document
+    from devbox.envfile.load import load
+    from devbox.host import safe_files
+
+    place = locate(args)
+    plain, lacking = build_document(load(place.root, file=place.env_file))
+    text = f"{_MARK}{place.env_file}; run it again when that changes.\n{json.dumps(plain, indent=2)}\n"
+    if args.get_flag("stdout"):
+        sys.stdout.write(text)
+    else:
+        _refuse_foreign(place.root)
+        safe_files.write(place.root, FILE, text)
+        print_line(f"{place.root}/{FILE}", stream=sys.stdout)
+    for sentence in lacking:
+        print_line(f"· not in it: {sentence}")
+    return 0
+
+
+def _refuse_foreign(root: str) -> None:
+    """Leave alone what somebody wrote by hand, and what lies elsewhere."""
+    from devbox.host import safe_files
+
+    try:
+        with safe_files.open_regular(root, FILE, links=False) as source:
+            mine = source.readline(len(_MARK)) == _MARK.encode()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {root}/{FILE}: {error.strerror}", remedy="devbox export devcontainer --stdout"
+        ) from None
+    if not mine:
+        raise UsageError(
+            f"{root}/{FILE} is there already, and devbox did not write it",
+            remedy="move it away, or compare: devbox export devcontainer --stdout",
+        )

@@ -1,0 +1,167 @@
+"""The light parser: well-formed command lines, without Typer's 45 ms. What it does not understand, Typer explains."""
+
+from __future__ import annotations
+
+import importlib
+
+from devbox.commands.table.options import FLAG, GLOBALS, JSON, MANY, NUMBER, Args, Command, Option
+from devbox.host import environ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Find = Callable[[str], Command | None]
+
+
+class ParseError(Exception):
+    """These words need Typer: a mistake to explain, or a request for help."""
+
+
+def parse(argv: Sequence[str], find: Find) -> tuple[Command, Args]:
+    """The command and what it was given. Raises NotUnderstood."""
+    command, words = find_command(hoist(argv, find), find)
+    if command is None:
+        raise ParseError
+    before, after = split(words, command)
+    return command, Args(_parse_values(before, command), after=after)
+
+
+def load_handler(command: Command) -> Callable[[Args], int]:
+    """Import the function that runs a command; it returns the exit code."""
+    module, _, name = command.handler.partition(":")
+    handler: Callable[[Args], int] = getattr(importlib.import_module(f"devbox.cli.{module}"), name)
+    return handler
+
+
+def find_command(words: Sequence[str], find: Find) -> tuple[Command | None, list[str]]:
+    """The command that the first word or two name, and the words behind its name."""
+    for count in (1, 2):
+        if command := find(" ".join(words[:count])):
+            return command, list(words[count:])
+    return None, list(words)
+
+
+def hoist(argv: Sequence[str], find: Find) -> list[str]:
+    """`-C DIR --json ps` as `ps --directory DIR --json`: one place for options, whatever side they were written on."""
+    flags = _index_by_flag((*GLOBALS, JSON))
+    moved: list[str] = []
+    words = list(argv)
+    while words and words[0].startswith("-"):
+        option, value, glued = _find_option(words[0], flags)
+        if option is None:
+            return list(argv)
+        del words[0]
+        moved.append(f"--{option.name}")
+        if option.kind != FLAG:
+            if not glued and not words:
+                return list(argv)
+            moved.append(value if glued else words.pop(0))
+    _, behind = find_command(words, find)
+    lead = len(words) - len(behind)
+    return [*words[:lead], *moved, *behind]
+
+
+def split(words: Sequence[str], command: Command) -> tuple[list[str], tuple[str, ...] | None]:
+    """The words before and behind `--`, where those behind are a program's own; None when there is no `--`.
+
+    Where the command passes on all words behind its first, those are.
+    """
+    if command.passes:
+        at = _find_first(words, _index_by_flag(command.options)) + 1
+        return list(words[:at]), tuple(words[at:])
+    if not command.after or "--" not in words:
+        return list(words), None
+    at = words.index("--")
+    return list(words[:at]), tuple(words[at + 1 :])
+
+
+def _find_first(words: Sequence[str], flags: Mapping[str, Option]) -> int:
+    """Where the first positional word is; behind the last where there is none."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if not word.startswith("-") or word == "-":
+            return at
+        option, _, glued = _find_option(word, flags)
+        at += 1 if option is None or option.kind == FLAG or glued else 2
+    return len(words)
+
+
+def _parse_values(words: list[str], command: Command) -> dict[str, object]:
+    flags = _index_by_flag(command.options)
+    values: dict[str, object] = {}
+    positional: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            positional += rest
+            break
+        if word.startswith("-") and word != "-":
+            _consume(word, rest, flags, values)
+        else:
+            positional.append(word)
+    _store_positional(positional, command, values)
+    _read_environment(command, values)
+    return values
+
+
+def _consume(word: str, rest: list[str], flags: Mapping[str, Option], values: dict[str, object]) -> None:
+    """Store one option word; its value may be glued to it or be the next word."""
+    option, value, glued = _find_option(word, flags)
+    if option is None:
+        raise ParseError
+    if option.kind == FLAG:
+        values[option.name] = True
+        if glued:  # -dv is -d -v; --flag=value is a mistake
+            if word.startswith("--"):
+                raise ParseError
+            _consume(f"-{value}", rest, flags, values)
+        return
+    if not glued:
+        if not rest:
+            raise ParseError
+        value = rest.pop(0)
+    _store(option, value, values)
+
+
+def _find_option(word: str, flags: Mapping[str, Option]) -> tuple[Option | None, str, bool]:
+    """The option of a word, the value glued to it, and whether there is one."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return flags.get(name), value, bool(equals)
+    return flags.get(word[:2]), word[2:], len(word) > 2  # noqa: PLR2004 - dash and letter
+
+
+def _store(option: Option, value: str, values: dict[str, object]) -> None:
+    if option.choices and value not in option.choices:
+        raise ParseError
+    if option.kind == MANY:
+        given = values.setdefault(option.name, [])
+        if isinstance(given, list):
+            given.append(value)
+    elif option.kind == NUMBER:
+        if not value.isdigit():
+            raise ParseError
+        values[option.name] = int(value)
+    else:
+        values[option.name] = value
+
+
+def _store_positional(positional: list[str], command: Command, values: dict[str, object]) -> None:
+    argument = command.argument
+    if positional and (argument is None or (len(positional) > 1 and not argument.many)):
+        raise ParseError
+    if argument and positional:
+        values[argument.name] = positional if argument.many else positional[0]
+
+
+def _read_environment(command: Command, values: dict[str, object]) -> None:
+    for option in command.options:
+        if option.variable and option.name not in values and (value := environ.get(option.variable)):
+            _store(option, value, values)
+
+
+def _index_by_flag(options: Iterable[Option]) -> dict[str, Option]:
+    return {flag: option for option in options for flag in option.flags}

@@ -1,0 +1,150 @@
+"""`plan` and `config`: what devbox would do, and how it understands the file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+
+from devbox.cli import output, terminal
+from devbox.cli.locate import open_from_args
+from devbox.cli.terminal import print_line
+from devbox.commands import build, images, promote, test
+from devbox.commands.table.options import Args
+from devbox.errors import WOULD_CHANGE, UsageError, to_one_line
+from devbox.model.plan import FAIL, PASS
+from devbox.plan import grants
+from devbox.project import list_new_grants
+from devbox.promotion.gates.context import format_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from devbox.commands.table.options import Args
+    from devbox.model.plan import Plan, Verdict
+
+_WIDEST = 60
+_NARROWEST = 24  # columns that are worth folding into
+
+
+def plan(args: Args) -> int:
+    """Print the plan that `up` would run now; exit 3 when it has a step."""
+    from devbox import flow
+
+    project = open_from_args(args)
+    outcome = flow.plan(project, locked=args.get_flag("locked"))
+    made = outcome.plan
+    if args.get_flag("json"):
+        listed = [{"op": step.op, "resource": step.resource, "reason": step.reason} for step in made.steps]
+        print(json.dumps({"steps": listed}))
+    else:
+        width = terminal.get_width(sys.stdout) if sys.stdout.isatty() else None
+        print("\n".join(format_steps(made, width=width)))
+    if more := grants.describe(list_new_grants(project, outcome.resolved)):
+        terminal.print_line(
+            f"· up will refuse the file, which grants more than when it last ran isolated: {'; '.join(more)}"
+        )
+        terminal.print_line("  → if you made this change, allow it: devbox trust")
+    return WOULD_CHANGE if made else 0
+
+
+def format_steps(made: Plan, *, width: int | None = None) -> list[str]:
+    """A plan for a person: a step a line, with its reason; folded below itself where a terminal has a `width`."""
+    if not made:
+        return ["nothing to do"]
+    lead = max(len(step.id) for step in made.steps) + 2
+    if width is None or width - lead < _NARROWEST:
+        return [f"{step.id.ljust(lead)}{to_one_line(step.reason)}" for step in made.steps]
+    return [line for step in made.steps for line in _fold(step.id.ljust(lead), to_one_line(step.reason), width - lead)]
+
+
+def _fold(lead: str, reason: str, room: int) -> list[str]:
+    lines = textwrap.wrap(reason, room) or [""]
+    return [f"{lead if at == 0 else ' ' * len(lead)}{line}" for at, line in enumerate(lines)]
+
+
+def config(args: Args) -> int:
+    """Print the file as it is understood: one `key = value` a line, or one JSON document."""
+    from devbox.envfile import schema
+    from devbox.envfile.load import load
+
+    if args.get_flag("schema"):
+        print(json.dumps(schema.build_json_schema(), indent=2))
+        return 0
+    env = load(args.get_text("directory") or ".", file=args.get_text("file") or None)
+    values = schema.describe(env)
+    origins = schema.list_origins(env) if args.get_flag("origin") else None
+    if args.get_flag("json"):
+        print(json.dumps(values if origins is None else {"values": values, "origins": origins}))
+    else:
+        print("\n".join(format_settings(values, origins or {})))
+    return 0
+
+
+def format_settings(values: Mapping[str, object], origins: Mapping[str, str]) -> list[str]:
+    """`dev.packages = ["less"]` lines; where origins are known, each with the place that says so."""
+    lines = _flatten(values)
+    shown = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in lines]
+    if not origins:
+        return shown
+    width = min(max(map(len, shown), default=0), _WIDEST)
+    return [f"{line.ljust(width)}  # {_find_origin(key, origins)}" for line, (key, _) in zip(shown, lines, strict=True)]
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found += _flatten(value, f"{prefix}{key}.")
+        else:
+            found.append((f"{prefix}{key}", value))
+    return found
+
+
+def _find_origin(key: str, origins: Mapping[str, str]) -> str:
+    """Where a value came from: its own line, else that of the table around it."""
+    while key:
+        if key in origins:
+            return origins[key]
+        key = key.rpartition(".")[0]
+    return "default"
+
+
+def why(args: Args) -> int:
+    """Print the verdicts about a subject: a line each, or one JSON document."""
+    words = args.get_texts("subject")
+    is_stage = words[:1] not in (("build",), ("image",), ("cells",))
+    if words == ("build",):
+        found = build.explain_build(open_from_args(args))
+    elif len(words) == len(("image", "NAME")) and words[0] == "image":
+        found = images.explain_image(open_from_args(args), words[1])
+    elif words[:1] == ("cells",):
+        found = test.explain_cells(open_from_args(args), words[1:])
+    elif is_stage and words and len(words) <= len(("STAGE", "RELEASE")):
+        found = promote.explain_stage(
+            open_from_args(args), stage=words[0], release="".join(words[1:]), sink=output.print_notes
+        )
+    else:
+        raise UsageError(
+            "why wants a subject: build, cells, image and its name, or a stage and perhaps a release",
+            remedy="devbox why image dev",
+        )
+    if args.get_flag("json"):
+        sys.stdout.write(json.dumps([_to_plain(verdict) for verdict in found]) + "\n")
+    else:
+        sys.stdout.write("".join(f"{_format_line(verdict)}\n" for verdict in found))
+        if is_stage and all(verdict.verdict == PASS for verdict in found):
+            print_line(f"· nothing keeps it out of {words[0]}")
+    return 0
+
+
+def _to_plain(verdict: Verdict) -> dict[str, str | None]:
+    return {name: getattr(verdict, name) for name in ("subject", "verdict", "reason", "opens_at")}
+
+
+def _format_line(verdict: Verdict) -> str:
+    opens = f" (opens {format_time(verdict.opens_at)})" if verdict.opens_at else ""
+    shown = f"{verdict.verdict.ljust(9)}  {verdict.subject}{f' — {verdict.reason}' if verdict.reason else ''}{opens}"
+    lines = verdict.output.strip().splitlines() if verdict.verdict == FAIL else []
+    return "\n".join((shown, *(f"           | {to_one_line(line)}" for line in lines if len(lines) > 1)))

@@ -1,0 +1,84 @@
+"""Confirmations before something is destroyed: on a terminal by a question, elsewhere by a flag."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from devbox.cli.terminal import print_line
+from devbox.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.commands.signing import PassphrasePrompt
+
+_YES = ("y", "yes")
+
+
+def confirm(question: str, *, command: str) -> bool:
+    """Ask a yes/no question on the terminal for `command` ("key rm ann"); True if the answer is yes.
+
+    UsageError without a terminal.
+    """
+    if not _has_terminal():
+        raise UsageError(f"{command} asks before it removes", remedy=f"devbox {command} --yes")
+    return _prompt(f"{question} [y/N] ").lower() in _YES
+
+
+def confirm_names(names: Iterable[str], given: Iterable[str], *, what: str, command: str) -> bool:
+    """Have each protected stage typed by name, unless `given` (`--confirm`) has it; False if another name is typed.
+
+    `what` says what is destroyed. UsageError without a terminal, and if `--confirm` names another stage.
+    """
+    names, given = tuple(dict.fromkeys(names)), tuple(given)
+    missing = [name for name in names if name not in given]
+    if not missing:
+        return True
+    if not _has_terminal() or given:
+        flags = " ".join(f"--confirm {name}" for name in names)
+        raise UsageError(
+            f"cannot destroy {what}: {', '.join(missing)} is not confirmed", remedy=f"devbox {command} {flags}"
+        )
+    return all(_prompt(f"This destroys {what}. Type {name} to go on: ") == name for name in missing)
+
+
+def print_nothing_removed() -> None:
+    """Report on stderr that the answer was no."""
+    print_line("· nothing was removed")
+
+
+def _has_terminal() -> bool:
+    return os.isatty(0) and os.isatty(2)
+
+
+def _prompt(prompt: str) -> str:
+    sys.stdout.flush()
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def find_passphrase_prompt() -> PassphrasePrompt | None:
+    """What asks the person for a key's passphrase; None off a terminal."""
+    return _prompt_passphrase if os.isatty(0) and os.isatty(2) else None
+
+
+def prompt_new_passphrase(name: str) -> str:
+    """A passphrase for a new key, asked for twice. UsageError where both differ, or there is none."""
+    first = _prompt_passphrase(name)
+    if not first:
+        raise UsageError("a passphrase has at least one character", remedy=f"devbox key create {name} --no-passphrase")
+    if _read(f"Again, for {name}: ") != first:
+        raise UsageError("that was another passphrase", remedy=f"devbox key create {name}")
+    return first
+
+
+def _prompt_passphrase(name: str) -> str:
+    return _read(f"Passphrase of the key {name}: ")
+
+
+def _read(prompt: str) -> str:
+    from getpass import getpass
+
+    return getpass(prompt, stream=sys.stderr)

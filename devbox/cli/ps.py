@@ -1,0 +1,253 @@
+"""`ps`, `logs`, `open`: what runs, what it says, where it answers. Light: the state file and the log files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+from collections import deque
+
+from devbox.cli import addresses, terminal
+from devbox.cli.locate import ProjectLocation, locate, open_from_args
+from devbox.errors import FAILED, DevboxError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import TextIO
+
+    from devbox.commands.table.options import Args
+
+_NAME_COLORS = ("cyan", "yellow", "green", "magenta", "blue")
+
+
+def ps(args: Args) -> int:
+    """List containers: a table for a person, one document with --json."""
+    from devbox.cli import ps_rows
+
+    place = locate(args)
+    found = ps_rows.read(place)
+    if place.stage and not found:
+        _check_stage_known(args)
+    if names := _select_containers(args, place, tuple(str(row["name"]) for row in found)):
+        _check_known(names, {str(row["name"]) for row in found}, place)
+        found = [row for row in found if row["name"] in names]
+    if args.get_flag("json"):
+        sys.stdout.write(ps_rows.to_json(found))
+    elif found:
+        show_table(found, stream=sys.stdout)
+    else:
+        terminal.print_line(_format_empty(place))
+    if place.stage and found:
+        from devbox.cli import stages
+
+        return stages.print_drift(args)
+    return 0
+
+
+def _check_stage_known(args: Args) -> None:
+    from devbox.cli import stages
+
+    stages.check_known(args)
+
+
+def _format_empty(place: ProjectLocation) -> str:
+    if place.stage:
+        return f"· nothing runs in {place.stage}\n  → devbox promote {place.stage}"
+    return "· nothing is up\n  → devbox up"
+
+
+def _select_containers(args: Args, place: ProjectLocation, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The containers that a person named; in a stage, the name of a process means all its replicas."""
+    names = args.get_texts("names")
+    if not place.stage:
+        return names
+    from devbox.cli import stages
+
+    return tuple(each for name in names for each in stages.find_replicas(name, known) or (name,))
+
+
+def logs(args: Args) -> int:
+    """Print log lines, those of several containers with their names in front."""
+    if args.get_flag("build"):
+        return show_bake_logs(args)
+    from devbox.isolation import logs as files
+
+    place = locate(args)
+    logged = _list_logged(place)
+    if place.stage and not logged:
+        _check_stage_known(args)
+    names = _select_containers(args, place, logged) or logged
+    if not names:
+        terminal.print_line(_format_empty(place))
+    if not set(names) <= set(logged):
+        _check_known(names, {*logged, *_list_running(place)}, place)
+    width = max(map(len, names), default=0)
+    color = terminal.has_color(sys.stdout)
+    fronts = {name: f"{_tint(name, at, width, color=color)} | " for at, name in enumerate(names)}
+    paths = {name: place.paths.log(place.id, name) for name in names}
+    follow = args.get_flag("follow")
+    for name, at, text in files.read(paths, tail=args.get_number("tail"), follow=follow):
+        when = f"{at} " if args.get_flag("timestamps") else ""
+        sys.stdout.write(f"{fronts[name] if len(names) > 1 else ''}{when}{text}\n")
+        if follow:
+            sys.stdout.flush()
+    return 0
+
+
+def open_url(args: Args) -> int:
+    """Print where a container answers; on a desktop, show it in the browser."""
+    from devbox.cli import ps_rows
+
+    place = locate(args)
+    found = ps_rows.read(place)
+    name = args.get_text("container") or addresses.choose_container({str(row["name"]): row["ports"] for row in found})
+    row = next((row for row in found if row["name"] == name), None)
+    if row is None and place.stage:
+        _check_stage_known(args)
+        raise DevboxError(f"{place.stage} has no address yet", remedy=f"devbox promote {place.stage}")
+    if row is None:
+        raise DevboxError(f"{name} is not up", remedy="devbox up", exit_code=FAILED)
+    ports = [each for each in addresses.list_ports(row) if not addresses.is_metrics(row, each)]
+    if not ports:
+        raise DevboxError(f"{name} publishes no port", remedy=f"give it one in {place.env_file}: ports = [8000]")
+    url = addresses.format_address(str(row["role"]), ports[0])
+    sys.stdout.write(f"{url}\n")
+    if sys.stdout.isatty():
+        _show_in_browser(url)
+    return 0
+
+
+def _show_in_browser(url: str) -> None:
+    """Hand a URL to the desktop, where there is one."""
+    from devbox.errors import HostError
+    from devbox.host import environ, process
+
+    if not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
+        return
+    try:
+        process.spawn([process.find("xdg-open"), url], env=environ.copy_environment(), new_session=True)
+    except HostError:
+        return  # the printed address is enough
+
+
+def _list_logged(place: ProjectLocation) -> tuple[str, ...]:
+    """The containers that have a log, running or not."""
+    try:
+        entries = os.listdir(os.path.dirname(place.paths.log(place.id, "any")))
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(entry.removesuffix(".log") for entry in entries if entry.endswith(".log")))
+
+
+def _list_running(place: ProjectLocation) -> tuple[str, ...]:
+    """The containers of the state file: one that wrote nothing yet may be followed as well."""
+    from devbox.cli import ps_rows
+
+    return tuple(str(row["name"]) for row in ps_rows.read(place))
+
+
+def _check_known(names: tuple[str, ...], known: set[str], place: ProjectLocation) -> None:
+    for name in names:
+        if name not in known:
+            again = f"devbox promote {place.stage}" if place.stage else "devbox up"
+            shown = f"known: {', '.join(sorted(known))}" if known else f"nothing was up yet: {again}"
+            raise UsageError(f"there is no container {name} of {place.root}", remedy=shown)
+
+
+def _tint(name: str, at: int, width: int, *, color: bool) -> str:
+    return terminal.paint(name.ljust(width), _NAME_COLORS[at % len(_NAME_COLORS)], when=color)
+
+
+def show_bake_logs(args: Args) -> int:
+    """Print the logs that are kept, each below a line that says what the step did."""
+    if args.get_flag("follow") or args.get_flag("timestamps"):
+        raise UsageError(
+            "--build shows what was printed, without times; `up` shows what is", remedy="devbox logs --build"
+        )
+    from devbox.commands import images
+
+    names, tail = args.get_texts("names"), args.get_number("tail")
+    found = images.read_bake_logs(open_from_args(args), names)
+    if not found:
+        whose = f"of {', '.join(names)}" if names else "of this file's images"
+        raise DevboxError(
+            f"no log {whose} is kept: the steps were made by another DEVBOX_HOME, are not made, or are long ago",
+            remedy="devbox up makes what is missing, devbox lock makes all anew",
+        )
+    for title, path in found.items():
+        terminal.print_line(
+            terminal.paint(f"==> {title}", "bold", when=terminal.has_color(sys.stdout)), stream=sys.stdout
+        )
+        with open(path, encoding="utf-8", errors="replace") as log:
+            for line in log if tail is None else deque(log, maxlen=tail):
+                sys.stdout.write(line)
+    return 0
+
+
+_HEAD = ("NAME", "STATE", "SINCE", "ADDRESS")
+_COLORS = {
+    "running": "green",
+    "exited": "dim",
+    "dead": "red",
+    **dict.fromkeys(("starting", "restarting", "stopping"), "yellow"),
+}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def show_table(rows: Iterable[Mapping[str, object]], *, stream: TextIO) -> None:
+    """Print the containers, a reason below those that have one."""
+    found = list(rows)
+    now = dt.datetime.now(dt.UTC)
+    cells = [_format_cells(row, now) for row in found]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *cells, strict=True)]
+    color = terminal.has_color(stream)
+    terminal.print_line(terminal.paint(_format_line(_HEAD, widths), "dim", when=color), stream=stream)
+    for row, line in zip(found, cells, strict=True):
+        shade = _COLORS.get(str(row["state"]), "")
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        padded[1] = terminal.paint(padded[1], _choose_color(row, shade), when=color)
+        terminal.print_line("  ".join(padded).rstrip(), stream=stream)
+        if row["reason"]:
+            terminal.print_line(terminal.paint(f"  {row['reason']}", "dim", when=color), stream=stream)
+
+
+def format_age(started_at: str, now: dt.datetime) -> str:
+    """How long ago, in the largest unit that fits: `42 s`, `5 min`, `3 h`, `2 d`."""
+    seconds = max(int((now - dt.datetime.fromisoformat(started_at)).total_seconds()), 0)
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _format_cells(row: Mapping[str, object], now: dt.datetime) -> tuple[str, str, str, str]:
+    started = row["started_at"]
+    return (
+        str(row["name"]),
+        _format_state(row),
+        format_age(started, now) if isinstance(started, str) and row["pid"] else "",
+        ", ".join(addresses.format_port(row, port) for port in addresses.list_ports(row)),
+    )
+
+
+def _format_state(row: Mapping[str, object]) -> str:
+    """`running, healthy` · `exited 1` · `restarting, 3 restarts` · `waiting, last run exited 1` of a scheduled job."""
+    parts = [str(row["state"])]
+    if row["state"] == "created":
+        parts = ["waiting", *([f"last run exited {row['exit_code']}"] if row["exit_code"] is not None else [])]
+    elif row["exit_code"] is not None and not row["pid"]:
+        parts[0] += f" {row['exit_code']}"
+    if row["pid"] and row["health"] != "none":
+        parts.append(str(row["health"]))
+    if row["restarts"]:
+        parts.append(f"{row['restarts']} restart{'s' if row['restarts'] != 1 else ''}")
+    return ", ".join(parts)
+
+
+def _choose_color(row: Mapping[str, object], shade: str) -> str:
+    return "red" if row["health"] == "unhealthy" else shade
+
+
+def _format_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,141 @@
+"""`up`, `down`, `stop`, `restart`: the verbs of flow, watched by a display."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from devbox import flow
+from devbox.cli import addresses
+from devbox.cli.display.select import choose
+from devbox.cli.locate import locate, open_from_args
+from devbox.cli.terminal import find_shell_terminal, print_line
+from devbox.commands import images, noop_stamps
+from devbox.commands.table.options import Args
+from devbox.errors import INTERRUPTED, UsageError
+from devbox.records.noop import NoopRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from devbox.commands.table.options import Args
+    from devbox.model.plan import Plan
+
+
+def up(args: Args) -> int:
+    """Bring the project up, then print its addresses (data) and what to try next; with --watch, stay."""
+    if args.get_flag("watch"):
+        return _up_and_watch(args)
+    return _up(args)
+
+
+def _up_and_watch(args: Args) -> int:
+    from devbox.commands import watch
+
+    names = args.get_texts("names") or None
+    watch.list_watches(open_from_args(args), names)  # says at once when there is nothing to stay for
+    _up(args)
+    try:
+        with choose(args.get_text("progress")) as display:
+            watch.watch(open_from_args(args), display, names=names)
+    except KeyboardInterrupt:
+        print_line("\n· no longer watching; what is up stays up")
+    return INTERRUPTED
+
+
+def _up(args: Args) -> int:
+    terminal = find_shell_terminal(wanted=args.get_flag("shell_on_fail"))
+    with choose(args.get_text("progress")) as display:
+        project = open_from_args(args)
+        outcome = flow.up(
+            project,
+            display,
+            names=args.get_texts("names") or None,
+            wait=not args.get_flag("detach"),
+            locked=args.get_flag("locked"),
+            terminal=terminal,
+        )
+    if args.get_flag("json"):
+        from devbox.cli import ps_rows
+
+        sys.stdout.write(ps_rows.to_json(ps_rows.read(locate(args))))
+        return 0
+    found = NoopRecord(addresses=tuple(_list_addresses(outcome)), shell=_choose_shell(outcome))
+    addresses.print_addresses(args, found, idle=not outcome.plan)
+    if not outcome.plan and not args.get_texts("names"):
+        noop_stamps.record_noop(project, outcome, found)
+    return 0
+
+
+def down(args: Args) -> int:
+    """Stop and remove everything; the volumes too, when asked."""
+    if stage := args.get_text("stage"):
+        from devbox.cli import stages
+
+        return stages.down(args, stage)
+    with choose(args.get_text("progress")) as display:
+        made = flow.down(open_from_args(args), display, volumes=args.get_flag("volumes"))
+    _print_if_noop(args, made, "nothing was up")
+    return 0
+
+
+def stop(args: Args) -> int:
+    """Stop containers, all or some."""
+    with choose(args.get_text("progress")) as display:
+        made = flow.stop(open_from_args(args), display, names=args.get_texts("names"))
+    _print_if_noop(args, made, "nothing to stop")
+    return 0
+
+
+def restart(args: Args) -> int:
+    """Stop and start containers, all or some."""
+    with choose(args.get_text("progress")) as display:
+        flow.restart(open_from_args(args), display, names=args.get_texts("names"))
+    return 0
+
+
+def _choose_shell(outcome: flow.PlanResult) -> str:
+    """The container whose shell a person may want."""
+    containers = outcome.resolved.containers
+    return "dev" if "dev" in containers else next(iter(containers), "")
+
+
+def _list_addresses(outcome: flow.PlanResult) -> list[str]:
+    """`dev  http://127.0.0.1:8000` for every published port; `dev  8000 → http://…` if the host has another number."""
+    pairs = []
+    for name, ports in outcome.observed.ports.items():
+        role = outcome.resolved.containers[name].role
+        for port in ports:
+            facts = {
+                "address": port.address,
+                "host": port.host,
+                "container": port.container,
+                "protocol": port.protocol,
+            }
+            pairs.append((name, addresses.format_mapping(role, facts)))
+    return addresses.format_table(pairs)
+
+
+def _print_if_noop(args: Args, made: Plan, sentence: str) -> None:
+    if not made and args.get_text("progress") not in ("quiet", "json"):
+        print_line(f"· {sentence}")
+
+
+def lock(args: Args) -> int:
+    """Renew the lock, all or what is named, and print the difference (data); or check that it is complete."""
+    names = args.get_texts("upgrade") or None
+    if args.get_flag("check"):
+        if names:
+            raise UsageError("--check writes nothing, so it goes without --upgrade", remedy="devbox lock --check")
+        images.check_lock(open_from_args(args))
+        changed: list[str] = []
+    else:
+        terminal = find_shell_terminal(wanted=args.get_flag("shell_on_fail"))
+        with choose(args.get_text("progress")) as display:
+            changed = images.lock(open_from_args(args), display, names=names, terminal=terminal)
+    if args.get_flag("json"):
+        sys.stdout.write(json.dumps({"changes": changed}) + "\n")
+    elif changed:
+        sys.stdout.write("\n".join(changed) + "\n")
+    elif args.get_text("progress") not in ("quiet", "json"):
+        print_line("· the lock holds all that the file wants" if args.get_flag("check") else "· nothing changed")
+    return 0

@@ -1,0 +1,252 @@
+"""The verb `approve`: a person lets a release into a stage."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from devbox.attest import attachments, statements, verify
+from devbox.attest.statements import Approval
+from devbox.commands import signing as verbs
+from devbox.commands.remote_history import RemoteHistory
+from devbox.commands.signing import PassphrasePrompt
+from devbox.commands.stage_chains import StageChains
+from devbox.deploy.stage_file import find_stage
+from devbox.envfile import stage_services
+from devbox.envfile.load import load as read
+from devbox.errors import SigningError, UsageError
+from devbox.execute.events import Note, Sink
+from devbox.model.frozen import dataclass
+from devbox.model.ledger import APPROVED, LedgerEntry
+from devbox.model.release import SHORT, Release
+from devbox.model.spec import Spec
+from devbox.model.stage import ApprovalGate, Deployment, Stage
+from devbox.project import Project
+from devbox.promotion import admission, approval_scope, copying, plan, stage_records
+from devbox.promotion.gates import evidence
+from devbox.promotion.gates.context import format_timestamp
+from devbox.promotion.history import History
+from devbox.records import keyring
+from devbox.records.ledger import Ledger
+from devbox.records.releases import FEWEST_DIGITS, Releases
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSelection:
+    """The release that is meant, and all that is known. `lacking`: stages of which not all is known, and why.
+
+    `observed`: stage → release → seconds for which another machine saw it healthy. `due`: stages whose records this
+    machine should sign again. `is_guess`: no name was given, and nothing is known to have been in the stage before.
+    """
+
+    release: Release
+    history: History
+    lacking: Mapping[str, str]
+    observed: Mapping[str, Mapping[str, float]]
+    due: tuple[Stage, ...] = ()
+    is_guess: bool = False
+
+
+def select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+    """The release that is meant, and all that is known: here, and elsewhere as far as registries tell.
+
+    Without a name, it is the one on its way into the stage, else what the stage before runs, else the newest. Into the
+    first stage that is one that was built here: no other one has been proven by a stage.
+    """
+    elsewhere, ledger = RemoteHistory(opened, resolved, stage, sink), Ledger(opened.paths, opened.id)
+    elsewhere.learn_stages()
+    history = History(ledger.read_entries())
+    meant = _find_entry(name, history) if name else _find_next(stage, resolved, history)
+    if meant is None:
+        elsewhere.learn(elsewhere.find_image(name))
+    elif not elsewhere.is_known(meant.release):
+        elsewhere.learn(_get_image(meant))
+    before = admission.find_previous(stage, resolved.stages)
+    wanted = name or (meant.release if meant else "")
+    release = Releases(opened.paths, opened.id).find(wanted, elsewhere=before is not None)
+    elsewhere.learn(release.image)
+    return ReleaseSelection(
+        release=release,
+        history=History(ledger.read_entries()),
+        lacking=elsewhere.lacking,
+        observed=elsewhere.observed,
+        due=tuple(elsewhere.due),
+        is_guess=before is not None and not wanted,
+    )
+
+
+def find_named(opened: Project, resolved: Spec, name: str, sink: Sink) -> Release:
+    """The release of an id or its first digits; one that only other machines have is learned from repositories."""
+    if not resolved.stages:
+        return Releases(opened.paths, opened.id).find(name)
+    last = max(resolved.stages.values(), key=lambda stage: stage.order)
+    return select(opened, resolved, last, name, sink).release
+
+
+def list_covered_parts(
+    opened: Project, resolved: Spec, deployment: Deployment, *, home: Stage | None = None
+) -> dict[str, str]:
+    """Return the parts of a deployment that an approval covers, by the file and the keys as they are now.
+
+    `home`: the stage in whose environment it runs, if it is not as in the file.
+    """
+    order = sorted(resolved.stages.values(), key=lambda stage: stage.order)
+    keys = keyring.list_identities(opened.root, builders=resolved.builders, approvers=resolved.approvers)
+    home = home or resolved.stages.get(deployment.stage.environment)
+    external = (home or deployment.stage).external
+    needs = [need for need in deployment.release.config.needs if need not in external]
+    env = read(opened.root, file=opened.env_file).select_stage(deployment.stage.environment) if needs else None
+    services = stage_services.digest_services(env, needs) if env else {}
+    names = [stage.name for stage in order]
+    return approval_scope.list_parts(deployment, order=names, keys=keys, services=services, home=home)
+
+
+def _find_entry(name: str, history: History) -> LedgerEntry | None:
+    """Return an entry about the only release of the ledger whose id begins so."""
+    digits = name.removeprefix("sha256:")
+    found = [entry for entry in history.entries if entry.release.removeprefix("sha256:").startswith(digits)]
+    with_image = [entry for entry in found if _get_image(entry)]
+    is_one = len({entry.release for entry in found}) == 1 and len(digits) >= FEWEST_DIGITS
+    return with_image[-1] if is_one and with_image else None
+
+
+def _get_image(entry: LedgerEntry) -> str:
+    """The image of the release that an entry is about; "" if it does not say."""
+    return str(entry.body.get("image") or entry.body.get("digest") or "")
+
+
+def _find_next(stage: Stage, resolved: Spec, history: History) -> LedgerEntry | None:
+    """The entry of the release that goes on, or goes next."""
+    before = admission.find_previous(stage, resolved.stages)
+    return history.find_pending(stage.name) or (history.find_latest(before.name) if before else None)
+
+
+WEEK = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalResult:
+    """An approval that was given. `evidence`: the digest of the manifest that carries it.
+
+    `differences`: from what the stage runs, a line each.
+    """
+
+    release: Release
+    approval: Approval
+    evidence: str
+    differences: tuple[str, ...]
+
+
+def approve(
+    opened: Project,
+    resolved: Spec,
+    stage_name: str,
+    name: str,
+    sink: Sink,
+    *,
+    key: str,
+    ask: PassphrasePrompt | None,
+    seconds: float = WEEK,
+    comment: str = "",
+) -> ApprovalResult:
+    """Approve a release for a stage, deployed as the file says now. The approval is attached to the release's image.
+
+    Without a name, it is the release that `promote` would take. How it differs from what the stage runs is a note each.
+    """
+    stage = find_stage(resolved, stage_name)
+    selected = _select(opened, resolved, stage, name, sink)
+    release, history = selected.release, selected.history
+    parts = list_covered_parts(opened, resolved, Deployment(release=release, stage=stage))
+    differences = tuple(_describe_differences(opened, resolved, stage, parts, history))
+    for line in differences:
+        sink(Note(text=line))
+    ring = verbs.read_keyring(opened, resolved)
+    people = {ring.approvers[each].fingerprint: each for each in _list_approvers(resolved, stage)}
+    by = verbs.require_signer(opened, resolved, key, ask, among=people)
+    fingerprint = by.signer.public.fingerprint
+    if fingerprint not in people:
+        raise UsageError(
+            f"{by.name} is none of those who approve for {stage_name}: {', '.join(people.values()) or 'nobody does'}",
+            remedy=f"devbox approve {stage_name} --key NAME",
+        )
+    found = verify.list_findings(release.image, attachments.open_store(opened.paths), ring.known_keys)
+    if fingerprint in evidence.list_builders(found, release.id):
+        raise SigningError(
+            f"{people[fingerprint]} built this release, and can't approve it", remedy=f"devbox why {stage_name}"
+        )
+    now = dt.datetime.now(dt.UTC)
+    said = Approval(
+        release=release.id,
+        stage=stage_name,
+        policy=keyring.compute_stage_policy(
+            stage, opened.root, builders=resolved.builders, approvers=resolved.approvers
+        ),
+        approver=people[fingerprint],
+        issued=format_timestamp(now),
+        expires=format_timestamp(now + dt.timedelta(seconds=seconds)),
+        comment=comment,
+        deployment=approval_scope.compute_digest(parts),
+        parts=parts,
+    )
+    told = verify.attach_statement(
+        release.image, statements.APPROVAL, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
+    )
+    ledger = Ledger(opened.paths, opened.id)
+    body = {**vars(said), "evidence": told, "image": release.image}
+    body |= {"clock": stage_records.compute_next_clock(ledger.read_entries())}
+    ledger.append(APPROVED, release=release.id, stage=stage_name, body=body)
+    copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    StageChains(opened, resolved, sink).publish([stage], by.signer)
+    return ApprovalResult(release=release, approval=said, evidence=told, differences=differences)
+
+
+def _select(opened: Project, resolved: Spec, stage: Stage, name: str, sink: Sink) -> ReleaseSelection:
+    """Return the release that is meant. UsageError where anybody who can write below DEVBOX_HOME could have made it."""
+    found = select(opened, resolved, stage, name, sink)
+    if found.is_guess:
+        raise UsageError(
+            f"no release is known to have been in the stage before {stage.name}, so it is not clear which one is meant",
+            remedy=f"devbox approve {stage.name} RELEASE",
+        )
+    return found
+
+
+def _describe_differences(
+    opened: Project, resolved: Spec, stage: Stage, parts: dict[str, str], history: History
+) -> Iterator[str]:
+    """What is approved, held against what the stage runs, a line each."""
+    running, environment = _find_deployed(stage.name, history), _find_deployed(stage.environment, history)
+    stands = history.find_latest(stage.name)
+    if running is None and stands is not None:
+        yield f"{stage.name} runs {stands.release.removeprefix('sha256:')[:SHORT]}, on another machine: all may be new"
+        return
+    if running is None:
+        yield f"{stage.name} runs nothing on this machine: all of it is new"
+        return
+    if environment is None:
+        before = list_covered_parts(opened, resolved, running)
+    else:  # of a stage that shifts traffic in another: what that one runs meets visitors, as it was deployed there
+        before = list_covered_parts(
+            opened, resolved, replace(running, release=environment.release), home=environment.stage
+        )
+    found = approval_scope.list_differences(before, parts)
+    if not found:
+        yield f"{stage.name} runs exactly this"
+    for each in found:
+        yield approval_scope.format_difference(*each)
+
+
+def _find_deployed(name: str, history: History) -> Deployment | None:
+    """Return what this machine deployed last to a stage, if anything."""
+    current = history.find_current(name)
+    return plan.load_deployment(current, history) if current else None
+
+
+def _list_approvers(resolved: Spec, stage: Stage) -> list[str]:
+    """Whose approval the gates of a stage count; all approvers where no gate asks for one."""
+    gates = [gate for gate in stage.gates if isinstance(gate, ApprovalGate)]
+    named = [name for gate in gates for name in gate.people]
+    if not gates or any(not gate.people for gate in gates):
+        named = [*named, *resolved.approvers]
+    return [name for name in dict.fromkeys(named) if name in resolved.approvers]

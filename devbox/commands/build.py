@@ -1,0 +1,172 @@
+"""Verbs that end in images nobody has to be up for: a release, and what `devbox install` takes its files from."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from devbox.errors import BakeFailed, UsageError
+from devbox.execute import outputs
+from devbox.execute.events import Sink
+from devbox.host.revision import compute_revision
+from devbox.model.image import BakedImage, key_image
+from devbox.model.plan import Plan, Verdict
+from devbox.model.release import Release, compute_release_id
+from devbox.model.spec import Spec
+from devbox.plan import building
+from devbox.plan.ports import remember
+from devbox.project import Project, apply, complete_lock, load, load_trusted, lock_instance, observe_instance, pin
+from devbox.records import lockfile
+from devbox.records.projects import PlaceRecord
+from devbox.records.releases import Releases
+
+if TYPE_CHECKING:
+    from devbox.commands.signing import NamedSigner, SigningResult
+
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `devbox build` did, and the release that came of it."""
+
+    plan: Plan
+    release: Release
+    image: BakedImage
+    signed: SigningResult | None = None
+
+
+def build(opened: Project, sink: Sink, *, locked: bool = False, by: NamedSigner | None = None) -> BuildResult:
+    """Make the release of the file as it is: `[build]`, then `[image]`. The same inputs give the same release.
+
+    `by`: who signs it, and says from what it was built.
+    """
+    started = dt.datetime.now(dt.UTC)
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
+    with lock_instance(opened, sink):
+        resolved = load_trusted(opened)
+        config = resolved.release
+        if config is None:
+            raise UsageError(
+                f"{opened.env_file} has no [image], so there is nothing to release",
+                remedy='write [image] with from = "…" and copy = { … }: docs/how-to/releases.md',
+            )
+        source = _compute_source(opened, resolved)
+        made, resolved = make(opened, resolved, sink, images=(IMAGE,), always=True, locked=locked)
+        image = find_baked(opened, resolved, IMAGE)
+        release = Release(
+            id=compute_release_id(image=image.digest, config=config, source=source),
+            image=image.digest,
+            config=config,
+            source=source,
+            created_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        )
+        Releases(opened.paths, opened.id).add(release)
+        if by is None:
+            return BuildResult(made, release, image)
+        from devbox.commands import signing
+
+        return BuildResult(made, release, image, signing.sign_built(opened, resolved, release, by, started=started))
+
+
+def make(
+    opened: Project,
+    resolved: Spec,
+    sink: Sink,
+    *,
+    images: tuple[str, ...],
+    always: bool = False,
+    locked: bool = False,
+) -> tuple[Plan, Spec]:
+    """Bake images of the file, after the build whose output they copy (`always`: also where they copy none).
+
+    The instance is held. What was not up before is not up afterwards.
+    """
+    resolved = pin(opened, resolved, locked=False)
+    now = outputs.read_inputs(resolved.build, resolved, opened.store) if resolved.build else None
+    output = outputs.find_output(now, opened.store) if now else None
+    if output:
+        resolved = outputs.apply_output(resolved, output.diff_id)
+    observed = observe_instance(opened, resolved)
+    wanted = now if not output and (always or _has_copies(resolved, images)) else None
+    reason = building.why_build(wanted, opened.records.read_last_build()) if wanted else ""
+    made = building.plan(resolved, observed, images=images, build=reason)
+    if made:
+        opened.store.sweep()
+        opened.records.record_place(opened.root, opened.env_file)
+        opened.records.record_ports(remember(observed.ports))
+        with _remove_afterwards(opened, resolved, standing=observed.standing):
+            resolved = apply(opened, made, resolved, observed, sink, locked=locked)
+    _record_build(opened, resolved, images)
+    if not locked:
+        complete_lock(opened, resolved, sink)
+    return made, resolved
+
+
+def _has_copies(resolved: Spec, images: tuple[str, ...]) -> bool:
+    """Whether any of the images copies what `[build]` puts out, or stands on one that does."""
+    chains = (key_image(name, resolved.images).chain for name in images)
+    return any(outputs.is_about_output(link.step for link in chain) for chain in chains)
+
+
+def _record_build(opened: Project, resolved: Spec, images: tuple[str, ...]) -> None:
+    """Keep what was made from what, for the next time's reasons, and so that it is not collected."""
+    records = opened.records
+    if resolved.build is not None:
+        inputs = outputs.read_inputs(resolved.build, resolved, opened.store)
+        if inputs != records.read_last_build():
+            records.record_build(inputs)
+        images = (*images, resolved.build.container.image)
+    last, now = records.read_last_applied(), {name: key_image(name, resolved.images) for name in images}
+    if last.images | now != last.images:
+        records.record_applied(replace(last, images=last.images | now))
+
+
+def find_baked(opened: Project, resolved: Spec, name: str) -> BakedImage:
+    """An image of the file that was made just now."""
+    found = opened.store.find(key_image(name, resolved.images).key)
+    if found is None:
+        raise BakeFailed(f"the image of [{name}] is gone from the store", remedy="devbox build makes it again")
+    return found
+
+
+def explain_build(opened: Project) -> tuple[Verdict, ...]:
+    """What changed about `[build]` since it ran last."""
+    resolved = pin(opened, load(opened), locked=False)
+    if resolved.build is None:
+        raise UsageError(f"{opened.env_file} has no [build]", remedy="devbox why image NAME")
+    now = outputs.read_inputs(resolved.build, resolved, opened.store)
+    built = outputs.find_output(now, opened.store) is not None
+    return building.list_verdicts(now, opened.records.read_last_build(), built=built)
+
+
+def list_releases(opened: Project) -> list[Release]:
+    """The releases of the project on this machine, the newest first."""
+    return Releases(opened.paths, opened.id).list_releases()
+
+
+def find_release(opened: Project, name: str) -> Release:
+    """The release of an id or its first digits; the newest for ""."""
+    return Releases(opened.paths, opened.id).find(name)
+
+
+def _compute_source(opened: Project, resolved: Spec) -> str:
+    """The revision of the project's files."""
+    lock = lockfile.get_path("", opened.env_file).lstrip("/")
+    files = outputs.read_inputs(resolved.build, resolved, opened.store).files if resolved.build else {}
+    return compute_revision(opened.root, files, but=(lock,))
+
+
+@contextlib.contextmanager
+def _remove_afterwards(opened: Project, resolved: Spec, *, standing: bool) -> Iterator[None]:
+    """Take the build's container away afterwards, whatever happened; and everything, where nothing was up before."""
+    try:
+        yield
+    finally:
+        if not standing:
+            opened.engine.tear_down(resolved.instance, volumes=False)
+        elif resolved.build is not None:
+            opened.engine.remove(resolved.instance, resolved.build.container.name)

@@ -1,0 +1,160 @@
+"""Snapshots of a project's data: saved and put back while nothing writes to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from devbox.errors import UsageError
+from devbox.execute.events import Sink
+from devbox.host.repository import layout
+from devbox.model.frozen import dataclass
+from devbox.model.observed import Observed, Snapshot
+from devbox.model.spec import Spec
+from devbox.plan import branches, takedown
+from devbox.plan import diff as differ
+from devbox.project import Project, apply, build_instance, load_trusted, lock_instance, observe_instance
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]{0,99}")
+
+
+def save_snapshot(opened: Project, name: str, sink: Sink, *, only: tuple[str, ...] = ()) -> Snapshot:
+    """Save the volumes of all containers, or of those in `only`, under a name ("": that of git's branch).
+
+    Containers that use them are stopped for as long as the copy takes, and started again.
+    """
+    with lock_instance(opened, sink):
+        name = _resolve_name(opened, name)
+        resolved = load_trusted(opened)
+        observed = observe_instance(opened, resolved)
+        volumes = _select_volumes(resolved, observed, only)
+        return _run_quiesced(opened, "save", name, volumes, resolved, observed, sink)
+
+
+def restore_snapshot(opened: Project, name: str, sink: Sink) -> Snapshot:
+    """Put the volumes back as they were saved; what they hold now is lost. Who uses them is stopped meanwhile."""
+    with lock_instance(opened, sink):
+        name = _resolve_name(opened, name)
+        resolved = load_trusted(opened)
+        known = {each.name: each for each in opened.engine.open_snapshots(resolved.instance).list_all()}
+        if name not in known:
+            raise _make_unknown_error(name, known)
+        return _run_quiesced(
+            opened, "restore", name, known[name].volumes, resolved, observe_instance(opened, resolved), sink
+        )
+
+
+def list_snapshots(opened: Project) -> tuple[Snapshot, ...]:
+    """What was saved, the oldest first."""
+    return opened.engine.open_snapshots(build_instance(opened, "")).list_all()
+
+
+def remove_snapshots(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
+    """Remove snapshots."""
+    with lock_instance(opened, sink):
+        kept = opened.engine.open_snapshots(build_instance(opened, ""))
+        known = {each.name: each for each in kept.list_all()}
+        for name in names:
+            if name not in known:
+                raise _make_unknown_error(name, known)
+        for name in names:
+            kept.delete(name)
+
+
+def _run_quiesced(
+    opened: Project,
+    op: str,
+    name: str,
+    volumes: tuple[str, ...],
+    resolved: Spec,
+    observed: Observed,
+    sink: Sink,
+) -> Snapshot:
+    """Save or restore while nothing uses the volumes; what was stopped for it is started again, whatever came of it."""
+    made = takedown.plan_snapshot(op, name, volumes, resolved.containers, observed)
+    stopped = tuple(step.resource for step in made.steps if step.op == "stop")
+    before = replace(observed, volumes=volumes)
+    try:
+        apply(opened, made, resolved, before, sink)
+    finally:
+        if stopped:
+            again = observe_instance(opened, resolved)
+            apply(opened, differ.diff(resolved, again, names=stopped), resolved, again, sink)
+    return next(each for each in opened.engine.open_snapshots(resolved.instance).list_all() if each.name == name)
+
+
+def _resolve_name(opened: Project, name: str) -> str:
+    if not name:
+        found = layout.find_branch(opened.root)
+        if found is None:
+            raise UsageError(
+                "the snapshot has no name, and the project is on no branch of git to name it after",
+                remedy="devbox snapshot save NAME",
+            )
+        name = found
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} can't be the name of a snapshot",
+            remedy="use letters, digits and . _ / + @ -, at most 100, a letter or digit first",
+        )
+    return name
+
+
+def _select_volumes(resolved: Spec, observed: Observed, only: tuple[str, ...]) -> tuple[str, ...]:
+    """The volumes that are meant and are there."""
+    owned = {name: takedown.list_mounted(spec) for name, spec in resolved.containers.items()}
+    there = set(observed.volumes)
+    for name in only:
+        if name not in owned and name not in there:
+            known = ", ".join([*(each for each, volumes in owned.items() if volumes), *sorted(there)])
+            raise UsageError(f"there is no container or volume {name} to save", remedy=f"known: {known or 'none'}")
+    mine = sorted(volume for volume in there if not branches.is_elsewhere(resolved, volume))
+    wanted = [volume for name in only for volume in owned.get(name, (name,))] if only else mine
+    found = tuple(dict.fromkeys(volume for volume in wanted if volume in there))
+    if not found:
+        raise UsageError("there is no data to save yet: no volume has been made", remedy="devbox up")
+    return found
+
+
+def _make_unknown_error(name: str, known: dict[str, Snapshot]) -> UsageError:
+    return UsageError(f"there is no snapshot {name}", remedy=f"known: {', '.join(known) or 'none'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeSummary:
+    """A volume on this machine. `size`: bytes of its files, as `du` counts them; `containers` of the project mount it.
+
+    `in_use`: one of them is there now.
+    """
+
+    name: str
+    size: int
+    containers: tuple[str, ...]
+    in_use: bool
+
+
+def list_volumes(opened: Project) -> tuple[VolumeSummary, ...]:
+    """The volumes of the project, by name."""
+    here = build_instance(opened, "")
+    standing = opened.engine.observe(here).containers
+    specs = opened.records.read_last_applied().specs
+    found = []
+    for name, size in sorted(opened.engine.open_snapshots(here).measure_volumes().items()):
+        users = takedown.find_users((name,), specs)
+        in_use = any(user in standing for user in users)
+        found.append(VolumeSummary(name=name, size=size, containers=users, in_use=in_use))
+    return tuple(found)
+
+
+def remove_volumes(opened: Project, names: tuple[str, ...], sink: Sink) -> None:
+    """Remove volumes with all that they hold: all of those that are named, or none."""
+    with lock_instance(opened, sink):
+        known = {each.name: each for each in list_volumes(opened)}
+        for name in names:
+            if name not in known:
+                raise UsageError(f"there is no volume {name}", remedy=f"known: {', '.join(known) or 'none'}")
+            if known[name].in_use:
+                users = ", ".join(known[name].containers)
+                raise UsageError(f"the volume {name} is in use by {users}", remedy="devbox down, then again")
+        for name in names:
+            opened.engine.open_snapshots(build_instance(opened, "")).remove_volume(name)

@@ -1,0 +1,263 @@
+"""Verbs about a gray release that is under way, from any terminal: hold, resume, abort, and how it goes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+from devbox.commands.promotion_records import choose_promoter
+from devbox.commands.signing import PassphrasePrompt
+from devbox.commands.stage_chains import StageChains
+from devbox.deploy.gray import GRAY, GrayTarget, select_target
+from devbox.deploy.records import OperatorRequest
+from devbox.deploy.stage_file import find_stage, load_with_fallback
+from devbox.errors import Denied, DevboxError, UsageError
+from devbox.execute.events import Note, Sink
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import NEEDS_HUMAN, WARM
+from devbox.host import environ, files
+from devbox.host.process import spawn
+from devbox.model.ledger import DOWN, FAILED
+from devbox.model.spec import Spec
+from devbox.model.stage import Stage
+from devbox.project import Project
+from devbox.promotion import stage_records
+from devbox.promotion.history import History
+from devbox.records.ledger import Ledger
+
+HOLD, RESUME, ABORT = "hold", "resume", "abort"
+_PATIENCE = {HOLD: 20.0, RESUME: 20.0, ABORT: 180.0}  # seconds until who controls it must have done it
+_DONE = {HOLD: "held", RESUME: "resumed", ABORT: "taken back"}
+_REPLACED = 10.0  # seconds after which a request that is gone was not taken, but replaced by another one
+_PAUSE = 0.1
+
+
+def find_last(opened: Project, stage: str = "") -> GrayRelease:
+    """The gray release under way, or the last there was; of a stage, where one is named."""
+    found = [trial for environment in _list_targets(opened, stage) if (trial := environment.trials.read())]
+    if not found:
+        raise UsageError("there was no gray release yet", remedy="devbox promote gray")
+    return max(found, key=lambda trial: (not trial.is_over, trial.began))
+
+
+def find_running(opened: Project, release: str) -> GrayRelease | None:
+    """The gray release that a release is on trial in just now."""
+    trials = (environment.active_release for environment in _list_targets(opened, ""))
+    return next((trial for trial in trials if trial is not None and trial.release == release), None)
+
+
+def find_control_state(opened: Project, trial: GrayRelease) -> tuple[bool, str]:
+    """Whether somebody controls a gray release just now, and where Prometheus finds what is counted of it."""
+    environment = next((each for each in _list_targets(opened, "") if trial.stage in each.stages), None)
+    if environment is None:
+        return False, ""
+    return environment.trials.find_controller() is not None, environment.metrics
+
+
+def request_action(opened: Project, sink: Sink, *, what: str, stage: str = "") -> GrayRelease:
+    """Hold, resume or abort a gray release; return its state. Its controller does it, or this process if none runs."""
+    environment, before = _find_running(opened, stage, sink)
+    wish = OperatorRequest(what=what, by=environ.get_user_name(), began=before.began)
+    deadline = time.monotonic() + _PATIENCE[what]
+    while True:
+        if not _is_busy(opened, environment):
+            if what == ABORT:
+                return _abort(opened, environment, before, sink, by=wish.by)
+            if seen := environment.steer(wish):
+                environment.trials.consume_request(before)  # not to be done again by the next one
+                sink(Note(text=f"nobody controls it just now; devbox promote {before.stage} goes on with it"))
+                return seen
+        environment.trials.request(wish)
+        if seen := _await_done(opened, environment, before, wish, deadline=deadline):
+            return seen
+
+
+def abort_for_rollback(opened: Project, sink: Sink, *, stage: str) -> bool:
+    """Before a rollback: a promotion to the stage that shifts visitors just now is told to go back, and has ended.
+
+    False where there is none. Denied where it may not go back.
+    """
+    for environment in _list_targets(opened, stage):
+        trial, ledger = environment.active_release, Ledger(opened.paths, opened.id)
+        pending = History(ledger.read_entries()).find_pending(stage)
+        mine = trial is not None and pending is not None and pending.release == trial.release
+        if trial is None or not mine or not _is_busy(opened, environment):
+            continue
+        over = request_action(opened, sink, what=ABORT, stage=stage)
+        if not over.is_over:
+            raise Denied(
+                f"{trial.release} is not taken back: {over.rollout.reason}", remedy="devbox release report says more"
+            )
+        while _is_busy(opened, environment):
+            time.sleep(_PAUSE)
+        return True
+    return False
+
+
+def supersede(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+    """Take back what is on trial, unless it is the release of this name; nothing where nothing is."""
+    for environment in _list_targets(opened, stage):
+        trial = environment.active_release
+        if trial is not None and not (
+            release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release))
+        ):
+            sink(Note(text=f"taking back the gray release {trial.deployment.release.short_id}"))
+            request_action(opened, sink, what=ABORT, stage=stage)
+
+
+def wait_for_turn(opened: Project, sink: Sink, *, stage: str, release: str) -> None:
+    """Wait until nobody moves another release there; one that is held for its promotion is not waited for."""
+    shown = ""
+    for environment in _list_targets(opened, stage):
+        while _is_busy(opened, environment):
+            trial = environment.active_release
+            if trial is not None and release and _strip_algorithm(trial.release).startswith(_strip_algorithm(release)):
+                break  # the same: whoever controls it goes on
+            if trial is not None and (text := describe_wait(trial, stage=stage, release=release)) != shown:
+                sink(Note(text=text))
+                shown = text
+            time.sleep(_PAUSE)
+
+
+def describe_wait(trial: GrayRelease, *, stage: str, release: str = "") -> str:
+    """Return what a promotion to a stage waits for while a gray release is under way, and what ends the wait."""
+    name, rollout = trial.deployment.release.short_id, trial.rollout
+    if rollout.phase == NEEDS_HUMAN:
+        waits = f"needs a decision ({rollout.reason}); continue it: devbox release resume"
+    elif rollout.held:
+        waits = "is on hold; continue it: devbox release resume"
+    else:
+        waits = "is under way; follow it: devbox release report"
+    again = " ".join(["devbox promote", stage, *([release] if release else ()), "--supersede"])
+    return f"waiting: the gray release {name} {waits}; or take it back: {again}"
+
+
+def detach(opened: Project, sink: Sink, *, stage: str, release: str, key: str) -> None:
+    """Promote in a process of its own; returns when visitors are shifted, or it has ended well."""
+    environment = next(iter(_list_targets(opened, stage)), None)
+    if environment is None:
+        raise UsageError(f"{stage} shifts nobody, so nothing of it goes on behind", remedy=f"devbox promote {stage}")
+    argv = [sys.executable, "-P", "-m", "devbox", "-C", opened.root, "-f", opened.env_file, "promote", stage]
+    argv += [*([release] if release else ()), *(("--key", key) if key else ()), "--progress", "plain"]
+    with environment.trials.begin_log() as out:
+        child = spawn(argv, stdout=out, stderr=out, new_session=True)
+    while (code := child.poll()) is None:
+        trial = environment.active_release
+        if environment.trials.find_controller() == child.pid and trial is not None and trial.rollout.phase != WARM:
+            name = trial.deployment.release.short_id
+            sink(Note(text=f"the gray release {name} is under way (pid {child.pid}); follow it: devbox release report"))
+            return
+        time.sleep(_PAUSE)
+    if code:
+        log = environment.trials.log
+        raise DevboxError(f"{stage} was not reached", details=files.read_text(log) or "", remedy=f"all of it: {log}")
+
+
+def _is_busy(opened: Project, environment: GrayTarget) -> bool:
+    """Whether a living process moves something there, whatever phase it is in."""
+    held = Ledger(opened.paths, opened.id).find_holder(environment.home)
+    return bool(held) or environment.trials.find_controller() is not None
+
+
+def _list_targets(opened: Project, stage: str, sink: Sink | None = None) -> list[GrayTarget]:
+    resolved = load_with_fallback(opened, sink)
+    found = [_select_target(opened, resolved, each) for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    if stage:
+        find_stage(resolved, stage)
+        found = [each for each in found if stage in each.stages]
+    return found
+
+
+def _select_target(opened: Project, resolved: Spec, stage: Stage) -> GrayTarget:
+    environment = select_target(opened, resolved, stage)
+    assert isinstance(environment, GrayTarget)  # noqa: S101 - its strategy is gray
+    return environment
+
+
+def _find_running(opened: Project, stage: str, sink: Sink) -> tuple[GrayTarget, GrayRelease]:
+    for environment in _list_targets(opened, stage, sink):
+        if (trial := environment.active_release) is not None:
+            return environment, trial
+    raise UsageError("no gray release is under way", remedy="devbox release report says how the last one went")
+
+
+def _await_done(
+    opened: Project, environment: GrayTarget, before: GrayRelease, wish: OperatorRequest, *, deadline: float
+) -> GrayRelease | None:
+    """What it came to when who controls it has done what was asked. None if who did has ended."""
+    trials, taken = environment.trials, math.inf
+    while time.monotonic() < deadline:
+        now = trials.read() or before
+        if now.began != before.began:
+            raise UsageError(
+                f"the gray release of {before.release} has ended, and another one has begun",
+                remedy="devbox release report",
+            )
+        if _is_done(now, before, wish.what):
+            return now
+        taken = math.inf if trials.read_pending() == wish else min(taken, time.monotonic())
+        if time.monotonic() > taken + _REPLACED:
+            raise DevboxError(
+                f"another request came at the same time, and it was not {_DONE[wish.what]}",
+                remedy=f"devbox release report; or again: devbox release {wish.what}",
+            )
+        if trials.find_controller() is None and not _is_busy(opened, environment):
+            return None
+        time.sleep(_PAUSE)
+    raise DevboxError(
+        f"the process that controls it (pid {trials.find_controller()}) has not {_DONE[wish.what]} it yet",
+        remedy="it does so when it looks again; when it is gone, devbox release abort does it itself",
+    )
+
+
+def _is_done(now: GrayRelease, before: GrayRelease, what: str) -> bool:
+    """True if a gray release is as requested, or nothing can come of the request any more."""
+    held, waits = now.rollout.held, now.rollout.phase == NEEDS_HUMAN
+    if {HOLD: held, RESUME: not held and not waits, ABORT: now.is_over}[what] or now.is_over:
+        return True
+    # It may not be taken back; the reason says why.
+    return what == ABORT and waits and now.rollout.reason != before.rollout.reason
+
+
+def _abort(opened: Project, environment: GrayTarget, before: GrayRelease, sink: Sink, *, by: str) -> GrayRelease:
+    """Take it back in this process, and end the promotion that somebody was killed in."""
+    ledger = Ledger(opened.paths, opened.id)
+    with ledger.acquire(environment.home, purpose="abort a gray release") as lease:
+        over = environment.abort(sink, by=by, began=before.began)
+        pending = History(ledger.read_entries()).find_pending(before.stage)
+        if pending is not None and pending.release == before.release:
+            body = {"reason": over.rollout.reason, "runs": ""}
+            ledger.append(
+                FAILED, release=pending.release, stage=pending.stage, attempt=pending.attempt, body=body, lease=lease
+            )
+    return over
+
+
+def _strip_algorithm(release: str) -> str:
+    return release.removeprefix("sha256:")
+
+
+def record_down(opened: Project, stage: str, sink: Sink, *, ask: PassphrasePrompt | None) -> None:
+    """Enter that a stage was stopped, if a release was promoted to it; have its repository know, by a key at hand.
+
+    A key that cannot be used is a note: the stage is down.
+    """
+    ledger = Ledger(opened.paths, opened.id)
+    entries = ledger.read_entries()
+    current = History(entries).find_running(stage)
+    if current is None:
+        return
+    body = {
+        "operation": "down",
+        "image": current.body.get("digest", ""),
+        "clock": stage_records.compute_next_clock(entries),
+    }
+    ledger.append(DOWN, release=current.release, stage=stage, body=body)
+    try:
+        resolved = load_with_fallback(opened, fresh=True)
+        if stage in resolved.stages and resolved.stages[stage].repository:
+            by = choose_promoter(opened, resolved, "", ask)
+            StageChains(opened, resolved, sink).publish([resolved.stages[stage]], by.signer if by else None)
+    except DevboxError as error:
+        sink(Note(text=f"other machines do not know yet that {stage} is down: {error.sentence}"))

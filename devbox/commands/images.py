@@ -1,0 +1,113 @@
+"""Verbs about the images of a file: what the lock fixes, why one is made anew, which there are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from devbox.errors import BakeFailed, UsageError
+from devbox.execute import outputs
+from devbox.execute.events import Sink
+from devbox.model import release
+from devbox.model.image import BakedImage, KeyedImage, key_image
+from devbox.model.observed import Observed
+from devbox.model.plan import Verdict
+from devbox.model.spec import Spec
+from devbox.plan import diff as differ
+from devbox.plan import locking, reasons
+from devbox.project import Project, apply, check_grants, load, lock_instance, pin
+
+
+def lock(
+    opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None, terminal: int | None = None
+) -> list[str]:
+    """Bake by what there is now, and write it into the lock: all, or what `names` call. What changed, a line each."""
+    from devbox.execute import locks
+
+    with lock_instance(opened, sink):
+        resolved = load(opened, held=True)
+        check_grants(opened, resolved)
+        resolved = _add_cell_images(opened, resolved)
+        loose, images = locking.unpin_images(resolved.images, names)
+        resolved = outputs.apply_current_output(replace(resolved, images=loose), opened.store)
+        opened.store.sweep()
+        made = differ.plan_bakes(resolved, outputs.list_bakeable(resolved, images))
+        nothing = Observed(supervised=False)
+        baked = apply(opened, made, resolved, nothing, sink, renewed=set(), terminal=terminal)
+        return locks.Locks(resolved.instance).renew(locks.pin_images(baked, opened.store))
+
+
+def explain_image(opened: Project, name: str) -> tuple[Verdict, ...]:
+    """What changed about an image of the file since it was baked last. `name` as in the file: `py`, `base.py`, `db`."""
+    resolved = outputs.apply_current_output(pin(opened, load(opened), locked=False), opened.store)
+    full = next((image for image in resolved.images if name in (image, image.partition(".")[2])), None)
+    if full is None:
+        known = ", ".join(resolved.images) or "none"
+        raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {known}")
+    image = key_image(full, resolved.images)
+    baked = opened.store.find(image.key)
+    return reasons.why_image(
+        image, opened.records.read_last_applied().images.get(full), baked.digest if baked else None
+    )
+
+
+def read_bake_logs(opened: Project, names: tuple[str, ...]) -> dict[str, str]:
+    """The kept logs of the steps of images, by what each did: of containers and bases of the file, or of all."""
+    resolved = pin(opened, load(opened), locked=False)
+    of_containers = {name: spec.image for name, spec in resolved.containers.items()}
+    known = {name.partition(".")[2] or name: name for name in resolved.images} | of_containers
+    known |= {name: name for name in resolved.images}
+    found: dict[str, str] = {}
+    for name in names or resolved.images:
+        if name not in known:
+            raise UsageError(f"there is no image {name} in {opened.env_file}", remedy=f"known: {', '.join(known)}")
+        image = key_image(known[name], resolved.images)
+        for at, link in enumerate(image.chain, start=1):
+            path = opened.paths.bake_log(link.key)
+            if os.path.exists(path) and os.path.getsize(path) and path not in found.values():
+                found[f"{image.name} {at}/{len(image.chain)} {link.describe}"] = path
+    return found
+
+
+def check_lock(opened: Project) -> None:
+    """NotLocked where the lock does not hold all that the file wants."""
+    from devbox.execute.locks import Locks
+
+    resolved = _add_cell_images(opened, load(opened))
+    Locks(resolved.instance).demand(resolved, resolved.images)
+
+
+def _add_cell_images(opened: Project, resolved: Spec) -> Spec:
+    """The file with the images of all cells of its test matrix, by the lock."""
+    if resolved.tests is None or not resolved.tests.matrix.has_variants:
+        return resolved
+    from devbox.matrix import bake, cells
+
+    found, _ = cells.read(opened, *cells.load_cells(opened))
+    return bake.merge_cells(found, resolved, by_lock=True)
+
+
+def list_wanted_images(opened: Project) -> tuple[KeyedImage, ...]:
+    """The images of the file, by its lock and by what earlier bakes took. Whoever asks may be of another project."""
+    resolved = outputs.apply_current_output(pin(opened, load(opened, keep=False), locked=False), opened.store)
+    return tuple(key_image(name, resolved.images) for name in resolved.images)
+
+
+def find_wanted_output(opened: Project) -> str:
+    """The key of what `[build]` puts out of the inputs as they are now; "" where the file has no such table."""
+    resolved = pin(opened, load(opened, keep=False), locked=False)
+    return (
+        release.compute_build_key(outputs.read_inputs(resolved.build, resolved, opened.store)) if resolved.build else ""
+    )
+
+
+def find_baked_image(opened: Project, name: str) -> BakedImage | None:
+    """The image of the table `name` ("dev", "service.db") as the store has it; None when the file has no such table."""
+    resolved = outputs.apply_current_output(load(opened), opened.store)
+    if name not in resolved.images:
+        return None
+    found = opened.store.find(key_image(name, resolved.images).key)
+    if found is None:
+        remedy = "devbox build" if locking.is_built(name) else "devbox up"
+        raise BakeFailed(f"the image of [{name}] is not baked as the file has it", remedy=remedy)
+    return found

@@ -1,0 +1,205 @@
+"""Verbs about files of images on this machine: put them there, take them away, say how they are."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from devbox.commands.build import find_baked, make
+from devbox.errors import BakeFailed, DevboxError, InstallConflict, NotTrusted, UsageError
+from devbox.execute import installing
+from devbox.execute.events import Note, Sink
+from devbox.host import files
+from devbox.model.image import BakedImage
+from devbox.model.install import FileConflict, Install, InstalledFile, Manifest
+from devbox.model.spec import HostAccess
+from devbox.plan import installs
+from devbox.plan import installs as planning
+from devbox.plan.installs import Placement
+from devbox.project import Project, load, load_trusted, lock_instance
+from devbox.records.installed import InstalledRecords
+from devbox.records.trust import TrustRecord
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class InstallResult:
+    """What happened to the files of one install. `image` is a digest."""
+
+    name: str
+    image: str
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class InstallStatus:
+    """One install: `state` is "installed", "changed" or "absent"; its files, each with a state of its own."""
+
+    name: str
+    state: str
+    image: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _PreparedInstall:
+    """An install whose files were taken out of its image and compared with the host."""
+
+    placement: Placement
+    sources: dict[str, str]
+    before: Manifest | None
+    after: Manifest
+
+
+def install(
+    opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False, set_id: bool = False
+) -> list[InstallResult]:
+    """Put the files of the named installs (else all) onto the host; what an earlier version had more goes.
+
+    Nothing is touched where one file is in the way of another's. `set_id`: set-uid bits stay, for root alone.
+    """
+    if set_id and os.geteuid() != 0:
+        raise UsageError("only root may keep set-uid bits", remedy="sudo devbox install --set-id, or without it")
+    with lock_instance(opened, sink), contextlib.ExitStack() as stack:
+        resolved = load_trusted(opened)
+        wanted = installs.select_installs(resolved, names)
+        _require_trust(opened, installs.list_access(resolved))
+        _, resolved = make(opened, resolved, sink, images=tuple(each.image for each in wanted))
+        records = stack.enter_context(_lock_records(opened, sink))
+        prepared = []
+        for each in wanted:
+            image = find_baked(opened, resolved, each.image)
+            copies = stack.enter_context(_extract(opened, each, image))
+            found = installing.list_files(each, copies, umask=_read_umask(), set_id=set_id)
+            after = _make_manifest(opened, each.name, image.digest, tuple(file.installed for file in found))
+            sources = {file.installed.path: file.source for file in found}
+            prepared.append(_prepare(after, sources, records, force=force))
+        _refuse(prepared)
+        return [_apply(each, records) for each in prepared]
+
+
+def uninstall(opened: Project, sink: Sink, *, names: tuple[str, ...], force: bool = False) -> list[InstallResult]:
+    """Take away what was installed: of these names, also of tables that the file no longer has, else all of it."""
+    with lock_instance(opened, sink), _lock_records(opened, sink) as records:
+        known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
+        for name in names:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                raise UsageError(f"[install.{name}] is not installed", remedy=f"installed: {listed}")
+        found = [known[name] for name in dict.fromkeys(names or known)]
+        prepared = [
+            _prepare(_make_manifest(opened, each.name, each.image, ()), {}, records, force=force) for each in found
+        ]
+        _refuse(prepared)
+        return [_apply(each, records) for each in prepared]
+
+
+def list_installs(opened: Project, sink: Sink) -> list[InstallStatus]:
+    """Every install of the file, and what of others is still there."""
+    with _lock_records(opened, sink) as records:
+        known = {each.name: each for each in records.list_manifests() if each.instance == opened.id}
+    try:
+        names = tuple(load(opened).installs)
+    except DevboxError as error:  # what is installed can be told with a broken file, too
+        sink(Note(text=error.sentence))
+        names = ()
+    return [_read_status(name, known.get(name)) for name in dict.fromkeys((*names, *known))]
+
+
+def _read_status(name: str, manifest: Manifest | None) -> InstallStatus:
+    if manifest is None:
+        return InstallStatus(name, "absent", "", {})
+    states = planning.compute_state(manifest, installing.observe_files(each.path for each in manifest.files))
+    whole = all(state == "installed" for state in states.values())
+    return InstallStatus(name, "installed" if whole else "changed", manifest.image, states)
+
+
+@contextlib.contextmanager
+def _lock_records(opened: Project, sink: Sink) -> Iterator[InstalledRecords]:
+    """What is installed, of all projects, held against others; what a killed devbox had begun is put in order first."""
+    records = InstalledRecords(opened.paths)
+    with files.lock_file(records.lock):
+        if installing.recover(records):
+            sink(Note(text=installing.RECOVERED))
+        yield records
+
+
+@contextlib.contextmanager
+def _extract(opened: Project, each: Install, image: BakedImage) -> Iterator[str]:
+    """Copies of the install's files, by number."""
+    with contextlib.ExitStack() as stack:
+        try:
+            copies = stack.enter_context(opened.store.extract(image, tuple(each.files.values())))
+        except BakeFailed as error:
+            error.where = error.where or each.where
+            raise
+        yield copies
+
+
+def _require_trust(opened: Project, wanted: tuple[HostAccess, ...]) -> None:
+    """NotTrusted where the user has not allowed exactly this."""
+    if not TrustRecord(opened.paths, opened.id).covers_install(wanted):
+        raise NotTrusted(
+            f"{wanted[0].container} puts {wanted[0].variable} onto this machine, which you have not allowed yet",
+            where=wanted[0].where,
+            remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        )
+
+
+def _make_manifest(opened: Project, name: str, image: str, found: tuple[InstalledFile, ...]) -> Manifest:
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Manifest(name=name, project=opened.root, instance=opened.id, image=image, installed_at=now, files=found)
+
+
+def _prepare(after: Manifest, sources: dict[str, str], records: InstalledRecords, *, force: bool) -> _PreparedInstall:
+    """Compare what is to be with what is."""
+    before = records.find(after.instance, after.name)
+    others = [each for each in records.list_manifests() if (each.instance, each.name) != (after.instance, after.name)]
+    owners = {file.path: each.label for each in others for file in each.files}
+    paths = {each.path for each in (*after.files, *(before.files if before else ()))}
+    placement = planning.plan_placement(
+        after.files, before, installing.observe_files(sorted(paths)), owners, force=force
+    )
+    return _PreparedInstall(placement, sources, before, after)
+
+
+def _refuse(prepared: list[_PreparedInstall]) -> None:
+    """InstallConflict where something is in the way, also of each other."""
+    found = [conflict for each in prepared for conflict in each.placement.conflicts]
+    taken: dict[str, str] = {}
+    for each in prepared:
+        for file in each.after.files:
+            if file.path in taken:
+                why = f"is put there by [install.{taken[file.path]}] and [install.{each.after.name}]"
+                found.append(FileConflict(path=file.path, why=why, final=True))
+            taken[file.path] = each.after.name
+    if not found:
+        return
+    lines = [f"{each.path} {each.why}" for each in found[:_SHOWN]]
+    more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    final = any(each.final for each in found)
+    raise InstallConflict(
+        f"{len(found)} file{'s are' if len(found) > 1 else ' is'} in the way; nothing was changed",
+        details="\n".join([*lines, *more]),
+        remedy="move it away, or name another place in files" if final else "look at it; --force replaces it",
+    )
+
+
+def _apply(prepared: _PreparedInstall, records: InstalledRecords) -> InstallResult:
+    placement, after = prepared.placement, prepared.after
+    if placement or not after.files or prepared.before is None:
+        installing.apply(placement, prepared.sources, before=prepared.before, after=after, records=records)
+    elif after.image != prepared.before.image:
+        records.store(replace(after, directories=prepared.before.directories))
+    return InstallResult(after.name, after.image, placement)
+
+
+def _read_umask() -> int:
+    """The caller's."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

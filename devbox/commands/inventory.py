@@ -1,0 +1,199 @@
+"""The images of all projects of a DEVBOX_HOME together: who needs what, how much it takes, what nobody needs.
+
+A project needs what its file wants by its lock, with what its Dockerfiles begin with and what `[build]` puts out; what
+it was last made from, its newest releases, and what of it runs.
+A stage needs the releases that it runs or could go back to. An image that was pulled or imported by name stays until
+`image rm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from devbox.commands.images import find_wanted_output, list_wanted_images
+from devbox.doctor.leftovers import KnownInstance, find_deployment_owners, list_instances
+from devbox.errors import DevboxError, HostError
+from devbox.host.disk import measure_tree
+from devbox.host.paths import Paths
+from devbox.images import gc, reachable
+from devbox.images.dockerfile import cache
+from devbox.images.reachable import ReachableData, Roots
+from devbox.images.store import snapshots
+from devbox.images.store.layout import Layout
+from devbox.images.store.step_cache import StepCache
+from devbox.isolation import state
+from devbox.model.image import FromDockerfile, KeyedImage
+from devbox.project import open_project
+from devbox.records.deployed import DeployedRecord
+from devbox.records.host_files import HostFiles
+from devbox.records.installed import NamedImages
+from devbox.records.instance import InstanceRecords
+from devbox.records.releases import Releases
+
+BY_NAME = "pulled by name"  # in the place of a project
+RELEASES_KEPT = 10  # of each project: the newest
+
+
+@dataclass(frozen=True)
+class Share:
+    """Bytes on the disk that a project's images take: in all, and what no other project needs."""
+
+    project: str
+    total: int
+    own: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Who takes what of the store. `unused`: what `image gc` would free; `build_cache`: buildah's, for Dockerfiles."""
+
+    shares: tuple[Share, ...]
+    shared: int
+    unused: int
+    build_cache: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The projects that are still there, each with what it needs; and what could not be found out."""
+
+    roots: dict[str, Roots] = field(default_factory=dict)  # by the project's directory
+    notes: tuple[str, ...] = ()
+
+    def merge_roots(self) -> Roots:
+        """What any of them needs."""
+        together = Roots()
+        for each in self.roots.values():
+            together |= each
+        return together
+
+
+def collect_inventory(paths: Paths) -> Inventory:
+    """Ask every project."""
+    roots: dict[str, Roots] = {}
+    notes: list[str] = []
+    roots[BY_NAME] = Roots(digests=frozenset(NamedImages(paths).read_images().values()))
+    instances = list_instances(paths)
+    deployed = find_deployment_owners(instances, paths)
+    for one in instances:
+        roots[one.label] = roots.get(one.label, Roots()) | _find_running(paths, one.id)
+        if not one.is_gone or one.id in deployed:
+            roots[one.label] |= (
+                _find_released(paths, one.id) | _find_deployed(paths, one) | _find_last_applied(paths, one.id)
+            )
+        if one.is_project(paths) and not one.is_gone:
+            roots[one.label] |= _find_wanted(one, notes)
+    return Inventory({name: needs for name, needs in roots.items() if needs != Roots()}, tuple(notes))
+
+
+def find_users(paths: Paths) -> dict[str, list[str]]:
+    """The projects that need an image, by the digest of the image."""
+    records, found = StepCache(paths).read_records(), dict[str, list[str]]()
+    oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+    for name, roots in collect_inventory(paths).roots.items():
+        for digest in reachable.find_needed(roots, records, oci).blobs:
+            found.setdefault(digest, []).append(name)
+    return found
+
+
+def collect_garbage(paths: Paths, on_note: Callable[[str], None], *, dry_run: bool = False) -> gc.Garbage:
+    """Remove what no project needs, or only say what that is."""
+
+    def roots() -> Roots:
+        found = collect_inventory(paths)
+        for note in found.notes:
+            on_note(note)
+        return found.merge_roots()
+
+    if dry_run:
+        return gc.find_garbage(paths, roots())
+    return gc.collect(paths, roots, lambda: on_note("waiting until nobody bakes, pulls or starts anything"))
+
+
+def measure_usage(paths: Paths) -> Usage:
+    """Measure the store."""
+    oci, records = Layout(paths.oci, lock=paths.lock("oci-index")), StepCache(paths).read_records()
+    sizes = {("blob", digest): measure_tree(oci.get_blob_path(digest)) for digest in oci.list_digests()}
+    for diff_id in snapshots.list_snapshots(paths):
+        sizes["snapshot", diff_id] = snapshots.measure_size(paths, diff_id)
+    found = collect_inventory(paths).roots
+    takes = {
+        name: _list_pieces(reachable.find_needed(roots, records, oci)) & sizes.keys() for name, roots in found.items()
+    }
+    users = {piece: sum(piece in pieces for pieces in takes.values()) for piece in sizes}
+    shares = tuple(
+        Share(name, sum(sizes[each] for each in pieces), sum(sizes[each] for each in pieces if users[each] == 1))
+        for name, pieces in sorted(takes.items())
+    )
+    build_cache = measure_tree(paths.buildah)
+    away = cache.find_unwanted(paths, frozenset[str]().union(*(roots.dockerfiles for roots in found.values())))
+    return Usage(
+        shares,
+        shared=sum(size for piece, size in sizes.items() if users[piece] > 1),
+        unused=sum(size for piece, size in sizes.items() if not users[piece]) + (away.size if away else build_cache),
+        build_cache=build_cache,
+        total=sum(sizes.values()) + build_cache,
+    )
+
+
+def _list_pieces(needed: ReachableData) -> set[tuple[str, str]]:
+    return {("blob", digest) for digest in needed.blobs} | {("snapshot", diff_id) for diff_id in needed.snapshots}
+
+
+def _find_wanted(one: KnownInstance, notes: list[str]) -> Roots:
+    """What the file wants as it is now, by its lock."""
+    if not one.root:
+        return Roots()
+    try:
+        opened = open_project(one.root, file=one.env_file)
+        output = find_wanted_output(opened)
+        return _collect_keys(list_wanted_images(opened)) | Roots(keys=frozenset({output} if output else ()))
+    except (DevboxError, OSError, ValueError) as error:  # one project's files never stop what is done for all
+        sentence = error.sentence if isinstance(error, DevboxError) else str(error)
+        notes.append(f"{one.label}: only what it was last made from is kept, since {sentence}")
+        return Roots()
+
+
+def _find_last_applied(paths: Paths, instance: str) -> Roots:
+    """What the project was last made from."""
+    return _collect_keys(InstanceRecords(paths, instance).read_last_applied().images.values())
+
+
+def _find_released(paths: Paths, instance: str) -> Roots:
+    """The images of the newest releases."""
+    kept = Releases(paths, instance).list_releases()[:RELEASES_KEPT]
+    return Roots(digests=frozenset(release.image for release in kept))
+
+
+def _find_deployed(paths: Paths, one: KnownInstance) -> Roots:
+    """The images of every release that a stage runs or could go back to. What can't be read stops everything.
+
+    HostError for a stage in a home that this host keeps nothing about: what it runs is not known here.
+    """
+    record = DeployedRecord(paths, one.id)
+    if one.stage and not record.exists and not HostFiles(paths).is_known:
+        raise HostError(
+            f"cannot tell which images {one.label} needs: {paths.host_files} does not exist",
+            remedy="export DEVBOX_CONFIG=DIR, as for its promotion, or promote to it again",
+        )
+    return Roots(digests=frozenset(each.release.image for each in record.read().all_deployments))
+
+
+def _find_running(paths: Paths, instance: str) -> Roots:
+    """What containers run on, also those of a project whose directory is gone. What can't be read stops everything."""
+    _, now = state.observe_state(paths, instance)
+    rows = now.containers if now else ()
+    return Roots(frozenset(row.image_key for row in rows), frozenset(row.digest for row in rows))
+
+
+def _collect_keys(images: Iterable[KeyedImage]) -> Roots:
+    every = tuple(images)
+    steps = [link for image in every for link in image.chain]
+    dockerfiles = [link.step for link in steps if isinstance(link.step, FromDockerfile)]
+    return Roots(
+        keys=frozenset({image.key for image in every} | {link.key for link in steps}),
+        digests=frozenset(digest for step in dockerfiles for digest in (step.pins or step.prefer).values()),
+        dockerfiles=frozenset(map(cache.compute_name, dockerfiles)),
+    )

@@ -1,0 +1,72 @@
+"""What a command looked at, stamped: as long as the stamps hold, the next one need not look."""
+
+from __future__ import annotations
+
+import os
+
+from devbox import flow
+from devbox.host.repository import layout
+from devbox.host.version import compute_reader_id
+from devbox.isolation import state
+from devbox.model.image import FromDockerfile, FromTarball, key_image
+from devbox.model.spec import Spec
+from devbox.project import Project
+from devbox.records import noop, spec_cache
+from devbox.records.noop import NoopRecord
+
+_PATTERN = frozenset("*?[")
+
+
+def stamp_env_file(opened: Project, *, settled: bool = False) -> tuple[str, ...] | None:
+    """The env file and all that it was made from, as they were when they were read; None where that is not known.
+
+    `settled`: and where one of them was written only just now.
+    """
+    for directory in (opened.paths.project(opened.id), opened.paths.instance_runtime(opened.id)):
+        if sources := spec_cache.read_sources(directory):
+            paths, variables = sources
+            # Before the check: what changes from now on is another stamp.
+            stamped = (*noop.stamp_files(paths), *noop.stamp_variables(variables))
+            if settled and not noop.are_settled(paths):
+                return None
+            if spec_cache.read(opened.paths, directory, compute_reader_id()) is not None:
+                return stamped
+    return None
+
+
+def record_noop(opened: Project, found: flow.PlanResult, told: NoopRecord) -> None:
+    """Let the next `up` tell this without a look, if all that this one looked at can be stamped."""
+    beside = _list_observed_files(opened, found.resolved)
+    if beside is None or found.resolved.unlocked or found.observed.notes or not noop.are_settled(beside):
+        return
+    supervised, now = state.read_state(opened.paths, opened.id)
+    if now is None or not supervised or now.holder is None:
+        return
+    processes = (now.supervisor, now.holder, *(row.process for row in now.containers if row.process))
+    own = (opened.paths.state(opened.id), opened.paths.trust(opened.id), opened.paths.shims(opened.id))
+    images = (key_image(name, found.resolved.images).key for name in found.resolved.images)
+    seen = (
+        *noop.stamp_files((*beside, *own, *(path for key in images for path in opened.store.list_evidence(key)))),
+        noop.stamp_owner(opened.root),
+        *noop.stamp_variables((noop.SETTINGS,)),
+        *noop.stamp_processes(processes),
+    )
+    file = stamp_env_file(opened, settled=True)
+    if file is not None and not flow.plan(opened).plan:  # all of it was stamped before this look
+        told.write(opened.paths.noop_record(opened.id), (*file, *seen))
+
+
+def _list_observed_files(opened: Project, resolved: Spec) -> tuple[str, ...] | None:
+    """The files that an `up` looks at beside the env file's own; None where they are not a handful of known ones."""
+    root = opened.root
+    steps = [step for image in resolved.images.values() for step in image.steps]
+    tarballs = [f"{root}/{step.path}" for step in steps if isinstance(step, FromTarball)]
+    setups = [spec.setup for spec in resolved.containers.values() if spec.setup is not None]
+    inputs = [path for setup in setups for path in setup.inputs]
+    unknown = any(_PATTERN.intersection(path) or os.path.isdir(f"{root}/{path}") for path in inputs)
+    if unknown or any(isinstance(step, FromDockerfile) for step in steps):
+        return None
+    head = layout.find_head_file(root) if resolved.branched else ""
+    if head is None:
+        return None
+    return (*tarballs, *(f"{root}/{path}" for path in inputs), *([head] if head else []))

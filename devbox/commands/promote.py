@@ -1,0 +1,395 @@
+"""Verbs that move releases through stages: promote, rollback, and what the ledger and the gates say about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from devbox.commands.approvals import ReleaseSelection, list_covered_parts, select
+from devbox.commands.promotion_records import PromotionRecorder
+from devbox.commands.signing import NamedSigner
+from devbox.commands.stage_chains import StageChains
+from devbox.deploy import stage_file
+from devbox.deploy.gray import select_target
+from devbox.deploy.stage_file import find_stage
+from devbox.deploy.targets.local import LocalTarget
+from devbox.envfile import host_access
+from devbox.errors import Denied, DevboxError, EnvFileError, NotSupported, NotTrusted, UsageError
+from devbox.execute.events import Event, Note, Sink
+from devbox.images.registry import retry
+from devbox.matrix.tests_identity import ReleaseTests
+from devbox.model.frozen import dataclass
+from devbox.model.ledger import APPLIED, REVOKED, LedgerEntry
+from devbox.model.plan import PASS, PENDING, Verdict
+from devbox.model.release import Release
+from devbox.model.spec import Spec
+from devbox.model.stage import Deployment, Stage
+from devbox.project import Project, check_grants, check_release_grants, load
+from devbox.promotion import admission, plan
+from devbox.promotion import history as state_table
+from devbox.promotion.attempt import PromotionAttempt, PromotionDeps
+from devbox.promotion.copying import Copier
+from devbox.promotion.gates.context import GateContext, SoakObservation, format_time
+from devbox.promotion.gates.table import judge_all
+from devbox.promotion.history import History
+from devbox.promotion.target import StageTarget
+from devbox.records import keyring
+from devbox.records.ledger import Ledger
+from devbox.records.observations import StageHealthRecord
+from devbox.records.trust import TrustRecord
+
+_URGENT = 10.0  # seconds that a rollback waits to learn what was revoked elsewhere
+
+TargetSelector = Callable[[Project, Spec, Stage], StageTarget]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionResult:
+    """What came of a promotion or a rollback. `entry`: by which the stage runs it; `changed`: it is a new one."""
+
+    deployment: Deployment
+    entry: LedgerEntry
+    changed: bool
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionContext:
+    """A stage of an opened project, and what is known about it."""
+
+    opened: Project
+    resolved: Spec
+    stage: Stage
+    ledger: Ledger
+    trusted: bool
+
+    def read_history(self) -> History:
+        """Read the ledger."""
+        return History(self.ledger.read_entries())
+
+    @property
+    def policy(self) -> str:
+        """Digest of what gates depend on: the stage and the keys of the file."""
+        builders, approvers = self.resolved.builders, self.resolved.approvers
+        return keyring.compute_stage_policy(self.stage, self.opened.root, builders=builders, approvers=approvers)
+
+    def judge_release(self, selected: ReleaseSelection) -> tuple[Verdict, ...]:
+        """What admission and the gates say about a release; pending what depends on records that are not known."""
+        release, history = selected.release, selected.history
+        context = GateContext(
+            release=release,
+            stage=self.stage,
+            policy=self.policy,
+            history=history,
+            now=dt.datetime.now(dt.UTC),
+            instance=self.resolved.instance,
+            approvers=self.resolved.approvers,
+            builders=self.resolved.builders,
+            paths=self.opened.paths,
+            store=self.opened.store,
+            trusted=self.trusted,
+            allowed=self.resolved.allowed,
+            deployment=list_covered_parts(self.opened, self.resolved, Deployment(release=release, stage=self.stage)),
+            observed=functools.partial(self._read_observed, selected),
+            tests=functools.cache(lambda but: ReleaseTests(self.opened).compute_identity(but)),
+        )
+        admitted = admission.admit(release, self.stage, self.resolved.stages, history)
+        known = {verdict.subject for verdict in admitted}  # a revocation may be in the ledger and at the image
+        judged = (*admitted, *(verdict for verdict in judge_all(context) if verdict.subject not in known))
+        return admission.mark_incomplete(judged, self.stage, self.resolved.stages, selected.lacking)
+
+    def _read_observed(self, selected: ReleaseSelection, stage: str, release: str) -> SoakObservation:
+        """For how long a stage was seen healthy with a release: here, or by the signed word of another machine."""
+        watched, history = StageHealthRecord(self.opened.paths, self.opened.id), selected.history
+        run = history.find_local_run(stage, release) if history.is_run_valid(stage, release) else None
+        elsewhere = selected.observed.get(stage, {}).get(release, 0.0)
+        if run is None:
+            return SoakObservation(seconds=elsewhere, elsewhere=True)
+        seconds = max(watched.read_healthy_seconds(stage, run.hash), elsewhere)
+        return SoakObservation(seconds=seconds, healthy=watched.is_healthy(stage, run.hash))
+
+    def record_healthy(self, release: Release) -> None:
+        """Enter that the stage was seen healthy just now: from here its drift monitor counts on."""
+        run = self.read_history().find_local_run(self.stage.name, release.id)
+        if run is not None:
+            StageHealthRecord(self.opened.paths, self.opened.id).record_health(self.stage.name, run.hash, healthy=True)
+
+    def select_release(self, name: str, sink: Sink) -> ReleaseSelection:
+        """The release that is meant, and all that is known."""
+        return select(self.opened, self.resolved, self.stage, name, sink)
+
+    def catch_up(self, sink: Sink, *, within: float = retry.ANSWER) -> None:
+        """Learn what other machines did with the stage; with any, if it has no repository. For at most some seconds.
+
+        So a rollback that is entered next comes after it. What cannot be learned is a note: nothing waits for it.
+        """
+        notes: list[Event] = []
+        only = self.stage.name if self.stage.repository else ""
+        chains = StageChains(self.opened, self.resolved, notes.append)
+        try:
+            retry.run_with_timeout(lambda: chains.learn(only=only), most=within)
+        except retry.TooSlow:
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: no answer for {within:g} s"))
+        except DevboxError as error:
+            notes.append(Note(text=f"not all records of {self.stage.name} are known: {error.sentence}"))
+        for note in tuple(notes):
+            sink(note)
+
+    def make_copier(self, sink: Sink) -> Copier:
+        """What brings images to where the stage has them."""
+        before = [stage.repository for stage in self.resolved.stages.values() if stage.order < self.stage.order]
+        return Copier(self.opened.paths, [*before, self.stage.repository], sink)
+
+
+def promote(
+    opened: Project,
+    sink: Sink,
+    *,
+    stage: str,
+    release: str = "",
+    environments: TargetSelector = select_target,
+    by: NamedSigner | None = None,
+) -> PromotionResult:
+    """Have a stage run a release, which must be let in. What was interrupted before is gone on with, or given up.
+
+    `by`: who signs the record of it.
+    """
+    scene = _open_context(opened, stage, acts=True)
+    stage_file.remember(opened, scene.resolved)
+    adopt(scene.ledger, sink)
+    environment = environments(opened, scene.resolved, scene.stage)
+    with scene.ledger.acquire(scene.stage.environment, purpose=f"promote {release or 'a release'} to {stage}") as lease:
+        selected = scene.select_release(release, sink)
+        meant, history = selected.release, selected.history
+        wanted = Deployment(release=meant, stage=scene.stage)
+        recorder = PromotionRecorder(opened, scene.resolved, scene.stage, by, sink)
+        recorder.check(history.entries, wanted.release.image)
+        recorder.confirm(selected.due)
+        planned = plan.plan_promotion(wanted, history, environment.observe())
+        copier = scene.make_copier(sink)
+        if planned is None:
+            if not admission.check_not_revoked(meant, history):
+                copier.mark(wanted)
+            recorder.publish(wanted.release.image)
+            return _report_unchanged(wanted, history, environment)
+        learn = functools.partial(scene.catch_up, sink)
+        means = PromotionDeps(environment=environment, copy=copier.copy, attest=recorder.record, learn=learn)
+        move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
+        verdicts = (
+            scene.judge_release(selected) if planned.asks else admission.check_not_revoked(wanted.release, history)
+        )
+        if any(verdict.verdict != PASS for verdict in verdicts):
+            denial = _make_denied(wanted, verdicts)
+            if planned.done:
+                move.fail(denial.sentence)
+            raise denial
+        entry = move.run(policy=scene.policy, verdicts=verdicts)
+        scene.record_healthy(wanted.release)
+        copier.mark(wanted)
+        recorder.publish(wanted.release.image)
+        return PromotionResult(deployment=wanted, entry=entry, changed=True, address=environment.observe().address)
+
+
+def rollback(
+    opened: Project,
+    sink: Sink,
+    *,
+    stage: str,
+    environments: TargetSelector = select_target,
+    by: NamedSigner | None = None,
+) -> PromotionResult:
+    """Have a stage run what it ran before, image and config together. No gate has a say."""
+    scene = _open_context(opened, stage, acts=False, sink=sink)  # it was allowed to what it goes back to
+    adopt(scene.ledger, sink)
+    environment = environments(opened, scene.resolved, scene.stage)
+    with scene.ledger.acquire(scene.stage.environment, purpose=f"roll back {stage}") as lease:
+        scene.catch_up(sink, within=_URGENT)
+        history = scene.read_history()
+        planned = plan.plan_rollback(stage, history)
+        recorder, copier = PromotionRecorder(opened, scene.resolved, scene.stage, by, sink), scene.make_copier(sink)
+
+        def attest(intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> Mapping[str, str]:
+            scene.catch_up(sink)
+            return recorder.record(intent, steps)
+
+        means = PromotionDeps(environment=environment, copy=copier.ensure_image, attest=attest)
+        if planned is None and (begun := plan.find_interrupted(stage, history)) is not None:
+            PromotionAttempt(begun, scene.ledger, lease, means, sink).fail("given up by a rollback")
+            raise DevboxError(
+                f"{stage} ran nothing before: what was on its way is given up, and nothing runs there now",
+                remedy=f"devbox promote {stage}",
+            )
+        if planned is None:
+            before = "before what it runs now" if history.find_current(stage) else "yet"
+            raise UsageError(
+                f"{stage} has run nothing {before}, so there is nothing to go back to", remedy="devbox release log"
+            )
+        _check_reversible(stage, history)
+        sink(Note(text=f"back to {planned.wanted.release.short_id}"))
+        move = PromotionAttempt(planned, scene.ledger, lease, means, sink)
+        entry = move.run(policy=scene.policy, verdicts=())
+        kept = replace(planned.wanted.stage, repository=scene.stage.repository)  # the stage may have got it since
+        copier.mark(replace(planned.wanted, stage=kept))
+        recorder.publish(planned.wanted.release.image)
+        return PromotionResult(
+            deployment=planned.wanted, entry=entry, changed=True, address=environment.observe().address
+        )
+
+
+def read_current(opened: Project, *, stage: str, environments: TargetSelector = select_target) -> PromotionResult:
+    """What a stage runs after a promotion to it was taken back."""
+    scene = _open_context(opened, stage, acts=False, sink=_ignore_event)
+    history = scene.read_history()
+    entry = history.find_current(stage)
+    deployment = plan.load_deployment(entry, history) if entry else None
+    if entry is None or deployment is None:
+        raise UsageError(f"{stage} runs nothing", remedy=f"devbox promote {stage}")
+    address = environments(opened, scene.resolved, scene.stage).observe().address
+    return PromotionResult(deployment=deployment, entry=entry, changed=True, address=address)
+
+
+def explain_stage(opened: Project, *, stage: str, release: str = "", sink: Sink | None = None) -> tuple[Verdict, ...]:
+    """What would be said to a promotion just now; nothing is changed. `sink` is given notes."""
+    sink = sink or _ignore_event
+    scene = _open_context(opened, stage, acts=False)
+    adopt(scene.ledger, sink)
+    selected = scene.select_release(release, sink)
+    image = selected.release.image
+    sink(Note(text=f"release {selected.release.short_id}{_describe_standing(selected, stage)}"))
+    PromotionRecorder(opened, scene.resolved, scene.stage, None, sink).check(selected.history.entries, image)
+    verdicts = scene.judge_release(selected)
+    holder = scene.ledger.find_holder(scene.stage.environment)
+    if not holder:
+        return verdicts
+    return (
+        *verdicts,
+        Verdict(subject=f"target {scene.stage.environment}", verdict=PENDING, reason=f"held by {holder}"),
+    )
+
+
+def _describe_standing(selected: ReleaseSelection, stage: str) -> str:
+    """Return how a release stands to a stage, as the end of a sentence."""
+    moving, current = selected.history.find_pending(stage), selected.history.find_current(stage)
+    if moving is not None and moving.release == selected.release.id:
+        return f", which is on its way into {stage}; devbox promote {stage} goes on with it"
+    if current is not None and current.release == selected.release.id:
+        return f", which {stage} runs"
+    return ""
+
+
+def read_log(opened: Project, sink: Sink | None = None) -> tuple[LedgerEntry, ...]:
+    """The ledger of the project, the oldest entry first."""
+    ledger = Ledger(opened.paths, opened.id)
+    entries = ledger.read_entries()
+    adopt(ledger, sink or _ignore_event)
+    return entries
+
+
+def adopt(ledger: Ledger, sink: Sink) -> None:
+    """Report that entries of an earlier version were authenticated, once."""
+    if number := ledger.adopt():
+        sink(Note(text=f"{number} entries of the ledger come from an earlier version: authenticated now, once"))
+
+
+def list_states(opened: Project) -> Mapping[str, Mapping[str, str]]:
+    """Release → stage → what it is there: running, unsupervised, stopped, passed, failed, moving, rolled-back."""
+    history = History(read_log(opened))
+    told = state_table.compute_states(history)
+    for stages in told.values():
+        for stage, state in stages.items():
+            if state == state_table.RUNS:
+                stages[stage] = _read_running_state(opened, stage, history)
+    return told
+
+
+def list_revoked(opened: Project) -> frozenset[str]:
+    """Return the releases that go into no stage any more."""
+    return frozenset(entry.release for entry in read_log(opened) if entry.kind == REVOKED)
+
+
+def _read_running_state(opened: Project, stage: str, history: History) -> str:
+    """Whether what a stage is to run runs there, and is supervised; no file has to be read for that."""
+    current = history.find_current(stage)
+    deployment = plan.load_deployment(current, history) if current else None
+    view = LocalTarget(opened, deployment.stage.environment).read_view() if deployment else None
+    if view is None or all(seen.state != "running" for seen in view.containers.values()):
+        return state_table.STOPPED
+    return state_table.RUNS if view.supervised else state_table.UNSUPERVISED
+
+
+def _open_context(opened: Project, name: str, *, acts: bool, sink: Sink | None = None) -> PromotionContext:
+    """The stage of that name; `acts`: something is to happen there, which must be possible and allowed.
+
+    Without `sink` the file must be valid; with it, a broken file is replaced by that of the last promotion.
+    """
+    resolved = stage_file.load_with_fallback(opened, sink, fresh=True) if sink else load(opened, fresh=True)
+    stage = find_stage(resolved, name)
+    wanted = host_access.list_stage_access(resolved)
+    allowed = TrustRecord(opened.paths, opened.id).covers_stages(wanted)
+    if acts:
+        _check_possible(stage)
+        check_grants(opened, resolved)
+        check_release_grants(opened, resolved)
+    if acts and not allowed:
+        raise NotTrusted(
+            host_access.describe_refusal(wanted[0]),
+            where=wanted[0].where,
+            remedy="read it with `devbox trust --show`, then allow it with `devbox trust`",
+        )
+    return PromotionContext(
+        opened=opened,
+        resolved=replace(resolved, allowed=wanted) if allowed else resolved,
+        stage=stage,
+        ledger=Ledger(opened.paths, opened.id),
+        trusted=allowed,
+    )
+
+
+def _check_possible(stage: Stage) -> None:
+    if stage.target != "local":
+        raise NotSupported(
+            f"this version runs no stage on {stage.target}", where=stage.where, remedy='target = "local"'
+        )
+    if stage.into and stage.strategy.kind != "gray":
+        raise EnvFileError(
+            f"[stage.{stage.name}] is into {stage.into}, so it has to shift traffic there",
+            where=stage.where,
+            remedy=f'[stage.{stage.name}.strategy] with kind = "gray"',
+        )
+
+
+def _report_unchanged(wanted: Deployment, history: History, environment: StageTarget) -> PromotionResult:
+    """What came of a promotion that had nothing to do."""
+    entry = history.find_current(wanted.stage.name)
+    assert entry is not None and entry.kind == APPLIED  # noqa: S101, PT018 - what `to_promote` found
+    return PromotionResult(deployment=wanted, entry=entry, changed=False, address=environment.observe().address)
+
+
+def _check_reversible(stage: str, history: History) -> None:
+    current = history.find_current(stage)
+    running = plan.load_deployment(current, history) if current else None
+    if running is not None and running.stage.strategy.irreversible:
+        raise Denied(
+            f"{stage} runs a release that is irreversible: going back is for a person to decide",
+            where=running.stage.where,
+            remedy=f"promote one that mends it: devbox promote {stage}",
+        )
+
+
+def _make_denied(wanted: Deployment, verdicts: tuple[Verdict, ...]) -> Denied:
+    against = [verdict for verdict in verdicts if verdict.verdict != PASS]
+    when = [f", opens {format_time(verdict.opens_at)}" if verdict.opens_at else "" for verdict in against]
+    return Denied(
+        f"{wanted.release.short_id} may not go to {wanted.stage.name}: {against[0].reason}",
+        where=wanted.stage.where,
+        details="\n".join(
+            f"{each.verdict}  {each.subject} — {each.reason}{opens}" for each, opens in zip(against, when, strict=True)
+        ),
+        remedy=f"devbox why {wanted.stage.name}",
+    )
+
+
+def _ignore_event(event: Event) -> None:
+    """Ignore an event."""

@@ -1,0 +1,184 @@
+"""Signed records of moves: they travel with the image, and reveal a ledger that lost entries which they name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from devbox.attest import attachments, envelopes, stage_chain, statements, verify
+from devbox.attest.keys import PublicKey
+from devbox.attest.statements import Promotion
+from devbox.commands.signing import NamedSigner, PassphrasePrompt, choose_signer, read_keyring
+from devbox.commands.stage_chains import StageChains
+from devbox.errors import LedgerDamaged, RegistryError, SigningError
+from devbox.execute.events import Note, Sink
+from devbox.images.registry import artifacts, reference
+from devbox.images.store import documents
+from devbox.model import codec
+from devbox.model.ledger import LedgerEntry
+from devbox.model.plan import Verdict
+from devbox.model.spec import Spec
+from devbox.model.stage import Deployment, Stage
+from devbox.project import Project
+from devbox.promotion import copying
+from devbox.promotion.attempt import find_last_losses
+from devbox.records.ledger import Ledger
+
+_TAG, _DIGITS = "devbox-ledger-", 12
+_REMEDY = "compare it with a copy of it: nothing is promoted on its word"
+
+
+def choose_promoter(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+    """Who signs the record of a move: the key of that name, else the one of this machine that is a builder's.
+
+    Where it has none of those, the one that is an approver's.
+    """
+    known = read_keyring(opened, resolved)
+    for those in (known.builders, known.approvers):
+        if found := choose_signer(opened, resolved, key, ask, fitting={each.fingerprint for each in those.values()}):
+            return found
+    return None
+
+
+class PromotionRecorder:
+    """Writes the records of one project's moves into one stage, and reads what was recorded before."""
+
+    def __init__(self, opened: Project, resolved: Spec, stage: Stage, by: NamedSigner | None, sink: Sink) -> None:
+        self._opened = opened
+        self._resolved = resolved
+        self._stage = stage
+        self._by = by
+        self._sink = sink
+        self._ledger = Ledger(opened.paths, opened.id)
+
+    def gather(self, image: str) -> None:
+        """Have what was said about an image on other machines, as far as repositories of stages know it."""
+        for stage in self._resolved.stages.values():
+            if attachments.open_store(self._opened.paths).has_blob(image):
+                with self._defer_errors("what others said", stage):
+                    copying.fetch(image, [stage], paths=self._opened.paths)
+
+    def record(self, intent: LedgerEntry, steps: Sequence[LedgerEntry]) -> Mapping[str, str]:
+        """Attach the record of an attempt to its image, once. Return the fields for the ledger; without a key, none."""
+        if self._by is None:
+            return {}
+        wanted = codec.load(Deployment, intent.body["deployment"])
+        image, signer = wanted.release.image, self._by.signer
+        said = _make_promotion(intent, steps, ledger=self._read_ledger_id(), origin=self._find_origin())
+        evidence = self._find_recorded(image, said, signer.public)
+        if not evidence:
+            name = self._resolved.instance.name
+            predicate = said.to_predicate()
+            evidence = verify.attach_statement(
+                image, statements.PROMOTION, predicate, signer, name=name, paths=self._opened.paths
+            )
+        return {"record": evidence, "signed_by": self._by.name}
+
+    def publish(self, image: str) -> None:
+        """Have the stage's repository know what is attached to the image now, and the head of the ledger, signed."""
+        signer = self._by.signer if self._by else None
+        StageChains(self._opened, self._resolved, self._sink).publish([self._stage], signer)
+        if self._by is None or not self._stage.repository:
+            return
+        with self._defer_errors("the record", self._stage):
+            copying.send(image, [self._stage], self._sink, paths=self._opened.paths)
+        head = self._ledger.read_head()
+        told = stage_chain.PublishedHead(project=self._resolved.instance.name, seq=head.seq, hash=head.hash, at=head.at)
+        raw = stage_chain.sign_head(told, self._by.signer)
+        with self._defer_errors("the head of the ledger", self._stage):
+            artifacts.push_artifact(
+                raw,
+                envelopes.BUNDLE_TYPE,
+                self._make_reference(self._stage),
+                oci=attachments.open_store(self._opened.paths),
+            )
+
+    def confirm(self, stages: Sequence[Stage]) -> None:
+        """Have the chains of these stages signed again, if there is a key."""
+        if self._by is not None:
+            StageChains(self._opened, self._resolved, self._sink).publish(stages, self._by.signer)
+
+    def check(self, entries: Sequence[LedgerEntry], image: str) -> None:
+        """LedgerDamaged where an entry is not there that was recorded at the image or published by a known key."""
+        keys = read_keyring(self._opened, self._resolved).known_keys
+        if not entries or not keys:
+            return
+        have = {entry.hash for entry in entries}
+        for what, named in (*self._read_published(keys), *self._list_named_entries(image, keys)):
+            if named not in have:
+                raise LedgerDamaged(f"the ledger lacks an entry that {what} names: {named}", remedy=_REMEDY)
+
+    @contextlib.contextmanager
+    def _defer_errors(self, what: str, stage: Stage) -> Iterator[None]:
+        """What a registry does not take or give now, it does with the next move: the stage runs what it runs."""
+        try:
+            yield
+        except RegistryError as error:
+            self._sink(Note(text=f"without {what}, which {stage.repository} keeps: {error.sentence}"))
+
+    def _read_published(self, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
+        for stage in self._resolved.stages.values():
+            raw = None
+            with contextlib.suppress(RegistryError):  # what rests on its records is pending
+                raw = (
+                    artifacts.fetch_artifact(envelopes.BUNDLE_TYPE, self._make_reference(stage))
+                    if stage.repository
+                    else None
+                )
+            if raw is None:
+                continue
+            try:
+                yield f"the head published at {stage.repository}", stage_chain.verify_head(raw, keys).hash
+            except SigningError as error:  # as after a key was replaced; it could as well have been deleted
+                self._sink(
+                    Note(text=f"{self._make_reference(stage).familiar_name} will be signed again: {error.sentence}")
+                )
+
+    def _list_named_entries(self, image: str, keys: Mapping[str, PublicKey]) -> Iterator[tuple[str, str]]:
+        """The entries before the records of this ledger."""
+        for each, said in verify.list_signed(self._list_findings(image, keys), statements.PROMOTION):
+            if said.predicate.get("ledger") == self._read_ledger_id():
+                yield f"the record {each.evidence}", documents.read_text(said.predicate, "previous")
+
+    def _find_recorded(self, image: str, wanted: Promotion, key: PublicKey) -> str:
+        """The evidence of an attempt that was recorded before its process was killed; "" for none."""
+        found = verify.list_signed(self._list_findings(image, {key.fingerprint: key}), statements.PROMOTION)
+        return next((each.evidence for each, said in found if said.predicate == wanted.to_predicate()), "")
+
+    def _list_findings(self, image: str, keys: Mapping[str, PublicKey]) -> Iterable[verify.AttachmentFinding]:
+        oci = attachments.open_store(self._opened.paths)
+        return verify.list_findings(image, oci, keys) if oci.has_blob(image) else ()
+
+    def _make_reference(self, stage: Stage) -> reference.Reference:
+        tag = f"{_TAG}{self._read_ledger_id().removeprefix('sha256:')[:_DIGITS]}"
+        return reference.parse(stage.repository)._replace(tag=tag, digest="")
+
+    def _read_ledger_id(self) -> str:
+        """What tells this ledger from those of other machines: its first entry."""
+        entries = self._ledger.read_entries()
+        return entries[0].hash if entries else ""
+
+    def _find_origin(self) -> str:
+        before = [stage.name for stage in self._resolved.stages.values() if stage.order == self._stage.order - 1]
+        return before[0] if before else ""
+
+
+def _make_promotion(intent: LedgerEntry, steps: Sequence[LedgerEntry], *, ledger: str, origin: str) -> Promotion:
+    body = intent.body
+    gates = tuple(codec.load(Verdict, plain) for plain in body["gates"])
+    wanted = codec.load(Deployment, body["deployment"])
+    return Promotion(
+        release=intent.release,
+        origin=origin,
+        stage=intent.stage,
+        operation=body["operation"],
+        attempt=intent.attempt,
+        policy=body["policy"],
+        strategy=wanted.stage.strategy.kind,
+        gates=gates,
+        approvals=tuple(gate.evidence for gate in gates if gate.subject == "approval" and gate.evidence),
+        **find_last_losses(steps),
+        ledger=ledger,
+        previous=(steps[-1] if steps else intent).hash,
+        issued=intent.at,
+    )

@@ -1,0 +1,264 @@
+"""Verbs about what is said of a release, signed: who built it and from what, that it is good, that it is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from devbox.attest import attachments, statements, verify
+from devbox.attest import keys as crypto
+from devbox.attest.keys import Signer
+from devbox.attest.statements import Provenance, Revocation
+from devbox.commands.stage_chains import StageChains
+from devbox.errors import CommandFailed, RegistryError, SigningError, UsageError
+from devbox.execute import outputs
+from devbox.execute.events import Note, Sink
+from devbox.host import environ, files, process, safe_files
+from devbox.host.paths import Paths
+from devbox.images.sbom import attach
+from devbox.model import ids, jsontext
+from devbox.model.ledger import REVOKED
+from devbox.model.release import Release
+from devbox.model.spec import Spec
+from devbox.project import Project
+from devbox.promotion import copying, stage_records
+from devbox.promotion.gates.context import format_timestamp
+from devbox.records import keyring, lockfile
+from devbox.records.keyring import Key, Keyring, KeyStore
+from devbox.records.ledger import Ledger
+from devbox.records.releases import Releases
+
+KEY = "DEVBOX_KEY"
+PASSPHRASE = "DEVBOX_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
+_PATIENCE = 60.0  # seconds; a password manager may ask for a fingerprint
+
+PassphrasePrompt = Callable[[str], str]
+
+
+def choose_key(paths: Paths, name: str, *, fitting: Collection[str] = ()) -> Key | None:
+    """The key of a name; for "", the one that fits (by fingerprint), or the only one there is; None where none does.
+
+    DEVBOX_KEY chooses among several, and is no key that would not have been taken without it: who approves by his
+    own key does not sign builds with it. Raises UsageError where there is a choice.
+    """
+    store = KeyStore(paths)
+    if name:
+        return store.find(name)
+    found = store.list_keys()
+    if fitting:
+        found = [key for key in found if key.public.fingerprint in fitting]
+    preferred = environ.get(KEY)
+    found = [key for key in found if key.name == preferred] or found
+    if len(found) > 1:
+        names = ", ".join(key.name for key in found)
+        raise UsageError(f"several keys could sign: {names}", remedy=f"--key {found[0].name}, or {KEY}")
+    return found[0] if found else None
+
+
+def open_signer(paths: Paths, key: Key, ask: PassphrasePrompt | None) -> Signer:
+    """What signs with a key, opened. `ask` asks the person at the terminal. Raises SigningError."""
+    return KeyStore(paths).open_signer(key, lambda key: read_passphrase(key.name, ask))
+
+
+def read_passphrase(name: str, ask: PassphrasePrompt | None) -> str:
+    """The passphrase of a key: DEVBOX_KEY_PASSPHRASE, itself or as `file:PATH` or `cmd:COMMAND`, else as asked for."""
+    given = environ.get(PASSPHRASE)
+    kind, _, place = given.partition(":")
+    if kind == "file":
+        return _read_from_file(place)
+    if kind == "cmd":
+        return _read_from_command(place)
+    if given:
+        return given
+    if ask is None:
+        raise SigningError(
+            f"the key {name} wants a passphrase, and there is no terminal to ask for it on",
+            remedy=f"{PASSPHRASE}: the passphrase, file:PATH or cmd:COMMAND",
+        )
+    return ask(name)
+
+
+def _read_from_file(path: str) -> str:
+    try:
+        text = files.read_text(path, errors="strict", waits=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SigningError(f"{path} can't be read: {error}", remedy=f"{PASSPHRASE}=file:PATH") from None
+    if not (value := (text or "").rstrip("\n")):
+        raise SigningError(f"{path} has no passphrase in it", remedy=f"{PASSPHRASE}=file:PATH")
+    return value
+
+
+def _read_from_command(command: str) -> str:
+    done = process.run(["/bin/sh", "-c", command], purpose="get the passphrase", check=False, timeout=_PATIENCE)
+    value = done.stdout.decode(errors="replace").rstrip("\n")
+    if done.returncode or not value:
+        raise CommandFailed(
+            f"the command of {PASSPHRASE} ended with {done.returncode} and {'a' if value else 'no'} passphrase",
+            details=done.stderr.decode(errors="replace"),
+            remedy=f"try it by hand: {command}",
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class NamedSigner:
+    """A key that signs, by the name that the file gives it; its own on this machine where the file has none."""
+
+    name: str
+    signer: Signer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningResult:
+    """What was signed now, in a person's words; nothing where it had been. `by`: whose key."""
+
+    by: str
+    what: tuple[str, ...]
+
+
+def read_keyring(opened: Project, resolved: Spec) -> Keyring:
+    """The keys that the file names."""
+    return keyring.read(opened.root, builders=resolved.builders, approvers=resolved.approvers)
+
+
+def choose_builder(opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None) -> NamedSigner | None:
+    """Who signs what is built: the key of that name, else the one key of this machine that is in [builders]."""
+    builders = read_keyring(opened, resolved).builders.values()
+    return choose_signer(opened, resolved, key, ask, fitting={each.fingerprint for each in builders})
+
+
+def choose_signer(
+    opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, fitting: Collection[str]
+) -> NamedSigner | None:
+    """The key of that name, else the one key of this machine that fits (by fingerprint), opened; None for none."""
+    if not key and not fitting:
+        return None
+    found, known = choose_key(opened.paths, key, fitting=fitting), read_keyring(opened, resolved)
+    return (
+        NamedSigner(_format_name(known, found.public, found.name), open_signer(opened.paths, found, ask))
+        if found
+        else None
+    )
+
+
+def sign_built(
+    opened: Project, resolved: Spec, release: Release, by: NamedSigner, *, started: dt.datetime
+) -> SigningResult:
+    """Say of a release that was built just now who did so, from what, and what is in it. What was said stays said."""
+    name, paths = resolved.instance.name, opened.paths
+    mine = {by.signer.public.fingerprint: by.signer.public}
+    found = verify.list_findings(release.image, attachments.open_store(paths), mine)
+    what = []
+    if verify.sign_image(release.image, by.signer, name=name, paths=paths):
+        what.append("signature")
+    if release.id not in _list_stated_releases(found):
+        predicate = _make_provenance(opened, resolved, release, by.name, started).to_predicate()
+        verify.attach_statement(release.image, statements.PROVENANCE, predicate, by.signer, name=name, paths=paths)
+        what.append("provenance")
+    if not verify.list_signed(found, statements.SPDX):
+        top = attachments.find_subject(release.image, attachments.open_store(paths))
+        bill = jsontext.loads(attach.attach_sbom(top, paths)["spdx"])
+        verify.attach_statement(release.image, statements.SPDX, bill, by.signer, name=name, paths=paths)
+        what.append("bill of materials")
+    return SigningResult(by=by.name, what=tuple(what))
+
+
+def sign(
+    opened: Project, resolved: Spec, name: str, sink: Sink, *, key: str, ask: PassphrasePrompt | None
+) -> tuple[Release, SigningResult]:
+    """Sign the image of a release, as somebody who did not build it."""
+    release = Releases(opened.paths, opened.id).find(name)
+    by = require_signer(opened, resolved, key, ask)
+    done = verify.sign_image(release.image, by.signer, name=resolved.instance.name, paths=opened.paths)
+    copying.send(release.image, resolved.stages.values(), sink, paths=opened.paths)
+    return release, SigningResult(by=by.name, what=("signature",) if done else ())
+
+
+def revoke(
+    opened: Project, resolved: Spec, name: str, sink: Sink, *, reason: str, key: str, ask: PassphrasePrompt | None
+) -> tuple[Release, str]:
+    """Say that a release must enter no stage any more; the digest of what says so."""
+    release = Releases(opened.paths, opened.id).find(name)
+    by = require_signer(opened, resolved, key, ask)
+    known = read_keyring(opened, resolved).known_keys
+    if by.signer.public.fingerprint not in known:
+        raise UsageError(
+            f"the key {by.name} is neither in [builders] nor in [approvers], so its word does not count",
+            remedy="devbox release revoke RELEASE --key NAME",
+        )
+    said = Revocation(release=release.id, reason=reason, issued=format_timestamp(dt.datetime.now(dt.UTC)))
+    evidence = verify.attach_statement(
+        release.image, statements.REVOCATION, vars(said), by.signer, name=resolved.instance.name, paths=opened.paths
+    )
+    ledger = Ledger(opened.paths, opened.id)
+    clock = stage_records.compute_next_clock(ledger.read_entries())
+    body = {"by": by.name, "reason": reason, "evidence": evidence, "image": release.image, "clock": clock}
+    ledger.append(REVOKED, release=release.id, body=body)
+    for stage in resolved.stages.values():
+        try:
+            copying.send(release.image, [stage], sink, paths=opened.paths)
+        except RegistryError as error:  # those that answer have to know of it
+            sink(Note(text=f"{stage.repository} does not know of it yet: {error.sentence}"))
+    StageChains(opened, resolved, sink).publish(resolved.stages.values(), by.signer)
+    return release, evidence
+
+
+def require_signer(
+    opened: Project, resolved: Spec, key: str, ask: PassphrasePrompt | None, *, among: Collection[str] = ()
+) -> NamedSigner:
+    """Who signs: the key of that name, else the one key of this machine that the file (or `among`) knows."""
+    found = choose_signer(opened, resolved, key, ask, fitting=among or read_keyring(opened, resolved).known_keys)
+    if found is None:
+        raise UsageError(
+            "none of your keys is in [builders] or [approvers]", remedy="devbox key ls, devbox key create NAME"
+        )
+    return found
+
+
+def _format_name(known: Keyring, key: crypto.PublicKey, otherwise: str) -> str:
+    return known.get_name(key.fingerprint) if key.fingerprint in known.known_keys else otherwise
+
+
+def _list_stated_releases(found: list[verify.AttachmentFinding]) -> set[str]:
+    """The releases of which something was said already."""
+    return {
+        statements.read_provenance(said.predicate).release
+        for _, said in verify.list_signed(found, statements.PROVENANCE)
+    }
+
+
+def _make_provenance(
+    opened: Project, resolved: Spec, release: Release, builder: str, started: dt.datetime
+) -> Provenance:
+    """What went into a release, as it is now: the instance is held, and has just been built."""
+    place = lockfile.get_path(opened.root, opened.env_file)
+    lock = lockfile.read(place)
+    made_of = {f"recipe {name}": digest for name, digest in resolved.recipes.items()}
+    for path in (opened.env_file, os.path.relpath(place, opened.root)):
+        if (text := safe_files.read_text(opened.root, path)) is not None:
+            made_of[path] = ids.compute_sha256(text.encode())
+    images = dict(lock.references) if lock else {}
+    if resolved.build:
+        inputs = outputs.read_inputs(resolved.build, resolved, opened.store)
+        made_of |= {path: _compute_digest(content) for path, content in inputs.files.items()}
+        images[f"[build] {resolved.build.container.image}"] = inputs.image
+    made_of |= dict(lock.tarballs) if lock else {}
+    return Provenance(
+        release=release.id,
+        config=release.config_digest,
+        source=release.source,
+        builder=builder,
+        env_file=opened.env_file,
+        files=made_of,
+        images=images,
+        started=format_timestamp(started),
+        finished=format_timestamp(dt.datetime.now(dt.UTC)),
+    )
+
+
+def _compute_digest(content: str) -> str:
+    """The digest of an input: of a file, or of what a link leads to."""
+    kind, _, value = content.partition(":")
+    return ids.compute_sha256(os.fsencode(value)) if kind == "link" else value

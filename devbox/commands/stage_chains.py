@@ -1,0 +1,261 @@
+"""The chains of stages at their registries: what this machine did is published, what others did is learned first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+
+from devbox.attest import attachments, envelopes, stage_chain
+from devbox.attest.keys import PublicKey, Signer
+from devbox.attest.stage_chain import StageDocument, StageRecord
+from devbox.errors import LedgerDamaged, RegistryError, SigningError
+from devbox.execute.events import Note, Sink
+from devbox.images.registry import artifacts, credentials, reference
+from devbox.images.registry.connection import RegistryConnection
+from devbox.images.registry.repository import RegistryRepository
+from devbox.model.ledger import APPLIED
+from devbox.model.spec import Spec
+from devbox.model.stage import Stage
+from devbox.project import Project
+from devbox.promotion import stage_records
+from devbox.promotion.history import History
+from devbox.records import keyring
+from devbox.records.keyring import Keyring
+from devbox.records.ledger import Ledger
+from devbox.records.observations import NEW, ConfirmedRecord, StageConfirmation, StageHealthRecord
+
+_TAG = "devbox-stage."
+_MOST = 100  # machines that act on one stage
+_OBSERVED = 10  # runs of which the observed time is published
+_TRIES = 3  # another process of this machine may publish at the same time
+
+
+class StageChains:
+    """The records of all stages of a project, here and at their repositories."""
+
+    def __init__(self, opened: Project, resolved: Spec, sink: Sink) -> None:
+        self._opened = opened
+        self._resolved = resolved
+        self._sink = sink
+        self._ledger = Ledger(opened.paths, opened.id)
+        self._confirmed = ConfirmedRecord(opened.paths, opened.id)
+        self._now = dt.datetime.now(dt.UTC)
+        self.observed: dict[str, dict[str, float]] = {}  # stage → release → seconds that another machine saw it healthy
+        self.due: list[Stage] = []  # what this machine published of these was signed long ago
+        self.found: dict[str, tuple[StageDocument, ...]] = {}  # stage → what other machines published
+
+    def learn(self, *, accept: bool = False, only: str = "") -> dict[str, str]:
+        """Enter what other machines did with any stage. Return the stages of which not all is known: name → why.
+
+        `only`: with this stage; "" for all stages. `accept`: a user says that nothing newer is missing in stages that
+        this machine reads for the first time.
+        LedgerDamaged if a repository knows more of what this machine did than its ledger.
+        """
+        keys = self._read_keyring().known_keys
+        lacking: dict[str, str] = {}
+        for stage in self._resolved.stages.values() if keys else ():
+            if stage.repository and only in ("", stage.name):
+                try:
+                    problem = self._learn(stage, keys, accept=accept)
+                except RegistryError as error:
+                    problem = error.sentence
+                if problem:
+                    lacking[stage.name] = f"not all records of {stage.name} are known: {problem}"
+                    self._sink(Note(text=lacking[stage.name]))
+        return lacking
+
+    def publish(self, stages: Iterable[Stage], signer: Signer | None, *, confirm: bool = False) -> None:
+        """Have the repositories of stages know what this machine did, signed; what they refuse now, they get later.
+
+        Without a key nothing is published, which is reported if the file names keys. `confirm`: also what it knows of
+        stages with which it did nothing.
+        """
+        for stage in stages:
+            if stage.repository and (
+                self._list_records(stage) or (confirm and self._read_confirmation(stage).confirmed)
+            ):
+                try:
+                    self._publish(stage, signer)
+                except RegistryError as error:
+                    self._sink(Note(text=f"other machines do not know of it yet: {error.sentence}"))
+
+    def _publish(self, stage: Stage, signer: Signer | None) -> None:
+        if signer is None:
+            if self._read_keyring().known_keys:
+                text = f"other machines do not learn of it: no key of this machine may sign for {stage.name}"
+                self._sink(Note(text=text))
+            return
+        for _ in range(_TRIES):
+            records = self._list_records(stage)
+            document = self._make_document(stage, records)
+            raw = stage_chain.sign(document, signer, name=f"{self._resolved.instance.name} {stage.name}")
+            target = self._make_reference(stage, f"{_TAG}{stage.name}.{document.writer}")
+            artifacts.push_artifact(raw, envelopes.BUNDLE_TYPE, target, oci=attachments.open_store(self._opened.paths))
+            if self._list_records(stage) == records:
+                return
+
+    def _make_document(self, stage: Stage, records: tuple[StageRecord, ...]) -> StageDocument:
+        entries = self._ledger.read_entries()
+        known = stage_records.list_known_records(entries, stage.name)
+        return StageDocument(
+            stage=stage.name,
+            repository=_get_path(stage),
+            writer=stage_records.name_writer(entries),
+            records=records,
+            knows={writer: number for writer, (number, _) in known.items()},
+            observed=self._measure_observed(History(entries), stage.name),
+            signed=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            confirmed=self._read_confirmation(stage).confirmed,
+        )
+
+    def _measure_observed(self, history: History, stage: str) -> dict[str, float]:
+        watched = StageHealthRecord(self._opened.paths, self._opened.id)
+        releases = dict.fromkeys(entry.release for entry in history.list_entries(APPLIED, stage=stage)[-_OBSERVED:])
+        runs = {release: history.find_local_run(stage, release) for release in releases}
+        return {
+            release: round(watched.read_healthy_seconds(stage, run.hash), 1) for release, run in runs.items() if run
+        }
+
+    def _list_records(self, stage: Stage) -> tuple[StageRecord, ...]:
+        return stage_records.list_own_records(self._ledger.read_entries(), stage.name)
+
+    def _read_confirmation(self, stage: Stage) -> StageConfirmation:
+        """How far this machine relies on what it knows. A stage whose chains an earlier version read is known."""
+        found = self._confirmed.read().get(stage.name)
+        has_read = bool(stage_records.list_known_records(self._ledger.read_entries(), stage.name))
+        return found or (StageConfirmation(joined="") if has_read else StageConfirmation())
+
+    def _learn(self, stage: Stage, keys: Mapping[str, PublicKey], *, accept: bool) -> str:
+        """Enter what is new about one stage; what is not known of it, "" for nothing."""
+        entries = self._ledger.read_entries()
+        own, known = stage_records.name_writer(entries), stage_records.list_known_records(entries, stage.name)
+        documents, problems = self._read(stage, keys, own=own)
+        own = own or stage_records.name_writer(self._ledger.read_entries())  # another process may have begun the ledger
+        mine = documents.pop(own, None)
+        if mine is not None:
+            self._check_own(mine, stage)
+        if self._is_due(mine, stage):
+            self.due.append(stage)
+        reading, others = self._read_confirmation(stage), self.found.setdefault(stage.name, tuple(documents.values()))
+        if not accept and (doubt := stage_records.find_doubt(reading, others, now=self._now)):
+            return "; ".join((*problems, doubt))
+        for writer, (number, hashed) in known.items():
+            if writer not in documents or not _has_record(documents[writer], number, hashed):
+                lost = f"{stage.repository} lacks records of {writer} that were there before"
+                problems.append(f"{lost} (if its machine is gone for good: devbox release rebuild)")
+        for each in documents.values():
+            problems += self._find_unknown(each, documents, own, stage)
+        if reading.joined == NEW:  # until all is entered, whenever this process is killed
+            self._confirmed.write(stage.name, reading)
+        self._enter(stage, documents, {writer: number for writer, (number, _) in known.items()})
+        self._observe(stage, documents)
+        after = stage_records.confirm_reading(reading, others, now=self._now, is_whole=not problems, accepted=accept)
+        self._confirmed.write(stage.name, after)
+        return "; ".join(problems)
+
+    def _observe(self, stage: Stage, documents: Mapping[str, StageDocument]) -> None:
+        """Keep for how long other machines saw releases healthy: in runs that were not rolled back since."""
+        history, found = History(self._ledger.read_entries()), self.observed.setdefault(stage.name, {})
+        for writer, each in documents.items():
+            for release, seconds in each.observed.items():
+                if history.is_run_valid(stage.name, release, writer):
+                    found[release] = max(float(seconds), found.get(release, 0.0))
+
+    def _is_due(self, mine: StageDocument | None, stage: Stage) -> bool:
+        """True if what this machine published is old, or lacks records: a registry refused them, or devbox was killed.
+
+        None: it published nothing.
+        """
+        records = self._list_records(stage)
+        lacks = mine is None or _get_last_number(mine.records) < _get_last_number(records)
+        return bool(records) and (lacks or stage_records.is_due(mine, now=self._now))
+
+    def _read(
+        self, stage: Stage, keys: Mapping[str, PublicKey], *, own: str
+    ) -> tuple[dict[str, StageDocument], list[str]]:
+        """The documents about a stage by their writers, and what cannot be believed.
+
+        This machine's own (`own`) counts as missing then, as after its key was replaced: its ledger has all of it, and
+        the next publication signs it again.
+        """
+        named = reference.parse(stage.repository)
+        repository = RegistryRepository(RegistryConnection(credentials.get_origin(named.host)), named)
+        tags = repository.list_tags(f"{_TAG}{stage.name}.")
+        found: dict[str, StageDocument] = {}
+        problems = [f"{stage.repository} has {len(tags)} chains"] if len(tags) > _MOST else []
+        for tag in tags[:_MOST]:
+            raw = artifacts.fetch_artifact(
+                envelopes.BUNDLE_TYPE, self._make_reference(stage, tag), repository=repository
+            )
+            try:
+                document = stage_chain.verify(raw or b"", keys, stage=stage.name, repository=_get_path(stage))
+            except SigningError as error:
+                if tag == f"{_TAG}{stage.name}.{own}":
+                    self._sink(Note(text=f"{stage.repository}:{tag} will be signed again: {error.sentence}"))
+                    continue
+                problems.append(f"{stage.repository}:{tag}: {error.sentence}")
+                continue
+            if tag == f"{_TAG}{stage.name}.{document.writer}":
+                found[document.writer] = document
+            else:
+                problems.append(f"{stage.repository}:{tag} is the chain of {document.writer}")
+        return found, problems
+
+    def _check_own(self, published: StageDocument, stage: Stage) -> None:
+        """LedgerDamaged if this machine has published what its ledger does not have."""
+        have = {record.number: record.hash for record in self._list_records(stage)}
+        for record in published.records[-1:]:
+            if have.get(record.number) != record.hash:
+                raise LedgerDamaged(
+                    f"the ledger lacks an entry that the head published at {stage.repository} names: {record.hash}",
+                    remedy="restore its last copy, or begin again from what known keys signed: devbox release rebuild",
+                )
+
+    def _find_unknown(
+        self, document: StageDocument, documents: Mapping[str, StageDocument], own: str, stage: Stage
+    ) -> Iterable[str]:
+        """What a machine knew of others that is not there."""
+        counts = {writer: _get_last_number(each.records) for writer, each in documents.items()}
+        counts[own] = _get_last_number(self._list_records(stage))
+        for writer, number in document.knows.items():
+            if counts.get(writer, 0) < number:
+                yield f"{document.writer} knew {number} records of {writer}, of which {counts.get(writer, 0)} are there"
+
+    def _enter(self, stage: Stage, documents: Mapping[str, StageDocument], known: Mapping[str, int]) -> None:
+        """Add the new records to the ledger, in their order.
+
+        A revocation is in the chain of every stage, and is entered for each: by that, this machine knows them whole.
+        """
+        people = self._read_keyring()
+        fresh = [
+            (record.clock, record.at, writer, record)
+            for writer, each in documents.items()
+            for record in each.records
+            if record.number > known.get(writer, 0)
+        ]
+        for _, _, writer, record in sorted(fresh, key=lambda each: each[:3]):
+            by = people.get_name(documents[writer].by)
+            made = stage_records.build_entry(record, stage=stage.name, writer=writer, by=by)
+            if made is not None:
+                self._ledger.append(made.pop("kind"), **made)
+
+    def _read_keyring(self) -> Keyring:
+        resolved = self._resolved
+        return keyring.read(self._opened.root, builders=resolved.builders, approvers=resolved.approvers)
+
+    def _make_reference(self, stage: Stage, tag: str) -> reference.Reference:
+        return reference.parse(stage.repository)._replace(tag=tag, digest="")
+
+
+def _get_path(stage: Stage) -> str:
+    return reference.parse(stage.repository).repository
+
+
+def _get_last_number(records: tuple[StageRecord, ...]) -> int:
+    return records[-1].number if records else 0
+
+
+def _has_record(document: StageDocument, number: int, hashed: str) -> bool:
+    """True if a document has this record, or is so long that it begins after it."""
+    found = {record.number: record.hash for record in document.records}
+    return found.get(number) == hashed or (bool(found) and number < min(found))

@@ -1,0 +1,97 @@
+"""Which table declares a command: the one truth about names, options and help. Only the table asked for is loaded."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from devbox.commands.table.options import Command
+
+    Table = tuple[Command, ...]
+
+# Commands of two words go by their first one in `devbox --help`.
+GROUPS = {
+    "recipe": "The recipes that images and services are made from.",
+    "snapshot": "Copies of the data of services, to go back to.",
+    "volume": "The data of services: what there is, and away with it.",
+    "export": "The project in the words of other tools.",
+    "image": "Images: what the store has, to and from registries, collection.",
+    "release": "Releases: what was built, and what it runs.",
+    "key": "The keys that you sign with.",
+}
+
+
+def _load_lifecycle() -> Table:
+    from devbox.commands.table import lifecycle
+
+    return lifecycle.TABLE
+
+
+def _load_inside() -> Table:
+    from devbox.commands.table import inside
+
+    return inside.TABLE
+
+
+def _load_data() -> Table:
+    from devbox.commands.table import data
+
+    return data.TABLE
+
+
+def _load_project() -> Table:
+    from devbox.commands.table import project
+
+    return project.TABLE
+
+
+def _load_images() -> Table:
+    from devbox.commands.table import images
+
+    return images.TABLE
+
+
+def _load_releases() -> Table:
+    from devbox.commands.table import releases
+
+    return releases.TABLE
+
+
+def _load_tests() -> Table:
+    from devbox.commands.table import tests
+
+    return tests.TABLE
+
+
+def _load_keys() -> Table:
+    from devbox.commands.table import keys
+
+    return keys.TABLE
+
+
+# Each table, and the first words of the commands it declares.
+TABLES: tuple[tuple[Callable[[], Table], str], ...] = (
+    (_load_lifecycle, "init up down stop restart ps logs open"),
+    (_load_inside, "shell exec run tool debug"),
+    (_load_tests, "test"),
+    (_load_data, "snapshot volume"),
+    (_load_project, "plan why lock config recipe trust doctor export hook completion"),
+    (_load_releases, "build install promote rollback release approve verify"),
+    (_load_images, "image"),
+    (_load_keys, "key"),
+)
+
+
+def find(name: str) -> Command | None:
+    """The command of this name, as `ps` or `image ls`."""
+    first = name.partition(" ")[0]
+    for load, words in TABLES:
+        if first in words.split():
+            return next((command for command in load() if command.name == name), None)
+    return None
+
+
+def list_commands() -> dict[str, Command]:
+    """All commands by name, in the order of the help."""
+    return {command.name: command for load, _ in TABLES for command in load()}

@@ -1,0 +1,165 @@
+"""The nouns of the command line. Its tables, `tables/`, feed the light parser and Typer."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FLAG, TEXT, NUMBER, MANY = "flag", "text", "number", "many"
+
+
+class Option:
+    """`-s, --long VALUE`. `kind`: a FLAG, a TEXT or NUMBER given once, or MANY texts. `variable` sets it as well.
+
+    `words` says of what kind its values are, for the shell's completion: see `names.py`; or `files`, `directories`.
+    """
+
+    __slots__ = ("about", "choices", "flags", "kind", "metavar", "name", "variable", "words")
+
+    def __init__(
+        self,
+        *flags: str,
+        about: str,
+        kind: str = FLAG,
+        metavar: str = "",
+        choices: str = "",
+        variable: str = "",
+        words: str = "",
+    ) -> None:
+        self.flags = flags
+        self.about = about
+        self.kind = kind
+        self.metavar = metavar
+        self.choices = tuple(choices.split())
+        self.variable = variable
+        self.words = words
+        self.name = flags[-1].lstrip("-").replace("-", "_")
+
+    def remove_flags(self, taken: set[str]) -> Option:
+        """The same option, leaving alone the flags that a command uses for something of its own (`logs -f`)."""
+        left = [flag for flag in self.flags if flag not in taken]
+        return Option(
+            *left,
+            about=self.about,
+            kind=self.kind,
+            metavar=self.metavar,
+            choices=" ".join(self.choices),
+            variable=self.variable,
+            words=self.words,
+        )
+
+
+class Argument:
+    """The positional words of a command: one optional word, or any number with `many`. `words`: as of an Option.
+
+    `metavar` shows several words that mean different things.
+    """
+
+    __slots__ = ("about", "many", "metavar", "name", "words")
+
+    def __init__(self, name: str, *, about: str, many: bool = False, words: str = "", metavar: str = "") -> None:
+        self.name = name
+        self.about = about
+        self.many = many
+        self.words = words
+        self.metavar = metavar or f"[{name.upper()}]" + ("…" if many else "")
+
+
+class Command:
+    """A command. `handler` is "MODULE:FUNCTION" in `devbox.cli`: the table loads no handler.
+
+    `after` names the words behind `--` where they are a program's own; else `--` only ends flags.
+
+    With `passes`, they are all words behind the first positional one, whatever they look like.
+    """
+
+    __slots__ = ("about", "after", "argument", "handler", "name", "options", "passes")
+
+    def __init__(
+        self,
+        name: str,
+        handler: str,
+        *options: Option,
+        about: str,
+        argument: Argument | None = None,
+        after: str = "",
+        passes: bool = False,
+    ) -> None:
+        self.name = name
+        self.handler = handler
+        self.about = about
+        self.argument = argument
+        self.after = after
+        self.passes = passes
+        taken = {flag for option in options for flag in option.flags}
+        self.options = options + tuple(option.remove_flags(taken) for option in GLOBALS)
+
+
+class Args:
+    """What a person asked of a command, read by name and kind; absent options fall back to their variable."""
+
+    __slots__ = ("_values", "after")
+
+    def __init__(self, values: Mapping[str, object], *, after: tuple[str, ...] | None = None) -> None:
+        self._values = values
+        self.after = after
+
+    def get_flag(self, name: str) -> bool:
+        """Whether a FLAG was given."""
+        return bool(self._values.get(name))
+
+    def get_text(self, name: str) -> str:
+        """A TEXT, or the single positional word; empty where absent."""
+        return str(self._values.get(name) or "")
+
+    def get_number(self, name: str) -> int | None:
+        """A NUMBER, or None where absent."""
+        value = self._values.get(name)
+        return value if isinstance(value, int) else None
+
+    def get_texts(self, name: str) -> tuple[str, ...]:
+        """MANY texts, or all positional words."""
+        value = self._values.get(name)
+        return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
+
+
+DIRECTORY = Option(
+    "-C", "--directory", about="Work as if started there.", kind=TEXT, metavar="DIR", words="directories"
+)
+FILE = Option("-f", "--file", about="The env file.", kind=TEXT, metavar="FILE", variable="DEVBOX_FILE", words="files")
+PROGRESS = Option(
+    "--progress",
+    about="How progress is shown on stderr: auto, tty, plain, json, quiet.",
+    kind=TEXT,
+    metavar="HOW",
+    choices="auto tty plain json quiet",
+    variable="DEVBOX_PROGRESS",
+)
+JSON = Option("--json", about="Print data as one JSON document.")
+GLOBALS = (DIRECTORY, FILE, PROGRESS)
+
+
+CONTAINER = Argument("container", about="A container, named as in the file; dev when left out.", words="containers")
+SHELL_ON_FAIL = Option(
+    "--shell-on-fail", about="Where a step of an image fails, open a shell in the state it left; on a terminal only."
+)
+STAGE = Option(
+    "--stage", about="Of a stage of the project, where releases run.", kind=TEXT, metavar="STAGE", words="stages"
+)
+YES = Option("-y", "--yes", about="Remove without asking.")
+CONFIRM = Option(
+    "--confirm",
+    about="Confirm by its name that a protected stage is destroyed.",
+    kind=MANY,
+    metavar="STAGE",
+    words="stages",
+)
+KEY = Option(
+    "--key",
+    about="Whose key: a name from `devbox key ls`. Left out, DEVBOX_KEY where that may, else the only one that may.",
+    kind=TEXT,
+    metavar="NAME",
+    words="keys",
+)
+LOCKED = Option("--locked", about="Take what devbox.lock.toml says, write nothing there; exit 1 if it lacks something.")

@@ -1,0 +1,142 @@
+"""Verbs that run tasks of the file in dev: what a task needs side by side, each only where something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devbox.errors import CommandFailed
+from devbox.execute import runner
+from devbox.execute.events import Note, Sink
+from devbox.host import globs, process
+from devbox.model import codec, ids
+from devbox.model.observed import TaskDone
+from devbox.model.spec import Spec, Task
+from devbox.plan import tasks
+from devbox.project import Project, load
+from devbox.records.tests import TaskRecord
+
+DEV = "dev"
+
+LineSink = Callable[[str, str], None]
+"""Takes a line of output: the task's name, the text. Called from any thread."""
+Execute = Callable[[tuple[str, ...]], int]
+"""Runs a command in dev on the caller's own streams; its exit code."""
+
+
+def run(
+    opened: Project,
+    name: str,
+    sink: Sink,
+    *,
+    line: LineSink,
+    execute: Execute,
+    arguments: tuple[str, ...] = (),
+    force: bool = False,
+) -> int:
+    """Run a task after those it needs; the exit code of the first that fails. dev is up.
+
+    What it needs runs side by side, its output line by line to `line`; itself it has the caller's streams. A task whose
+    inputs are as at its last success, and whose outputs are there, is passed over unless `force` or it has arguments.
+    """
+    session = _TaskSession(opened, load(opened), line, force=force)
+    task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
+    if code := session.run_needs(name, sink):
+        return code
+    now = session.read_inputs(task)
+    reason = session.find_reason(task, now) or ("it has arguments" if arguments else "")
+    if not reason:
+        sink(Note(text=f"task {name}: {_format_unchanged(now)}; --force runs it"))
+        return 0
+    if task.inputs:
+        sink(Note(text=f"task {name}: {reason}"))
+    code = execute(tasks.build_task_argv(task, arguments))
+    if code == 0 and not arguments:
+        session.record_success(task, now)
+    return code
+
+
+def run_captured(opened: Project, name: str, sink: Sink, *, line: LineSink) -> str:
+    """Run a task after those it needs, all with their output to `line`; what came of it. CommandFailed at a failure."""
+    session = _TaskSession(opened, load(opened), line, force=False)
+    task = tasks.find_task(name, session.resolved.tasks, env_file=opened.env_file)
+    if session.run_needs(name, sink):
+        raise CommandFailed(f"a task that {name} needs failed", remedy=f"to see it again: devbox run {name}")
+    return session.run(task)
+
+
+class _TaskSession:
+    """One run of tasks."""
+
+    def __init__(self, opened: Project, resolved: Spec, line: LineSink, *, force: bool) -> None:
+        self.resolved = resolved
+        self._opened = opened
+        self._line = line
+        self._force = force
+        self._record = TaskRecord(opened.paths, opened.id)
+        dev = opened.engine.observe(resolved.instance).containers.get(DEV)
+        self._image = dev.image_key if dev else ""
+        self._code = 0
+
+    def run_needs(self, name: str, sink: Sink) -> int:
+        """Everything that a task needs; the exit code of the first that fails, else 0. Ctrl-C ends all of them."""
+        made = tasks.plan_needs(name, self.resolved.tasks)
+        if not made:
+            return 0
+        try:
+            runner.run(made, {"task": lambda step: self.run(self.resolved.tasks[step.resource])}, sink)
+        except CommandFailed:
+            if not self._code:
+                raise
+        except KeyboardInterrupt:
+            process.end_children()
+            raise
+        return self._code
+
+    def run(self, task: Task) -> str:
+        """Run one, where it has to; what came of it in a few words."""
+        now = self.read_inputs(task)
+        if not self.find_reason(task, now):
+            return _format_unchanged(now)
+        last: list[str] = []
+
+        def line(text: str) -> None:
+            last.append(text)
+            del last[:-8]
+            self._line(task.name, text)
+
+        code = self._opened.engine.exec(self.resolved.instance, DEV, tasks.build_task_argv(task), env={}, on_line=line)
+        if code != 0:
+            self._code = self._code or code
+            raise CommandFailed(
+                f"the task {task.name} ended with {code}",
+                details="\n".join(last),
+                remedy=f"to see it again: devbox run {task.name}",
+            )
+        self.record_success(task, now)
+        return "done"
+
+    def read_inputs(self, task: Task) -> TaskDone:
+        """What it would run with."""
+        found = globs.compute_digests(self._opened.root, task.inputs)
+        return TaskDone(commands=ids.compute_key(codec.dump(task.commands)), image=self._image, files=found)
+
+    def find_reason(self, task: Task, now: TaskDone) -> str:
+        """Why it has to run; "" where it has not."""
+        if self._force:
+            return "--force"
+        return tasks.explain_run(task, self._record.read_last(task.name), now, lacking=self._list_missing_outputs(task))
+
+    def record_success(self, task: Task, done: TaskDone) -> None:
+        """It succeeded."""
+        if task.inputs:
+            self._record.record_success(task.name, done)
+
+    def _list_missing_outputs(self, task: Task) -> tuple[str, ...]:
+        """Outputs that nothing in the project fits."""
+        root = self._opened.root
+        return tuple(pattern for pattern in task.outputs if not globs.matches(root, pattern))
+
+
+def _format_unchanged(now: TaskDone) -> str:
+    count = len(now.files)
+    return f"unchanged since its last success, by {count} input{'' if count == 1 else 's'}"

@@ -1,0 +1,114 @@
+"""A cell brought up for a person to look around in, as its last failure left it, or as it begins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from devbox.envfile.load import EnvFile
+from devbox.errors import BakeFailed, UsageError
+from devbox.execute.events import Note, Sink
+from devbox.host import files
+from devbox.images.store import lock
+from devbox.matrix import bake, cells, reaper, schedule
+from devbox.matrix.reaper import CellReaper, take_down
+from devbox.matrix.run import CellRun, RunContext
+from devbox.matrix.session import open_ready_data
+from devbox.model.matrix import Cell, MatrixEvent
+from devbox.plan import matrix
+from devbox.project import Project, lock_instance
+from devbox.records.tests import FAILED, KEPT, RUNNING, MatrixRecords
+
+DisplayFactory = Callable[[], AbstractContextManager[Sink]]
+
+
+@contextmanager
+def bring_up_cell(opened: Project, name: str, display: DisplayFactory) -> Iterator[tuple[str, str]]:
+    """The cell's instance and the container of its tests: up as long as this lasts, then as it was before."""
+    records = MatrixRecords(opened.paths, opened.id)
+    with files.lock_file(records.lock, wait=False) as mine:
+        if not mine:
+            raise UsageError("tests of this project are running", remedy="wait until they end, then do this again")
+        with lock.lock_shared(opened.paths):
+            reaper.sweep(opened, records)
+            env, every = cells.load_cells(opened)
+            name = _find_cell(every, name)
+            before = records.list_standing().get(records.compute_cell_id(name), "")
+            guardian = CellReaper(opened.paths)
+            try:
+                with display() as sink:
+                    run = _prepare_run(opened, records, (env, every), name, guardian, sink)
+                    _bring_up(opened, records, run, before, guardian, sink)
+                yield run.wanted.resolved.instance.id, run.wanted.tests.container.name
+            finally:
+                _restore_cell(opened, records, records.compute_cell_id(name), before)
+                guardian.end()
+
+
+def _find_cell(every: tuple[Cell, ...], wanted: str) -> str:
+    """The cell of this name, or the only one that an expression means."""
+    names = [cell.name for cell in every]
+    if wanted in names:
+        return wanted
+    found = sorted(matrix.select_cells(every, wanted))
+    if len(found) != 1:
+        raise UsageError(
+            f"{wanted} means {len(found)} cells, and a shell is in one: {', '.join(found[:4])}",
+            remedy="devbox test --list shows them",
+        )
+    return found[0]
+
+
+def _prepare_run(
+    opened: Project,
+    records: MatrixRecords,
+    known: tuple[EnvFile, tuple[Cell, ...]],
+    name: str,
+    guardian: CellReaper,
+    sink: Sink,
+) -> CellRun:
+    """The cell as the file has it now, its images baked."""
+    with lock_instance(opened, sink):
+        wanted, sources = cells.read(opened, *known)
+        seen = schedule.record_cells(opened, records, wanted, sources)
+        (one,) = cells.check_access(opened, (each for each in wanted if each.cell.name == name))
+        if lacking := bake.bake(opened, [one], sink):
+            raise BakeFailed(f"the cell {name} has no image: {lacking[name]}", remedy=f"devbox test --shell {name}")
+
+    def ignore(_event: MatrixEvent) -> None:
+        """Of what a cell tells, the steps are shown."""
+
+    around = RunContext(
+        records=records,
+        guardian=guardian,
+        ready=open_ready_data(opened, records, seen.tree),
+        board=ignore,
+        slots=threading.Semaphore(1),
+        steps=sink,
+    )
+    return CellRun(cells.pin_cell(one), around, reason="")
+
+
+def _bring_up(
+    opened: Project, records: MatrixRecords, run: CellRun, before: str, guardian: CellReaper, sink: Sink
+) -> None:
+    instance = run.wanted.resolved.instance.id
+    if before != KEPT:
+        guardian.watch(instance, data=before == FAILED)
+    if before:
+        run.bring_up()
+        return
+    sink(Note(text=f"{run.wanted.cell.name} left nothing when it ran last: this is a new one"))
+    take_down(opened.paths, instance)
+    records.mark(instance, RUNNING)
+    run.prepare()
+
+
+def _restore_cell(opened: Project, records: MatrixRecords, instance: str, before: str) -> None:
+    """What was kept standing stands; the data of a failed cell stay; of a new one nothing does."""
+    if before == FAILED:
+        take_down(opened.paths, instance, data=True)
+    elif before != KEPT:
+        take_down(opened.paths, instance)
+        records.mark(instance, "")

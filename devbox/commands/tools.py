@@ -1,0 +1,109 @@
+"""Verbs about tools: made ready on use, and called by the commands they put on PATH."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from devbox import flow
+from devbox.commands import noop_stamps
+from devbox.errors import CannotRun, EngineError
+from devbox.execute import hooks
+from devbox.execute.events import Sink
+from devbox.images.store import lock
+from devbox.model.image import ImageConfig, key_image
+from devbox.model.spec import Spec, Tool
+from devbox.plan import diff as differ
+from devbox.plan import tasks
+from devbox.plan.tasks import DebugRequest
+from devbox.project import Project, apply, check_grants, check_names, load, lock_instance, observe_instance, pin
+from devbox.records import noop
+from devbox.records.noop import ToolCall
+
+
+def make_ready(opened: Project, name: str, sink: Sink) -> ToolCall:
+    """Start what a tool called `name` needs, and its container; how it is called. The next call finds it warm."""
+    container = tasks.find_tool(load(opened), name).container
+    resolved = flow.up(opened, sink, names=(container,), wait=False).resolved
+    tool = tasks.find_tool(resolved, name)
+    image = _find_config(opened, resolved, tool)
+    found = {each: _make_call(resolved, tool, each, image) for each in tasks.list_call_names(resolved, tool)}
+    if not found[name].command and not found[name].default:
+        spec = resolved.containers[tool.container]
+        raise EngineError(
+            f"{spec.label} has no command, and neither has its image",
+            where=spec.where,
+            remedy='give it one: command = ["program"]',
+        )
+    stamped = None if tasks.has_unseen_inputs(resolved, tool) else noop_stamps.stamp_env_file(opened)
+    if stamped is not None:
+        for each, call in found.items():
+            noop.write_tool_call(opened.paths.tool_call(opened.id, each), call, stamped)
+    return found[name]
+
+
+def write_shims(opened: Project) -> tuple[str, tuple[str, ...]]:
+    """The directory of the project's shims, and the commands in it: all that the file has now."""
+    resolved = load(opened)
+    directory = opened.paths.shims(opened.id)
+    hooks.refresh_shims(directory, resolved.instance, tasks.list_shims(resolved.tools))
+    return directory, tasks.list_shims(resolved.tools)
+
+
+def _find_config(opened: Project, resolved: Spec, tool: Tool) -> ImageConfig:
+    baked = opened.store.find(key_image(resolved.containers[tool.container].image, resolved.images).key)
+    return baked.config if baked else ImageConfig()
+
+
+def _make_call(resolved: Spec, tool: Tool, name: str, image: ImageConfig) -> ToolCall:
+    spec = resolved.containers[tool.container]
+    workspace = next(mount.target for mount in spec.mounts if mount.kind == "workspace")
+    command, default = tasks.build_tool_argv(tool, name, image)
+    workdir = "" if spec.workdir == workspace else spec.workdir
+    return ToolCall(tool.container, command=command, default=default, workspace=workspace, workdir=workdir)
+
+
+def debug(
+    opened: Project, target: str, wanted: DebugRequest, sink: Sink, *, env: Mapping[str, str], tty: bool = False
+) -> int:
+    """Run a one-shot container that shares the namespaces of `target`, whose files lie below /proc/1/root; its code.
+
+    CannotRun where the target does not run.
+    """
+    from devbox.execute.actions import build_request
+    from devbox.execute.terminal import SecretResolver
+
+    with contextlib.ExitStack() as lease:
+        with lock_instance(opened, sink):
+            resolved = load(opened)
+            check_grants(opened, resolved)
+            resolved, image = _add_image(opened, resolved, wanted)
+            spec = tasks.build_debug_spec(f"debug-{os.getpid()}", image, tasks.build_debug_argv(resolved, wanted), env)
+            observed = observe_instance(opened, resolved)
+            seen = observed.containers.get(target)
+            if seen is None:
+                check_names(resolved, (target,))
+            if seen is None or seen.pid is None:
+                known = ", ".join(name for name, each in observed.containers.items() if each.pid) or "nothing"
+                raise CannotRun(f"{target} is not running", remedy=f"up are: {known}; devbox up {target}")
+            if image not in observed.baked:
+                opened.store.sweep()
+                resolved = apply(opened, differ.plan_bakes(resolved, (image,)), resolved, observed, sink)
+            asked = build_request(spec, resolved, observed, opened.store, SecretResolver(resolved))
+            started = dataclasses.replace(asked, joins=target)
+            lease.enter_context(lock.lease_image(opened.paths, started.image.key))
+        return opened.engine.run_once(resolved.instance, started, tty=tty)
+
+
+def _add_image(opened: Project, resolved: Spec, wanted: DebugRequest) -> tuple[Spec, str]:
+    """The file, and the image that debugs in it: one of its own, or one beside it, of the same base as the lock has."""
+    from devbox.envfile import recipes
+    from devbox.execute.locks import Locks
+
+    name, table = tasks.find_debug_image(resolved, wanted)
+    if table is not None:
+        images = resolved.images | {name: recipes.build_tool_image(name, table, root=opened.root)}
+        resolved = Locks(resolved.instance).apply(dataclasses.replace(resolved, images=images))
+    return pin(opened, resolved, locked=False), name

@@ -1,0 +1,109 @@
+"""The verb that stays: what `[[….watch]]` asks for, whenever files change. A mistake in between ends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from devbox import flow
+from devbox.commands import tasks
+from devbox.errors import DevboxError, UsageError
+from devbox.execute import runner, watcher
+from devbox.execute.events import Event, Note, Sink, StepLine
+from devbox.host.project import LOCAL_FILE
+from devbox.model.plan import Step
+from devbox.model.spec import Watch
+from devbox.plan import order, watching
+from devbox.project import Project, build_instance, load, lock_instance
+
+
+def list_watches(opened: Project, names: tuple[str, ...] | None = None) -> tuple[Watch, ...]:
+    """What the file watches, for these containers or all; UsageError where that is nothing."""
+    resolved = load(opened)
+    chosen = order.select_containers(resolved, names)
+    found = tuple(watch for watch in resolved.watches if watch.container in chosen)
+    if not found:
+        raise UsageError(
+            f"{opened.env_file} watches nothing{' of ' + ', '.join(names) if names else ''}",
+            remedy='say what happens when: [[dev.watch]] paths = ["src/**"]',
+        )
+    return found
+
+
+def watch(opened: Project, sink: Sink, *, names: tuple[str, ...] | None = None) -> None:
+    """React to changed files until Ctrl-C (KeyboardInterrupt). A changed env file is read again."""
+    watches = list_watches(opened, names)
+    while True:
+        places = watching.list_places(watches)
+        sink(Note(text=f"watching {', '.join(place or 'the whole project' for place in places)}; Ctrl-C ends it"))
+        for changed in _await_changes(opened, places):
+            _react(opened, sink, watches, changed)
+            if {opened.env_file, LOCAL_FILE} & changed:
+                watches = _reload_watches(opened, sink, names) or watches
+                if watching.list_places(watches) != places:
+                    break
+
+
+def _await_changes(opened: Project, places: tuple[str, ...]) -> Iterator[frozenset[str]]:
+    return watcher.watch_batches(opened.root, (*places, opened.env_file, LOCAL_FILE))
+
+
+def _reload_watches(opened: Project, sink: Sink, names: tuple[str, ...] | None) -> tuple[Watch, ...]:
+    """What the file watches now; nothing where it can't be read, as in the middle of an edit."""
+    try:
+        found = list_watches(opened, names)
+    except DevboxError as error:
+        sink(Note(text=f"{f'{error.where}: ' if error.where else ''}{error.sentence}; watching on as before"))
+        return ()
+    sink(Note(text=f"{opened.env_file} changed: devbox up takes it over"))
+    return found
+
+
+def _react(opened: Project, sink: Sink, watches: tuple[Watch, ...], changed: frozenset[str]) -> None:
+    seen = frozenset(path for path in changed if watching.plan_reactions(watches, [path]))
+    made = watching.plan_reactions(watches, watcher.exclude_ignored(opened.root, seen))
+    if not made:
+        return
+    try:
+        runner.run(made, _build_actions(opened, sink), sink)
+    except DevboxError as error:
+        for line in (*error.details.strip().splitlines()[-8:], f"→ {error.remedy}" if error.remedy else ""):
+            if line:
+                sink(Note(text=line))
+
+
+def _build_actions(opened: Project, sink: Sink) -> dict[str, Callable[[Step], str]]:
+    """What each reaction does."""
+
+    def restart(step: Step) -> str:
+        with lock_instance(opened, _ignore_event):
+            opened.engine.rerun(build_instance(opened, ""), step.resource)  # whatever the file says just now
+        return "restarted"
+
+    def signal(step: Step) -> str:
+        name, _, container = step.resource.partition(" ")
+        with lock_instance(opened, _ignore_event):
+            opened.engine.signal(build_instance(opened, ""), container, name)
+        return "told"
+
+    def rebuild(step: Step) -> str:
+        outcome = flow.up(opened, _filter_notes(sink), names=(step.resource,))
+        return "rebuilt" if outcome.plan else "its image is as it was"
+
+    def task(step: Step) -> str:
+        return tasks.run_captured(
+            opened, step.resource, _ignore_event, line=lambda _, text: sink(StepLine(id=step.id, text=text))
+        )
+
+    return {"restart": restart, "signal": signal, "rebuild": rebuild, "task": task}
+
+
+def _ignore_event(_: Event) -> None:
+    """The reaction is shown as one step; what it consists of is not."""
+
+
+def _filter_notes(sink: Sink) -> Sink:
+    def pass_on(event: Event) -> None:
+        if isinstance(event, Note):
+            sink(event)
+
+    return pass_on

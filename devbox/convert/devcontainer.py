@@ -1,0 +1,116 @@
+"""The dev container for tools that know Dev Containers: `[dev]` as devcontainer.json, for Docker or Podman. Pure.
+
+The image is the one that devbox bakes, handed to the engine before the container is made. What only devbox does is left
+out, and said.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from devbox.envfile.load import EnvFile
+from devbox.errors import EnvFileError
+from devbox.model.container import Isolation, Limits, Secret
+from devbox.roles.dev import DevTable
+from devbox.roles.fields import CommandItem
+
+_HERE = "${localWorkspaceFolder}"  # the project on the machine of the editor
+
+
+def build_document(env: EnvFile) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The document, and a sentence for each thing of `[dev]` that it lacks. EnvFileError where there is no `[dev]`."""
+    table = env.document.dev
+    if table is None:
+        raise EnvFileError(
+            "there is no [dev], which is what a dev container is",
+            where=env.locate(()),
+            remedy='[dev]\nrecipe = "debian"',
+        )
+    isolation = table.isolation.to_isolation()
+    plain: dict[str, Any] = {
+        "name": env.name,
+        **_build_image(table, env.name),
+        "workspaceFolder": table.workspace,
+        "workspaceMount": f"source={_HERE},target={table.workspace},type=bind",
+        "mounts": list(_list_mounts(table, env.name)),
+        "containerEnv": dict(table.env),
+        "remoteEnv": _map_caller_secrets(table.secrets),
+        "containerUser": table.user,
+        "forwardPorts": [port.container for port in table.ports if port.protocol == "tcp"],
+        "postCreateCommand": " && ".join(map(_format_command, table.setup.run)) if table.setup else None,
+        "init": True,
+        "capAdd": [name for name in isolation.capabilities if not name.startswith("-")],
+        "securityOpt": ["no-new-privileges"],
+        "runArgs": [*_list_isolation_options(isolation), *_list_limit_options(table.limits.to_limits())],
+    }
+    return {key: value for key, value in plain.items() if value not in (None, [], {})}, tuple(
+        _list_missing(table, isolation)
+    )
+
+
+def _build_image(table: DevTable, project: str) -> dict[str, Any]:
+    """An image of a registry as it is; any other as devbox bakes it."""
+    as_it_is = not (table.packages or table.run)
+    if table.image and as_it_is:
+        return {"image": table.image}
+    name = f"devbox/{project}-dev"
+    command = ["devbox", "image", "export", "dev", "--to", "docker", "--tag", name]
+    return {"image": name, "initializeCommand": command}
+
+
+def _list_mounts(table: DevTable, project: str) -> Iterator[str]:
+    for name, target in table.volumes.items():
+        yield f"source={project}-{name},target={target},type=volume"
+    for item in table.mounts:
+        read_only = ",readonly" if item.read_only else ""
+        yield f"source={_HERE}/{item.source},target={item.target},type=bind{read_only}"
+    for target in table.tmpfs:
+        yield f"target={target},type=tmpfs"
+
+
+def _map_caller_secrets(secrets: Mapping[str, Secret]) -> dict[str, str]:
+    """Secrets that are variables and come from the caller's; their values are written nowhere."""
+    named = {name: secret.reference.partition(":")[2] for name, secret in secrets.items() if _is_portable(secret)}
+    return {variable: f"${{localEnv:{name}}}" for variable, name in named.items()}
+
+
+def _is_portable(secret: Secret) -> bool:
+    return secret.reference.startswith("env:") and not secret.file
+
+
+def _format_command(command: CommandItem) -> str:
+    """A command as one part of a shell's line."""
+    return f"( {command} )" if isinstance(command, str) else shlex.join(command)
+
+
+def _list_isolation_options(isolation: Isolation) -> Iterator[str]:
+    yield from (f"--cap-drop={name[1:]}" for name in isolation.capabilities if name.startswith("-"))
+    if isolation.read_only:
+        yield "--read-only"
+    if isolation.network == "none":
+        yield "--network=none"
+
+
+def _list_limit_options(limits: Limits) -> Iterator[str]:
+    if limits.memory is not None:
+        yield f"--memory={limits.memory}"
+    if limits.cpus is not None:
+        yield f"--cpus={limits.cpus:g}"
+    if limits.pids is not None:
+        yield f"--pids-limit={limits.pids}"
+
+
+def _list_missing(table: DevTable, isolation: Isolation) -> Iterator[str]:
+    others = [name for name, secret in table.secrets.items() if not _is_portable(secret)]
+    if table.needs:
+        yield f"needs ({', '.join(table.needs)}): services run in devbox; those with `ports` are reached on the host"
+    if table.command:
+        yield "command: start it in a terminal of the editor"
+    if others:
+        yield f"secrets ({', '.join(others)}): only env: ones that are variables go along"
+    if table.env_files:
+        yield f"env_files ({', '.join(table.env_files)}): their values would be written down"
+    if isolation.egress is not None:
+        yield "isolation.egress: Docker has no such list"

@@ -1,0 +1,196 @@
+"""The ops of a rollout: start containers of a release by digest, verify what they run, change the router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from devbox.deploy.router import Router
+from devbox.deploy.stage_containers import Replicas
+from devbox.deploy.verification import Verification
+from devbox.engines.engine import Engine, StartRequest
+from devbox.errors import EngineError, NotReady
+from devbox.execute.actions import Actions, build_image_request
+from devbox.execute.events import Note, Sink, StepProgress
+from devbox.execute.runner import Action
+from devbox.execute.terminal import SecretResolver
+from devbox.images.image_store import ImageStore
+from devbox.model.observed import ObservedContainer
+from devbox.model.plan import Step
+from devbox.model.router import RouterState, Server, get_full_share
+from devbox.model.spec import Spec
+from devbox.model.traffic import Side
+
+
+class RolloutActions:
+    """The ops of one rollout. Services and the router are started as those of any instance: by `base`."""
+
+    def __init__(
+        self,
+        base: Actions,
+        resolved: Spec,
+        *,
+        replicas: Replicas,
+        engine: Engine,
+        store: ImageStore,
+        router: Router,
+        secrets: SecretResolver,
+        sink: Sink,
+        drain: float,
+        verify: float = 0.0,
+    ) -> None:
+        """`replicas`: of the release that comes, and of a baseline.
+
+        `drain`: seconds that connections may go on at containers that get no more requests.
+
+        `verify`: seconds that the release is observed when it has the traffic.
+        """
+        self._base = base
+        self._resolved = resolved
+        self._specs, self._digests, self._served = replicas.specs, replicas.digests, replicas.served
+        self._engine = engine
+        self._store = store
+        self._router = router
+        self._sink = sink
+        self._secrets = secrets
+        self._drain = drain
+        self._seconds = verify
+        services = [spec.name for spec in replicas.specs.values() if spec.kind != "job"]
+        self._verification = Verification(engine=engine, instance=resolved.instance, router=router, names=services)
+        self._before: Side | None = None  # of what ran until now
+
+    def build_table(self) -> Mapping[str, Action]:
+        """Which function does which op."""
+        own = {"start": self.start, "admit": self.admit, "switch": self.switch, "drain": self.drain}
+        own["verify"] = self.verify
+        later = {"finish": self.finish, "retire": self.retire, "remove": self.remove, "reload": self.reload}
+        return {**self._base.build_table(), **own, **later}
+
+    def start(self, step: Step) -> str:
+        """Start a container, wait until it is ready, and see what it runs; a job runs to its end."""
+        spec = self._specs.get(step.resource)
+        if spec is None:
+            return self._base.start(step)
+        instance = self._resolved.instance
+        wanted = build_image_request(
+            spec, self._store.load_by_digest(self._digests[spec.name]), ports=(), secrets=self._secrets
+        )
+        seen = self._engine.observe(instance).containers.get(spec.name)
+        if seen is not None and not self._matches(seen, wanted):
+            self._engine.remove(instance, spec.name)
+        self._engine.start(instance, wanted)
+        try:
+            ready = self._engine.wait_ready(instance, spec.name)
+        except NotReady as error:
+            error.where = error.where or spec.where
+            error.remedy = f"devbox logs --stage {instance.stage} {spec.name}"
+            raise
+        if spec.kind == "job":
+            return f"finished with {ready.exit_code}"
+        self._check_image(spec.name)
+        return f"{'running' if ready.health == 'none' else ready.health}, proven"
+
+    def admit(self, step: Step) -> str:
+        """Add a container to the router's servers, after checking what it runs."""
+        side, _, name = step.resource.partition("/")
+        spec = self._specs[name]
+        self._check_image(spec.name)
+        served = self._served[spec.name]
+        address = self._engine.observe(self._resolved.instance).addresses[spec.name]
+        server = Server(name=spec.name, address=address, port=served.target, check=served.check)
+
+        def admitted(state: RouterState) -> RouterState:
+            return state.remove_servers(frozenset({spec.name})).add_servers(served.process, side, (server,))
+
+        self._record_old_traffic()
+        self._router.change(admitted)
+        return f"serves at {address}:{served.target}"
+
+    def switch(self, step: Step) -> str:
+        """Move all traffic to a side."""
+        self._record_old_traffic()
+        share = get_full_share(step.resource)
+        self._router.change(lambda state: replace(state, share=share))
+        return f"all traffic is on {step.resource}"
+
+    def verify(self, step: Step) -> str:
+        """Observe the release for a while; VerifyFailed if it is not well."""
+        self._record_old_traffic()  # a promotion that was killed after the switch: what the old replicas have answered
+        requests = self._verification.run(
+            self._seconds, before=self._before or Side(), on_text=self._make_reporter(step)
+        )
+        return f"well, {requests} requests" if requests else "well by its health checks; there were no requests"
+
+    def _record_old_traffic(self) -> None:
+        """Keep what the old release answered until now: its servers may be gone when the new one is compared."""
+        if self._seconds and self._before is None:
+            self._before = self._verification.read_traffic()
+
+    def drain(self, step: Step) -> str:
+        """Send a container no more requests; those that are short end."""
+        left = self._router.drain(step.resource, self._make_reporter(step))
+        return f"{_format_connections(left)} go{'es' * (left == 1)} on" if left else "nothing under way"
+
+    def finish(self, step: Step) -> str:
+        """Let long connections of a container end, as long as the stage allows, and count those that are cut."""
+        if cut := self._router.finish(step.resource, seconds=self._drain, on_text=self._make_reporter(step)):
+            self._sink(Note(text=f"{step.resource}: cut {_format_connections(cut)}, open after {self._drain:g} s"))
+            return f"cut {_format_connections(cut)}"
+        return "nothing under way"
+
+    def retire(self, step: Step) -> str:
+        """Stop a container that has no connections any more; one that has is stopped later, by `remove`."""
+        if left := self._router.count_open(step.resource):
+            return f"kept for {_format_connections(left)}"
+        return self.remove(step)
+
+    def _make_reporter(self, step: Step) -> Callable[[str], None]:
+        shown = ""
+
+        def show(text: str) -> None:
+            nonlocal shown
+            if text != shown:
+                shown = text
+                self._sink(StepProgress(id=step.id, text=text))
+
+        return show
+
+    def reload(self, step: Step) -> str:
+        """Have the router read its files again."""
+        instance = self._resolved.instance
+        self._router.reload(lambda: self._engine.signal(instance, step.resource, "USR2"))
+        return "has read its files"
+
+    def remove(self, step: Step) -> str:
+        """Stop a container by its own signal, and forget it."""
+        if step.resource not in self._engine.observe(self._resolved.instance).containers:
+            return "gone already"
+        self._router.settle(step.resource)
+        self._engine.remove(self._resolved.instance, step.resource)
+        return "stopped"
+
+    def _check_image(self, name: str) -> None:
+        """Take a container out of the router if it does not run what it should; raise EngineError."""
+        if fault := self._find_fault(name):
+            if name in self._router.state.list_container_names():
+                self._router.shut_out(name)
+            raise EngineError(f"{fault}: it gets no traffic", remedy="devbox image verify; then promote again")
+
+    def _find_fault(self, name: str) -> str:
+        """What is wrong with what a container runs; "" for nothing."""
+        wanted = self._digests[name]
+        try:
+            found = self._engine.verify_image(self._resolved.instance, name)
+        except EngineError as error:
+            return error.sentence
+        other = found or "something that its digest does not stand for"
+        return "" if found == wanted else f"{name} runs {other}, not {wanted}"
+
+    def _matches(self, seen: ObservedContainer, wanted: StartRequest) -> bool:
+        """Whether a container is what would be started; a job has ended, and is not asked what it ran."""
+        same = (seen.spec_key, seen.image_key) == (wanted.spec_key, wanted.image.key)
+        return same and (seen.state != "running" or wanted.spec.kind == "job" or not self._find_fault(seen.name))
+
+
+def _format_connections(number: int) -> str:
+    return f"{number} long connection{'s' * (number != 1)}"

@@ -1,0 +1,201 @@
+"""The controller of a gray release: observe, decide, record, tell the router; once a second, until the release ends.
+
+If it is killed, the next one continues from the record. The share has not risen meanwhile: a raised share is only lent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from devbox.deploy.records import GrayStore, OperatorRequest
+from devbox.errors import RouterUnavailable
+from devbox.gray.decide import GrayObservation, compute_traffic, decide
+from devbox.gray.external_metrics import MetricReading
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import WARM, GrayState
+from devbox.model.stage import Counts
+from devbox.model.traffic import HISTORY, Batch, Second, Side
+
+TICK = 1.0  # seconds between two looks
+PATIENCE = 60.0  # seconds that a router which crashed may take to come back
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterStats:
+    """The router and its servers at one moment. `began`: since when it counts; `threshold`: the canary's buckets.
+
+    `canary_replicas`, `stable_replicas`: the servers of each side that may get requests, over all judged processes.
+    `baseline`: None without fresh replicas of stable.
+    """
+
+    canary: Side
+    stable: Side
+    began: str
+    threshold: int
+    canary_healthy: bool
+    stable_healthy: bool
+    canary_restarts: int = 0
+    open: int = 0
+    tripped: bool = False
+    canary_replicas: int = 1
+    stable_replicas: int = 1
+    counts: Counts | None = None  # lost requests of the stage, by cause
+    baseline: Side | None = None
+    baseline_replicas: int = 0
+    baseline_healthy: bool = False
+    baseline_tripped: bool = False
+
+    def count_since(self, earlier: RouterStats) -> Batch:
+        """Return what was counted after an earlier sight; all of it if the router was started again since."""
+        if self.began != earlier.began:
+            return Batch(canary=self.canary, stable=self.stable, baseline=self.baseline)
+        return Batch(
+            canary=self.canary.subtract(earlier.canary),
+            stable=self.stable.subtract(earlier.stable),
+            baseline=self.baseline.subtract(earlier.baseline or Side()) if self.baseline else None,
+        )
+
+
+class TrafficBackend(Protocol):
+    """Where a gray release happens."""
+
+    def read_stats(self) -> RouterStats:
+        """Observe once. RouterAway if the router does not answer."""
+
+    def read_seconds(self, *, after: int) -> tuple[Second, ...]:
+        """The complete seconds later than `after` (since the epoch), oldest first, by replica.
+
+        Empty where the router does not count by second, as one that an earlier devbox started does not.
+        """
+
+    def lease_share(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
+        """Send so many buckets to the canary, for a while; without a renewal, `safe` ones, which is also kept on disk.
+
+        `generation`: in which the first failure of each client is counted, and the first response slower than `slow`
+        microseconds, one of TIMES; 0 where there is none, as before the release and after it. Called at every look: it
+        renews.
+        """
+
+    def reopen(self, *, baseline: bool = False) -> None:
+        """Let requests go again to a canary that the router has shut out, or to a baseline."""
+
+
+@dataclass(kw_only=True)
+class Controller:
+    """One gray release under way. `on_look` sees every look, `on_change` every phase and step that it came to.
+
+    `readings`: what metrics from outside said since this was asked last. `until`: phases in which the work of this
+    controller is done. `on_away` is called once when the router is away: nothing is decided until it is back.
+    """
+
+    trials: GrayStore
+    ground: TrafficBackend
+    until: Iterable[str]
+    on_look: Callable[[GrayRelease, RouterStats], None]
+    on_change: Callable[[GrayRelease], None]
+    readings: Callable[[], tuple[MetricReading, ...]] = tuple
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic  # unaffected by changes of the system time
+    pause: Callable[[float], None] = time.sleep
+    on_away: Callable[[], None] = lambda: None
+    tick: float = TICK
+    wish: OperatorRequest | None = None  # with which it begins
+    _last: RouterStats | None = field(default=None, init=False)
+    _away: float | None = field(default=None, init=False)
+
+    def run(self, trial: GrayRelease) -> GrayRelease:
+        """Control it until one of these phases is reached; return the result."""
+        while trial.rollout.phase not in self.until or self.wish is not None:
+            sight = self._read_stats()
+            trial = self._observe(trial, sight) if sight else trial
+            if trial.rollout.phase not in self.until:
+                self.pause(self.tick)
+        return trial
+
+    def _read_stats(self) -> RouterStats | None:
+        """None where the router is away; RouterAway where it is for too long."""
+        try:
+            sight = self.ground.read_stats()
+        except RouterUnavailable:
+            since, self._away = self._away, self.clock() if self._away is None else self._away
+            if since is None:
+                self.on_away()
+            elif self.clock() - since > PATIENCE:
+                raise
+            return None
+        self._away = None
+        return sight
+
+    def _observe(self, trial: GrayRelease, sight: RouterStats) -> GrayRelease:
+        wish, self.wish = self.wish or self.trials.consume_request(trial), None
+        batch = sight.count_since(self._last) if self._last else Batch(canary=Side(), stable=Side())
+        now = self.now()
+        batch = replace(batch, seconds=self._read_seconds(trial, now))
+        look = GrayObservation(
+            now=now,
+            batch=batch,
+            threshold=sight.threshold,
+            canary_healthy=sight.canary_healthy,
+            stable_healthy=sight.stable_healthy,
+            canary_restarts=sight.canary_restarts,
+            open=sight.open,
+            tripped=sight.tripped and trial.rollout.phase != WARM,
+            asked=wish.what if wish else "",
+            by=wish.by if wish else "",
+            readings=self.readings(),
+            canary_replicas=sight.canary_replicas,
+            stable_replicas=sight.stable_replicas,
+            baseline_replicas=sight.baseline_replicas,
+            baseline_healthy=sight.baseline_healthy,
+            baseline_tripped=sight.baseline_tripped,
+        )
+        after = decide(trial.rollout, look, trial.policy)
+        seen = trial.add_observation(
+            after, batch, now=now, threshold=compute_traffic(after, trial.policy).threshold
+        ).add_counts(sight.counts)
+        self._apply(trial, seen, sight)
+        self.on_look(seen, sight)
+        return seen
+
+    def _read_seconds(self, trial: GrayRelease, now: float) -> tuple[Second, ...]:
+        """Return the seconds that the release does not have yet; none if the router is away: the next look has them."""
+        known = trial.rollout.compared
+        with contextlib.suppress(RouterUnavailable):
+            until = min(known.until if known else 0, int(now))  # the clock may have been set back
+            return self.ground.read_seconds(after=max(until, int(now) - HISTORY - 1))
+        return ()
+
+    def _apply(self, before: GrayRelease, after: GrayRelease, sight: RouterStats) -> None:
+        """Write the record, then tell the router: after a crash, the record may be ahead of the router, never behind.
+
+        A new share begins a new batch. If the router is away, the next look lends.
+        """
+        changed = _read_position(before.rollout) != _read_position(after.rollout)
+        goal = compute_traffic(after.rollout, after.policy)
+        self.trials.write(after)
+        self._last = sight
+        with contextlib.suppress(RouterUnavailable):
+            self.ground.lease_share(
+                threshold=goal.threshold, safe=goal.safe, generation=goal.generation, slow=goal.slow
+            )
+            if goal.reopen:
+                self.ground.reopen()
+            if goal.reopen_baseline:
+                self.ground.reopen(baseline=True)
+            if goal.threshold != sight.threshold:
+                self._last = self.ground.read_stats()
+        if changed:
+            self.on_change(after)
+
+
+def _read_position(rollout: GrayState) -> tuple[str, int, bool]:
+    return rollout.phase, rollout.step, rollout.held
+
+
+def allow_completion(trial: GrayRelease) -> GrayRelease:
+    """Return the gray release so that it goes to 100 % without another promotion: the one it waited for has come."""
+    return replace(trial, policy=replace(trial.policy, completes=True))

@@ -1,0 +1,102 @@
+"""Whether what runs in a stage is what was deployed there, by what the runtime reports. What is not gets no traffic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from devbox.deploy import stage_containers
+from devbox.deploy.router import Router
+from devbox.engines.engine import Engine, InstanceView
+from devbox.errors import EngineError
+from devbox.model.frozen import dataclass
+from devbox.model.router import ROUTER
+from devbox.model.spec import Instance
+from devbox.model.stage import Deployment
+from devbox.records.deployed import DeployedRecord, StageDeployments
+
+_MOMENT = 0.3  # seconds between two looks: a container that ends or comes just now may be neither
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """A running container that is not what was deployed. `since`: when it was started.
+
+    `found`: what it is proven to run, "" for what no digest stands for; `wanted` "": it is of no release deployed here.
+    `doubt`: why nothing can be said of it; then it is left alone.
+    """
+
+    container: str
+    since: str
+    found: str = ""
+    wanted: str = ""
+    doubt: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """In a person's words."""
+        if self.doubt:
+            return self.doubt
+        if not self.wanted:
+            return f"{self.container} is of no release that was deployed here"
+        return (
+            f"{self.container} runs {self.found or 'something that no digest stands for'}, deployed was {self.wanted}"
+        )
+
+
+def find(instance: Instance, engine: Engine, record: DeployedRecord) -> tuple[Drift, ...]:
+    """All there is; what was seen only once is none."""
+    first = tuple(_detect_drift(instance, engine, record.read()))
+    if not first:
+        return ()
+    time.sleep(_MOMENT)
+    return tuple(each for each in _detect_drift(instance, engine, record.read()) if each in first)
+
+
+def shut_out(found: Iterable[Drift], router: Router) -> frozenset[str]:
+    """Let none of these serve any more; who did. For whoever holds the stage's instance."""
+    names = router.state.list_container_names() & {each.container for each in found if not each.doubt}
+    for name in names:
+        router.shut_out(name)
+    return names
+
+
+def _detect_drift(instance: Instance, engine: Engine, known: StageDeployments) -> Iterator[Drift]:
+    digests = {stage_containers.compute_mark(each): each.release.image for each in known.all_deployments}
+    view = engine.observe(instance)
+    for name, digits in _list_replicas(view):
+        wanted, since = digests.get(digits, ""), view.containers[name].started_at or ""
+        try:
+            found = engine.verify_image(instance, name)
+        except EngineError as error:
+            yield Drift(container=name, since=since, wanted=wanted, doubt=error.sentence)
+        else:
+            if not wanted or found != wanted:
+                yield Drift(container=name, since=since, found=found, wanted=wanted)
+
+
+def _list_replicas(view: InstanceView) -> Iterator[tuple[str, str]]:
+    """The running containers of releases, each with the digits of its deployment."""
+    for name, seen in view.containers.items():
+        if seen.state == "running" and (digits := stage_containers.parse_mark(seen.image)):
+            yield name, digits
+
+
+def is_healthy(instance: Instance, engine: Engine, wanted: Deployment) -> bool:
+    """True if all replicas run the deployment's very image and are healthy, and the router as well.
+
+    `wanted` comes from the ledger: what the stage's own record says is not asked.
+    """
+    view = engine.observe(instance)
+    mine = [seen for name, seen in view.containers.items() if stage_containers.is_among(wanted, {name})]
+    services = [seen for seen in mine if not stage_containers.is_job(wanted, seen.name)]
+    if len(services) != sum(each.replicas for each in wanted.processes.values() if each.kind != "job"):
+        return False
+    router = view.containers.get(ROUTER)
+    needed = [*services, *([router] if stage_containers.list_served(wanted.processes) else [])]
+    if any(seen is None or seen.state != "running" or seen.health not in ("healthy", "none") for seen in needed):
+        return False
+    try:
+        return all(engine.verify_image(instance, seen.name) == wanted.release.image for seen in services)
+    except EngineError:
+        return False

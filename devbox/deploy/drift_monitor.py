@@ -1,0 +1,140 @@
+"""The guard of a stage: as long as something runs there, it is looked at, and what was not deployed gets no traffic.
+
+`python -m devbox.deploy.drift_monitor HOME RUNTIME INSTANCE PROJECT STAGE [CONFIG [GENERATION]]`, kept by the
+supervisor of the stage's instance. It removes nothing: the ledger and `devbox ps --stage` report what was found, and
+the next promotion repairs it. A supervisor that an earlier version started leaves CONFIG or GENERATION out.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from devbox.deploy import drift
+from devbox.deploy.drift import Drift
+from devbox.deploy.router import Router
+from devbox.engines.select import select_engine
+from devbox.errors import DevboxError
+from devbox.host import files
+from devbox.host.paths import Paths
+from devbox.model.ledger import APPLIED, DRIFTED
+from devbox.model.spec import Instance
+from devbox.model.stage import Deployment
+from devbox.promotion import plan
+from devbox.promotion.history import History
+from devbox.records.deployed import DeployedRecord
+from devbox.records.ledger import Ledger
+from devbox.records.observations import StageHealthRecord
+
+PAUSE = 5.0  # seconds between two looks
+_GENERATION = "3"  # another one reads other files: the next deployment replaces a drift monitor that runs with it
+
+
+class DriftMonitor:
+    """Of one stage's instance."""
+
+    def __init__(self, paths: Paths, *, instance: str, project: str, stage: str) -> None:
+        self._paths = paths
+        self._stage = stage
+        self._instance = Instance(id=instance, name=stage, root="", env_file="", owner=0, group=0, stage=stage)
+        self._engine = select_engine(paths)
+        self._router = Router(paths, instance)
+        self._record = DeployedRecord(paths, instance)
+        self._ledger = Ledger(paths, project)
+        self._watched = StageHealthRecord(paths, project)
+        self._known = ("", History(()))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is something to look at."""
+        return self._engine.observe(self._instance).standing
+
+    def check(self) -> tuple[Drift, ...]:
+        """What has drifted, shut out and recorded; nothing where somebody deploys, who proves what he lets in."""
+        if not drift.find(self._instance, self._engine, self._record):
+            return ()
+        with files.lock_file(self._paths.lock(self._instance.id), wait=False) as mine:
+            if not mine:
+                return ()
+            found = drift.find(self._instance, self._engine, self._record)
+            drift.shut_out(found, self._router)
+        self._record_drift(found)
+        return found
+
+    def record_counts(self) -> None:
+        """Keep what the router has counted: of one that is killed, only what came since is unknown."""
+        self._router.read_counts()
+
+    def record_observations(self) -> None:
+        """Enter whether what the ledger says of the stage runs here, healthy and without drift: soaks count that."""
+        history = self._read_history()
+        found = (
+            (name, wanted, history.find_local_run(name, wanted.release.id))
+            for name, wanted in self._list_deployments(history)
+        )
+        runs = [(name, wanted, begun.hash) for name, wanted, begun in found if begun]
+        drifted = bool(runs) and bool(drift.find(self._instance, self._engine, self._record))
+        for name, wanted, run in runs:
+            healthy = not drifted and drift.is_healthy(self._instance, self._engine, wanted)
+            self._watched.record_health(name, run, healthy=healthy)
+
+    def _read_history(self) -> History:
+        """The history, read again when there is a new entry."""
+        head = self._ledger.read_remembered_hash()
+        if self._known[0] != head:
+            self._known = (head, History(self._ledger.read_entries()))
+        return self._known[1]
+
+    def _list_deployments(self, history: History) -> Iterator[tuple[str, Deployment]]:
+        """What stages that act in this environment run, by the ledger; as the environment's own stage would have it."""
+        current = history.find_current(self._stage)
+        home = plan.load_deployment(current, history) if current else None
+        for name in dict.fromkeys(entry.stage for entry in history.list_entries(APPLIED)):
+            entry = history.find_current(name)
+            wanted = plan.load_deployment(entry, history) if entry else None
+            if wanted is not None and wanted.stage.environment == self._stage:
+                yield name, replace(wanted, stage=home.stage) if home and name != self._stage else wanted
+
+    def _record_drift(self, found: tuple[Drift, ...]) -> None:
+        """Each is in the ledger once."""
+        if not found:
+            return
+        known = [
+            entry.body for entry in self._ledger.read_entries() if (entry.kind, entry.stage) == (DRIFTED, self._stage)
+        ]
+        releases = {each.release.image: each.release.id for each in self._record.read().all_deployments}
+        for each in found:
+            body = {"container": each.container, "since": each.since, "reason": each.sentence}
+            if body not in known:
+                self._ledger.append(DRIFTED, release=releases.get(each.wanted, ""), stage=self._stage, body=body)
+
+
+def build_argv(paths: Paths, *, instance: str, project: str, stage: str) -> tuple[str, ...]:
+    """How it is started: neither PYTHON* variables nor files that lie around change what runs."""
+    module = ("-E", "-s", "-P", "-m", "devbox.deploy.drift_monitor")
+    return (sys.executable, *module, paths.home, paths.runtime, instance, project, stage, paths.config, _GENERATION)
+
+
+def main() -> int:
+    """Look until nothing is left to look at."""
+    home, runtime, instance, project, stage, *config = sys.argv[1:7]
+    guard, said = DriftMonitor(Paths(home, runtime, *config), instance=instance, project=project, stage=stage), ""
+    while True:
+        try:
+            if not guard.is_running:
+                return 0
+            guard.check()
+            guard.record_observations()
+            guard.record_counts()
+        except (DevboxError, OSError) as error:  # the next look may find what this one lacked
+            text = error.render() if isinstance(error, DevboxError) else str(error)
+            if text != said:
+                sys.stderr.write(f"{text}\n")
+            said = text
+        time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

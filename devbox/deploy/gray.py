@@ -1,0 +1,401 @@
+"""A gray release inside a stage's environment: warmed beside what runs, shifted to step by step, kept or taken back.
+
+Implements `promotion.environment.Environment` for a stage whose strategy is gray, and for the one in whose environment
+another shifts traffic. Every verb that was killed is simply called again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from devbox.deploy import stage_containers
+from devbox.deploy.controller import Controller, RouterStats, allow_completion
+from devbox.deploy.metrics import MetricContext, MetricPoller, MetricScope
+from devbox.deploy.records import GrayStore, OperatorRequest
+from devbox.deploy.strategies import BLUE_GREEN, RECREATE
+from devbox.deploy.targets.local import LocalTarget
+from devbox.deploy.traffic import RouterBackend
+from devbox.errors import DevboxError, RolledBack, UsageError
+from devbox.execute.events import Looked, Note, Sink
+from devbox.gray import policy, summary
+from devbox.gray.decide import apply_request
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import ABORTED, HOLD, STABLE, WARM, GrayState
+from devbox.gray.summary import summarize
+from devbox.model.ledger import APPLIED
+from devbox.model.router import BASELINE, RouterState, get_full_share, get_other_side
+from devbox.model.spec import Spec
+from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.model.traffic import Batch, Side
+from devbox.project import Project
+from devbox.promotion import plan
+from devbox.promotion.history import History
+from devbox.promotion.target import StageTarget
+from devbox.records.deployed import StageDeployments
+from devbox.records.ledger import Ledger
+
+GRAY = "gray"  # the kind of strategy, and of what is entered into the ledger on the way
+ENDS = (HOLD, STABLE, ABORTED)
+
+
+class GrayTarget:
+    """`stage` is promoted to; `home` is the stage whose environment that is, the same where it shifts by itself.
+
+    `through`: the stage that shifts in it.
+    """
+
+    def __init__(
+        self, inner: LocalTarget, *, stage: Stage, home: Stage, through: str, ledger: Ledger, around: MetricScope
+    ) -> None:
+        self._inner = inner
+        self._around = around
+        self._stage = stage
+        self._home = home
+        self._through = through
+        self._ledger = ledger
+        self._router = inner.router
+        self._record = inner.record
+        self.trials = GrayStore(inner.paths, inner.id)
+        self._went_back = False
+        self._nobody: Deployment | None = None  # let in where nobody is to be shifted
+
+    @property
+    def home(self) -> str:
+        """The stage in whose environment it happens."""
+        return self._home.name
+
+    @property
+    def stages(self) -> tuple[str, str]:
+        """By which names a person may call it."""
+        return self._stage.name, self._home.name
+
+    @property
+    def metrics(self) -> str:
+        """Where Prometheus finds it; "" where nothing runs."""
+        return self._inner.metrics
+
+    @property
+    def active_release(self) -> GrayRelease | None:
+        """The gray release that has not come to an end."""
+        trial = self.trials.read()
+        return trial if trial is not None and not trial.is_over else None
+
+    # What promotion asks.
+
+    def observe(self) -> StageObserved:
+        """See `Environment`. A gray stage has the release that passed all its steps, else what its home runs."""
+        seen, known = self._inner.observe(), self._record.read()
+        trial = self.active_release
+        if self._nobody is not None:
+            own = self._set_own_stage(self._nobody)
+            return StageObserved(release=own.release.id, config=own.config_digest, healthy=True)
+        if self._stage is self._home or trial is None:
+            return self._convert_observed(seen, known)
+        if trial.rollout.phase != HOLD:
+            return replace(seen, release="", config="", healthy=False, digests={})
+        return replace(
+            seen,
+            release=trial.release,
+            config=self._set_own_stage(trial.deployment).config_digest,
+            healthy=self._inner.has_router() and self._is_healthy(trial),
+            digests=_select_digests(trial.deployment, seen.digests),
+        )
+
+    def _is_healthy(self, trial: GrayRelease) -> bool:
+        """Whether the canary answers; a router that is just being started again is waited for."""
+        return self._router.runtime.repeat(lambda: self._build_backend(trial).read_stats().canary_healthy)
+
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+        """See `Environment`. Returns when all steps are passed, or all is done; TakenBack where it was not to be."""
+        if self._went_back:  # what ran before runs
+            return
+        self._settle(sink, about=wanted.release.id)
+        goal = wanted if self._stage is self._home else replace(wanted, stage=self._home)
+        known, trial = self._read_record(sink), self.active_release
+        if trial is not None and trial.release != wanted.release.id:
+            if not self._has_run(goal, known):
+                raise UsageError(
+                    f"a gray release of {trial.release} is under way in {self._home.name}",
+                    remedy=f"continue it: devbox promote {trial.stage}; take it back: devbox release abort",
+                )
+            self.abort(sink, by="a rollback")
+            trial = None
+        again = verify and self._was_rolled_back(goal)
+        if self._deploy_without_gray(goal, known, trial, sink, again=again):
+            return
+        self._run_release(trial or self._begin_release(goal), sink)
+
+    def retire(self) -> None:
+        """See `Environment`. Of a gray stage, only what is on trial goes."""
+        if self._stage is self._home:
+            self._inner.retire()
+        elif self.active_release is not None:
+            self.abort(lambda _event: None, by="devbox")
+
+    def abort(self, sink: Sink, *, by: str, began: float = 0.0) -> GrayRelease:
+        """Take it back, whoever controlled it before; what it came to. `began`: of the trial that is meant; 0: any."""
+        trial = self.active_release
+        if trial is None or began not in (0.0, trial.began):
+            raise UsageError(f"no gray release is under way in {self._home.name}", remedy="devbox release log")
+        over = self._run_controller(trial, sink, wish=OperatorRequest(what="abort", by=by))
+        self._settle(sink, about="")
+        return over
+
+    def steer(self, wish: OperatorRequest) -> GrayRelease | None:
+        """Hold it or let it go on, where nobody controls it just now; None where somebody does.
+
+        None as well where the trial is not the one that is meant.
+        """
+        with self.trials.lock_controller() as mine:
+            trial = self.active_release
+            if not mine or trial is None or wish.began not in (0.0, trial.began):
+                return None
+            seen = replace(trial, rollout=apply_request(trial.rollout, wish.what))
+            self.trials.write(seen)
+            self._append_entry(seen)
+            return seen
+
+    # One gray release.
+
+    def _deploy_without_gray(
+        self, goal: Deployment, known: StageDeployments, trial: GrayRelease | None, sink: Sink, *, again: bool
+    ) -> bool:
+        """Return True if no gray release is needed: no stable release, or the goal ran here. The home deploys it then.
+
+        `again`: it is promoted after a rollback.
+        """
+        own = self._stage is self._home
+        if trial is not None:
+            return False
+        if known.running is None or known.runs(goal) or (own and not again and self._has_run(goal, known)):
+            if own:
+                self._inner.deploy(goal, sink)
+            elif known.running is None:
+                self._nobody = goal
+                name = self._home.name
+                sink(Note(text=f"{name} runs nothing yet: no traffic to shift; next: devbox promote {name}"))
+            return True
+        if own and self._stage.strategy.kind != GRAY:
+            raise UsageError(
+                f"{goal.release.id} is not in {self._through} (any more), which leads to {self._home.name}",
+                remedy=f"devbox promote {self._through}",
+            )
+        return False
+
+    def _read_record(self, sink: Sink) -> StageDeployments:
+        """What the environment runs and ran. If its record is gone, the ledger has the release that runs."""
+        known, history = self._record.read(), History(self._ledger.read_entries())
+        entry = history.find_running(self._home.name) if known.running is None else None
+        if entry is not None and (lost := plan.load_deployment(entry, history)) is not None:
+            self._record.write(replace(known, running=lost))  # its jobs are done
+            self._inner.deploy(lost, sink)
+        return self._record.read()
+
+    def _has_run(self, goal: Deployment, known: StageDeployments) -> bool:
+        """Whether the environment runs it or ran it; where its own record is gone, the ledger knows."""
+        history = History(self._ledger.read_entries())
+        applied = history.list_entries(APPLIED, release=goal.release.id, stage=self._home.name)
+        return known.has_run(goal) or any(entry.body.get("config") == goal.config_digest for entry in applied)
+
+    def _was_rolled_back(self, goal: Deployment) -> bool:
+        """True if the environment went back from the release, here or on another machine, and did not get it since."""
+        return History(self._ledger.read_entries()).find_rollback(self._home.name, goal.release.id) is not None
+
+    def _begin_release(self, goal: Deployment) -> GrayRelease:
+        """A new trial, written before anything is done about it. What was said about another one is forgotten."""
+        self.trials.consume_request()
+        own = self._stage is self._home
+        rules = policy.build_policy(self._stage.strategy, completes=own)
+        side = self._router.state.idle_side
+        trial = GrayRelease(
+            stage=self._stage.name,
+            deployment=goal,
+            policy=rules,
+            rollout=GrayState.begin(rules),
+            side=side,
+            began=time.time(),
+            counts_before=self._router.read_counts(),
+        )
+        self.trials.write(trial)
+        return trial
+
+    def _run_release(self, trial: GrayRelease, sink: Sink) -> None:
+        """From wherever it stands to the end of this promotion."""
+        wish = None
+        if trial.rollout.phase == WARM:
+            self._warm(trial, sink)
+        if self._stage is self._home:
+            _check_not_held(trial, self._home.name)
+            trial = allow_completion(trial)
+            wish = OperatorRequest(what="complete", by="the promotion") if trial.rollout.phase == HOLD else None
+        elif trial.rollout.phase == HOLD and self._inner.has_router():
+            return
+        self._run_controller(trial, sink, wish=wish)
+        self._settle(sink, about=trial.release)
+
+    def _warm(self, trial: GrayRelease, sink: Sink) -> None:
+        """The release up beside what runs, and known to the router as being on trial."""
+
+        def on_trial(state: RouterState) -> RouterState:
+            return replace(state, canary=trial.side, share=get_full_share(get_other_side(trial.side)))
+
+        running = self._record.read().running
+        if running is not None and not self._inner.has_router():
+            self._inner.deploy(running, sink)
+        self._router.change(on_trial)
+        for side in (trial.side, *((BASELINE,) if trial.policy.has_baseline else ())):
+            self._router.reset_counts(side)
+        try:
+            self._inner.warm(trial.deployment, sink, stable=running if trial.policy.has_baseline else None)
+        except DevboxError as error:
+            self.trials.write(replace(trial, rollout=trial.rollout.enter(ABORTED, error.sentence)))
+            self._settle(sink, about="")
+            raise
+
+    def _run_controller(self, trial: GrayRelease, sink: Sink, *, wish: OperatorRequest | None) -> GrayRelease:
+        with self.trials.lock_controller() as mine:
+            if not mine:
+                raise UsageError(
+                    f"another devbox controls this gray release (pid {self.trials.find_controller() or 'unknown'})",
+                    remedy="devbox release show, hold, resume, abort",
+                )
+            self._append_missed_entry(trial)
+            if not self._inner.has_router():
+                return self._abort_stopped(trial)
+            asked = () if wish and wish.what == "abort" else trial.policy.outside
+            with MetricPoller(asked, self._build_metric_context(trial)) as measures, self._router.poll_counts():
+                return self._build_controller(sink, trial, wish, measures).run(trial)
+
+    def _abort_stopped(self, trial: GrayRelease) -> GrayRelease:
+        """A trial whose environment was stopped, as by a reboot: nobody is on the new release any more."""
+        gone = trial.rollout.enter(ABORTED, "its environment was stopped meanwhile")
+        over = trial.add_observation(gone, Batch(canary=Side(), stable=Side()), now=time.time(), threshold=0)
+        self.trials.write(over)
+        self._append_entry(over)
+        return over
+
+    def _build_controller(
+        self, sink: Sink, trial: GrayRelease, wish: OperatorRequest | None, measures: MetricPoller
+    ) -> Controller:
+        known = {"changes": len(trial.changes)}
+
+        def on_look(seen: GrayRelease, _sight: RouterStats) -> None:
+            changed, known["changes"] = len(seen.changes) > known["changes"], len(seen.changes)
+            self._router.publish_metrics(summary.render_metrics(seen), keep=changed)
+            sink(Looked(glance=summarize(seen), changed=changed))
+
+        return Controller(
+            trials=self.trials,
+            ground=self._build_backend(trial),
+            until=(STABLE, ABORTED) if trial.policy.completes else ENDS,
+            readings=measures.consume_readings,
+            on_look=on_look,
+            on_change=self._append_entry,
+            on_away=lambda: sink(Note(text="the router does not answer: nothing is decided until it is back")),
+            wish=wish,
+        )
+
+    def _build_backend(self, trial: GrayRelease) -> RouterBackend:
+        process = self._stage.strategy.process
+        return RouterBackend(
+            runtime=self._router.runtime,
+            canary=trial.side,
+            processes=(process,) if process else (),
+            keep=self._router.store_share,
+            restarts=lambda: self._inner.count_restarts(trial.deployment),
+            counts=self._router.read_counts,
+            baseline=trial.policy.has_baseline,
+        )
+
+    def _build_metric_context(self, trial: GrayRelease) -> MetricContext:
+        running = self._record.read().running
+        return self._around.build_context(
+            trial, stage=self._stage, home=self._home, address=self._inner.address, stable=running
+        )
+
+    def _append_entry(self, trial: GrayRelease) -> None:
+        """The ledger has every phase and step, with the counts at that moment."""
+        self._ledger.append(GRAY, release=trial.release, stage=trial.stage, body=trial.build_entry())
+
+    def _append_missed_entry(self, trial: GrayRelease) -> None:
+        """Enter what a controller kept and was killed before it had entered."""
+        mine = (
+            each for each in reversed(self._ledger.read_entries()) if each.kind == GRAY and each.stage == trial.stage
+        )
+        last = next((each for each in mine if each.release == trial.release), None)
+        rollout = trial.rollout
+        place = {"phase": rollout.phase, "step": rollout.step, "held": rollout.held}
+        if trial.changes and (last is None or any(last.body[name] != value for name, value in place.items())):
+            self._append_entry(trial)
+
+    def _settle(self, sink: Sink, *, about: str) -> None:
+        """What is over is made so: all traffic on one side for good, the other one gone.
+
+        TakenBack where it failed, and this release was wanted.
+        """
+        trial = self.trials.read()
+        if trial is None or not trial.is_over or trial.settled:
+            return
+        self._append_missed_entry(trial)
+        good = trial.rollout.phase == STABLE
+        side = trial.side if good else get_other_side(trial.side)
+        known = self._record.read()
+        change = self._router.change if self._inner.has_router() else self._router.change_stored
+        change(lambda state: replace(state, canary="", share=get_full_share(side)))
+        if good:
+            self._inner.deploy(trial.deployment, sink)
+        elif known.running is not None:
+            self._inner.deploy(known.running, sink)
+        self.trials.write(replace(trial.add_counts(self._router.read_counts()), settled=True))
+        if not good and trial.release == about:
+            self._went_back = True
+            raise RolledBack(
+                f"{trial.release} was taken back: {trial.rollout.reason}",
+                remedy="devbox release report shows how it went",
+            )
+
+    # What a stage says of its home.
+
+    def _set_own_stage(self, deployment: Deployment) -> Deployment:
+        return replace(deployment, stage=self._stage)
+
+    def _convert_observed(self, seen: StageObserved, known: StageDeployments) -> StageObserved:
+        """What the home runs, as this stage would have it; whatever else is there is on trial."""
+        having = next((each for each in known.all_deployments if each.release.id == seen.release), None)
+        if having is None:
+            return seen
+        config = seen.config if self._stage is self._home else self._set_own_stage(having).config_digest
+        return replace(seen, config=config, digests=_select_digests(having, seen.digests))
+
+
+def _check_not_held(trial: GrayRelease, stage: str) -> None:
+    """Who holds a release that waits for its promotion does not want it completed."""
+    if trial.rollout.phase == HOLD and trial.rollout.held:
+        raise UsageError(f"{trial.release} is held, so {stage} does not get it", remedy="devbox release resume")
+
+
+def _select_digests(deployment: Deployment, digests: dict[str, str]) -> dict[str, str]:
+    """Those of the containers of a deployment."""
+    mine = f"-{stage_containers.compute_mark(deployment)}"
+    return {name: digest for name, digest in digests.items() if name.endswith(mine)}
+
+
+def select_target(opened: Project, resolved: Spec, stage: Stage) -> StageTarget:
+    """A stage's environment on this machine; one in which traffic is shifted where a stage of the file wants that."""
+    home = resolved.stages[stage.environment]
+    shifting = [each for each in resolved.stages.values() if each.strategy.kind == GRAY]
+    through = next((each.name for each in shifting if each.environment == stage.environment), "")
+    # Two releases serve there side by side at times; so they do when one goes back.
+    strategy = BLUE_GREEN if through and home.strategy.kind == RECREATE else home.strategy.kind
+    inner = LocalTarget(opened, home.name, allowed=resolved.allowed, strategy=strategy, drain=home.drain)
+    if not through:
+        return inner
+    return GrayTarget(
+        inner,
+        stage=stage,
+        home=home,
+        through=through,
+        ledger=Ledger(opened.paths, opened.id),
+        around=MetricScope(root=opened.root, allowed=resolved.allowed),
+    )

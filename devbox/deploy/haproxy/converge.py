@@ -1,0 +1,154 @@
+"""What a running router is told so that it becomes what it is to be. Pure.
+
+The order is that in which nobody is lost: who is new is there before traffic goes to him, and traffic has gone before
+who is old is let go.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import field
+
+from devbox.deploy.haproxy.cohort import GENERATION, LEASED, LEASES, SLOW, build_map_entries
+from devbox.deploy.haproxy.config import CHECKS, DIRECTORY, SHARE, SHARE_KEY, format_endpoint, format_server
+from devbox.model.frozen import dataclass
+from devbox.model.router import RouterState, Server, is_backup
+
+_COLUMNS = {"backend": 1, "name": 3, "address": 4, "operation": 5, "administration": 6, "port": 18}
+_LEASES = f"# table: {LEASES},"
+_LEASED = re.compile(rf"\bkey={LEASED} .*\bexp=[1-9]")
+_UP = ("1", "2")  # operational states: starting slowly, running
+_MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # of the administrative state, see `management.txt`
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeServer:
+    """A server as HAProxy has it. `takes`: it gets requests as far as it is asked; `up`: and its checks succeed."""
+
+    server: Server
+    takes: bool
+    up: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterRuntime:
+    """What a running router does now. `more`: what its map holds beside the share.
+
+    `lent`: whether a share that is lent counts yet; None where the router goes by its wall clock instead, as one does
+    that an earlier devbox started.
+    """
+
+    servers: dict[str, dict[str, RuntimeServer]] = field(default_factory=dict)
+    share: int = 0
+    more: dict[str, str] = field(default_factory=dict)
+    lent: bool | None = None
+
+    def compute_share(self, *, clock: int) -> int:
+        """The share that it goes by, at a moment in seconds since the epoch: one that was lent may have run out."""
+        return int(self.more.get("safe", "0")) if self.has_expired(clock=clock) else self.share
+
+    def has_expired(self, *, clock: int) -> bool:
+        """Whether its share was lent, and counts no more."""
+        lease = int(self.more.get("lease", "0"))
+        return lease > 0 and (lease < clock if self.lent is None else not self.lent)
+
+
+ASK_SERVERS = "show servers state"
+ASK_SHARE = f"show map {DIRECTORY}/{SHARE};show table {LEASES}"
+
+
+def parse_runtime(servers: str, share: str) -> RouterRuntime:
+    """From the answers to the two questions."""
+    found: dict[str, dict[str, RuntimeServer]] = {}
+    for line in servers.splitlines():
+        words = line.split()
+        if len(words) <= max(_COLUMNS.values()) or not words[0].isdigit():
+            continue
+        facts = {name: words[at] for name, at in _COLUMNS.items()}
+        server = Server(name=facts["name"], address=facts["address"], port=int(facts["port"]))
+        state = int(facts["administration"])
+        takes = not state & (_MAINTENANCE | _DRAINING)
+        found.setdefault(facts["backend"], {})[server.name] = RuntimeServer(
+            server=server, takes=takes, up=takes and facts["operation"] in _UP
+        )
+    held, lent = _parse_map(share), bool(_LEASED.search(share)) if _LEASES in share else None
+    return RouterRuntime(servers=found, share=int(held.pop(SHARE_KEY, "0")), more=held, lent=lent)
+
+
+def plan_admissions(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+    """First: who is to serve, and does not."""
+    commands: list[str] = []
+    for backend, servers in wanted.list_servers().items():
+        have, side = now.servers.get(backend, {}), backend.rpartition(".")[2]
+        for server in servers.values():
+            place, known = f"{backend}/{server.name}", have.get(server.name)
+            if known is not None and format_endpoint(known.server) != format_endpoint(server):
+                commands += [f"set server {place} state maint", f"del server {place}"]
+                known = None
+            if known is None and server.check:
+                commands.append(f"add map {DIRECTORY}/{CHECKS} {server.name} {server.check}")
+            if known is None:
+                commands.append(f"add server {place} {format_server(wanted, side, server)}")
+            if known is None and not is_backup(server.name):
+                # HAProxy starts a server slowly only if it was down before.
+                commands += [f"enable health {place}", f"set server {place} health down"]
+            if known is None or not known.takes:
+                commands.append(f"set server {place} state ready")
+    return tuple(commands)
+
+
+def plan_shift(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+    """Then: who serves whom, at once."""
+    more = build_map_entries(share=wanted.share, canary=wanted.canary) if wanted.cohort else {}
+    return _diff_map(
+        {"safe": more.pop("safe"), SHARE_KEY: str(wanted.share), **more} if more else {SHARE_KEY: str(wanted.share)},
+        now,
+    )
+
+
+def plan_lease(
+    now: RouterRuntime, *, share: int, safe: int, until: int, clock: int, generation: int = 0, slow: int = 0
+) -> tuple[str, ...]:
+    """A share that counts for LEASE seconds, and the one that counts after them.
+
+    `until`, `clock`: seconds since the epoch, for a router that goes by them. The order is one in which a share that
+    was lent before, and has run out, does not come up again in between.
+    """
+    order = (SHARE_KEY, "safe", "lease") if now.has_expired(clock=clock) else ("safe", "lease", SHARE_KEY)
+    values = {SHARE_KEY: str(share), "safe": str(safe), "lease": str(until if now.lent is None else 1)}
+    counted = {GENERATION: str(generation), SLOW: str(slow)}
+    told = _diff_map({**counted, **{key: values[key] for key in order}}, now)
+    return told if now.lent is None else (*told, f"set table {LEASES} key {LEASED} data.gpt0 1")
+
+
+def _diff_map(values: dict[str, str], now: RouterRuntime) -> tuple[str, ...]:
+    """What differs. A router that an earlier devbox started has no generation, and refuses to be told of one."""
+    have = {SHARE_KEY: str(now.share), **now.more}
+    wanted = {key: value for key, value in values.items() if key in have or key not in (GENERATION, SLOW)}
+    return tuple(
+        f"set map {DIRECTORY}/{SHARE} {key} {value}" for key, value in wanted.items() if have.get(key) != value
+    )
+
+
+def find_superfluous(wanted: RouterState, now: RouterRuntime) -> tuple[str, ...]:
+    """Last: who gets no new requests, and is let go once he has answered those he has; as BACKEND/NAME."""
+    keep = wanted.list_servers()
+    return tuple(
+        f"{backend}/{name}"
+        for backend, servers in now.servers.items()
+        for name in servers
+        if name not in keep.get(backend, {})
+    )
+
+
+def count_active(servers: str, places: frozenset[str]) -> int:
+    """How many requests these servers still answer, by `show stat` as CSV."""
+    head, *lines = servers.lstrip("# ").splitlines()
+    names = head.split(",")
+    rows = [dict(zip(names, line.split(","), strict=False)) for line in lines if line]
+    return sum(int(row["scur"] or 0) for row in rows if f"{row['pxname']}/{row['svname']}" in places)
+
+
+def _parse_map(text: str) -> dict[str, str]:
+    lines = (line.split() for line in text.splitlines() if line.startswith("0x"))
+    return {words[1]: words[2] for words in lines if len(words) == 3}  # noqa: PLR2004 - address, key, value

@@ -1,0 +1,209 @@
+"""What a router tells Prometheus, at `/metrics` of its own port: what it counts, live, and what its controller says.
+
+HAProxy writes the page itself, out of its counters and maps: nothing has to run beside it, and a dead controller leaves
+numbers that go on. What HAProxy knows of itself is at `/metrics/haproxy`. A page is as long as one buffer, so that of
+many processes only the first have their response times on it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import accumulate
+
+from devbox.deploy.haproxy import cohort, counters
+from devbox.deploy.haproxy.cohort import SIDES
+from devbox.model.router import BASELINE, BLUE, GREEN, WHOLE, Frontend, RouterState, get_other_side
+from devbox.model.traffic import TIMES
+
+PAGE, ROLLOUT = "metrics.lf", "rollout.map"
+PATH, OWN = "/metrics", "/metrics/haproxy"
+LINES = 72  # that a controller may say; an expression of HAProxy can't give more than one
+_LIMITS = (5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000)  # of TIMES
+_ROOM = 15_000  # bytes of one buffer that a page may have: 16 KiB without the head of the response
+_SAID, _NUMBER = 5_000, 10  # bytes of what a controller says, and of a number
+_EXPRESSION = re.compile(r"%\[[^]]*\]")
+_ABOUT = {
+    "visitors_ratio": ("gauge", "The share of visitors that a side has."),
+    "requests_total": ("counter", "Responses, those included that the router gave itself."),
+    "requests_failed_total": ("counter", "Responses of 500 and above."),
+    "requests_rescued_total": ("counter", "Requests that stable answered because the canary did not."),
+    "requests_lost_total": ("counter", "Requests that no server answered."),
+    "shut_out": ("gauge", "Whether the router sends nobody there any more, because request after request failed."),
+    "response_seconds": ("histogram", "How long visitors waited for the headers of a response."),
+}
+_COUNTED = {
+    "requests_total": counters.REQUESTS,
+    "requests_failed_total": counters.FAILED,
+    "requests_rescued_total": counters.RESCUED,
+    "requests_lost_total": counters.LOST,
+}
+
+
+def render_rules(state: RouterState, directory: str, share: str) -> list[str]:
+    """For the frontend of the router's own port. `share`: the map that it goes by."""
+    asked = f"if {{ path {PATH} }}"
+    shown, timed = _select_fitting(state, share)
+    found = [f"http-request use-service prometheus-exporter if {{ path {OWN} }}"]
+    found += [f"{rule} {asked}" for rule in _render_sum_rules(shown, timed)]
+    found += [*cohort.render_share_rules(share), *_render_share_rules(state, share)]
+    kind = "text/plain; version=0.0.4; charset=utf-8"
+    found.append(f'http-request return status 200 content-type "{kind}" lf-file {directory}/{PAGE} {asked}')
+    found.append("http-request return status 404")
+    return found
+
+
+def render_page(state: RouterState, directory: str, share: str) -> str:
+    """The page, as HAProxy's log format."""
+    said = (f"%[str({number}),map_str({directory}/{ROLLOUT},#)]" for number in range(LINES))
+    return "\n".join([*_render_counts(*_select_fitting(state, share), share), *said, ""])
+
+
+def _select_fitting(state: RouterState, share: str) -> tuple[RouterState, int]:
+    """The processes that have room, and how many of them with their response times."""
+    heads, room = _measure_length(replace(state, fronts=()), 0, share), _ROOM - _SAID
+    alone = [replace(state, fronts=(front,)) for front in state.fronts]
+    counted = [_measure_length(each, 0, share) - heads for each in alone]
+    times = [_measure_length(each, 1, share) - heads - own for each, own in zip(alone, counted, strict=True)]
+    shown = sum(whole <= room - heads for whole in accumulate(counted))
+    left = room - heads - sum(counted[:shown])
+    timed = sum(whole <= left for whole in accumulate(times[:shown]))
+    return replace(state, fronts=state.fronts[:shown]), timed
+
+
+def _measure_length(state: RouterState, timed: int, share: str) -> int:
+    """Of the lines or of what HAProxy makes of them, whichever is longer: it holds either in one buffer."""
+    lines = "\n".join(_render_counts(state, timed, share))
+    return max(len(lines), len(_EXPRESSION.sub("0" * _NUMBER, lines)))
+
+
+def _render_counts(state: RouterState, timed: int, share: str) -> list[str]:
+    lines = _format_head("visitors_ratio")
+    lines += [
+        _format_line("visitors_ratio", _format_labels(side, share), f"%[var(txn.of_{side})]e-4")
+        for side in reversed(state.groups)
+    ]
+    if state.cohort:
+        sides = [(front, side) for front in state.fronts for side in state.groups]
+        for name, at in _COUNTED.items():
+            lines += _format_head(name)
+            lines += [
+                _format_line(
+                    name,
+                    _format_labels(side, share, front),
+                    f"%[str({front.get_backend_name(side)}),table_gpc({at},{SIDES})]",
+                )
+                for front, side in sides
+            ]
+        lines += _format_head("shut_out")
+        lines += [
+            _format_line(
+                "shut_out",
+                _format_labels(side, share, front),
+                f"%[{counters.render_shut_out(front.get_backend_name(side))}]",
+            )
+            for front, side in sides
+        ]
+        lines += _render_times(state, timed, share)
+    return lines
+
+
+def render_rollout_map(text: str) -> str:
+    """`rollout.map`: what a controller says, as Prometheus reads it; a line under each number."""
+    return "".join(f"{number} {line}\n" for number, line in enumerate(text.splitlines()[:LINES]) if line)
+
+
+def render_prepare_command(directory: str) -> str:
+    """The first command that has a running router say something else, all at once. It answers a version."""
+    return f"prepare map {directory}/{ROLLOUT}"
+
+
+def render_update_commands(text: str, directory: str, *, version: str) -> tuple[str, ...]:
+    """Those that follow."""
+    place = f"@{version} {directory}/{ROLLOUT}"
+    return (
+        (f"add map {place} <<\n{render_rollout_map(text)}", f"commit map {place}") if text else (f"commit map {place}",)
+    )
+
+
+def _render_share_rules(state: RouterState, share: str) -> list[str]:
+    """From `txn.share` to `txn.of_SIDE`, the buckets that each of the groups has."""
+    found = [
+        "http-request set-var(txn.of_green) var(txn.share)",
+        f"http-request set-var(txn.of_blue) int({WHOLE}),sub(txn.share)",
+    ]
+    if BASELINE not in state.groups:
+        return found
+    is_there = " ".join(f"{{ nbsrv({front.get_backend_name(BASELINE)}) gt 0 }}" for front in state.fronts[:1])
+    found += [
+        f"http-request set-var(txn.trial) str(canary),map_str_int({share},0)",
+        f"http-request set-var(txn.of_{BASELINE}) int(0)",
+    ]
+    for side in (BLUE, GREEN):
+        trial = f"{{ var(txn.trial) -m int {cohort.CANARY[side]} }} {is_there}"
+        most = f"{{ var(txn.of_{side}) -m int gt {WHOLE // 2} }}"  # the canary leaves less than it has
+        found += [
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{side}) if {trial}",
+            f"http-request set-var(txn.of_{BASELINE}) var(txn.of_{get_other_side(side)}) if {trial} {most}",
+        ]
+    found += [
+        f"http-request set-var(txn.of_{side}) var(txn.of_{side}),sub(txn.of_{BASELINE})"
+        f" if {{ var(txn.trial) -m int {cohort.CANARY[get_other_side(side)]} }}"
+        for side in (BLUE, GREEN)
+    ]
+    return found
+
+
+def _render_sum_rules(state: RouterState, timed: int) -> list[str]:
+    """How many responses took at most so long: sums, since the counters are by class."""
+    found = []
+    for front, side in _list_timed(state, timed):
+        found.append("http-request set-var(txn.sum) int(0)")
+        for at in range(len(TIMES) + 1):
+            count = f"str({front.get_backend_name(side)}),table_gpc({counters.FIRST_TIME + at},{SIDES})"
+            found.append(f"http-request set-var(txn.sum) {count},add(txn.sum)")
+            if at == len(TIMES) or TIMES[at] in _LIMITS:
+                found.append(f"http-request set-var(txn.{_name_sum(state, front, side, at)}) var(txn.sum)")
+    return found
+
+
+def _render_times(state: RouterState, timed: int, share: str) -> list[str]:
+    name, found = "response_seconds", []
+    for front, side in _list_timed(state, timed):
+        labels = _format_labels(side, share, front)
+        for limit in _LIMITS:
+            value = f"%[var(txn.{_name_sum(state, front, side, TIMES.index(limit))})]"
+            found.append(_format_line(f"{name}_bucket", f'{labels},le="{limit / 1_000_000:g}"', value))
+        whole = f"%[var(txn.{_name_sum(state, front, side, len(TIMES))})]"
+        found += [
+            _format_line(f"{name}_bucket", f'{labels},le="+Inf"', whole),
+            _format_line(f"{name}_count", labels, whole),
+        ]
+    return [*_format_head(name), *found] if found else []
+
+
+def _list_timed(state: RouterState, timed: int) -> list[tuple[Frontend, str]]:
+    fronts = state.fronts[:timed] if state.cohort else ()
+    return [(front, side) for front in fronts for side in state.groups]
+
+
+def _name_sum(state: RouterState, front: Frontend, side: str, at: int) -> str:
+    return f"sum_{state.fronts.index(front)}_{side}_{at}"
+
+
+def _format_labels(side: str, share: str, front: Frontend | None = None) -> str:
+    """Which colour, and what that is now: whoever is on trial is the canary, all others are stable or its baseline."""
+    process = f'process="{front.process}",' if front else ""
+    if side == BASELINE:
+        return f'{process}color="{side}",side="{side}"'
+    trial = f"str(canary),map_str_int({share},0),and({cohort.CANARY[side]}),bool,iif(canary,stable)"
+    return f'{process}color="{side}",side="%[{trial}]"'
+
+
+def _format_head(name: str) -> list[str]:
+    kind, about = _ABOUT[name]
+    return [f"# HELP devbox_{name} {about}", f"# TYPE devbox_{name} {kind}"]
+
+
+def _format_line(name: str, labels: str, value: str) -> str:
+    return f"devbox_{name}{{{labels}}} {value}"

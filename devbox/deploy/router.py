@@ -1,0 +1,402 @@
+"""The router of a stage: its files on disk and the HAProxy that runs, kept the same, and changed without a reload.
+
+On disk stands what is safe: who is new is there before he is asked, who has traffic is there as long as he has it. A
+router that crashes starts from that.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+
+from devbox.deploy.haproxy import config, converge, counters, metrics
+from devbox.deploy.haproxy.cohort import SIDES
+from devbox.deploy.haproxy.converge import RouterRuntime
+from devbox.deploy.haproxy.runtime import Runtime
+from devbox.deploy.haproxy.tally import CUT, CounterReading
+from devbox.deploy.records import TallyRecord
+from devbox.deploy.router_files import RouterFiles
+from devbox.deploy.stage_containers import ServedProcess
+from devbox.errors import EngineError
+from devbox.host.paths import Paths
+from devbox.isolation import state
+from devbox.model.duration import format_duration
+from devbox.model.router import GROUPS, PANIC, RESCUE, ROUTER, Cohort, Frontend, RouterState, Server, StickyKey
+from devbox.model.stage import Counts
+from devbox.records.deployed import DeployedRecord
+
+_PAUSE = 0.05
+_TO_ANSWER = 30.0  # a router that is just being started
+SHORT = 10.0  # a connection that is older is a long one: a download, a WebSocket, a stream of events
+_TO_DELETE = 10.0
+_TO_RELOAD = 3.0
+_KEY_BYTES = 32
+_READ_EVERY = 0.25
+
+OnText = Callable[[str], None]
+
+
+class Router:
+    """Writers hold the stage's lock; its steps may come from several threads."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self.files = RouterFiles(paths, instance)
+        self.directory = self.files.directory  # of the one that is started next
+        self.runtime = Runtime(lambda: self.files.active_directory)
+        self._paths, self._instance = paths, instance
+        self._record = DeployedRecord(paths, instance)
+        self._tally = TallyRecord(paths, instance, router=ROUTER)
+        self._changing = threading.RLock()
+
+    @property
+    def state(self) -> RouterState:
+        """What it is to do, as it stands on disk."""
+        return self._record.read().router
+
+    def prepare(self, served: Iterable[ServedProcess], known: StickyKey | None) -> bool:
+        """Have its files there, with a front for each of these; whether a running one has to read them anew.
+
+        `known`: how visitors are known again, where that matters.
+        """
+        self.files.prepare()
+        before = self.state
+        after = replace(before, fronts=_build_frontends(before, served), cohort=_build_cohort(before, known))
+        self._write(after)
+        return _compute_shape(before) != _compute_shape(after) or self._needs_reload(after)
+
+    def _needs_reload(self, state: RouterState) -> bool:
+        """Whether the running one has not read that it is to have a backend, as after a kill before it could."""
+        try:
+            rows = counters.parse_stats(self.runtime.query(counters.ASK_STAT))
+        except EngineError:
+            return False  # it reads its files when it starts
+        return not state.list_servers().keys() <= {row["pxname"] for row in rows}
+
+    def store_share(self, share: int) -> None:
+        """Have this share on disk, from which a router that crashes starts; the running one is not told."""
+        with self._changing:
+            if self.state.share != share:
+                self._write(replace(self.state, share=share))
+
+    def publish_metrics(self, text: str, *, keep: bool) -> None:
+        """Have it tell Prometheus this of a gray release; `keep`: after a crash, too. One that is deaf is let be."""
+        if keep:
+            self.files.write_file(metrics.ROLLOUT, metrics.render_rollout_map(text))
+        with contextlib.suppress(EngineError):
+            version = self.runtime.query(metrics.render_prepare_command(config.DIRECTORY)).rpartition(":")[2].strip()
+            for command in metrics.render_update_commands(text, config.DIRECTORY, version=version):
+                self.runtime.execute(command)
+
+    def change_stored(self, how: Callable[[RouterState], RouterState]) -> None:
+        """Have on disk what `how` makes of it, where none runs that could be told."""
+        with self._changing:
+            self._write(how(self.state))
+
+    def forget(self, standing: Collection[str]) -> None:
+        """Drop who is no longer there at all, as after a reboot: others may have their addresses by now."""
+        state = self.state
+        gone = state.list_container_names().difference(standing)
+        if gone:
+            self._write_record(state.remove_servers(gone))
+        deployed = self._record.read()
+        if lost := deployed.draining.keys() - set(standing):
+            kept = {name: since for name, since in deployed.draining.items() if name not in lost}
+            self._record.write(replace(deployed, draining=kept))
+
+    def reload(self, signal: Callable[[], None]) -> None:
+        """Have it read its files; a few requests may be lost, so that is for when there are other fronts."""
+        with self._changing:
+            self.runtime.repeat(lambda: self._reload(signal))
+
+    def _reload(self, signal: Callable[[], None]) -> None:
+        """HAProxy drops a signal that comes before its master, which starts after the worker, is there to handle it."""
+        before = self._identify_worker()
+        self.read_counts()
+        deadline, again = time.monotonic() + _TO_ANSWER, 0.0
+        while (worker := self._identify_worker()) in ("", before):
+            if worker == before and time.monotonic() > again:
+                signal()
+                again = time.monotonic() + _TO_RELOAD
+            if time.monotonic() > deadline:
+                raise EngineError("the router did not reload its files", remedy="devbox logs --stage NAME router")
+            time.sleep(_PAUSE)
+
+    def change(self, how: Callable[[RouterState], RouterState]) -> None:
+        """Have it do what `how` makes of what it is to do now."""
+        with self._changing:
+            before = self.state
+            self.converge(how(before))
+
+    def converge(self, wanted: RouterState) -> None:
+        """Have it do exactly this: who is new first, then the traffic, then who goes. Killed anywhere, do it again.
+
+        A router that is killed meanwhile is waited for. Requests under way go on where they are; see `drain`, `finish`.
+        """
+        with self._changing:
+            self.runtime.repeat(lambda: self._converge(wanted))
+
+    def _converge(self, wanted: RouterState) -> None:
+        before = self.state
+        self._write(replace(_merge_servers(before, wanted), share=before.share))
+        for command in converge.plan_admissions(wanted, self.read_runtime()):
+            self.runtime.execute(command)
+        for command in converge.plan_shift(wanted, self.read_runtime()):
+            self.runtime.execute(command)
+        if self.read_runtime().share != wanted.share:
+            raise EngineError("the router did not apply the requested share", remedy="devbox doctor")
+        self._write(replace(_merge_servers(before, wanted), share=wanted.share))
+        self._remove_superfluous(wanted)
+
+    def reset_counts(self, side: str) -> None:
+        """Forget what was counted of a side that serves nobody: a release that failed there is not the next one's."""
+        self.runtime.repeat(lambda: self._reset_counts(side))
+
+    def _reset_counts(self, side: str) -> None:
+        self.read_counts()  # repeated as well: the previous router may have been killed since its last reading
+        deadline = time.monotonic() + _TO_DELETE
+        for front in self.state.fronts:
+            key = front.get_backend_name(side)
+            while f"key={key} " in self.runtime.query(counters.ASK):
+                self.runtime.query(f"clear table {SIDES} key {key}")
+                if time.monotonic() > deadline:  # it keeps one for as long as a request is under way there
+                    raise EngineError(f"the router does not forget what it counted of {key}", remedy="try again")
+                time.sleep(_PAUSE)
+        self.read_counts()  # the log lines before this reading have the counts before the reset
+
+    def read_counts(self) -> Counts | None:
+        """Read what the running router has counted, and keep it; the totals of this stage's routers until now.
+
+        None where none was ever read. A router that does not answer, or whose files an older devbox made, adds nothing.
+        """
+        if not self.files.is_attached:
+            return self._tally.read_counts()
+        return self._tally.record_reading(self._read_counters)
+
+    def _read_counters(self) -> CounterReading | None:
+        try:
+            found = counters.parse_reading(self.runtime.query(counters.ASK_ALL))
+            return replace(found, runs=self._list_processes()) if found else None
+        except EngineError:
+            return None
+
+    def _list_processes(self) -> dict[str, str]:
+        """By container, which process is its first one; "" while it has none, whether that is written down or not."""
+        now = state.read_state_file(self._paths, self._instance)
+        rows = now.containers if now else ()
+        return {
+            row.name: "{} {}".format(*row.process) if row.process and state.is_process_usable(row.process) else ""
+            for row in rows
+        }
+
+    def prepare_stop(self) -> None:
+        """Keep what it has counted, before it is stopped in order."""
+        self.read_counts()
+        self._tally.close()
+
+    @contextlib.contextmanager
+    def poll_counts(self) -> Iterator[None]:
+        """Read its counters continually inside the block, so that a kill leaves few requests uncounted."""
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.wait(_READ_EVERY):
+                with contextlib.suppress(EngineError, OSError):
+                    self.read_counts()
+
+        thread = threading.Thread(target=read, name="count lost requests", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def read_runtime(self) -> RouterRuntime:
+        """What the running router does now."""
+        return converge.parse_runtime(self.runtime.query(converge.ASK_SERVERS), self.runtime.query(converge.ASK_SHARE))
+
+    def drain(self, name: str, on_text: OnText) -> int:
+        """Send a container no more requests, and wait until the short ones are answered; how many connections are left.
+
+        Since when is kept: what remains of the time to drain is known to the next command as well.
+        """
+        self.change(lambda state: state.remove_servers(frozenset({name})))
+        deadline = time.monotonic() + SHORT
+        while (left := self.count_open(name)) and time.monotonic() < deadline:
+            on_text(f"{left} request{'s' * (left > 1)} under way")
+            time.sleep(_PAUSE)
+        return left
+
+    def finish(self, name: str, *, seconds: float, on_text: OnText) -> int:
+        """Wait until the connections of a draining container end, until so long after its drain began.
+
+        How many were still open then: they are cut, and counted as lost.
+        """
+        since = min(self._record.read().draining.get(name, _read_boot_clock()), _read_boot_clock())
+        deadline = time.monotonic() + max(0.0, since + seconds - _read_boot_clock())
+        while (left := self.count_open(name)) and (rest := deadline - time.monotonic()) > 0:
+            rest_shown = format_duration(max(1, round(rest)))
+            on_text(f"waiting for {left} long connection{'s' * (left > 1)}, up to {rest_shown}")
+            time.sleep(min(_PAUSE * 4, rest))
+        with self._changing:
+            self.runtime.repeat(lambda: self._remove(name))
+            deployed = self._record.read()
+            kept = {each: since for each, since in deployed.draining.items() if each != name}
+            self._record.write(replace(deployed, draining=kept))
+        self._tally.add(CUT, left)
+        return left
+
+    def _remove(self, name: str) -> None:
+        for place in self._find_places(name):
+            self.runtime.execute(f"set server {place} state maint")
+            self._delete(place)
+
+    def settle(self, name: str) -> None:
+        """Count what a container cut that was killed just now. It has no connections, and is about to be removed."""
+        self.read_counts()
+        self._tally.settle(name)
+
+    def shut_out(self, name: str) -> None:
+        """Have a container serve no more; what is under way there ends soon, or is cut."""
+        self.drain(name, lambda _text: None)
+        self.finish(name, seconds=0.0, on_text=lambda _text: None)
+
+    def count_open(self, name: str) -> int:
+        """How many requests and long connections a container has that gets no new ones."""
+        if name not in self._record.read().draining:
+            return 0
+        return self.runtime.repeat(lambda: self._count_active(self._find_places(name)))
+
+    def _count_active(self, places: frozenset[str]) -> int:
+        return converge.count_active(self.runtime.query(counters.ASK_STAT), places) if places else 0
+
+    def _find_places(self, name: str) -> frozenset[str]:
+        """Its servers in the running router: itself, and the copies of it that stand in for others."""
+        mine = {name, f"{RESCUE}{name}", f"{PANIC}{name}"}
+        return frozenset(place for place in _list_places(self.read_runtime()) if place.partition("/")[2] in mine)
+
+    def _remove_superfluous(self, wanted: RouterState) -> None:
+        """Send what is superfluous no more requests; what has none under way is deleted."""
+        going = converge.find_superfluous(wanted, self.read_runtime())
+        for place in going:
+            self.runtime.execute(f"set server {place} state drain")
+        self._write(wanted)
+        stat = self.runtime.query(counters.ASK_STAT) if going else ""
+        for place in going:
+            if not converge.count_active(stat, frozenset({place})):
+                self.runtime.execute(f"set server {place} state maint")
+                with contextlib.suppress(EngineError):  # it just got its last request
+                    self.runtime.execute(f"del server {place}")
+                    self._forget_check(place)
+
+    def _delete(self, place: str) -> None:
+        """HAProxy keeps a server until its last connection is closed: those that took too long are cut."""
+        deadline = time.monotonic() + _TO_DELETE
+        while True:
+            try:
+                self.runtime.execute(f"del server {place}")
+            except EngineError:
+                if place not in _list_places(self.read_runtime()):
+                    return
+                if time.monotonic() > deadline:
+                    raise
+                self.runtime.execute(f"shutdown sessions server {place}")
+                time.sleep(_PAUSE)
+            else:
+                self._forget_check(place)
+                return
+
+    def _forget_check(self, place: str) -> None:
+        self.runtime.query(f"del map {config.DIRECTORY}/{config.CHECKS} {place.partition('/')[2]}")
+
+    def _identify_worker(self) -> str:
+        try:
+            lines = self.runtime.query("show info").splitlines()
+        except EngineError:
+            return ""
+        return next((line for line in lines if line.startswith("Pid:")), "")
+
+    def _write(self, state: RouterState) -> None:
+        """The record last: what it says is then in the files as well."""
+        self.files.write(state)
+        self._write_record(state)
+
+    def _write_record(self, state: RouterState) -> None:
+        deployed = self._record.read()
+        before, now = deployed.router.list_container_names(), state.list_container_names()
+        began = {**dict.fromkeys(before - now, _read_boot_clock()), **deployed.draining}
+        draining = {name: since for name, since in began.items() if name not in now}
+        if (deployed.router, deployed.draining) != (state, draining):
+            self._record.write(replace(deployed, router=state, draining=draining))
+
+
+def _read_boot_clock() -> float:
+    """Seconds since this boot, unaffected by changes of the system time; no container is older."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _merge_servers(before: RouterState, after: RouterState) -> RouterState:
+    """Everybody of both."""
+    both = after
+    for front in before.fronts:
+        for side in GROUPS:
+            known = after.list_servers().get(front.get_backend_name(side), {})
+            both = both.add_servers(
+                front.process, side, tuple(each for each in front.get_servers(side) if each.name not in known)
+            )
+    return both
+
+
+def _build_frontends(before: RouterState, served: Iterable[ServedProcess]) -> tuple[Frontend, ...]:
+    """The fronts of what is served; those of what was stay as long as somebody is behind them.
+
+    A process of another name at a port that was served takes over who serves there, until its own replicas come.
+    """
+    served = tuple(served)
+    named = {front.process: front for front in before.fronts}
+    free = {front.port: front for front in before.fronts if front.process not in {each.process for each in served}}
+    found = {each.process: named.get(each.process) or free.get(each.port) for each in served}
+    fronts = [
+        replace(
+            found[each.process] or Frontend(process=each.process, port=each.port), process=each.process, port=each.port
+        )
+        for each in served
+    ]
+    paths = {each.process: each.check for each in served}
+    # One that has no path is asked for none, and its backend is one for both releases.
+    fronts = [
+        replace(front, asks=bool(paths[front.process]) and all(each.check for each in _list_servers(front)))
+        for front in fronts
+    ]
+    taken, kept = {front.port for front in fronts}, {front.process for front in fronts}
+    left = (front for front in before.fronts if front.process not in kept and front.port not in taken)
+    return (*fronts, *(front for front in left if _list_servers(front)))
+
+
+def _list_servers(front: Frontend) -> list[Server]:
+    return [server for group in GROUPS for server in front.get_servers(group)]
+
+
+def _compute_shape(state: RouterState) -> tuple[object, ...]:
+    return (state.cohort, *((front.process, front.port, front.asks) for front in state.fronts))
+
+
+def _build_cohort(before: RouterState, known: StickyKey | None) -> Cohort | None:
+    """The key stays for good: with another one, every visitor would be a new one.
+
+    So do the backends of a baseline: without servers they get no requests, and taking them away would be a reload.
+    """
+    if known is None:
+        return None
+    key = before.cohort.key if before.cohort else base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+    baseline = known.baseline or (before.cohort is not None and before.cohort.baseline)
+    return Cohort(key=key, cookie=known.cookie, header=known.header, baseline=baseline)
+
+
+def _list_places(seen: converge.RouterRuntime) -> set[str]:
+    return {f"{backend}/{name}" for backend, servers in seen.servers.items() for name in servers}

@@ -1,0 +1,194 @@
+"""What the env file says about stages, and the copy that rollback and abort use when the file is broken.
+
+The last promotion's view of the file is kept per project (`promoted.json`) and per stage (`backing.json`), in the
+configuration directory (`records/hostfiles.py`). A stage whose file reads variables from env files keeps its copy on
+tmpfs, since the values may be secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from devbox.envfile import stage_services
+from devbox.envfile.expand import list_credentials
+from devbox.envfile.load import EnvFile
+from devbox.envfile.load import load as read
+from devbox.errors import DevboxError, EnvFileError, UsageError
+from devbox.execute import locks
+from devbox.execute.events import Note, Sink
+from devbox.host import files
+from devbox.model import codec, jsontext
+from devbox.model.frozen import dataclass
+from devbox.model.router import StickyKey
+from devbox.model.spec import Instance, Spec
+from devbox.model.stage import Deployment, Stage
+from devbox.plan import order
+from devbox.project import Project, check_grants_by_vars, load
+from devbox.records.host_files import HostFiles
+from devbox.records.projects import PlaceRecord
+
+FORMAT = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFile:
+    """The part of the env file that a deployment in a stage uses: its services, and how visitors are recognized."""
+
+    backing: stage_services.Backing
+    known_by: StickyKey | None
+
+
+def remember(opened: Project, resolved: Spec) -> None:
+    """Keep what the file says about stages and keys, for `load_or_promoted`; no container's variables.
+
+    And to which project the releases belong.
+    """
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file, begins=True)
+    kept = Spec(
+        instance=resolved.instance,
+        images={},
+        containers={},
+        release=resolved.release,
+        stages=resolved.stages,
+        approvers=resolved.approvers,
+        builders=resolved.builders,
+    )
+    HostFiles(opened.paths).write(_locate_stored(opened), _serialize(kept))
+
+
+def load_with_fallback(opened: Project, sink: Sink | None = None, *, fresh: bool = False) -> Spec:
+    """Load the env file; if it is broken, what it said at the last promotion, with a note to `sink`.
+
+    `fresh`: not from the cache. EnvFileError if it is broken and nothing was promoted before. HostError if what was
+    promoted belongs to another project.
+    """
+    PlaceRecord(opened.paths, opened.id).check(opened.root, opened.env_file)
+    try:
+        return load(opened, fresh=fresh)
+    except EnvFileError as error:
+        kept = _parse_stored(Spec, HostFiles(opened.paths).read(_locate_stored(opened)))
+        if kept is None:
+            raise
+        if sink:
+            sink(Note(text=f"{error.where}: {error.sentence}; using the file as of the last promotion"))
+        return kept
+
+
+class StageFileReader:
+    """Reads the stage's part of the env file, or the copy of it that the last deployment left."""
+
+    def __init__(self, project: Project, place: Project, *, stage: str) -> None:
+        """`place` is the stage's own instance of the project."""
+        self._project = project
+        self._place = place
+        self._stage = stage
+        self._lasting = place.paths.stage_services(place.id)
+        self._fleeting = f"{place.paths.instance_runtime(place.id)}/backing.json"
+        self._files = HostFiles(place.paths)
+
+    def read(self, wanted: Deployment, instance: Instance) -> StageFile:
+        """The services that a deployment needs, by the lock; from the copy if the file is broken or lacks one."""
+        needs = [need for need in wanted.release.config.needs if need not in wanted.stage.external]
+        try:
+            env = read(self._project.root, file=self._project.env_file).select_stage(self._stage)
+            found = self._read_file(env, needs, wanted, instance)
+        except EnvFileError:
+            kept = self._read_stored()
+            if kept is None or not kept.backing.containers.keys() >= set(needs):
+                raise
+            return replace(kept, backing=_filter_backing(kept.backing, needs, instance))
+        self._store(found, is_secret=bool(env.env_files))
+        return found
+
+    def _read_file(self, env: EnvFile, needs: list[str], wanted: Deployment, instance: Instance) -> StageFile:
+        credentials = self._place.records.ensure_credentials(list_credentials(env))
+        found = stage_services.resolve_backing(
+            env, needs, instance=instance, credentials=credentials, where=wanted.stage.where
+        )
+        check_grants_by_vars(self._project, found.resolved)
+        images = {**found.resolved.images, stage_services.ROUTER: stage_services.build_router_image()}
+        applied = locks.Locks(instance).apply(replace(found.resolved, images=images))
+        known_by = stage_services.find_sticky_key(env, self._stage)
+        return StageFile(backing=replace(found, resolved=applied), known_by=known_by)
+
+    def _store(self, found: StageFile, *, is_secret: bool) -> None:
+        """Add what was found to the copy: a release to be rolled back to may need a service that the file dropped."""
+        before = self._read_stored()
+        merged = replace(found, backing=_merge_backing(before.backing, found.backing)) if before else found
+        if is_secret:
+            self._files.remove(self._lasting)
+            os.makedirs(os.path.dirname(self._fleeting), mode=0o711, exist_ok=True)
+            files.write_atomic(self._fleeting, _serialize(merged), mode=0o600)
+        else:
+            self._files.write(self._lasting, _serialize(merged))
+
+    def _read_stored(self) -> StageFile | None:
+        lasting = _parse_stored(StageFile, self._files.read(self._lasting))
+        return lasting or _parse_stored(StageFile, files.read_text(self._fleeting))
+
+
+def _filter_backing(
+    backing: stage_services.Backing, needs: Iterable[str], instance: Instance
+) -> stage_services.Backing:
+    """The part of a kept backing that these needs ask for."""
+    needs = tuple(needs)
+    known = backing.resolved.containers
+    names = order.add_needs([backing.containers[need] for need in needs], known)
+    containers = {name: spec for name, spec in known.items() if name in names}
+    wanted = order.list_lineage(
+        [*(spec.image for spec in containers.values()), stage_services.ROUTER], backing.resolved.images
+    )
+    images = {name: backing.resolved.images[name] for name in wanted}
+    return stage_services.Backing(
+        resolved=replace(backing.resolved, instance=instance, containers=containers, images=images),
+        containers={need: backing.containers[need] for need in needs},
+        exports={need: backing.exports[need] for need in needs},
+    )
+
+
+def _merge_backing(before: stage_services.Backing, now: stage_services.Backing) -> stage_services.Backing:
+    """Both, the newer entry of each name."""
+    old, new = before.resolved, now.resolved
+    return stage_services.Backing(
+        resolved=replace(
+            new,
+            images={**old.images, **new.images},
+            containers={**old.containers, **new.containers},
+            recipes={**old.recipes, **new.recipes},
+        ),
+        containers={**before.containers, **now.containers},
+        exports={**before.exports, **now.exports},
+    )
+
+
+def _locate_stored(opened: Project) -> str:
+    return opened.paths.promoted_stages(opened.id)
+
+
+def _parse_stored(kind: type[T], text: str | None) -> T | None:
+    """A kept copy; None if there is none, or one that this version cannot read."""
+    try:
+        plain: Mapping[str, object] = jsontext.loads(text or "{}")
+        return codec.load(kind, plain["kept"]) if plain.get("format") == FORMAT else None
+    except (ValueError, KeyError, TypeError, AttributeError, DevboxError):
+        return None
+
+
+def _serialize(value: Spec | StageFile) -> str:
+    return json.dumps({"format": FORMAT, "kept": codec.dump(value)})
+
+
+def find_stage(resolved: Spec, name: str) -> Stage:
+    """A stage of the file by its name. UsageError where it has none of that name."""
+    if name in resolved.stages:
+        return resolved.stages[name]
+    known = ", ".join(resolved.stages)
+    raise UsageError(
+        f"there is no stage {name} in {resolved.instance.env_file}",
+        remedy=f"known: {known}" if known else f"write [stage.{name}]: docs/how-to/stages.md",
+    )

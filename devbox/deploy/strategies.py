@@ -1,0 +1,253 @@
+"""How one release takes over from another: the strategies, each as an order of the same few steps. Pure.
+
+`start` a container of the release and prove what it runs; `admit` it to the router; `switch` the router to a side;
+`drain` a container: it gets nothing new, and short requests end; `finish`: long ones end, or are cut when the
+time to drain is over; `remove` it; `retire`: remove it already if it has no long connections. Whatever a killed rollout
+left standing is taken for what it is: steps whose work is done are not in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from devbox.deploy import stage_containers
+from devbox.model.container import ContainerSpec
+from devbox.model.observed import ObservedContainer
+from devbox.model.plan import Plan, Step
+from devbox.model.router import BASELINE, RouterState, get_full_share
+from devbox.plan import identity, ports
+
+VERIFIED = "traffic"
+RECREATE, ROLLING, BLUE_GREEN, GRAY = "recreate", "rolling", "blue-green", "gray"
+_FRESH = "of the baseline: a new replica of what runs, for the canary to be compared with"
+VERIFYING = (ROLLING, BLUE_GREEN)  # strategies by which a release is observed unless the file says otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutInputs:
+    """What is to run and what there is. `specs`: of the release that comes; `served`: its processes behind the router.
+
+    `kept`: containers that are none of a release's business, services and the router. `draining`: those that get no
+    requests any more and may have connections yet. `baseline`: those of `specs` that are new replicas of what runs.
+    """
+
+    specs: Mapping[str, ContainerSpec]
+    served: frozenset[str]
+    standing: Mapping[str, ObservedContainer]
+    router: RouterState
+    kept: frozenset[str] = frozenset()
+    draining: frozenset[str] = frozenset()
+    baseline: frozenset[str] = frozenset()
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """What runs to its end first."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind == "job")
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services of the release that comes."""
+        return tuple(name for name, spec in self.specs.items() if spec.kind != "job" and name not in self.baseline)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What is to go."""
+        return tuple(name for name in self.standing if name not in self.specs and name not in self.kept)
+
+    def is_served(self, name: str) -> bool:
+        """Whether the router leads to a container."""
+        return find_process(self.specs[name]) in self.served
+
+
+def find_process(spec: ContainerSpec) -> str:
+    """The process of which a container is a replica."""
+    return spec.label.rpartition(".")[2]
+
+
+def plan(rollout: RolloutInputs, *, strategy: str, after: Plan, jobs: bool = True, verify: float = 0.0) -> Plan:
+    """The whole way, behind what comes before. `jobs`: not where one goes back to what ran already.
+
+    `verify`: seconds for which the release is observed before what ran until now goes, as far as it is still there.
+    """
+    steps = _PlanBuilder(rollout, before=tuple(step.id for step in after.steps))
+    if jobs:
+        steps.run_jobs()
+    if strategy == RECREATE:
+        _recreate(steps)
+    elif strategy == ROLLING:
+        _roll(steps)
+    else:
+        _warm(steps)
+        _switch_traffic(steps)
+    if verify:
+        steps.add("verify", VERIFIED, f"observed for {verify:g} s, and taken back if it is not well")
+    steps.drain_and_remove(rollout.others)
+    return _assemble_plan(rollout, after, steps)
+
+
+def warm(rollout: RolloutInputs, *, after: Plan, jobs: bool = True) -> Plan:
+    """Have all of the release ready on the side that serves nobody, and no further."""
+    steps = _PlanBuilder(rollout, before=tuple(step.id for step in after.steps))
+    if jobs:
+        steps.run_jobs()
+    _warm(steps)
+    return _assemble_plan(rollout, after, steps)
+
+
+def _assemble_plan(rollout: RolloutInputs, after: Plan, steps: _PlanBuilder) -> Plan:
+    made = Plan(steps=(*after.steps, *steps.all))
+    ports.check_steps(made.steps, {*rollout.standing, *rollout.kept}, instance="the stage")
+    return made
+
+
+def retire(names: Iterable[str], rollout: RolloutInputs) -> Plan:
+    """Let these containers go."""
+    steps = _PlanBuilder(rollout, before=())
+    steps.drain_and_remove(tuple(names))
+    return Plan(steps=tuple(steps.all))
+
+
+@dataclass
+class _PlanBuilder:
+    """Steps one after the other; `ready` says behind which step a container can be relied on."""
+
+    rollout: RolloutInputs
+    before: tuple[str, ...]
+    all: list[Step] = field(default_factory=list)
+
+    def add(self, op: str, resource: str, reason: str) -> None:
+        """One more, behind all there are."""
+        step = Step(op=op, resource=resource, reason=reason, after=self.before)
+        if step.id not in {each.id for each in self.all}:
+            self.all.append(step)
+            self.before = (step.id,)
+
+    def add_parallel(self, op: str, names: Iterable[str], reason: str) -> None:
+        """The same for several, all at once."""
+        self._append_parallel(Step(op=op, resource=name, reason=reason) for name in names)
+
+    def _append_parallel(self, steps: Iterable[Step]) -> None:
+        steps = [replace(step, after=self.before) for step in steps]
+        self.all += steps
+        self.before = tuple(step.id for step in steps) or self.before
+
+    def run_jobs(self) -> None:
+        """Each to its end, which must be good."""
+        for name in self.rollout.jobs:
+            if not _is_done(self.rollout, name):
+                self.add("start", name, "runs before the services")
+
+    def start(self, names: Iterable[str]) -> None:
+        """Have these ready, and the baseline at the same time."""
+        baseline = tuple(name for name in self.rollout.specs if name in self.rollout.baseline)
+        reasons = dict.fromkeys(names, "of the release that comes") | dict.fromkeys(baseline, _FRESH)
+        missing = {name: reason for name, reason in reasons.items() if not _is_running(self.rollout, name)}
+        self._append_parallel(Step(op="start", resource=name, reason=why) for name, why in missing.items())
+
+    def admit(self, names: Iterable[str], side: str) -> None:
+        """Have these serve on a side."""
+        absent = [
+            name
+            for name in names
+            if self.rollout.is_served(name) and name not in self.rollout.router.list_container_names(side)
+        ]
+        self.add_parallel("admit", [f"{side}/{name}" for name in absent], "ready, and proven to be what it should be")
+
+    def drain_and_remove(self, names: Iterable[str]) -> None:
+        """Drain these and take them away."""
+        there = {step.id for step in self.all}
+        gone = [name for name in names if f"remove {name}" not in there]
+        serving = self.drain(gone)
+        self.add_parallel("finish", serving, "its connections may go on for the time to drain")
+        self.add_parallel("remove", gone, "no longer of the release")
+
+    def drain(self, names: Iterable[str]) -> list[str]:
+        """Send these no more requests; those of them that may have connections."""
+        names, there = list(names), {step.id for step in self.all}
+        serving = self.rollout.router.list_container_names()
+        missing = [name for name in names if name in serving and f"drain {name}" not in there]
+        self.add_parallel("drain", missing, "no longer of the release")
+        return [name for name in names if name in serving or name in self.rollout.draining]
+
+
+def _recreate(steps: _PlanBuilder) -> None:
+    """The old goes before the new comes: never both, and nobody serves between."""
+    rollout = steps.rollout
+    _settle(steps)
+    steps.drain_and_remove(rollout.others)
+    steps.start(rollout.services)
+    steps.admit(rollout.services, rollout.router.live_side)
+
+
+def _roll(steps: _PlanBuilder) -> None:
+    """One comes, then one goes, on the side that serves."""
+    rollout = steps.rollout
+    _settle(steps)
+    going = {process: _find_old_replicas(rollout, process) for process in map(find_process, rollout.specs.values())}
+    for name in rollout.services:
+        steps.start([name])
+        steps.admit([name], rollout.router.live_side)
+        if old := going[find_process(rollout.specs[name])]:
+            gone = old.pop(0)
+            steps.drain([gone])
+            steps.add("retire", gone, "no longer of the release")
+
+
+def _warm(steps: _PlanBuilder) -> None:
+    """All of the new on the side that serves nobody, unless it serves already."""
+    rollout = steps.rollout
+    _settle(steps)
+    idle = rollout.router.idle_side
+    if _is_serving(rollout, rollout.router.live_side):
+        return
+    steps.drain_and_remove(name for name in rollout.others if name in rollout.router.list_container_names(idle))
+    steps.start(rollout.services)
+    steps.admit(rollout.services, idle)
+    steps.admit(tuple(sorted(rollout.baseline)), BASELINE)
+
+
+def _switch_traffic(steps: _PlanBuilder) -> None:
+    """All traffic at once."""
+    rollout = steps.rollout
+    if _is_serving(rollout, rollout.router.live_side):
+        steps.start(rollout.services)
+        steps.admit(rollout.services, rollout.router.live_side)
+    elif rollout.served:
+        steps.add("switch", rollout.router.idle_side, "all of the release is ready")
+
+
+def _settle(steps: _PlanBuilder) -> None:
+    """Traffic that was shared between two sides goes where most of it is."""
+    router = steps.rollout.router
+    if router.share != get_full_share(router.live_side):
+        steps.add("switch", router.live_side, "a release that was being brought in is given up")
+
+
+def _is_serving(rollout: RolloutInputs, side: str) -> bool:
+    """Whether the release has that side: one of its containers is there."""
+    return any(name in rollout.router.list_container_names(side) for name in rollout.services)
+
+
+def _find_old_replicas(rollout: RolloutInputs, process: str) -> list[str]:
+    """Other releases' replicas of a process, by their names: NAME-NUMBER-DIGITS."""
+    return [
+        name
+        for name in rollout.others
+        if name.rsplit("-", 2)[0] == process and stage_containers.parse_mark(rollout.standing[name].image)
+    ]
+
+
+def _is_running(rollout: RolloutInputs, name: str) -> bool:
+    seen = rollout.standing.get(name)
+    return (
+        seen is not None
+        and seen.state == "running"
+        and seen.health in ("healthy", "none")
+        and seen.spec_key == identity.compute_spec_key(rollout.specs[name])
+    )
+
+
+def _is_done(rollout: RolloutInputs, name: str) -> bool:
+    seen = rollout.standing.get(name)
+    return seen is not None and seen.exit_code == 0 and seen.spec_key == identity.compute_spec_key(rollout.specs[name])

@@ -1,0 +1,415 @@
+"""A stage's environment on this machine: an instance of its own, in which releases take over from one another.
+
+Implements `promotion.environment.Environment`. Every verb holds the stage's instance, looks, plans, and carries out; a
+verb that was killed is simply called again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from devbox.deploy import drift, drift_monitor, stage_containers, strategies
+from devbox.deploy.actions import RolloutActions
+from devbox.deploy.haproxy.metrics import PATH
+from devbox.deploy.router import SHORT, Router
+from devbox.deploy.router_files import EARLIER
+from devbox.deploy.stage_file import StageFileReader, load_with_fallback
+from devbox.deploy.strategies import RolloutInputs
+from devbox.deploy.verification import find_duration
+from devbox.engines.engine import InstanceView
+from devbox.envfile import host_access
+from devbox.envfile import secrets as references
+from devbox.errors import DevboxError, EngineError, NotReady, VerifyFailed
+from devbox.execute import hooks, locks
+from devbox.execute.actions import Actions
+from devbox.execute.events import Note, Sink
+from devbox.execute.observe import add_contexts
+from devbox.execute.runner import run
+from devbox.execute.terminal import SecretResolver
+from devbox.host import disk
+from devbox.host.paths import Paths
+from devbox.model.container import ContainerSpec
+from devbox.model.frozen import dataclass
+from devbox.model.ids import compute_stage_id
+from devbox.model.observed import BoundPort, Observed, ObservedContainer
+from devbox.model.plan import Plan
+from devbox.model.router import ROUTER
+from devbox.model.spec import HostAccess, Instance, Spec
+from devbox.model.stage import Deployment, StageObserved
+from devbox.plan import diff as differ
+from devbox.plan import identity, locking, takedown
+from devbox.plan.ports import remember
+from devbox.project import (
+    Project,
+    apply,
+    build_instance,
+    lend_terminal,
+    lock_instance,
+    observe_best_effort,
+    observe_instance,
+)
+from devbox.records.deployed import DeployedRecord
+from devbox.records.host_files import HostFiles
+from devbox.records.instance import InstanceRecords
+from devbox.records.trust import TrustRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageInputs:
+    """All that a plan for a deployment is made from, and how far the environment is made ready for any."""
+
+    resolved: Spec
+    observed: Observed
+    rollout: RolloutInputs
+    replicas: stage_containers.Replicas
+    ground: Plan  # services, network, router
+    names: tuple[str, ...]  # whom that is about
+
+
+class LocalTarget:
+    """One stage of one project. `Environment` says what its verbs promise."""
+
+    def __init__(
+        self,
+        project: Project,
+        stage: str,
+        *,
+        allowed: tuple[HostAccess, ...] = (),
+        strategy: str = "",
+        drain: float | None = None,
+    ) -> None:
+        """`allowed`: what of this machine the user lets stages have.
+
+        `strategy`: how the file wants releases to take over now, also one that ran before; "": as that one had it.
+        `drain`: the seconds that connections may go on then; None: as that one had it.
+        """
+        key = compute_stage_id(project.id, stage)
+        self.stage = stage
+        self._strategy, self._drain = strategy, drain
+        self._allowed = allowed
+        self._project = project
+        self._place = replace(project, id=key, records=InstanceRecords(project.paths, key))
+        self.record = DeployedRecord(project.paths, key)
+        self._files = StageFileReader(project, self._place, stage=stage)
+        self.router = Router(project.paths, key)
+
+    @property
+    def id(self) -> str:
+        """The id of the stage's instance."""
+        return self._place.id
+
+    @property
+    def paths(self) -> Paths:
+        """Where all is kept."""
+        return self._place.paths
+
+    @property
+    def address(self) -> str:
+        """Where visitors reach it; "" while its router does not run."""
+        return stage_containers.find_address(self._list_ports())
+
+    @property
+    def metrics(self) -> str:
+        """Where Prometheus finds what its router counts; "" while that does not run."""
+        address = stage_containers.find_address(self._list_ports(), metrics=True)
+        return f"{address}{PATH}" if address else ""
+
+    def count_restarts(self, deployment: Deployment) -> int:
+        """How often containers of a deployment had to be started again, all together."""
+        view = self._place.engine.observe(self._build_instance())
+        return sum(
+            seen.restarts for name, seen in view.containers.items() if stage_containers.is_among(deployment, {name})
+        )
+
+    def has_router(self) -> bool:
+        """Whether the router runs, or is being started again; not after a reboot."""
+        seen = self._place.engine.observe(self._build_instance()).containers.get(ROUTER)
+        return seen is not None and seen.state in ("starting", "running", "restarting")
+
+    def observe(self) -> StageObserved:
+        """See `Environment`. Who has the traffic is asked of the router's record, who runs of the runtime."""
+        view = self._place.engine.observe(self._build_instance())
+        known = self.record.read()
+        serving = known.router.list_container_names(known.router.live_side)
+        having = next((each for each in known.all_deployments if stage_containers.is_among(each, serving)), None)
+        if having is None and known.running is not None and not stage_containers.list_served(known.running.processes):
+            having = known.running
+        replicas = {name: seen for name, seen in view.containers.items() if stage_containers.parse_mark(seen.image)}
+        mine = {name: seen for name, seen in replicas.items() if having and stage_containers.is_among(having, {name})}
+        services = [seen for seen in mine.values() if not stage_containers.is_job(having, seen.name)]
+        up = [seen for seen in services if seen.state == "running" and seen.health in ("healthy", "none")]
+        digests = {name: self._verify_image(name) for name in replicas}
+        wanted = sum(each.replicas for each in having.processes.values() if each.kind != "job") if having else 0
+        return StageObserved(
+            release=having.release.id if having and (up or not wanted) else "",
+            config=having.config_digest if having and (up or not wanted) else "",
+            address=stage_containers.find_address(view.published.get(ROUTER, ())),
+            healthy=having is not None and len(up) == wanted and _is_healthy(view.containers.get(ROUTER)),
+            digests={
+                name: found for name, found in digests.items() if found or not stage_containers.is_job(having, name)
+            },
+            counts=self.router.read_counts(),
+        )
+
+    @property
+    def has_run(self) -> bool:
+        """True if a release was ever deployed here and not forgotten since (`down -v`)."""
+        return self.record.exists
+
+    @property
+    def is_protected(self) -> bool:
+        """True if a command that destroys it has to name it."""
+        return self._place.records.is_protected()
+
+    def read_view(self) -> InstanceView:
+        """What of the stage is on this machine."""
+        return self._place.engine.observe(self._build_instance())
+
+    def deploy(self, wanted: Deployment, sink: Sink, *, verify: bool = False) -> None:
+        """See `Environment`."""
+        kind, running = self._strategy or wanted.stage.strategy.kind, self.record.read().running
+        repaired = running is not None and stage_containers.compute_mark(running) == stage_containers.compute_mark(
+            wanted
+        )
+        seconds = find_duration(wanted.stage, kind) if verify and not repaired else 0.0
+        with lock_instance(self._place, sink), self.router.poll_counts():
+            self._begin(wanted, sink)
+            try:
+                self._roll_out(wanted, sink, verify=seconds)
+            except DevboxError as error:
+                # A release that is to be observed, and is not even ready a second time, is not well.
+                unwell = isinstance(error, VerifyFailed) or (seconds > 0 and isinstance(error, NotReady))
+                again = self._has_traffic(wanted) and not unwell
+                if not (again and self._retry(wanted, sink, verify=seconds)):
+                    self._undo(wanted, sink, error)
+                    raise
+            self.record.write(self.record.read().finish_rollout())
+            self._start_monitor(sink)
+
+    def warm(self, wanted: Deployment, sink: Sink, *, stable: Deployment | None = None) -> None:
+        """Have a release ready and proven on the side that serves nobody; traffic stays where it is.
+
+        `stable`: what runs, of which as many new replicas are made ready as a baseline; None: no baseline.
+        """
+        with lock_instance(self._place, sink):
+            self._begin(wanted, sink)
+            found = self._gather_inputs(wanted, stable=stable)
+            made = strategies.warm(found.rollout, after=found.ground, jobs=not self._has_run_before(wanted))
+            self._apply(made, found, wanted, sink)
+            self._start_monitor(sink)
+
+    def retire(self) -> None:
+        """See `Environment`."""
+        self.down(lambda _event: None)
+
+    def down(self, sink: Sink, *, volumes: bool = False) -> Plan:
+        """Stop everything; with `volumes`, forget all of the stage but what the ledger says."""
+        self.router.prepare_stop()
+        with lock_instance(self._place, sink):
+            self._place.store.sweep()
+            empty = Spec(instance=self._build_instance(), images={}, containers={})
+            observed = observe_best_effort(self._place, empty, sink)
+            last = self._place.records.read_last_applied()
+            made = takedown.down(last.specs, observed, project=empty.instance.name, volumes=volumes)
+            apply(self._place, made, empty, observed, sink, volumes=volumes)
+            known = self.record.read()
+            if volumes:
+                hooks.remove_shims(self.paths.shims(self.id))
+                self._place.records.forget()
+                with contextlib.suppress(FileNotFoundError):
+                    disk.remove(self.paths.project(self.id))
+                HostFiles(self.paths).forget(self.id)
+            elif known.router.fronts:
+                emptied = known.router.remove_servers(known.router.list_container_names())
+                self.record.write(replace(known, router=emptied))
+        return made
+
+    def find_drift(self) -> tuple[str, ...]:
+        """What runs that is not what was deployed, a sentence each; nothing where nothing runs."""
+        found = drift.find(self._build_instance(), self._place.engine, self.record)
+        serving = self.router.state.list_container_names()
+        return tuple(
+            each.sentence if each.doubt or each.container in serving else f"{each.sentence}: it gets no traffic"
+            for each in found
+        )
+
+    # One deployment.
+
+    def _begin(self, wanted: Deployment, sink: Sink) -> None:
+        for name in drift.shut_out(drift.find(self._build_instance(), self._place.engine, self.record), self.router):
+            sink(Note(text=f"{name} is not what was deployed, and gets no traffic any more"))
+        self._place.store.sweep()
+        self._place.records.record_place(
+            self._project.root, self._project.env_file, stage=self.stage, protected=wanted.stage.protected
+        )
+        self.record.write(replace(self.record.read(), coming=wanted))
+
+    def _start_monitor(self, sink: Sink) -> None:
+        """From now on it is looked at whether what runs is what was deployed."""
+        if self.router.files.is_earlier:
+            sink(Note(text=EARLIER.format(stage=self.stage)))
+        argv = drift_monitor.build_argv(self.paths, instance=self.id, project=self._project.id, stage=self.stage)
+        try:
+            self._place.engine.set_sidecar(self._build_instance(), argv)
+        except EngineError as error:  # a supervisor that an older devbox started
+            sink(Note(text=f"only `devbox ps --stage {self.stage}` sees whether it drifts: {error.sentence}"))
+
+    def _verify_image(self, name: str) -> str:
+        try:
+            return self._place.engine.verify_image(self._build_instance(), name)
+        except EngineError:
+            return ""
+
+    def _roll_out(self, wanted: Deployment, sink: Sink, *, strategy: str = "", verify: float = 0.0) -> None:
+        """The whole way, by the strategy of the stage."""
+        found = self._gather_inputs(wanted)
+        kind = strategy or self._strategy or wanted.stage.strategy.kind
+        jobs = not self._has_run_before(wanted)
+        made = strategies.plan(found.rollout, strategy=kind, after=found.ground, jobs=jobs, verify=verify)
+        self._apply(made, found, wanted, sink, verify=verify)
+
+    def _retry(self, wanted: Deployment, sink: Sink, *, verify: float) -> bool:
+        """Whether what failed behind the last step that matters works in a second attempt."""
+        try:
+            self._roll_out(wanted, sink, verify=verify)
+        except DevboxError:
+            return False
+        return True
+
+    def _undo(self, wanted: Deployment, sink: Sink, cause: DevboxError) -> None:
+        """Bring back what ran before; what came and failed goes, its logs stay."""
+        before = self.record.read().running
+        if before is not None and stage_containers.compute_mark(before) == stage_containers.compute_mark(wanted):
+            return
+        sink(Note(text=f"undone, since {cause.sentence}"))
+        try:
+            if before is not None:
+                self._roll_out(before, sink, strategy=self._strategy or wanted.stage.strategy.kind)
+            else:
+                found = self._gather_inputs(wanted)
+                there = tuple(name for name in found.rollout.services if name in found.observed.containers)
+                self._apply(strategies.retire(there, found.rollout), found, wanted, sink)
+        except DevboxError as error:
+            sink(Note(text=f"and that could not be undone: {error.sentence}"))
+        self.record.write(replace(self.record.read(), coming=None))
+
+    def _has_traffic(self, wanted: Deployment) -> bool:
+        state = self.router.state
+        return stage_containers.is_among(wanted, state.list_container_names(state.live_side)) and state.share in (
+            0,
+            10_000,
+        )
+
+    def _apply(self, made: Plan, found: StageInputs, wanted: Deployment, sink: Sink, *, verify: float = 0.0) -> None:
+        opened = self._place
+        kind = self._strategy or wanted.stage.strategy.kind
+        drain = wanted.stage.drain if self._drain is None else self._drain
+        opened.records.record_ports(remember(found.observed.ports))
+        with lend_terminal(opened.asks, sink) as lender:
+            sink = lender.show if lender else sink
+            secrets = SecretResolver(found.resolved, terminal=lender)
+            shared: dict[str, Any] = {"engine": opened.engine, "store": opened.store, "sink": sink, "secrets": secrets}
+            base = Actions(made, found.resolved, found.observed, **shared)
+            actions = RolloutActions(
+                base,
+                found.resolved,
+                replicas=found.replicas,
+                router=self.router,
+                verify=verify,
+                drain=min(drain, SHORT) if kind == strategies.RECREATE else drain,
+                **shared,
+            )
+            run(made, actions.build_table(), sink)
+        opened.records.record_applied(locking.find_last_applied(base.resolved, found.observed, found.names))
+
+    def _gather_inputs(self, wanted: Deployment, *, stable: Deployment | None = None) -> StageInputs:
+        """One look at the file, the machine and the router, whose files are made ready on the way.
+
+        `stable`: the deployment that a baseline is made of, None without one.
+        """
+        place = self._build_instance()
+        file = self._files.read(wanted, place)
+        backing = file.backing
+        view = self._place.engine.observe(place)
+        self.router.forget(view.containers.keys())
+        fresh = self._build_baseline(stable, wanted, place) if stable else stage_containers.Replicas()
+        replicas = stage_containers.build_replicas(wanted, needs=backing.containers, exports=backing.exports).merge(
+            fresh
+        )
+        served = stage_containers.list_served(wanted.processes)
+        again = self.router.prepare(served, file.known_by)
+        router = self.router.files.build_container(wanted, view.containers.get(ROUTER))
+        services = backing.resolved.containers
+        found = drift.find(place, self._place.engine, self.record)
+        drifted = {each.container for each in found if not each.doubt} & replicas.specs.keys()
+        others = {
+            name: stage_containers.build_stub(name, seen.image)
+            for name, seen in view.containers.items()
+            if name not in replicas.specs and stage_containers.parse_mark(seen.image)
+        }
+        containers = {**services, ROUTER: router, **replicas.specs, **others}
+        resolved = replace(backing.resolved, containers=containers)
+        resolved = self._add_allowed(self._pin(resolved), wanted, fresh.specs)
+        observed = self.router.files.recognize(observe_instance(self._place, resolved))
+        seen = observed.containers.get(ROUTER)
+        left_alone = seen is not None and seen.state == "running" and seen.spec_key == identity.compute_spec_key(router)
+        names = (*services, *(() if left_alone and observed.supervised else (ROUTER,)))
+        return StageInputs(
+            resolved=resolved,
+            observed=observed,
+            rollout=RolloutInputs(
+                specs=replicas.specs,
+                served=frozenset(each.process for each in (*served, *fresh.served.values())),
+                baseline=frozenset(fresh.specs),
+                standing={name: seen for name, seen in observed.containers.items() if name not in drifted},
+                router=self.router.state,
+                kept=frozenset((*services, ROUTER)),
+                draining=frozenset(self.record.read().draining),
+            ),
+            replicas=replicas,
+            ground=stage_containers.add_reload(
+                differ.diff(resolved, observed, names=names), again=again and left_alone
+            ),
+            names=(*services, ROUTER),
+        )
+
+    def _build_baseline(self, stable: Deployment, wanted: Deployment, place: Instance) -> stage_containers.Replicas:
+        """New replicas of what runs, with its own services and configuration."""
+        backing = self._files.read(stable, place).backing
+        return stage_containers.build_baseline(stable, wanted, needs=backing.containers, exports=backing.exports)
+
+    def _pin(self, resolved: Spec) -> Spec:
+        """The images by what earlier bakes took."""
+        seen = add_contexts(resolved, digests=self._project.paths.digests(self._project.id))
+        return locks.pin_images(seen, self._place.store)
+
+    def _has_run_before(self, wanted: Deployment) -> bool:
+        """Whether this very deployment ran here: its jobs are done, and old ones may know nothing of new data."""
+        known = self.record.read()
+        before = (each for each in (known.running, *known.before) if each is not None)
+        return any(stage_containers.compute_mark(each) == stage_containers.compute_mark(wanted) for each in before)
+
+    def _add_allowed(self, resolved: Spec, wanted: Deployment, fresh: Mapping[str, ContainerSpec]) -> Spec:
+        """The same with what the user has allowed: to stages, to the services of the file, to what ran here before."""
+        ran = self._has_run_before(wanted)
+        asked = references.list_host_access((resolved.containers if ran else fresh).values(), root=self._project.root)
+        if ran:
+            return replace(resolved, allowed=(*self._allowed, *asked))
+        own = host_access.list_access(load_with_fallback(self._project))
+        covered = TrustRecord(self._project.paths, self._project.id).covers(own)
+        return replace(resolved, allowed=(*self._allowed, *asked, *(own if covered else ())))
+
+    def _list_ports(self) -> tuple[BoundPort, ...]:
+        return self._place.engine.observe(self._build_instance()).published.get(ROUTER, ())
+
+    def _build_instance(self) -> Instance:
+        name = f"{os.path.basename(self._project.root)}/{self.stage}"
+        return replace(build_instance(self._place, name), stage=self.stage)
+
+
+def _is_healthy(router: ObservedContainer | None) -> bool:
+    return router is not None and router.state == "running" and router.health == "healthy"

@@ -1,0 +1,204 @@
+"""Where a gray release happens on this machine: the stage's router, and the containers of both sides behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import field
+
+from devbox.deploy.controller import RouterStats
+from devbox.deploy.haproxy import converge, counters
+from devbox.deploy.haproxy import seconds as by_second
+from devbox.deploy.haproxy.cohort import LEASE, SLOW
+from devbox.deploy.haproxy.converge import RouterRuntime
+from devbox.deploy.haproxy.runtime import Runtime
+from devbox.errors import RouterUnavailable
+from devbox.model.frozen import dataclass
+from devbox.model.router import GREEN, WHOLE, get_other_side, is_backup
+from devbox.model.stage import Counts
+from devbox.model.traffic import BASELINE, CANARY, STABLE, Second, Side
+
+_SETTLED = 0.2  # seconds after which no response of a second is still being counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterBackend:
+    """`canary`: the side on trial; `processes`: whose traffic is judged, all where empty.
+
+    `keep`: has this share on disk, from which a router that crashes starts. `restarts`: of the canary's containers,
+    since they came. `baseline`: whether fresh replicas of stable are there to be compared with.
+    """
+
+    runtime: Runtime
+    canary: str
+    processes: Collection[str]
+    keep: Callable[[int], None]
+    restarts: Callable[[], int]
+    baseline: bool = False
+    clock: Callable[[], float] = time.time
+    counts: Callable[[], Counts | None] = lambda: None  # lost requests of the stage until now
+    before: dict[str, tuple[int, int]] = field(default_factory=dict)  # by side, what no server answered until now
+
+    def read_stats(self) -> RouterStats:
+        """See `controller.Ground`."""
+        began = self._identify_router()
+        sight = self._read_stats(began)
+        if self._identify_router() != began:  # the answers are of two, or none is whole
+            raise RouterUnavailable("the router began anew just now", remedy="try again")
+        return sight
+
+    def _read_stats(self, began: str) -> RouterStats:
+        table = self.runtime.query(counters.ASK)
+        seen = self._read_runtime()
+        sides = counters.parse_sides(table)
+        mine, others = (self._sum(sides, side) for side in (self.canary, get_other_side(self.canary)))
+        places = frozenset(place for place in _list_places(seen, self.canary) if not is_backup(place.partition("/")[2]))
+        return RouterStats(
+            canary=mine,
+            stable=others,
+            baseline=self._sum(sides, BASELINE) if self.baseline else None,
+            baseline_replicas=self._count_replicas(seen, BASELINE),
+            baseline_healthy=self._is_up(seen, BASELINE),
+            baseline_tripped=self._is_tripped(table, BASELINE),
+            began=began,
+            threshold=self._convert_threshold(seen.compute_share(clock=int(self.clock()))),
+            canary_healthy=self._is_up(seen, self.canary),
+            stable_healthy=self._is_up(seen, get_other_side(self.canary)),
+            canary_restarts=self.restarts(),
+            open=converge.count_active(self.runtime.query("show stat"), places) if places else 0,
+            counts=self.counts(),
+            canary_replicas=self._count_replicas(seen, self.canary),
+            stable_replicas=self._count_replicas(seen, get_other_side(self.canary)),
+            tripped=self._is_tripped(table, self.canary),
+        )
+
+    def read_seconds(self, *, after: int) -> tuple[Second, ...]:
+        """See `controller.Ground`. A second is complete when it has been over for a moment."""
+        seen, last = self._read_runtime(), int(self.clock() - _SETTLED) - 1
+        limited = seen.more.get(SLOW, "0") != "0"
+        rows = by_second.read(self.runtime.query(by_second.render_query(after=max(after, 0))))
+        found = [
+            Second(
+                at=row.at,
+                replica=row.replica,
+                side=self._find_side(row.key),
+                requests=row.requests,
+                failed=row.failed,
+                first_failed=row.first_failed,
+                first_slow=row.first_slow if limited else None,
+                times=row.times,
+            )
+            for row in rows
+            if after < row.at <= last and self._is_current(row, seen)
+        ]
+        if SLOW in seen.more and (after < last or not self.before):
+            found += self._read_unserved(last)
+        return tuple(sorted(found, key=lambda second: (second.at, second.side, second.replica)))
+
+    def _is_current(self, row: by_second.ReplicaSecond, seen: RouterRuntime) -> bool:
+        """Whether it is a replica that serves now: an earlier canary of this side is not this one."""
+        side = row.key.rpartition(".")[2]
+        if side == BASELINE and not self.baseline:
+            return False
+        return self._is_mine(row.key, side) and row.replica in seen.servers.get(row.key, {})
+
+    def _read_unserved(self, at: int) -> list[Second]:
+        """What came since this was asked last, as of the last second: the first time is where counting begins."""
+        found, now = [], counters.read_unserved(self.runtime.query(counters.ASK))
+        for side in (self.canary, get_other_side(self.canary), *((BASELINE,) if self.baseline else ())):
+            mine = [counts for key, counts in now.items() if self._is_mine(key, side)]
+            requests, first = (sum(each) for each in zip(*mine, strict=True)) if mine else (0, 0)
+            before = self.before.get(side)
+            self.before[side] = (requests, first)
+            if before is None:
+                continue
+            more = requests - before[0] if requests >= before[0] else requests
+            firsts = first - before[1] if first >= before[1] else first
+            if more:
+                found.append(
+                    Second(
+                        at=at,
+                        replica="",
+                        side=self._translate_side(side),
+                        requests=more,
+                        failed=more,
+                        first_failed=firsts,
+                    )
+                )
+        return found
+
+    def _find_side(self, key: str) -> str:
+        return self._translate_side(key.rpartition(".")[2])
+
+    def _translate_side(self, side: str) -> str:
+        return {self.canary: CANARY, BASELINE: BASELINE}.get(side, STABLE)
+
+    def lease_share(self, *, threshold: int, safe: int, generation: int = 0, slow: int = 0) -> None:
+        """See `controller.Ground`."""
+        now = int(self.clock())
+        share, fallback = self._convert_threshold(threshold), self._convert_threshold(safe)
+        self.keep(fallback)
+        until = now + LEASE
+        for command in converge.plan_lease(
+            self._read_runtime(), share=share, safe=fallback, until=until, clock=now, generation=generation, slow=slow
+        ):
+            self.runtime.execute(command)
+
+    def reopen(self, *, baseline: bool = False) -> None:
+        """See `controller.Ground`."""
+        for key in self._find_tripped(self.runtime.query(counters.ASK), BASELINE if baseline else self.canary):
+            self.runtime.execute(counters.render_reopen(key))
+
+    def _is_tripped(self, table: str, side: str) -> bool:
+        return any(self._find_tripped(table, side))
+
+    def _find_tripped(self, table: str, side: str) -> list[str]:
+        """The keys of a side that the router has shut out."""
+        return [key for key in counters.find_shut_out(table) if self._is_mine(key, side)]
+
+    def _read_runtime(self) -> RouterRuntime:
+        return converge.parse_runtime(self.runtime.query(converge.ASK_SERVERS), self.runtime.query(converge.ASK_SHARE))
+
+    def _convert_threshold(self, share: int) -> int:
+        """Buckets of the canary ↔ buckets of green: the one and the other way."""
+        return share if self.canary == GREEN else WHOLE - share
+
+    def _is_mine(self, key: str, side: str) -> bool:
+        process, _, of = key.rpartition(".")
+        return of == side and (not self.processes or process in self.processes)
+
+    def _sum(self, sides: dict[str, Side], side: str) -> Side:
+        return sum((found for key, found in sides.items() if self._is_mine(key, side)), Side())
+
+    def _is_up(self, seen: RouterRuntime, side: str) -> bool:
+        """Whether every process that is served on a side has somebody there who answers."""
+        backends = [
+            [server.up for name, server in servers.items() if not is_backup(name)]
+            for backend, servers in seen.servers.items()
+            if self._is_mine(backend, side)
+        ]
+        return bool(backends) and all(any(servers) for servers in backends)
+
+    def _count_replicas(self, seen: RouterRuntime, side: str) -> int:
+        """Servers of a side that may get requests; all there are, where none may."""
+        servers = [
+            server.up
+            for backend, named in seen.servers.items()
+            if self._is_mine(backend, side)
+            for name, server in named.items()
+            if not is_backup(name)
+        ]
+        return sum(servers) or len(servers)
+
+    def _identify_router(self) -> str:
+        """Which HAProxy it is: another one counts from 0."""
+        return counters.identify_router(self.runtime.query("show info"))
+
+
+def _list_places(seen: RouterRuntime, side: str) -> list[str]:
+    return [
+        f"{backend}/{name}"
+        for backend, servers in seen.servers.items()
+        for name in servers
+        if backend.endswith(f".{side}")
+    ]

@@ -1,0 +1,217 @@
+"""What is left of projects: supervisors that were killed, directories that are gone, work that was broken off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from devbox.doctor import storage
+from devbox.doctor.checks import OK, WARNING, CheckContext, CheckResult
+from devbox.engines.native import volume_dirs
+from devbox.errors import DevboxError, EngineError
+from devbox.host.disk import format_size, measure_tree
+from devbox.host.paths import Paths
+from devbox.host.project import identify
+from devbox.host.repository import layout
+from devbox.images.store import snapshots
+from devbox.isolation import state
+from devbox.plan import branches
+from devbox.records.deployed import DeployedRecord
+from devbox.records.host_files import HostFiles
+from devbox.records.instance import InstanceRecords
+from devbox.records.projects import PlaceRecord
+
+
+def find_abandoned_volumes(paths: Paths, instance: str, root: str) -> tuple[str, ...]:
+    """Those volumes of the instance in `root` whose branch is gone from there; none where git does not tell."""
+    own = [name for name in volume_dirs.list_volumes(paths, instance) if branches.strip_branch(name) != name]
+    known = layout.list_branches(root) if own and root else None
+    if not known:
+        return ()
+    try:
+        last = InstanceRecords(paths, instance).read_last_applied().specs.values()
+    except DevboxError:  # what it uses is not known
+        return ()
+    used = {mount.source for spec in last for mount in spec.mounts}
+    kept = {branches.name_volume(branches.strip_branch(name), branch) for name in own for branch in known}
+    return tuple(name for name in own if name not in kept | used)
+
+
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class KnownInstance:
+    """An instance of which this DEVBOX_HOME or the runtime directory knows. `root` is "" where it is not recorded.
+
+    `stage`: it is where releases of the project run in that stage.
+    """
+
+    id: str
+    root: str
+    env_file: str
+    stage: str = ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its env file was removed, or moved to another place."""
+        return bool(self.root) and not os.path.exists(f"{self.root}/{self.env_file}")
+
+    def is_project(self, paths: Paths) -> bool:
+        """Whether it is where people work: no stage, no cell of the tests. What is not known to be one may be."""
+        return not self.root or self.id == identify(paths, self.root, self.env_file)
+
+    def is_deployed(self, paths: Paths) -> bool:
+        """True if it is a stage to which a release was deployed: only a command that names it may remove it.
+
+        A stage with data was deployed, also if the record of it was lost. So was any that this host knows nothing of.
+        """
+        if DeployedRecord(paths, self.id).exists:
+            return True
+        return bool(self.stage) and (os.path.isdir(paths.volumes(self.id)) or not HostFiles(paths).is_known)
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f"{self.root} ({self.stage})" if self.stage else self.root or f"instance {self.id}"
+
+    @property
+    def kept_reason(self) -> str:
+        """Why a stage without its env file is kept."""
+        return f"{self.stage} of {self.root} runs or ran a release, but {self.root}/{self.env_file} is missing"
+
+    @property
+    def up_command(self) -> str:
+        """The command that brings it up again."""
+        return f"devbox -C {self.root or 'DIR'} {f'promote {self.stage}' if self.stage else 'up'}"
+
+    @property
+    def down_command(self) -> str:
+        """The command that takes it down."""
+        return f"devbox -C {self.root or 'DIR'} down{f' --stage {self.stage}' if self.stage else ''}"
+
+    def list_directories(self, paths: Paths) -> tuple[str, ...]:
+        """Everything that is kept of it alone."""
+        kept = paths.project(self.id), paths.host_project(self.id)
+        return *kept, paths.volumes(self.id), paths.volume_snapshots(self.id), paths.instance_runtime(self.id)
+
+
+def list_instances(paths: Paths) -> list[KnownInstance]:
+    """Every instance that left something here."""
+    ids: set[str] = set()
+    for directory in (paths.projects, paths.data, paths.runtime, os.path.dirname(paths.host_project("any"))):
+        if os.path.isdir(directory):
+            ids |= {entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)}
+    return [KnownInstance(key, *_read_place(paths, key)) for key in sorted(ids)]
+
+
+def find_deployment_owners(instances: Iterable[KnownInstance], paths: Paths) -> frozenset[str]:
+    """The ids of the instances that `doctor --prune` must keep: deployed stages, and the projects they belong to."""
+    deployed = [each for each in instances if each.is_deployed(paths)]
+    return frozenset(
+        {each.id for each in deployed} | {identify(paths, each.root, each.env_file) for each in deployed if each.root}
+    )
+
+
+def find_removable(paths: Paths, instances: list[KnownInstance]) -> list[KnownInstance]:
+    """The instances whose env file is missing, without deployed ones and those whose directory is known elsewhere.
+
+    Where releases of an instance belong is known to this host, whatever a file below DEVBOX_HOME says of its place.
+    """
+    owners = find_deployment_owners(instances, paths)
+    gone = (each for each in instances if each.is_gone and each.id not in owners)
+    return [
+        each
+        for each in gone
+        if not (storage.find_moved_directory(paths, each.id) or PlaceRecord(paths, each.id).is_present())
+    ]
+
+
+def list_running_names(paths: Paths, instance: str) -> list[str]:
+    """The containers of an instance that run now, supervised or not; none where that is not known."""
+    try:
+        _, now = state.observe_state(paths, instance)
+    except EngineError:
+        return []
+    return [row.name for row in now.containers if row.process is not None] if now else []
+
+
+def _read_place(paths: Paths, key: str) -> tuple[str, str, str]:
+    records = InstanceRecords(paths, key)
+    try:
+        return *records.read_place(), records.read_stage()
+    except DevboxError:  # damaged, or a newer devbox's: its place is not known
+        return "", "", ""
+
+
+def find_unused_volumes(paths: Paths, instance: KnownInstance) -> tuple[str, ...]:
+    """The volumes of git branches that are gone. None of a stage: its data belongs to no branch."""
+    if instance.is_gone or instance.stage:
+        return ()
+    return find_abandoned_volumes(paths, instance.id, instance.root)
+
+
+def check_leftovers(ground: CheckContext) -> Iterator[CheckResult]:
+    """Nothing of this needs mending at once; it is what `down`, `up` or `--prune` would put in order."""
+    instances = list_instances(ground.paths)
+    findings = [
+        *(finding for instance in instances for finding in _check_dead_supervisor(ground.paths, instance)),
+        *(finding for instance in instances for finding in _check_moved(ground.paths, instance)),
+        *_report_gone(ground.paths, find_removable(ground.paths, instances)),
+        *_report_kept([each for each in instances if each.is_gone and each.is_deployed(ground.paths)]),
+        *(finding for instance in instances for finding in _check_branches(ground.paths, instance)),
+        *_check_interrupted_bakes(ground.paths),
+    ]
+    yield from findings or [CheckResult("leftovers", OK, "none")]
+
+
+def _check_dead_supervisor(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
+    """An instance whose supervisor is dead, although nobody took it down."""
+    if not os.path.isdir(paths.instance_runtime(instance.id)) or instance.is_gone:
+        return
+    if state.observe_state(paths, instance.id)[0]:
+        return
+    if running := list_running_names(paths, instance.id):
+        sentence = f"the supervisor of {instance.label} was killed; {', '.join(running)} run on without it"
+        yield CheckResult("leftovers", WARNING, sentence, f"{instance.up_command} takes them over")
+    else:
+        sentence = f"{instance.label} was not taken down: its supervisor is gone"
+        yield CheckResult("leftovers", WARNING, sentence, instance.down_command)
+
+
+def _report_gone(paths: Paths, instances: list[KnownInstance]) -> Iterator[CheckResult]:
+    if instances:
+        size = sum(measure_tree(path) for instance in instances for path in instance.list_directories(paths))
+        names = ", ".join(instance.root for instance in instances[:_LISTED])
+        more = f" and {len(instances) - _LISTED} more" if len(instances) > _LISTED else ""
+        sentence = f"{format_size(size)} of projects that are no longer there: {names}{more}"
+        yield CheckResult("leftovers", WARNING, sentence, "devbox doctor --prune")
+
+
+def _check_moved(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
+    """An instance whose directory is elsewhere now; its containers run on."""
+    if instance.is_gone and not instance.stage and (place := storage.find_moved_directory(paths, instance.id)):
+        names = ", ".join(list_running_names(paths, instance.id))
+        yield CheckResult(
+            "leftovers", WARNING, f"{instance.root} was moved to {place}; {names} run on", f"devbox -C {place} up"
+        )
+
+
+def _report_kept(instances: list[KnownInstance]) -> Iterator[CheckResult]:
+    for each in instances:
+        sentence = f"{each.kept_reason}: the stage and its data are kept"
+        yield CheckResult("leftovers", WARNING, sentence, f"put {each.env_file} back into {each.root}")
+
+
+def _check_branches(paths: Paths, instance: KnownInstance) -> Iterator[CheckResult]:
+    if found := find_unused_volumes(paths, instance):
+        size = format_size(sum(measure_tree(paths.volume(instance.id, volume)) for volume in found))
+        sentence = f"{size} of branches that are gone, of {instance.label}: {', '.join(found[:_LISTED])}"
+        yield CheckResult("leftovers", WARNING, sentence, "devbox doctor --prune")
+
+
+def _check_interrupted_bakes(paths: Paths) -> Iterator[CheckResult]:
+    if left := snapshots.list_abandoned(paths):
+        size = format_size(sum(map(measure_tree, left)))
+        yield CheckResult("leftovers", WARNING, f"{size} of bakes that were broken off", "devbox doctor --prune")

@@ -1,0 +1,260 @@
+"""The embedded engine: containers of this machine through the isolation core, supervised per instance, no daemon.
+
+What only changing verbs need is imported in them: `observe` is all that an `up` with nothing to do asks for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from devbox.engines.engine import Capabilities, InstanceView, LogLine, StartRequest
+from devbox.engines.native import observe, volume_dirs
+from devbox.engines.native.writable_layers import WritableLayers
+from devbox.host.paths import Paths
+from devbox.isolation import launch, logs, state
+from devbox.isolation.exec import read_entry
+from devbox.isolation.logs import Mask
+from devbox.isolation.types import Launch, ProcessRef, PublishedPort, pack
+from devbox.model.image import BakedImage
+from devbox.model.observed import BoundPort, ObservedContainer
+from devbox.model.spec import Instance
+
+if TYPE_CHECKING:
+    from devbox.engines.native.snapshots import NativeSnapshots
+
+
+class NativeEngine:
+    """Implements `engines.contract.Engine`; a supervisor per instance does the standing work."""
+
+    name = "native"
+
+    def __init__(self, paths: Paths, lowers: Callable[[BakedImage], tuple[str, ...]]) -> None:
+        """`lowers` says where the unpacked layers of an image lie, topmost first."""
+        self._paths = paths
+        self._lowers = lowers
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this user can do on this host."""
+        from devbox.isolation import cgroups
+        from devbox.isolation.network import bridge
+
+        return Capabilities(rootless=os.geteuid() != 0, limits=cgroups.detect() != "none", ipv6=bridge.host_has_ipv6())
+
+    def check_network(self) -> None:
+        """See the contract."""
+        from devbox.isolation import namespaces
+        from devbox.isolation.network import egress
+
+        namespaces.check_host(self._paths)
+        egress.require_tun()
+
+    def observe(self, instance: Instance) -> InstanceView:
+        """See the contract."""
+        supervised, now = state.read_state(self._paths, instance.id)
+        if supervised and now is not None and now.ending:  # a `down` was interrupted: what runs now is gone in a moment
+            from devbox.engines.native import takedown
+
+            takedown.await_exit(now.supervisor)
+            supervised, now = state.read_state(self._paths, instance.id)
+        tops = WritableLayers(self._paths, instance.id).list_kept()
+        volumes = volume_dirs.list_volumes(self._paths, instance.id)
+        standing = os.path.isdir(self._paths.instance_runtime(instance.id))
+        return observe.build_view(
+            now,
+            supervised=supervised,
+            standing=standing,
+            adoptable=not supervised and now is not None and state.has_namespaces(now),
+            tops=tops,
+            volumes=volumes,
+        )
+
+    def ensure_network(
+        self, instance: Instance, *, published: Mapping[str, tuple[BoundPort, ...]], names: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """See the contract."""
+        from devbox.isolation import namespaces
+
+        namespaces.check_host(self._paths)
+        wanted = [
+            {"name": name, "publish": pack(PublishedPort(port.host, port.address, port.container, port.protocol))}
+            for name, ports in published.items()
+            for port in ports
+        ]
+        answer = self._request(instance, "network", network={"names": list(names), "published": wanted})
+        return tuple(answer.get("warnings", ()))
+
+    def start(self, instance: Instance, request: StartRequest) -> None:
+        """See the contract."""
+        from devbox.engines.native.start import LaunchBuilder
+        from devbox.isolation.idmap import load_store_map
+
+        spec = request.spec
+        if self._is_running(instance, request):
+            return
+        idmap = load_store_map(self._paths)
+        top = WritableLayers(self._paths, instance.id).prepare(
+            spec.name, image_key=request.image.key, keep=spec.keep_top, idmap=idmap
+        )
+        starter = LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
+        item = starter.build_supervised(request, lowers=self._lowers(request.image), top=top)
+        # `listens` goes by itself: a supervisor of an earlier version does not know it, and starts without.
+        more = {"listens": list(request.listens)} if request.listens else {}
+        self._request(instance, "start", item=pack(item), connected=spec.isolation.network != "none", **more)
+
+    def wait_ready(self, instance: Instance, name: str) -> ObservedContainer:
+        """See the contract."""
+        answer = self._request(instance, "wait", name=name)
+        return observe.build_container(
+            state.load_container_state(answer["row"]), WritableLayers(self._paths, instance.id).list_kept()
+        )
+
+    def complete_setup(self, instance: Instance, name: str, *, setup_key: str) -> None:
+        """See the contract."""
+        WritableLayers(self._paths, instance.id).record_setup(name, setup_key)
+        self._request(instance, "setup_done", name=name)
+
+    def verify_image(self, instance: Instance, name: str) -> str:
+        """See the contract."""
+        from devbox.engines.native import image_files
+
+        return image_files.verify_image(self._paths, instance.id, name)
+
+    def set_sidecar(self, instance: Instance, argv: tuple[str, ...]) -> None:
+        """See the contract."""
+        self._request(instance, "accompany", argv=list(argv))
+
+    def rerun(self, instance: Instance, name: str) -> None:
+        """See the contract."""
+        self._request(instance, "rerun", name=name)
+
+    def relabel(self, instance: Instance, name: str, *, image_key: str) -> None:
+        """See the contract."""
+        WritableLayers(self._paths, instance.id).relabel(name, image_key)
+        self._request(instance, "relabel", name=name, image_key=image_key)
+
+    def signal(self, instance: Instance, name: str, signal: str) -> None:
+        """See the contract."""
+        self._request(instance, "signal", name=name, signal=signal)
+
+    def stop(self, instance: Instance, name: str, *, timeout: float | None = None) -> None:
+        """See the contract."""
+        if state.read_state_file(self._paths, instance.id) is not None:
+            self._request(instance, "stop", name=name, timeout=timeout)
+
+    def remove(self, instance: Instance, name: str, *, keep_top: bool = False) -> None:
+        """See the contract."""
+        if state.read_state_file(self._paths, instance.id) is None:
+            return
+        self._request(instance, "remove", name=name)
+        if not keep_top:
+            from devbox.isolation.idmap import load_store_map
+
+            idmap = load_store_map(self._paths)
+            WritableLayers(self._paths, instance.id).remove(name, idmap=idmap)
+
+    def exec(
+        self,
+        instance: Instance,
+        name: str,
+        argv: tuple[str, ...],
+        *,
+        tty: bool = False,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None = None,
+    ) -> int:
+        """See the contract."""
+        from devbox.isolation.exec import run_in_container
+        from devbox.isolation.oneshot import run_captured
+
+        if on_line is not None:
+            mask = self._load_mask(instance, name)
+            return run_captured(
+                self._paths, instance.id, name, argv, env=env, on_line=lambda line: on_line(mask.mask_text(line))
+            )
+        return run_in_container(self._paths, instance.id, name, argv, tty=tty, env=env)
+
+    def run_once(self, instance: Instance, request: StartRequest, *, tty: bool) -> int:
+        """See the contract."""
+        from devbox.engines.native.start import LaunchBuilder
+        from devbox.isolation import oneshot
+        from devbox.isolation.idmap import load_store_map
+
+        idmap = load_store_map(self._paths)
+        top = WritableLayers(self._paths, instance.id).prepare(
+            request.spec.name, image_key=request.image.key, keep=False, idmap=idmap
+        )
+        starter = LaunchBuilder(self._paths, instance, idmap=idmap, roots=self._lowers)
+        launch = starter.build_launch(request, lowers=self._lowers(request.image), top=top)
+        if tty:
+            columns, rows = oneshot.get_terminal_size()
+            launch = launch._replace(process=launch.process._replace(tty=True, rows=rows, columns=columns))
+        if request.joins:
+            return oneshot.run(
+                self._paths, instance.id, self._join_container(instance, request, launch), connected=False
+            )
+        return oneshot.run(self._paths, instance.id, launch, connected=request.spec.isolation.network != "none")
+
+    def read_logs(
+        self, instance: Instance, names: tuple[str, ...], *, follow: bool, tail: int | None
+    ) -> Iterator[LogLine]:
+        """See the contract."""
+        written = {name: self._paths.log(instance.id, name) for name in names}
+        for container, at, text in logs.read(written, tail=tail, follow=follow):
+            yield LogLine(container=container, at=at, text=text)
+
+    def count_oom_kills(self, instance: Instance, name: str) -> int:
+        """See the contract."""
+        from devbox.isolation import cgroups
+
+        now = state.read_state(self._paths, instance.id)[1]
+        return cgroups.count_oom_kills(now.group, name) if now and now.group else 0
+
+    def open_snapshots(self, instance: Instance, *, kept_by: str = "") -> NativeSnapshots:
+        """See the contract."""
+        from devbox.engines.native.snapshots import NativeSnapshots
+
+        return NativeSnapshots(self._paths, instance.id, kept_by=kept_by)
+
+    def tear_down(self, instance: Instance, *, volumes: bool) -> None:
+        """See the contract."""
+        from devbox.engines.native import takedown
+
+        takedown.tear_down(self._paths, instance.id, volumes=volumes)
+
+    def _request(self, instance: Instance, verb: str, **fields: Any) -> dict[str, Any]:
+        """One request to the instance's supervisor, on a connection of its own: threads do not wait for each other."""
+        from devbox.isolation.start_supervisor import ensure_supervisor
+
+        supervisor = ensure_supervisor(self._paths, instance.id)
+        try:
+            return supervisor.call(verb, **fields)
+        finally:
+            supervisor.close()
+
+    def _join_container(self, instance: Instance, request: StartRequest, launch: Launch) -> Launch:
+        """A one-shot in the namespaces of a running container, allowed to trace whoever it finds there."""
+        entry = read_entry(self._paths.entry_file(instance.id, request.joins), request.joins)
+        target = ProcessRef(int(entry["pid"]), int(entry["start_time"]))
+        added = (*launch.confine.add_capabilities, "SYS_PTRACE")
+        return launch._replace(joins=target, confine=launch.confine._replace(add_capabilities=added))
+
+    def _load_mask(self, instance: Instance, name: str) -> Mask:
+        """What no line of a running container may show."""
+        item = launch.read_launch_file(self._paths, instance.id, name)
+        return Mask(tuple(item.get("hidden") or ()) if item else ())
+
+    def _is_running(self, instance: Instance, request: StartRequest) -> bool:
+        if not os.path.exists(self._paths.launch_file(instance.id, request.spec.name)):
+            return False  # nobody knows it: no need to read what is known of all the others
+        now = state.read_state(self._paths, instance.id)[1]
+        if now is None:
+            return False
+        return any(
+            row.name == request.spec.name
+            and row.state in state.LIVE
+            and (row.spec_key, row.image_key) == (request.spec_key, request.image.key)
+            for row in now.containers
+        )

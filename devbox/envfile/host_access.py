@@ -1,0 +1,104 @@
+"""What a file wants of this machine beside containers, all of it: secrets from outside, and hooks."""
+
+from __future__ import annotations
+
+import shlex
+
+from devbox.envfile import secrets
+from devbox.model.container import Secret
+from devbox.model.spec import GATE, HOOKS, METRIC, HostAccess, Spec
+from devbox.model.stage import CommandGate, Stage
+
+_SHELL = ("/bin/sh", "-c")
+
+
+def list_access(resolved: Spec) -> tuple[HostAccess, ...]:
+    """All that `devbox trust` is about, in the order of the file. Pure but for links of secrets."""
+    own = tuple(
+        HostAccess(
+            container=HOOKS,
+            variable=hook.name,
+            reference=f"cmd:{shlex.join(hook.command) if hook.argv else hook.command[-1]}",
+            where=hook.where,
+        )
+        for hook in resolved.hooks.values()
+    )
+    containers = dict(resolved.containers)
+    if resolved.tests is not None:
+        containers.setdefault(resolved.tests.container.name, resolved.tests.container)
+    return (*secrets.list_host_access(containers.values(), root=resolved.instance.root), *own)
+
+
+def list_stage_access(resolved: Spec) -> tuple[HostAccess, ...]:
+    """What stages want of this machine: secrets from outside, and the commands of gates and metrics."""
+    found: list[HostAccess] = []
+    for stage in resolved.stages.values():
+        label = f"stage.{stage.name}"
+        for wanted in (
+            _list_external(stage),
+            _list_headers(stage),
+            stage.secrets,
+            *_list_process_secrets(resolved, stage),
+        ):
+            found += secrets.list_outside(wanted, label=label, where=stage.where, root=resolved.instance.root)
+        found += [
+            HostAccess(container=label, variable=GATE, reference=f"cmd:{shlex.join(gate.run)}", where=stage.where)
+            for gate in stage.gates
+            if isinstance(gate, CommandGate)
+        ]
+        found += [
+            HostAccess(
+                container=label, variable=METRIC, reference=f"cmd:{shlex.join(metric.command)}", where=stage.where
+            )
+            for metric in stage.strategy.outside
+            if metric.command
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+def _list_external(stage: Stage) -> dict[str, Secret]:
+    return {
+        f"{need}.{name}": Secret(reference=place)
+        for need, variables in stage.external.items()
+        for name, place in variables.items()
+    }
+
+
+def _list_headers(stage: Stage) -> dict[str, Secret]:
+    """What servers of metrics want to be shown."""
+    known = (each for each in stage.strategy.outside if each.authorization)
+    return {f"{each.name}.authorization": Secret(reference=each.authorization) for each in known}
+
+
+def _list_process_secrets(resolved: Spec, stage: Stage) -> list[dict[str, Secret]]:
+    """The secrets of each process, without those for which the stage has others: names of two may be the same."""
+    processes = resolved.release.get_stage_processes(stage.environment) if resolved.release else {}
+    return [
+        {name: secret for name, secret in process.secrets.items() if name not in stage.secrets}
+        for process in processes.values()
+    ]
+
+
+def format_command(access: HostAccess) -> str:
+    """The command of a gate or a metric as it was written."""
+    text = access.reference.partition(":")[2]
+    words = shlex.split(text)
+    return words[-1] if tuple(words[:-1]) == _SHELL else text
+
+
+def describe_refusal(access: HostAccess) -> str:
+    """Why nothing is started: the sentence for a person."""
+    if access.container == HOOKS:
+        command = access.reference.partition(":")[2]
+        return (
+            f"the hook {access.variable} runs a command on this machine (`{command}`), which you have not allowed yet"
+        )
+    if access.variable in (GATE, METRIC):
+        return (
+            f"a {access.variable} of [{access.container}] runs `{format_command(access)}` on this machine, "
+            "which you have not allowed yet"
+        )
+    return (
+        f"the secret {access.variable} of {access.container} comes from outside the project "
+        f"({access.reference}), which you have not allowed yet"
+    )

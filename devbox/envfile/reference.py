@@ -1,0 +1,163 @@
+"""The reference of devbox.toml, written from its tables: `python -m devbox.envfile.reference`.
+
+Examples are the lines of devbox.toml.example, which a test loads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+from devbox.envfile import read, schema, stage_tables
+from devbox.envfile.document import Document, HooksTable, ProjectTable
+from devbox.host.environ import find_data_dir
+from devbox.roles import base, build, dev, glue, install, network, parts, release, service, tasks, test, tool
+from devbox.roles.context import Key
+from devbox.roles.fields import Model
+
+_HEAD = """\
+# devbox.toml
+
+Written from the program's own tables by `python -m devbox.envfile.reference`; a test compares the two. The examples are
+from [devbox.toml.example](../../devbox.toml.example), which shows every key in its place.
+
+Unknown keys are errors. `${name}` in a string is a variable of `[vars]`, `$${name}` is literal. `devbox.local.toml`
+beside the file (not committed) overrides by key; a list there replaces, `{ append = […] }` adds.
+`devbox config --origin` shows where each value comes from.
+
+For completion and checks in an editor: [editors](../how-to/editors.md).
+"""
+
+# Every section in order: a table, and how it is headed. Shared ones come before the roles that take them.
+SECTIONS: dict[type[Model], str] = {
+    Document: "The file",
+    ProjectTable: "[project]",
+    parts.SourceTable: "Image: where it comes from",
+    parts.DockerfileTable: "dockerfile",
+    parts.ImageParts: "Image: what is added",
+    parts.RunParts: "Container: how it runs",
+    parts.LongRunningParts: "Container: how it is reached and kept",
+    network.HealthTable: "health",
+    parts.LimitsTable: "limits",
+    parts.IsolationTable: "isolation",
+    parts.MountTable: "[[….mounts]]",
+    base.BaseTable: "[base.NAME]",
+    dev.DevTable: "[dev]",
+    parts.SetupTable: "[dev.setup]",
+    parts.WatchTable: "[[dev.watch]]",
+    tasks.TaskTable: "[tasks]",
+    service.ServiceTable: "[service.NAME]",
+    tool.ToolTable: "[tool.NAME]",
+    test.TestTable: "[test]",
+    test.ReadyTable: "services_ready_from",
+    test.MatrixTable: "[test.matrix]",
+    build.BuildTable: "[build]",
+    release.ImageTable: "[image]",
+    release.ProcessTable: "[image.process.NAME]",
+    install.InstallTable: "[install.NAME]",
+    glue.GlueTable: "[glue.NAME]",
+    stage_tables.StageTable: "[stage.NAME]",
+    stage_tables.GateTable: "gates",
+    stage_tables.TestsGateTable: 'gate "tests"',
+    stage_tables.SignatureGateTable: 'gate "signature"',
+    stage_tables.ProvenanceGateTable: 'gate "provenance"',
+    stage_tables.SbomGateTable: 'gate "sbom"',
+    stage_tables.SoakGateTable: 'gate "soak"',
+    stage_tables.ApprovalGateTable: 'gate "approval"',
+    stage_tables.FreezeGateTable: 'gate "freeze"',
+    stage_tables.CommandGateTable: 'gate "command"',
+    stage_tables.StrategyTable: "[stage.NAME.strategy]",
+    stage_tables.WarmupTable: "strategy warmup",
+    stage_tables.MetricTable: "strategy metrics",
+    HooksTable: "[hooks]",
+}
+_SCHEMA = re.compile(r"Schema of `[^`]*`\.\s*")
+# A value of TOML that ends on its line: text, a list, an inline table, or a bare word.
+_VALUE = r"""(?:"(?:[^"\\]|\\.)*"|\[(?:[^\[\]]|\[[^\[\]]*\])*\]|\{(?:[^{}]|\{[^{}]*\})*\}|[\w.+-]+)"""
+
+
+def render_manual() -> str:
+    """The whole page."""
+    examples = _Examples(_read_example_file())
+    sections = [_render_section(table, title, examples) for table, title in SECTIONS.items()]
+    return "\n".join([_HEAD, *("\n".join(section) for section in sections), *_render_kinds()]) + "\n"
+
+
+def _render_section(table: type[Model], title: str, examples: _Examples) -> Iterator[str]:
+    yield f"## {title}\n"
+    if about := _SCHEMA.sub("", inspect.cleandoc(table.__doc__ or "")):
+        yield f"{about}\n"
+    shared = [each for each in schema.list_table_parts(table)[:-1] if each in SECTIONS]
+    if shared:
+        yield f"Takes also the keys of {', '.join(_render_link(each) for each in shared)}.\n"
+    texts = schema.describe_keys(table)
+    for name in schema.list_own_keys(table):
+        yield _render_key(table, name, texts, examples)
+    yield ""
+
+
+def _render_key(table: type[Model], name: str, texts: dict[str, str], examples: _Examples) -> str:
+    info = table.model_fields[name]
+    written = info.alias or name
+    kind = schema.describe_kind(info, _render_link)
+    facts = ", ".join(fact for fact in (kind, schema.describe_default(info, kind)) if fact)
+    example = "" if kind.startswith("`") else examples.find(table, written)
+    shown = f"\n  `{example}`" if example else ""
+    return f"- **`{written}`** ({facts}): {texts[written]}{shown}"
+
+
+def _render_kinds() -> Iterator[str]:
+    yield "## Kinds of value\n"
+    for parser, name in schema.KINDS.items():
+        text = " ".join(inspect.cleandoc(parser.__doc__ or "").split())
+        yield f"- **{name}**: {text}"
+
+
+def _render_link(table: type[Model]) -> str:
+    title = SECTIONS[table]
+    anchor = re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-")
+    return f"[{title.strip('[]')}](#{anchor})"
+
+
+def _read_example_file() -> str:
+    path = os.path.join(os.path.dirname(find_data_dir("templates")), "devbox.toml.example")
+    with open(path, encoding="utf-8") as source:
+        return source.read()
+
+
+class _Examples:
+    """Lines of the example file by the table and key they show."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
+        self._index = read.index(text)
+
+    def find(self, table: type[Model], key: str) -> str:
+        """What sets the key in such a table; "" where that spans several lines."""
+        setting = re.compile(rf"(?<![\w-]){key}\s*=\s*{_VALUE}")
+        places = (line for path, line in self._index.items() if path[-1] == key and table in _find_tables(path[:-1]))
+        found = (setting.search(_strip_comment(self._lines[line - 1])) for line in places)
+        return next((match[0] for match in found if match), "")
+
+
+def _find_tables(path: Key) -> set[type[Model]]:
+    """The tables whose keys may stand at the place `path` of a file, with those they take keys from."""
+    found: list[type[Model]] = [Document]
+    for part in path:
+        inner = [info for table in found for name, info in table.model_fields.items() if (info.alias or name) == part]
+        if inner:  # else it is the name of a table, or the number of an item
+            found = [table for info in inner for table in schema.find_tables(info.annotation)]
+    return {part for table in found for part in schema.list_table_parts(table)}
+
+
+def _strip_comment(line: str) -> str:
+    """The line without the comment at its end and the comma of a list's item."""
+    match = re.match(r"""((?:[^#"']|"(?:[^"\\]|\\.)*"|'[^']*')*)""", line)
+    return (match[1] if match else line).strip().rstrip(",")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_manual())

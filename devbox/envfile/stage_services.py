@@ -1,0 +1,107 @@
+"""What a stage has of the file: the services that a release needs there, and the image of its router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from devbox.envfile import expand, names, recipes
+from devbox.envfile.load import EnvFile
+from devbox.errors import EnvFileError
+from devbox.host.environ import find_data_dir
+from devbox.model import ids
+from devbox.model.frozen import dataclass
+from devbox.model.image import ImageSpec
+from devbox.model.router import StickyKey
+from devbox.model.spec import Instance, Spec
+from devbox.roles.parts import SourceTable
+from devbox.roles.recipes import use
+
+ROUTER = "router"
+_ROUTER_RECIPE = "haproxy"
+_FRESH = "fresh"
+_GRAY = "gray"  # the kind of strategy
+_BACKING = ("service", "glue")  # roles that can stand behind a release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backing:
+    """Services with what they need, and what each need that was asked for gives: variable → value."""
+
+    resolved: Spec
+    containers: Mapping[str, str]  # need → container
+    exports: Mapping[str, Mapping[str, str]]  # need → what it gives
+
+
+def resolve_backing(
+    env: EnvFile, wanted: Iterable[str], *, instance: Instance, credentials: Mapping[str, str], where: str
+) -> Backing:
+    """The services of these names, by the file as the stage has it. They publish nothing: stages stand side by side."""
+    document, expansion = env.document, expand.Expansion(env, credentials)
+    known, called = names.list_needable(document), names.name_containers(document)
+    wanted = tuple(wanted)
+    for name in wanted:
+        if name not in known:
+            raise EnvFileError(
+                f"the release needs {name}, which the file does not have (any more)",
+                where=where,
+                remedy=f"bring it back, or say what stands for it: external = {{ {name} = {{ … }} }}",
+            )
+    labels = expand.add_needs(document, [known[name] for name in wanted])
+    for label in labels:
+        if names.parse_role(label) not in _BACKING:
+            raise EnvFileError(f"what the release needs needs {label} in turn, which no stage has", where=where)
+    specs = (replace(expansion.expand_container(label), ports=()) for label in labels)
+    return Backing(
+        resolved=Spec(
+            instance=instance,
+            images=expansion.list_images(labels),
+            containers={spec.name: spec for spec in specs},
+            recipes=dict(env.recipe_digests),
+        ),
+        containers={name: called[known[name]] for name in wanted},
+        exports={name: expansion.list_offers(known[name]) for name in wanted},
+    )
+
+
+def digest_services(env: EnvFile, needs: Iterable[str]) -> dict[str, str]:
+    """Return the digest of each service's table behind these needs, by label; equal on every machine.
+
+    Their images, which the lock pins, and recipes of devbox's own are not part of it.
+    """
+    document, known, tables = env.document, names.list_needable(env.document), env.document.list_tables()
+    found: dict[str, str] = {}
+    for label in expand.add_needs(document, [known[name] for name in needs if name in known]):
+        table = tables[label]
+        plain = table.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        name = table.recipe if isinstance(table, SourceTable) else None
+        is_own = name is not None and recipes.find(name, env.root) == recipes.list_candidates(name, env.root)[0]
+        found[label] = ids.compute_key({"table": plain, "recipe": env.recipe_digests[name] if name and is_own else ""})
+    return found
+
+
+def list_release_images(env: EnvFile, credentials: Mapping[str, str]) -> dict[str, ImageSpec]:
+    """All images that the file's release is made from: its own, its bases, the toolchain of the build."""
+    expansion, document = expand.Expansion(env, credentials), env.document
+    labels = [label for label in ("image", "build") if getattr(document, label) is not None]
+    return expansion.list_images(labels)
+
+
+def build_router_image() -> ImageSpec:
+    """HAProxy as devbox ships it, whatever recipe of that name a project has."""
+    recipe = recipes.load(f"{find_data_dir('recipes')}/{_ROUTER_RECIPE}.toml")
+    steps, config = use(_ROUTER_RECIPE, recipe, {}, where="").render_image()
+    return ImageSpec(name=ROUTER, parent=None, steps=steps, config=config, recipe=_ROUTER_RECIPE)
+
+
+def find_sticky_key(env: EnvFile, stage: str) -> StickyKey | None:
+    """How visitors of a stage are known again; None where no release is ever shifted to there."""
+    for name in env.document.order():
+        table = env.document.stage.get(name)
+        if table is not None and table.strategy.kind == _GRAY and (table.into or name) == stage:
+            kind, _, called = table.strategy.cohort.partition(":")
+            baseline = table.strategy.baseline == _FRESH
+            if kind == "header":
+                return StickyKey(header=called, baseline=baseline)
+            return StickyKey(cookie=called or StickyKey().cookie, baseline=baseline)
+    return None

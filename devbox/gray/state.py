@@ -1,0 +1,206 @@
+"""The state of a gray release: phase, step, and what was counted so far. Pure; stored as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import field, replace
+
+from devbox.gray import e_values
+from devbox.gray.comparison import Comparison
+from devbox.gray.e_values import Evidence, Tally
+from devbox.gray.external_metrics import Answers, MetricReading
+from devbox.gray.policy import TRUST, Policy, WatchedMetric
+from devbox.model.frozen import dataclass
+from devbox.model.traffic import Batch, Side
+
+# warm → step → hold → bake → stable; exits: aborting → aborted, needs_human. rehearsing: from the first step and back.
+WARM, STEP, REHEARSING, HOLD, BAKE, STABLE = "warm", "step", "rehearsing", "hold", "bake", "stable"
+ABORTING, ABORTED, NEEDS_HUMAN = "aborting", "aborted", "needs_human"
+OVER = (STABLE, ABORTED)
+
+LONGEST_LOOK = 10.0  # seconds between two looks that count at most: during the rest, nothing was observed
+FEWEST_FOR_A_LIMIT = 200  # requests of stable before its quantile is believed
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedMetric:
+    """What one metric has seen, by step. `limit`: stable's frozen quantile in µs, of latency.
+
+    `stable`: of the control, stable or its baseline.
+    """
+
+    limit: int | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    canary: tuple[Tally, ...] = ()
+    stable: tuple[Tally, ...] = ()
+
+    def add_requests(self, canary: tuple[int, int], stable: tuple[int, int], *, step: int) -> JudgedMetric:
+        """With requests of a step, and the bad ones among them, which add no evidence here."""
+        mine, other = (Tally(requests=requests, bad=bad) for requests, bad in (canary, stable))
+        return replace(self, canary=_add_tally(self.canary, mine, step), stable=_add_tally(self.stable, other, step))
+
+    def add_batch(self, watch: WatchedMetric, batch: Batch, *, step: int) -> JudgedMetric:
+        """With a batch of a step."""
+        if watch.name == "latency" and self.limit is None:
+            return self
+        canary, stable = (_count_side(side, watch, self.limit) for side in (batch.canary, batch.control))
+        return replace(
+            self,
+            evidence=self.evidence.add_batch(canary=canary, stable=stable),
+            canary=_add_tally(self.canary, canary, step),
+            stable=_add_tally(self.stable, stable, step),
+        )
+
+    @property
+    def harm(self) -> float:
+        """At most so much worse than stable is the canary: a difference of rates."""
+        return e_values.bound_harm(dict(enumerate(self.canary)), dict(enumerate(self.stable)), alpha=TRUST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrayState:
+    """Where it stands. `watched`: seconds in this phase or step in which somebody looked; `reason`: why it is there.
+
+    `warm` is stable's traffic before the first step. `before`: where a person is to lead it back to from needs_human.
+    `entered`: when it came there, in seconds since the epoch. `outside`: what metrics from outside have said since.
+    `compared`: both sides by second, None where the router does not count so. `generation`: see `Batch`; 0 before the
+    first step. `trips`: how often the router has shut the canary out in this phase or step while stable served;
+    `shut`: since when it has, None where it has not; `baseline_shut`: the same of the baseline.
+    """
+
+    phase: str = WARM
+    step: int = -1
+    held: bool = False
+    rehearsed: bool = False
+    before: str = ""
+    reason: str = ""
+    looked_at: float | None = None  # seconds since the epoch
+    watched: float = 0.0
+    entered: float = 0.0
+    warm: Side = field(default_factory=Side)
+    baking: Tally = field(default_factory=Tally)
+    judged: dict[str, JudgedMetric]
+    outside: dict[str, Answers] = field(default_factory=dict)
+    compared: Comparison | None = None
+    generation: int = 0
+    trips: int = 0
+    shut: float | None = None
+    baseline_shut: float | None = None
+
+    @classmethod
+    def begin(cls, policy: Policy) -> GrayState:
+        """Nothing seen yet."""
+        return cls(judged={watch.name: JudgedMetric() for watch in policy.watches})
+
+    def enter(self, phase: str, reason: str, *, step: int | None = None) -> GrayState:
+        """In another phase or step, from now on."""
+        return replace(
+            self,
+            phase=phase,
+            reason=reason,
+            step=self.step if step is None else step,
+            watched=0.0,
+            entered=self.looked_at or 0.0,
+            before="",
+            outside={},
+            trips=0,
+            shut=None,
+            generation=self._choose_generation()
+            if phase == BAKE or (phase == STEP and not self.generation)
+            else self.generation,
+        )
+
+    def _choose_generation(self) -> int:
+        """The number of another generation of clients, later than the present one."""
+        return max(self.generation + 1, int(self.looked_at or 0))
+
+    def add_batch(self, batch: Batch, policy: Policy, *, now: float) -> GrayState:
+        """Add what was counted since the last look, and the time that has passed."""
+        since = 0.0 if self.looked_at is None else min(max(0.0, now - self.looked_at), LONGEST_LOOK)
+        kept = self._adjust_clock(now) if now < (self.looked_at or 0.0) else self
+        seen = replace(kept, looked_at=now, watched=self.watched + since)
+        if self.phase == WARM:
+            return _add_warmup(seen, batch, policy)
+        if self.phase == BAKE:
+            return replace(seen, baking=self.baking + _count_errors(batch.canary))
+        if self.phase in (STEP, HOLD, NEEDS_HUMAN) and self.step >= 0:
+            by_side = [watch for watch in policy.watches if watch.name != "latency" or self.compared is None]
+            judged = {watch.name: self.judged[watch.name].add_batch(watch, batch, step=self.step) for watch in by_side}
+            return replace(seen, judged={**self.judged, **judged})
+        return seen
+
+    def _adjust_clock(self, now: float) -> GrayState:
+        """Adapt to a clock that was set back: no stored time is later than now."""
+        shut, baseline_shut = (None if at is None else min(at, now) for at in (self.shut, self.baseline_shut))
+        compared = self.compared.adjust_clock(now=now) if self.compared else None
+        entered = min(self.entered, now)
+        return replace(self, entered=entered, shut=shut, baseline_shut=baseline_shut, compared=compared)
+
+    def record_shut_out(self, *, tripped: bool, reopened: bool, stable_fails: bool) -> GrayState:
+        """Record whether the router has shut the canary out. `reopened`: it had let requests in again since.
+
+        `stable_fails`: stable fails as well, so that this says nothing against the canary, which is opened again.
+        """
+        if not tripped:
+            return replace(self, shut=None)
+        if self.shut is not None and not reopened:
+            return self
+        return replace(self, trips=self.trips + (not stable_fails), shut=self.looked_at)
+
+    def add_readings(self, readings: Iterable[MetricReading], policy: Policy) -> GrayState:
+        """Add what metrics from outside said. Ignore answers to questions from before the present phase or step."""
+        outside = dict(self.outside)
+        for reading in readings:
+            metric = next((each for each in policy.outside if each.name == reading.name), None)
+            if metric is not None and reading.began >= self.entered:
+                outside[metric.name] = outside.get(metric.name, Answers()).add_reading(metric, reading)
+        return replace(self, outside=outside)
+
+    def resume(self) -> GrayState:
+        """Return from needs_human to the state before, without the evidence: a person has seen it, and resumed."""
+        judged = {name: replace(seen, evidence=Evidence()) for name, seen in self.judged.items()}
+        compared = self.compared.reset() if self.compared else None
+        resumed = self.enter(self.before, "resumed")
+        return replace(resumed, judged=judged, compared=compared, generation=resumed._choose_generation())  # noqa: SLF001 - its own
+
+    def find_tallies(self, name: str) -> tuple[Tally, Tally]:
+        """Canary and stable of a metric at the present step."""
+        seen = self.judged[name]
+        return _find_tally(seen.canary, self.step), _find_tally(seen.stable, self.step)
+
+    @property
+    def requests(self) -> int:
+        """Of the canary, at the present step."""
+        return max((self.find_tallies(name)[0].requests for name in self.judged), default=0)
+
+
+def _count_side(side: Side, watch: WatchedMetric, limit: int | None) -> Tally:
+    if watch.name == "latency" and limit is not None:
+        return Tally(requests=side.requests, bad=min(side.requests, side.count_slower(limit)))
+    return _count_errors(side)
+
+
+def _count_errors(side: Side) -> Tally:
+    return Tally(requests=side.requests, bad=min(side.requests, side.errors))
+
+
+def _add_tally(tallies: tuple[Tally, ...], more: Tally, step: int) -> tuple[Tally, ...]:
+    whole = [*tallies, *(Tally() for _ in range(step + 1 - len(tallies)))]
+    whole[step] += more
+    return tuple(whole)
+
+
+def _find_tally(tallies: tuple[Tally, ...], step: int) -> Tally:
+    return tallies[step] if 0 <= step < len(tallies) else Tally()
+
+
+def _add_warmup(seen: GrayState, batch: Batch, policy: Policy) -> GrayState:
+    warm = seen.warm + batch.stable
+    enough = warm.requests >= FEWEST_FOR_A_LIMIT
+    judged = {
+        watch.name: replace(seen.judged[watch.name], limit=warm.find_quantile(watch.quantile))
+        if enough and watch.name == "latency"
+        else seen.judged[watch.name]
+        for watch in policy.watches
+    }
+    return replace(seen, warm=warm, judged=judged)

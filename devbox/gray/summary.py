@@ -1,0 +1,221 @@
+"""A gray release at a glance: what a person, a script and a chart are shown of it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from devbox.gray.decide import compute_traffic
+from devbox.gray.external_metrics import Answers
+from devbox.gray.policy import WHOLE, WatchedMetric
+from devbox.gray.release import GrayRelease
+from devbox.gray.state import STEP
+from devbox.model.frozen import dataclass
+from devbox.model.traffic import Side
+
+_RECENT = 30.0  # seconds of the curves from which response times are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideSummary:
+    """One side since the beginning; the response time that 99 % kept to lately, in µs, where there is one."""
+
+    requests: int
+    errors: int
+    p99: int | None
+
+    @property
+    def rate(self) -> float:
+        """The share of errors."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEvidence:
+    """The evidence of a metric against the canary: how much there is of what would be enough, 0 to 1 and above."""
+
+    metric: str
+    of_enough: float
+    harm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalMetricStatus:
+    """What a metric from outside said last. `good` None: it gives no answer just now."""
+
+    metric: str
+    good: bool | None
+    said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraySummary:
+    """Where it stands. `share` and `steps` in percent; `step` from 1, 0 before the first. `home`: whose visitors.
+
+    `left`: seconds that the step lasts at least. `margin`: so much harm is allowed to go on. `baseline`: fresh replicas
+    of stable, which the canary is compared with; None where that is stable. `looked_at`: time of the controller's last
+    look, in seconds since the epoch. `safe`: the share, in percent, that the router returns to without further looks.
+    """
+
+    stage: str
+    home: str
+    release: str
+    phase: str
+    step: int
+    steps: tuple[float, ...]
+    share: float
+    held: bool
+    reason: str
+    left: float
+    canary: SideSummary
+    stable: SideSummary
+    against: tuple[MetricEvidence, ...]
+    outside: tuple[ExternalMetricStatus, ...]
+    margin: float
+    lost: int
+    lost_by_cause: dict[str, int]
+    lost_unknown: int
+    baseline: SideSummary | None = None
+    looked_at: float | None = None
+    safe: float = 0.0
+
+
+def summarize(trial: GrayRelease) -> GraySummary:
+    """What is shown of a look."""
+    rollout, policy = trial.rollout, trial.policy
+    lately = [point for point in trial.points if point.at >= trial.points[-1].at - _RECENT]
+    traffic = compute_traffic(rollout, policy)
+    return GraySummary(
+        stage=trial.stage,
+        home=trial.deployment.stage.name,
+        release=trial.release,
+        phase=rollout.phase,
+        step=rollout.step + 1,
+        steps=tuple(step * 100 / WHOLE for step in policy.steps),
+        share=traffic.threshold * 100 / WHOLE,
+        held=rollout.held,
+        reason=rollout.reason,
+        left=max(0.0, policy.min_time - rollout.watched) if rollout.phase == STEP else 0.0,
+        canary=_summarize_side(trial.canary, [point.canary_p99 for point in lately]),
+        stable=_summarize_side(trial.stable, [point.stable_p99 for point in lately]),
+        against=tuple(_summarize_evidence(trial, watch) for watch in policy.watches),
+        outside=tuple(
+            _summarize_metric(each.name, rollout.outside.get(each.name, Answers())) for each in policy.outside
+        ),
+        margin=policy.margin,
+        lost=trial.lost_requests,
+        lost_by_cause={cause: count for cause, count in trial.losses.lost.items() if count} if trial.losses else {},
+        lost_unknown=trial.losses.unknown if trial.losses else 0,
+        baseline=_summarize_side(trial.baseline or Side(), [point.baseline_p99 for point in lately])
+        if policy.has_baseline
+        else None,
+        looked_at=rollout.looked_at,
+        safe=traffic.safe * 100 / WHOLE,
+    )
+
+
+def list_sides(seen: GraySummary) -> list[tuple[str, SideSummary]]:
+    """The sides by their names, as they are shown."""
+    found = [("new release (canary)", seen.canary), ("old release (stable)", seen.stable)]
+    return found if seen.baseline is None else [found[0], ("old, fresh (baseline)", seen.baseline), found[1]]
+
+
+def describe_losses(seen: GraySummary) -> str:
+    """Lost requests in words: how many, why, and how many more there may be."""
+    causes = ", ".join(f"{count} {cause}" for cause, count in seen.lost_by_cause.items())
+    found = f"{seen.lost} ({causes})" if causes else str(seen.lost or "none")
+    return (
+        f"{found}; at most {seen.lost_unknown} more when the router or a replica was killed"
+        if seen.lost_unknown
+        else found
+    )
+
+
+def _summarize_side(whole: Side, times: list[int | None]) -> SideSummary:
+    known = sorted(time for time in times if time is not None)
+    return SideSummary(requests=whole.requests, errors=whole.errors, p99=known[len(known) // 2] if known else None)
+
+
+def _summarize_metric(name: str, said: Answers) -> ExternalMetricStatus:
+    good = False if said.row else True if said.good is not None else None
+    return ExternalMetricStatus(metric=name, good=good, said=said.last)
+
+
+def _summarize_evidence(trial: GrayRelease, watch: WatchedMetric) -> MetricEvidence:
+    return MetricEvidence(
+        metric=watch.name, of_enough=trial.compute_strength(watch), harm=trial.rollout.judged[watch.name].harm
+    )
+
+
+_KINDS = {
+    "rollout_info": "What is on trial, or was last.",
+    "rollout_phase": "Where it stands.",
+    "rollout_step": "The step it is at; 0 before the first.",
+    "rollout_steps": "How many it has.",
+    "rollout_held": "Whether a person holds it.",
+    "rollout_share_ratio": "The share of visitors that the canary is to have.",
+    "rollout_began_timestamp_seconds": "When it began.",
+    "rollout_looked_timestamp_seconds": "When its controller looked last.",
+    "rollout_decisions_total": "How often it came to a phase.",
+    "rollout_requests_total": "Requests that were judged.",
+    "rollout_errors_total": "Those that failed.",
+    "rollout_evidence_ratio": "Evidence against the canary as a share of the evidence that aborts: 1 aborts.",
+    "rollout_harm_ratio": "So much worse than stable may it be at most, as a share of requests.",
+    "rollout_metric_value": "What a metric from outside said last.",
+    "rollout_metric_good": "Whether that was good; there is none while it does not answer.",
+}
+
+
+def render_metrics(trial: GrayRelease) -> str:
+    """The lines."""
+    seen = summarize(trial)
+    of = {"stage": seen.stage}
+    lines: list[str] = []
+    for name, samples in _build_samples(trial, seen).items():
+        found = [_format_line(name, {**of, **labels}, value) for labels, value in samples]
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# HELP devbox_{name} {_KINDS[name]}", f"# TYPE devbox_{name} {kind}", *found] if found else []
+    return "\n".join([*lines, ""])
+
+
+Samples = Iterable[tuple[dict[str, str], float]]
+
+
+def _build_samples(trial: GrayRelease, seen: GraySummary) -> dict[str, Samples]:
+    rollout, sides = trial.rollout, {"canary": trial.canary, "stable": trial.stable}
+    if trial.policy.has_baseline:
+        sides["baseline"] = trial.baseline or Side()
+    decisions = Counter(change.phase for change in trial.changes)
+    outside = {each.name: rollout.outside.get(each.name) for each in trial.policy.outside}
+    return {
+        "rollout_info": [({"release": seen.release, "image": trial.deployment.release.image, "color": trial.side}, 1)],
+        "rollout_phase": [({"phase": seen.phase}, 1)],
+        "rollout_step": [({}, seen.step)],
+        "rollout_steps": [({}, len(seen.steps))],
+        "rollout_held": [({}, seen.held)],
+        "rollout_share_ratio": [({}, compute_traffic(rollout, trial.policy).threshold / WHOLE)],
+        "rollout_began_timestamp_seconds": [({}, trial.began)],
+        "rollout_looked_timestamp_seconds": [({}, rollout.looked_at)] if rollout.looked_at else [],
+        "rollout_decisions_total": [({"to": phase}, count) for phase, count in decisions.items()],
+        "rollout_requests_total": [({"side": name}, side.requests) for name, side in sides.items()],
+        "rollout_errors_total": [({"side": name}, side.errors) for name, side in sides.items()],
+        "rollout_evidence_ratio": [({"metric": each.metric}, each.of_enough) for each in seen.against],
+        "rollout_harm_ratio": [({"metric": each.metric}, each.harm) for each in seen.against],
+        "rollout_metric_value": [
+            ({"metric": name}, said.value) for name, said in outside.items() if said and said.value is not None
+        ],
+        "rollout_metric_good": [
+            ({"metric": name}, said.good is not None)
+            for name, said in outside.items()
+            if said and (said.row or said.good is not None)
+        ],
+    }
+
+
+def _format_line(name: str, labels: dict[str, str], value: float) -> str:
+    shown = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
+    return f"devbox_{name}{{{shown}}} {float(value):.12g}"
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

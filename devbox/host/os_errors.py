@@ -1,0 +1,51 @@
+"""What the operating system refuses and a person can mend: a full disk, a missing permission, a wrong place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+
+from devbox.errors import HostError
+
+_FULL = "free some (df -h, df -i), or export DEVBOX_HOME=DIR of another disk; devbox doctor tells more"
+_PLACES = "see: ls -ld {place}; devbox doctor looks at the directories that devbox needs"
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: _PLACES,
+    errno.EACCES: _PLACES,
+    errno.EPERM: _PLACES,
+    errno.ENOTDIR: _PLACES,
+    errno.EISDIR: _PLACES,
+    errno.ENAMETOOLONG: "choose a shorter path, with -C or DEVBOX_HOME",
+    errno.EMFILE: "ulimit -n 4096",
+    errno.ENFILE: "sudo sysctl -w fs.file-max=1000000",
+    errno.ENOMEM: "free some memory, then do this again",
+    errno.EAGAIN: "ulimit -u shows how many processes you may have",
+}
+_UNCLEAR = (errno.ELOOP, errno.EEXIST, errno.ENOENT)  # where something is in the way; else a fault of devbox
+
+
+def from_os_error(error: OSError) -> HostError | None:
+    """The sentence of an error that says something about the machine; None when it is a fault of devbox."""
+    path = str(error.filename or "")
+    if error.errno in _UNCLEAR and (obstacle := _find_obstacle(path)):
+        return HostError(
+            f"{path} can't be used: {obstacle} is in the way",
+            remedy=f"see: ls -ld {shlex.quote(obstacle)}; move it away if it does not belong there",
+        )
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    place = shlex.quote(os.path.dirname(path) or ".")
+    sentence = f"this machine refused: {path}: {error.strerror}" if path else f"this machine refused: {error.strerror}"
+    return HostError(sentence, remedy=remedy.format(place=place))
+
+
+def _find_obstacle(path: str) -> str:
+    """The dangling link or non-directory among the parents of a path; "" if there is none."""
+    place = path
+    while place and not os.path.lexists(place):
+        place = os.path.dirname(place)
+    return place if place and not os.path.isdir(place) else ""

@@ -1,0 +1,105 @@
+"""The way to a path of a project: each part is opened by itself, below the directory that was opened before it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+DEEPEST = 128  # directories in each other
+PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_LINKS = 32
+
+
+class UnusablePath(OSError):
+    """A path of a project that is not opened. `strerror` says why: "it …"."""
+
+
+class PathWalker:
+    """The directories from a project's root to where a path has led so far, all open."""
+
+    def __init__(self, root: str, top: int, *, links: bool, make: int) -> None:
+        self.root = root
+        self.stack = [os.dup(top)]
+        self.straight = True  # no link was on it
+        self._links = links
+        self._make = make
+        self._followed = 0
+
+    def close(self) -> None:
+        """Close the directories."""
+        for fd in self.stack:
+            os.close(fd)
+
+    def walk(self, path: str, *, last: bool) -> int:
+        """Go to a path; an O_PATH descriptor of what is there. Without `last`, one of a link at the end itself."""
+        parts = [part for part in reversed(self._make_relative(path).split("/")) if part not in ("", ".")]
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                self._ascend(path)
+                continue
+            found = self._open(part)
+            mode = os.fstat(found).st_mode
+            if stat.S_ISLNK(mode) and (self._links or last or parts):
+                try:
+                    leads_to = self._follow(found, path)
+                finally:
+                    os.close(found)
+                parts += [part for part in reversed(leads_to.split("/")) if part not in ("", ".")]
+            elif parts and stat.S_ISDIR(mode):
+                self._descend(found, path)
+            elif parts:
+                os.close(found)
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            else:
+                return found
+        return os.dup(self.stack[-1])
+
+    def _open(self, part: str) -> int:
+        try:
+            return os.open(part, PATH, dir_fd=self.stack[-1])
+        except FileNotFoundError:
+            if not self._make:
+                raise
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, self._make, dir_fd=self.stack[-1])
+                if os.geteuid() == 0:
+                    owner = os.stat(self.root)
+                    os.chown(part, owner.st_uid, owner.st_gid, dir_fd=self.stack[-1], follow_symlinks=False)
+            return os.open(part, PATH, dir_fd=self.stack[-1])
+
+    def _follow(self, link: int, path: str) -> str:
+        """Where a link leads, from the directory that the way has come to then."""
+        self.straight = False
+        self._followed += 1
+        if not self._links:
+            raise UnusablePath(errno.ELOOP, "it is a link, or lies behind one", path)
+        if self._followed > _MOST_LINKS:
+            raise UnusablePath(errno.ELOOP, "it is a link that leads in a circle", path)
+        leads_to = os.readlink("", dir_fd=link)
+        if not leads_to.startswith("/"):
+            return leads_to
+        for fd in self.stack[1:]:
+            os.close(fd)
+        del self.stack[1:]
+        return self._make_relative(leads_to, named=path)
+
+    def _make_relative(self, path: str, *, named: str = "") -> str:
+        if not path.startswith("/"):
+            return path
+        root = self.root.rstrip("/")
+        if path != root and not path.startswith(f"{root}/"):
+            raise UnusablePath(errno.EXDEV, "it is a link out of the project", named or path)
+        return path[len(root) :]
+
+    def _ascend(self, path: str) -> None:
+        if len(self.stack) == 1:
+            raise UnusablePath(errno.EXDEV, "it leads out of the project", path)
+        os.close(self.stack.pop())
+
+    def _descend(self, directory: int, path: str) -> None:
+        self.stack.append(directory)
+        if len(self.stack) > DEEPEST:
+            raise UnusablePath(errno.ENAMETOOLONG, f"it lies deeper than {DEEPEST} directories", path)

@@ -1,0 +1,264 @@
+"""Where the git repository of a directory lies. Devbox reads it by itself: no git of this machine looks into it.
+
+A container writes to it. Git would run what its configuration names; this reader knows no configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from devbox.host import safe_files
+from devbox.host.repository import worktree
+from devbox.host.safe_files import ProjectDirectory, read_all
+
+GIT = ".git"
+_MARK = b"gitdir: "
+_LONGEST = 4096
+
+
+class GitDirectory(NamedTuple):
+    """A directory, and the one in it that counts, which is reached over no link."""
+
+    root: str
+    inner: str
+
+    def open(self) -> ProjectDirectory:
+        """That directory as the whole of what can be reached."""
+        return ProjectDirectory(self.root, self.inner)
+
+
+class GitRepository(NamedTuple):
+    """A working tree, the directory of its HEAD and index, and that of its objects and branches."""
+
+    top: str
+    own: GitDirectory
+    common: GitDirectory
+
+
+def find_repository(directory: str) -> GitRepository | None:
+    """The repository whose working tree a directory lies in; None where there is none that may be believed.
+
+    One above the directory must belong to its owner, to root or to this user, and lie on the same file system.
+    """
+    facts = os.stat(directory)
+    at = directory
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            if found := _load_top(at, facts.st_uid):
+                return found
+        above = os.path.dirname(at)
+        try:
+            if above == at or os.stat(above).st_dev != facts.st_dev:
+                return None
+        except OSError:
+            return None
+        at = above
+
+
+def find_nested(outer: GitRepository, path: str) -> GitRepository | None:
+    """That of a submodule, or of another repository in the working tree, at a path of it."""
+    with contextlib.suppress(OSError, ValueError):
+        return _load_nested(outer.top, path)
+    return None
+
+
+def _load_top(top: str, owner: int) -> GitRepository | None:
+    with ProjectDirectory(top) as project:
+        facts = project.stat(GIT, links=False)
+        if facts.st_uid not in (owner, 0, os.geteuid()):
+            return None
+        if stat.S_ISDIR(facts.st_mode):
+            return _check_repository(top, GitDirectory(top, GIT))
+    if linked := worktree.find_common_dir(top, owner=owner):
+        common, name = linked
+        return _check_repository(top, GitDirectory(common, f"worktrees/{name}"), GitDirectory(common, ""))
+    return _load_submodule(top, owner)
+
+
+def _load_nested(top: str, path: str) -> GitRepository | None:
+    place = f"{top}/{path}"
+    with ProjectDirectory(top) as project:
+        if stat.S_ISDIR(project.stat(f"{path}/{GIT}", links=False).st_mode):
+            return _check_repository(place, GitDirectory(top, f"{path}/{GIT}"))
+        written = _read_gitfile(project, f"{path}/{GIT}")
+    inner = os.path.normpath(os.path.join(path, written))
+    return _check_repository(place, GitDirectory(top, inner)) if inner.startswith(f"{GIT}/modules/") else None
+
+
+def _load_submodule(top: str, owner: int) -> GitRepository | None:
+    """That of a working tree which is a submodule of one above it: nothing else may be named by its file."""
+    with ProjectDirectory(top) as project:
+        place = os.path.normpath(os.path.join(top, _read_gitfile(project, GIT)))
+    above, modules, name = place.partition(f"/{GIT}/modules/")
+    if modules and f"{top}/".startswith(f"{above}/") and os.stat(above).st_uid in (owner, 0):
+        return _check_repository(top, GitDirectory(above, f"{GIT}/modules/{name}"))
+    return None
+
+
+def _read_gitfile(project: ProjectDirectory, path: str) -> str:
+    """The directory that a `.git` file names."""
+    with open(project.open(path, links=False), "rb") as source:
+        text = read_all(source, path, limit=_LONGEST)
+    if not text.startswith(_MARK):
+        raise ValueError("it names no repository")
+    return os.fsdecode(text.removeprefix(_MARK).rstrip(b"\n"))
+
+
+def _check_repository(top: str, own: GitDirectory, common: GitDirectory | None = None) -> GitRepository:
+    """A repository that is one: it has a HEAD and objects. OSError otherwise."""
+    shared = common or own
+    with own.open() as place:
+        place.stat("HEAD", links=False)
+    with shared.open() as place:
+        place.stat("objects", links=False)
+    return GitRepository(top, own, shared)
+
+
+HEADS = "refs/heads/"
+_SYMBOLIC = "ref:"
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_NAME = re.compile(r"refs/(?!.*(?:/\.|\.\.|//))[^\x00-\x20\x7f~^:?*\[\\]+(?<![/.])")
+_LONGEST_REF = 4096
+_PACKED, _MOST_PACKED = "packed-refs", 64 << 20
+_NESTED = 5
+_MOST = 100_000  # branches
+_NO_NAME = "refs/heads/.invalid"  # how a repository begins whose branches lie in another form
+
+
+def read_branch(repository: GitRepository) -> str | None:
+    """The name of the branch that is checked out; None for none."""
+    target = _read_symbolic_ref(repository.own, "HEAD")
+    return target.removeprefix(HEADS) if target.startswith(HEADS) and target != _NO_NAME else None
+
+
+def read_head(repository: GitRepository) -> str | None:
+    """The commit that is checked out, as hex digits; None before the first one."""
+    return _resolve_ref(repository, "HEAD")
+
+
+def read_branches(repository: GitRepository) -> tuple[str, ...]:
+    """The names of all branches that have a commit."""
+    found = {name for name, _ in _read_packed_refs(repository) if name.startswith(HEADS)}
+    place = repository.common
+    inner = f"{place.inner}/refs/heads".lstrip("/")
+    for path, _ in safe_files.walk(place.root, inner):
+        found.add(f"{HEADS}{path.removeprefix(f'{inner}/')}")
+        if len(found) > _MOST:
+            break
+    return tuple(sorted(name.removeprefix(HEADS) for name in found if _NAME.fullmatch(name)))
+
+
+def _resolve_ref(repository: GitRepository, name: str) -> str | None:
+    for _ in range(_NESTED):
+        text = _read_text(repository.own if name == "HEAD" else repository.common, name)
+        if not text.startswith(_SYMBOLIC):
+            break
+        name = text.removeprefix(_SYMBOLIC).strip()
+        if not _NAME.fullmatch(name):
+            return None
+    if _COMMIT.fullmatch(text):
+        return text
+    return next((digits for known, digits in _read_packed_refs(repository) if known == name), None)
+
+
+def _read_symbolic_ref(place: GitDirectory, name: str) -> str:
+    """The name that a symbolic reference refers to; "" for none."""
+    text = _read_text(place, name)
+    target = text.removeprefix(_SYMBOLIC).strip()
+    return target if text.startswith(_SYMBOLIC) and _NAME.fullmatch(target) else ""
+
+
+def _read_packed_refs(repository: GitRepository) -> Iterator[tuple[str, str]]:
+    for line in _read_text(repository.common, _PACKED, limit=_MOST_PACKED).splitlines():
+        digits, _, name = line.partition(" ")
+        if _COMMIT.fullmatch(digits):
+            yield name, digits
+
+
+def _read_text(place: GitDirectory, path: str, *, limit: int = _LONGEST_REF) -> str:
+    """What a file of a repository says; "" for one that can't be used."""
+    try:
+        with place.open() as directory:
+            return _read(directory, path, limit).decode(errors="surrogateescape").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _read(directory: ProjectDirectory, path: str, limit: int) -> bytes:
+    with open(directory.open(path), "rb") as source:
+        return read_all(source, path, limit=limit)
+
+
+_LARGEST = 128 << 20
+_HEAD, _FACTS = 12, 40  # bytes before the first entry, and of an entry before its hash
+_EXTENDED, _NAME_MASK = 0x4000, 0x0FFF
+_VERSIONS = (2, 3, 4)
+_PACKED_PATHS = 4
+
+
+def read_index_paths(repository: GitRepository, *, hash_length: int) -> list[str] | None:
+    """The paths of the index; None where there is none that can be read. `hash_length`: in bytes."""
+    try:
+        with repository.own.open() as place, open(place.open("index"), "rb") as source:
+            raw = read_all(source, "index", limit=_LARGEST)
+        mark, version, count = struct.unpack(">4sII", raw[:_HEAD])
+        if mark != b"DIRC" or version not in _VERSIONS:
+            return None
+        return _parse_entries(raw, version, count, hash_length)
+    except (OSError, ValueError, struct.error, IndexError):
+        return None
+
+
+def _parse_entries(raw: bytes, version: int, count: int, hash_length: int) -> list[str]:
+    found, at, last = [], _HEAD, b""
+    for _ in range(count):
+        start, at = at, at + _FACTS + hash_length
+        (flags,) = struct.unpack_from(">H", raw, at)
+        at += 4 if flags & _EXTENDED else 2
+        if version == _PACKED_PATHS:
+            gone, at = _parse_offset(raw, at)
+            end = raw.index(b"\0", at)
+            name, at = last[: len(last) - gone] + raw[at:end], end + 1
+        else:
+            end = raw.index(b"\0", at)
+            name, at = raw[at:end], start + ((end - start + 8) & ~7)
+        last = name
+        found.append(name.decode(errors="surrogateescape"))
+    return found
+
+
+def _parse_offset(raw: bytes, at: int) -> tuple[int, int]:
+    """A number as in packs: each byte but the last adds one."""
+    value = raw[at] & 0x7F
+    while raw[at] & 0x80:
+        at += 1
+        value = ((value + 1) << 7) | (raw[at] & 0x7F)
+    return value, at + 1
+
+
+def find_branch(root: str) -> str | None:
+    """The branch that is checked out; None on no branch, and without a repository."""
+    found = find_repository(root)
+    return read_branch(found) if found else None
+
+
+def list_branches(root: str) -> tuple[str, ...] | None:
+    """Every branch, with one that has no commit yet; None without a repository."""
+    found = find_repository(root)
+    if found is None:
+        return None
+    current = read_branch(found)
+    known = read_branches(found)
+    return tuple(dict.fromkeys([*known, *([current] if current else [])])) or None
+
+
+def find_head_file(root: str) -> str | None:
+    """The file that says which branch is checked out, a new one whenever that changes; None where there is none."""
+    found = find_repository(root)
+    return os.path.join(found.own.root, found.own.inner, "HEAD") if found else None

@@ -1,0 +1,214 @@
+"""The images of an archive, understood and checked as a whole before anything of them enters the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from devbox.errors import BakeFailed, RegistryError, UsageError
+from devbox.images.archive import exporter
+from devbox.images.archive.contents import REWRITE_REMEDY, Contents, StagedFile, get_blob_name, read_document
+from devbox.images.layers import compression
+from devbox.images.registry import graph, reference
+from devbox.images.store import documents, layout, manifest
+from devbox.images.store.layout import Descriptor
+from devbox.model import ids
+from devbox.model.image import Layer
+
+_TYPES = {"": layout.LAYER, "gzip": f"{layout.LAYER}+gzip", "zstd": f"{layout.LAYER}+zstd"}
+
+
+def parse_entries(raw: bytes, contents: Contents) -> list[dict[str, Any]]:
+    """Entries of an index, one for each name of an image, from the bytes of `manifest.json`. ValueError for others."""
+    listed = documents.read_tables(documents.parse(b'{"images":' + raw + b"}"), "images")
+    return [
+        entry
+        for plain in listed
+        for entry in _build_named_entries(_build_index(plain, contents), documents.read_texts(plain, "RepoTags"))
+    ]
+
+
+def _build_named_entries(index: Descriptor, names: list[str]) -> list[dict[str, Any]]:
+    return [index.to_json(annotations={layout.REF_NAME: name}) for name in names or [""]]
+
+
+def _build_index(plain: dict[str, Any], contents: Contents) -> Descriptor:
+    config = _require_file(documents.read_text(plain, "Config"), contents)
+    said = documents.parse(config.read_bytes())
+    diff_ids = documents.read_texts(documents.read_table(said, "rootfs"), "diff_ids")
+    names = documents.read_texts(plain, "Layers")
+    if len(names) != len(diff_ids):
+        raise ValueError(f"it has {len(names)} layers for a config of {len(diff_ids)}")
+    layers = [_build_layer(name, diff_id, contents) for name, diff_id in zip(names, diff_ids, strict=True)]
+    described = Descriptor(layout.CONFIG, config.digest, config.size)
+    platform = {key: value for key in ("architecture", "os", "variant") if (value := documents.read_text(said, key))}
+    of_platform = _add_json(layout.MANIFEST, manifest.build_image_manifest(described, layers), contents)
+    return _add_json(layout.INDEX, manifest.build_image_index(of_platform, platform=platform), contents)
+
+
+def _build_layer(name: str, diff_id: str, contents: Contents) -> Layer:
+    """A layer as it is; whether a packed one unpacks to its diff id, whoever unpacks it looks."""
+    staged = _require_file(name, contents)
+    with open(staged.path, "rb") as source:
+        packed = compression.detect_kind(source.read(compression.MAGIC))
+    if packed not in _TYPES:
+        raise ValueError(f"its layer {name!r:.80} is packed by {packed}, which layers may not be")
+    if not packed and staged.digest != diff_id:
+        raise ValueError(f"its layer {name!r:.80} has the digest {staged.digest}, and its config says {diff_id:.80}")
+    return Layer(digest=staged.digest, diff_id=diff_id, size=staged.size, media_type=_TYPES[packed])
+
+
+def _require_file(name: str, contents: Contents) -> StagedFile:
+    staged = contents.find_file(name)
+    if staged is None:
+        raise ValueError(f"it lacks {name!r:.80}")
+    contents.add_file(staged)
+    return staged
+
+
+def _add_json(media_type: str, value: Any, contents: Contents) -> Descriptor:
+    staged = contents.add_document(ids.encode_canonical_json(value))
+    return Descriptor(media_type, staged.digest, staged.size)
+
+
+_NAMES = (exporter.FULL_NAME, layout.REF_NAME)
+_DEEPEST = 3  # an index of indexes is allowed, and not seen
+_MOST_MANIFESTS = 500
+
+
+class ArchivedImage(NamedTuple):
+    """An image of an archive: its index or manifest, its names in full, and the blobs of it that are there.
+
+    `absent`: platforms of its index whose layers the archive lacks. `subject`: what it refers to, as signatures do.
+    """
+
+    top: Descriptor
+    names: tuple[str, ...]
+    blobs: dict[str, StagedFile]
+    absent: tuple[str, ...]
+    subject: str
+
+
+def read_images(contents: Contents) -> list[ArchivedImage]:
+    """All images, in the order of the archive. Raises BakeFailed where one of them is not what it should be."""
+    try:
+        found = [_read_image(entry, contents) for entry in _list_entries(contents)]
+    except (ValueError, RegistryError) as error:
+        raise BakeFailed(f"the archive is no image: {error}", remedy=REWRITE_REMEDY) from None
+    if not found:
+        raise BakeFailed("the archive holds no image", remedy=REWRITE_REMEDY)
+    return found
+
+
+def require_single(found: list[ArchivedImage]) -> ArchivedImage:
+    """The one image there is, besides what refers to it. Raises UsageError where there are several."""
+    tops = [image for image in found if not image.subject]
+    if len(tops) != 1:
+        names = ", ".join(name for image in tops for name in image.names)
+        raise UsageError(
+            f"the archive holds {len(tops)} images where one is wanted{f': {names}' if names else ''}",
+            remedy="write an archive of the one image: devbox image export IMAGE FILE",
+        )
+    return tops[0]
+
+
+def _list_entries(contents: Contents) -> list[dict[str, object]]:
+    """The entries of the archive's index; of what `docker save` of old wrote, made up."""
+    if (raw := read_document(contents, "index.json")) is not None:
+        return documents.read_tables(documents.parse(raw), "manifests")
+    if (raw := read_document(contents, "manifest.json")) is not None:
+        return parse_entries(raw, contents)
+    raise UsageError(
+        "there is neither index.json nor manifest.json in it: it is no archive of images",
+        remedy='write one with devbox image export, docker save or skopeo copy; a root file system: tarball = "FILE"',
+    )
+
+
+def _read_image(entry: dict[str, object], contents: Contents) -> ArchivedImage:
+    top, blobs, absent = layout.parse_descriptor(entry), dict[str, StagedFile](), list[str]()
+    root = _read_node(top, contents, blobs)
+    if root is None:
+        raise ValueError(f"it lacks {top.digest}, which its index lists")
+    nodes = dict(_walk_nodes(root, contents, blobs, "", _DEEPEST))
+    for node, platform in nodes.items():
+        if node.blobs and not _collect_blobs(node, contents, blobs):
+            absent.append(platform)
+    _check_use(root, nodes, blobs)
+    gone = [platform for child, platform in _list_children(root) if child.digest not in blobs]
+    return ArchivedImage(top, _read_names(entry), blobs, tuple(dict.fromkeys([*gone, *absent])), root.subject)
+
+
+def _walk_nodes(
+    node: graph.Node, contents: Contents, blobs: dict[str, StagedFile], platform: str, depth: int
+) -> Iterator[tuple[graph.Node, str]]:
+    """The node and all below it that are there, each with its platform."""
+    yield node, platform
+    for child, of_child in _list_children(node):
+        if depth == 0 or len(blobs) > _MOST_MANIFESTS:
+            raise ValueError(f"{node.descriptor.digest} lists more than an image has")
+        if child.digest not in blobs and (found := _read_node(child, contents, blobs)):
+            yield from _walk_nodes(found, contents, blobs, of_child, depth - 1)
+
+
+def _list_children(node: graph.Node) -> list[tuple[Descriptor, str]]:
+    names = ["/".join(part for part in each if part) for each in node.platforms]
+    return list(zip(node.children, names, strict=True))
+
+
+def _read_node(wanted: Descriptor, contents: Contents, blobs: dict[str, StagedFile]) -> graph.Node | None:
+    staged = _find_blob(wanted, contents)
+    if staged is None:
+        return None
+    blobs[wanted.digest] = staged
+    return graph.parse_node(wanted, staged.read_bytes())
+
+
+def _collect_blobs(node: graph.Node, contents: Contents, blobs: dict[str, StagedFile]) -> bool:
+    """Have the blobs of a manifest that are there; whether all are."""
+    found = {blob.digest: _find_blob(blob, contents) for blob in node.blobs}
+    blobs |= {digest: staged for digest, staged in found.items() if staged}
+    return all(found.values())
+
+
+def _find_blob(wanted: Descriptor, contents: Contents) -> StagedFile | None:
+    """A blob, which is what its name says; None where the archive has none."""
+    staged = contents.find_file(get_blob_name(wanted.digest))
+    if staged and (staged.digest, staged.size) != (wanted.digest, wanted.size):
+        raise ValueError(
+            f"its blob {wanted.digest} has {staged.size:,} bytes of the digest {staged.digest}, "
+            f"and {wanted.size:,} are announced"
+        )
+    return staged
+
+
+def _check_use(root: graph.Node, nodes: dict[graph.Node, str], blobs: dict[str, StagedFile]) -> None:
+    """It must be whole for this machine; for some machine, where it is not made for this one."""
+    by_digest = {node.descriptor.digest: node for node in nodes}
+    whole = [node for node in nodes if node.blobs and all(blob.digest in blobs for blob in node.blobs)]
+    own = root
+    while own.children:
+        try:
+            child = graph.find_own_child(own)
+        except RegistryError:  # it is for other machines
+            own = whole[0] if whole else root
+            break
+        if child.digest not in by_digest:
+            raise ValueError(f"it lacks {child.digest}, the manifest for this machine")
+        own = by_digest[child.digest]
+    if own not in whole:
+        lacking = next((blob.digest for blob in own.blobs if blob.digest not in blobs), "every layer")
+        raise ValueError(f"it lacks {lacking}")
+
+
+def _read_names(entry: dict[str, object]) -> tuple[str, ...]:
+    """What the image is called, in full; what is no reference, as a mere tag, says too little."""
+    annotations = documents.read_table(entry, "annotations")
+    listed = [documents.read_text(annotations, name) for name in _NAMES]
+    found = []
+    for text in listed:
+        if ":" in text or "/" in text:
+            try:
+                found.append(str(reference.parse(text)))
+            except UsageError:
+                continue
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,184 @@
+"""Images of registries as what others are baked on, or run as they are: blobs, snapshots, and one record a step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from devbox.errors import BakeFailed, BlobDamaged, RegistryError
+from devbox.host import disk, files
+from devbox.host.paths import Paths
+from devbox.images.bake.bootstrap import KEYRINGS
+from devbox.images.bake.pool import Workers
+from devbox.images.layers.unpack import SNAPSHOT
+from devbox.images.registry import graph, reference
+from devbox.images.registry.blobs import OnTransfer
+from devbox.images.registry.retry import run_parallel
+from devbox.images.registry.transfers import Transfers
+from devbox.images.store import documents, snapshots
+from devbox.images.store.layout import Descriptor, Layout
+from devbox.images.store.manifest import get_architecture, parse_run_config
+from devbox.model.image import BakedImage, Bootstrap, FromRegistry, ImageConfig, Layer
+
+_ALSO_RUN = {"amd64": ("386",), "arm64": ("arm",)}
+_EMULATORS = {
+    "amd64": "qemu-x86_64",
+    "386": "qemu-i386",
+    "arm64": "qemu-aarch64",
+    "arm": "qemu-arm",
+    "ppc64le": "qemu-ppc64le",
+    "riscv64": "qemu-riscv64",
+    "s390x": "qemu-s390x",
+}
+_MOST_SHOWN = 200
+
+
+class Puller:
+    """Has images of registries ready to run. Safe to use from several threads and processes at once."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._oci = Layout(paths.oci, lock=paths.lock("oci-index"))
+        self._workers = Workers(paths)
+
+    def pull(self, step: FromRegistry, key: str, on_transfer: OnTransfer) -> BakedImage:
+        """The image, its layers unpacked. One that the step fixes is asked for by its digest."""
+        wanted = reference.parse(step.reference)
+        if step.pins:
+            wanted = wanted._replace(digest=step.pins[step.reference])
+        try:
+            return self.prepare(Transfers(self._paths).pull(wanted, on_transfer), key)
+        except BlobDamaged:  # what the store had of it; the registry has it whole
+            return self.prepare(Transfers(self._paths).pull(wanted, on_transfer), key)
+
+    def prepare(self, top: Descriptor, key: str) -> BakedImage:
+        """An image of the store as a step that has this key made it, its layers unpacked."""
+        node = self._find_own_node(top)
+        config = self._read_json(node.blobs[0])
+        check_platform(config)
+        layers = list_layers(node, config)
+        self.unpack(layers)
+        return BakedImage(
+            key=key,
+            digest=top.digest,
+            manifest=node.descriptor.digest,
+            config_digest=node.blobs[0].digest,
+            layers=layers,
+            config=parse_run_config(config.get("config")),
+        )
+
+    def unpack(self, layers: Iterable[Layer]) -> None:
+        """Have snapshots of layers whose blobs are in the store."""
+        run_parallel(self._unpack_layer, {layer.diff_id: layer for layer in layers}.values())
+
+    def read_layers(self, top: Descriptor) -> tuple[Layer, ...]:
+        """The layers of an image whose blobs are in the store."""
+        node = self._find_own_node(top)
+        config = self._read_json(node.blobs[0])
+        check_platform(config)
+        return list_layers(node, config)
+
+    def read_config(self, top: Descriptor) -> ImageConfig:
+        """The run-time config of an image whose blobs are in the store."""
+        return parse_run_config(self._read_json(self._find_own_node(top).blobs[0]).get("config"))
+
+    def _find_own_node(self, top: Descriptor) -> graph.Node:
+        """The manifest of this machine's platform."""
+        node = graph.parse_node(top, self._oci.read_raw(top.digest) or b"")
+        return self._find_own_node(graph.find_own_child(node)) if node.children else node
+
+    def _read_json(self, blob: Descriptor) -> dict[str, Any]:
+        try:
+            return documents.parse(self._oci.read_raw(blob.digest) or b"")
+        except ValueError as error:
+            raise _build_error(blob.digest, str(error)) from None
+
+    def _unpack_layer(self, layer: Layer) -> None:
+        """Have the layer's snapshot. Its lock is that of its place: who is killed in it leaves what `sweep` removes."""
+        with files.lock_file(snapshots.get_step_lock(self._paths, layer.diff_id)):
+            if os.path.isdir(snapshots.get_snapshot_dir(self._paths, layer.diff_id)):
+                return
+            place = snapshots.create_workdir(self._paths, layer.diff_id)
+            try:
+                self._workers.unpack(layer, blob=self._oci.get_blob_path(layer.digest), place=place)
+                snapshots.flush(place)
+                snapshots.adopt(self._paths, f"{place}/{SNAPSHOT}", layer.diff_id)
+            except BakeFailed:
+                self._check_blob(layer.digest)
+                raise
+            finally:
+                with suppress(OSError):  # what is not ours to remove waits for `sweep`
+                    disk.remove(place)
+
+    def _check_blob(self, digest: str) -> None:
+        """BlobDamaged where a blob is not what it is called; it is removed. Else who made it is to blame."""
+        with files.lock_file(self._paths.blob_lock(digest)), suppress(FileNotFoundError):
+            with open(self._oci.get_blob_path(digest), "rb") as source:
+                if f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}" == digest:
+                    return
+            os.unlink(self._oci.get_blob_path(digest))
+        raise BlobDamaged(
+            f"the store's copy of {digest} was damaged, and is removed",
+            remedy="devbox image verify says what else is, and gets again what a registry has",
+        )
+
+
+def check_platform(config: dict[str, Any]) -> None:
+    """RegistryError where this machine cannot run an image of one manifest, by what its config says that it is for."""
+    system, made_for, mine = config.get("os") or "linux", config.get("architecture"), get_architecture()
+    runs = not made_for or made_for == mine or made_for in _ALSO_RUN.get(mine, ())
+    if system == "linux" and (runs or _is_emulated(str(made_for))):
+        return
+    emulator = "; or install an emulator: sudo apt-get install qemu-user-binfmt" if system == "linux" else ""
+    raise RegistryError(
+        f"the image is made for {system}/{made_for}, and this machine is linux/{mine}"[:_MOST_SHOWN],
+        remedy=f"take another tag or image, made for linux/{mine}{emulator}",
+    )
+
+
+def _is_emulated(arch: str) -> bool:
+    """True if the kernel hands programs of an architecture to an emulator."""
+    program = _EMULATORS.get(arch)
+    return program is not None and os.path.exists(f"/proc/sys/fs/binfmt_misc/{program}")
+
+
+def list_layers(node: graph.Node, config: dict[str, Any]) -> tuple[Layer, ...]:
+    """The layers of a manifest, lowest first. Raises RegistryError where its config does not fit."""
+    blobs, rootfs = node.blobs[1:], config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(diff_ids, list) or len(diff_ids) != len(blobs):
+        raise _build_error(node.descriptor.digest)
+    if not all(isinstance(each, str) and documents.is_digest(each) for each in diff_ids):
+        raise _build_error(node.descriptor.digest)
+    return tuple(
+        Layer(digest=blob.digest, diff_id=diff_id, size=blob.size, media_type=blob.media_type)
+        for blob, diff_id in zip(blobs, diff_ids, strict=True)
+    )
+
+
+def _build_error(digest: str, why: str = "its config does not say what its layers hold") -> RegistryError:
+    return RegistryError(
+        f"{digest} is nothing that can be run: {why}",
+        remedy="take another tag, or tell who pushed it",
+    )
+
+
+_FILE = "usr/lib/os-release"
+_MOST = 1 << 16
+_LINE = re.compile(r'^(\w+)="?([\w.-]*)"?$', re.MULTILINE)
+
+
+def detect_system(lowers: tuple[str, ...]) -> Bootstrap | None:
+    """The distribution and suite of the image over `lowers`; None when it is none of those devbox knows."""
+    for lower in lowers:
+        path = os.path.realpath(f"{lower}/{_FILE}")
+        if path.startswith(f"{lower}/") and os.path.isfile(path):  # no link of the image leads out of it
+            with open(path, encoding="utf-8", errors="replace") as source:
+                facts = dict(_LINE.findall(source.read(_MOST)))
+            distribution, suite = facts.get("ID", ""), facts.get("VERSION_CODENAME", "")
+            return Bootstrap(distribution=distribution, suite=suite) if distribution in KEYRINGS and suite else None
+    return None

@@ -1,0 +1,136 @@
+"""The worker's part: what is kept of a build's work, what is copied into an image, what is copied out of one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import stat
+
+from devbox.errors import BakeFailed
+from devbox.images.bake import overlay
+from devbox.images.bake.jobs import OUTPUT, WORK
+from devbox.images.bake.overlay import HostDirectory
+from devbox.images.store.documents import SOURCE_DATE_EPOCH
+from devbox.isolation import forks
+from devbox.model.image import Copy
+
+
+def copy_entry(source: str, target: str, *, but: str = "") -> None:
+    """Copy a file, link or tree into a place that is free, or merge it into the directory that is there.
+
+    Links are copied as they are. FIFOs, sockets, devices and the directory `but` are left out.
+    """
+    facts = os.lstat(source)
+    if stat.S_ISDIR(facts.st_mode):
+        if source != but:
+            _copy_directory(source, target, stat.S_IMODE(facts.st_mode), but=but)
+    elif stat.S_ISLNK(facts.st_mode):
+        _make_room(target)
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISREG(facts.st_mode):
+        _make_room(target)
+        shutil.copyfile(source, target, follow_symlinks=False)
+        os.chmod(target, stat.S_IMODE(facts.st_mode))
+        os.utime(target, (SOURCE_DATE_EPOCH, SOURCE_DATE_EPOCH))
+
+
+def copy_into(source: str, target: str, *, what: str) -> None:
+    """Copy to a place in an image: a directory's content goes into it, a file becomes it, or goes into `target/`."""
+    if not os.path.lexists(source):
+        raise BakeFailed(f"[build] put out no {what}, which is to be copied to {target}")
+    if not os.path.isdir(source) and target.endswith("/"):
+        target = f"{target}{os.path.basename(source)}"
+    os.makedirs(os.path.dirname(target.rstrip("/")) or "/", exist_ok=True)
+    copy_entry(source, target.rstrip("/") or "/")
+
+
+def _copy_directory(source: str, target: str, mode: int, *, but: str) -> None:
+    if not os.path.isdir(target):
+        _make_room(target)
+        os.mkdir(target)
+        os.chmod(target, mode)
+    for name in sorted(os.listdir(source), key=os.fsencode):
+        copy_entry(os.path.join(source, name), f"{target}/{name}", but=but)
+
+
+def _make_room(target: str) -> None:
+    if os.path.isdir(target) and not os.path.islink(target):
+        raise BakeFailed(f"{target} is a directory, and a file was to be copied there")
+    if os.path.lexists(target):
+        os.unlink(target)
+
+
+def collect_output(place: str, output: tuple[str, ...]) -> str:
+    """Move what a build put out aside; the directory that holds it. No link leads out of the place meanwhile."""
+    os.makedirs(f"{place}/kept/{OUTPUT}", 0o755)
+
+    def move() -> None:
+        os.chroot(place)
+        os.chdir("/")
+        for pattern in output:
+            for name in _match_pattern(pattern):
+                _move(name)
+
+    forks.run_in_child(move)
+    return f"{place}/kept"
+
+
+def copy_in(step: Copy, *, source: str, lowers: tuple[str, ...], place: str, rootless: bool) -> str:
+    """Copy the output that lies at `source` over the layers; the directory that then holds the changes."""
+
+    def copy() -> None:
+        for path, target in step.paths.items():
+            _resolve_path(target)
+            copy_into(f"/{overlay.HOST_DIRECTORY}/source/{OUTPUT}/{path}", target, what=path)
+
+    outside = {"source": HostDirectory(source, read_only=True)}
+    return overlay.run_in_overlay(copy, lowers=lowers, place=place, rootless=rootless, outside=outside)
+
+
+def copy_out(paths: tuple[str, ...], *, lowers: tuple[str, ...], place: str, target: str, rootless: bool) -> None:
+    """Copy files and directories out of the layers, links followed: each to the number of its place in `paths`."""
+
+    def copy() -> None:
+        for number, path in enumerate(paths):
+            real = _resolve_path(path)
+            if not os.path.exists(real):
+                raise BakeFailed(f"the image has no {path}")
+            if not (os.path.isfile(real) or os.path.isdir(real)):
+                raise BakeFailed(
+                    f"{path} of the image is neither a file nor a directory", remedy="name another path of the image"
+                )
+            copy_entry(real, f"/{overlay.HOST_DIRECTORY}/target/{number}", but=f"/{overlay.HOST_DIRECTORY}")
+
+    outside = {"target": HostDirectory(target, read_only=False)}
+    overlay.run_in_overlay(copy, lowers=lowers, place=place, rootless=rootless, outside=outside)
+
+
+def _resolve_path(path: str) -> str:
+    """Where a path of the image leads. BakeFailed where that is what is shown of the host."""
+    real = os.path.realpath(path)
+    if f"{real}/".startswith(f"/{overlay.HOST_DIRECTORY}/"):
+        raise BakeFailed(
+            f"{path} of the image leads to /{overlay.HOST_DIRECTORY}, which devbox uses itself",
+            remedy="name another path of the image",
+        )
+    return real
+
+
+def _match_pattern(pattern: str) -> list[str]:
+    found = glob.glob(pattern, root_dir=f"/{WORK}", recursive=True, include_hidden=True)
+    found = sorted(os.path.normpath(name) for name in found)
+    if not found:
+        raise BakeFailed(
+            f"the build left no {pattern}, which [build] names in output",
+            remedy="let a command of run make it, or correct output",
+        )
+    return [name for name in found if not any(name.startswith(f"{other}/") for other in found)]
+
+
+def _move(name: str) -> None:
+    """One move, unless it was part of another pattern's."""
+    source, target = f"/{WORK}/{name}", f"/kept/{OUTPUT}/{name}"
+    if os.path.lexists(source):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(source, target)

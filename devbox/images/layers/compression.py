@@ -1,0 +1,124 @@
+"""Packed data, unpacked as it is read: gzip, zstd, xz. Whoever packed it may be an enemy: memory is bounded."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+import zlib
+from typing import IO, TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import lzma
+
+MAGIC = 6  # bytes at the beginning that tell how something is packed
+ZSTD = b"\x28\xb5\x2f\xfd"
+_MAGICS = {b"\x1f\x8b": "gzip", ZSTD: "zstd", b"\xfd7zXZ\x00": "xz"}
+_CHUNK = 1 << 20
+_MOST_WINDOW = 27  # log2 of the bytes that unpacking zstd may keep: what its own program takes without being told
+_MOST_MEMORY = 1 << 27  # bytes for unpacking xz: what its own program needs for `xz -9` is half of it
+
+
+def detect_kind(magic: bytes) -> str:
+    """How data is packed that begins so: "gzip", "zstd", "xz"; "" for plain data."""
+    return next((name for sign, name in _MAGICS.items() if magic.startswith(sign)), "")
+
+
+def open_unpacked(source: IO[bytes], magic: bytes) -> tuple[IO[bytes], tuple[type[Exception], ...]]:
+    """The bytes that are packed in `source`, which begins with `magic`, and what damage in them raises.
+
+    An end that comes too early is an EOFError.
+    """
+    match detect_kind(magic):
+        case "gzip":
+            return cast("IO[bytes]", gzip.GzipFile(fileobj=source)), (gzip.BadGzipFile, zlib.error)
+        case "zstd":
+            if sys.version_info >= (3, 14):
+                from compression import zstd
+            else:
+                from backports import zstd
+            most_memory = {int(zstd.DecompressionParameter.window_log_max): _MOST_WINDOW}
+            return cast("IO[bytes]", zstd.ZstdFile(source, options=most_memory)), (zstd.ZstdError,)
+        case "xz":
+            import lzma
+
+            return cast("IO[bytes]", _XzReader(source)), (lzma.LZMAError,)
+    return source, ()
+
+
+class HashedFile:
+    """A file that is read by blocks, each counted, and hashed if `wanted`, once."""
+
+    def __init__(self, source: IO[bytes], *, wanted: bool) -> None:
+        self._source = source
+        self._digest = hashlib.sha256() if wanted else None
+        self._block = b""
+        self._used = 0
+        self.count = 0
+
+    def peek(self, count: int) -> bytes:
+        """The first bytes, which are read again afterwards."""
+        self._fill()
+        return self._block[:count]
+
+    def read(self, count: int = _CHUNK) -> bytes:
+        """The next bytes, at most `count`; fewer also at the end of a block, none at the end of the file."""
+        if self._used == len(self._block):
+            self._fill()
+        data = self._block[self._used : self._used + count]
+        self._used += len(data)
+        return data
+
+    def skip(self, count: int) -> int:
+        """Go past the next bytes, at most `count`; how many, fewer also at the end of a block, 0 at the end of all."""
+        if self._used == len(self._block):
+            self._fill()
+        passed = min(count, len(self._block) - self._used)
+        self._used += passed
+        return passed
+
+    def get_digest(self) -> str:
+        """Of everything read so far."""
+        return f"sha256:{self._digest.hexdigest()}" if self._digest else ""
+
+    def _fill(self) -> None:
+        self._block, self._used = self._source.read(_CHUNK), 0
+        self.count += len(self._block)
+        if self._digest:
+            self._digest.update(self._block)
+
+
+class _XzReader:
+    """Streams of xz one after the other, with zeros between, as its own program reads them."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._decoder = _create_decoder()
+
+    def read(self, count: int) -> bytes:
+        """Unpacked bytes, at most `count`; none at the end."""
+        while True:
+            if self._decoder.eof:
+                packed = self._read_next_stream()
+                if not packed:
+                    return b""
+                self._decoder = _create_decoder()
+            else:
+                packed = self._source.read(_CHUNK) if self._decoder.needs_input else b""
+                if self._decoder.needs_input and not packed:
+                    raise EOFError
+            if data := self._decoder.decompress(packed, count):
+                return data
+
+    def _read_next_stream(self) -> bytes:
+        """The beginning of what follows a stream; b"" at the end."""
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest and (more := self._source.read(_CHUNK)):
+            rest = more.lstrip(b"\0")
+        return rest
+
+
+def _create_decoder() -> lzma.LZMADecompressor:
+    import lzma
+
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MOST_MEMORY)

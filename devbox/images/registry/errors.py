@@ -1,0 +1,156 @@
+"""What a registry's answer or silence means, as errors: one sentence each, and what to do next."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import Any
+
+import urllib3
+from urllib3 import exceptions
+
+from devbox.errors import DevboxError, RegistryError, RegistryUnavailable
+from devbox.images.registry import retry
+from devbox.images.registry.credentials import INSECURE
+from devbox.images.registry.reference import DOCKER_HUB
+from devbox.images.store import documents
+
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _SERVER = 401, 403, 404, 429, 500
+# How OpenSSL calls it when two sides can't agree, in whatever of its functions it finds that out.
+_NO_AGREEMENT = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|UNSUPPORTED_PROTOCOL|HANDSHAKE_FAILURE|ALERT")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_MOST_SHOWN = 200
+_AGAIN = "try again: what was transferred is kept"
+
+
+def from_status(
+    response: urllib3.BaseHTTPResponse, host: str, doing: str, *, user: str = "", missing: str = ""
+) -> DevboxError:
+    """The error of an answer that is none of the wanted. `missing` names what a 404 says is not there."""
+    status, details = response.status, _read_details(response)
+    login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
+    if status == _UNAUTHORIZED:
+        return build_auth_error(host, doing, user=user, details=details)
+    if status == _FORBIDDEN:
+        who = user or "you"
+        return RegistryError(f"{host} does not allow {who} to {doing}", details=details, remedy=f"as another: {login}")
+    if status == _NOT_FOUND and missing:
+        return RegistryError(
+            f"there is no {missing} at {host}", details=details, remedy="look at its spelling, tag and registry"
+        )
+    if status == _TOO_MANY:
+        after = parse_number(response.headers.get("Retry-After", ""))
+        when = "later" if after is None else f"in {after} s"
+        remedy = f"try again {when}; {login} often raises the limit"
+        error = RegistryUnavailable(
+            f"{host} has had too many requests of you to {doing}", details=details, remedy=remedy
+        )
+        error.after = float(after or 0)
+        return error
+    if status >= _SERVER:
+        return RegistryUnavailable(f"{host} failed to {doing} ({status})", details=details, remedy=_AGAIN)
+    return RegistryError(
+        f"{host} answered {status} when asked to {doing}",
+        details=details,
+        remedy="its log may tell why; is it a registry of OCI images?",
+    )
+
+
+def build_auth_error(host: str, doing: str, *, user: str, details: str) -> DevboxError:
+    """The registry does not know who asks, or does not believe it."""
+    login = "docker login" if host == DOCKER_HUB else f"docker login {host}"
+    if user:
+        return RegistryError(f"{host} refuses the password of {user}", details=details, remedy=login)
+    return RegistryError(f"{host} wants a name and a password to {doing}", details=details, remedy=login)
+
+
+def from_http_error(error: exceptions.HTTPError, host: str, doing: str) -> DevboxError:
+    """The error of a request that got no answer, or half of one."""
+    cause = _find_innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return RegistryError(
+            f"the certificate of {host} is not to be trusted: {cause.verify_message}",
+            remedy="export DEVBOX_CA_FILE=FILE with the authorities that sign it",
+        )
+    if isinstance(cause, ssl.SSLError) and _NO_AGREEMENT.search(cause.reason or ""):  # any other is a broken line
+        return RegistryError(
+            f"{host} does not speak TLS as devbox does: {cause.reason or cause}",
+            remedy=f"without TLS, on a network that you trust: export {INSECURE}={host}",
+        )
+    if isinstance(cause, socket.gaierror | exceptions.NameResolutionError):
+        return RegistryUnavailable(f"no host is known as {host.partition(':')[0]}", remedy="look at its spelling")
+    if isinstance(cause, exceptions.TimeoutError | TimeoutError):
+        return build_slow_error(host, doing, f"{host} was silent for {retry.SILENCE:.0f} s")
+    why = _describe_cause(cause)
+    return RegistryUnavailable(f"could not {doing}: {host}: {why}", remedy=_AGAIN)
+
+
+def build_slow_error(host: str, doing: str, why: str) -> RegistryUnavailable:
+    """The error of a registry that is there and says nothing, or too little."""
+    error = RegistryUnavailable(
+        f"could not {doing}: {why}",
+        remedy=f"{_AGAIN}; or a mirror: export DEVBOX_REGISTRY_MIRRORS={host.partition('/')[0]}=https://MIRROR",
+    )
+    error.is_silent = True
+    return error
+
+
+def from_malformed(error: Exception, host: str, doing: str) -> DevboxError:
+    """The error of an answer that cannot be followed: one of its headers, or an address in it, is malformed."""
+    return RegistryError(
+        f"could not {doing}: {host} answered with a malformed header: {repr(str(error)[:_MOST_SHOWN])[1:-1]}",
+        remedy=f"tell who runs it; is {host} a registry of OCI images, or a proxy before one?",
+    )
+
+
+def is_plain_http(error: exceptions.HTTPError) -> bool:
+    """Whether the other side answered in something else than TLS."""
+    cause = _find_innermost(error)
+    return isinstance(cause, ssl.SSLError) and (cause.reason or "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+
+
+def parse_number(text: str) -> int | None:
+    """The number that a header is; None where it is none."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def read_document(response: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """The table that an answer holds, read no further than a document may be long; ValueError where it holds none."""
+    return documents.parse(retry.run_with_timeout(lambda: read_beginning(response)))
+
+
+def read_beginning(response: urllib3.BaseHTTPResponse) -> bytes:
+    """What an answer holds, read little further than a document may be long."""
+    try:
+        return response.read(documents.LIMIT + 1, decode_content=False) or response.data
+    finally:
+        response.close()  # what is left unread would block the connection's next user
+
+
+def _find_innermost(error: BaseException) -> BaseException:
+    """What urllib3 wrapped, as deep as it tells."""
+    seen = error
+    while True:
+        reason = getattr(seen, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else seen.__cause__
+        if inner is None and seen.args and isinstance(seen.args[-1], BaseException):
+            inner = seen.args[-1]
+        if inner is None:
+            return seen
+        seen = inner
+
+
+def _describe_cause(cause: BaseException) -> str:
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+def _read_details(response: urllib3.BaseHTTPResponse) -> str:
+    """The registry's own words, where it has any."""
+    try:
+        errors = documents.read_tables(read_document(response), "errors")
+    except (ValueError, exceptions.HTTPError, retry.TooSlow):
+        return ""
+    return "\n".join(f"{each.get('code', '')}: {each.get('message', '')}".strip(": ") for each in errors)

@@ -1,0 +1,192 @@
+"""The nouns of a bill of materials: what an image is made of, package by package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from devbox.images.sbom import licenses
+from devbox.model import ids
+from devbox.model.frozen import dataclass
+
+# Part of every document's identity. Raise it when the same image comes to have another bill.
+GENERATOR = "devbox-sbom-1"
+
+
+class Package(NamedTuple):
+    """One package in one version.
+
+    `purl` is its identity (package-url.org): `pkg:deb/debian/bash@5.2.37-2?arch=amd64&distro=debian-13`, with the
+    source package as `upstream` where that differs. `license` is an SPDX expression; "" where it can't be known.
+    """
+
+    purl: str
+    name: str
+    version: str
+    license: str = ""
+
+    @property
+    def type(self) -> str:
+        """What kind of package: `deb`, `apk`, `pypi`, `npm` or another."""
+        return self.purl.removeprefix("pkg:").partition("/")[0]
+
+    @property
+    def licenses(self) -> frozenset[str]:
+        """Every licence that the expression names, whether all hold or one may be chosen."""
+        words = self.license.replace("(", " ").replace(")", " ").split()
+        named = (word for at, word in enumerate(words) if words[max(at - 1, 0)] != "WITH")
+        return frozenset(named) - {"AND", "OR", "WITH"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sbom:
+    """All packages of one image, each once, in order. `image` is the digest that it describes; `created` as in OCI."""
+
+    image: str
+    packages: tuple[Package, ...]
+    created: str = ""
+
+
+def build_purl(kind: str, name: str, version: str, *, space: str = "", about: Mapping[str, str] | None = None) -> str:
+    """A package URL in a namespace, with qualifiers; "" for what can have none."""
+    from packageurl import PackageURL
+
+    known = {key: value for key, value in (about or {}).items() if value}
+    try:
+        return PackageURL(kind, space or None, name, version or None, known).to_string()
+    except ValueError:
+        return ""
+
+
+def sort_packages(packages: Iterable[Package]) -> tuple[Package, ...]:
+    """Packages by their URLs, each once: npm brings the same one to many places. Those without a URL are left out."""
+    return tuple(package for _, package in sorted({each.purl: each for each in packages if each.purl}.items()))
+
+
+def describe_scope() -> str:
+    """What a bill tells of, and what not: one sentence for who reads it."""
+    return (
+        "Packages of dpkg, apk, pip and npm, as the image's own files tell; what was copied in or compiled without "
+        "them is not listed."
+    )
+
+
+SPDX_TYPE = "application/spdx+json"
+_IMAGE = "SPDXRef-image"
+_UNKNOWN = "NOASSERTION"
+
+
+def build_namespace(bill: Sbom) -> str:
+    """What makes the document one of its own: the image, and who wrote the bill."""
+    return f"https://spdx.org/spdxdocs/{GENERATOR}-{bill.image.replace(':', '-')}"
+
+
+def write_spdx(bill: Sbom) -> dict[str, Any]:
+    """The document."""
+    packages = {_format_id(package): package for package in bill.packages}
+    contained = [_relate(_IMAGE, "CONTAINS", name) for name in packages]
+    named = {name for package in bill.packages for name in licenses.find_references(package.license)}
+    extracted = [_describe_license(name) for name in sorted(named)]
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": bill.image,
+        "documentNamespace": build_namespace(bill),
+        "comment": describe_scope(),
+        "creationInfo": {"created": bill.created, "creators": [f"Tool: {GENERATOR}"]},
+        "packages": [_describe_image(bill), *(_describe_package(name, package) for name, package in packages.items())],
+        "relationships": [_relate("SPDXRef-DOCUMENT", "DESCRIBES", _IMAGE), *contained],
+        **({"hasExtractedLicensingInfos": extracted} if extracted else {}),
+    }
+
+
+def _describe_image(bill: Sbom) -> dict[str, Any]:
+    return {
+        "SPDXID": _IMAGE,
+        "name": "image",
+        "versionInfo": bill.image,
+        "primaryPackagePurpose": "CONTAINER",
+        "checksums": [{"algorithm": "SHA256", "checksumValue": bill.image.removeprefix("sha256:")}],
+        **_describe_unknowns(),
+        "licenseDeclared": _UNKNOWN,
+    }
+
+
+def _describe_package(name: str, package: Package) -> dict[str, Any]:
+    return {
+        "SPDXID": name,
+        "name": package.name,
+        "versionInfo": package.version,
+        "externalRefs": [
+            {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl}
+        ],
+        **_describe_unknowns(),
+        "licenseDeclared": package.license or _UNKNOWN,
+    }
+
+
+def _describe_unknowns() -> dict[str, Any]:
+    """What a package's files do not tell."""
+    return {
+        "downloadLocation": _UNKNOWN,
+        "filesAnalyzed": False,
+        "licenseConcluded": _UNKNOWN,
+        "copyrightText": _UNKNOWN,
+    }
+
+
+def _format_id(package: Package) -> str:
+    """An id that is the package's in every document; its digits keep names apart that differ in other characters."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{package.type}-{package.name}")
+    return f"SPDXRef-{plain}-{ids.compute_sha256(package.purl.encode()).removeprefix('sha256:')[:12]}"
+
+
+def _relate(one: str, how: str, other: str) -> dict[str, str]:
+    return {"spdxElementId": one, "relationshipType": how, "relatedSpdxElement": other}
+
+
+def _describe_license(name: str) -> dict[str, str]:
+    called = name.removeprefix("LicenseRef-")
+    return {"licenseId": name, "name": called, "extractedText": f"What the package calls {called}; the image has it."}
+
+
+CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
+
+
+def write_cyclonedx(bill: Sbom) -> dict[str, Any]:
+    """The document."""
+    import uuid
+
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, build_namespace(bill)).urn,
+        "version": 1,
+        "metadata": {
+            "timestamp": bill.created,
+            "tools": {"components": [{"type": "application", "name": GENERATOR}]},
+            "component": {
+                "type": "container",
+                "bom-ref": bill.image,
+                "name": "image",
+                "version": bill.image,
+                "description": describe_scope(),
+            },
+        },
+        "components": [_describe_component(package) for package in bill.packages],
+        "dependencies": [{"ref": bill.image, "dependsOn": [package.purl for package in bill.packages]}],
+        "compositions": [{"aggregate": "unknown", "assemblies": [bill.image]}],
+    }
+
+
+def _describe_component(package: Package) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": package.purl,
+        "name": package.name,
+        "version": package.version,
+        "purl": package.purl,
+    }
+    return plain | ({"licenses": [{"expression": package.license}]} if package.license else {})

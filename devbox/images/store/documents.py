@@ -1,0 +1,162 @@
+"""The JSON of images: the one place where manifests, indexes and configs are read. Whoever made them may be an enemy.
+
+What is not as the OCI says is one ValueError that tells why; each caller knows whom to blame for it. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from devbox.model import jsontext
+
+LIMIT = 4 * 1024 * 1024  # bytes; registries take no manifest that is larger
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest in full."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def parse(raw: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
+    """The table that a document is. Its texts are Unicode without NUL: they become arguments and file names."""
+    if len(raw) > limit:
+        raise ValueError(f"it is larger than {limit >> 20} MiB")
+    try:
+        plain = jsontext.loads(raw.decode(), object_pairs_hook=_build_table, parse_constant=_reject_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    if not isinstance(plain, dict):
+        raise _build_error(f"it is {_describe_kind(plain)}, not a table")
+    _check_values(plain)
+    return plain
+
+
+def read_table(plain: dict[str, Any], key: str) -> dict[str, Any]:
+    """The table at a key; an empty one where there is none."""
+    return _read_typed(plain, key, dict) or {}
+
+
+def read_tables(plain: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list of tables at a key; an empty one where there is none."""
+    listed = _read_typed(plain, key, list) or []
+    for each in listed:
+        if not isinstance(each, dict):
+            raise _build_error(f"{key} lists {_describe_kind(each)} where a table belongs")
+    return listed
+
+
+def read_texts(plain: dict[str, Any], key: str) -> list[str]:
+    """The list of texts at a key; an empty one where there is none."""
+    listed = _read_typed(plain, key, list) or []
+    for each in listed:
+        if not isinstance(each, str):
+            raise _build_error(f"{key} lists {_describe_kind(each)} where a text belongs")
+    return listed
+
+
+def read_text(plain: dict[str, Any], key: str) -> str:
+    """The text at a key; "" where there is none."""
+    return _read_typed(plain, key, str) or ""
+
+
+def read_digest(plain: dict[str, Any], key: str = "digest") -> str:
+    """The digest at a key, fit to be part of a path. No other algorithm than SHA-256 is known here."""
+    value = plain.get(key)
+    if not (isinstance(value, str) and is_digest(value)):
+        raise ValueError(f"{_format_value(value)} is no sha256 digest")
+    return value
+
+
+def read_size(plain: dict[str, Any]) -> int:
+    """The size that a descriptor tells."""
+    value = plain.get("size")
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise ValueError(f"{_format_value(value)} is no size")
+    return value
+
+
+def _read_typed(plain: dict[str, Any], key: str, kind: type) -> Any:
+    value = plain.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{key} is {_describe_kind(value)}, not {_KINDS[kind]}")
+    return value
+
+
+def _build_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that stands twice, two readers could take two values."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names: set[str] = set()
+        for name, _ in pairs:
+            if name in names:
+                raise ValueError(f"the key {_format_value(name)} is there twice")
+            names.add(name)
+    return found
+
+
+def _reject_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check_values(plain: Any) -> None:
+    """Refuse texts that would break whoever goes on with them."""
+    left = [plain]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, dict):
+            for name in value:
+                _check_text(name)
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def _check_text(value: str) -> None:
+    if value.isascii() and "\0" not in value:
+        return
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"{_format_value(value)} is no text")
+
+
+def _build_error(why: str) -> ValueError:
+    """An error of content, not of our types: a caller knows one kind of error."""
+    return ValueError(why)
+
+
+def _format_value(value: Any) -> str:
+    """A value as an error quotes it: a little of it."""
+    shown = repr(value) if isinstance(value, str | int | float | None) else _describe_kind(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+
+
+def _describe_kind(value: Any) -> str:
+    return _KINDS.get(type(value), "nothing")
+
+
+_SHOWN = 80
+_KINDS = {
+    dict: "a table",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+SOURCE_DATE_EPOCH = 1735689600  # 2025-01-01T00:00:00Z
+
+# So that the same commands leave the same bytes: Python's caches hold neither the minute nor an order by chance.
+REPEATABLE_ENV = {
+    "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}

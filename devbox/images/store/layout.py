@@ -1,0 +1,176 @@
+"""The OCI image layout on disk: `oci-layout`, `index.json`, `blobs/sha256/…`. What it holds, other tools can read.
+
+Blobs are named by their content, so concurrent writers can only agree; `index.json` changes under a lock. Every write
+lands by rename: a killed writer leaves a valid layout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from devbox.errors import DevboxError, RegistryError
+from devbox.host import files
+from devbox.images.store import documents
+from devbox.model import ids
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+# Layers are stored plain: packing costs ten times what hashing does and buys nothing before a transfer, the digest is
+# the diff id, and no compressor's version can change it.
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+class Descriptor(NamedTuple):
+    """A blob as OCI refers to it. `size` in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    def to_json(self, **extra: Any) -> dict[str, Any]:
+        """The descriptor as it stands in manifests and indexes."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size, **extra}
+
+
+class Layout:
+    """One OCI image layout. `lock` is the path of the file that guards `index.json`."""
+
+    def __init__(self, root: str, *, lock: str) -> None:
+        self.root = root
+        self._lock = lock
+
+    def create(self) -> None:
+        """Make an empty layout where there is none. It is its owner's alone: what it holds may have cost a password."""
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        os.makedirs(f"{self.root}/blobs/sha256", exist_ok=True)
+        if not os.path.exists(f"{self.root}/oci-layout"):
+            files.write_atomic(f"{self.root}/oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        with files.lock_file(self._lock):
+            if not os.path.exists(f"{self.root}/index.json"):
+                self._write_index([])
+
+    def get_blob_path(self, digest: str) -> str:
+        """The path of a blob, there or not. Raises RegistryError for what would lead anywhere else."""
+        if not documents.is_digest(digest):
+            raise RegistryError(f"{digest!r} is no sha256 digest", remedy="take another image, or tell who made it")
+        return f"{self.root}/blobs/{digest.replace(':', '/', 1)}"
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is there."""
+        return os.path.exists(self.get_blob_path(digest))
+
+    def has_whole_blob(self, blob: Descriptor) -> bool:
+        """Whether a blob is there with all of its bytes; whether they are the right ones, `image verify` finds out."""
+        path = self.get_blob_path(blob.digest)
+        return os.path.exists(path) and os.stat(path).st_size == blob.size
+
+    def adopt(self, path: str, digest: str) -> None:
+        """Move a finished file in as a blob. The caller hashed it while writing."""
+        os.chmod(path, 0o644)
+        os.rename(path, self.get_blob_path(digest))
+
+    def write_json(self, media_type: str, value: Any) -> Descriptor:
+        """Store a JSON document as a blob."""
+        raw = ids.encode_canonical_json(value)
+        digest = ids.compute_sha256(raw)
+        self.write_raw(digest, raw)
+        return Descriptor(media_type, digest, len(raw))
+
+    def write_raw(self, digest: str, raw: bytes) -> None:
+        """Store bytes as a blob. The caller knows that this is their digest."""
+        if not os.path.exists(self.get_blob_path(digest)):
+            files.write_atomic(self.get_blob_path(digest), raw)
+
+    def read_raw(self, digest: str, *, limit: int = documents.LIMIT) -> bytes | None:
+        """A document's bytes, None where there is no such blob. Of a larger blob, more than a document may have."""
+        try:
+            with open(self.get_blob_path(digest), "rb", opener=files.open_nonblocking) as source:
+                return source.read(limit + 1)
+        except FileNotFoundError:
+            return None
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A document of an image. Raises RegistryError for what is none."""
+        try:
+            return documents.parse(self.read_raw(digest) or b"")
+        except ValueError as error:
+            raise RegistryError(f"{digest} can't be read: {error}", remedy="see: devbox image verify") from None
+
+    def read_refs(self) -> dict[str, Descriptor]:
+        """Every named entry of `index.json`."""
+        named: dict[str, Descriptor] = {}
+        for entry in self._read_entries():
+            if name := _read_name(entry):
+                named[name] = parse_descriptor(entry)
+        return named
+
+    def set_ref(self, name: str, target: Descriptor) -> None:
+        """Point a name at a manifest or index, replacing what it pointed at."""
+        with files.lock_file(self._lock):
+            others = [e for e in self._read_entries() if _read_name(e) != name]
+            self._write_index([*others, target.to_json(annotations={REF_NAME: name})])
+
+    def list_unnamed(self) -> list[Descriptor]:
+        """The entries of `index.json` without a name: what refers to other images, as signatures do."""
+        return [parse_descriptor(entry) for entry in self._read_entries() if not _read_name(entry)]
+
+    def add_unnamed(self, target: Descriptor) -> None:
+        """List a manifest without a name, once."""
+        with files.lock_file(self._lock):
+            if target not in self.list_unnamed():
+                self._write_index([*self._read_entries(), target.to_json()])
+
+    def retain_entries(self, digests: Collection[str]) -> None:
+        """Drop the entries, named or not, whose digest is not among these."""
+        with files.lock_file(self._lock):
+            entries = self._read_entries()
+            kept = [entry for entry in entries if entry["digest"] in digests]
+            if kept != entries:
+                self._write_index(kept)
+
+    def list_digests(self) -> list[str]:
+        """Every blob that is there."""
+        return [digest for name in self._list_names() if documents.is_digest(digest := f"sha256:{name}")]
+
+    def list_foreign(self) -> list[str]:
+        """The paths of files among the blobs that no blob is called so: somebody else put them there."""
+        names = (name for name in self._list_names() if "." not in name)  # with a dot: being written
+        return [f"{self.root}/blobs/sha256/{name}" for name in names if not documents.is_digest(f"sha256:{name}")]
+
+    def _list_names(self) -> list[str]:
+        try:
+            return sorted(os.listdir(f"{self.root}/blobs/sha256"))
+        except FileNotFoundError:
+            return []
+
+    def _read_entries(self) -> list[dict[str, Any]]:
+        path = f"{self.root}/index.json"
+        try:
+            with open(path, "rb", opener=files.open_nonblocking) as source:
+                entries = documents.read_tables(documents.parse(source.read(documents.LIMIT + 1) or b""), "manifests")
+            for entry in entries:
+                parse_descriptor(entry)
+                _read_name(entry)
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            remedy = f"move it away, and devbox up names its images anew: mv {path} {path}.damaged"
+            raise DevboxError(f"{path} is no index of images: {error}", remedy=remedy) from None
+        return entries
+
+    def _write_index(self, entries: list[dict[str, Any]]) -> None:
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        files.write_atomic(f"{self.root}/index.json", ids.encode_canonical_json(index))
+
+
+def parse_descriptor(plain: dict[str, Any]) -> Descriptor:
+    """A descriptor as it stands in manifests and indexes. Raises ValueError for what is none."""
+    return Descriptor(documents.read_text(plain, "mediaType"), documents.read_digest(plain), documents.read_size(plain))
+
+
+def _read_name(entry: dict[str, Any]) -> str:
+    return documents.read_text(documents.read_table(entry, "annotations"), REF_NAME)

@@ -1,0 +1,235 @@
+"""The command supervised inside a standing container: it may crash as often as it likes, its container stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from devbox.errors import CANNOT_RUN
+from devbox.isolation import oci
+from devbox.isolation.state import identify
+from devbox.isolation.supervisor import orphans, restart_policy
+from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error
+from devbox.isolation.types import ProcessRef
+
+_CALM = 2.0  # a crash is shown until the command has run for so long again
+_GRACE = 10.0  # between asking it to end and killing it
+_MOMENT = 2.0  # the same of what its first process has left
+_LOOK_AGAIN = 0.02  # whether that has ended
+
+
+class SupervisedCommand:
+    """Starts the command, starts it again when it crashes, says how it is.
+
+    It is known by its first process. What that leaves behind is ended before the command is started again, and when it
+    is ended: asked first, then killed.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        policy: str,
+        spawn: Callable[[str], int],
+        pid_file: str,
+        *,
+        stands: Callable[[], bool],
+        why: Callable[[int | None], str],
+        changed: Callback,
+    ) -> None:
+        """`spawn` starts the command detached, writes its pid into the file given, and gives the spawner's pid.
+
+        `stands` tells whether its container does: one that has begun to end takes the command with it, and starts none.
+        `why` says in words why it ended with a code.
+        """
+        self._loop = loop
+        self._policy = policy
+        self._spawn = spawn
+        self._pid_file = pid_file
+        self._stands = stands
+        self._why = why
+        self._changed = changed
+        self._backoff = restart_policy.Backoff()
+        self._timer: Timer | None = None
+        self._steady: Timer | None = None
+        self._next: Callback | None = None  # what follows its end, where that was asked for
+        self._spawning = False
+        self._stopped = False
+        self._left: set[ProcessRef] = set()  # of the last time it ran
+        self.process: ProcessRef | None = None
+        self.restarts = 0
+        self.exit_code: int | None = None
+        self.reason = ""
+
+    @property
+    def crashes(self) -> int:
+        """How often it crashed since it last ran for a stable while."""
+        return self._backoff.crashes
+
+    def start(self, after: ProcessRef | None = None) -> None:
+        """Start it now; `after` is the process that it was under another supervisor, and that has ended."""
+        self._cancel_timers()
+        if after is not None and identify(after.pid) is None:  # else its number is another's by now
+            self._left |= orphans.find_leftovers(after.pid)
+        self._kill_leftovers_then(self._spawn_command)
+
+    def _spawn_command(self) -> None:
+        if not self._stands():
+            return
+        try:
+            spawner = self._spawn(self._pid_file)
+        except OSError as error:
+            log_error(error)
+            self._handle_exit(CANNOT_RUN)
+            return
+        self._spawning = True
+        self._loop.watch_child(spawner, self._on_spawned)
+
+    def adopt(self, process: ProcessRef) -> None:
+        """It runs already."""
+        self._loop.watch_process(process.pid, lambda status: self._on_exit(process.pid, status))
+        self._on_running(process)
+
+    def restart(self) -> None:
+        """Start it, after ending the one that runs."""
+        self.reason, self.exit_code = "", None
+        self._backoff = restart_policy.Backoff()
+        if self.process is not None:
+            self._terminate_then(self.start)
+        elif self._spawning:
+            self._next = self.start  # two at once would share the pid file
+        else:
+            self.start()
+
+    def finish(self, then: Callback) -> None:
+        """End it for good; `then` its container may end."""
+        self._cancel_timers()
+        if self.process is None:
+            self._stopped = True
+            then()
+        else:
+            self._terminate_then(then)
+
+    def stop(self) -> None:
+        """Its container has ended, and it with it."""
+        self._stopped = True
+        self._cancel_timers()
+        self.process = None
+
+    def _terminate_then(self, then: Callback) -> None:
+        self._cancel_timers()
+        self._next = then
+        self.send(signal.SIGTERM)
+        self._timer = self._loop.call_later(_GRACE, lambda: self.send(signal.SIGKILL))
+
+    def _on_spawned(self, status: int | None) -> None:
+        self._spawning = False
+        if self._stopped:
+            return
+        code = _read_spawn_failure(restart_policy.decode_wait_status(status), f"{self._pid_file}.log")
+        pid = _read_pid(self._pid_file)
+        if code != 0 or pid is None:
+            self._handle_exit(code or 1)
+            return
+        process = identify(pid)
+        self._loop.watch_child(pid, lambda status: self._on_exit(pid, status))
+        if process is None:
+            return  # it has ended already
+        if self._next is None:
+            self._on_running(process)
+        else:  # restarted while it was being started
+            self.process = process
+            self._terminate_then(self._next)
+
+    def _on_running(self, process: ProcessRef) -> None:
+        self.process = process
+        self._backoff.mark_started()
+        self._timer = self._loop.call_later(_CALM, self._clear_reason)
+        if self._backoff.crashes:
+            self._steady = self._loop.call_later(restart_policy.STABLE, self._reset_crashes)
+        self._changed()
+
+    def _clear_reason(self) -> None:
+        """It runs again, and long enough that its last crash is history."""
+        if self.reason:
+            self.reason, self.exit_code = "", None
+            self._changed()
+
+    def _reset_crashes(self) -> None:
+        """It stays up."""
+        self._backoff.crashes = 0
+        self._changed()
+
+    def _on_exit(self, pid: int, status: int | None) -> None:
+        if not self._stopped:
+            self._left |= orphans.find_leftovers(pid)
+            self._handle_exit(restart_policy.decode_wait_status(status))
+
+    def _handle_exit(self, code: int | None) -> None:
+        self.process = None
+        self._cancel_timers()
+        if self._next is not None:
+            then, self._next = self._next, None
+            self._kill_leftovers_then(then)
+            return
+        if not self._stands():
+            return  # no crash of its own
+        self.exit_code = code
+        self.reason = _format_reason(self._why(code))
+        if restart_policy.needs_restart(self._policy, code):
+            self.restarts += 1
+            self._timer = self._loop.call_later(self._backoff.record_crash(), self.start)
+        self._changed()
+
+    def _kill_leftovers_then(self, then: Callback) -> None:
+        """End what is left of it; then go on."""
+        self._left = orphans.find_running(self._left)
+        orphans.send_signal(self._left, signal.SIGTERM)
+        self._await_leftovers(then, time.monotonic() + _MOMENT)
+
+    def _await_leftovers(self, then: Callback, until: float) -> None:
+        self._left, late = orphans.find_running(self._left), time.monotonic() - until
+        if late >= 0:
+            orphans.send_signal(self._left, signal.SIGKILL)
+        if self._left and late < _MOMENT:
+            self._timer = self._loop.call_later(_LOOK_AGAIN, lambda: self._await_leftovers(then, until))
+        else:
+            then()
+
+    def send(self, number: int) -> None:
+        """Send it a signal, when it runs."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):  # adopted, and gone since
+                os.kill(self.process.pid, number)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._steady):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._steady = None
+
+
+def _format_reason(why: str) -> str:
+    if why.startswith("its command"):
+        return why
+    return f"its command ended: {why}" if why else "its command ended"
+
+
+def _read_spawn_failure(code: int | None, log: str) -> int | None:
+    """The spawner's exit code, or 126 and 127 where the runtime's log says that the command could not be executed."""
+    found = oci.translate_exit_code(code, log) if code else code
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(log)
+    return found
+
+
+def _read_pid(path: str) -> int | None:
+    try:
+        with open(path, encoding="ascii") as source:
+            text = source.read().strip()
+    except FileNotFoundError:
+        return None
+    os.unlink(path)
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,400 @@
+"""One container under supervision: started, watched, probed, started again, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from devbox.errors import DevboxError, EngineError
+from devbox.host import files, signals
+from devbox.isolation import launch, logs
+from devbox.isolation.state import ContainerState, is_process_usable
+from devbox.isolation.supervisor import restart_policy
+from devbox.isolation.supervisor.interior import ContainerExec, ContainerOutput, SupervisorContext
+from devbox.isolation.supervisor.loop import Callback, ExitCallback, Timer, log_error
+from devbox.isolation.supervisor.restart_policy import OomMonitor, Schedule
+from devbox.isolation.supervisor.server import Answer, Waiters
+from devbox.isolation.supervisor.workload import Workload
+from devbox.isolation.types import ProcessRef, SupervisedContainer, pack
+
+_SETTLE = 0.3  # a service without a probe is ready when it has run this long and never crashed
+_GIVE_UP = 5.0  # a killed container that has not ended by then is taken for ended
+
+
+class ContainerSupervisor:
+    """Keeps one container as its `Supervised` says. `row` is what everyone else sees of it."""
+
+    def __init__(self, ground: SupervisorContext, item: SupervisedContainer) -> None:
+        self._ground = ground
+        self.item = item
+        name, instance = item.launch.name, ground.context.instance
+        self._output = ContainerOutput(
+            ground.loop, fifo=ground.paths.fifo(instance, name), log=item.log, hidden=item.hidden
+        )
+        self._entry = ground.paths.entry_file(instance, name)
+        self._interior = ContainerExec(ground.context, item, self._output)
+        self._memory = OomMonitor(ground.context, item.launch)
+        self._backoff = restart_policy.Backoff()
+        self._workload = Workload(
+            ground.loop,
+            item,
+            self._interior,
+            self._output,
+            pid_file=f"{self._entry}.pid",
+            why=self._memory.explain_exit,
+            changed=self._notify_changed,
+        )
+        self._timer: Timer | None = None
+        self._settling: Timer | None = None
+        self._steady: Timer | None = None
+        self._schedule = Schedule(ground.loop, item.schedule) if item.schedule else None
+        self._starting: launch.StartingContainer | None = None  # its runtime is at work
+        self._stopping = False
+        self._stopped: list[Callback] = []
+        self._waiters = Waiters(item, self._output.drain)
+        self._row = ContainerState(
+            name=name,
+            role=item.role,
+            image=item.image,
+            digest=item.digest,
+            image_key=item.image_key,
+            spec_key=item.spec_key,
+            state="created",
+            health="none",
+            ports=item.ports,
+            released=not item.after_setup,
+        )
+
+    @property
+    def row(self) -> ContainerState:
+        """The container as it is now."""
+        row = self._workload.apply_status(self._row)
+        return row._replace(state="stopping") if self._stopping and row.process is not None else row
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it runs or is about to."""
+        return self._row.state in ("exited", "dead", "created") and not (self._schedule and self._schedule.is_waiting)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to end, and has not ended yet."""
+        return bool(self._stopped)
+
+    @property
+    def is_exiting(self) -> bool:
+        """Whether its pid 1 has begun to end, and with it what it was to go on doing: a job's end is its purpose."""
+        return (
+            self.item.kind == "service" and self._row.process is not None and not is_process_usable(self._row.process)
+        )
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """The further names it has at the moment: none while it does not run."""
+        return self.item.launch.aliases if self._row.process is not None else ()
+
+    # Verbs.
+
+    def start(self, answer: Answer) -> None:
+        """Start it for the first time; the answer comes when its process runs (scheduled: it waits for its time)."""
+        self._write_item()
+        if self._schedule is not None:
+            self._await_schedule(self._schedule)
+            answer(None)
+        else:
+            self._launch(answer)
+
+    def adopt(self, row: ContainerState) -> None:
+        """Go on where another supervisor stopped. `row` is checked: without a live process it has ended."""
+        self._row = row
+        self._backoff.crashes = row.crashes
+        if row.process is not None:
+            self._row = row._replace(state="running", exit_code=None, reason="", stopped=False)
+            self._ground.sockets.adopt(self.item.launch, row.process)
+            if row.state == "starting":  # it stood just before its supervisor was killed
+                self._row = self._row._replace(started_at=logs.format_timestamp(time.time()))
+                self._interior.write_entry(self._entry, row.process)
+            self._watch(row.process, self._ground.loop.watch_process)
+            self._waiters.settled = True
+            self._schedule_crash_reset()
+            self._begin_workload(lambda process: self._workload.adopt(process, row.command))
+        elif self._schedule is not None and row.state == "created":
+            self._await_schedule(self._schedule)
+        elif row.state == "exited" and self.item.kind != "job" and row.exit_code is None and not row.stopped:
+            self._delete_container()
+            self._restart_or_stop(None)
+
+    def wait(self, answer: Answer) -> None:
+        """Answer when it is ready (a job: when it has succeeded), or will not become so."""
+        self._workload.probe_again()
+        self._waiters.add(answer)
+        self._answer_waiters()
+
+    def release(self) -> None:
+        """Its setup ran: its supervised command may run, or starts anew."""
+        self._row = self._row._replace(released=True)
+        self._begin_workload(self._workload.restart)
+        self._notify_changed()
+
+    def rerun(self) -> bool:
+        """Start its supervised command anew, unless that waits for its setup yet; False where it has none."""
+        if self.item.command is not None and self._row.released:
+            self.release()
+        return self.item.command is not None
+
+    def signal(self, number: int) -> None:
+        """Tell what it runs; the init passes on what pid 1 is told."""
+        if not self._workload.send(number):
+            self._send_signal(number)
+
+    def relabel(self, image_key: str) -> None:
+        """It runs the image with this key, which is the same one."""
+        self.item = self.item._replace(image_key=image_key)
+        self._row = self._row._replace(image_key=image_key)
+        self._write_item()
+        self._ground.changed()
+
+    def _write_item(self) -> None:
+        path = self._ground.paths.launch_file(self._ground.context.instance, self._row.name)
+        files.write_atomic(path, json.dumps(pack(self.item)), mode=0o600)
+
+    def disable_restart(self) -> None:
+        """It will be stopped: should it end before, it is not started again."""
+        self._stopping = True
+        if self._row.state in ("restarting", "created"):
+            self._cancel_timers()
+
+    def stop(self, timeout: float | None, done: Callback) -> None:
+        """Ask it to end, kill it after the timeout; done when nothing of it runs."""
+        if not self._stopping:
+            self.disable_restart()
+            self._ground.changed()
+        self._row = self._row._replace(stopped=True)
+        self._cancel_timers()
+        if self._row.process is None and self._row.state != "starting":
+            self._ground.sockets.close(self._row.name)
+            reason = "" if self._schedule else self._row.reason
+            self._row = self._row._replace(state="exited", reason=reason or "stopped")
+            self._notify_changed()
+            done()
+            return
+        self._stopped.append(done)
+        patience = self.item.launch.stop_timeout if timeout is None else timeout
+        self._timer = self._ground.loop.call_later(patience, self._kill)
+        own_signal = signals.find_number(self.item.launch.stop_signal) or signal.SIGTERM
+        self._workload.finish(lambda: self._send_signal(own_signal))
+
+    def await_stop(self, done: Callback) -> None:
+        """Where it is `stopping`: done when nothing of it runs."""
+        self._stopped.append(done)
+
+    def write_note(self, text: str) -> None:
+        """A line of devbox's own in its log."""
+        self._output.write_note(text)
+
+    def abort(self, reason: str, done: Callback) -> None:
+        """End it at once: what it stands on is gone, for this `reason`."""
+
+        def ended() -> None:
+            self._row = self._row._replace(state="dead", reason=reason)
+            done()
+
+        self.stop(0, ended)
+
+    def forget(self) -> None:
+        """Leave nothing of a stopped container but its log and its top."""
+        self._delete_container()
+        self._output.close()
+        for path in (self._entry, self._ground.paths.launch_file(self._ground.context.instance, self._row.name)):
+            if os.path.lexists(path):
+                os.unlink(path)
+
+    # Its life.
+
+    def _launch(self, answer: Answer) -> None:
+        again = self._row.state == "restarting"
+        self._row = self._row._replace(state="starting", reason="", exit_code=None)
+        try:
+            self._notify_changed()
+            starting = self._interior.launch(self._ground.sockets.open(self.item.launch))
+        except (DevboxError, OSError) as error:
+            self._on_start_failure(error, answer, again=again)
+            return
+        self._starting = starting
+        self._ground.loop.watch_child(
+            starting.pid, lambda status: self._on_launched(starting, status, answer, again=again)
+        )
+
+    def _on_launched(
+        self, starting: launch.StartingContainer, status: int | None, answer: Answer, *, again: bool
+    ) -> None:
+        self._starting = None
+        try:
+            process = launch.finish(starting, status)
+            if self._row.state != "starting":
+                raise EngineError(f"{self._row.name} was stopped while it started", remedy="devbox up")
+            self._interior.write_entry(self._entry, process)
+        except (DevboxError, OSError) as error:
+            self._on_start_failure(error, answer, again=again)
+            return
+        self._row = self._row._replace(state="running", process=process, started_at=logs.format_timestamp(time.time()))
+        self._memory.reset()
+        self._backoff.mark_started()
+        self._schedule_crash_reset()
+        self._watch(process, self._ground.loop.watch_child)
+        if self._stopping:
+            self._kill()
+        else:
+            self._begin_workload(self._workload.begin)
+        self._notify_changed()
+        answer(None)
+
+    def _on_start_failure(self, cause: DevboxError | OSError, answer: Answer, *, again: bool) -> None:
+        """What began to start is dead; what was to start anew is tried once more, as after a crash."""
+        error = cause if isinstance(cause, DevboxError) else _build_start_error(self._row.name, cause)
+        self._delete_container()
+        if self._row.state == "starting":  # else it was given up, and what it stood on may be gone
+            self._output.write_note(error.sentence)
+            if again and not self._stopping:
+                self._row = self._row._replace(reason=error.sentence)
+                self._restart_or_stop(None)
+            else:
+                self._mark_dead(error.sentence)
+        answer(error)
+
+    def _await_schedule(self, schedule: Schedule, last: str = "") -> None:
+        at = schedule.wait(lambda: self._launch(lambda _: None))
+        self._row = self._row._replace(state="created", reason=f"{last}{'; ' if last else ''}runs next at {at}")
+        self._notify_changed()
+
+    def _mark_dead(self, reason: str) -> None:
+        self._ground.sockets.close(self._row.name)
+        self._row = self._row._replace(state="dead", health="none", process=None, reason=reason)
+        if self._schedule is not None and not self._stopping:
+            self._await_schedule(self._schedule, reason)
+        try:
+            self._notify_changed()
+        finally:
+            self._notify_stopped()
+
+    def _watch(self, process: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
+        def ended(status: int | None) -> None:
+            if self._row.process == process:
+                self._on_exit(status)
+
+        on_exit(process.pid, ended)
+
+    def _begin_workload(self, work: Callable[[ProcessRef], None]) -> None:
+        """Where the container stands and its setup is done, let it do its work."""
+        if self._row.process is None or not self._row.released:
+            return
+        work(self._row.process)
+        if self.item.probe is None and not self._waiters.settled:
+            self._settling = self._ground.loop.call_later(_SETTLE if self._has_command else 0, self._mark_settled)
+
+    @property
+    def _has_command(self) -> bool:
+        """Whether it does more than to wait for calls."""
+        return bool(self.item.launch.process.argv) or self.item.command is not None
+
+    def _mark_settled(self) -> None:
+        self._waiters.settled = self._row.state == "running"
+        self._answer_waiters()
+
+    def _schedule_crash_reset(self) -> None:
+        if self._row.crashes:
+            self._steady = self._ground.loop.call_later(restart_policy.STABLE, self._reset_crashes)
+
+    def _reset_crashes(self) -> None:
+        """It stays up."""
+        self._backoff.crashes = 0
+        self._row = self._row._replace(crashes=0)
+        self._notify_changed()
+
+    def _on_exit(self, status: int | None) -> None:
+        code = restart_policy.decode_wait_status(status)
+        self._output.drain()  # its lines are in the log before its end is written down
+        self._ground.sockets.record_accepted(self._row.name)
+        self._cancel_timers()
+        restarts = self._row.restarts + self._workload.stop()
+        self._row = self._row._replace(process=None, command=None, health="none", restarts=restarts)
+        self._row = self._row._replace(exit_code=code, reason=self._memory.explain_exit(code))
+        self._waiters.settled = False
+        self._delete_container()
+        self._restart_or_stop(code)
+
+    def _restart_or_stop(self, code: int | None) -> None:
+        again = self.item.kind != "job" and restart_policy.needs_restart(self.item.restart, code)
+        if again and not self._stopping:
+            pause, restarts = self._backoff.record_crash(), self._row.restarts + 1
+            self._row = self._row._replace(state="restarting", restarts=restarts, crashes=self._backoff.crashes)
+            self._timer = self._ground.loop.call_later(pause, lambda: self._launch(lambda _: None))
+        elif self._schedule is not None and not self._stopping:
+            self._await_schedule(self._schedule, self._row.reason)
+        else:
+            self._ground.sockets.close(self._row.name)
+            self._row = self._row._replace(state="exited")
+        self._notify_changed()
+        self._notify_stopped()
+
+    def _notify_stopped(self) -> None:
+        told, self._stopped = self._stopped, []
+        with contextlib.ExitStack() as everyone:  # is told, also when one of them stumbles
+            for done in reversed(told):
+                everyone.callback(done)
+
+    # Its parts.
+
+    def _delete_container(self) -> None:
+        try:
+            launch.delete(self._ground.context, self._row.name, self.item.launch.oci_id)
+        except (DevboxError, OSError) as error:
+            log_error(error)  # its processes are gone all the same
+        if os.path.lexists(self._entry):
+            os.unlink(self._entry)
+
+    def _kill(self) -> None:
+        """The last resort. A pid namespace ends only when all its dead are reaped, by whoever they were left to."""
+        self._send_signal(signal.SIGKILL)
+        process = self._row.process
+        self._timer = self._ground.loop.call_later(_GIVE_UP, lambda: self._give_up(process))
+
+    def _give_up(self, process: ProcessRef | None) -> None:
+        if self._starting is not None:
+            os.kill(self._starting.pid, signal.SIGKILL)  # a child that was not reaped yet
+            self._mark_dead("it was stopped while it started")
+        elif process is not None and self._row.process == process:
+            self._on_exit(None)
+
+    def _send_signal(self, number: int) -> None:
+        """Signal pid 1. Until it is reaped its pid is nobody else's."""
+        if self._row.process is not None:
+            try:
+                os.kill(self._row.process.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._settling, self._steady):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._settling = self._steady = None
+        if self._schedule is not None:
+            self._schedule.cancel()
+
+    # Who waits for it.
+
+    def _notify_changed(self) -> None:
+        self._ground.changed()
+        self._answer_waiters()
+
+    def _answer_waiters(self) -> None:
+        self._waiters.answer(self.row, self._workload.complaint)
+
+
+def _build_start_error(name: str, cause: OSError) -> EngineError:
+    return EngineError(f"{name} could not be started: {cause}", remedy="devbox doctor looks for the cause")

@@ -1,0 +1,131 @@
+"""The egress lists of an instance's containers, as their supervisor keeps them: an answerer each, and nft's rules."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from devbox.errors import DevboxError
+from devbox.isolation import state
+from devbox.isolation.supervisor.loop import Loop, log_error
+from devbox.isolation.types import InstanceContext, NetNode
+
+if TYPE_CHECKING:
+    from devbox.isolation.network.dns_proxy import RunningDnsProxy
+
+OnRefused = Callable[[str, str], None]
+
+_RETRY = 1.0  # pause before an answerer that died is started again
+
+
+class _ContainerPolicy(NamedTuple):
+    """A container with a list."""
+
+    node: NetNode
+    entries: tuple[str, ...]
+    answerer: RunningDnsProxy
+
+
+class EgressPolicies:
+    """Holds containers to their lists. Without any list nothing of this is loaded or running."""
+
+    def __init__(self, loop: Loop, context: InstanceContext, refused: OnRefused) -> None:
+        """`refused` is told of each container and host name that is not on its list, once."""
+        self._loop = loop
+        self._context = context
+        self._refused = refused
+        self._listed: dict[str, _ContainerPolicy] = {}
+        self._gone: set[NetNode] = set()
+
+    def set_policy(self, name: str, node: NetNode | None, entries: tuple[str, ...] | None) -> None:
+        """Hold a container to this list from now on; None frees its address, which it must not have any more."""
+        before = self._listed.get(name)
+        if node is not None and entries is not None:
+            if before is None or (before.node, before.entries) != (node, entries):
+                self._start_proxy(name, node, entries)
+        elif before is not None:
+            del self._listed[name]
+            self._stop_proxy(before)
+            self._gone.add(before.node)
+        elif not self._gone:
+            return
+        self._load_rules()
+
+    def adopt(self, held: Mapping[str, tuple[NetNode, tuple[str, ...]]]) -> None:
+        """Go on with lists that nft holds already: with all at once, since it lifts those that it is not told of."""
+        for name, (node, entries) in held.items():
+            self._start_proxy(name, node, entries)
+        if held:
+            self._load_rules()
+
+    def retry(self) -> None:
+        """Say again what nft did not take."""
+        if self._gone:
+            self._load_rules()
+
+    def close(self) -> None:
+        """End the answerers; nft's rules go with the network namespace."""
+        for each in self._listed.values():
+            self._stop_proxy(each)
+        self._listed.clear()
+
+    def _start_proxy(self, name: str, node: NetNode, entries: tuple[str, ...]) -> None:
+        from devbox.isolation.network import dns_proxy
+
+        started = dns_proxy.start(self._context, node, entries)
+        if (before := self._listed.get(name)) is not None:
+            self._stop_proxy(before)
+            self._gone.add(before.node)
+        self._listed[name] = _ContainerPolicy(node, entries, started)
+        received = bytearray()
+        self._loop.watch(started.reports, lambda: self._read_reports(name, started, received))
+        self._loop.watch_child(started.process.pid, lambda _: self._on_proxy_exit(name, started))
+
+    def _read_reports(self, name: str, started: RunningDnsProxy, received: bytearray) -> None:
+        data = os.read(started.reports, 4096)
+        if not data:
+            self._loop.unwatch(started.reports)
+        received += data
+        *lines, rest = bytes(received).split(b"\n")
+        received[:] = rest
+        for line in lines:
+            self._refused(name, line.decode(errors="replace"))
+
+    def _on_proxy_exit(self, name: str, started: RunningDnsProxy) -> None:
+        """An answerer that nobody told to end is replaced: until then its container finds no name."""
+        now = self._listed.get(name)
+        if now is None or now.answerer is not started:
+            return
+
+        def again() -> None:
+            if self._listed.get(name) is not now:
+                return
+            try:
+                self._start_proxy(name, now.node, now.entries)
+                self._gone.discard(now.node)
+                self._load_rules()
+            except DevboxError as error:
+                log_error(error)
+                self._loop.call_later(_RETRY, again)
+
+        self._loop.call_later(_RETRY, again)
+
+    def _stop_proxy(self, each: _ContainerPolicy) -> None:
+        self._loop.unwatch(each.answerer.reports)
+        os.close(each.answerer.reports)
+        if state.is_alive(each.answerer.process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.answerer.process.pid, signal.SIGKILL)
+
+    def _load_rules(self) -> None:
+        """nft takes all of it or nothing."""
+        from devbox.isolation.network import egress, egress_policy
+
+        answerers = [
+            egress_policy.EgressPolicy(each.node, each.entries, each.answerer.port) for each in self._listed.values()
+        ]
+        egress.apply_nft(self._context, egress_policy.build_rules(answerers, self._gone))
+        self._gone.clear()

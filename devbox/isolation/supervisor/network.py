@@ -1,0 +1,290 @@
+"""The instance's network as its supervisor keeps it: addresses of names, the hosts file, the way in and out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from devbox.errors import DevboxError
+from devbox.isolation.network import bridge, egress
+from devbox.isolation.state import InstanceState, NamedPublishedPort, NetworkName, is_alive
+from devbox.isolation.supervisor.egress_policies import EgressPolicies, OnRefused
+from devbox.isolation.supervisor.loop import Callback, ExitCallback, Loop, Timer, log_error, log_line
+from devbox.isolation.types import (
+    HostPort,
+    InstanceContext,
+    NetNode,
+    NetworkAccess,
+    PortRoute,
+    ProcessRef,
+    PublishedPort,
+)
+
+_RETRY = 1.0  # pause before a pasta that died is started again
+
+
+def _ignore_refusal(_name: str, _host: str) -> None:
+    """Where no supervisor keeps logs."""
+
+
+class _Routes(NamedTuple):
+    """Published ports and the containers they lead to; containers and the ports of the host they may reach."""
+
+    routes: tuple[PortRoute, ...]
+    host_ports: tuple[HostPort, ...]
+
+    @property
+    def published(self) -> tuple[PublishedPort, ...]:
+        """The ports alone, in their order."""
+        return tuple(route.publish for route in self.routes)
+
+
+class InstanceNetwork:
+    """Addresses stay with their names for the instance's life.
+
+    nft follows every change. pasta is restarted, which cuts connections, only when a port must be added or unpublished.
+    """
+
+    def __init__(
+        self, loop: Loop, context: InstanceContext, changed: Callback, *, refused: OnRefused = _ignore_refusal
+    ) -> None:
+        """`changed` is called where something changes that nobody asked for.
+
+        `refused` is told which container asked for which host name that is not on its list.
+        """
+        self._loop = loop
+        self._context = context
+        self._changed = changed
+        self._ipv6 = bridge.host_has_ipv6()
+        self._names: dict[str, NetNode] = {}
+        self._guests: dict[str, NetNode] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._reach: dict[str, NetworkAccess] = {}
+        self._lists = EgressPolicies(loop, context, refused)
+        self._egress: ProcessRef | None = None
+        self._published: tuple[PublishedPort, ...] = ()  # what the running pasta publishes,
+        self._led: tuple[int, ...] = ()  # the ports of the host it leads to,
+        self._told: _Routes | None = None  # and what nft was told last
+        self._wanted = False
+        self._retry: Timer | None = None
+        self._warnings: list[str] = []
+        self.published: tuple[NamedPublishedPort, ...] = ()
+        self.subnet = bridge.SUBNET
+
+    @property
+    def names(self) -> tuple[NetworkName, ...]:
+        """Names of containers, without guests."""
+        return tuple(NetworkName(name, node) for name, node in self._names.items())
+
+    @property
+    def egress(self) -> ProcessRef | None:
+        """The running pasta."""
+        return self._egress
+
+    @property
+    def forwarded_ports(self) -> tuple[int, ...]:
+        """The ports of the host's loopback that it leads to."""
+        return self._led
+
+    def build(self) -> None:
+        """Make the bridge: once, when the holder is new. Its subnet is one that the host has no other route to now."""
+        self.subnet = bridge.find_free_subnet()
+        bridge.make_bridge(self._context.holder, ipv6=self._ipv6, subnet=self.subnet)
+        self._write_resolv()
+        self._write_hosts()
+
+    def adopt(self, before: InstanceState, reach: Mapping[str, NetworkAccess]) -> None:
+        """Go on where another supervisor stopped, with containers and guests that reach this."""
+        self._names = {name.name: name.node for name in before.names}
+        self._guests = {guest.name: guest.node for guest in before.guests}
+        self._reach = dict(reach)
+        self.published = before.published
+        self.subnet = before.subnet or bridge.SUBNET
+        self._write_hosts()
+        self._lists.adopt(
+            {
+                name: (node, each.egress)
+                for name, each in reach.items()
+                if each.egress is not None and (node := self.find_node(name)) is not None
+            }
+        )
+        if before.egress is None:
+            return
+        self._wanted = True
+        if is_alive(before.egress):
+            self._published, self._led = self._build_routes().published, before.led
+            self._watch(before.egress, self._loop.watch_process)
+        self._refresh()
+
+    def set_names(self, names: tuple[str, ...], published: tuple[NamedPublishedPort, ...]) -> None:
+        """Exactly these names and ports from now on. EngineError when a port is taken; what was stays then."""
+        for name in names:
+            self._names.setdefault(name, self._find_free_node())
+        for name in self._names.keys() - set(names):
+            del self._names[name]
+            self._reach.pop(name, None)
+            self._lists.set_policy(name, None, None)
+        self._write_hosts()
+        before = self.published
+        if set(published) != set(before):
+            self.published = published
+        try:
+            self._refresh()
+        except DevboxError:
+            self.published = before
+            self._refresh()
+            raise
+
+    def pop_warnings(self) -> tuple[str, ...]:
+        """What pasta has warned of since this was asked last."""
+        found, self._warnings = tuple(self._warnings), []
+        return found
+
+    def set_access(self, name: str, reach: NetworkAccess) -> None:
+        """Let a container reach exactly this beyond the instance from now on."""
+        self._lists.set_policy(name, self.find_node(name), reach.egress)
+        before = self._reach.get(name, NetworkAccess())
+        self._reach[name] = reach
+        try:
+            if self._wanted:
+                self._refresh()
+        except DevboxError:
+            self._reach[name] = before
+            raise
+
+    def set_aliases(self, aliases: dict[str, tuple[str, ...]]) -> None:
+        """Exactly these containers are there under further names from now on."""
+        if aliases != self._aliases:
+            self._aliases = aliases
+            self._write_hosts()
+
+    def find_node(self, name: str) -> NetNode | None:
+        """The address of a name."""
+        return self._names.get(name) or self._guests.get(name)
+
+    def lease_node(self, name: str) -> NetNode:
+        """An address for a one-shot container, known to the others by its name."""
+        self._guests[name] = self._find_free_node()
+        self._write_hosts()
+        return self._guests[name]
+
+    def release_node(self, name: str) -> None:
+        """The one-shot container is gone."""
+        self._guests.pop(name, None)
+        self._reach.pop(name, None)
+        self._write_hosts()
+        try:
+            self._lists.set_policy(name, None, None)
+            if self._wanted:
+                self._refresh()
+        except DevboxError as error:
+            log_line(error.render())
+            self._schedule_retry()
+
+    def close(self) -> None:
+        """Stop pasta and the answerers; the rest goes with the holder."""
+        self._lists.close()
+        self._stop_egress()
+
+    def _find_free_node(self) -> NetNode:
+        taken = {node.address for node in (*self._names.values(), *self._guests.values())}
+        index = 0
+        while (node := bridge.make_node(index, ipv6=self._ipv6, subnet=self.subnet)).address in taken:
+            index += 1
+        return node
+
+    def _refresh(self) -> None:
+        """Have nft and pasta follow names and ports."""
+        ways = self._build_routes()
+        led = set(egress.list_forwarded_ports(ways.host_ports))
+        if self._egress is None or ways.published != self._published or not led.issubset(self._led):
+            self._restart_egress()
+        elif ways != self._told:
+            self._told = None
+            egress.load_rules(self._context, *ways, led=self._led)
+            self._told = ways
+
+    def _build_routes(self) -> _Routes:
+        routes = tuple(PortRoute(each.publish, node) for each in self.published if (node := self.find_node(each.name)))
+        host_ports = tuple(
+            HostPort(port, node)
+            for name, reach in self._reach.items()
+            if (node := self.find_node(name))
+            for port in reach.host_ports
+        )
+        return _Routes(routes, host_ports)
+
+    def _restart_egress(self) -> None:
+        """Start pasta anew. Where that fails, it is tried again until it works: nothing stays offline in silence."""
+        self._stop_egress()
+        try:
+            self._start_egress()
+        except Exception:
+            self._wanted = True
+            self._schedule_retry()
+            raise
+
+    def _start_egress(self) -> None:
+        ways = self._build_routes()
+        self._watch(egress.start_egress(self._context, *ways, warn=self._record_warning), self._loop.watch_child)
+        self._wanted = True
+        self._published, self._led, self._told = ways.published, egress.list_forwarded_ports(ways.host_ports), ways
+
+    def _record_warning(self, text: str) -> None:
+        log_line(f"pasta: {text}")
+        self._warnings.append(text)
+
+    def _stop_egress(self) -> None:
+        self._wanted = False
+        if self._egress is not None:
+            egress.stop_egress(self._egress)
+            self._egress = None
+
+    def _watch(self, pasta: ProcessRef, on_exit: Callable[[int, ExitCallback], None]) -> None:
+        self._egress = pasta
+
+        def ended(_: int | None) -> None:
+            if self._egress == pasta:
+                self._egress = None
+                log_line("pasta, which connects the instance to the network, ended; it is started again")
+                self._schedule_retry()
+
+        on_exit(pasta.pid, ended)
+
+    def _retry_failed(self) -> None:
+        """What could not be done before: a pasta that ended is started anew, nft is told what it did not take."""
+        try:
+            self._lists.retry()
+            if self._wanted:
+                self._refresh()
+        except (DevboxError, OSError) as error:
+            log_error(error)
+            self._schedule_retry()
+        self._changed()
+
+    def _schedule_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = self._loop.call_later(_RETRY, self._retry_failed)
+
+    def _write_hosts(self) -> None:
+        lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+        for name, node in (*self._names.items(), *self._guests.items()):
+            known = "\t".join((name, *self._aliases.get(name, ())))
+            lines += [f"{address}\t{known}" for address in node if address]
+        _rewrite(self._context.hosts, "\n".join(lines) + "\n")
+
+    def _write_resolv(self) -> None:
+        _rewrite(self._context.resolv, f"nameserver {egress.RESOLVER}\n")
+
+
+def _rewrite(path: str, text: str) -> None:
+    """Change a file in place: containers have this very inode mounted."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        data = text.encode()
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)

@@ -1,0 +1,191 @@
+"""The supervisor's socket: connections of this user's other processes, requests in, answers out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from devbox.errors import DevboxError, EngineError, NotReady
+from devbox.isolation import client, logs, readiness
+from devbox.isolation.state import ContainerState
+from devbox.isolation.supervisor import restart_policy
+from devbox.isolation.supervisor.loop import Callback, Loop, Timer, log_error
+from devbox.isolation.types import SupervisedContainer
+
+_LONGEST_REQUEST = 4 * 1024 * 1024
+_ACCEPT_AGAIN = 0.2  # pause after a client that could not be accepted, as where too many files are open
+_ANSWER_PATIENCE = 5.0  # a client that reads no answers is dropped
+
+Handler = Callable[["ClientConnection", client.Message], None]
+
+
+class SupervisorServer:
+    """Listens, checks who connects, and hands every request to the handler."""
+
+    def __init__(self, loop: Loop, path: str, handler: Handler) -> None:
+        self._loop = loop
+        self._handler = handler
+        self._path = path
+        if os.path.lexists(path):
+            os.unlink(path)  # of a dead predecessor: the caller holds the supervisor's lock
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket.bind(path)
+        os.chmod(path, 0o600)
+        self._socket.listen(64)
+        self._again: Timer | None = None
+        self._listen()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.unwatch(self._socket.fileno())
+        self._socket.close()
+        if os.path.lexists(self._path):
+            os.unlink(self._path)
+
+    def _listen(self) -> None:
+        self._loop.watch(self._socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._socket.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # the client waits, and the socket stays ready
+            log_error(error)
+            self._loop.unwatch(self._socket.fileno())
+            self._again = self._loop.call_later(_ACCEPT_AGAIN, self._listen)
+            return
+        pid, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid != os.geteuid():
+            link.close()
+            return
+        ClientConnection(self._loop, link, pid, self._handler)
+
+
+class ClientConnection:
+    """One client. `pid` is the process that connected."""
+
+    def __init__(self, loop: Loop, link: socket.socket, pid: int, handler: Handler) -> None:
+        self._loop = loop
+        self._link = link
+        self._handler = handler
+        self._received = b""
+        self._open = True
+        self.pid = pid
+        link.settimeout(_ANSWER_PATIENCE)
+        loop.watch(link.fileno(), self._read)
+
+    def answer(self, facts: client.Message) -> None:
+        """Say that the request succeeded; quiet when the client is gone."""
+        self._send({"ok": facts})
+
+    def fail(self, error: DevboxError) -> None:
+        """Say that it did not."""
+        self._send(client.encode_error(error))
+
+    def _send(self, message: client.Message) -> None:
+        if not self._open:
+            return
+        try:
+            self._link.sendall(client.encode(message))
+        except OSError:
+            self._close()
+
+    def _read(self) -> None:
+        try:
+            data = self._link.recv(65536)
+        except OSError:
+            data = b""
+        if not data or len(self._received) > _LONGEST_REQUEST:
+            self._close()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._handle(line)
+
+    def _handle(self, line: bytes) -> None:
+        try:
+            message = client.decode(line)
+        except (ValueError, TypeError):
+            self._close()
+            return
+        self.serve(message)
+
+    def serve(self, message: client.Message) -> None:
+        """Have a request handled, or handled once more; what goes wrong is the answer."""
+        try:
+            self._handler(self, message)
+        except DevboxError as error:
+            self.fail(error)
+        except OSError as error:
+            self.fail(
+                EngineError(
+                    f"the instance's supervisor could not {message.get('do')}: {error}",
+                    remedy="devbox doctor looks for the cause",
+                )
+            )
+        except Exception as error:
+            self.fail(
+                EngineError(
+                    f"the supervisor stumbled over {message.get('do')!r}: {error!r}",
+                    remedy="devbox down, then devbox up",
+                )
+            )
+            raise
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.unwatch(self._link.fileno())
+            self._link.close()
+
+
+Answer = Callable[[DevboxError | None], None]
+
+_LAST_LINES = 8  # of the log, for whom it is not ready
+
+
+class Waiters:
+    """Those who wait for one container: each is answered once, when it is ready or will not become so."""
+
+    def __init__(self, item: SupervisedContainer, drain: Callback) -> None:
+        """`drain` brings the container's log up to date."""
+        self._item = item
+        self._drain = drain
+        self._answers: list[Answer] = []
+        self._since = logs.format_timestamp(time.time())  # what an earlier container of the name wrote explains nothing
+        self.settled = False  # it has run so long that it counts as started
+
+    def add(self, answer: Answer) -> None:
+        """One more; `tell` comes next."""
+        self._answers.append(answer)
+
+    def answer(self, row: ContainerState, complaint: str) -> None:
+        """Answer all of them where `row` decides it. `complaint` is what its last failed probe said."""
+        if not self._answers:
+            return
+        verdict = readiness.judge_readiness(
+            row,
+            kind=self._item.kind,
+            probed=self._item.probe is not None,
+            settled=self.settled,
+            complaint=complaint,
+        )
+        if verdict == readiness.UNKNOWN:
+            return
+        answers, self._answers = self._answers, []
+        error = self._build_error(verdict) if verdict else None
+        for answer in answers:
+            answer(error)
+
+    def _build_error(self, sentence: str) -> DevboxError:
+        self._drain()
+        details = "\n".join(
+            restart_policy.explain_init_errors(logs.read_last_lines(self._item.log, _LAST_LINES, since=self._since))
+        )
+        return NotReady(sentence, details=details, remedy=f"devbox logs {self._item.launch.name}")

@@ -1,0 +1,102 @@
+"""The images of all cells, each baked once. One that can't be made costs its own cells, not those of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from devbox.errors import DevboxError
+from devbox.execute.events import Event, Sink, StepEnded
+from devbox.matrix.cells import SHARED, DesiredCell, open_cell
+from devbox.model.image import ImageSpec, KeyedImage, key_image
+from devbox.model.observed import LastApplied
+from devbox.model.spec import Spec
+from devbox.plan import diff, matrix, order
+from devbox.project import Project, apply, build_instance, observe_instance
+
+
+def merge_cells(wanted: Iterable[DesiredCell], resolved: Spec, *, by_lock: bool = False) -> Spec:
+    """The file with the images of its cells beside its own, under the names by which the lock knows them.
+
+    `by_lock`: whatever this machine has baked before.
+    """
+    cells = list(wanted)
+    images = matrix.merge_images((one.by_lock if by_lock else one.resolved.images, one.names) for one in cells)
+    recipes = {name: digest for one in cells for name, digest in one.resolved.recipes.items()}
+    return replace(resolved, images=resolved.images | images, recipes=resolved.recipes | recipes)
+
+
+def bake(opened: Project, wanted: Iterable[DesiredCell], sink: Sink, *, locked: bool = False) -> dict[str, str]:
+    """Make what is missing. The cells (by name) that lack an image then, and why."""
+    cells = list(wanted)
+    if not cells:
+        return {}
+    shared = _open_shared(opened, cells)
+    shared.records.record_place(opened.root, opened.env_file)
+    resolved = Spec(instance=build_instance(shared, "tests"), images={}, containers={})
+    failed = _bake_all(shared, merge_cells(cells, resolved), sink, locked=locked)
+    found: dict[str, str] = {}
+    for one in cells:
+        lacking = [failed[name] for label in _list_run_images(one) if (name := one.names[label]) in failed]
+        found |= {one.cell.name: lacking[0]} if lacking else {}
+    return found
+
+
+def remember(opened: Project, wanted: Iterable[DesiredCell]) -> None:
+    """Keep what the cells are made from, so that it is not collected."""
+    cells = list(wanted)
+    every = matrix.merge_images((one.resolved.images, one.names) for one in cells)
+    images: dict[str, KeyedImage] = {name: key_image(name, every) for name in every}
+    shared = _open_shared(opened, cells)
+    if shared.records.read_last_applied().images != images:
+        shared.records.record_applied(LastApplied(images=images))
+
+
+def _list_run_images(one: DesiredCell) -> tuple[str, ...]:
+    """The images that a cell's containers run, and what they are made from."""
+    return order.list_lineage((spec.image for spec in one.resolved.containers.values()), one.resolved.images)
+
+
+def _open_shared(opened: Project, cells: list[DesiredCell]) -> Project:
+    """Where it is recorded what all cells are made from."""
+    return open_cell(opened, SHARED, released=any(one.against for one in cells))
+
+
+def _bake_all(shared: Project, resolved: Spec, sink: Sink, *, locked: bool) -> dict[str, str]:
+    """Bake until there is nothing left that can be; the images that can't, and why."""
+    failed: dict[str, str] = {}
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StepEnded) and event.outcome == "failed":
+            failed[event.resource] = event.text
+        sink(event)
+
+    images = resolved.images
+    while True:
+        before = dict(failed)
+        left = tuple(name for name in images if name not in _include_children(failed, images))
+        observed = observe_instance(shared, resolved)
+        made = diff.diff(resolved, observed, names=(), images=left)
+        if not made:
+            return _include_children(failed, images)
+        shared.store.sweep()
+        try:
+            resolved = apply(shared, made, resolved, observed, watch, locked=locked)
+        except DevboxError as error:
+            if failed == before:
+                raise
+            failed.update({name: _format_failure(error, failed[name]) for name in failed.keys() - before.keys()})
+
+
+def _include_children(failed: dict[str, str], images: dict[str, ImageSpec]) -> dict[str, str]:
+    """The images that failed, and those that are made from them."""
+    found = dict(failed)
+    for name in order.list_lineage(images, images):
+        parent = images[name].parent
+        if parent in found:
+            found.setdefault(name, found[parent])
+    return found
+
+
+def _format_failure(error: DevboxError, text: str) -> str:
+    return f"{text}: {error.remedy}" if text == error.sentence and error.remedy else text

@@ -1,0 +1,123 @@
+"""A process that takes cells down when devbox can't: `python -m devbox.matrix.reaper HOME RUNTIME`, killed or not.
+
+It is told which cells stand (`+ID`; `=ID` of one whose data stay) and which no longer do (`-ID`). When nobody tells it
+any more, what stands is taken down.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from devbox.engines.select import select_engine
+from devbox.execute.events import Note, Sink
+from devbox.host import disk, environ, files, process
+from devbox.host.paths import Paths
+from devbox.model import ids
+from devbox.model.spec import Instance
+from devbox.project import Project, build_instance
+from devbox.records.tests import KEPT, RUNNING, MatrixRecords, format_instance_name
+
+_INHERITED = ("PATH", "DEVBOX_RUNTIME")
+
+
+class CellReaper:
+    """The guardian of one run. Methods may be called from several threads."""
+
+    def __init__(self, paths: Paths) -> None:
+        read_end, self._tell = os.pipe()
+        module = ["-E", "-s", "-P", "-m", "devbox.matrix.reaper"]  # -P: never from the project's directory
+        env = {key: environ.get(key) for key in _INHERITED if environ.get(key)} | {"LANG": "C.UTF-8"}
+        argv = [sys.executable, *module, paths.home, paths.runtime]
+        try:
+            self._process = process.spawn(argv, stdin=read_end, env=env, new_session=True)
+        finally:
+            os.close(read_end)
+        self._lock = threading.Lock()
+
+    def watch(self, instance: str, *, data: bool = False) -> None:
+        """Something of this instance is about to stand; its `data` stay when it goes."""
+        self._send(f"{'=' if data else '+'}{instance}\n")
+
+    def release(self, instance: str) -> None:
+        """Nothing of it stands any more, or it is to stay."""
+        self._send(f"-{instance}\n")
+
+    def end(self) -> None:
+        """There is nothing to watch over any more; what was not released is taken down."""
+        os.close(self._tell)
+        self._process.wait()
+
+    def _send(self, line: str) -> None:
+        with self._lock:
+            os.write(self._tell, line.encode())
+
+
+def take_down(paths: Paths, instance: str, *, data: bool = False) -> None:
+    """Leave nothing of a cell: containers, data, records; or nothing but its `data`."""
+    if not any(
+        map(os.path.isdir, (paths.project(instance), paths.instance_runtime(instance), paths.volumes(instance)))
+    ):
+        return
+    shell = Instance(id=instance, name=instance, root="", env_file="", owner=0, group=0)
+    select_engine(paths).tear_down(shell, volumes=not data)
+    if not data and os.path.isdir(paths.project(instance)):
+        disk.remove(paths.project(instance))
+
+
+def main() -> None:
+    """Listen to the end, then do what is left to do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    paths, standing = Paths(sys.argv[1], sys.argv[2]), dict[str, str]()
+    for line in sys.stdin:
+        standing[line[1:].strip()] = line[0]
+    for each, what in standing.items():
+        if what != "-":
+            take_down(paths, each, data=what == "=")
+
+
+if __name__ == "__main__":
+    main()
+
+
+def sweep(opened: Project, records: MatrixRecords) -> None:
+    """Take away what a killed run left. The caller holds the lock of the tests, so nobody runs any."""
+    for cell, what in records.list_standing().items():
+        if what == RUNNING:
+            _remove_cell(opened, records, cell)
+
+
+def remove_cells(opened: Project, sink: Sink, *, volumes: bool) -> None:
+    """For `down`: nothing of any cell runs any more; with `volumes`, nothing is known of tests either."""
+    both = [MatrixRecords(opened.paths, opened.id, released=released) for released in (False, True)]
+    if not (volumes or any(records.list_standing() for records in both)):
+        return
+    with files.lock_file(both[0].lock, wait=False) as mine:
+        if not mine:
+            sink(Note(text="tests of this project are running: their cells stay until they end"))
+            return
+        for records in both:
+            for cell, what in records.list_standing().items():
+                if volumes or what in (RUNNING, KEPT):
+                    sink(Note(text=f"a cell of the tests goes: {records.find_name(cell) or cell}"))
+                    _remove_cell(opened, records, cell)
+        if volumes:
+            _forget(opened, both[0])
+
+
+def _remove_cell(opened: Project, records: MatrixRecords, cell: str) -> None:
+    take_down(opened.paths, cell)
+    records.mark(cell, "")
+
+
+def _forget(opened: Project, records: MatrixRecords) -> None:
+    shared = ids.compute_cell_id(opened.id, "")
+    kept = opened.engine.open_snapshots(build_instance(opened, ""), kept_by=shared)
+    for each in kept.list_all():
+        kept.delete(each.name)
+    take_down(opened.paths, shared)
+    take_down(opened.paths, ids.compute_cell_id(opened.id, format_instance_name("", released=True)))
+    records.forget()

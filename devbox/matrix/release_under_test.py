@@ -1,0 +1,169 @@
+"""Tests against a release: which cells mean its image, what of the release runs in one, and what tests get beside it.
+
+`inside`: the container of the tests has the release's image, to the byte; their own image is mounted at ROOT, to read.
+`client`: the tests run in their own image, and what the release runs stands beside them, started by its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from devbox.engines.engine import Engine, StartRequest
+from devbox.errors import EngineError, NotReady
+from devbox.execute.locks import complete_spec
+from devbox.execute.terminal import SecretResolver
+from devbox.images.image_store import ImageStore
+from devbox.model.container import ContainerSpec, Health, Mount
+from devbox.model.frozen import dataclass
+from devbox.model.image import DEFAULT_PATH, BakedImage, ImageConfig, key_image
+from devbox.model.matrix import Tests
+from devbox.model.observed import Observed
+from devbox.model.release import Process, Release
+from devbox.model.spec import Spec
+from devbox.plan import identity
+from devbox.project import Project
+from devbox.records.releases import Releases
+
+ROOT = "/run/devbox/tests"  # the image of the tests, beside the release's
+BESIDE = "devbox.beside."  # with the name of a variable, a label of images: their paths for it where they are at ROOT
+VARIABLE = "DEVBOX_RELEASE"  # the digest that is under test
+INSIDE, CLIENT = "inside", "client"
+_IMAGE = "image"  # the label of the release's image, and what the file calls it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseUnderTest:
+    """A release under test, its image ready to run."""
+
+    release: Release
+    image: BakedImage
+
+
+def find(opened: Project, identity: str) -> ReleaseUnderTest:
+    """The release of this id, ready to run."""
+    release = Releases(opened.paths, opened.id).find(identity)
+    return ReleaseUnderTest(release=release, image=opened.store.load_by_digest(release.image))
+
+
+def add_release(
+    resolved: Spec, tests: Tests, against: ReleaseUnderTest, exports: Mapping[str, Mapping[str, str]]
+) -> Spec:
+    """A cell with the release in it. `exports`: what each need of the release gives."""
+    spec = tests.container
+    spec = replace(spec, env={**spec.env, **tests.release_env, VARIABLE: against.release.image})
+    if tests.release == INSIDE:
+        return replace(resolved, containers={**resolved.containers, **_place_inside(spec)})
+    env: dict[str, str] = {}
+    for need, renames in against.release.config.needs.items():
+        offered = exports.get(need, {})
+        env |= {new: offered[old] for old, new in renames.items() if old in offered} if renames else dict(offered)
+    processes = against.release.config.processes.items()
+    found = {name: _build_container(name, process, env) for name, process in sorted(processes, key=_rank_job)}
+    addresses = {
+        f"{name.upper().replace('-', '_')}_URL": f"http://{name}:{process.ports[0].container}"
+        for name, process in processes
+        if process.ports
+    }
+    spec = replace(spec, env={**addresses, **spec.env})
+    others = {name: each for name, each in resolved.containers.items() if name != spec.name}
+    return replace(resolved, containers={**others, **found, spec.name: spec})
+
+
+def _place_inside(spec: ContainerSpec) -> dict[str, ContainerSpec]:
+    """The tests in the release, whose rootfs is left as it is: their setup runs in their own image, which is beside."""
+    if spec.setup is None:
+        own = Mount(kind="image", source=spec.image, target=ROOT, read_only=True)
+        return {spec.name: replace(spec, mounts=(*spec.mounts, own))}
+    before = replace(spec, name=name_setup(spec))
+    mounts = (replace(mount, top=before.name) if mount.private else mount for mount in spec.mounts)
+    own = Mount(kind="image", source=spec.image, target=ROOT, read_only=True, top=before.name)
+    return {before.name: before, spec.name: replace(spec, mounts=(*mounts, own), setup=None)}
+
+
+def name_setup(spec: ContainerSpec) -> str:
+    """The container that the setup of tests runs in, where it may not run in theirs."""
+    return f"{spec.name}-setup"
+
+
+def start(
+    name: str, resolved: Spec, observed: Observed, against: ReleaseUnderTest, engine: Engine, store: ImageStore
+) -> None:
+    """Start one container of a cell that the release is in, and see that what should be its image is."""
+    spec, instance = resolved.containers[name], resolved.instance
+    seen = observed.containers.get(name)
+    if seen is not None and seen.exit_code == 0 and spec.kind == "job":
+        return  # it did its work
+    engine.start(instance, _build_request(spec, resolved, against, store))
+    try:
+        engine.wait_ready(instance, name)
+    except NotReady as error:
+        error.where = error.where or spec.where
+        raise
+    if spec.kind == "job":
+        return
+    found = engine.verify_image(instance, name)
+    if found != against.release.image:
+        raise EngineError(
+            f"{name} runs {found or 'something that its digest does not stand for'}, not {against.release.image}",
+            remedy="devbox image verify; then test again",
+        )
+
+
+def _build_container(name: str, process: Process, env: Mapping[str, str]) -> ContainerSpec:
+    own = {**{key: value for key, value in env.items() if key not in process.secrets}, **process.env}
+    ports = [port.container for port in process.ports if port.protocol == "tcp"]
+    health = process.health or (Health(tcp=True, port=ports[0]) if ports and process.kind == "service" else None)
+    return ContainerSpec(
+        name=name,
+        label=f"image.process.{name}",
+        role="image",
+        image=_IMAGE,
+        kind=process.kind,
+        command=process.command,
+        env=own,
+        secrets=process.secrets,
+        user="",
+        workdir="",
+        health=health,
+        restart="no",
+        stop_signal=process.stop_signal,
+        stop_timeout=process.stop_timeout,
+        limits=process.limits,
+    )
+
+
+def _rank_job(item: tuple[str, Process]) -> bool:
+    return item[1].kind != "job"
+
+
+def _build_request(spec: ContainerSpec, resolved: Spec, against: ReleaseUnderTest, store: ImageStore) -> StartRequest:
+    fetched = SecretResolver(resolved).resolve(spec)
+    files = {name: secret.file for name, secret in spec.secrets.items() if secret.file}
+    beside = {mount.source for mount in spec.mounts if mount.kind == "image"}
+    found = {name: store.find(key_image(name, resolved.images).key) for name in beside}
+    around: dict[str, str] = {}
+    for image in filter(None, found.values()):
+        around |= merge_search_paths(image.config, against.image.config)
+    return StartRequest(
+        spec=complete_spec(spec, against.image.config),
+        image=against.image,
+        spec_key=identity.compute_spec_key(spec),
+        ports=(),
+        env={**around, **spec.env, **{name: value for name, value in fetched.items() if name not in files}},
+        files={path: fetched[name] for name, path in files.items()},
+        hidden=tuple(fetched.values()),
+        beside={name: image for name, image in found.items() if image is not None},
+    )
+
+
+def merge_search_paths(tests: ImageConfig, release: ImageConfig) -> dict[str, str]:
+    """What makes programs of the tests' image be found beside the release's, after its own."""
+    paths = {"PATH": tests.env.get("PATH", DEFAULT_PATH)} | {
+        name.removeprefix(BESIDE): path for name, path in tests.labels.items() if name.startswith(BESIDE)
+    }
+    own = {"PATH": DEFAULT_PATH} | release.env
+    return {
+        name: ":".join([*filter(None, [own.get(name)]), *(f"{ROOT}{path}" for path in value.split(":"))])
+        for name, value in paths.items()
+    }

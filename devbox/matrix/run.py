@@ -1,0 +1,393 @@
+"""One cell from nothing to its result, and nothing of it left: services, tests, what they wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from devbox.engines.engine import Engine
+from devbox.errors import DevboxError
+from devbox.execute.events import Event, Note, Sink, StepLine, StepStarted
+from devbox.host import disk
+from devbox.host.os_errors import from_os_error
+from devbox.isolation.supervisor import restart_policy
+from devbox.matrix import release_under_test, service_data
+from devbox.matrix.cells import DesiredCell
+from devbox.matrix.reaper import CellReaper, take_down
+from devbox.matrix.service_data import ReadyData
+from devbox.model.image import key_image
+from devbox.model.matrix import CellEvent, CellResult, MatrixSink
+from devbox.model.observed import Observed
+from devbox.plan import building, diff
+from devbox.project import apply, observe_instance
+from devbox.records import tests as records
+from devbox.records.tests import MatrixRecords
+
+
+class Clock:
+    """How long a cell was in which phase."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+        self.phases: dict[str, float] = {}
+        self._since = 0.0
+
+    def begin(self, phase: str) -> None:
+        """A phase begins, and the one before it ends."""
+        self.stop()
+        self.phase, self._since = phase, time.monotonic()
+
+    def stop(self) -> None:
+        """The phase ends."""
+        if self.phase:
+            self.phases[self.phase] = self.phases.get(self.phase, 0.0) + time.monotonic() - self._since
+        self.phase = ""
+
+
+class CellLog:
+    """A cell's log. Where it can't be written, the tests go on without."""
+
+    def __init__(self, path: str) -> None:
+        self._to: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+            self._to = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        if self._to is not None:
+            try:
+                self._to.write(f"{line}\n".encode(errors="replace"))
+            except OSError:
+                self.close()
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        if self._to is not None:
+            self._to.close()
+        self._to = None
+
+
+_KILLED = 137
+_TAIL = 20  # lines
+_LITTLE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the cells of a run have in common. `slots`: so many test at once; `stopping`: no test begins any more."""
+
+    records: MatrixRecords
+    guardian: CellReaper
+    ready: ReadyData
+    board: MatrixSink
+    slots: threading.Semaphore
+    stopping: threading.Event = field(default_factory=threading.Event)
+    keep: bool = False
+    steps: Sink | None = None  # who is told of the steps that bring a cell up, instead of the board
+
+
+class CellRun:
+    """One run of one cell. `run` is called once; `abort` may be called from another thread, at any moment."""
+
+    def __init__(self, wanted: DesiredCell, around: RunContext, *, reason: str) -> None:
+        self.wanted = wanted
+        self._around = around
+        self._reason = reason
+        self._tests = wanted.tests
+        self._spec = wanted.tests.container
+        self._project = wanted.project
+        self._engine: Engine = wanted.project.engine
+        self._instance = wanted.resolved.instance
+        self._resolved = wanted.resolved
+        if wanted.against is not None:
+            self._resolved = release_under_test.add_release(
+                wanted.resolved, wanted.tests, wanted.against, wanted.exports
+            )
+        self._place = around.records.get_directory(wanted.cell.name)
+        self._log: CellLog | None = None
+        self._clock = Clock()
+        self._left = wanted.tests.timeout
+        self._expired = False
+        self._attempts = 0
+        self._exit_code: int | None = None
+
+    def run(self) -> CellResult:
+        """Run it to its result; nothing stands afterwards that is not to be kept. What is raised is a fault of devbox.
+
+        Then the guardian is not told that the cell has gone, and takes it down.
+        """
+        cell, around = self.wanted.cell, self._around
+        around.guardian.watch(self._instance.id)
+        with self._open_log():
+            state, reason = self._run_phases()
+            reports, coverage = self._collect_reports()
+            kept = self._clean_up(state)
+        around.guardian.release(self._instance.id)
+        phases = self._clock.phases
+        return CellResult(
+            cell=cell,
+            state=state,
+            seconds=sum(seconds for phase, seconds in phases.items() if phase != "waiting"),
+            phases=phases,
+            reason=reason,
+            attempts=self._attempts,
+            exit_code=self._exit_code,
+            log=f"{self._place}/log",
+            reports=reports,
+            coverage=coverage,
+            image=self._find_image(),
+            services={
+                name: self._describe_image(spec.image)
+                for name, spec in self.wanted.resolved.containers.items()
+                if name != self._spec.name
+            },
+            ended_at=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            kept=kept,
+        )
+
+    def abort(self) -> None:
+        """End everything in the cell now. What `run` waits for ends with it."""
+        with contextlib.suppress(DevboxError, OSError):
+            self._engine.tear_down(self._instance, volumes=False)
+
+    def bring_up(self) -> None:
+        """Start what does not run: services, then the container of the tests."""
+        own, release, resolved = self._spec.name, self.wanted.against, self._resolved
+        if release is None:
+            self._apply((own,))
+            return
+        services = tuple(name for name in self.wanted.resolved.containers if name != own)
+        setup = self._find_own_setup()
+        observed = self._apply((*services, *setup))
+        for name in setup:
+            self._engine.stop(self._instance, name)
+        for name in resolved.containers:
+            if name in (*services, *setup):
+                continue
+            if name == own and self._tests.release == release_under_test.CLIENT:
+                self._apply((own,))
+            else:
+                release_under_test.start(
+                    name, resolved, observed, release, engine=self._engine, store=self._project.store
+                )
+
+    def prepare(self) -> None:
+        """Bring up a cell that is new, its services ready for tests."""
+        self._project.records.record_place(self._project.root, self._project.env_file)
+        self._around.ready.provide(self.wanted, bring_up=self.bring_up, run=self._execute)
+        self.bring_up()
+
+    def _apply(self, names: tuple[str, ...]) -> Observed:
+        """Start these containers as the file says, with what they need; what was there before."""
+        observed = observe_instance(self._project, self._resolved)
+        made = diff.diff(self._resolved, observed, names=names, network=True)
+        apply(self._project, made, self._resolved, observed, self._around.steps or self._show)
+        return observed
+
+    def _find_own_setup(self) -> tuple[str, ...]:
+        """The container whose setup is still to run for the tests, where that is one of its own."""
+        name = release_under_test.name_setup(self._spec)
+        if name not in self._resolved.containers:
+            return ()
+        return () if self._spec.name in self._engine.observe(self._instance).containers else (name,)
+
+    def _run_phases(self) -> tuple[str, str]:
+        """The state the cell comes to, and why."""
+        try:
+            self._begin_phase("prepare")
+            with self._limit_time():
+                take_down(self._project.paths, self._instance.id)
+                self._around.records.mark(self._instance.id, records.RUNNING)
+                self._begin_phase("services")
+                self.prepare()
+            self._begin_phase("waiting")
+            with self._around.slots:
+                return self._run_tests()
+        except DevboxError as error:
+            return self._classify_failure(error.sentence, f"{error.sentence}\n{error.details}", services=True)
+        except OSError as error:
+            known = from_os_error(error)
+            return self._classify_failure(known.sentence if known else str(error), str(error))
+        finally:
+            self._clock.stop()
+
+    def _run_tests(self) -> tuple[str, str]:
+        """Run the command, again where it may be."""
+        while not (self._around.stopping.is_set() or self._expired):
+            self._attempts += 1
+            self._begin_phase("test")
+            with self._limit_time():
+                if self._attempts > 1:
+                    self._log_line(f"── attempt {self._attempts} ──")
+                    self._engine.remove(self._instance, self._spec.name)
+                    for name in self._find_own_setup():
+                        self._engine.remove(self._instance, name)
+                    self.bring_up()
+                code = self._execute(self._tests.command)
+                self._exit_code = code
+                kills = self._engine.count_oom_kills(self._instance, self._spec.name) if code else 0
+            if code == 0 and self._attempts > 1:
+                return "flaky", f"it passed on attempt {self._attempts}"
+            if code == 0:
+                return "passed", self._reason
+            if self._is_stopped() or self._attempts > self._tests.retries:
+                return self._classify_failure(self._explain_exit(code, kills), "", state="failed")
+        return self._classify_failure("", "")
+
+    def _classify_failure(
+        self, reason: str, details: str, *, state: str = "error", services: bool = False
+    ) -> tuple[str, str]:
+        """What a failure is: the person's doing, the clock's, or what it seems. `services`: what they said may tell."""
+        if self._is_stopped():
+            return "interrupted", "interrupted"
+        if self._expired:
+            return "timeout", f"not done after {self._tests.timeout:g} s"
+        for line in details.strip().splitlines():
+            self._log_line(f"devbox: {line}")
+        if services:
+            self._log_services()
+        return state, reason
+
+    def _log_services(self) -> None:
+        """The last lines of each service go into the cell's log: the services themselves go with the cell."""
+        names = tuple(name for name in self._resolved.containers if name != self._spec.name)
+        with contextlib.suppress(DevboxError, OSError):
+            for line in self._engine.read_logs(self._instance, names, follow=False, tail=_TAIL):
+                self._log_line(f"{line.container} | {line.text}")
+
+    def _is_stopped(self) -> bool:
+        """Whether the run is being interrupted. A command may hear of Ctrl-C before devbox does."""
+        return self._around.stopping.wait(0.5 if self._exit_code == 130 else 0)  # noqa: PLR2004 - 128 + SIGINT
+
+    def _explain_exit(self, code: int, kills: int) -> str:
+        if not kills:
+            return f"{restart_policy.describe_exit(code)}{self._describe_full_disk()}"
+        limit = self._spec.limits.memory
+        cause = f"out of memory ({f'limit {restart_policy.format_size(limit)}' if limit else 'of the whole machine'})"
+        plain = restart_policy.describe_exit(code)
+        return cause if code == _KILLED else f"{plain}, after a process of it was killed: {cause}"
+
+    def _describe_full_disk(self) -> str:
+        """That there is no room where the cell writes, where that is so."""
+        place = self._project.paths.project(self._instance.id)
+        facts = os.statvfs(place)
+        return f"; no space is left on the disk of {place}" if facts.f_bavail * facts.f_frsize < _LITTLE else ""
+
+    def _collect_reports(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The reports and coverage files that the tests wrote into their copy of the project."""
+        tests, spec = self._tests, self._resolved.containers[self._spec.name]
+        workspace = next((mount for mount in spec.mounts if mount.kind == "workspace"), None)
+        top, target = (workspace.top or spec.name, workspace.target) if workspace else (spec.name, "")
+        source = f"{self._project.paths.private_mount(self._instance.id, top, target)}/upper"
+        self._begin_phase("collect")
+        try:
+            reports = service_data.collect(source, tests.junit, f"{self._place}/reports")
+            coverage = service_data.collect(source, tests.coverage, f"{self._place}/coverage")
+        except OSError as error:
+            self._log_line(f"devbox: what the tests wrote could not be collected: {error}")
+            return (), ()
+        finally:
+            self._clock.stop()
+        for name, patterns, found in (("junit", tests.junit, reports), ("coverage", tests.coverage, coverage)):
+            if patterns and not found and self._exit_code == 0:
+                self._log_line(f"devbox: the tests wrote no {', '.join(patterns)}, which [test] names in {name}")
+        return reports, coverage
+
+    def _clean_up(self, state: str) -> bool:
+        """Take down what is not to be kept; whether it still stands. A failed cell's data wait for `--shell`."""
+        around, key = self._around, self._instance.id
+        if around.keep and state not in ("error", "interrupted"):
+            around.records.mark(key, records.KEPT)
+            return True
+        try:
+            if state in ("failed", "timeout"):
+                take_down(self._project.paths, key, data=True)
+                around.records.mark(key, records.FAILED)
+            else:
+                take_down(self._project.paths, key)
+                around.records.mark(key, "")
+        except (DevboxError, OSError) as error:
+            self._log_line(f"devbox: the cell could not be taken down: {error}")
+        return False
+
+    def _execute(self, argv: tuple[str, ...]) -> int:
+        """Run a command in the container of the tests; its exit code."""
+        return self._engine.exec(self._instance, self._spec.name, argv, env={}, on_line=self._log_line)
+
+    def _begin_phase(self, phase: str) -> None:
+        self._clock.begin(phase)
+        self._around.board(CellEvent(cell=self.wanted.cell.name, phase=phase, at=time.monotonic()))
+
+    def _log_line(self, text: str) -> None:
+        if self._log is not None:
+            self._log.write(text)
+        phase = self._clock.phase or "done"
+        self._around.board(CellEvent(cell=self.wanted.cell.name, phase=phase, line=text, at=time.monotonic()))
+
+    def _show(self, event: Event) -> None:
+        """What a step of the plan tells is told as the cell's."""
+        if isinstance(event, StepStarted) and event.op in ("start", "setup"):
+            self._around.board(
+                CellEvent(
+                    cell=self.wanted.cell.name,
+                    phase=self._clock.phase,
+                    line=f"{event.op} {event.resource}",
+                    at=time.monotonic(),
+                )
+            )
+        elif isinstance(event, StepLine | Note):
+            self._log_line(event.text)
+
+    @contextlib.contextmanager
+    def _limit_time(self) -> Iterator[None]:
+        """What lies within counts as time of the cell; when that is used up, everything in it is ended."""
+        if self._left is None:
+            yield
+            return
+        began = time.monotonic()
+        timer = threading.Timer(max(self._left, 0), self._expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._left -= time.monotonic() - began
+
+    def _expire(self) -> None:
+        self._expired = True
+        self.abort()
+
+    @contextlib.contextmanager
+    def _open_log(self) -> Iterator[None]:
+        """The cell's place is emptied, and all that it prints goes into a file there."""
+        if os.path.isdir(self._place):
+            disk.remove(self._place)
+        self._log = CellLog(f"{self._place}/log")
+        try:
+            yield
+        finally:
+            self._log.close()
+
+    def _find_image(self) -> str:
+        """The digest of the image that the tests ran in."""
+        release = self.wanted.against
+        inside = release is not None and self._tests.release == release_under_test.INSIDE
+        return release.image.digest if release and inside else self._find_digest(self._spec.image)
+
+    def _describe_image(self, label: str) -> str:
+        """What an image is there for, and its digest."""
+        return ", ".join(
+            filter(None, (building.describe_image(self.wanted.resolved.images[label]), self._find_digest(label)))
+        )
+
+    def _find_digest(self, label: str) -> str:
+        found = self._project.store.find(key_image(label, self.wanted.resolved.images).key)
+        return found.digest if found else ""

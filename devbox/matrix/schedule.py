@@ -1,0 +1,183 @@
+"""The cells of a project looked at: what they depend on just now, which have to run, and why.
+
+What cells are read from is remembered, so that a run in which nothing changed reads no env file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from devbox.execute import source_tree
+from devbox.host.version import compute_reader_id
+from devbox.model import ids
+from devbox.model.frozen import dataclass
+from devbox.model.matrix import CachedMatrix, Cell, CellInputs, CellResult
+from devbox.plan import matrix
+from devbox.project import Project
+from devbox.records.tests import MatrixRecords
+
+if TYPE_CHECKING:
+    from devbox.matrix.cells import DesiredCell, Sources
+
+RUN, CACHED, SKIPPED = "run", "cached", "skipped"
+_PASSED = ("passed", "flaky")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixRequest:
+    """What a person asked of the matrix. `jobs` 0: by cores and memory.
+
+    `writes`: the reports that are to be written, absolute; directories end with a slash. `proven`: the only cells whose
+    earlier result counts, where it is to become evidence; None for all.
+    """
+
+    expression: str = ""
+    shard: str = ""
+    last_failed: bool = False
+    everything: bool = False
+    jobs: int = 0
+    keep: bool = False
+    locked: bool = False
+    writes: tuple[str, ...] = ()
+    against: str = ""  # the id of a release
+    proven: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellDecision:
+    """What happens to one cell: RUN, CACHED or SKIPPED."""
+
+    cell: Cell
+    verdict: str
+    reason: str
+    last: CellResult | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixObservation:
+    """The cells as they are now. `tree`: the files of the project that count; `inputs` of each cell, by its name."""
+
+    known: CachedMatrix
+    tree: Mapping[str, str]
+    inputs: Mapping[str, CellInputs]
+
+
+def read_known(opened: Project, records: MatrixRecords, *, release: str = "") -> MatrixObservation | None:
+    """The cells, where what they were read from has not changed."""
+    known = records.read_cached_matrix(compute_reader_id())
+    return _observe(opened, records, known) if known and known.release == release else None
+
+
+def record_cells(
+    opened: Project, records: MatrixRecords, wanted: Iterable[DesiredCell], sources: Sources
+) -> MatrixObservation:
+    """The cells as they were read just now, which is remembered."""
+    cells = list(wanted)
+    known = CachedMatrix(
+        project=cells[0].resolved.instance.name if cells else "",
+        cells=tuple(one.cell for one in cells),
+        inputs={one.cell.name: _compute_inputs(one) for one in cells},
+        patterns=cells[0].tests.input_globs if cells else (),
+        but=tuple(sorted({*sources.own, *_list_outputs(cells)})),
+        release=cells[0].against.release.id if cells and cells[0].against else "",
+    )
+    if sources.lasting:
+        records.write_cached_matrix(
+            known, compute_reader_id(), read=sources.files, variables=sources.variables, root=opened.root
+        )
+    return _observe(opened, records, known)
+
+
+def _list_outputs(wanted: Iterable[DesiredCell]) -> Iterator[str]:
+    """What the tests themselves write: no input, wherever else the same command has run."""
+    for one in wanted:
+        yield from map(os.path.normpath, (*one.tests.junit, *one.tests.coverage))
+
+
+def decide(seen: MatrixObservation, records: MatrixRecords, asked: MatrixRequest) -> list[CellDecision]:
+    """What happens to each cell, in the order of the file."""
+    cells = seen.known.cells
+    ways = {
+        f"-k {asked.expression}": matrix.select_cells(cells, asked.expression) if asked.expression else None,
+        "--last-failed": _find_failed(cells, records) if asked.last_failed else None,
+    }
+    left = [cell for cell in cells if all(names is None or cell.name in names for names in ways.values())]
+    if asked.shard:
+        ways[f"--shard {asked.shard}"] = matrix.select_shard(left, asked.shard)
+    everything = asked.everything or asked.keep
+    return [_require_evidence(_decide_cell(cell, seen, records, ways, everything=everything), asked) for cell in cells]
+
+
+def has_changed(opened: Project, records: MatrixRecords, seen: MatrixObservation) -> bool:
+    """Whether files that count have changed since."""
+    return _read_tree(opened, records, seen.known) != seen.tree
+
+
+def has_failed(seen: MatrixObservation, records: MatrixRecords) -> bool:
+    """Whether there is something for `--last-failed`."""
+    return bool(_find_failed(seen.known.cells, records))
+
+
+def _compute_inputs(one: DesiredCell) -> CellInputs:
+    release = one.against.release if one.against else None
+    return matrix.compute_inputs(one.resolved, one.tests, release=release)
+
+
+def _observe(opened: Project, records: MatrixRecords, known: CachedMatrix) -> MatrixObservation:
+    tree = _read_tree(opened, records, known)
+    digest = ids.compute_key(tree)
+    inputs = {name: replace(each, files=digest) for name, each in known.inputs.items()}
+    return MatrixObservation(known=known, tree=tree, inputs=inputs)
+
+
+def _read_tree(opened: Project, records: MatrixRecords, known: CachedMatrix) -> dict[str, str]:
+    """The files that tests depend on. What devbox itself writes of them is no input."""
+    but = (*known.but, *records.read_written())
+    return source_tree.read(opened.root, known.patterns, but=but, record=records.files)
+
+
+def _find_failed(cells: Iterable[Cell], records: MatrixRecords) -> frozenset[str]:
+    last = ((cell.name, records.read_last(cell.name)) for cell in cells)
+    return frozenset(name for name, each in last if each and each.result.state not in _PASSED)
+
+
+def _decide_cell(
+    cell: Cell,
+    seen: MatrixObservation,
+    records: MatrixRecords,
+    ways: Mapping[str, frozenset[str] | None],
+    *,
+    everything: bool,
+) -> CellDecision:
+    for way, names in ways.items():
+        if names is not None and cell.name not in names:
+            return CellDecision(cell=cell, verdict=SKIPPED, reason=f"left out by {way}")
+    now, before = seen.inputs[cell.name], records.read_last(cell.name)
+    if before is None:
+        return CellDecision(cell=cell, verdict=RUN, reason=matrix.why_run(now, None, None, ()))
+    last = before.result
+    if now.key == before.inputs.key and last.state == "passed":
+        if everything:
+            return CellDecision(cell=cell, verdict=RUN, reason="asked to")
+        return CellDecision(cell=cell, verdict=CACHED, reason=matrix.why_cached(last), last=last)
+    changed = (
+        _list_changed(seen.tree, records.read_tree(before.inputs.files)) if now.files != before.inputs.files else ()
+    )
+    return CellDecision(cell=cell, verdict=RUN, reason=matrix.why_run(now, before.inputs, last, changed))
+
+
+def _require_evidence(decided: CellDecision, asked: MatrixRequest) -> CellDecision:
+    """Run a cell again whose earlier result is known from files below DEVBOX_HOME alone."""
+    if decided.verdict != CACHED or asked.proven is None or decided.cell.name in asked.proven:
+        return decided
+    return replace(decided, verdict=RUN, reason="no evidence of this host says that it passed", last=None)
+
+
+def _list_changed(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+    """The files that differ; none where it is not known what they were."""
+    if not before:
+        return []
+    return sorted(path for path in now.keys() | before.keys() if now.get(path) != before.get(path))

@@ -1,0 +1,149 @@
+"""Data that services are ready for tests with: made once by whichever cell comes first, a copy for all others."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from devbox.engines.engine import Engine
+from devbox.errors import CommandFailed, DevboxError
+from devbox.images.build.inputs import translate_glob
+from devbox.matrix.cells import SHARED, DesiredCell
+from devbox.model import ids
+from devbox.plan import matrix, order
+
+_DIGITS = 16
+_KEPT = 16  # the newest
+
+
+class ReadyData:
+    """The copies of one project. Methods may be called from several threads, for different cells."""
+
+    def __init__(self, engine: Engine, project: str, files: Callable[[tuple[str, ...]], Mapping[str, str]]) -> None:
+        """`files` reads what globs of the project name."""
+        self._engine = engine
+        self._shared = ids.compute_cell_id(project, SHARED)
+        self._files = files
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._failed: dict[str, DevboxError] = {}
+
+    def provide(
+        self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
+    ) -> None:
+        """Give a new cell its data, or make them in it. `bring_up` starts the cell, `run` a command in its tests.
+
+        Where its services keep nothing in volumes, the commands run in every cell.
+        """
+        ready = wanted.tests.ready
+        if ready is None:
+            return
+        key = matrix.compute_ready_key(wanted.resolved, wanted.tests, self._files(ready.inputs))
+        name = key.removeprefix("sha256:")[:_DIGITS]
+        with self._find_lock(name):
+            if name in self._failed:
+                raise self._failed[name]
+            kept = self._engine.open_snapshots(wanted.resolved.instance, kept_by=self._shared)
+            if any(each.name == name for each in kept.list_all()):
+                kept.restore(name)
+                return
+            try:
+                self._make(wanted, bring_up=bring_up, run=run)
+            except CommandFailed as error:
+                self._failed[name] = error
+                raise
+            if volumes := self._engine.observe(wanted.resolved.instance).volumes:
+                self._stop(wanted)
+                kept.save(name, volumes)
+                for old in kept.list_all()[:-_KEPT]:
+                    kept.delete(old.name)
+
+    def _make(
+        self, wanted: DesiredCell, *, bring_up: Callable[[], None], run: Callable[[tuple[str, ...]], int]
+    ) -> None:
+        assert wanted.tests.ready is not None  # noqa: S101 - for mypy: nobody comes here without
+        bring_up()
+        for command in wanted.tests.ready.commands:
+            argv = ("/bin/sh", "-c", command) if isinstance(command, str) else command
+            if code := run(argv):
+                shown = command if isinstance(command, str) else " ".join(command)
+                raise CommandFailed(
+                    f"services_ready_from failed: `{shown}` ended with {code}",
+                    where=wanted.tests.container.where,
+                    remedy=f"look around: devbox test --shell {wanted.cell.name}",
+                )
+
+    def _stop(self, wanted: DesiredCell) -> None:
+        """Nothing writes to the volumes from here on."""
+        instance, containers = wanted.resolved.instance, wanted.resolved.containers
+        for name in self._engine.observe(instance).containers:
+            if name not in containers or name == wanted.tests.container.name:
+                self._engine.remove(instance, name)
+        for name in order.list_stop_order(containers):
+            if name != wanted.tests.container.name:
+                self._engine.stop(instance, name)
+
+    def _find_lock(self, name: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(name, threading.Lock())
+
+
+_LARGEST = 1 << 28  # bytes of one file
+_MOST = 1000  # files of one cell
+_PIECE = 1 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def collect(source: str, patterns: Iterable[str], target: str) -> tuple[str, ...]:
+    """Copy the regular files below `source` that the patterns name to the same paths below `target`; the copies."""
+    wanted = [re.compile(translate_glob(os.path.normpath(pattern)), re.DOTALL) for pattern in patterns]
+    if not wanted or not os.path.isdir(source):
+        return ()
+    found: list[str] = []
+    top = os.open(source, _DIRECTORY)
+    try:
+        for path, directory, name in _walk_files(top, ""):
+            if len(found) < _MOST and any(pattern.fullmatch(path) for pattern in wanted):
+                copy = f"{target}/{path}"
+                if _copy_file(name, directory, copy):
+                    found.append(copy)
+    finally:
+        os.close(top)
+    return tuple(sorted(found))
+
+
+def _walk_files(directory: int, prefix: str) -> Iterator[tuple[str, int, str]]:
+    """Path, descriptor of its directory and name of each file below, links and special files included."""
+    for name in sorted(os.listdir(directory)):
+        try:
+            inner = os.open(name, _DIRECTORY, dir_fd=directory)
+        except OSError:  # no directory, or one that this user may not look into
+            yield f"{prefix}{name}", directory, name
+            continue
+        try:
+            yield from _walk_files(inner, f"{prefix}{name}/")
+        finally:
+            os.close(inner)
+
+
+def _copy_file(name: str, directory: int, target: str) -> bool:
+    """Copy a regular file that is not too large; whether it was one."""
+    try:
+        source = os.open(name, _FILE, dir_fd=directory)
+    except OSError:
+        return False
+    with open(source, "rb") as data:
+        facts = os.fstat(source)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LARGEST:
+            return False
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "wb") as copy:
+            left = facts.st_size
+            while left > 0 and (piece := data.read(min(left, _PIECE))):  # of one that grows, what it had
+                left -= len(piece)
+                copy.write(piece)
+    return True

@@ -1,0 +1,216 @@
+"""One move of a release into a stage, step by step: each is in the ledger when it is done, before the next begins.
+
+Whatever kills this between two steps, or within one, leaves an attempt that has not ended; `course` says how the next
+command ends it. Every step can be done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from devbox.errors import Denied, DevboxError, EngineError, LedgerDamaged, TargetLocked
+from devbox.execute.events import Note, Sink
+from devbox.model import codec
+from devbox.model.frozen import dataclass
+from devbox.model.ledger import APPLIED, COPIED, FAILED, INTENT, RUNNING, LedgerEntry
+from devbox.model.plan import Verdict
+from devbox.model.stage import Counts, Deployment, StageObserved
+from devbox.promotion import admission, plan, stage_records
+from devbox.promotion.history import REPAIR, History
+from devbox.promotion.plan import PromotionPlan
+from devbox.promotion.target import StageTarget
+from devbox.records.leases import Lease
+from devbox.records.ledger import Ledger
+
+Copy = Callable[[Deployment], Mapping[str, Any]]  # to where the stage's images are kept; what is known of it then
+Attest = Callable[
+    [LedgerEntry, Sequence[LedgerEntry]], Mapping[str, Any]
+]  # the record of an attempt, from its intent and steps
+
+_AHEAD = 1 << 20  # more than machines do without learning of each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionDeps:
+    """What a move is made with: who runs the stage, who copies, who writes the record that travels with the image.
+
+    `learn`: enters what other machines did meanwhile.
+    """
+
+    environment: StageTarget
+    copy: Copy
+    attest: Attest
+    learn: Callable[[], None] = lambda: None
+
+
+class PromotionAttempt:
+    """An attempt under way, by a process that holds the target."""
+
+    def __init__(self, planned: PromotionPlan, ledger: Ledger, lease: Lease, means: PromotionDeps, sink: Sink) -> None:
+        self._planned = planned
+        self._wanted = planned.wanted
+        self._ledger = ledger
+        self._lease = lease
+        self._means = means
+        self._sink = sink
+        self._clock = 0
+
+    def run(self, *, policy: str, verdicts: Sequence[Verdict]) -> LedgerEntry:
+        """Do what is still to be done; the entry by which the stage runs it. What fails is undone as far as can be."""
+        self._clock = stage_records.compute_next_clock(self._ledger.read_entries())
+        self._give_up_other()
+        if self._planned.needs_step(INTENT):
+            self._append_entry(INTENT, self._build_intent(policy, verdicts))
+        try:
+            if self._planned.needs_step(COPIED):
+                self._append_entry(COPIED, self._means.copy(self._wanted))
+            self._deploy()
+        except (TargetLocked, LedgerDamaged):
+            raise  # whoever holds the stage now decides what becomes of it
+        except DevboxError as error:
+            self.fail(error.sentence)
+            raise
+        except KeyboardInterrupt:
+            stage = self._wanted.stage.name
+            self._sink(
+                Note(text=f"{stage} is half way: devbox promote {stage} goes on, devbox rollback {stage} undoes")
+            )
+            raise
+        return self._append_entry(APPLIED, self._build_applied())
+
+    def fail(self, reason: str) -> LedgerEntry:
+        """End the attempt: the stage runs again what it ran before, or nothing."""
+        before = self._read_history().find_current(self._wanted.stage.name)
+        wanted = plan.load_deployment(before, self._read_history()) if before else None
+        back = wanted.release.id if wanted else ""
+        try:
+            self._restore(wanted)
+        except DevboxError as error:  # what failed first is what is told; the stage is looked after by the next command
+            self._sink(Note(text=f"{self._wanted.stage.name} could not be brought back: {error.sentence}"))
+            return self._append_entry(FAILED, {"reason": reason, "runs": "", "restored": False})
+        return self._append_entry(FAILED, {"reason": reason, "runs": back})
+
+    def _restore(self, before: Deployment | None) -> None:
+        self._lease.renew()
+        if before is None:
+            self._means.environment.retire()
+        elif not plan.runs(self._means.environment.observe(), before):
+            self._means.environment.deploy(before, self._sink)
+
+    def _deploy(self) -> None:
+        """Have it run, and see that it does: what the runtime reports counts, whatever was asked of it."""
+        environment, wanted = self._means.environment, self._wanted
+        if not self._planned.needs_step(RUNNING) and plan.runs(environment.observe(), wanted):
+            return
+        self._lease.renew()
+        self._check_not_revoked()
+        environment.deploy(wanted, self._sink, verify=self._planned.operation == plan.PROMOTE)
+        self._check_not_revoked()
+        seen = environment.observe()
+        if not plan.runs(seen, wanted):
+            raise EngineError(
+                f"{wanted.stage.name} does not run what it was told to: {_describe_observed(seen.digests, wanted)}",
+                remedy=f"devbox ps --stage {wanted.stage.name}",
+            )
+        self._append_entry(
+            RUNNING, {"digests": seen.digests, "address": seen.address, **format_losses(self._count_lost(seen))}
+        )
+
+    def _check_not_revoked(self) -> None:
+        """Denied if the release was revoked since it was let in, here or elsewhere: a gray release takes hours."""
+        if self._planned.operation != plan.PROMOTE:
+            return
+        self._means.learn()
+        if found := admission.check_not_revoked(self._wanted.release, self._read_history()):
+            stage = self._wanted.stage.name
+            raise Denied(
+                f"{self._wanted.release.short_id} may not go to {stage}: {found[0].reason}",
+                remedy=f"devbox why {stage}",
+            )
+
+    def _count_lost(self, seen: StageObserved) -> Counts | None:
+        """Requests that were lost since the attempt began; None where that is not known."""
+        intent = next(entry for entry in reversed(self._list_own_entries()) if entry.kind == INTENT)
+        before = intent.body.get("counts")
+        earlier = codec.load(Counts, before) if before else None
+        return seen.counts.subtract(earlier) if seen.counts and "counts" in intent.body else None
+
+    def _build_intent(self, policy: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        before = self._read_history().find_current(self._wanted.stage.name)
+        return {
+            "operation": self._planned.operation,
+            "deployment": codec.dump(self._wanted),
+            "config": self._wanted.config_digest,
+            "policy": policy,
+            "gates": codec.dump(list(verdicts)),
+            "from": {"release": before.release, "seq": before.seq} if before else None,
+            "back_to": self._planned.back_to,
+            "repairs": self._planned.repairs,
+            "counts": codec.dump(self._means.environment.observe().counts),
+        }
+
+    def _build_applied(self) -> dict[str, Any]:
+        mine = self._list_own_entries()
+        intent = next(entry for entry in reversed(mine) if entry.kind == INTENT)
+        steps = [entry for entry in mine if entry.seq > intent.seq]
+        said = self._means.attest(intent, steps)
+        facts = {name: intent.body[name] for name in ("operation", "config", "back_to")}
+        facts |= {"operation": REPAIR} if intent.body.get("repairs") else {}
+        facts |= find_last_losses(steps)
+        origin = intent.body.get("from")
+        facts["left"] = origin["release"] if origin else ""
+        # A promotion was decided when it began; a rollback comes after what others decided without knowing of it.
+        is_promotion = self._planned.operation == plan.PROMOTE
+        now = stage_records.compute_next_clock(self._ledger.read_entries()) + _AHEAD
+        facts["clock"] = self._clock if is_promotion else now
+        return {**facts, "intent": intent.seq, "digest": self._wanted.release.image, **said}
+
+    def _list_own_entries(self) -> list[LedgerEntry]:
+        """The entries of this attempt, the oldest first."""
+        key = (self._wanted.stage.name, self._wanted.release.id, self._planned.attempt)
+        return [entry for entry in self._ledger.read_entries() if (entry.stage, entry.release, entry.attempt) == key]
+
+    def _give_up_other(self) -> None:
+        """End the attempt that somebody was killed in, and that is not wanted any more."""
+        other = self._planned.gives_up
+        if other is not None:
+            wanted = f"{self._planned.operation} {self._wanted.release.short_id}"
+            body = {"reason": f"it was interrupted, and given up for: {wanted}", "runs": "", "restored": False}
+            self._ledger.append(
+                FAILED, release=other.release, stage=other.stage, attempt=other.attempt, body=body, lease=self._lease
+            )
+
+    def _append_entry(self, kind: str, body: Mapping[str, Any]) -> LedgerEntry:
+        return self._ledger.append(
+            kind,
+            release=self._wanted.release.id,
+            stage=self._wanted.stage.name,
+            attempt=self._planned.attempt,
+            body=body,
+            lease=self._lease,
+        )
+
+    def _read_history(self) -> History:
+        return History(self._ledger.read_entries())
+
+
+def format_losses(counts: Counts | None) -> dict[str, Any]:
+    """Lost requests as entries of the ledger have them."""
+    return {
+        "lost_requests": counts.total if counts else None,
+        "lost_by_cause": {cause: count for cause, count in counts.lost.items() if count} if counts else None,
+        "lost_unknown": counts.unknown if counts else None,
+    }
+
+
+def find_last_losses(steps: Sequence[LedgerEntry]) -> dict[str, Any]:
+    """The same of an attempt, by its steps."""
+    found = [entry.body for entry in steps if "lost_requests" in entry.body]
+    none, last = format_losses(None), found[-1] if found else {}
+    return {name: last.get(name) for name in none}
+
+
+def _describe_observed(digests: Mapping[str, str], wanted: Deployment) -> str:
+    other = [f"{name} runs {digest}" for name, digest in digests.items() if digest != wanted.release.image]
+    return "; ".join(other) or "it is not healthy, or another release gets its traffic"

@@ -1,0 +1,158 @@
+"""What a promotion or a rollback has to do, by what the ledger says happened before. Pure.
+
+A move is an attempt of a few steps, each entered into the ledger when it is done. After a kill, the next command
+continues the attempt if it is about the same deployment, and ends it otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from devbox.errors import DevboxError
+from devbox.model import codec
+from devbox.model.frozen import dataclass
+from devbox.model.ledger import COPIED, INTENT, RUNNING, LedgerEntry
+from devbox.model.stage import Deployment, Stage, StageObserved
+from devbox.promotion.history import ROLLBACK, History
+
+PROMOTE = "promote"
+STEPS = (INTENT, COPIED, RUNNING)  # of an attempt, in their order
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionPlan:
+    """One move. `done`: the last step that an earlier try of this attempt did, "" for a new one.
+
+    `gives_up`: the newest step of another attempt that ends here. `asks`: whether the gates have a say. `back_to`: the
+    number of the entry by which a stage ran first what a rollback brings back. `repairs`: the stage only
+    starts its recorded release again.
+    """
+
+    operation: str
+    wanted: Deployment
+    attempt: int
+    done: str = ""
+    gives_up: LedgerEntry | None = None
+    asks: bool = True
+    back_to: int | None = None
+    repairs: bool = False
+
+    def needs_step(self, step: str) -> bool:
+        """Whether a step is still to be done."""
+        return step not in STEPS[: STEPS.index(self.done) + 1] if self.done else True
+
+
+def load_deployment(entry: LedgerEntry, history: History) -> Deployment | None:
+    """What an attempt was about to run: image and config, as its intent has them."""
+    intent = history.find_intent(entry)
+    if intent is None:
+        return None
+    try:
+        return codec.load(Deployment, intent.body["deployment"])
+    except (codec.CodecError, KeyError, TypeError):
+        raise DevboxError(
+            f"entry {intent.seq} of the ledger was written by another version of devbox",
+            remedy="upgrade devbox: pip install -U devbox-pipeline",
+        ) from None
+
+
+def plan_promotion(wanted: Deployment, history: History, observed: StageObserved) -> PromotionPlan | None:
+    """The course of a promotion; None where the stage has the very thing and runs it."""
+    stage, release = wanted.stage.name, wanted.release.id
+    pending = history.find_pending(stage)
+    new = PromotionPlan(operation=PROMOTE, wanted=wanted, attempt=history.count_attempts(stage, release) + 1)
+    if pending is not None:
+        if _is_continued(pending, wanted, history):
+            intent = history.find_intent(pending)
+            repairs = intent is not None and bool(intent.body.get("repairs"))
+            return PromotionPlan(
+                operation=PROMOTE,
+                wanted=wanted,
+                attempt=pending.attempt,
+                done=pending.kind,
+                asks=pending.kind != RUNNING and not repairs,
+                repairs=repairs,
+            )
+        return PromotionPlan(operation=PROMOTE, wanted=wanted, attempt=new.attempt, gives_up=pending)
+    current = history.find_current(stage)
+    if current is None or not _is_same(current, wanted, history):
+        return new
+    if runs(observed, wanted):
+        return None
+    return replace(new, asks=False, repairs=True)  # it was let in before
+
+
+def plan_rollback(stage: str, history: History) -> PromotionPlan | None:
+    """The course of a rollback: to what ran before, or away from what is only on its way. None: nowhere to go."""
+    pending = history.find_pending(stage)
+    if pending is not None and _read_operation(pending, history) == ROLLBACK:
+        intent, wanted = history.find_intent(pending), load_deployment(pending, history)
+        if intent is None or wanted is None:
+            return None
+        return PromotionPlan(
+            operation=ROLLBACK,
+            wanted=wanted,
+            attempt=pending.attempt,
+            done=pending.kind,
+            asks=False,
+            back_to=intent.body["back_to"],
+        )
+    is_half_way = pending is not None or history.is_unsettled(stage)
+    goal = history.find_current(stage) if is_half_way else history.find_previous(stage)
+    wanted = load_deployment(goal, history) if goal is not None else None
+    if goal is None or wanted is None:
+        return None
+    return PromotionPlan(
+        operation=ROLLBACK,
+        wanted=wanted,
+        attempt=history.count_attempts(stage, wanted.release.id) + 1,
+        gives_up=pending,
+        asks=False,
+        back_to=goal.body.get("back_to") or goal.seq,
+    )
+
+
+def find_interrupted(stage: str, history: History) -> PromotionPlan | None:
+    """The course of a promotion or rollback that was killed, as it is; None if nothing is under way."""
+    pending = history.find_pending(stage)
+    wanted = load_deployment(pending, history) if pending else None
+    if pending is None or wanted is None:
+        return None
+    operation = _read_operation(pending, history)
+    return PromotionPlan(operation=operation, wanted=wanted, attempt=pending.attempt, done=pending.kind)
+
+
+def runs(observed: StageObserved, wanted: Deployment) -> bool:
+    """Whether a stage runs this and nothing else, by what the runtime reports."""
+    image = wanted.release.image
+    same = (observed.release, observed.config) == (wanted.release.id, wanted.config_digest)
+    return same and observed.healthy and all(digest == image for digest in observed.digests.values())
+
+
+def _is_same(entry: LedgerEntry, wanted: Deployment, history: History) -> bool:
+    intent = history.find_intent(entry)
+    return intent is not None and (entry.release, intent.body["config"]) == (wanted.release.id, wanted.config_digest)
+
+
+def _is_continued(pending: LedgerEntry, wanted: Deployment, history: History) -> bool:
+    """True if an attempt is this promotion: the deployment that it entered is the one to deploy.
+
+    One that has deployed already goes on as it was, also if the strategy of its stage changed since.
+    """
+    if _read_operation(pending, history) != PROMOTE or not _is_same(pending, wanted, history):
+        return False
+    try:
+        known = load_deployment(pending, history)
+    except DevboxError:  # entered by another version: begun again
+        known = None
+    return pending.kind == RUNNING or (known is not None and _strip_location(known) == _strip_location(wanted))
+
+
+def _strip_location(deployment: Deployment) -> Stage:
+    """Its stage, wherever in the file that is written."""
+    return replace(deployment.stage, where="")
+
+
+def _read_operation(entry: LedgerEntry, history: History) -> str:
+    intent = history.find_intent(entry)
+    return str(intent.body["operation"]) if intent else ""

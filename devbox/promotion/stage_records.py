@@ -1,0 +1,164 @@
+"""Between the ledger and the signed records of stages. Pure.
+
+A ledger's own entries become the records that this machine publishes; records of other machines become entries that
+say so in `body["seen"]`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from devbox.attest.stage_chain import MOST, StageDocument, StageRecord
+from devbox.model.ledger import APPLIED, GENESIS, REVOKED, SEEN, LedgerEntry
+from devbox.promotion.history import OWN, assign_clocks, read_clock
+from devbox.records.observations import NEW, StageConfirmation
+
+_DIGITS = 12
+
+
+def name_writer(entries: Sequence[LedgerEntry]) -> str:
+    """The name of this machine's ledger among others: digits of its first entry's hash; "" while it is empty."""
+    return entries[0].hash.removeprefix("sha256:")[:_DIGITS] if entries else ""
+
+
+def compute_next_clock(entries: Iterable[LedgerEntry]) -> int:
+    """The clock of something done now: after everything that is known."""
+    return 1 + max((0, *(read_clock(entry) for entry in entries)))
+
+
+def read_origin(entry: LedgerEntry) -> Mapping[str, Any] | None:
+    """From which record of which machine an entry was learned; None for what was done here."""
+    found = entry.body.get("seen")
+    return found if isinstance(found, Mapping) else None
+
+
+def list_own_records(entries: Iterable[LedgerEntry], stage: str) -> tuple[StageRecord, ...]:
+    """What this machine has to say about a stage, the newest records of it; always the same for the same ledger."""
+    entries = tuple(entries)
+    published = assign_clocks(entries, stage)
+    found: list[StageRecord] = []
+    previous = GENESIS
+    for entry in entries:
+        if entry.seq in published:
+            record = _build_record(entry, number=len(found) + 1, clock=published[entry.seq], previous=previous)
+            previous = record.hash
+            found.append(record)
+    return tuple(found[-MOST:])
+
+
+def list_known_records(entries: Iterable[LedgerEntry], stage: str) -> dict[str, tuple[int, str]]:
+    """The newest record of each other machine about a stage that the ledger has: its number and hash."""
+    found: dict[str, tuple[int, str]] = {}
+    for entry in entries:
+        origin = read_origin(entry)
+        if origin and origin.get("stage") == stage and int(origin["number"]) > found.get(origin["writer"], (0, ""))[0]:
+            found[str(origin["writer"])] = (int(origin["number"]), str(origin["record"]))
+    return found
+
+
+def build_entry(record: StageRecord, *, stage: str, writer: str, by: str) -> dict[str, Any] | None:
+    """The arguments of `Ledger.append` for a record of another machine; None for a kind of a later version."""
+    if record.kind not in OWN:
+        return None
+    kind = SEEN if record.kind == APPLIED else record.kind
+    origin = {"stage": stage, "writer": writer, "number": record.number, "record": record.hash}
+    evidence = record.hash if kind == SEEN else record.evidence
+    body: dict[str, Any] = {"at": record.at, "by": by, "clock": record.clock, "seen": origin, "evidence": evidence}
+    body |= {"image": record.image, "left": record.left, "operation": record.operation, "reason": record.reason}
+    return {"kind": kind, "release": record.release, "stage": "" if kind == REVOKED else stage, "body": body}
+
+
+def _build_record(entry: LedgerEntry, *, number: int, clock: int, previous: str) -> StageRecord:
+    body = entry.body
+    return StageRecord(
+        number=number,
+        clock=clock,
+        kind=entry.kind,
+        at=entry.at,
+        release=entry.release,
+        image=str(body.get("digest") or body.get("image") or ""),
+        left=str(body.get("left") or ""),
+        operation=str(body.get("operation") or ""),
+        evidence=str(body.get("evidence") or body.get("record") or ""),
+        reason=str(body.get("reason") or "")[:200],
+        previous=previous,
+    )
+
+
+LIMIT = dt.timedelta(days=7)
+AGAIN = dt.timedelta(days=1)  # after which a machine signs its chain again, whatever it does
+_AHEAD = dt.timedelta(hours=1)  # of the reader's clock: what was signed later is not believed
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
+def confirm_reading(
+    reading: StageConfirmation,
+    others: Collection[StageDocument],
+    *,
+    now: dt.datetime,
+    is_whole: bool = True,
+    accepted: bool = False,
+) -> StageConfirmation:
+    """The same when what other machines published is believed; if nothing is missing (`is_whole`), it can be confirmed.
+
+    `accepted`: by the user. What a new machine believed is confirmed as of when others confirmed it.
+    """
+    chains = [each for each in others if each.records]
+    time = now.isoformat(timespec="seconds")
+    if not is_whole:
+        joined = "" if accepted else time if reading.joined == NEW and chains else reading.joined
+        return replace(reading, joined=joined)
+    if accepted or not reading.joined:
+        return StageConfirmation(confirmed=time, joined="")
+    if not chains:
+        return replace(reading, confirmed=time)
+    oldest = min(_find_confirmation(each, others, now) or _NEVER for each in chains)
+    if reading.joined == NEW:
+        return StageConfirmation(confirmed=_format_time(oldest), joined=time)
+    if oldest > _parse_time(reading.joined):
+        return StageConfirmation(confirmed=time, joined="")
+    return replace(reading, confirmed=_format_time(max(_parse_time(reading.confirmed), oldest)))
+
+
+def find_doubt(reading: StageConfirmation, others: Collection[StageDocument], *, now: dt.datetime) -> str:
+    """Why a machine does not believe what it reads for the first time; "" if it does, or has read the stage before."""
+    if reading.joined != NEW:
+        return ""
+    found = {each.writer: _find_confirmation(each, others, now) for each in others if each.records}
+    stale = {writer: time for writer, time in found.items() if time is None or now - time > LIMIT}
+    if not stale:
+        return ""
+    writer, time = min(stale.items(), key=lambda item: item[1] or _NEVER)
+    last = f"were last confirmed on {time:%Y-%m-%d}" if time else "were never confirmed"
+    return (
+        f"the records of {writer} {last}, and this machine reads them for the first time, so newer ones may have been "
+        "removed; devbox release refresh confirms them on a machine that knows them"
+    )
+
+
+def is_due(own: StageDocument | None, *, now: dt.datetime) -> bool:
+    """True if what this machine published was signed so long ago that it should sign again."""
+    time = _parse_time(own.signed) if own else _NEVER
+    return not now - AGAIN < time <= now + _AHEAD
+
+
+def _find_confirmation(
+    document: StageDocument, all_of_them: Collection[StageDocument], now: dt.datetime
+) -> dt.datetime | None:
+    """When a chain was last known to be whole: by its own machine, or by one that knows as many records of it."""
+    number = document.records[-1].number
+    others = (each.confirmed for each in all_of_them if each.knows.get(document.writer) == number)
+    times = (_parse_time(text) for text in (document.signed, *others))
+    return max((time for time in times if _NEVER < time <= now + _AHEAD), default=None)
+
+
+def _format_time(time: dt.datetime) -> str:
+    return "" if time == _NEVER else time.isoformat(timespec="seconds")
+
+
+def _parse_time(text: str) -> dt.datetime:
+    """A time that was checked when its document was read; `_NEVER` for ""."""
+    return dt.datetime.fromisoformat(text) if text else _NEVER

@@ -1,0 +1,246 @@
+"""To which project the releases of an instance belong: its root, its env file, and the identity of its directory.
+
+The instance of a project is found by files below DEVBOX_HOME (`records/moves.py`). One of them could lead another
+project, or another env file of the same one, to an instance whose stages have gates that this file lacks; or this one
+away from its history, to an instance in which nothing was revoked. So what decides about releases is held against this
+record, which lies in the configuration directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+
+from devbox.errors import DevboxError, EngineError, HostError
+from devbox.host import directory, files, ports
+from devbox.host.paths import Paths
+from devbox.host.project import identify
+from devbox.isolation import state
+from devbox.isolation.state import is_alive
+from devbox.model import codec, ids, jsontext
+from devbox.model.frozen import dataclass
+from devbox.model.ids import INSTANCE_ID_LENGTH, compute_instance_id, compute_key
+from devbox.model.observed import PortHolder
+from devbox.records.host_files import HostFiles
+from devbox.records.instance import InstanceRecords
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedLocation:
+    """A project's place. `directory`: see `host.directory`; "" if its file system records no times of creation."""
+
+    root: str
+    env_file: str
+    directory: str = ""
+
+
+class PlaceRecord:
+    """The place of one instance."""
+
+    def __init__(self, paths: Paths, instance: str) -> None:
+        self._paths = paths
+        self._instance = instance
+        self._path = self._get_path(instance)
+        self._files = HostFiles(paths)
+
+    def check(self, root: str, env_file: str, *, begins: bool = False) -> None:
+        """Raise HostError if the releases belong to another project, or the project has releases elsewhere.
+
+        One that was moved keeps them.
+        The first place that is seen is recorded. Before this host keeps anything about the home, only a command that
+        `begins` to do so records it.
+        """
+        if not (begins or self._files.is_known):
+            return
+        now, known = (
+            RecordedLocation(root=root, env_file=env_file, directory=directory.read_identity(root)),
+            self._read(self._path),
+        )
+        led = self._paths.moved_project(ids.compute_instance_id(root, env_file))
+        if known is None and (own := self._find_instance(now)):
+            is_first = own == ids.compute_instance_id(root, env_file)
+            back = f"rm -f {led}" if is_first else f"mkdir -p {os.path.dirname(led)}; printf {own} > {led}"
+            raise HostError(
+                f"{self._paths.home} leads to the instance {self._instance}, and the releases of {root}/{env_file} "
+                f"are those of {own}",
+                remedy=f"{back}; to begin without their history: rm {self._get_path(own)}",
+            )
+        if known is not None and not _is_same(known, now):
+            raise HostError(
+                f"the releases that {root}/{env_file} is led to belong to the project {known.root}/{known.env_file}",
+                remedy=f"if this is another project: rm -f {led}; if it is that one, moved: rm {self._path}",
+            )
+        if now != known:
+            self._files.write(self._path, json.dumps({"format": FORMAT, "place": codec.dump(now)}))
+
+    def is_present(self) -> bool:
+        """True if the project whose releases these are has its env file where it was recorded."""
+        known = self._read(self._path)
+        return known is not None and os.path.lexists(f"{known.root}/{known.env_file}")
+
+    def _find_instance(self, now: RecordedLocation) -> str:
+        """The instance for which this project is recorded; "" for none."""
+        for name in self._files.list_names(f"{self._paths.host_files}/projects"):
+            known = self._read(self._get_path(name))
+            if known is not None and _has_become(known, now):
+                return name
+        return ""
+
+    def _get_path(self, instance: str) -> str:
+        return f"{self._paths.host_project(instance)}/release-place.json"
+
+    def _read(self, path: str) -> RecordedLocation | None:
+        text = self._files.read(path)
+        if text is None:
+            return None
+        try:
+            plain = jsontext.loads(text)
+            if plain["format"] == FORMAT:
+                return codec.load(RecordedLocation, plain["place"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise HostError(f"{path} is damaged, or of another devbox", remedy=f"remove it: rm {path}")
+
+
+def _has_become(known: RecordedLocation, now: RecordedLocation) -> bool:
+    """True if a project that was at one place is at this one; not another directory at its place, or a second path."""
+    if known.env_file != now.env_file:
+        return False
+    if known.root == now.root:
+        return known.directory == now.directory or "" in (known.directory, now.directory)
+    return known.directory == now.directory != "" and directory.read_identity(known.root) != known.directory
+
+
+def _is_same(known: RecordedLocation, now: RecordedLocation) -> bool:
+    """True if it is the same place, or the same directory elsewhere."""
+    return known.env_file == now.env_file and (known.root == now.root or known.directory == now.directory != "")
+
+
+def find_id(paths: Paths, root: str, env_file: str) -> str:
+    """The instance id of the project at a place; one that was moved there is found by its directory, and recorded."""
+    found = identify(paths, root, env_file)
+    if not os.path.isdir(paths.projects):
+        return found
+    own = directory.read_identity(root)
+    if not own or _is_at_home(paths, found, own) or not _find_lost(paths, env_file):
+        return found
+    with files.lock_file(paths.lock("moves")):
+        if moves := _find_moves(paths, env_file, root, _find_lost(paths, env_file)):
+            _record_moves(paths, env_file, moves)
+        found = identify(paths, root, env_file)
+        records = InstanceRecords(paths, found)
+        with contextlib.suppress(DevboxError, OSError):
+            if records.read_directory() not in ("", own):  # made anew at its place: the old one is nowhere to be found
+                records.record_move(root)
+    return found
+
+
+def _is_at_home(paths: Paths, key: str, own: str) -> bool:
+    """True if the instance has the directory with this identity, as far as that is recorded."""
+    try:
+        return os.path.isdir(paths.project(key)) and InstanceRecords(paths, key).read_directory() in ("", own)
+    except (DevboxError, OSError):
+        return True  # a damaged record: whoever reads more of it says so
+
+
+def _list_places(paths: Paths, env_file: str) -> Iterator[tuple[str, str, str]]:
+    """Id, root and directory of each project with this env file, without stages and the cells of tests."""
+    for key in sorted(os.listdir(paths.projects)):
+        records = InstanceRecords(paths, key)
+        with contextlib.suppress(DevboxError, OSError):
+            root, file = records.read_place()
+            if file == env_file and not records.read_stage() and identify(paths, root, file) == key:
+                yield key, root, records.read_directory()
+
+
+def _find_lost(paths: Paths, env_file: str) -> dict[str, tuple[str, str]]:
+    """The projects whose place has another directory now, or none: id → root and directory."""
+    found = {key: (root, known) for key, root, known in _list_places(paths, env_file) if known}
+    return {key: (root, known) for key, (root, known) in found.items() if directory.read_identity(root) != known}
+
+
+def _find_moves(paths: Paths, env_file: str, root: str, lost: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Where the directories of these projects are: id → the former root and the present one.
+
+    They are looked for at this root, beside it, and at the places of other projects, which may have changed places.
+    """
+    inodes = {known.partition(":")[0] for _, known in lost.values()}
+    beside: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(root)) as entries:
+        beside = [entry.path for entry in entries if str(entry.inode()) in inodes]
+    candidates = [root, *(place for _, place, _ in _list_places(paths, env_file)), *beside]
+    present = {directory.read_identity(place): place for place in reversed(candidates)}
+    return {key: (before, present[known]) for key, (before, known) in lost.items() if known in present}
+
+
+def _record_moves(paths: Paths, env_file: str, moves: dict[str, tuple[str, str]]) -> None:
+    """Lead the new places to the projects, and places that were left to ids that no project has yet."""
+    roots = dict(moves.values())
+    for key in os.listdir(paths.projects):
+        records = InstanceRecords(paths, key)
+        with contextlib.suppress(DevboxError, OSError):
+            root, file = records.read_place()
+            if file == env_file and root in roots:  # its stages and the cells of its tests as well
+                records.record_move(roots[root])
+    for key, (before, root) in moves.items():
+        if before not in roots.values():
+            left = compute_instance_id(before, env_file)
+            fresh = compute_key(["moved away", left, key, root, directory.read_identity(root)]).removeprefix("sha256:")
+            _redirect_id(paths, left, fresh[:INSTANCE_ID_LENGTH])
+        _redirect_id(paths, compute_instance_id(root, env_file), key)
+
+
+def _redirect_id(paths: Paths, key: str, to: str) -> None:
+    path = paths.moved_project(key)
+    if key == to:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+    files.write_atomic(path, to, mode=0o600)
+
+
+_SEE = "see which: sudo ss -Hltunp 'sport = :{port}'"
+
+
+def find_port_holder(paths: Paths, address: str, port: int, protocol: str) -> PortHolder:
+    """Who or what keeps devbox from a port of this machine."""
+    found = ports.find_holder(port, protocol)
+    if found is None:
+        return _describe_refusal(address, port, protocol)
+    instance = found.instance if found.pid else _find_publisher(paths, port, protocol)
+    records = InstanceRecords(paths, instance)
+    root, stage = (records.read_place()[0], records.read_stage()) if instance else ("", "")
+    if root and stage:
+        return PortHolder(why=f"the stage {stage} of {root} has", remedy=f"devbox -C {root} down --stage {stage}")
+    if root:
+        return PortHolder(why=f"the devbox project {root} has", remedy=f"devbox -C {root} down")
+    if found.pid is None:
+        return PortHolder(why=f"a program of uid {found.uid} has", remedy=_SEE.format(port=port))
+    return PortHolder(why=f"{found.name} (pid {found.pid}) has", remedy=f"stop it: kill {found.pid}")
+
+
+def _find_publisher(paths: Paths, port: int, protocol: str) -> str:
+    """The instance of this home that publishes a port: the kernel hides the files of an ordinary user's pasta."""
+    for instance in os.listdir(paths.runtime) if os.path.isdir(paths.runtime) else ():
+        with contextlib.suppress(EngineError):  # what it says can't be understood
+            now = state.read_state_file(paths, instance)
+            published = [each.publish for each in now.published] if now and now.egress and is_alive(now.egress) else []
+            if any((each.host, each.protocol) == (port, protocol) for each in published):
+                return instance
+    return ""
+
+
+def _describe_refusal(address: str, port: int, protocol: str) -> PortHolder:
+    """The kernel refuses, although no program has the port."""
+    error = ports.find_refusal(address, port, protocol)
+    if isinstance(error, PermissionError):
+        return PortHolder(why="only root may open", remedy="publish a port above 1023")
+    if error is not None and error.errno == errno.EADDRNOTAVAIL:
+        return PortHolder(why="is no address of this machine", remedy="see them: ip -brief address")
+    return PortHolder(why="another program has", remedy=_SEE.format(port=port))
